@@ -1,0 +1,48 @@
+# Every target works on a machine with Python 3.11, make, a C compiler and a package registry.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup fmt lint type test check crds lock clean
+
+##@ Use
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready ## Create .venv with the locked packages and the four distributions
+
+$(VENV)/.ready: requirements/dev.txt api/pyproject.toml operator/pyproject.toml trainer/pyproject.toml evaluator/pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e api -e operator -e trainer -e evaluator
+	touch $@
+
+##@ Develop
+fmt: setup ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: setup ## Check format, lint rules and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
+
+type: setup ## Check types (mypy strict)
+	$(BIN)/mypy
+
+test: setup ## Run all tests
+	$(BIN)/pytest
+
+check: lint type test ## Everything CI checks
+
+crds: setup ## Write crds/ from the types
+	$(BIN)/python -m arcface_api
+
+lock: setup ## Pin all packages and their hashes anew
+	cd requirements && for set in operator trainer dev; do \
+	  ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" $$set.in -o $$set.txt || exit 1; done
+
+clean: ## Remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,61 @@
+"""The `arcface` command: hands over to the subcommand that an installed distribution offers.
+
+Each image installs only its own distributions, so subcommands are found by the entry-point group
+`arcface.commands` (click commands). This module needs the standard library only.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Protocol
+
+from arcface_api.errors import ArcFaceError, ExitCode
+
+GROUP = "arcface.commands"
+
+
+class Command(Protocol):
+    """The part of a click command that is used here."""
+
+    def main(self, args: Sequence[str], prog_name: str) -> object:
+        """Run with these arguments; may raise SystemExit."""
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """First sentence of the command's help."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one subcommand and return its exit status; errors of ours become one line on stderr."""
+    offered = {point.name: point for point in entry_points(group=GROUP)}
+    if not argv or argv[0] in {"-h", "--help"}:
+        sys.stdout.write(usage(offered))
+        return ExitCode.DONE
+    name, *args = argv
+    if name not in offered:
+        sys.stderr.write(f"arcface: no command {name!r} here; installed: {', '.join(sorted(offered)) or 'none'}\n")
+        return ExitCode.INVALID_INPUT
+    command: Command = offered[name].load()
+    try:
+        command.main(args=args, prog_name=f"arcface {name}")
+    except ArcFaceError as error:
+        sys.stderr.write(f"arcface {name}: {error}\n")
+        return error.exit_code
+    return ExitCode.DONE
+
+
+def usage(offered: dict[str, EntryPoint]) -> str:
+    """Text of `arcface --help`: one line for each installed subcommand."""
+    width = max(map(len, offered), default=0)
+    lines = [f"  {name:<{width}}  {summary(offered[name])}" for name in sorted(offered)]
+    return "\n".join(["Usage: arcface COMMAND [OPTIONS]", "", "Commands:", *lines, ""])
+
+
+def summary(point: EntryPoint) -> str:
+    """One line of help for a subcommand."""
+    command: Command = point.load()
+    return command.get_short_help_str(limit=90)

@@ -1,0 +1,1 @@
+"""Face verification protocols: 10-fold pair sets from checkpoints or embeddings."""

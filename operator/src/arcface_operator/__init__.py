@@ -1,0 +1,1 @@
+"""Turns an ArcFaceTrainingJob into pods: manifests and the local runner."""

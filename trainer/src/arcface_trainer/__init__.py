@@ -1,0 +1,1 @@
+"""ArcFace training on MindSpore: data, network, sharded head, loop and checkpoints."""
