@@ -1,0 +1,17 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def faces() -> Path:
+    """Folder of the real aligned faces; tests that need them are skipped where it is absent."""
+    folder = Path(os.environ.get("ARCFACE_FACES", ROOT.parent / "shared" / "data" / "lfw"))
+    if not (folder / "train.rec").is_file():
+        pytest.skip(f"no real faces at {folder} (set ARCFACE_FACES)")
+    return folder
