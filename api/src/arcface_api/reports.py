@@ -1,0 +1,67 @@
+"""What pods say at their end: JSON in the container's termination message, at most 4096 bytes."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from arcface_api.model import Model
+from arcface_api.names import TERMINATION_MESSAGE_LIMIT
+from arcface_api.status import CheckpointStatus, IjbResult, PairResult, Progress
+
+FailureReason = Literal[
+    "InvalidInput",  # exit code 2
+    "Diverged",  # exit code 3
+    "Stopped",  # exit code 143
+    "RankDied",  # a rank process of the pod ended by itself
+    "Error",
+]
+
+
+class ReportedFailure(Model):
+    """Why the process ended with another exit code than 0."""
+
+    reason: FailureReason
+    """Class of the failure."""
+    message: str
+    """One line for people."""
+    rank: int | None = Field(default=None, ge=0)
+    """Rank that failed first in this pod."""
+    exit_code: int
+    """Exit code of that rank."""
+    log: list[str] = []
+    """Last lines it logged."""
+
+
+class TrainerReport(Model):
+    """The end of a trainer pod."""
+
+    progress: Progress | None = None
+    """Where the training stood; rank 0's pod only."""
+    checkpoint: CheckpointStatus | None = None
+    """Newest complete checkpoint; rank 0's pod only."""
+    failure: ReportedFailure | None = None
+    """Why it failed; absent when it succeeded."""
+
+
+class EvaluatorReport(Model):
+    """The end of the evaluator."""
+
+    checkpoint: str | None = None
+    """Checkpoint that was evaluated."""
+    results: list[PairResult] = []
+    """Pair sets."""
+    ijb: list[IjbResult] = []
+    """IJB sets."""
+    failure: ReportedFailure | None = None
+    """Why it failed; absent when it succeeded."""
+
+
+def termination_message(report: TrainerReport | EvaluatorReport) -> bytes:
+    """JSON of a report, shortened to what Kubernetes keeps: oldest log lines go first, then the message's end."""
+    while True:
+        text = report.to_json().encode()
+        if len(text) <= TERMINATION_MESSAGE_LIMIT or report.failure is None:
+            return text
+        failure = report.failure
+        shorter = {"log": failure.log[1:]} if failure.log else {"message": failure.message[: len(failure.message) // 2]}
+        report = report.model_copy(update={"failure": failure.model_copy(update=shorter)})

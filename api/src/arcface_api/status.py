@@ -1,0 +1,201 @@
+"""`status` of an ArcFaceTrainingJob: what the operator has seen and decided."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from arcface_api.model import Model
+
+Phase = Literal["Suspended", "Pending", "Starting", "Training", "Restarting", "Evaluating", "Succeeded", "Failed"]
+ConditionType = Literal[
+    "Ready",
+    "RankTableReady",
+    "Training",
+    "CheckpointAvailable",
+    "Evaluated",
+    "GatesPassed",
+    "Complete",
+    "Failed",
+]
+
+
+class Condition(Model):
+    """One observed fact about the job, in the form of all Kubernetes conditions."""
+
+    type: ConditionType
+    """What the condition is about."""
+    status: Literal["True", "False", "Unknown"]
+    """Whether it holds."""
+    reason: str = Field(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")
+    """CamelCase word for programs."""
+    message: str = Field(max_length=32768)
+    """Sentence for people."""
+    observed_generation: int | None = Field(default=None, ge=0)
+    """Generation of the spec this was decided for."""
+    last_transition_time: datetime
+    """When status last changed."""
+
+
+class WorkersStatus(Model):
+    """Counts of rank pods."""
+
+    desired: int = Field(ge=0)
+    """Pods wanted."""
+    ready: int = Field(default=0, ge=0)
+    """Pods ready."""
+    succeeded: int = Field(default=0, ge=0)
+    """Pods that ended well."""
+    failed: int = Field(default=0, ge=0)
+    """Pods that failed."""
+
+
+class RankTableStatus(Model):
+    """State of the rank table."""
+
+    state: Literal["initializing", "completed"]
+    """Whether all ranks are in it."""
+    ready: int = Field(ge=0)
+    """Ranks known."""
+    total: int = Field(ge=1)
+    """Ranks wanted."""
+    missing: list[str] = []
+    """Pods whose devices are not known yet."""
+
+
+class Progress(Model):
+    """Where the training stands; also what rank 0 serves at /progress."""
+
+    epoch: int = Field(ge=0)
+    """Epochs completed."""
+    step: int = Field(ge=0)
+    """Steps completed."""
+    total_steps: int = Field(ge=0)
+    """Steps of the whole training."""
+    loss: float | None = None
+    """Mean loss since the last report."""
+    images_per_second: float | None = Field(default=None, ge=0)
+    """Pictures per second over all ranks."""
+    step_milliseconds: float | None = Field(default=None, ge=0)
+    """Mean time of a step."""
+    data_wait_percent: float | None = Field(default=None, ge=0, le=100)
+    """Share of the time spent waiting for pictures."""
+    estimated_completion_time: datetime | None = None
+    """When the last step will be done at this speed."""
+    slowest_rank: int | None = Field(default=None, ge=0)
+    """Rank that the others wait for."""
+    updated_at: datetime
+    """When this was measured."""
+
+
+class CheckpointStatus(Model):
+    """The newest complete checkpoint."""
+
+    path: str
+    """Its folder, relative to the claim."""
+    step: int = Field(ge=0)
+    """Step after which it was taken."""
+    saved_at: datetime
+    """When it was published."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Hash of its manifest."""
+    resumed_from_step: int | None = Field(default=None, ge=0)
+    """Step that the current attempt started from."""
+
+
+class PairResult(Model):
+    """Result on one pair set."""
+
+    dataset: str
+    """Name of the set."""
+    accuracy: float = Field(ge=0, le=1)
+    """Mean accuracy over the ten folds."""
+    std: float = Field(ge=0)
+    """Population standard deviation over the ten folds."""
+    pairs: int = Field(ge=1)
+    """Pairs in the set."""
+
+
+class IjbResult(Model):
+    """Result on one IJB set."""
+
+    dataset: Literal["IJBB", "IJBC"]
+    """Name of the set."""
+    tar_at_far: dict[str, float]
+    """True accept rate by false accept rate, keys 1e-6 to 1e-1."""
+
+
+class GateResult(Model):
+    """A gate and how it came out."""
+
+    metric: str
+    """The figure."""
+    min: float
+    """Least value that passes."""
+    value: float | None = None
+    """Value reached; absent when it was not measured."""
+    passed: bool
+    """Whether it passed."""
+
+
+class EvaluationStatus(Model):
+    """Results of the evaluation."""
+
+    checkpoint: str
+    """Checkpoint that was evaluated."""
+    results: list[PairResult] = []
+    """Pair sets."""
+    ijb: list[IjbResult] = []
+    """IJB sets."""
+    gates: list[GateResult] = []
+    """Gates."""
+
+
+class FailureStatus(Model):
+    """The first failure of the last attempt."""
+
+    reason: str
+    """Class of the failure."""
+    message: str
+    """What happened, in one line."""
+    rank: int | None = Field(default=None, ge=0)
+    """First rank of the pod that failed first."""
+    pod: str | None = None
+    """Its pod."""
+    node: str | None = None
+    """Its node."""
+    exit_code: int | None = None
+    """Exit code of its container."""
+    log: list[str] = []
+    """Last lines of its log."""
+
+
+class ArcFaceTrainingJobStatus(Model):
+    """What the operator has seen and decided."""
+
+    phase: Phase | None = None
+    """Summary of the conditions."""
+    conditions: list[Condition] = []
+    """Facts with reasons."""
+    observed_generation: int | None = Field(default=None, ge=0)
+    """Generation of the spec that this status is about."""
+    attempt: int = Field(default=0, ge=0)
+    """Number of the current gang of pods."""
+    restarts: int = Field(default=0, ge=0)
+    """Gang restarts for any reason."""
+    start_time: datetime | None = None
+    """When the job was first acted on."""
+    completion_time: datetime | None = None
+    """When the job ended."""
+    workers: WorkersStatus | None = None
+    """Counts of rank pods."""
+    rank_table: RankTableStatus | None = None
+    """State of the rank table."""
+    progress: Progress | None = None
+    """Where the training stands."""
+    checkpoint: CheckpointStatus | None = None
+    """Newest complete checkpoint."""
+    evaluation: EvaluationStatus | None = None
+    """Results of the evaluation."""
+    failure: FailureStatus | None = None
+    """First failure of the last attempt."""
