@@ -1,4 +1,4 @@
-"""What pods say at their end: JSON in the container's termination message, at most 4096 bytes."""
+"""What processes of ours tell others: the end of a pod (termination message, at most 4096 bytes), counts of data."""
 
 from typing import Literal
 
@@ -54,6 +54,27 @@ class EvaluatorReport(Model):
     """IJB sets."""
     failure: ReportedFailure | None = None
     """Why it failed; absent when it succeeded."""
+
+
+class DataStats(Model):
+    """Counts of a training set, as `arcface data stats --json` prints them."""
+
+    directory: str
+    """Folder of the set."""
+    layout: Literal["records", "folder"]
+    """`train.rec` with its index, or one subfolder of pictures per identity."""
+    images: int = Field(ge=0)
+    """Pictures of the identities that are kept."""
+    identities: int = Field(ge=0)
+    """Identities with at least as many pictures as asked for."""
+    dropped_identities: int = Field(ge=0)
+    """Identities with fewer pictures."""
+    fewest_images: int = Field(ge=0)
+    """Pictures of the smallest identity that is kept."""
+    median_images: float = Field(ge=0)
+    """Median of pictures per identity that is kept."""
+    most_images: int = Field(ge=0)
+    """Pictures of the largest identity."""
 
 
 def termination_message(report: TrainerReport | EvaluatorReport) -> bytes:
