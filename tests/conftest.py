@@ -1,6 +1,11 @@
 """Fixtures shared by all tests."""
 
 import os
+
+# Read by oneDNN and MindSpore when they are loaded: see arcface_trainer.environment.
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+os.environ.setdefault("GLOG_v", "3")
+
 from pathlib import Path
 
 import pytest

@@ -7,31 +7,17 @@ differentiating through the collectives would count each rank's share world_size
 Tensor suffixes: b pictures of this rank, B of all ranks, C classes of this rank, D embedding size.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore import dtype as mstype
 from numpy.typing import NDArray
 
 from arcface_api.spec import LossSpec
+from arcface_trainer.class_range import ClassRange
 from arcface_trainer.collectives import Collectives
 from arcface_trainer.margin import apply_margin
 
 MIN_NORM = 1e-12
-
-
-class ClassRange(NamedTuple):
-    """Block of classes that a rank holds."""
-
-    start: int
-    size: int
-
-
-def class_range(class_count: int, world_size: int, rank: int) -> ClassRange:
-    """Contiguous blocks, the first `class_count % world_size` ranks hold one class more (Partial FC's rule)."""
-    size, rest = divmod(class_count, world_size)
-    return ClassRange(size * rank + min(rank, rest), size + (rank < rest))
 
 
 class Classifier(nn.Cell):

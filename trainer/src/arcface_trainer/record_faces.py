@@ -140,4 +140,4 @@ def whole_labels(
             f"{records}: key {table.keys[rows[row]]} has label {labels[row]:.0f}, but {PROPERTY_FILE} announces "
             f"{announced.identities} identities: the files belong to different sets"
         )
-    return labels.astype(np.int64)
+    return np.asarray(labels, np.int64)

@@ -15,13 +15,16 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from numpy.typing import NDArray
 
 from arcface_api.spec import OptimizerSpec
+from arcface_trainer.backbone_input import PIXEL_MEAN, PIXEL_SCALE
 from arcface_trainer.classifier import Classifier
 from arcface_trainer.collectives import Collectives
+
+SMALLEST_NORM = 1e-12
 
 
 def preprocessed(images: Tensor) -> Tensor:
     """(x - 127.5) / 127.5 in float32: the normalisation that checkpoints are written with."""
-    return (images.astype(mindspore.float32) - 127.5) / 127.5
+    return (images.astype(mindspore.float32) - PIXEL_MEAN) / PIXEL_SCALE
 
 
 class GradientStep(nn.Cell):
@@ -34,33 +37,39 @@ class GradientStep(nn.Cell):
         self.collectives = collectives
         self.weights = ParameterTuple(backbone.trainable_params())
 
-    def construct(self, images: Tensor, labels_b: Tensor) -> tuple[Tensor, ...]:
-        """Loss, mean embedding length, squared norm of the backbone's gradient, then one gradient a parameter.
+    def construct(self, images: Tensor, labels_b: Tensor, wishes_2: Tensor) -> tuple[Tensor, ...]:
+        """A summary (5,), then one gradient a parameter of the backbone, then the gradient of the centres.
+
+        The summary holds loss, mean embedding length, squared norm of the backbone's gradient, and the wishes of all
+        ranks added up.
 
         Args:
             images: uint8 RGB (b, 3, 112, 112) as decoded.
             labels_b: int32 (b,).
+            wishes_2: float32; 1 where this rank wishes to stop, to save.
         """
         embeddings_bD, backward = ops.vjp(self.backbone, preprocessed(images), weights=self.weights)
         loss, d_embeddings_bD, d_centers = self.classifier(embeddings_bD, labels_b)
         _, gradients = backward(d_embeddings_bD)
-        gradients = self.summed(gradients)
+        gradients, wishes_2 = self.summed(gradients, wishes_2)
         squared_norm = Tensor(0.0, mindspore.float32)
         for gradient in gradients:
             squared_norm = squared_norm + (gradient * gradient).sum()
         length = ops.sqrt((embeddings_bD * embeddings_bD).sum(axis=1)).mean()
-        return (loss, length, squared_norm, *gradients, d_centers)
+        summary = ops.concat((ops.stack((loss, length, squared_norm)), wishes_2))
+        return (summary, *gradients, d_centers)
 
-    def summed(self, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def summed(self, gradients: tuple[Tensor, ...], wishes_2: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Sum over ranks in one message: the loss is a mean over all ranks already, so nothing is averaged."""
         if self.collectives.is_alone:
-            return gradients
-        joined_P = self.collectives.all_sum(ops.concat([gradient.reshape(-1) for gradient in gradients]))
+            return gradients, wishes_2
+        flat = [gradient.reshape(-1) for gradient in gradients]
+        joined_P = self.collectives.all_sum(ops.concat((*flat, wishes_2)))
         parts, offset = [], 0
         for gradient in gradients:
             parts.append(joined_P[offset : offset + gradient.size].reshape(gradient.shape))
             offset += gradient.size
-        return tuple(parts)
+        return tuple(parts), joined_P[offset:]
 
 
 class Update(nn.Cell):
@@ -89,9 +98,20 @@ def zeros_like(weight: Parameter) -> Parameter:
     return Parameter(Tensor(np.zeros(weight.shape, np.float32)), name=f"momentum.{weight.name}", requires_grad=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a rank, or any rank, wants after this step."""
+
+    stop: bool = False
+    save: bool = False
+
+
+NO_WISHES = Wishes()
+
+
+@dataclass(frozen=True, slots=True)
 class StepResult:
-    """What the host learns from one step."""
+    """What the host learns from one step; the same on every rank but for the embeddings' length."""
 
     loss: float
     """Mean over the pictures of all ranks."""
@@ -101,6 +121,8 @@ class StepResult:
     """Mean length of this rank's embeddings."""
     is_applied: bool
     """False when loss or gradient were not finite and the weights stayed as they were."""
+    wishes: Wishes
+    """Whether any rank wishes to stop or save: all ranks learn it at the same step."""
 
 
 class TrainStep:
@@ -112,20 +134,19 @@ class TrainStep:
         self.gradient_step.set_train()
         self.update = Update([*gradient_step.weights, gradient_step.classifier.centers], optimizer)
 
-    def __call__(self, images: NDArray[np.uint8], labels: NDArray[np.int32], rate: float) -> StepResult:
+    def __call__(
+        self, images: NDArray[np.uint8], labels: NDArray[np.int32], rate: float, wishes: Wishes = NO_WISHES
+    ) -> StepResult:
         """Train on this rank's share of a batch; all ranks must call together."""
-        loss, length, squared_norm, *gradients = self.gradient_step(Tensor(images), Tensor(labels))
-        norm = math.sqrt(float(squared_norm.asnumpy()))
-        result = StepResult(
-            loss=float(loss.asnumpy()),
-            gradient_norm=norm,
-            embedding_norm=float(length.asnumpy()),
-            is_applied=math.isfinite(float(loss.asnumpy())) and math.isfinite(norm),
-        )
-        if result.is_applied:
-            factor = min(1.0, self.clip_norm / max(norm, 1e-12))
+        wishes_2 = Tensor([float(wishes.stop), float(wishes.save)], mindspore.float32)
+        summary, *gradients = self.gradient_step(Tensor(images), Tensor(labels), wishes_2)
+        loss, length, squared_norm, stop, save = summary.asnumpy().tolist()
+        is_finite = math.isfinite(loss) and math.isfinite(squared_norm)
+        norm = math.sqrt(squared_norm) if is_finite else math.nan
+        if is_finite:
+            factor = min(1.0, self.clip_norm / max(norm, SMALLEST_NORM))
             self.update(scalar(rate), scalar(factor), tuple(gradients))
-        return result
+        return StepResult(loss, norm, length, is_finite, Wishes(stop > 0, save > 0))
 
 
 def scalar(value: float) -> Tensor:

@@ -1,0 +1,49 @@
+"""Starts real ranks: MindSpore processes joined by its own scheduler, each running a script."""
+
+import os
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+DEADLINE_SECONDS = 240
+
+
+def free_port() -> int:
+    """A port that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def run_gang(script: Path, world_size: int, *arguments: str) -> None:
+    """Run `python script ARGUMENTS` on every rank and wait for all; a rank that fails fails the test with its output."""
+    environment = os.environ | {
+        "MS_WORKER_NUM": str(world_size),
+        "MS_SCHED_HOST": "127.0.0.1",
+        "MS_SCHED_PORT": str(free_port()),
+        "GLOG_v": "3",
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+    }
+    with ExitStack() as stack:
+
+        def start(command: list[str], **extra: str) -> subprocess.Popen[bytes]:
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, *command],
+                    env=environment | extra,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                )
+            )
+            stack.callback(process.kill)
+            return process
+
+        if world_size > 1:
+            start(["-m", "arcface_trainer.scheduler"], MS_ROLE="MS_SCHED")
+        role = {"MS_ROLE": "MS_WORKER"} if world_size > 1 else {}
+        ranks = [start([str(script), *arguments], MS_NODE_ID=str(rank), **role) for rank in range(world_size)]
+        for number, rank in enumerate(ranks):
+            output, _ = rank.communicate(timeout=DEADLINE_SECONDS)
+            assert rank.returncode == 0, f"rank {number} of {world_size}:\n{output.decode(errors='replace')}"

@@ -1,0 +1,26 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from arcface_trainer.meter import Meter, StepRecord
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_progress_tells_means_of_the_recent_steps():
+    meter = Meter(steps_per_epoch=10, total_steps=100, pictures_per_step=64, step=18)
+    meter.add(StepRecord(loss=3.0, seconds=0.5, wait_seconds=0.1))
+    meter.add(StepRecord(loss=1.0, seconds=1.5, wait_seconds=0.1))
+    progress = meter.progress(NOW)
+    assert (progress.epoch, progress.step, progress.loss) == (2, 20, 2.0)
+    assert progress.images_per_second == pytest.approx(64)
+    assert progress.step_milliseconds == pytest.approx(1000)
+    assert progress.data_wait_percent == pytest.approx(10)
+    assert progress.estimated_completion_time == NOW + timedelta(seconds=80)
+
+
+def test_nothing_is_claimed_before_the_first_step():
+    progress = Meter(10, 100, 64).progress(NOW)
+    assert progress.loss is None
+    assert progress.images_per_second is None
+    assert progress.estimated_completion_time is None

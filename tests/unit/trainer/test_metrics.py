@@ -1,0 +1,48 @@
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from arcface_api.errors import ArcFaceError
+from arcface_api.status import Progress
+from arcface_trainer.meter import Meter
+from arcface_trainer.metrics import TrainMetrics, serve, utc_now
+
+CONTRACT = {
+    "arcface_train_loss",
+    "arcface_train_step_seconds",
+    "arcface_train_images",
+    "arcface_train_images_per_second",
+    "arcface_train_step",
+    "arcface_train_epoch",
+    "arcface_train_learning_rate",
+    "arcface_train_data_wait_seconds",
+    "arcface_train_checkpoint_seconds",
+    "arcface_train_checkpoint_step",
+    "arcface_train_loss_scale",
+    "arcface_train_skipped_steps",
+    "arcface_train_embedding_norm",
+}
+
+
+def test_every_metric_of_the_contract_is_served_with_the_rank():
+    metrics = TrainMetrics(rank=3)
+    port = serve("127.0.0.1", 0, metrics, None)
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    families = list(text_string_to_metric_families(text))
+    assert CONTRACT <= {family.name for family in families}
+    assert {sample.labels["rank"] for family in families for sample in family.samples} == {"3"}
+
+
+def test_rank_0_serves_progress_and_others_do_not():
+    meter = Meter(steps_per_epoch=2, total_steps=10, pictures_per_step=4, step=7)
+    first = serve("127.0.0.1", 0, TrainMetrics(0), lambda: meter.progress(utc_now()))
+    other = serve("127.0.0.1", 0, TrainMetrics(1), None)
+    answer = httpx.get(f"http://127.0.0.1:{first}/progress")
+    assert Progress.from_json(answer.content, "answer").step == 7
+    assert httpx.get(f"http://127.0.0.1:{other}/progress").status_code == 404
+
+
+def test_a_taken_port_is_one_clear_error():
+    port = serve("127.0.0.1", 0, TrainMetrics(0), None)
+    with pytest.raises(ArcFaceError, match=rf"127\.0\.0\.1:{port} \(EADDRINUSE\)"):
+        serve("127.0.0.1", port, TrainMetrics(1), None)

@@ -1,0 +1,44 @@
+"""A trained network as a plain function from pictures to embeddings."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import mindspore
+import numpy as np
+from mindspore import Tensor, nn
+from numpy.typing import NDArray
+
+from arcface_trainer.backbones import build_backbone
+from arcface_trainer.checkpoint import BACKBONE_FILE, read_file, read_manifest
+from arcface_trainer.state import assign, named_parameters
+from arcface_trainer.step import preprocessed
+
+Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""RGB pictures (B, 3, 112, 112) to embeddings (B, D), not normalised."""
+
+
+class _Embed(nn.Cell):
+    def __init__(self, backbone: nn.Cell) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def construct(self, images: Tensor) -> Tensor:
+        return self.backbone(preprocessed(images))
+
+
+def load_network(folder: Path) -> Network:
+    """Network of a checkpoint in inference mode; InvalidInput where the checkpoint is damaged.
+
+    Each new batch size compiles a graph, so callers keep it constant.
+    """
+    mindspore.set_context(mode=mindspore.GRAPH_MODE)
+    manifest = read_manifest(folder)
+    backbone = build_backbone(manifest.model)
+    assign(named_parameters(backbone), read_file(folder, manifest, BACKBONE_FILE), str(folder))
+    cell = _Embed(backbone)
+    cell.set_train(mode=False)
+
+    def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.asarray(cell(Tensor(images)).asnumpy(), np.float32)
+
+    return embed

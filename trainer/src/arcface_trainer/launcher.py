@@ -1,0 +1,211 @@
+"""The main process of a worker pod: starts its ranks (and in rank 0's pod MindSpore's scheduler) and reports their end.
+
+Processes rather than threads since MindSpore keeps one rank per process. The first rank that fails ends the pod: its
+peers wait for it inside collectives and have nothing to save.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import IO
+
+from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput
+from arcface_api.reports import FailureReason, ReportedFailure, TrainerReport, termination_message
+from arcface_api.run_config import RunConfig
+from arcface_trainer.environment import rank_environment
+from arcface_trainer.pod_identity import PodIdentity
+
+LOG = logging.getLogger(__name__)
+RESOLVE_SECONDS = 300.0
+"""How long rank 0's pod may take to get a name: it may be scheduled after this one."""
+POLL_SECONDS = 0.1
+SCHEDULER_GRACE_SECONDS = 10.0
+CHATTER = b"[INFO] DISTRIBUTED("
+"""Lines of MindSpore's cluster threads that no log level turns off."""
+LOG_LINES = 20
+"""Last lines of a rank that a report repeats."""
+
+
+@dataclass(slots=True)
+class RankProcess:
+    """A rank and the end of its log."""
+
+    rank: int
+    process: subprocess.Popen[bytes]
+    report: Path
+    tail: deque[str]
+    reader: Thread
+
+
+def launch(config_path: Path, termination_log: Path | None) -> int:
+    """Run the ranks of this pod to their end; returns the pod's exit status."""
+    try:
+        report, status = _run(config_path)
+    except ArcFaceError as error:
+        reason: FailureReason = "InvalidInput" if isinstance(error, InvalidInput) else "Error"
+        report = TrainerReport(failure=ReportedFailure(reason=reason, message=str(error), exit_code=error.exit_code))
+        _write(termination_log, report)
+        raise
+    _write(termination_log, report)
+    return status
+
+
+def _write(path: Path | None, report: TrainerReport) -> None:
+    if path is not None:
+        path.write_bytes(termination_message(report))
+
+
+def _run(config_path: Path) -> tuple[TrainerReport, int]:
+    config = RunConfig.from_json(_read(config_path), str(config_path))
+    identity = PodIdentity.from_environment()
+    with tempfile.TemporaryDirectory(prefix="arcface-") as folder, contextlib.ExitStack() as stack:
+        host = _address_of(identity) if config.ranks.world_size > 1 else identity.scheduler_host
+        environments = [
+            rank_environment(os.environ, config, identity, host, local) for local in range(config.ranks.per_pod)
+        ]
+        ranks: list[RankProcess] = []
+        # Signals before children: one that comes in between must not be lost.
+        stop = _forward_signals(ranks)
+        if config.ranks.world_size > 1 and identity.first_rank == 0:
+            stack.callback(_end, _start_scheduler(environments[0]))
+        for local, environment in enumerate(environments):
+            ranks.append(_start_rank(config_path, Path(folder), identity.first_rank + local, local, environment))
+        if stop:
+            for rank in ranks:
+                rank.process.send_signal(signal.SIGTERM)
+        return _wait(ranks)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be read ({error.strerror}): the operator mounts it") from error
+
+
+def _address_of(identity: PodIdentity) -> str:
+    """IP address of the scheduler; MindSpore takes no names."""
+    deadline = time.monotonic() + RESOLVE_SECONDS
+    while True:
+        try:
+            found = socket.getaddrinfo(identity.scheduler_host, identity.scheduler_port, type=socket.SOCK_STREAM)
+            return str(found[0][4][0])
+        except socket.gaierror as error:
+            if time.monotonic() > deadline:
+                raise ArcFaceError(
+                    f"MS_SCHED_HOST={identity.scheduler_host} has had no address for {RESOLVE_SECONDS:.0f} s: is the pod "
+                    "of rank 0 running?"
+                ) from error
+            time.sleep(1)
+
+
+def _forward_signals(ranks: list[RankProcess]) -> list[int]:
+    """Pass requests to stop on to the ranks; returns the list that they are noted in."""
+    seen: list[int] = []
+
+    def on_signal(number: int, _frame: object) -> None:
+        seen.append(number)
+        for rank in ranks:
+            if rank.process.poll() is None:
+                rank.process.send_signal(signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    return seen
+
+
+def _start_scheduler(environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "arcface_trainer.parent_bound", "arcface_trainer.scheduler"],
+        env=environment | {"MS_ROLE": "MS_SCHED"},
+        start_new_session=True,
+    )
+
+
+def _start_rank(config: Path, folder: Path, rank: int, local: int, environment: dict[str, str]) -> RankProcess:
+    report = folder / f"rank-{rank}.json"
+    # A session of its own keeps a terminal's Ctrl-C from reaching the rank beside the signal that is passed on.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "arcface_trainer.parent_bound", "arcface_trainer.rank", config, report, str(local)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    tail: deque[str] = deque(maxlen=LOG_LINES)
+    assert process.stdout is not None  # noqa: S101 - PIPE was asked for
+    reader = Thread(target=_copy_log, args=(process.stdout, tail), daemon=True)
+    reader.start()
+    return RankProcess(rank, process, report, tail, reader)
+
+
+def _copy_log(stream: IO[bytes], tail: deque[str]) -> None:
+    for line in stream:
+        if line.startswith(CHATTER):
+            continue
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+        tail.append(line.decode(errors="replace").rstrip())
+
+
+def _wait(ranks: list[RankProcess]) -> tuple[TrainerReport, int]:
+    """Wait until all ranks have ended well or the first one has not."""
+    while True:
+        for rank in ranks:
+            status = rank.process.poll()
+            if status not in {None, ExitCode.DONE, ExitCode.STOPPED}:
+                return _failed(rank, ranks)
+        if all(rank.process.poll() is not None for rank in ranks):
+            break
+        time.sleep(POLL_SECONDS)
+    stopped = [rank for rank in ranks if rank.process.returncode == ExitCode.STOPPED]
+    last = (stopped or ranks)[0]
+    return _report_of(last), int(last.process.returncode)
+
+
+def _failed(first: RankProcess, ranks: list[RankProcess]) -> tuple[TrainerReport, int]:
+    for rank in ranks:
+        if rank.process.poll() is None:
+            rank.process.kill()
+            rank.process.wait()
+    code = first.process.returncode
+    return _report_of(first), 128 - code if code < 0 else code
+
+
+def _report_of(rank: RankProcess) -> TrainerReport:
+    """What the rank wrote, or what can be told of one that could not write."""
+    rank.reader.join(timeout=5)
+    code = rank.process.returncode
+    if rank.report.is_file():
+        report = TrainerReport.from_json(rank.report.read_bytes(), str(rank.report))
+        if report.failure is None:
+            return report
+        return report.model_copy(update={"failure": report.failure.model_copy(update={"log": list(rank.tail)})})
+    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    failure = ReportedFailure(
+        reason="RankDied",
+        message=f"rank {rank.rank} died with {how}",
+        rank=rank.rank,
+        exit_code=128 - code if code < 0 else code,
+        log=list(rank.tail),
+    )
+    return TrainerReport(failure=failure)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """The scheduler leaves by itself after its ranks; one that does not is killed."""
+    try:
+        process.wait(SCHEDULER_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

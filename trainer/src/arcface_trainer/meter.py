@@ -1,0 +1,81 @@
+"""Keeps the figures of the running training: pure arithmetic on times that are passed in."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from arcface_api.status import Progress
+
+WINDOW = 20
+"""Steps that means are taken over."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One step of this rank."""
+
+    loss: float
+    seconds: float
+    """From the end of the last step to the end of this one."""
+    wait_seconds: float
+    """Part of it spent waiting for pictures."""
+
+
+@dataclass(slots=True)
+class Meter:
+    """Where the training stands and how fast it goes."""
+
+    steps_per_epoch: int
+    total_steps: int
+    pictures_per_step: int
+    """Over all ranks."""
+    step: int = 0
+    """Updates made."""
+    recent: deque[StepRecord] = field(default_factory=lambda: deque(maxlen=WINDOW))
+
+    def add(self, record: StepRecord) -> None:
+        """Count one step."""
+        self.recent.append(record)
+        self.step += 1
+
+    @property
+    def loss(self) -> float | None:
+        """Mean loss of the recent steps."""
+        return mean([record.loss for record in self.recent])
+
+    @property
+    def step_seconds(self) -> float | None:
+        """Mean time of the recent steps."""
+        return mean([record.seconds for record in self.recent])
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Pictures of all ranks per second over the recent steps."""
+        return self.pictures_per_step / self.step_seconds if self.step_seconds else None
+
+    @property
+    def data_wait_percent(self) -> float | None:
+        """Share of the recent steps spent waiting for pictures."""
+        total = sum(record.seconds for record in self.recent)
+        return min(100.0, 100 * sum(record.wait_seconds for record in self.recent) / total) if total else None
+
+    def progress(self, now: datetime) -> Progress:
+        """The figures as the operator polls them."""
+        left = self.total_steps - self.step
+        seconds = self.step_seconds
+        return Progress(
+            epoch=self.step // self.steps_per_epoch,
+            step=self.step,
+            total_steps=self.total_steps,
+            loss=self.loss,
+            images_per_second=self.images_per_second,
+            step_milliseconds=None if seconds is None else 1000 * seconds,
+            data_wait_percent=self.data_wait_percent,
+            estimated_completion_time=None if seconds is None else now + timedelta(seconds=left * seconds),
+            updated_at=now,
+        )
+
+
+def mean(values: list[float]) -> float | None:
+    """Arithmetic mean, None of nothing."""
+    return sum(values) / len(values) if values else None

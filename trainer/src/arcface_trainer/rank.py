@@ -1,0 +1,223 @@
+"""One rank of the training, a process of its own: `python -m arcface_trainer.rank CONFIG REPORT LOCAL_RANK`.
+
+The launcher starts it with the rank variables in its environment.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import mindspore
+
+from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, Stopped
+from arcface_api.reports import FailureReason, ReportedFailure, TrainerReport, termination_message
+from arcface_api.run_config import RunConfig
+from arcface_api.status import CheckpointStatus
+from arcface_trainer.backbones import build_backbone
+from arcface_trainer.batches import BatchSource
+from arcface_trainer.checkpoint import folder_name, manifest_sha256, read_manifest
+from arcface_trainer.checkpoint_manifest import Manifest
+from arcface_trainer.checkpoint_writer import CheckpointWriter, now
+from arcface_trainer.class_range import class_range
+from arcface_trainer.classifier import Classifier, initial_centers
+from arcface_trainer.distributed import World
+from arcface_trainer.face_set import FaceSet, open_faces
+from arcface_trainer.loop import TrainingLoop
+from arcface_trainer.meter import Meter
+from arcface_trainer.metrics import TrainMetrics, serve, utc_now
+from arcface_trainer.pod_identity import PodIdentity
+from arcface_trainer.resume import resume
+from arcface_trainer.sampler import Sampler
+from arcface_trainer.schedule import Schedule
+from arcface_trainer.state import TrainingState
+from arcface_trainer.step import GradientStep, TrainStep
+
+LOG = logging.getLogger(__name__)
+MOST_DECODE_THREADS = 8
+STOP_PATIENCE_SECONDS = 90.0
+"""After a request to stop: a rank that waits for dead peers inside a collective cannot save and ends by itself."""
+REASONS: dict[ExitCode, FailureReason] = {
+    ExitCode.INVALID_INPUT: "InvalidInput",
+    ExitCode.DIVERGED: "Diverged",
+    ExitCode.STOPPED: "Stopped",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the rank and write its report; returns the exit status."""
+    config_path, report_path, local_rank = Path(arguments[0]), Path(arguments[1]), int(arguments[2])
+    identity = PodIdentity.from_environment()
+    logging.basicConfig(level=logging.INFO if identity.first_rank == 0 else logging.WARNING, format=LOG_FORMAT)
+    loop: TrainingLoop | None = None
+    failure: ReportedFailure | None = None
+    try:
+        config = RunConfig.from_json(config_path.read_bytes(), str(config_path))
+        loop = assemble(config, identity, local_rank, StopRequest.install())
+        loop.run()
+    except ArcFaceError as error:
+        (LOG.info if isinstance(error, Stopped) else LOG.error)("%s", error)
+        failure = failure_of(error, identity.first_rank)
+    report_path.write_bytes(termination_message(report_of(loop, failure, identity.first_rank)))
+    return failure.exit_code if failure else ExitCode.DONE
+
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+def failure_of(error: ArcFaceError, rank: int) -> ReportedFailure:
+    """The error as the report tells it."""
+    return ReportedFailure(
+        reason=REASONS.get(error.exit_code, "Error"), message=str(error), rank=rank, exit_code=error.exit_code
+    )
+
+
+def report_of(loop: TrainingLoop | None, failure: ReportedFailure | None, rank: int) -> TrainerReport:
+    """Rank 0 tells where the training stands, every rank why it failed."""
+    if loop is None or rank != 0:
+        return TrainerReport(failure=failure)
+    return TrainerReport(progress=loop.meter.progress(utc_now()), checkpoint=loop.checkpoint, failure=failure)
+
+
+@dataclass
+class StopRequest:
+    """Whether SIGTERM or SIGINT came."""
+
+    is_wanted: bool = False
+
+    @classmethod
+    def install(cls) -> "StopRequest":
+        """Take over the signals."""
+        request = cls()
+
+        def on_signal(_number: int, _frame: object) -> None:
+            if not request.is_wanted:
+                request.is_wanted = True
+                threading.Thread(target=end_after_patience, daemon=True).start()
+
+        signal.signal(signal.SIGTERM, on_signal)
+        signal.signal(signal.SIGINT, on_signal)
+        return request
+
+
+def end_after_patience() -> None:
+    """End the process when stopping in order did not work out."""
+    time.sleep(STOP_PATIENCE_SECONDS)
+    os._exit(ExitCode.FAILED)
+
+
+def assemble(config: RunConfig, identity: PodIdentity, local_rank: int, stop: StopRequest) -> TrainingLoop:
+    """Join the ranks, open the data, build network and head, and load the newest checkpoint."""
+    rank, ranks = identity.first_rank, config.ranks
+    if identity.world_size != ranks.world_size:
+        raise InvalidInput(f"MS_WORKER_NUM={identity.world_size}, but the run has {ranks.world_size} ranks")
+    faces = open_faces(Path(config.data.directory), config.data.min_images_per_identity)
+    sampler = Sampler(
+        dataset_size=len(faces.labels),
+        global_batch_size=config.training.batch_size * ranks.world_size,
+        seed=config.training.seed,
+        world_size=ranks.world_size,
+        rank=rank,
+    )
+    LOG.info("pictures=%d identities=%d left_out=%d", len(faces.labels), faces.class_count, faces.dropped_identities)
+    world = join(config, rank)
+    schedule = Schedule(config.training.schedule, config.learning_rate, sampler.steps_per_epoch, config.training.epochs)
+    meter = Meter(sampler.steps_per_epoch, schedule.total_steps, sampler.global_batch_size)
+    metrics = TrainMetrics(rank)
+    port = config.metrics_port + local_rank if config.metrics_port else 0
+    serve(identity.address, port, metrics, (lambda: meter.progress(utc_now())) if rank == 0 else None)
+
+    train_step = build_step(config, faces, world)
+    state = TrainingState(train_step)
+    manifest = manifest_of(config, faces, sampler, schedule)
+    directory = Path(config.checkpoint.directory)
+    writer = CheckpointWriter(directory, config.checkpoint.keep_last, world)
+    if world.is_first:
+        writer.prepare()
+    meter.step = resume(state, directory, manifest, world)
+    return TrainingLoop(
+        config=config,
+        manifest=manifest,
+        train_step=train_step,
+        state=state,
+        source=BatchSource(faces, sampler, config.data.augmentation, decode_threads(ranks.per_pod)),
+        schedule=schedule,
+        writer=writer,
+        meter=meter,
+        metrics=metrics,
+        is_stop_wanted=lambda: stop.is_wanted,
+        checkpoint=resumed_status(directory, meter.step),
+    )
+
+
+def join(config: RunConfig, rank: int) -> World:
+    """Set the device up and wait for the other ranks."""
+    cv2.setNumThreads(1)  # pictures are decoded in threads of ours
+    mindspore.set_device("Ascend" if config.ranks.accelerator == "ascend" else "CPU")
+    mindspore.set_context(mode=mindspore.GRAPH_MODE)
+    if config.ranks.world_size > 1:
+        started = time.monotonic()
+        mindspore.communication.init()
+        LOG.info("ranks joined world_size=%d seconds=%.1f", config.ranks.world_size, time.monotonic() - started)
+    return World(config.ranks.world_size, rank)
+
+
+def build_step(config: RunConfig, faces: FaceSet, world: World) -> TrainStep:
+    """Network and head with fresh weights, the same for any number of ranks."""
+    mindspore.set_seed(config.training.seed)
+    backbone = build_backbone(config.model)
+    classes = class_range(faces.class_count, world.size, world.rank)
+    centers = initial_centers(classes, config.model.embedding_size, config.training.seed)
+    classifier = Classifier(config.loss, classes, centers, world.collectives)
+    return TrainStep(
+        GradientStep(backbone, classifier, world.collectives), config.training.optimizer, config.training.clip_norm
+    )
+
+
+def manifest_of(config: RunConfig, faces: FaceSet, sampler: Sampler, schedule: Schedule) -> Manifest:
+    """What every checkpoint of this run says."""
+    return Manifest(
+        job=config.job,
+        spec_hash=config.spec_hash,
+        step=0,
+        total_steps=schedule.total_steps,
+        epoch=0,
+        total_batch_size=sampler.global_batch_size,
+        world_size=config.ranks.world_size,
+        seed=config.training.seed,
+        picture_count=len(faces.labels),
+        class_count=faces.class_count,
+        saved_at=now(),
+        model=config.model,
+        files=[],
+    )
+
+
+def resumed_status(directory: Path, step: int) -> CheckpointStatus | None:
+    """Status of the checkpoint that the run goes on from."""
+    if step == 0:
+        return None
+    folder = directory / folder_name(step)
+    LOG.info("resumed folder=%s", folder)
+    return CheckpointStatus(
+        path=folder.name,
+        step=step,
+        saved_at=read_manifest(folder).saved_at,
+        sha256=manifest_sha256(folder),
+        resumed_from_step=step,
+    )
+
+
+def decode_threads(ranks_per_pod: int) -> int:
+    """Threads that decode pictures: the cores that this rank may use, within reason."""
+    cores = len(os.sched_getaffinity(0))
+    return max(1, min(MOST_DECODE_THREADS, cores // ranks_per_pod))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
