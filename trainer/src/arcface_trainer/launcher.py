@@ -22,7 +22,7 @@ from typing import IO
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput
 from arcface_api.reports import FailureReason, ReportedFailure, TrainerReport, termination_message
 from arcface_api.run_config import RunConfig
-from arcface_trainer.environment import rank_environment
+from arcface_trainer.environment import core_share, rank_environment
 from arcface_trainer.pod_identity import PodIdentity
 
 LOG = logging.getLogger(__name__)
@@ -79,7 +79,11 @@ def _run(config_path: Path) -> tuple[TrainerReport, int]:
         if config.ranks.world_size > 1 and identity.first_rank == 0:
             stack.callback(_end, _start_scheduler(environments[0]))
         for local, environment in enumerate(environments):
-            ranks.append(_start_rank(config_path, Path(folder), identity.first_rank + local, local, environment))
+            rank = _start_rank(config_path, Path(folder), identity.first_rank + local, local, environment)
+            if config.ranks.accelerator == "cpu":
+                cores = core_share(os.sched_getaffinity(0), config.ranks.per_pod, local)
+                os.sched_setaffinity(rank.process.pid, cores)
+            ranks.append(rank)
         if stop:
             for rank in ranks:
                 rank.process.send_signal(signal.SIGTERM)

@@ -145,7 +145,7 @@ def assemble(config: RunConfig, identity: PodIdentity, local_rank: int, stop: St
         manifest=manifest,
         train_step=train_step,
         state=state,
-        source=BatchSource(faces, sampler, config.data.augmentation, decode_threads(ranks.per_pod)),
+        source=BatchSource(faces, sampler, config.data.augmentation, decode_threads()),
         schedule=schedule,
         writer=writer,
         meter=meter,
@@ -213,10 +213,9 @@ def resumed_status(directory: Path, step: int) -> CheckpointStatus | None:
     )
 
 
-def decode_threads(ranks_per_pod: int) -> int:
+def decode_threads() -> int:
     """Threads that decode pictures: the cores that this rank may use, within reason."""
-    cores = len(os.sched_getaffinity(0))
-    return max(1, min(MOST_DECODE_THREADS, cores // ranks_per_pod))
+    return max(1, min(MOST_DECODE_THREADS, len(os.sched_getaffinity(0))))
 
 
 if __name__ == "__main__":
