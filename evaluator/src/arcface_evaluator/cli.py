@@ -1,0 +1,75 @@
+"""`arcface evaluate`: verification of pair sets from a checkpoint or from embeddings."""
+
+from pathlib import Path
+
+import click
+
+from arcface_api.errors import InvalidInput
+from arcface_evaluator.checkpoint_network import open_checkpoint
+from arcface_evaluator.job import BATCH_SIZE, run_job
+from arcface_evaluator.pair_protocol import PairReport
+from arcface_evaluator.pairs import from_files, from_network, open_sets
+from arcface_evaluator.report import EvaluationFile, details_of, input_file, lines_of, result_of
+
+FILE = click.Path(path_type=Path)
+
+
+@click.group()
+def evaluate() -> None:
+    """Judge a checkpoint or embeddings on verification sets."""
+
+
+@evaluate.command()
+@click.option("--checkpoint", type=FILE, help="A checkpoint, or a folder of checkpoints: the newest complete one.")
+@click.option("--embeddings", type=FILE, multiple=True, help=".npy (N, D) or (N, 2, D), one for each set.")
+@click.option("--bin", "bins", type=FILE, multiple=True, help="Verification set; more may follow as plain arguments.")
+@click.option("--json", "json_file", type=FILE, help="Write every number to this file.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=BATCH_SIZE, show_default=True)
+@click.argument("more_bins", type=FILE, nargs=-1)
+def pairs(
+    *,
+    checkpoint: Path | None,
+    embeddings: tuple[Path, ...],
+    bins: tuple[Path, ...],
+    json_file: Path | None,
+    batch_size: int,
+    more_bins: tuple[Path, ...],
+) -> None:
+    """Verify pair sets in 10 folds and print accuracy and deviation of each."""
+    if (checkpoint is None) == (not embeddings):
+        raise InvalidInput("give either --checkpoint or --embeddings")
+    sets = open_sets(set_paths(bins, more_bins))
+    opened = open_checkpoint(checkpoint) if checkpoint else None
+    judged = from_network(sets, opened.network, batch_size) if opened else from_files(sets, embeddings)
+    reports = [announced(report) for report in judged]
+    if json_file:
+        sources = [opened.manifest] if opened else list(embeddings)
+        EvaluationFile(
+            checkpoint=str(opened.folder) if opened else None,
+            results=[result_of(report) for report in reports],
+            details=[details_of(report) for report in reports],
+            inputs=[input_file(path) for path in [*(pair_set.path for pair_set in sets), *sources]],
+        ).write(json_file)
+
+
+@evaluate.command()
+@click.option("--config", "config_file", type=FILE, required=True, help="Run configuration that the operator wrote.")
+@click.option("--termination-log", type=FILE, required=True, help="File that takes the report.")
+def job(config_file: Path, termination_log: Path) -> None:
+    """Evaluate the newest checkpoint of a job on its sets: what the evaluator's pod runs."""
+    run_job(config_file, termination_log, open_checkpoint, announced)
+
+
+def set_paths(bins: tuple[Path, ...], more_bins: tuple[Path, ...]) -> tuple[Path, ...]:
+    """All sets in the order of the command line, which embeddings are matched by."""
+    if not bins:
+        raise InvalidInput("give at least one verification set with --bin")
+    if len(bins) > 1 and more_bins:
+        raise InvalidInput(f"{more_bins[0]}: put --bin before it: the order of the sets is unclear")
+    return bins + more_bins
+
+
+def announced(report: PairReport) -> PairReport:
+    """Print the lines of a set as soon as it is judged."""
+    click.echo("\n".join(lines_of(report)))
+    return report

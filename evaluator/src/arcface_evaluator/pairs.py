@@ -1,0 +1,47 @@
+"""Evaluation of several pair sets, one after the other, from a network or from files of embeddings."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from arcface_api.errors import InvalidInput
+from arcface_evaluator.embedder import Network, embed
+from arcface_evaluator.embeddings_file import read_embeddings
+from arcface_evaluator.pair_protocol import PairReport, verify
+from arcface_evaluator.pair_set import PairSet, read_pair_set
+
+
+def open_sets(paths: Iterable[Path]) -> list[PairSet]:
+    """Open and check all sets before any is evaluated; the name of a set is that of its file and must be unique."""
+    sets = [read_pair_set(path) for path in paths]
+    name, times = Counter(opened.name for opened in sets).most_common(1)[0] if sets else ("", 0)
+    if times > 1:
+        raise InvalidInput(f"{times} sets are called {name!r}: results are told apart by file name, rename one")
+    return sets
+
+
+def from_network(sets: Sequence[PairSet], network: Network, batch_size: int) -> Iterator[PairReport]:
+    """Embed and judge each set, with a bar on a terminal."""
+    for pair_set in sets:
+        with _bar() as bar:
+            advance = partial(bar.advance, bar.add_task(pair_set.name, total=len(pair_set)))
+            embeddings = embed(pair_set, network, batch_size, advance)
+        yield verify(pair_set.name, embeddings, pair_set.is_same)
+
+
+def from_files(sets: Sequence[PairSet], files: Sequence[Path]) -> Iterator[PairReport]:
+    """Judge each set by its file of embeddings."""
+    if len(sets) != len(files):
+        raise InvalidInput(f"{len(sets)} sets but {len(files)} files of embeddings: give one --embeddings for each set")
+    for pair_set, file in zip(sets, files, strict=True):
+        yield verify(pair_set.name, read_embeddings(file, len(pair_set)), pair_set.is_same)
+
+
+def _bar() -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

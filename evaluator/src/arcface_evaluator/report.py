@@ -1,0 +1,120 @@
+"""What an evaluation prints and writes: lines for people, JSON for programs."""
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from arcface_api.errors import InvalidInput
+from arcface_api.model import Model
+from arcface_api.status import IjbResult, PairResult
+from arcface_evaluator.pair_protocol import FOLDS, THRESHOLD_STEP, THRESHOLDS, PairReport
+
+
+class PairDetails(Model):
+    """Every number that was measured on one pair set."""
+
+    dataset: str
+    """Name of the set."""
+    flip: bool
+    """Whether mirrored pictures took part."""
+    folds: list[float]
+    """Accuracy on each fold."""
+    thresholds: list[float]
+    """Squared distance below which each fold's pairs were called the same."""
+    xnorm: float
+    """Mean length of the embeddings."""
+    accuracy_without_flip: float | None = None
+    """Mean accuracy from the original pictures only."""
+    std_without_flip: float | None = None
+    """Its population standard deviation over the folds."""
+
+
+class PairProtocol(Model):
+    """How the pairs were judged."""
+
+    folds: int = FOLDS
+    """Contiguous folds in the order of the file."""
+    threshold_step: float = THRESHOLD_STEP
+    """Thresholds are 0, one step, two steps and so on."""
+    threshold_count: int = len(THRESHOLDS)
+    """Number of thresholds tried."""
+    same: Literal["squaredDistance < threshold"] = "squaredDistance < threshold"
+    """When a pair is called the same; distances are between unit vectors."""
+    ties: Literal["smallestThreshold"] = "smallestThreshold"
+    """Which of equally good thresholds is taken."""
+    std: Literal["population"] = "population"
+    """Kind of the standard deviation."""
+    flip: Literal["sum"] = "sum"
+    """How the embeddings of original and mirrored picture are joined where both are known."""
+
+
+class InputFile(Model):
+    """A file that the numbers depend on."""
+
+    path: str
+    """Where it was."""
+    sha256: str
+    """Hash of its bytes."""
+
+
+class EvaluationFile(Model):
+    """The document that `--json` writes."""
+
+    checkpoint: str | None = None
+    """Checkpoint that was evaluated; absent for embeddings."""
+    results: list[PairResult]
+    """Pair sets, as in the status of a job."""
+    ijb: list[IjbResult] = Field(default_factory=list)
+    """IJB sets, as in the status of a job."""
+    details: list[PairDetails]
+    """Every other number, one entry a pair set."""
+    protocol: PairProtocol = PairProtocol()
+    """How the pairs were judged."""
+    inputs: list[InputFile]
+    """Files that were read; of a checkpoint its manifest, which holds the hashes of the others."""
+
+    def write(self, path: Path) -> None:
+        """Write it for people and programs."""
+        try:
+            path.write_text(self.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n")
+        except OSError as error:
+            raise InvalidInput(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def lines_of(report: PairReport) -> list[str]:
+    """The two lines of a set, as the reference prints them."""
+    kind = "Accuracy-Flip" if report.flip else "Accuracy"
+    return [
+        f"[{report.dataset}]XNorm: {report.xnorm:f}",
+        f"[{report.dataset}]{kind}: {report.folds.mean:1.5f}+-{report.folds.std:1.5f}",
+    ]
+
+
+def result_of(report: PairReport) -> PairResult:
+    """The entry of `results`."""
+    return PairResult(dataset=report.dataset, accuracy=report.folds.mean, std=report.folds.std, pairs=report.pairs)
+
+
+def details_of(report: PairReport) -> PairDetails:
+    """The entry of `details`."""
+    plain = report.folds_without_flip
+    return PairDetails(
+        dataset=report.dataset,
+        flip=report.flip,
+        folds=report.folds.accuracies.tolist(),
+        thresholds=report.folds.thresholds.tolist(),
+        xnorm=report.xnorm,
+        accuracy_without_flip=plain.mean if plain else None,
+        std_without_flip=plain.std if plain else None,
+    )
+
+
+def input_file(path: Path) -> InputFile:
+    """Hash a file that was read."""
+    try:
+        with path.open("rb") as opened:
+            return InputFile(path=str(path), sha256=hashlib.file_digest(opened, "sha256").hexdigest())
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from error

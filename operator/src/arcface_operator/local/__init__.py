@@ -1,0 +1,1 @@
+"""`arcface run`: the manifests of a job executed as processes of this machine."""

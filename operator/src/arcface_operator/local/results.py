@@ -1,0 +1,37 @@
+"""What a finished job shows: a table of the sets and their gates."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from arcface_api.reports import EvaluatorReport
+from arcface_api.status import GateResult
+
+
+def results_table(report: EvaluatorReport, gates: Sequence[GateResult]) -> Table:
+    """One row a set, then one a gate that is not about a set's accuracy."""
+    table = Table()
+    for heading in ("set", "accuracy", "std", "pairs", "gate"):
+        table.add_column(heading, justify="left" if heading in {"set", "gate"} else "right")
+    by_metric = {gate.metric: gate for gate in gates}
+    for result in report.results:
+        gate = by_metric.pop(f"{result.dataset}.accuracy", None)
+        accuracy, std = f"{result.accuracy:.5f}", f"{result.std:.5f}"
+        table.add_row(result.dataset, accuracy, std, str(result.pairs), "" if gate is None else verdict(gate))
+    for gate in by_metric.values():
+        table.add_row(gate.metric, "" if gate.value is None else f"{gate.value:.5f}", "", "", verdict(gate))
+    return table
+
+
+def verdict(gate: GateResult) -> str:
+    """`passed (>= 0.9)` and the like."""
+    return f"{'passed' if gate.passed else 'failed'} (>= {gate.min:g})"
+
+
+def missed(gates: Sequence[GateResult]) -> str:
+    """One line about the gates that did not pass, empty when all did."""
+    return "; ".join(
+        f"gate {gate.metric}: {'not measured' if gate.value is None else f'{gate.value:.5f}'}, needs {gate.min:g}"
+        for gate in gates
+        if not gate.passed
+    )

@@ -1,0 +1,172 @@
+"""`arcface run`: a job from its first pod to its results on this machine."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+
+from arcface_api.errors import ArcFaceError, Diverged, ExitCode, InvalidInput, Stopped
+from arcface_api.job import ArcFaceTrainingJob
+from arcface_api.reports import EvaluatorReport, TrainerReport
+from arcface_api.spec import EvaluationSpec
+from arcface_operator.gates import gate_results
+from arcface_operator.local.decision import Action, Limits
+from arcface_operator.local.executor import Executor
+from arcface_operator.local.launch import left_out
+from arcface_operator.local.live import View, open_view
+from arcface_operator.local.pod_process import PodProcess
+from arcface_operator.local.progress import ProgressProbe
+from arcface_operator.local.results import missed, results_table
+from arcface_operator.local.stop_requests import stop_requests
+from arcface_operator.local.supervisor import Outcome, Supervisor
+from arcface_operator.local.volumes import Claims
+from arcface_operator.local.workdir import locked_workdir
+from arcface_operator.manifests.child import Manifest
+from arcface_operator.manifests.config_map import build_config_map
+from arcface_operator.manifests.evaluator_job import build_evaluator_job
+from arcface_operator.manifests.run_config import checkpoint_path
+from arcface_operator.manifests.worker_pod import build_worker_pod, has_rank_table
+from arcface_operator.settings import Settings
+from arcface_operator.unsupported import unsupported
+
+Report = TypeVar("Report")
+ReportParser = Callable[[bytes, str], TrainerReport | EvaluatorReport]
+
+ERRORS: dict[int, type[ArcFaceError]] = {ExitCode.INVALID_INPUT: InvalidInput, ExitCode.DIVERGED: Diverged}
+
+
+class LocalRun:
+    """One run of one job."""
+
+    def __init__(self, job: ArcFaceTrainingJob, settings: Settings, claims: Claims) -> None:
+        self.job = job
+        self.settings = settings
+        self.claims = claims
+
+    def run(self, path: Path, output: Console, messages: Console) -> None:
+        """Train and evaluate; the results go to `output`, everything on the way to `messages`.
+
+        Raises:
+            ArcFaceError: where the job fails, a gate is missed or the user stops it.
+        """
+        check_runnable(self.job)
+        config_map = build_config_map(self.job)
+        config_maps = {config_map["metadata"]["name"]: config_map}
+        with locked_workdir(path) as workdir, stop_requests() as stop:
+            executor = Executor(workdir, self.claims, config_maps)
+            with open_view(messages) as view:
+                if executor.clear(patience=self.settings.termination_grace_seconds):
+                    view.note("killed processes that an earlier run had left behind")
+                supervisor = Supervisor(executor, view, stop)
+                self.train(supervisor, view)
+                report = self.evaluate(supervisor, view)
+            self.show(report, workdir.logs, output)
+
+    def train(self, supervisor: Supervisor, view: View) -> None:
+        """Run the rank pods to their end."""
+        for name in left_out(self.workers(0)[0]):
+            view.note(f"container {name} of the template is left out on this machine")
+        workers, policy = self.job.spec.workers, self.job.spec.run_policy
+        view.note(f"training {self.job.metadata.name} on {workers.world_size} ranks in {workers.replicas} pods")
+        limits = Limits(
+            backoff_limit=policy.backoff_limit,
+            startup_seconds=policy.startup_deadline_seconds,
+            stall_seconds=policy.stall_seconds,
+            active_seconds=policy.active_deadline_seconds,
+        )
+        outcome = supervisor.run(self.workers, limits, ProgressProbe())
+        check_outcome(outcome, TrainerReport.from_json, stopped_message(outcome))
+        if (report := report_of(outcome.pods[0], TrainerReport.from_json)) is not None and report.progress is not None:
+            view.progress(report.progress)
+
+    def workers(self, attempt: int) -> list[Manifest]:
+        """The rank pods of an attempt."""
+        replicas = self.job.spec.workers.replicas
+        return [build_worker_pod(self.job, index, attempt, self.settings) for index in range(replicas)]
+
+    def evaluate(self, supervisor: Supervisor, view: View) -> EvaluatorReport | None:
+        """Run the evaluator, if the job has one."""
+        evaluation = self.job.spec.evaluation
+        if evaluation is None:
+            return None
+        view.note(f"training is done; evaluating {', '.join([*evaluation.sets, *evaluation.ijb])}")
+        manifest = build_evaluator_job(self.job, evaluation, self.settings)
+        limits = Limits(
+            backoff_limit=manifest["spec"]["backoffLimit"],
+            active_seconds=self.job.spec.run_policy.active_deadline_seconds,
+        )
+        outcome = supervisor.run(lambda _: [pod_of(manifest)], limits, lambda _: None)
+        check_outcome(
+            outcome, EvaluatorReport.from_json, "stopped; the training is done, the same command evaluates it"
+        )
+        report = report_of(outcome.pods[0], EvaluatorReport.from_json)
+        if report is None:
+            raise ArcFaceError(f"pod {outcome.pods[0].name}: left no report; log: {outcome.pods[0].log}")
+        return report
+
+    def show(self, report: EvaluatorReport | None, logs: Path, output: Console) -> None:
+        """Print the results; a missed gate is an error."""
+        evaluation: EvaluationSpec | None = self.job.spec.evaluation
+        gates = gate_results(evaluation.gates, report) if evaluation is not None and report is not None else []
+        if report is not None:
+            output.print(results_table(report, gates))
+        checkpoints = self.claims[self.job.spec.checkpoint.claim_name] / checkpoint_path(self.job)
+        output.print(f"checkpoints: {checkpoints}\nlogs: {logs}", markup=False, highlight=False, soft_wrap=True)
+        if failed := missed(gates):
+            raise ArcFaceError(failed)
+
+
+def check_runnable(job: ArcFaceTrainingJob) -> None:
+    """Refuse what this release or this machine cannot do."""
+    sentences = unsupported(job.spec)
+    if job.spec.suspend:
+        sentences.append("spec.suspend: is true; set it to false to run the job")
+    if has_rank_table(job):
+        sentences.append("spec.workers.rendezvous: a rank table is made in clusters only; set it to dynamic")
+    if sentences:
+        raise InvalidInput("; ".join(sentences))
+
+
+def pod_of(job: Manifest) -> Manifest:
+    """The pod that Kubernetes would make for a Job."""
+    template = job["spec"]["template"]
+    identity = {"name": job["metadata"]["name"], "namespace": job["metadata"]["namespace"]}
+    return {"kind": "Pod", "metadata": {**template["metadata"], **identity}, "spec": template["spec"]}
+
+
+def stopped_message(outcome: Outcome) -> str:
+    """What a user reads who has stopped the training."""
+    report = report_of(outcome.pods[0], TrainerReport.from_json)
+    if report is None or report.checkpoint is None:
+        return "stopped; the same command resumes from the newest checkpoint, if there is one"
+    return f"saved at step {report.checkpoint.step}; the same command resumes"
+
+
+def check_outcome(outcome: Outcome, parse: ReportParser, stopped: str) -> None:
+    """Raise what the end of a gang means, nothing where it is done."""
+    decision = outcome.decision
+    if decision.action is Action.STOP:
+        raise Stopped(stopped)
+    if decision.action is Action.FAIL:
+        text = decision.reason if outcome.culprit is None else f"{told(outcome.culprit, parse)} ({decision.reason})"
+        raise ERRORS.get(decision.exit_code, ArcFaceError)(text)
+
+
+def told(pod: PodProcess, parse: ReportParser) -> str:
+    """What a failed pod says about its end, and where to read more."""
+    report = report_of(pod, parse)
+    if report is not None and report.failure is not None:
+        message = report.failure.message
+    else:
+        lines = pod.last_words().decode(errors="replace").split("\n")
+        message = next((line.strip() for line in reversed(lines) if line.strip()), "ended without a word")
+    return f"pod {pod.name}: {message}; log: {pod.log}"
+
+
+def report_of(pod: PodProcess, parse: Callable[[bytes, str], Report]) -> Report | None:
+    """The report that a pod has left, None where it died before it could."""
+    try:
+        return parse(pod.last_words(), pod.name)
+    except InvalidInput:
+        return None

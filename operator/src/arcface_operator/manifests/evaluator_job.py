@@ -1,0 +1,92 @@
+"""Job `<job>-evaluate`: runs the verification sets on the newest checkpoint when the training is done."""
+
+from arcface_api.errors import ExitCode
+from arcface_api.job import ArcFaceTrainingJob
+from arcface_api.spec import EvaluationSpec
+from arcface_operator.manifests.child import Manifest, build_labels, build_metadata, evaluator_name
+from arcface_operator.manifests.config_map import CONFIG_KEY
+from arcface_operator.manifests.pod_parts import (
+    CONFIG_MOUNT,
+    TERMINATION_LOG,
+    claim_volume,
+    config_volume,
+    container_basics,
+    default_container,
+    default_pod_spec,
+    device_resources,
+    pod_basics,
+    read_only,
+    shared_memory_volume,
+    writable,
+)
+from arcface_operator.manifests.pod_template import with_template
+from arcface_operator.manifests.run_config import CHECKPOINT_MOUNT, EVALUATION_MOUNT
+from arcface_operator.settings import Settings
+
+CONTAINER = "evaluator"
+RETRIES = 2
+NEVER_RETRIED = [int(ExitCode.INVALID_INPUT), int(ExitCode.DIVERGED)]
+
+
+def build_evaluator_job(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings: Settings) -> Manifest:
+    """The evaluation of a job, as a Job of Kubernetes."""
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": build_metadata(job, evaluator_name(job.metadata.name), "evaluator"),
+        "spec": {
+            "backoffLimit": RETRIES,
+            "podFailurePolicy": {
+                "rules": [
+                    {
+                        "action": "FailJob",
+                        "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": NEVER_RETRIED},
+                    }
+                ]
+            },
+            "template": build_template(job, evaluation, settings),
+        },
+    }
+
+
+def build_template(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings: Settings) -> Manifest:
+    """Template of the evaluator's pod."""
+    return with_template(
+        {"spec": {**default_pod_spec(settings), "containers": [default_container(CONTAINER)]}},
+        evaluation.template,
+        {
+            "metadata": {"labels": build_labels(job, "evaluator")},
+            "spec": {
+                **pod_basics(job),
+                "containers": [build_container(job, evaluation, settings)],
+                "volumes": [
+                    config_volume(job),
+                    claim_volume("checkpoints", job.spec.checkpoint.claim_name),
+                    claim_volume("evaluation", evaluation.claim_name),
+                    shared_memory_volume(),
+                ],
+            },
+        },
+        "spec.evaluation.template",
+    )
+
+
+def build_container(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings: Settings) -> Manifest:
+    """The container that evaluates, with one device on Ascend."""
+    return {
+        "name": CONTAINER,
+        **container_basics(job, settings),
+        "command": ["arcface", "evaluate", "job"],
+        "args": ["--config", f"{CONFIG_MOUNT}/{CONFIG_KEY}", "--termination-log", TERMINATION_LOG],
+        "env": [
+            {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        ],
+        **device_resources(job, evaluation.resources, 1),
+        "volumeMounts": [
+            read_only("config", CONFIG_MOUNT),
+            read_only("checkpoints", CHECKPOINT_MOUNT),
+            read_only("evaluation", EVALUATION_MOUNT),
+            writable("shared-memory", "/dev/shm"),  # noqa: S108 - a mount of the pod's own
+        ],
+    }

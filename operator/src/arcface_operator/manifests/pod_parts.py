@@ -1,0 +1,92 @@
+"""Pieces that the rank pods and the evaluator's pod have in common."""
+
+from arcface_api.job import ArcFaceTrainingJob
+from arcface_api.spec import ResourceRequirements
+from arcface_operator.manifests.child import Manifest, config_name
+from arcface_operator.settings import Settings
+
+CONFIG_MOUNT = "/etc/arcface"
+TERMINATION_LOG = "/dev/termination-log"
+
+
+def default_pod_spec(settings: Settings) -> Manifest:
+    """What a user's template may change: the time to stop in, and the restricted security profile."""
+    return {
+        "terminationGracePeriodSeconds": settings.termination_grace_seconds,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 1000,
+            "runAsGroup": 1000,
+            "fsGroup": 1000,
+            # A recursive change of owner on millions of pictures would take longer than some trainings.
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+
+
+def default_container(name: str) -> Manifest:
+    """What a user's template may change in our container."""
+    return {
+        "name": name,
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+
+
+def pod_basics(job: ArcFaceTrainingJob) -> Manifest:
+    """Fields of the pod's spec that come straight from the job's."""
+    spec, scheduling = job.spec, job.spec.scheduling
+    basics: Manifest = {"restartPolicy": "Never", "automountServiceAccountToken": False}
+    if spec.image_pull_secrets:
+        basics["imagePullSecrets"] = [{"name": secret.name} for secret in spec.image_pull_secrets]
+    if scheduling.priority_class_name is not None:
+        basics["priorityClassName"] = scheduling.priority_class_name
+    if scheduling.scheduler_name is not None:
+        basics["schedulerName"] = scheduling.scheduler_name
+    return basics
+
+
+def container_basics(job: ArcFaceTrainingJob, settings: Settings) -> Manifest:
+    """Image and the way the container reports its end."""
+    basics: Manifest = {
+        "image": job.spec.image or settings.trainer_image,
+        "terminationMessagePath": TERMINATION_LOG,
+        # Where the process dies before it reports, the last lines of its log say why.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    if job.spec.image_pull_policy is not None:
+        basics["imagePullPolicy"] = job.spec.image_pull_policy
+    return basics
+
+
+def device_resources(job: ArcFaceTrainingJob, asked: ResourceRequirements | None, devices: int) -> Manifest:
+    """Resources of a container: what the user asked for and, on Ascend, its devices."""
+    resources: Manifest = {} if asked is None else asked.model_dump(exclude_none=True)
+    if job.spec.workers.accelerator == "ascend":
+        resources["limits"] = {**resources.get("limits", {}), job.spec.workers.resource_name: devices}
+    return {"resources": resources} if resources else {}
+
+
+def config_volume(job: ArcFaceTrainingJob) -> Manifest:
+    """Volume with the run configuration."""
+    return {"name": "config", "configMap": {"name": config_name(job.metadata.name)}}
+
+
+def claim_volume(name: str, claim: str) -> Manifest:
+    """Volume of a claim; whether a pod may write is said at its mount, since one claim may serve two purposes."""
+    return {"name": name, "persistentVolumeClaim": {"claimName": claim}}
+
+
+def shared_memory_volume() -> Manifest:
+    """Room for batches between processes: a container's default /dev/shm has 64 MiB."""
+    return {"name": "shared-memory", "emptyDir": {"medium": "Memory"}}
+
+
+def read_only(name: str, path: str) -> Manifest:
+    """Mount that the container may not write to."""
+    return {"name": name, "mountPath": path, "readOnly": True}
+
+
+def writable(name: str, path: str) -> Manifest:
+    """Mount that the container may write to."""
+    return {"name": name, "mountPath": path}

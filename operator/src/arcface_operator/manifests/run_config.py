@@ -1,0 +1,73 @@
+"""The run configuration: the job with every default filled in and every claim turned into the folder pods see."""
+
+import posixpath
+
+from arcface_api.job import ArcFaceTrainingJob
+from arcface_api.names import METRICS_PORT
+from arcface_api.run_config import RunCheckpoint, RunConfig, RunData, RunEvaluation, RunRanks, spec_hash
+from arcface_api.spec import ArcFaceTrainingJobSpec, EvaluationSpec, TrainingSpec
+
+DATA_MOUNT = "/data"
+CHECKPOINT_MOUNT = "/checkpoints"
+EVALUATION_MOUNT = "/evaluation"
+
+
+def build_run_config(job: ArcFaceTrainingJob) -> RunConfig:
+    """What the pods of this job are told."""
+    spec = job.spec
+    return RunConfig(
+        job=job.metadata.name,
+        namespace=job.metadata.namespace,
+        spec_hash=spec_hash(spec),
+        model=spec.model,
+        loss=spec.loss,
+        data=RunData(
+            directory=folder(DATA_MOUNT, spec.data.path),
+            min_images_per_identity=spec.data.min_images_per_identity,
+            augmentation=spec.data.augmentation,
+        ),
+        training=complete_training(spec),
+        ranks=run_ranks(spec),
+        checkpoint=RunCheckpoint(
+            directory=folder(CHECKPOINT_MOUNT, checkpoint_path(job)),
+            every_steps=spec.checkpoint.every_steps,
+            every_minutes=spec.checkpoint.every_minutes,
+            keep_last=spec.checkpoint.keep_last,
+        ),
+        evaluation=None if spec.evaluation is None else run_evaluation(spec.evaluation),
+        metrics_port=METRICS_PORT,
+    )
+
+
+def checkpoint_path(job: ArcFaceTrainingJob) -> str:
+    """Folder of the job's checkpoints within the claim."""
+    return job.spec.checkpoint.path or job.metadata.name
+
+
+def complete_training(spec: ArcFaceTrainingJobSpec) -> TrainingSpec:
+    """The optimisation with learning rate and precision filled in."""
+    optimizer = spec.training.optimizer.model_copy(update={"learning_rate": spec.learning_rate})
+    return spec.training.model_copy(update={"optimizer": optimizer, "precision": spec.precision})
+
+
+def run_ranks(spec: ArcFaceTrainingJobSpec) -> RunRanks:
+    """The gang of ranks."""
+    workers = spec.workers
+    return RunRanks(
+        world_size=workers.world_size,
+        per_pod=workers.devices_per_worker,
+        accelerator=workers.accelerator,
+        rendezvous=workers.effective_rendezvous,
+    )
+
+
+def run_evaluation(evaluation: EvaluationSpec) -> RunEvaluation:
+    """The verification sets and what they must reach."""
+    return RunEvaluation(
+        directory=folder(EVALUATION_MOUNT, evaluation.path), sets=evaluation.sets, gates=evaluation.gates
+    )
+
+
+def folder(mount: str, path: str) -> str:
+    """Folder in a mounted claim, without a slash at its end."""
+    return posixpath.join(mount, path).rstrip("/")

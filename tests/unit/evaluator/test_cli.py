@@ -1,0 +1,119 @@
+"""The command as a user sees it: standard output, one line of error, exit code."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from arcface_api.command import run
+from arcface_api.status import PairResult
+from arcface_evaluator.embedder import embed
+from arcface_evaluator.pair_set import read_pair_set
+from support.verification_set import corner_network, write_pairs, write_set
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A set of 20 pairs and its embeddings from both views."""
+    path = write_pairs(tmp_path / "small.bin", pairs=20)
+    np.save(tmp_path / "small.npy", embed(read_pair_set(path), corner_network, batch_size=8))
+    return tmp_path
+
+
+def status(*arguments):
+    """Exit status of `arcface evaluate pairs`; click ends a good command by SystemExit."""
+    try:
+        return run(["evaluate", "pairs", *map(str, arguments)])
+    except SystemExit as ended:
+        return ended.code
+
+
+def refused(capsys, *arguments):
+    """The one line that the command prints before it ends with status 2."""
+    assert status(*arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    return output.err
+
+
+def test_real_faces_print_the_lines_of_the_reference(faces, capsys):
+    sface = faces / "sface" / "sface_pairs.npy"
+    assert status("--embeddings", sface, "--bin", faces / "lfw_dev.bin") == 0
+    assert capsys.readouterr().out == "[lfw_dev]XNorm: 12.270272\n[lfw_dev]Accuracy: 0.98917+-0.01181\n"
+
+
+def test_both_views_print_accuracy_flip(small, capsys):
+    assert status("--embeddings", small / "small.npy", "--bin", small / "small.bin") == 0
+    norm = np.linalg.norm(np.load(small / "small.npy").astype(np.float64), axis=2).mean()
+    assert capsys.readouterr().out == f"[small]XNorm: {norm:.6f}\n[small]Accuracy-Flip: 1.00000+-0.00000\n"
+
+
+def test_json_has_results_as_in_status_and_every_other_number(small, capsys):
+    written = small / "out.json"
+    options = ["--embeddings", small / "small.npy", "--bin", small / "small.bin", "--json", str(written)]
+    assert status(*options) == 0
+    document = json.loads(written.read_text())
+    assert PairResult.from_json(json.dumps(document["results"][0]), "results") == PairResult(
+        dataset="small", accuracy=1.0, std=0.0, pairs=20
+    )
+    assert document["ijb"] == []
+    details = document["details"][0]
+    assert details["folds"] == [1.0] * 10
+    assert len(details["thresholds"]) == 10
+    assert details["flip"] is True
+    assert details["accuracyWithoutFlip"] == 1.0
+    assert document["protocol"] == {
+        "folds": 10,
+        "thresholdStep": 0.01,
+        "thresholdCount": 400,
+        "same": "squaredDistance < threshold",
+        "ties": "smallestThreshold",
+        "std": "population",
+        "flip": "sum",
+    }
+    hashes = {file["path"]: file["sha256"] for file in document["inputs"]}
+    assert hashes == {
+        str(small / name): hashlib.sha256((small / name).read_bytes()).hexdigest()
+        for name in ("small.bin", "small.npy")
+    }
+
+
+def test_further_sets_may_follow_as_a_shell_glob(small, capsys):
+    second = write_pairs(small / "second.bin", pairs=10)
+    np.save(small / "second.npy", np.load(small / "small.npy")[:20, 0])
+    embeddings = ["--embeddings", small / "small.npy", "--embeddings", small / "second.npy"]
+    assert status(*embeddings, "--bin", small / "small.bin", str(second)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("]")[0] for line in lines] == ["[small", "[small", "[second", "[second"]
+    assert lines[3].startswith("[second]Accuracy: ")
+
+
+def test_bad_arguments_get_one_line(small, capsys):
+    bin_file, embeddings = small / "small.bin", small / "small.npy"
+    assert "either --checkpoint or --embeddings" in refused(capsys, "--bin", bin_file)
+    both = ("--checkpoint", small, "--embeddings", embeddings)
+    assert "either --checkpoint or --embeddings" in refused(capsys, *both, "--bin", bin_file)
+    assert "at least one verification set" in refused(capsys, "--embeddings", embeddings)
+    second = write_pairs(small / "second.bin", pairs=10)
+    two = ("--embeddings", embeddings, "--bin", bin_file, "--bin", second)
+    assert "2 sets but 1 files of embeddings" in refused(capsys, *two)
+    assert "order of the sets is unclear" in refused(capsys, *two, small / "third.bin")
+    (small / "other").mkdir()
+    same_name = write_pairs(small / "other" / "small.bin", pairs=10)
+    assert "2 sets are called 'small'" in refused(capsys, "--embeddings", embeddings, "--bin", bin_file, same_name)
+
+
+def test_bad_files_get_one_line(small, capsys):
+    bin_file, embeddings = small / "small.bin", small / "small.npy"
+    cut = small / "cut.bin"
+    cut.write_bytes(bin_file.read_bytes()[:-3])
+    assert "cut.bin: byte" in refused(capsys, "--embeddings", embeddings, "--bin", cut)
+    odd = write_set(small / "odd.bin", [b"x"] * 21, [True] * 10)
+    assert "odd number" in refused(capsys, "--embeddings", embeddings, "--bin", odd)
+    fewer = small / "fewer.npy"
+    np.save(fewer, np.load(embeddings)[:-1])
+    assert "fewer.npy: has 39 rows; the set has 40" in refused(capsys, "--embeddings", fewer, "--bin", bin_file)
+    assert "holds no complete checkpoint" in refused(capsys, "--checkpoint", small, "--bin", bin_file)
+    assert "is no folder" in refused(capsys, "--checkpoint", small / "none", "--bin", bin_file)

@@ -1,0 +1,130 @@
+import json
+
+import pytest
+
+from arcface_api.command import run
+from arcface_api.errors import ArcFaceError, InvalidInput
+from arcface_api.reports import EvaluatorReport
+from arcface_api.run_config import RunCheckpoint, RunConfig, RunData, RunEvaluation, RunRanks
+from arcface_api.spec import LossSpec, ModelSpec, TrainingSpec
+from arcface_evaluator.checkpoint_network import CheckpointNetwork, checkpoint_folder
+from arcface_evaluator.job import run_job
+from support.verification_set import corner_network, write_pairs
+
+
+def written_config(folder, sets):
+    """run.json of a job whose checkpoints and sets lie in `folder`."""
+    config = RunConfig(
+        job="faces",
+        namespace="default",
+        spec_hash="0" * 64,
+        model=ModelSpec(),
+        loss=LossSpec(),
+        data=RunData(directory="data", min_images_per_identity=1, augmentation="flip"),
+        training=TrainingSpec(),
+        ranks=RunRanks(world_size=1, per_pod=1, accelerator="cpu", rendezvous="dynamic"),
+        checkpoint=RunCheckpoint(directory=str(folder / "checkpoints"), every_steps=10, keep_last=1),
+        evaluation=RunEvaluation(directory=str(folder), sets=sets) if sets else None,
+    )
+    path = folder / "run.json"
+    path.write_text(config.to_json())
+    return path
+
+
+def opened(directory):
+    return CheckpointNetwork(directory / "step-00000010", corner_network)
+
+
+def evaluate(folder, sets, open_checkpoint=opened):
+    """Run the job; the report it leaves, and the reports it announced."""
+    announced = []
+    try:
+        run_job(written_config(folder, sets), folder / "termination", open_checkpoint, announced.append)
+    finally:
+        report = EvaluatorReport.from_json((folder / "termination").read_bytes(), "termination log")
+    return report, announced
+
+
+def test_report_holds_checkpoint_and_every_set_in_order(tmp_path):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+    write_pairs(tmp_path / "cfp_fp.bin", pairs=10)
+    report, announced = evaluate(tmp_path, ["cfp_fp", "lfw"])
+    assert report.checkpoint == str(tmp_path / "checkpoints" / "step-00000010")
+    assert [(result.dataset, result.pairs, result.accuracy) for result in report.results] == [
+        ("cfp_fp", 10, 1.0),
+        ("lfw", 20, 1.0),
+    ]
+    assert report.failure is None
+    assert [entry.dataset for entry in announced] == ["cfp_fp", "lfw"]
+
+
+def failure_left(folder, expected, sets, open_checkpoint=opened):
+    """The failure in the termination log after the job raised `expected`."""
+    with pytest.raises(expected):
+        evaluate(folder, sets, open_checkpoint)
+    return json.loads((folder / "termination").read_bytes())["failure"]
+
+
+def test_missing_set_is_named_before_the_network_is_loaded(tmp_path):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+
+    def unexpected(_directory):
+        raise AssertionError("loaded")
+
+    failure = failure_left(tmp_path, InvalidInput, ["lfw", "agedb_30"], unexpected)
+    assert failure["reason"] == "InvalidInput"
+    assert failure["exitCode"] == 2
+    assert failure["message"].startswith(f"{tmp_path / 'agedb_30.bin'}: is missing")
+
+
+def test_folder_without_checkpoints_is_reported(tmp_path):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+    (tmp_path / "checkpoints").mkdir()
+
+    def open_checkpoint(directory):
+        return CheckpointNetwork(checkpoint_folder(directory), corner_network)
+
+    failure = failure_left(tmp_path, InvalidInput, ["lfw"], open_checkpoint)
+    assert failure["exitCode"] == 2
+    assert "holds no complete checkpoint" in failure["message"]
+
+
+def test_command_ends_with_the_code_of_the_report(tmp_path, capsys):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+    options = ["--config", written_config(tmp_path, ["lfw"]), "--termination-log", tmp_path / "termination"]
+    assert run(["evaluate", "job", *map(str, options)]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith(f"arcface evaluate: {tmp_path / 'checkpoints'}: is no folder")
+    assert json.loads((tmp_path / "termination").read_bytes())["failure"]["exitCode"] == 2
+
+
+def test_job_without_evaluation_is_reported(tmp_path):
+    assert "nothing to evaluate" in failure_left(tmp_path, InvalidInput, [])["message"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("device\nlost"), ArcFaceError("device lost")])
+def test_other_failures_are_reported_as_retryable(tmp_path, error):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+
+    def broken(_directory):
+        raise error
+
+    failure = failure_left(tmp_path, type(error), ["lfw"], broken)
+    assert (failure["reason"], failure["exitCode"]) == ("Error", 1)
+    assert failure["message"].endswith("device lost")
+
+
+def test_unreadable_configuration_is_reported(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(InvalidInput, match=r"run\.json: job: required field is missing"):
+        run_job(tmp_path / "run.json", tmp_path / "termination", opened, print)
+    assert "run.json" in (tmp_path / "termination").read_text()
+    with pytest.raises(InvalidInput, match=r"none\.json: cannot be read"):
+        run_job(tmp_path / "none.json", tmp_path / "termination", opened, print)
+
+
+def test_termination_log_that_cannot_be_written_is_named(tmp_path):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+    with pytest.raises(InvalidInput, match=r"none/log: cannot be written"):
+        run_job(written_config(tmp_path, ["lfw"]), tmp_path / "none" / "log", opened, lambda _: None)

@@ -1,0 +1,25 @@
+from pathlib import Path
+
+import pytest
+
+from arcface_operator.local.job_file import read_job
+from arcface_operator.manifests.config_map import build_config_map
+from arcface_operator.manifests.worker_pod import build_worker_pod
+from arcface_operator.settings import Settings
+from arcface_operator.unsupported import unsupported
+
+EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in EXAMPLES])
+def test_examples_load_and_become_manifests(path: Path) -> None:
+    job = read_job(path)
+    assert build_config_map(job)["data"]["run.json"]
+    assert build_worker_pod(job, 0, 0, Settings())["metadata"]["name"] == f"{job.metadata.name}-worker-0"
+
+
+@pytest.mark.parametrize("name", ["quickstart", "lfw"])
+def test_examples_for_this_machine_ask_for_nothing_unsupported(name: str) -> None:
+    job = read_job(next(path for path in EXAMPLES if path.stem == name))
+    assert unsupported(job.spec) == []
+    assert job.spec.workers.accelerator == "cpu"

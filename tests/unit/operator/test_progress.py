@@ -1,0 +1,75 @@
+"""The probe against a real server."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from arcface_api.names import METRICS_PORT
+from arcface_api.status import Progress
+from arcface_operator.local.addresses import draw_addresses
+from arcface_operator.local.progress import ProgressProbe, StepWatch
+
+PROGRESS = Progress(epoch=1, step=20, total_steps=100, loss=3.5, updated_at=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@contextmanager
+def serving(status: int, body: str) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/progress" else 404)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Silence."""
+
+    (address,) = draw_addresses(1, {METRICS_PORT})
+    with HTTPServer((address, METRICS_PORT), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield address
+        server.shutdown()
+        thread.join()
+
+
+def test_progress_is_read() -> None:
+    with serving(200, PROGRESS.to_json()) as address:
+        assert ProgressProbe()(address) == PROGRESS
+
+
+def test_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with serving(200, PROGRESS.to_json()) as address:
+        assert ProgressProbe()(address) == PROGRESS
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        pytest.param(503, PROGRESS.to_json(), id="not yet"),
+        pytest.param(200, "<html>", id="not JSON"),
+        pytest.param(200, "{}", id="other JSON"),
+    ],
+)
+def test_other_answers_are_no_progress(status: int, body: str) -> None:
+    with serving(status, body) as address:
+        assert ProgressProbe()(address) is None
+
+
+def test_nobody_listening_is_no_progress() -> None:
+    (address,) = draw_addresses(1, {METRICS_PORT})
+    assert ProgressProbe()(address) is None
+
+
+def test_idle_time_counts_from_the_last_new_step() -> None:
+    watch = StepWatch()
+    assert watch.idle_seconds(5.0) is None
+    watch.see(PROGRESS, 5.0)
+    watch.see(PROGRESS, 9.0)
+    assert watch.idle_seconds(11.0) == 6.0
+    watch.see(PROGRESS.model_copy(update={"step": 21}), 12.0)
+    assert watch.idle_seconds(12.5) == 0.5

@@ -1,0 +1,154 @@
+"""`arcface run` from the command to its last line, with a stand-in for trainer and evaluator."""
+
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from arcface_operator.local.leftovers import marked
+from support.jobs import job_document
+from support.pods import wait_until
+from support.stand_in import CRASH, CRASH_ONCE, DONE, ENDLESS, INVALID, make_environment
+
+
+class Bench:
+    """A folder with an environment, a job and its data."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.python = make_environment(folder / "venv")
+        for name in ("faces", "sets"):
+            (folder / name).mkdir()
+        (folder / "sets" / "lfw.bin").write_bytes(b"x" * 600)
+
+    def start(self, seed: int, **spec: Any) -> "subprocess.Popen[str]":
+        spec = {"workers": {"replicas": 2}, **spec, "training": {"seed": seed}}
+        (self.folder / "job.yaml").write_text(yaml.safe_dump(job_document(**spec)))
+        command = [self.python, "-c", "from arcface_api.command import main; main()", "run", "-f", "job.yaml"]
+        volumes = ["--volume", "faces=faces", *(["--volume", "sets=sets"] if "evaluation" in spec else [])]
+        return subprocess.Popen(
+            [*command, *volumes], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def run(self, seed: int, **spec: Any) -> tuple[int, str, list[str]]:
+        with self.start(seed, **spec) as process:
+            return self.finish(process)
+
+    def finish(self, process: "subprocess.Popen[str]") -> tuple[int, str, list[str]]:
+        output, messages = process.communicate(timeout=60)
+        assert marked(self.pods) == []
+        return process.returncode, output, messages.splitlines()
+
+    @property
+    def pods(self) -> Path:
+        return self.folder / "work" / "quick" / "pods"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "work" / "quick" / "volumes" / "checkpoints" / "quick"
+
+    def is_training(self) -> bool:
+        return all((self.checkpoints / f"ready-{rank}").exists() for rank in (0, 1))
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+EVALUATION = {"claimName": "sets", "sets": ["lfw"]}
+
+
+def test_a_job_without_evaluation_ends_with_its_paths(bench: Bench) -> None:
+    code, output, messages = bench.run(DONE)
+    assert code == 0
+    assert output == f"checkpoints: {bench.checkpoints}\nlogs: {bench.folder}/work/quick/logs\n"
+    assert messages[0] == "training quick on 2 ranks in 2 pods"
+    assert messages[-1] == "step 9/9, epoch 1, loss 2.5000"
+    log = (bench.folder / "work" / "quick" / "logs" / "quick-worker-1-0.log").read_text()
+    assert log.startswith("rank 1 meets the others at 127.")
+
+
+def test_results_are_shown_and_gates_passed(bench: Bench) -> None:
+    gates = [{"metric": "lfw.accuracy", "min": 0.75}]
+    code, output, messages = bench.run(DONE, evaluation={**EVALUATION, "gates": gates})
+    assert code == 0
+    assert "training is done; evaluating lfw" in messages
+    (row,) = [line for line in output.splitlines() if "lfw" in line and "│" in line]
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert cells == ["lfw", "0.75000", "0.01000", "600", "passed (>= 0.75)"]
+
+
+def test_a_missed_gate_fails_the_run(bench: Bench) -> None:
+    gates = [{"metric": "lfw.accuracy", "min": 0.9}]
+    code, output, messages = bench.run(DONE, evaluation={**EVALUATION, "gates": gates})
+    assert code == 1
+    assert "0.75000" in output
+    assert messages[-1] == "arcface run: gate lfw.accuracy: 0.75000, needs 0.9"
+
+
+def test_bad_input_ends_the_run_with_the_trainers_words(bench: Bench) -> None:
+    code, output, messages = bench.run(INVALID)
+    logs = bench.folder / "work" / "quick" / "logs"
+    assert (code, output) == (2, "")
+    assert messages[-1] in {
+        f"arcface run: pod quick-worker-{index}: train.rec: is cut short; log: {logs}/quick-worker-{index}-0.log "
+        "(exit code 2 is never retried)"
+        for index in (0, 1)
+    }
+
+
+def test_crashes_are_retried_until_the_limit(bench: Bench) -> None:
+    code, _, messages = bench.run(CRASH, runPolicy={"backoffLimit": 1})
+    assert code == 1
+    assert "out of memory" in messages[-1]
+    assert messages[-1].endswith("(a pod ended with exit code 1, and backoffLimit 1 is used up)")
+    assert sum("restart 1 of 1" in message for message in messages) == 1
+
+
+def test_a_crash_that_does_not_come_again_is_survived(bench: Bench) -> None:
+    assert bench.run(CRASH_ONCE, workers={"replicas": 1})[0] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_says_where_it_saved(bench: Bench, number: signal.Signals) -> None:
+    with bench.start(ENDLESS) as process:
+        wait_until(bench.is_training)
+        process.send_signal(number)
+        code, _, messages = bench.finish(process)
+    assert code == 143
+    assert messages[-1] == "arcface run: saved at step 7; the same command resumes"
+
+
+def test_progress_is_shown_while_the_job_runs(bench: Bench) -> None:
+    with bench.start(ENDLESS) as process:
+        assert process.stderr is not None
+        lines: Callable[[], str] = process.stderr.readline
+        assert lines() == "training quick on 2 ranks in 2 pods\n"
+        assert lines() == "step 7/9, epoch 1, loss 2.5000\n"
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def test_after_a_killed_run_the_same_command_starts_anew(bench: Bench) -> None:
+    with bench.start(ENDLESS) as process:
+        wait_until(bench.is_training)
+        process.kill()
+        process.communicate(timeout=60)
+    code, _, _ = bench.run(DONE)
+    assert code == 0
+
+
+def test_a_second_run_beside_the_first_is_refused(bench: Bench) -> None:
+    with bench.start(ENDLESS) as first:
+        wait_until(bench.is_training)
+        with bench.start(ENDLESS) as second:
+            _, messages = second.communicate(timeout=60)
+        assert second.returncode == 2
+        assert messages == ("arcface run: work/quick: in use by another run; stop that one or give another --workdir\n")
+        first.terminate()
+        assert bench.finish(first)[0] == 143

@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+
+from arcface_api.errors import InvalidInput
+from arcface_operator.local.volumes import bind_claims, parse_volumes
+from support.jobs import make_job
+
+JOB = make_job(evaluation={"claimName": "sets"})
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "file").touch()
+    return tmp_path
+
+
+def test_directories_are_relative_to_the_current_one(here: Path) -> None:
+    assert parse_volumes(["faces=pictures"], JOB) == {"faces": here / "pictures"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param(["faces"], "write CLAIM=DIR, e.g. --volume faces=./data", id="no directory"),
+        pytest.param(
+            ["other=pictures"], "the job has no claim 'other'; its claims: faces, checkpoints, sets", id="other claim"
+        ),
+        pytest.param(["faces=none"], "is not a directory; create it or correct the path", id="missing directory"),
+        pytest.param(["faces=file"], "is not a directory; create it or correct the path", id="file"),
+        pytest.param(
+            ["faces=pictures", "faces=pictures"], "faces was given before; give each claim once", id="given twice"
+        ),
+    ],
+)
+def test_wrong_options_are_refused(here: Path, options: list[str], message: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"^--volume {options[-1]}: ") as caught:
+        parse_volumes(options, JOB)
+    assert message in str(caught.value)
+
+
+def test_checkpoints_start_in_a_new_directory_of_the_workdir(here: Path) -> None:
+    given = {"faces": here / "pictures", "sets": here / "pictures"}
+    claims = bind_claims(JOB, given, Path("w"))
+    assert claims == {**given, "checkpoints": here / "w" / "volumes" / "checkpoints"}
+    assert claims["checkpoints"].is_dir()
+
+
+def test_pictures_without_a_directory_are_refused_with_the_option_to_give(here: Path) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        bind_claims(JOB, {"sets": here / "pictures"}, here / "w")
+    assert str(caught.value) == ("spec.data.claimName: no directory for claim faces; give it with --volume faces=DIR")
+    with pytest.raises(InvalidInput, match=r"^spec\.evaluation\.claimName: .* --volume sets=DIR$"):
+        bind_claims(JOB, {"faces": here / "pictures"}, here / "w")
+
+
+def test_pictures_that_lie_in_the_workdir_are_taken(here: Path) -> None:
+    folder = here / "w" / "volumes" / "faces"
+    folder.mkdir(parents=True)
+    assert bind_claims(make_job(), {}, here / "w")["faces"] == folder
+
+
+def test_one_claim_may_serve_all_purposes(here: Path) -> None:
+    job = make_job(data={"claimName": "all"}, checkpoint={"claimName": "all"}, evaluation={"claimName": "all"})
+    assert bind_claims(job, {"all": here / "pictures"}, here / "w") == {"all": here / "pictures"}
