@@ -7,12 +7,9 @@ from pydantic import ConfigDict, Field, model_validator
 
 from arcface_api.model import Model
 from arcface_api.names import API_VERSION, KIND
+from arcface_api.rules import CHILD_NAME_LIMIT, NAME_LEAVES_ROOM, NAME_PATTERN, validations
 from arcface_api.spec import ArcFaceTrainingJobSpec
 from arcface_api.status import ArcFaceTrainingJobStatus
-
-NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
-CHILD_NAME_LIMIT = 63
-"""Longest host name (RFC 1035) and label value."""
 
 
 class ObjectMeta(Model):
@@ -41,6 +38,8 @@ class ObjectMeta(Model):
 class ArcFaceTrainingJob(Model):
     """Trains ArcFace on every rank and evaluates the result."""
 
+    model_config = ConfigDict(json_schema_extra=validations(NAME_LEAVES_ROOM))
+
     api_version: Literal["arcface.io/v1alpha1"] = API_VERSION
     """Group and version."""
     kind: Literal["ArcFaceTrainingJob"] = KIND
@@ -57,10 +56,7 @@ class ArcFaceTrainingJob(Model):
         limit = name_limit(self.spec.workers.replicas)
         name = self.metadata.name
         if len(name) > limit or re.fullmatch(NAME_PATTERN, name) is None:
-            raise ValueError(
-                f"metadata.name {name!r} must be lower-case letters, digits and '-', start with a letter and have "
-                f"at most {limit} characters so that the pods' names fit into {CHILD_NAME_LIMIT}"
-            )
+            raise ValueError(NAME_LEAVES_ROOM.message)
         return self
 
 

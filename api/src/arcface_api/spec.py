@@ -1,13 +1,14 @@
 """`spec` of an ArcFaceTrainingJob: what a user asks for.
 
 The attribute docstrings are the documentation: they become the descriptions in the CRD. Rules over several fields are
-validators here and CEL rules in `arcface_api.rules`, with the same sentences.
+validators here and CEL rules of the CRD, with the same sentences from `arcface_api.rules`.
 """
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from arcface_api import rules
 from arcface_api.model import Model
 from arcface_api.names import ASCEND_910
 
@@ -18,8 +19,10 @@ GateMetric = Annotated[
     Field(max_length=80, pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]*\.accuracy|IJB[BC]\.tar@1e-[1-6])$"),
 ]
 RelativePath = Annotated[str, Field(max_length=1024, pattern=r"^([^/].*)?$")]
-Quantity = Annotated[int | str, Field(union_mode="left_to_right")]
-Positive = Annotated[int, Field(ge=1)]
+Amount = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+([.][0-9]+)?([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?$")]
+Quantity = Annotated[int | Amount, Field(union_mode="left_to_right")]
+Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 Backbone = Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200", "mobilefacenet"]
 Precision = Literal["fp32", "fp16", "bf16"]
@@ -38,6 +41,10 @@ class ImagePullSecret(Model):
 class ModelSpec(Model):
     """The network from picture to embedding."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules.validations(rules.FREEZE_NEEDS_INIT, rules.STEM_STRIDE_IS_FOR_IRESNET)
+    )
+
     backbone: Backbone = "iresnet100"
     """Architecture."""
     width: float = Field(default=1.0, gt=0, le=4)
@@ -50,20 +57,24 @@ class ModelSpec(Model):
     """Probability of dropping a feature before the embedding layer."""
     init_from: str | None = Field(default=None, min_length=1, max_length=1024)
     """Checkpoint to fine-tune from; the head starts anew when the classes differ."""
-    freeze_epochs: int = Field(default=0, ge=0)
+    freeze_epochs: Count = 0
     """Epochs during which a backbone given by initFrom keeps its weights."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.freeze_epochs and self.init_from is None:
-            raise ValueError("freezeEpochs needs initFrom")
+            raise ValueError(rules.FREEZE_NEEDS_INIT.message)
         if self.stem_stride == 2 and self.backbone == "mobilefacenet":
-            raise ValueError("stemStride 2 is for IResNet backbones; mobilefacenet has it already")
+            raise ValueError(rules.STEM_STRIDE_IS_FOR_IRESNET.message)
         return self
 
 
 class LossSpec(Model):
     """The margin softmax over all identities."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules.validations(rules.COMBINED_NEEDS_MARGINS, rules.MARGINS_ARE_FOR_COMBINED)
+    )
 
     type: Literal["arcface", "cosface", "combined"] = "arcface"
     """Kind of margin: additive angle, additive cosine, or cos(m1*angle + m2) - m3."""
@@ -88,9 +99,9 @@ class LossSpec(Model):
     def _check(self) -> Self:
         given = [value is not None for value in (self.m1, self.m2, self.m3)]
         if self.type == "combined" and not all(given):
-            raise ValueError("combined needs m1, m2 and m3")
+            raise ValueError(rules.COMBINED_NEEDS_MARGINS.message)
         if self.type != "combined" and any(given):
-            raise ValueError("m1, m2 and m3 are for type combined only")
+            raise ValueError(rules.MARGINS_ARE_FOR_COMBINED.message)
         return self
 
 
@@ -121,9 +132,11 @@ class OptimizerSpec(Model):
 class ScheduleSpec(Model):
     """How the learning rate changes after the linear warm-up."""
 
+    model_config = ConfigDict(json_schema_extra=rules.validations(rules.MILESTONES_ARE_FOR_STEP, rules.MILESTONES_RISE))
+
     type: Literal["polynomial", "step", "cosine"] = "polynomial"
     """Linear to zero, drops at the milestones, or half a cosine to zero."""
-    warmup_epochs: int = Field(default=0, ge=0)
+    warmup_epochs: Count = 0
     """Epochs of linear growth from zero."""
     milestones: list[Positive] | None = Field(default=None, min_length=1, max_length=64)
     """Epochs after which the rate is multiplied by gamma, type step only."""
@@ -133,14 +146,16 @@ class ScheduleSpec(Model):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.type == "step") != (self.milestones is not None):
-            raise ValueError("milestones belong to type step, which needs them")
+            raise ValueError(rules.MILESTONES_ARE_FOR_STEP.message)
         if self.milestones is not None and sorted(set(self.milestones)) != self.milestones:
-            raise ValueError("milestones must rise")
+            raise ValueError(rules.MILESTONES_RISE.message)
         return self
 
 
 class TrainingSpec(Model):
     """The optimisation."""
+
+    model_config = ConfigDict(json_schema_extra=rules.validations(rules.WARMUP_ENDS))
 
     epochs: Positive = 20
     """Passes over the pictures."""
@@ -162,21 +177,23 @@ class TrainingSpec(Model):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.schedule.warmup_epochs >= self.epochs:
-            raise ValueError("schedule.warmupEpochs must be below epochs")
+            raise ValueError(rules.WARMUP_ENDS.message)
         return self
 
 
 class ResourceRequirements(Model):
     """Compute resources of a container, as in a pod."""
 
-    requests: dict[str, Quantity] | None = None
+    requests: dict[str, Quantity] | None = Field(default=None, max_length=32)
     """Least amounts the scheduler sets aside."""
-    limits: dict[str, Quantity] | None = None
+    limits: dict[str, Quantity] | None = Field(default=None, max_length=32)
     """Amounts the container may not exceed."""
 
 
 class WorkersSpec(Model):
     """The rank pods."""
+
+    model_config = ConfigDict(json_schema_extra=rules.validations(rules.RANK_TABLE_NEEDS_ASCEND))
 
     replicas: int = Field(default=1, ge=1, le=10_000)
     """Pods."""
@@ -196,7 +213,7 @@ class WorkersSpec(Model):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.rendezvous == "rankTable" and self.accelerator == "cpu":
-            raise ValueError("rendezvous rankTable needs accelerator ascend")
+            raise ValueError(rules.RANK_TABLE_NEEDS_ASCEND.message)
         return self
 
     @property
@@ -237,6 +254,10 @@ class GateSpec(Model):
 class EvaluationSpec(Model):
     """The evaluation that follows the training."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules.validations(rules.SETS_ARE_NAMED, rules.SETS_DIFFER, rules.GATES_ARE_ABOUT_SETS)
+    )
+
     claim_name: Name
     """PersistentVolumeClaim with the verification sets."""
     path: RelativePath = ""
@@ -258,13 +279,16 @@ class EvaluationSpec(Model):
     def _check(self) -> Self:
         names = [*self.sets, *self.ijb]
         if not names:
-            raise ValueError("name at least one set in sets or ijb")
+            raise ValueError(rules.SETS_ARE_NAMED.message)
         if len(set(names)) != len(names):
-            raise ValueError("every set may be named once")
-        for gate in self.gates:
-            if gate.metric.rpartition(".")[0] not in names:
-                raise ValueError(f"gate {gate.metric} is not about a set in sets or ijb")
+            raise ValueError(rules.SETS_DIFFER.message)
+        if not all(self._has_figure(gate.metric) for gate in self.gates):
+            raise ValueError(rules.GATES_ARE_ABOUT_SETS.message)
         return self
+
+    def _has_figure(self, metric: str) -> bool:
+        name, _, figure = metric.rpartition(".")
+        return name in (self.sets if figure == "accuracy" else self.ijb)
 
 
 class SchedulingSpec(Model):
@@ -291,7 +315,7 @@ class RunPolicySpec(Model):
     """Time without a new step after which the gang is restarted."""
     active_deadline_seconds: Positive | None = None
     """Time after which the job fails."""
-    ttl_seconds_after_finished: int | None = Field(default=None, ge=0)
+    ttl_seconds_after_finished: Count | None = None
     """Time after the end at which the job is deleted."""
     clean_pod_policy: Literal["None", "Running", "All"] = "Running"
     """Pods to delete at the end."""
@@ -299,6 +323,8 @@ class RunPolicySpec(Model):
 
 class ArcFaceTrainingJobSpec(Model):
     """What to train, on what, and how good it must become."""
+
+    model_config = ConfigDict(json_schema_extra=rules.validations(rules.CPU_IS_SINGLE_PRECISION))
 
     image: str | None = Field(default=None, min_length=1, max_length=1024)
     """Trainer image; absent means the operator's setting."""
@@ -330,7 +356,7 @@ class ArcFaceTrainingJobSpec(Model):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.workers.accelerator == "cpu" and self.training.precision in {"fp16", "bf16"}:
-            raise ValueError("training.precision must be fp32 when workers.accelerator is cpu")
+            raise ValueError(rules.CPU_IS_SINGLE_PRECISION.message)
         return self
 
     @property

@@ -1,9 +1,9 @@
 """`status` of an ArcFaceTrainingJob: what the operator has seen and decided."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, JsonValue
 
 from arcface_api.model import Model
 
@@ -18,6 +18,21 @@ ConditionType = Literal[
     "Complete",
     "Failed",
 ]
+
+# kubectl prints every digit of a number, so that no more are kept than mean something.
+FOUR_DIGITS = AfterValidator(lambda value: round(value, 4))
+SIX_DIGITS = AfterValidator(lambda value: round(value, 6))
+Measured = Annotated[float, Field(ge=0), FOUR_DIGITS]
+"""A time or a speed."""
+Percent = Annotated[float, Field(ge=0, le=100), FOUR_DIGITS]
+Rate = Annotated[float, Field(ge=0, le=1), SIX_DIGITS]
+"""A share; the largest sets count 20,000 genuine pairs."""
+Fraction = Annotated[str, Field(pattern=r"^[0-9]+/[0-9]+$")]
+
+
+def keyed_by(field: str) -> dict[str, JsonValue]:
+    """Marks a list as a map of objects by one of their fields for server-side apply."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [field]}
 
 
 class Condition(Model):
@@ -48,6 +63,8 @@ class WorkersStatus(Model):
     """Pods that ended well."""
     failed: int = Field(default=0, ge=0)
     """Pods that failed."""
+    summary: Fraction | None = None
+    """Ready and desired for kubectl, as in `8/8`."""
 
 
 class RankTableStatus(Model):
@@ -68,17 +85,19 @@ class Progress(Model):
 
     epoch: int = Field(ge=0)
     """Epochs completed."""
+    epochs: Fraction | None = None
+    """Epochs completed and wanted for kubectl, as in `3/20`."""
     step: int = Field(ge=0)
     """Steps completed."""
     total_steps: int = Field(ge=0)
     """Steps of the whole training."""
-    loss: float | None = None
+    loss: Annotated[float, FOUR_DIGITS] | None = None
     """Mean loss since the last report."""
-    images_per_second: float | None = Field(default=None, ge=0)
+    images_per_second: Measured | None = None
     """Pictures per second over all ranks."""
-    step_milliseconds: float | None = Field(default=None, ge=0)
+    step_milliseconds: Measured | None = None
     """Mean time of a step."""
-    data_wait_percent: float | None = Field(default=None, ge=0, le=100)
+    data_wait_percent: Percent | None = None
     """Share of the time spent waiting for pictures."""
     estimated_completion_time: datetime | None = None
     """When the last step will be done at this speed."""
@@ -108,9 +127,9 @@ class PairResult(Model):
 
     dataset: str
     """Name of the set."""
-    accuracy: float = Field(ge=0, le=1)
+    accuracy: Rate
     """Mean accuracy over the ten folds."""
-    std: float = Field(ge=0)
+    std: Rate
     """Population standard deviation over the ten folds."""
     pairs: int = Field(ge=1)
     """Pairs in the set."""
@@ -121,7 +140,7 @@ class IjbResult(Model):
 
     dataset: Literal["IJBB", "IJBC"]
     """Name of the set."""
-    tar_at_far: dict[str, float]
+    tar_at_far: dict[str, Rate]
     """True accept rate by false accept rate, keys 1e-6 to 1e-1."""
 
 
@@ -132,7 +151,7 @@ class GateResult(Model):
     """The figure."""
     min: float
     """Least value that passes."""
-    value: float | None = None
+    value: Rate | None = None
     """Value reached; absent when it was not measured."""
     passed: bool
     """Whether it passed."""
@@ -143,9 +162,9 @@ class EvaluationStatus(Model):
 
     checkpoint: str
     """Checkpoint that was evaluated."""
-    results: list[PairResult] = []
+    results: list[PairResult] = Field(default=[], json_schema_extra=keyed_by("dataset"))
     """Pair sets."""
-    ijb: list[IjbResult] = []
+    ijb: list[IjbResult] = Field(default=[], json_schema_extra=keyed_by("dataset"))
     """IJB sets."""
     gates: list[GateResult] = []
     """Gates."""
@@ -175,7 +194,7 @@ class ArcFaceTrainingJobStatus(Model):
 
     phase: Phase | None = None
     """Summary of the conditions."""
-    conditions: list[Condition] = []
+    conditions: list[Condition] = Field(default=[], json_schema_extra=keyed_by("type"))
     """Facts with reasons."""
     observed_generation: int | None = Field(default=None, ge=0)
     """Generation of the spec that this status is about."""

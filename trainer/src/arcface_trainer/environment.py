@@ -35,14 +35,3 @@ def rank_environment(
         own |= {"DEVICE_ID": str(local_rank), "RANK_ID": rank, "RANK_SIZE": str(config.ranks.world_size)}
     own |= {"MS_SCHED_HOST": scheduler_address, "MS_SCHED_PORT": str(identity.scheduler_port)}
     return settings | own
-
-
-def core_share(cores: set[int], shares: int, number: int) -> set[int]:
-    """Cores of one of several ranks that compute on the CPU of one pod; all of them where there are too few.
-
-    MindSpore's threads spin while they wait, so ranks that share cores slow each other down far beyond their share.
-    """
-    if len(cores) < shares:
-        return cores
-    ordered = sorted(cores)
-    return set(ordered[number * len(ordered) // shares : (number + 1) * len(ordered) // shares])

@@ -36,12 +36,12 @@ def read_index(path: Path, record_bytes: int) -> Index:
     beyond the end of the record file; offsets may still point at something else than a record.
     """
     text = _text_of(path)
+    if not text or text.isspace():
+        raise InvalidInput(f"{path}: is empty: copy the file again")
     if not LINES.fullmatch(text):
         raise _first_bad_line(path, text)
     numbers = np.fromstring(text, dtype=np.int64, sep=" ").reshape(-1, 2)
     index = Index(path, np.ascontiguousarray(numbers[:, 0]), np.ascontiguousarray(numbers[:, 1]))
-    if not len(index.keys):
-        raise InvalidInput(f"{path}: is empty: copy the file again")
     _check_keys(index)
     _check_offsets(index, record_bytes)
     return index

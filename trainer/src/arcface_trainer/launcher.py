@@ -19,10 +19,11 @@ from pathlib import Path
 from threading import Thread
 from typing import IO
 
+from arcface_api.cores import core_share
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput
 from arcface_api.reports import FailureReason, ReportedFailure, TrainerReport, termination_message
 from arcface_api.run_config import RunConfig
-from arcface_trainer.environment import core_share, rank_environment
+from arcface_trainer.environment import rank_environment
 from arcface_trainer.pod_identity import PodIdentity
 
 LOG = logging.getLogger(__name__)
@@ -107,8 +108,8 @@ def _address_of(identity: PodIdentity) -> str:
         except socket.gaierror as error:
             if time.monotonic() > deadline:
                 raise ArcFaceError(
-                    f"MS_SCHED_HOST={identity.scheduler_host} has had no address for {RESOLVE_SECONDS:.0f} s: is the pod "
-                    "of rank 0 running?"
+                    f"MS_SCHED_HOST={identity.scheduler_host} has had no address for {RESOLVE_SECONDS:.0f} s: is the "
+                    "pod of rank 0 running?"
                 ) from error
             time.sleep(1)
 

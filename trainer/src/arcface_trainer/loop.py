@@ -58,7 +58,7 @@ class TrainingLoop:
             batch = self.source.take(step)
             wait = time.monotonic() - ended_at
             rate = self.schedule.rate(step)
-            result = self.train_step(batch.images, batch.labels, rate, self._wishes())
+            result = self.train_step.run(batch.images, batch.labels, rate, self._wishes())
             record = StepRecord(result.loss, time.monotonic() - ended_at, wait)
             ended_at = time.monotonic()
             self._count(record, result, batch, rate)

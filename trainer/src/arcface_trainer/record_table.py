@@ -59,8 +59,8 @@ class RecordTable:
     def empty(cls, index: Index) -> Self:
         """Rows to be filled in, in the order of the index."""
         size = len(index.keys)
-        numbers = [np.zeros(size, np.int64) for _ in range(3)]
-        return cls(index.keys, index.offsets, *numbers, np.full((size, 2), np.nan, np.float32))
+        extents, picture_sizes, flags = np.zeros((3, size), np.int64)
+        return cls(index.keys, index.offsets, extents, picture_sizes, flags, np.full((size, 2), np.nan, np.float32))
 
     def sorted_by_key(self) -> "RecordTable":
         """The same records in the order of their keys."""

@@ -9,6 +9,7 @@ then the encoded picture. (`recordio.py` of MXNet)
 """
 
 import os
+import stat
 import struct
 import weakref
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import ArcFaceError, InvalidInput
 
 MAGIC = 0xCED7230A
 MAGIC_BYTES = struct.pack("<I", MAGIC)
@@ -124,7 +125,10 @@ class RecordFile:
         except OSError as error:
             raise InvalidInput(f"{path}: cannot be opened ({error.strerror})") from error
         weakref.finalize(self, os.close, self._descriptor)
-        self.size = os.fstat(self._descriptor).st_size
+        status = os.fstat(self._descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidInput(f"{path}: is not a file: give the path of a .rec")
+        self.size = status.st_size
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
         return type(self), (self.path,)
@@ -132,10 +136,13 @@ class RecordFile:
     def bytes_at(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes; fewer only at the end of the file."""
         pieces = []
-        while size > 0 and (piece := os.pread(self._descriptor, size, offset)):
-            pieces.append(piece)
-            offset += len(piece)
-            size -= len(piece)
+        try:
+            while size > 0 and (piece := os.pread(self._descriptor, size, offset)):
+                pieces.append(piece)
+                offset += len(piece)
+                size -= len(piece)
+        except OSError as error:
+            raise ArcFaceError(f"{self.path}: cannot be read at byte {offset} ({error.strerror}): try again") from error
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def extent(self, offset: int) -> int:

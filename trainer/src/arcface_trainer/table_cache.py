@@ -21,6 +21,8 @@ from arcface_trainer.record_table import RecordTable, scan_records
 LOG = logging.getLogger(__name__)
 FORMAT = 1
 WRITE_BITS = 0o222
+DAMAGE = (OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, MemoryError, zipfile.BadZipFile)
+"""What NumPy and zipfile answer to files that are no table; flipped bits can also mean "encrypted" or a vast shape."""
 
 
 def load_records(records: Path, index: Path) -> RecordTable:
@@ -38,18 +40,25 @@ def load_records(records: Path, index: Path) -> RecordTable:
 
 
 def _made_from(records: Path, index: Path) -> NDArray[np.int64]:
-    """Format, sizes and times; zeros stand for files that are missing, which the scan then reports."""
-    numbers = [FORMAT]
-    for path in (records, index):
-        status = path.stat() if path.exists() else None
-        numbers += [status.st_size, status.st_mtime_ns] if status else [0, 0]
-    return np.array(numbers, np.int64)
+    """Format, sizes and times; zeros stand for files out of reach, which the scan then reports."""
+    return np.array([FORMAT, *_size_and_time(records), *_size_and_time(index)], np.int64)
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def _places(records: Path) -> list[Path]:
     """Beside the data, then in the user's cache folder under a name made of the absolute path."""
     beside = records.with_suffix(".arcface-index.npz")
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    try:
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError:  # a user without a home, as containers have
+        return [beside]
     name = hashlib.sha256(os.fsencode(records.resolve())).hexdigest()[:32]
     return [beside, caches / "arcface" / f"{name}.npz"]
 
@@ -57,13 +66,13 @@ def _places(records: Path) -> list[Path]:
 def _read(place: Path, made_from: NDArray[np.int64]) -> RecordTable | None:
     names = [field.name for field in fields(RecordTable)]
     try:
-        with np.load(place, allow_pickle=False) as stored:
+        with place.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             if not np.array_equal(stored["made_from"], made_from):
                 return None
             table = RecordTable(*(stored[name] for name in names))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         LOG.warning("index cache is damaged and made anew file=%s reason=%s", place, error)
         return None
     return table if _has_right_shape(table) else None

@@ -1,11 +1,13 @@
 """Starts pod manifests as processes: what the kubelet is in a cluster."""
 
+import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from arcface_api.cores import core_share
 from arcface_api.errors import InvalidInput
 from arcface_operator.local.addresses import draw_addresses
 from arcface_operator.local.launch import Launch, Place, build_launch
@@ -43,7 +45,10 @@ class Executor:
         started: list[PodProcess] = []
         try:
             for pod, address, launch in zip(pods, addresses, launches, strict=True):
-                started.append(self.start_one(pod["metadata"]["name"], address, launch, attempt))
+                process = self.start_one(pod["metadata"]["name"], address, launch, attempt)
+                cores = core_share(os.sched_getaffinity(0), len(pods), len(started))
+                os.sched_setaffinity(process.shim.pid, cores)  # its children inherit it
+                started.append(process)
         except BaseException:
             self.clear(patience=0.0)
             raise

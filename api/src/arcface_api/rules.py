@@ -1,0 +1,96 @@
+"""Rules over several fields, each with the sentence that refuses what breaks it.
+
+The API server enforces them as CEL on objects whose defaults are filled in; the validators of `arcface_api.spec` and
+`arcface_api.job` enforce the same rules in Python and take their sentences from here.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+KEYWORD = "x-kubernetes-validations"
+CHILD_NAME_LIMIT = 63
+"""Longest host name (RFC 1035) and label value."""
+NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+CHANGEABLE = frozenset({"suspend", "runPolicy", "evaluation"})
+"""Fields of the spec that may change after creation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A CEL expression that must be true for `self`, and what is said where it is not."""
+
+    cel: str
+    message: str
+
+
+FREEZE_NEEDS_INIT = Rule("self.freezeEpochs == 0 || has(self.initFrom)", "freezeEpochs needs initFrom")
+STEM_STRIDE_IS_FOR_IRESNET = Rule(
+    "self.stemStride == 1 || self.backbone != 'mobilefacenet'",
+    "stemStride 2 is for IResNet backbones; mobilefacenet has it already",
+)
+COMBINED_NEEDS_MARGINS = Rule(
+    "self.type != 'combined' || (has(self.m1) && has(self.m2) && has(self.m3))", "combined needs m1, m2 and m3"
+)
+MARGINS_ARE_FOR_COMBINED = Rule(
+    "self.type == 'combined' || !(has(self.m1) || has(self.m2) || has(self.m3))",
+    "m1, m2 and m3 are for type combined only",
+)
+MILESTONES_ARE_FOR_STEP = Rule(
+    "(self.type == 'step') == has(self.milestones)", "milestones belong to type step, which needs them"
+)
+MILESTONES_RISE = Rule(
+    "!has(self.milestones) || (self.milestones.isSorted()"
+    " && self.milestones.all(m, self.milestones.exists_one(n, n == m)))",
+    "milestones must rise",
+)
+WARMUP_ENDS = Rule("self.schedule.warmupEpochs < self.epochs", "schedule.warmupEpochs must be below epochs")
+RANK_TABLE_NEEDS_ASCEND = Rule(
+    "self.accelerator != 'cpu' || !has(self.rendezvous) || self.rendezvous != 'rankTable'",
+    "rendezvous rankTable needs accelerator ascend",
+)
+SETS_ARE_NAMED = Rule("size(self.sets) + size(self.ijb) > 0", "name at least one set in sets or ijb")
+SETS_DIFFER = Rule(
+    "self.sets.all(s, self.sets.exists_one(t, t == s) && !(s in self.ijb))"
+    " && self.ijb.all(s, self.ijb.exists_one(t, t == s))",
+    "every set may be named once",
+)
+GATES_ARE_ABOUT_SETS = Rule(
+    "self.gates.all(g, self.sets.exists(s, g.metric == s + '.accuracy')"
+    " || self.ijb.exists(s, g.metric.startsWith(s + '.tar@')))",
+    "every gate must be the accuracy of a set in sets or the tar of a set in ijb",
+)
+CPU_IS_SINGLE_PRECISION = Rule(
+    "self.workers.accelerator != 'cpu' || !has(self.training.precision) || self.training.precision == 'fp32'",
+    "training.precision must be fp32 when workers.accelerator is cpu",
+)
+NAME_LEAVES_ROOM = Rule(
+    f"self.metadata.name.matches('{NAME_PATTERN}') && size(self.metadata.name) + size('-worker-')"
+    f" + size(string(self.spec.workers.replicas - 1)) <= {CHILD_NAME_LIMIT}",
+    "metadata.name must be lower-case letters, digits and '-', start with a letter, end with a letter or digit and, "
+    f"with -worker-<highest index> behind it, stay within {CHILD_NAME_LIMIT} characters",
+)
+
+
+def unchanged(field: str, *, is_always_there: bool) -> Rule:
+    """The rule that a field of the spec stays as it was created.
+
+    Args:
+        field: name of the field.
+        is_always_there: whether the field is required or has a default; reading an absent one is an error in CEL.
+    """
+    cel = f"self.{field} == oldSelf.{field}"
+    if not is_always_there:
+        cel = f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || {cel})"
+    return Rule(cel, f"spec.{field} cannot be changed after creation: create another job")
+
+
+def as_cel(rules: Iterable[Rule]) -> list[JsonValue]:
+    """The rules as a schema lists them."""
+    return [{"message": rule.message, "rule": rule.cel} for rule in rules]
+
+
+def validations(*rules: Rule) -> dict[str, JsonValue]:
+    """The rules as a part of a model's schema."""
+    return {KEYWORD: as_cel(rules)}

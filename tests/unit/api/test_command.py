@@ -1,0 +1,100 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from arcface_api import command
+from arcface_api.errors import Diverged, ExitCode, InvalidInput, Stopped
+
+ARCFACE = Path(sys.executable).with_name("arcface")
+
+
+class Offered:
+    """An entry point whose command does one thing."""
+
+    def __init__(self, act):
+        self.act = act
+        self.seen = None
+
+    def load(self):
+        return self
+
+    def main(self, args, prog_name):
+        self.seen = (args, prog_name)
+        return self.act()
+
+    def get_short_help_str(self, limit=45):
+        return "Does one thing."[:limit]
+
+
+def fail_with(error):
+    def act():
+        raise error
+
+    return Offered(act)
+
+
+@pytest.fixture
+def offer(monkeypatch):
+    """Makes commands installed under these names."""
+
+    def install(**commands):
+        for name, offered in commands.items():
+            offered.name = name
+        groups = {command.GROUP: list(commands.values())}
+        monkeypatch.setattr(command, "entry_points", lambda group: groups[group])
+
+    return install
+
+
+def test_the_rest_of_the_arguments_goes_to_the_subcommand(offer):
+    offered = Offered(lambda: None)
+    offer(train=offered)
+    assert command.run(["train", "--config", "run.json"]) == 0
+    assert offered.seen == (["--config", "run.json"], "arcface train")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        pytest.param(InvalidInput("job.yaml: spec.modle: unknown field"), 2, id="invalid input"),
+        pytest.param(Diverged("the loss is nan at step 7"), 3, id="diverged"),
+        pytest.param(Stopped("saved at step 7"), 143, id="stopped"),
+    ],
+)
+def test_an_error_of_ours_is_one_line_and_its_exit_code(offer, capsys, error, code):
+    offer(train=fail_with(error))
+    assert command.run(["train"]) == code
+    assert capsys.readouterr().err == f"arcface train: {error}\n"
+
+
+def test_an_error_that_is_not_ours_is_not_hidden(offer):
+    offer(train=fail_with(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        command.run(["train"])
+
+
+def test_a_command_that_is_not_installed_is_named_with_those_that_are(offer, capsys):
+    offer(run=Offered(lambda: None), plan=Offered(lambda: None))
+    assert command.run(["rum"]) == ExitCode.INVALID_INPUT
+    assert capsys.readouterr().err == "arcface: no command 'rum' here; installed: plan, run\n"
+
+
+@pytest.mark.parametrize("argv", [[], ["-h"], ["--help"]])
+def test_help_lists_the_installed_commands(offer, capsys, argv):
+    offer(run=Offered(lambda: None), validate=Offered(lambda: None))
+    assert command.run(argv) == 0
+    assert capsys.readouterr().out.splitlines()[3:] == ["  run       Does one thing.", "  validate  Does one thing."]
+
+
+def test_help_is_shown_where_nothing_is_installed(offer, capsys):
+    offer()
+    assert command.run([]) == 0
+    assert "Commands:" in capsys.readouterr().out
+
+
+def test_the_script_passes_the_exit_status_on():
+    ended = subprocess.run([ARCFACE, "no-such-command"], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("arcface: no command 'no-such-command' here")

@@ -1,0 +1,103 @@
+"""Writes the drawn training set and verification sets: other people in each of the two."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from arcface_api.errors import InvalidInput
+from arcface_trainer.pair_writer import write_pairs
+from arcface_trainer.record_table import Advance
+from arcface_trainer.record_writer import NAMES, RecordWriter, refuse_existing
+from arcface_trainer.synth.appearance import TRAINING, VERIFICATION
+from arcface_trainer.synth.identity import draw_identity
+from arcface_trainer.synth.painting import draw_face, encode_face
+
+# Keep people and pictures of training and of verification apart, whatever their numbers.
+TRAIN_PEOPLE, TRAIN_PICTURES, TEST_PEOPLE, TEST_PICTURES = range(1, 5)
+
+
+class SynthRequest(NamedTuple):
+    """How much to draw."""
+
+    identities: int
+    images_per_identity: int
+    test_identities: int
+    pairs: int
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        """Units of work: an identity or a pair."""
+        return self.identities + len(VERIFICATION) * self.pairs
+
+
+def write_data_set(out: Path, request: SynthRequest, advance: Advance) -> None:
+    """Draw everything into a folder; InvalidInput where it holds such files already."""
+    refuse_existing(out, (*NAMES, *(f"{name}.bin" for name in VERIFICATION)))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"{out}: cannot be written ({error.strerror}): choose another folder") from error
+    context = get_context("spawn")  # forking a process with OpenCV's threads may hang
+    with ProcessPoolExecutor(os.cpu_count() or 1, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        for name in VERIFICATION:
+            write_verification_set(out / f"{name}.bin", request, name, pool, advance)
+        with RecordWriter(out) as writer:
+            for pictures in pool.map(training_pictures, *_repeated(request, request.identities), chunksize=8):
+                writer.start_identity()
+                for picture in pictures:
+                    writer.add(picture)
+                advance(1)
+
+
+def write_verification_set(path: Path, request: SynthRequest, name: str, pool: Executor, advance: Advance) -> None:
+    """One set; same and different pairs alternate, so that every fold holds as many of either."""
+    names = [name] * request.pairs
+    pictures: list[bytes] = []
+    for pair in pool.map(pair_pictures, *_repeated(request, request.pairs), names, chunksize=32):
+        pictures += pair
+        advance(1)
+    write_pairs(path, pictures, [is_same_pair(number) for number in range(request.pairs)])
+
+
+def _repeated(request: SynthRequest, count: int) -> tuple[list[SynthRequest], Iterator[int]]:
+    return [request] * count, iter(range(count))
+
+
+def is_same_pair(number: int) -> bool:
+    """Whether this pair shows one person twice."""
+    return number % 2 == 0
+
+
+def training_pictures(request: SynthRequest, identity: int) -> list[bytes]:
+    """Pictures of one training identity, each under conditions of its own."""
+    person = draw_identity(np.random.default_rng([request.seed, TRAIN_PEOPLE, identity]))
+    pictures = []
+    for number in range(request.images_per_identity):
+        random = np.random.default_rng([request.seed, TRAIN_PICTURES, identity, number])
+        conditions = TRAINING[int(random.integers(len(TRAINING)))]
+        pictures.append(encode_face(draw_face(person, conditions, random)))
+    return pictures
+
+
+def pair_pictures(request: SynthRequest, number: int, name: str) -> tuple[bytes, bytes]:
+    """The two pictures of a pair, taken under the set's two conditions."""
+    stream = list(VERIFICATION).index(name)
+    random = np.random.default_rng([request.seed, TEST_PICTURES, stream, number])
+    first = int(random.integers(request.test_identities))
+    other = (first + 1 + int(random.integers(request.test_identities - 1))) % request.test_identities
+    second = first if is_same_pair(number) else other
+    people = [
+        draw_identity(np.random.default_rng([request.seed, TEST_PEOPLE, identity])) for identity in (first, second)
+    ]
+    left, right = VERIFICATION[name]
+    return (
+        encode_face(draw_face(people[0], left, random)),
+        encode_face(draw_face(people[1], right, random)),
+    )
