@@ -18,7 +18,7 @@ def free_port() -> int:
 
 
 def run_gang(script: Path, world_size: int, *arguments: str) -> None:
-    """Run `python script ARGUMENTS` on every rank and wait for all; a rank that fails fails the test with its output."""
+    """Run `python script ARGUMENTS` on every rank and wait for all; a failing rank fails the test."""
     environment = os.environ | {
         "MS_WORKER_NUM": str(world_size),
         "MS_SCHED_HOST": "127.0.0.1",

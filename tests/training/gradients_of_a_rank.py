@@ -1,7 +1,7 @@
 """Run by every rank of test_ranks_agree: one step's loss and gradients on this rank's share of a fixed joined batch.
 
-Each quarter of the joined batch shows the same pictures under other labels. Whatever share of quarters a rank takes, its
-batch normalisation sees the same statistics, so ranks and joined batch must agree exactly, not only on average.
+Each quarter of the joined batch shows the same pictures under other labels. Whatever share of quarters a rank takes,
+its batch normalisation sees the same statistics, so ranks and joined batch must agree exactly, not only on average.
 """
 
 import os

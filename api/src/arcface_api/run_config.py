@@ -107,7 +107,9 @@ def spec_hash(spec: ArcFaceTrainingJobSpec) -> str:
 
     The number of ranks is not part of it, so that a run may be resumed by another gang with the same total batch.
     """
-    training = spec.training.model_dump(exclude={"batch_size", "gradient_accumulation"})
+    training = spec.training.model_dump(
+        exclude={"batch_size": True, "gradient_accumulation": True, "optimizer": {"learning_rate"}}
+    )
     decisive = {
         "model": spec.model.model_dump(),
         "loss": spec.loss.model_dump(),

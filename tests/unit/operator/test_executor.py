@@ -16,7 +16,8 @@ from arcface_operator.local.executor import Executor
 from arcface_operator.local.leftovers import marked
 from arcface_operator.local.pod_process import PodProcess
 from arcface_operator.local.workdir import Workdir, locked_workdir
-from support.pods import make_pod, wait_until
+from support.pods import make_pod
+from support.waiting import wait_until
 
 PRINT_WHAT_IT_SEES = """
 import json, os, pathlib, sys

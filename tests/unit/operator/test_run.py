@@ -11,8 +11,8 @@ import yaml
 
 from arcface_operator.local.leftovers import marked
 from support.jobs import job_document
-from support.pods import wait_until
 from support.stand_in import CRASH, CRASH_ONCE, DONE, ENDLESS, INVALID, make_environment
+from support.waiting import wait_until
 
 
 class Bench:

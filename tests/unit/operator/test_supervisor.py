@@ -15,7 +15,8 @@ from arcface_operator.local.leftovers import marked
 from arcface_operator.local.stop_requests import StopRequests, stop_requests
 from arcface_operator.local.supervisor import Outcome, Supervisor
 from arcface_operator.local.workdir import locked_workdir
-from support.pods import make_pod, wait_until
+from support.pods import make_pod
+from support.waiting import wait_until
 
 SLEEP = "import signal; signal.pause()"
 SAVE_ON_SIGTERM = """

@@ -6,8 +6,11 @@ from arcface_operator.unsupported import unsupported
 from support.jobs import make_job
 
 
+CPU = {"accelerator": "cpu"}
+
+
 def test_a_plain_job_is_supported() -> None:
-    assert unsupported(make_job(evaluation={"claimName": "sets"}).spec) == []
+    assert unsupported(make_job(workers=CPU, evaluation={"claimName": "sets"}).spec) == []
 
 
 @pytest.mark.parametrize(
@@ -21,13 +24,14 @@ def test_a_plain_job_is_supported() -> None:
         pytest.param("spec.model.initFrom", {"model": {"initFrom": "old"}}, id="fine-tuning"),
         pytest.param("spec.evaluation.ijb", {"evaluation": {"claimName": "s", "ijb": ["IJBC"]}}, id="ijb"),
         pytest.param("spec.evaluation.everyEpochs", {"evaluation": {"claimName": "s", "everyEpochs": 1}}, id="rounds"),
+        pytest.param("spec.training.precision", {"workers": {"accelerator": "ascend"}}, id="half precision"),
     ],
 )
 def test_each_field_is_refused_by_its_name(field: str, spec: dict[str, Any]) -> None:
-    (sentence,) = unsupported(make_job(**spec).spec)
+    (sentence,) = unsupported(make_job(**{"workers": CPU, **spec}).spec)
     assert sentence.startswith(f"{field}: ")
 
 
 def test_freezing_is_named_beside_fine_tuning() -> None:
-    sentences = unsupported(make_job(model={"initFrom": "old", "freezeEpochs": 1}).spec)
+    sentences = unsupported(make_job(workers=CPU, model={"initFrom": "old", "freezeEpochs": 1}).spec)
     assert [sentence.split(":")[0] for sentence in sentences] == ["spec.model.initFrom", "spec.model.freezeEpochs"]

@@ -29,7 +29,7 @@ class State:
     def __init__(self, value: float = 1.0) -> None:
         self.arrays = {"stem.weight": np.full((2, 3), value, np.float32), "norm.moving_mean": np.zeros(2, np.float32)}
 
-    def backbone(self, world):
+    def backbone(self, _world):
         return self.arrays
 
     def momentum(self):

@@ -18,7 +18,10 @@ def test_cosface_on_webface4m_starts_at_42():
 def test_random_embeddings_raise_no_warning():
     """An independent draw: cosines of random vectors, float64 softmax."""
     random = np.random.default_rng(0)
-    unit = lambda shape: (x := random.normal(size=shape)) / np.linalg.norm(x, axis=1, keepdims=True)
+
+    def unit(shape):
+        return (x := random.normal(size=shape)) / np.linalg.norm(x, axis=1, keepdims=True)
+
     cosines = unit((64, 128)) @ unit((955, 128)).T
     labels = random.integers(0, 955, 64)
     loss = LossSpec(scale=32.0, margin=0.3)

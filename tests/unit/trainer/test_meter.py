@@ -13,6 +13,7 @@ def test_progress_tells_means_of_the_recent_steps():
     meter.add(StepRecord(loss=1.0, seconds=1.5, wait_seconds=0.1))
     progress = meter.progress(NOW)
     assert (progress.epoch, progress.step, progress.loss) == (2, 20, 2.0)
+    assert progress.epochs == "2/10"
     assert progress.images_per_second == pytest.approx(64)
     assert progress.step_milliseconds == pytest.approx(1000)
     assert progress.data_wait_percent == pytest.approx(10)

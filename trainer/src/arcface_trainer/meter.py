@@ -65,6 +65,7 @@ class Meter:
         seconds = self.step_seconds
         return Progress(
             epoch=self.step // self.steps_per_epoch,
+            epochs=f"{self.step // self.steps_per_epoch}/{self.total_steps // self.steps_per_epoch}",
             step=self.step,
             total_steps=self.total_steps,
             loss=self.loss,

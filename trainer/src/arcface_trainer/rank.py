@@ -19,6 +19,7 @@ from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, Stopped
 from arcface_api.reports import FailureReason, ReportedFailure, TrainerReport, termination_message
 from arcface_api.run_config import RunConfig
 from arcface_api.status import CheckpointStatus
+from arcface_api.unsupported import unsupported_training
 from arcface_trainer.backbones import build_backbone
 from arcface_trainer.batches import BatchSource
 from arcface_trainer.checkpoint import folder_name, manifest_sha256, read_manifest
@@ -116,6 +117,8 @@ def assemble(config: RunConfig, identity: PodIdentity, local_rank: int, stop: St
     rank, ranks = identity.first_rank, config.ranks
     if identity.world_size != ranks.world_size:
         raise InvalidInput(f"MS_WORKER_NUM={identity.world_size}, but the run has {ranks.world_size} ranks")
+    for sentence in unsupported_training(config.model, config.loss, config.training, config.precision):
+        raise InvalidInput(sentence)
     faces = open_faces(Path(config.data.directory), config.data.min_images_per_identity)
     sampler = Sampler(
         dataset_size=len(faces.labels),

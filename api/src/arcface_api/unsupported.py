@@ -1,0 +1,29 @@
+"""What the resource allows and this release does not do yet, in one place: asked for, it is refused, never ignored."""
+
+from arcface_api.spec import EvaluationSpec, LossSpec, ModelSpec, Precision, TrainingSpec
+
+
+def unsupported_training(model: ModelSpec, loss: LossSpec, training: TrainingSpec, precision: Precision) -> list[str]:
+    """One sentence for each field that asks for a training that this release cannot do."""
+    asked = {
+        "model.initFrom: fine-tuning is not supported yet; leave it out": model.init_from is not None,
+        "model.freezeEpochs: freezing is not supported yet; leave it out": model.freeze_epochs > 0,
+        "loss.sampleRate: sampling of classes is not supported yet; leave it at 1": loss.sample_rate < 1,
+        "loss.interclassFilter: the filter is not supported yet; leave it out": loss.interclass_filter is not None,
+        "training.gradientAccumulation: accumulation is not supported yet; raise batchSize or the ranks": (
+            training.gradient_accumulation > 1
+        ),
+        f"training.precision: {precision} is not supported yet; write fp32": precision != "fp32",
+    }
+    return [sentence for sentence, is_asked in asked.items() if is_asked]
+
+
+def unsupported_evaluation(evaluation: EvaluationSpec) -> list[str]:
+    """The same for the evaluation."""
+    asked = {
+        "evaluation.ijb: IJB sets are not supported yet; leave it empty": bool(evaluation.ijb),
+        "evaluation.everyEpochs: verification during the training is not supported yet; leave it out": (
+            evaluation.every_epochs is not None
+        ),
+    }
+    return [sentence for sentence, is_asked in asked.items() if is_asked]
