@@ -5,7 +5,6 @@ import pytest
 from arcface_operator.unsupported import unsupported
 from support.jobs import make_job
 
-
 CPU = {"accelerator": "cpu"}
 
 
