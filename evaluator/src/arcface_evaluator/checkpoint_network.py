@@ -1,5 +1,6 @@
 """The network of a checkpoint as a plain function; the one place that reaches MindSpore, and only when called."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from arcface_api.errors import InvalidInput
 from arcface_evaluator.embedder import Network
 from arcface_trainer.checkpoint import newest_complete
 from arcface_trainer.checkpoint_manifest import MANIFEST_FILE
+from arcface_trainer.environment import compute_environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class CheckpointNetwork:
 def open_checkpoint(given: Path) -> CheckpointNetwork:
     """Load a checkpoint, or the newest complete one of a folder of checkpoints."""
     folder = checkpoint_folder(given)
+    # Read once, when MindSpore is loaded; on Ascend the settings for the CPU do no harm.
+    os.environ.update(compute_environment(os.environ, "cpu"))
     # Imported here: MindSpore takes seconds to load, and embeddings from a file do not need it.
     from arcface_trainer.inference import load_network  # noqa: PLC0415
 

@@ -87,7 +87,7 @@ def stats(directory: Path, min_images: int, as_json: bool) -> None:  # noqa: FBT
 @click.option("--identities", type=click.IntRange(min=2), default=400, show_default=True, help="Training identities.")
 @click.option("--images-per-identity", type=click.IntRange(min=1), default=20, show_default=True, help="Pictures each.")
 @click.option("--test-identities", type=click.IntRange(min=2), default=200, show_default=True, help="Other identities.")
-@click.option("--pairs", type=click.IntRange(min=20), default=600, show_default=True, help="Pairs in each of the sets.")
+@click.option("--pairs", type=click.IntRange(min=20), default=300, show_default=True, help="Pairs in each of the sets.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Other seeds draw other faces.")
 def synth(out: Path, **numbers: int) -> None:
     """Draw a training set and five verification sets of other faces into OUT."""
