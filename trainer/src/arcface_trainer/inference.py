@@ -27,14 +27,16 @@ class _Embed(nn.Cell):
 
 
 def load_network(folder: Path) -> Network:
-    """Network of a checkpoint in inference mode; InvalidInput where the checkpoint is damaged.
-
-    Each new batch size compiles a graph, so callers keep it constant.
-    """
-    mindspore.set_context(mode=mindspore.GRAPH_MODE)
+    """Network of a checkpoint; InvalidInput where the checkpoint is damaged."""
     manifest = read_manifest(folder)
     backbone = build_backbone(manifest.model)
     assign(named_parameters(backbone), read_file(folder, manifest, BACKBONE_FILE), str(folder))
+    return as_function(backbone)
+
+
+def as_function(backbone: nn.Cell) -> Network:
+    """A backbone in inference mode; each new batch size compiles a graph, so callers keep it constant."""
+    mindspore.set_context(mode=mindspore.GRAPH_MODE)
     cell = _Embed(backbone)
     cell.set_train(mode=False)
 
