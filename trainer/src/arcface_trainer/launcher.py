@@ -167,15 +167,27 @@ def _wait(ranks: list[RankProcess]) -> tuple[TrainerReport, int]:
     """Wait until all ranks have ended well or the first one has not."""
     while True:
         for rank in ranks:
-            status = rank.process.poll()
-            if status not in {None, ExitCode.DONE, ExitCode.STOPPED}:
+            if _status(rank) not in {None, ExitCode.DONE, ExitCode.STOPPED}:
                 return _failed(rank, ranks)
         if all(rank.process.poll() is not None for rank in ranks):
             break
         time.sleep(POLL_SECONDS)
-    stopped = [rank for rank in ranks if rank.process.returncode == ExitCode.STOPPED]
+    stopped = [rank for rank in ranks if _status(rank) == ExitCode.STOPPED]
     last = (stopped or ranks)[0]
-    return _report_of(last), int(last.process.returncode)
+    return _report_of(last), _status(last) or ExitCode.DONE
+
+
+def _status(rank: RankProcess) -> int | None:
+    """How the rank ended, None while it runs.
+
+    Its report counts before its exit status: it is written last, and MindSpore's teardown, in which ranks that leave at
+    different moments may kill each other, comes after it.
+    """
+    status = rank.process.poll()
+    if status is None or not rank.report.is_file():
+        return status
+    failure = TrainerReport.from_json(rank.report.read_bytes(), str(rank.report)).failure
+    return failure.exit_code if failure else ExitCode.DONE
 
 
 def _failed(first: RankProcess, ranks: list[RankProcess]) -> tuple[TrainerReport, int]:
@@ -183,7 +195,7 @@ def _failed(first: RankProcess, ranks: list[RankProcess]) -> tuple[TrainerReport
         if rank.process.poll() is None:
             rank.process.kill()
             rank.process.wait()
-    code = first.process.returncode
+    code = _status(first) or ExitCode.FAILED
     return _report_of(first), 128 - code if code < 0 else code
 
 

@@ -64,7 +64,9 @@ def main(arguments: list[str]) -> int:
     except ArcFaceError as error:
         (LOG.info if isinstance(error, Stopped) else LOG.error)("%s", error)
         failure = failure_of(error, identity.first_rank)
-    report_path.write_bytes(termination_message(report_of(loop, failure, identity.first_rank)))
+    partial = report_path.with_suffix(".partial")
+    partial.write_bytes(termination_message(report_of(loop, failure, identity.first_rank)))
+    partial.rename(report_path)  # the launcher may look at any time
     return failure.exit_code if failure else ExitCode.DONE
 
 
