@@ -23,6 +23,8 @@ def run_gang(script: Path, world_size: int, *arguments: str) -> None:
         "MS_WORKER_NUM": str(world_size),
         "MS_SCHED_HOST": "127.0.0.1",
         "MS_SCHED_PORT": str(free_port()),
+        "MS_NODE_TIMEOUT": str(DEADLINE_SECONDS),
+        "MS_TOPO_TIMEOUT": str(DEADLINE_SECONDS),
         "GLOG_v": "3",
         "PYTHONPATH": str(Path(__file__).parent.parent),
     }

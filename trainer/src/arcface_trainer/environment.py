@@ -6,7 +6,7 @@ from arcface_api.run_config import RunConfig
 from arcface_trainer.pod_identity import PodIdentity
 
 ERRORS_ONLY = "3"
-NODE_TIMEOUT_SECONDS = "15"
+NODE_TIMEOUT_SECONDS = "60"
 """After this time without a heartbeat a rank counts as dead and MindSpore ends its peers."""
 START_TIMEOUT_SECONDS = "1800"
 
