@@ -143,6 +143,15 @@ def test_an_incomplete_checkpoint_is_passed_over(tmp_path, save, damage):
     assert newest_complete(tmp_path).name == "step-00000004"
 
 
+def test_a_checkpoint_saved_after_falling_back_is_kept_and_found(tmp_path, save):
+    """The run was at 8, found 6 and 8 damaged, resumed at 4 and saves 5; keep_last is 2."""
+    for step in (4, 6, 8):
+        save(step)
+    save(5)
+    assert newest_complete(tmp_path).name == "step-00000005"
+    assert (tmp_path / "damaged-step-00000008").is_dir()
+
+
 def test_a_flipped_bit_is_refused(tmp_path, save):
     save(4)
     folder = tmp_path / "step-00000004"

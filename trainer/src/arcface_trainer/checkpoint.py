@@ -32,12 +32,17 @@ def folder_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
+def step_of(folder: Path) -> int:
+    """Updates before a checkpoint, from its folder's name; -1 where that is no checkpoint's."""
+    found = FOLDER.fullmatch(folder.name)
+    return int(found[1]) if found else -1
+
+
 def checkpoints(directory: Path) -> list[Path]:
     """Folders named like checkpoints, newest first."""
     if not directory.is_dir():
         return []
-    numbered = [(int(found[1]), path) for path in directory.iterdir() if (found := FOLDER.fullmatch(path.name))]
-    return [path for _, path in sorted(numbered, reverse=True)]
+    return sorted((path for path in directory.iterdir() if step_of(path) >= 0), key=step_of, reverse=True)
 
 
 def complete_checkpoints(directory: Path) -> Iterator[tuple[Path, Manifest]]:

@@ -25,6 +25,7 @@ from arcface_trainer.checkpoint import (
     file_sha256,
     folder_name,
     manifest_sha256,
+    step_of,
 )
 from arcface_trainer.checkpoint_manifest import MANIFEST_FILE, FileEntry, Manifest, TensorEntry
 from arcface_trainer.class_range import class_range
@@ -32,6 +33,7 @@ from arcface_trainer.distributed import World
 from arcface_trainer.state import TrainingState
 
 HIDDEN = ".writing-"
+DAMAGED = "damaged-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +99,20 @@ class CheckpointWriter:
             shutil.rmtree(final)
         hidden.rename(final)
         sync_folder(self.directory)
+        self._set_newer_aside(manifest.step)
         for old in checkpoints(self.directory)[self.keep_last :]:
             shutil.rmtree(old, ignore_errors=True)
+
+    def _set_newer_aside(self, step: int) -> None:
+        """Rename checkpoints beyond this step: the run passed them over as damaged when it resumed.
+
+        Left as they are they would count as the newest ones, and `keep_last` would remove this one in their favour.
+        """
+        for folder in checkpoints(self.directory):
+            if step_of(folder) > step:
+                aside = folder.with_name(f"{DAMAGED}{folder.name}")
+                shutil.rmtree(aside, ignore_errors=True)
+                folder.rename(aside)
 
     def _status(self, manifest: Manifest) -> CheckpointStatus:
         name = folder_name(manifest.step)
