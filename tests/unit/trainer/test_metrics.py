@@ -4,8 +4,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from arcface_api.errors import ArcFaceError
 from arcface_api.status import Progress
+from arcface_trainer.clock import utc_now
 from arcface_trainer.meter import Meter
-from arcface_trainer.metrics import TrainMetrics, serve, utc_now
+from arcface_trainer.metrics import TrainMetrics, serve
 
 CONTRACT = {
     "arcface_train_loss",

@@ -7,9 +7,7 @@ after it a whole one.
 
 import os
 import shutil
-import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -148,8 +146,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def now() -> datetime:
-    """Current time in UTC with whole seconds."""
-    return datetime.fromtimestamp(int(time.time()), UTC)

@@ -1,7 +1,7 @@
-"""The three collectives that MindSpore runs on CPU (mccl) and Ascend (hccl) alike: all-gather, sum, broadcast.
+"""The collectives that MindSpore runs on CPU (mccl) and Ascend (hccl) alike: all-gather and sum.
 
 MAX, reduce-scatter, barrier and float64 do not exist on CPU, so nothing here uses them: what the CPU tests cover is
-what Ascend runs. With one rank all of them are the identity and no communication group is needed.
+what Ascend runs. With one rank both are the identity and no communication group is needed.
 """
 
 from mindspore import Tensor, nn, ops

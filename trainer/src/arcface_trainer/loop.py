@@ -10,10 +10,11 @@ from arcface_api.run_config import RunConfig
 from arcface_api.status import CheckpointStatus
 from arcface_trainer.batches import Batch, BatchSource
 from arcface_trainer.checkpoint_manifest import Manifest
-from arcface_trainer.checkpoint_writer import CheckpointWriter, now
+from arcface_trainer.checkpoint_writer import CheckpointWriter
+from arcface_trainer.clock import utc_now
 from arcface_trainer.initial_loss import initial_loss_warning
 from arcface_trainer.meter import Meter, StepRecord
-from arcface_trainer.metrics import TrainMetrics, utc_now
+from arcface_trainer.metrics import TrainMetrics
 from arcface_trainer.schedule import Schedule
 from arcface_trainer.state import TrainingState
 from arcface_trainer.step import StepResult, TrainStep, Wishes
@@ -52,6 +53,10 @@ class TrainingLoop:
             Stopped: after saving, when any rank was asked to stop.
             Diverged: when the numbers stay infinite.
         """
+        with self.source:
+            self._train()
+
+    def _train(self) -> None:
         self.saved_at = ended_at = time.monotonic()
         while self.meter.step < self.schedule.total_steps:
             step = self.meter.step
@@ -126,7 +131,7 @@ class TrainingLoop:
         started = time.monotonic()
         step = self.meter.step
         manifest = self.manifest.model_copy(
-            update={"step": step, "epoch": step // self.schedule.steps_per_epoch, "saved_at": now()}
+            update={"step": step, "epoch": step // self.schedule.steps_per_epoch, "saved_at": utc_now()}
         )
         resumed_from = self.checkpoint.resumed_from_step if self.checkpoint else None
         status = self.writer.save(self.state, manifest)

@@ -1,9 +1,7 @@
 """Prometheus metrics of a rank and the small server that shows them, with rank 0's progress beside them."""
 
 import errno
-import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from socketserver import ThreadingMixIn
 from threading import Thread
 from typing import TYPE_CHECKING, cast
@@ -99,8 +97,3 @@ def application(metrics: TrainMetrics, progress: Callable[[], Progress] | None) 
         return [b"not found\n"]
 
     return respond
-
-
-def utc_now() -> datetime:
-    """Current time in UTC."""
-    return datetime.fromtimestamp(time.time(), UTC)

@@ -24,14 +24,15 @@ from arcface_trainer.backbones import build_backbone
 from arcface_trainer.batches import BatchSource
 from arcface_trainer.checkpoint import folder_name, manifest_sha256, read_manifest
 from arcface_trainer.checkpoint_manifest import Manifest
-from arcface_trainer.checkpoint_writer import CheckpointWriter, now
+from arcface_trainer.checkpoint_writer import CheckpointWriter
 from arcface_trainer.class_range import class_range
 from arcface_trainer.classifier import Classifier, initial_centers
+from arcface_trainer.clock import utc_now
 from arcface_trainer.distributed import World
 from arcface_trainer.face_set import FaceSet, open_faces
 from arcface_trainer.loop import TrainingLoop
 from arcface_trainer.meter import Meter
-from arcface_trainer.metrics import TrainMetrics, serve, utc_now
+from arcface_trainer.metrics import TrainMetrics, serve
 from arcface_trainer.pod_identity import PodIdentity
 from arcface_trainer.resume import resume
 from arcface_trainer.sampler import Sampler
@@ -40,6 +41,7 @@ from arcface_trainer.state import TrainingState
 from arcface_trainer.step import GradientStep, TrainStep
 
 LOG = logging.getLogger(__name__)
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 MOST_DECODE_THREADS = 8
 STOP_PATIENCE_SECONDS = 90.0
 """After a request to stop: a rank that waits for dead peers inside a collective cannot save and ends by itself."""
@@ -68,9 +70,6 @@ def main(arguments: list[str]) -> int:
     partial.write_bytes(termination_message(report_of(loop, failure, identity.first_rank)))
     partial.rename(report_path)  # the launcher may look at any time
     return failure.exit_code if failure else ExitCode.DONE
-
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
 def failure_of(error: ArcFaceError, rank: int) -> ReportedFailure:
@@ -197,7 +196,7 @@ def manifest_of(config: RunConfig, faces: FaceSet, sampler: Sampler, schedule: S
         seed=config.training.seed,
         picture_count=len(faces.labels),
         class_count=faces.class_count,
-        saved_at=now(),
+        saved_at=utc_now(),
         model=config.model,
         files=[],
     )
