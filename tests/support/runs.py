@@ -89,7 +89,7 @@ class Pod:
         def has_come() -> bool:
             assert self.process.poll() is None, self.wait()
             try:
-                return httpx.get(f"http://127.0.0.1:{self.port}/progress").json()["step"] >= step
+                return httpx.get(f"http://127.0.0.1:{self.port}/progress").json()["progress"]["step"] >= step
             except httpx.TransportError:
                 return False
 

@@ -33,7 +33,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(json.dumps(progress).encode())
+        self.wfile.write(json.dumps(dict(progress=progress)).encode())
 
     def log_message(self, *_):
         pass

@@ -65,6 +65,7 @@ CPU_IS_SINGLE_PRECISION = Rule(
     "self.workers.accelerator != 'cpu' || !has(self.training.precision) || self.training.precision == 'fp32'",
     "training.precision must be fp32 when workers.accelerator is cpu",
 )
+KUEUE_NEEDS_QUEUE = Rule("self.gang != 'kueue' || has(self.queue)", "gang kueue needs queue, the name of a LocalQueue")
 NAME_LEAVES_ROOM = Rule(
     f"self.metadata.name.matches('{NAME_PATTERN}') && size(self.metadata.name) + size('-worker-')"
     f" + size(string(self.spec.workers.replicas - 1)) <= {CHILD_NAME_LIMIT}",

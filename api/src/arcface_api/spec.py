@@ -294,6 +294,8 @@ class EvaluationSpec(Model):
 class SchedulingSpec(Model):
     """How the pods are scheduled."""
 
+    model_config = ConfigDict(json_schema_extra=rules.validations(rules.KUEUE_NEEDS_QUEUE))
+
     gang: Literal["none", "volcano", "coscheduling", "kueue"] = "none"
     """Gang scheduler that admits all pods or none."""
     queue: Name | None = None
@@ -302,6 +304,12 @@ class SchedulingSpec(Model):
     """Priority class of the pods."""
     scheduler_name: Name | None = None
     """Scheduler of the pods."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.gang == "kueue" and self.queue is None:
+            raise ValueError(rules.KUEUE_NEEDS_QUEUE.message)
+        return self
 
 
 class RunPolicySpec(Model):

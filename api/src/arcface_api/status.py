@@ -202,6 +202,8 @@ class ArcFaceTrainingJobStatus(Model):
     """Number of the current gang of pods."""
     restarts: int = Field(default=0, ge=0)
     """Gang restarts for any reason."""
+    counted_restarts: int = Field(default=0, ge=0)
+    """Gang restarts after training faults; backoffLimit bounds them."""
     start_time: datetime | None = None
     """When the job was first acted on."""
     completion_time: datetime | None = None

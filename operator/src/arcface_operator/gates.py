@@ -1,6 +1,6 @@
 """Gates: whether the evaluation reached what the job asks for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from arcface_api.reports import EvaluatorReport
 from arcface_api.spec import GateSpec
@@ -23,3 +23,12 @@ def measured(report: EvaluatorReport) -> dict[str, float]:
     accuracies = {f"{result.dataset}.accuracy": result.accuracy for result in report.results}
     rates = {f"{ijb.dataset}.tar@{far}": tar for ijb in report.ijb for far, tar in ijb.tar_at_far.items()}
     return accuracies | rates
+
+
+def missed(gates: Sequence[GateResult]) -> str:
+    """One line about the gates that did not pass, empty when all did."""
+    return "; ".join(
+        f"gate {gate.metric}: {'not measured' if gate.value is None else f'{gate.value:.5f}'}, needs {gate.min:g}"
+        for gate in gates
+        if not gate.passed
+    )

@@ -6,9 +6,27 @@ from arcface_api.model import Model
 
 
 class Settings(Model):
-    """Defaults for what a job leaves open."""
+    """Defaults for what a job leaves open, names of the cluster's parts, and periods."""
 
     trainer_image: str = Field(default="arcface-trainer:0.1.0", min_length=1)
     """Image of pods whose job names none."""
     termination_grace_seconds: int = Field(default=120, ge=1)
     """Time a pod has to save a checkpoint when it is asked to stop."""
+    device_annotation: str = Field(default="ascend.kubectl.kubernetes.io/ascend-910-configuration", min_length=1)
+    """Annotation in which the Ascend device plugin names a pod's devices; it can be configured there, too."""
+    chip_family: str = Field(default="ascend-910", min_length=1)
+    """Value of the label ring-controller.atlas on rank pods and rank table."""
+    coscheduling_scheduler: str = Field(default="scheduler-plugins-scheduler", min_length=1)
+    """Name of the scheduler that runs the coscheduling plugin."""
+    gang_timeout_seconds: int = Field(default=60, ge=1)
+    """Time that the coscheduling plugin holds resources for a gang that is not complete."""
+    check_seconds: float = Field(default=10, gt=0)
+    """Period of looking whether missing storage or devices have appeared."""
+    starting_poll_seconds: float = Field(default=2, gt=0)
+    """Period of asking rank 0 for its progress until it answers."""
+    progress_seconds: float = Field(default=10, gt=0)
+    """Period of asking rank 0 for its progress afterwards."""
+    settle_seconds: float = Field(default=5, ge=0)
+    """Time to wait for the peers of a failed pod, one of which may tell the cause."""
+    force_delete_seconds: float = Field(default=30, ge=0)
+    """Time after its grace period at which a pod on a lost node is removed without that node's consent."""

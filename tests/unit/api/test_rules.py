@@ -92,6 +92,12 @@ BROKEN = [
         "training.precision must be fp32 when workers.accelerator is cpu",
         id="precision",
     ),
+    pytest.param(
+        "spec.scheduling",
+        {"scheduling": {"gang": "kueue"}},
+        "gang kueue needs queue, the name of a LocalQueue",
+        id="kueue without queue",
+    ),
 ]
 
 

@@ -5,16 +5,17 @@ from typing import Any
 import pytest
 
 from arcface_api.errors import InvalidInput
-from arcface_operator.local.executor import host_names
+from arcface_operator.local.executor import annotated, host_names
 from arcface_operator.local.launch import Place, build_launch, left_out
 from arcface_operator.manifests.config_map import build_config_map
-from arcface_operator.manifests.worker_pod import build_worker_pod
+from arcface_operator.manifests.worker_pod import SCHEDULER_ANNOTATION, build_worker_pod
 from arcface_operator.settings import Settings
 from support.jobs import make_job
 from support.pods import make_pod
 
 JOB = make_job("quick", workers={"replicas": 2})
-POD = build_worker_pod(JOB, index=1, attempt=0, settings=Settings())
+POD = annotated(build_worker_pod(JOB, index=1, attempt=0, settings=Settings()), {SCHEDULER_ANNOTATION: "127.77.3.1"})
+VOLUMES = Path("/w/pods/quick-worker-1/volumes")
 PLACE = Place(
     folder=Path("/w/pods/quick-worker-1"),
     address="127.77.3.2",
@@ -42,15 +43,19 @@ def test_a_worker_pod_becomes_a_process() -> None:
         "MS_SCHED_PORT": "8118",
         "MS_WORKER_NUM": "2",
         "MS_NODE_ID": "1",
+        "ARCFACE_SCHEDULER_FILE": f"{VOLUMES}/rendezvous/scheduler-address",
     }
     assert launch.grace_seconds == 120
     assert launch.termination_log == PLACE.folder / "termination-log"
-    assert launch.folders == [PLACE.folder / "volumes" / "config", PLACE.folder / "volumes" / "shared-memory"]
+    assert launch.folders == [VOLUMES / "config", VOLUMES / "shared-memory", VOLUMES / "rendezvous"]
+
+
+def test_an_annotation_becomes_the_file_that_shows_it() -> None:
+    assert build_launch(POD, PLACE).files[VOLUMES / "rendezvous" / "scheduler-address"] == "127.77.3.1"
 
 
 def test_the_run_configuration_names_folders_of_this_machine() -> None:
-    ((path, text),) = build_launch(POD, PLACE).files.items()
-    assert path == PLACE.folder / "volumes" / "config" / "run.json"
+    text = build_launch(POD, PLACE).files[VOLUMES / "config" / "run.json"]
     assert json.loads(text)["data"]["directory"] == "/home/me/faces"
     assert json.loads(text)["checkpoint"]["directory"] == "/w/volumes/checkpoints/quick"
 

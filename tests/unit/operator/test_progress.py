@@ -9,11 +9,13 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from arcface_api.names import METRICS_PORT
+from arcface_api.reports import TrainerReport
 from arcface_api.status import Progress
 from arcface_operator.local.addresses import draw_addresses
 from arcface_operator.local.progress import ProgressProbe, StepWatch
 
 PROGRESS = Progress(epoch=1, step=20, total_steps=100, loss=3.5, updated_at=datetime(2026, 1, 1, tzinfo=UTC))
+SERVED = TrainerReport(progress=PROGRESS).to_json()
 
 
 @contextmanager
@@ -37,20 +39,20 @@ def serving(status: int, body: str) -> Iterator[str]:
 
 
 def test_progress_is_read() -> None:
-    with serving(200, PROGRESS.to_json()) as address:
+    with serving(200, SERVED) as address:
         assert ProgressProbe()(address) == PROGRESS
 
 
 def test_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    with serving(200, PROGRESS.to_json()) as address:
+    with serving(200, SERVED) as address:
         assert ProgressProbe()(address) == PROGRESS
 
 
 @pytest.mark.parametrize(
     ("status", "body"),
     [
-        pytest.param(503, PROGRESS.to_json(), id="not yet"),
+        pytest.param(503, SERVED, id="not yet"),
         pytest.param(200, "<html>", id="not JSON"),
         pytest.param(200, "{}", id="other JSON"),
     ],

@@ -4,7 +4,8 @@ from rich.console import Console
 
 from arcface_api.reports import EvaluatorReport
 from arcface_api.status import GateResult, IjbResult, PairResult
-from arcface_operator.local.results import missed, results_table
+from arcface_operator.gates import missed
+from arcface_operator.local.results import results_table
 
 REPORT = EvaluatorReport(
     results=[

@@ -3,7 +3,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from arcface_api.errors import ArcFaceError
-from arcface_api.status import Progress
+from arcface_api.reports import TrainerReport
 from arcface_trainer.clock import utc_now
 from arcface_trainer.meter import Meter
 from arcface_trainer.metrics import TrainMetrics, serve
@@ -34,12 +34,13 @@ def test_every_metric_of_the_contract_is_served_with_the_rank():
     assert {sample.labels["rank"] for family in families for sample in family.samples} == {"3"}
 
 
-def test_rank_0_serves_progress_and_others_do_not():
+def test_rank_0_serves_its_report_and_others_do_not():
     meter = Meter(steps_per_epoch=2, total_steps=10, pictures_per_step=4, step=7)
-    first = serve("127.0.0.1", 0, TrainMetrics(0), lambda: meter.progress(utc_now()))
+    report = TrainerReport(progress=meter.progress(utc_now()))
+    first = serve("127.0.0.1", 0, TrainMetrics(0), lambda: report)
     other = serve("127.0.0.1", 0, TrainMetrics(1), None)
     answer = httpx.get(f"http://127.0.0.1:{first}/progress")
-    assert Progress.from_json(answer.content, "answer").step == 7
+    assert TrainerReport.from_json(answer.content, "answer") == report
     assert httpx.get(f"http://127.0.0.1:{other}/progress").status_code == 404
 
 

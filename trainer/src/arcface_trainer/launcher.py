@@ -8,7 +8,6 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,10 +24,9 @@ from arcface_api.reports import FailureReason, ReportedFailure, TrainerReport, t
 from arcface_api.run_config import RunConfig
 from arcface_trainer.environment import rank_environment
 from arcface_trainer.pod_identity import PodIdentity
+from arcface_trainer.rendezvous import await_rank_table, scheduler_address
 
 LOG = logging.getLogger(__name__)
-RESOLVE_SECONDS = 300.0
-"""How long rank 0's pod may take to get a name: it may be scheduled after this one."""
 POLL_SECONDS = 0.1
 SCHEDULER_GRACE_SECONDS = 10.0
 CHATTER = b"[INFO] DISTRIBUTED("
@@ -70,14 +68,14 @@ def _run(config_path: Path) -> tuple[TrainerReport, int]:
     config = RunConfig.from_json(_read(config_path), str(config_path))
     identity = PodIdentity.from_environment()
     with tempfile.TemporaryDirectory(prefix="arcface-") as folder, contextlib.ExitStack() as stack:
-        host = _address_of(identity) if config.ranks.world_size > 1 else identity.scheduler_host
+        host = _meet(identity, config.ranks.world_size)
         environments = [
             rank_environment(os.environ, config, identity, host, local) for local in range(config.ranks.per_pod)
         ]
         ranks: list[RankProcess] = []
         # Signals before children: one that comes in between must not be lost.
         stop = _forward_signals(ranks)
-        if config.ranks.world_size > 1 and identity.first_rank == 0:
+        if identity.rank_table is None and config.ranks.world_size > 1 and identity.first_rank == 0:
             stack.callback(_end, _start_scheduler(environments[0]))
         for local, environment in enumerate(environments):
             rank = _start_rank(config_path, Path(folder), identity.first_rank + local, local, environment)
@@ -91,27 +89,19 @@ def _run(config_path: Path) -> tuple[TrainerReport, int]:
         return _wait(ranks)
 
 
+def _meet(identity: PodIdentity, world_size: int) -> str:
+    """Wait until the other pods are known; returns the scheduler's address, which a rank table makes superfluous."""
+    if identity.rank_table is not None:
+        await_rank_table(identity.rank_table, identity)
+        return identity.scheduler_host
+    return scheduler_address(identity) if world_size > 1 else identity.scheduler_host
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read ({error.strerror}): the operator mounts it") from error
-
-
-def _address_of(identity: PodIdentity) -> str:
-    """IP address of the scheduler; MindSpore takes no names."""
-    deadline = time.monotonic() + RESOLVE_SECONDS
-    while True:
-        try:
-            found = socket.getaddrinfo(identity.scheduler_host, identity.scheduler_port, type=socket.SOCK_STREAM)
-            return str(found[0][4][0])
-        except socket.gaierror as error:
-            if time.monotonic() > deadline:
-                raise ArcFaceError(
-                    f"MS_SCHED_HOST={identity.scheduler_host} has had no address for {RESOLVE_SECONDS:.0f} s: is the "
-                    "pod of rank 0 running?"
-                ) from error
-            time.sleep(1)
 
 
 def _forward_signals(ranks: list[RankProcess]) -> list[int]:

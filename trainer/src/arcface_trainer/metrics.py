@@ -1,4 +1,4 @@
-"""Prometheus metrics of a rank and the small server that shows them, with rank 0's progress beside them."""
+"""Prometheus metrics of a rank and the small server that shows them, with rank 0's report at /progress."""
 
 import errno
 from collections.abc import Callable, Iterable
@@ -10,7 +10,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 
 from arcface_api.errors import ArcFaceError
-from arcface_api.status import Progress
+from arcface_api.reports import TrainerReport
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -64,7 +64,7 @@ class _SilentHandler(WSGIRequestHandler):
         """A line per scrape would drown the log."""
 
 
-def serve(address: str, port: int, metrics: TrainMetrics, progress: Callable[[], Progress] | None) -> int:
+def serve(address: str, port: int, metrics: TrainMetrics, report: Callable[[], TrainerReport] | None) -> int:
     """Serve /metrics, and /progress where given, in a daemon thread.
 
     Returns:
@@ -74,7 +74,7 @@ def serve(address: str, port: int, metrics: TrainMetrics, progress: Callable[[],
         ArcFaceError: when the port is taken or the address is not this host's.
     """
     try:
-        server = make_server(address, port, application(metrics, progress), _Server, _SilentHandler)
+        server = make_server(address, port, application(metrics, report), _Server, _SilentHandler)
     except OSError as error:
         name = errno.errorcode.get(error.errno or 0, "?")
         raise ArcFaceError(f"metrics cannot be served at {address}:{port} ({name}): free the port") from error
@@ -82,7 +82,7 @@ def serve(address: str, port: int, metrics: TrainMetrics, progress: Callable[[],
     return server.server_port
 
 
-def application(metrics: TrainMetrics, progress: Callable[[], Progress] | None) -> "WSGIApplication":
+def application(metrics: TrainMetrics, report: Callable[[], TrainerReport] | None) -> "WSGIApplication":
     """WSGI application of the two paths."""
     prometheus = make_wsgi_app(metrics.registry)
 
@@ -90,9 +90,9 @@ def application(metrics: TrainMetrics, progress: Callable[[], Progress] | None) 
         path = environ.get("PATH_INFO")
         if path == "/metrics":
             return cast("Iterable[bytes]", prometheus(environ, start_response))
-        if path == "/progress" and progress is not None:
+        if path == "/progress" and report is not None:
             start_response("200 OK", [("Content-Type", "application/json")])
-            return [progress().to_json().encode()]
+            return [report().to_json().encode()]
         start_response("404 Not Found", [("Content-Type", "text/plain")])
         return [b"not found\n"]
 

@@ -133,9 +133,6 @@ def assemble(config: RunConfig, identity: PodIdentity, local_rank: int, stop: St
     schedule = Schedule(config.training.schedule, config.learning_rate, sampler.steps_per_epoch, config.training.epochs)
     meter = Meter(sampler.steps_per_epoch, schedule.total_steps, sampler.global_batch_size)
     metrics = TrainMetrics(rank)
-    port = config.metrics_port + local_rank if config.metrics_port else 0
-    serve(identity.address, port, metrics, (lambda: meter.progress(utc_now())) if rank == 0 else None)
-
     train_step = build_step(config, faces, world)
     state = TrainingState(train_step)
     manifest = manifest_of(config, faces, sampler, schedule)
@@ -144,7 +141,7 @@ def assemble(config: RunConfig, identity: PodIdentity, local_rank: int, stop: St
     if world.is_first:
         writer.prepare()
     meter.step = resume(state, directory, manifest, world)
-    return TrainingLoop(
+    loop = TrainingLoop(
         config=config,
         manifest=manifest,
         train_step=train_step,
@@ -157,6 +154,9 @@ def assemble(config: RunConfig, identity: PodIdentity, local_rank: int, stop: St
         is_stop_wanted=lambda: stop.is_wanted,
         checkpoint=resumed_status(directory, meter.step),
     )
+    port = config.metrics_port + local_rank if config.metrics_port else 0
+    serve(identity.address, port, metrics, (lambda: report_of(loop, None, rank)) if rank == 0 else None)
+    return loop
 
 
 def join(config: RunConfig, rank: int) -> World:

@@ -16,6 +16,7 @@ from arcface_operator.local.pod_process import PodProcess, start_shim
 from arcface_operator.local.volumes import Claims
 from arcface_operator.local.workdir import Workdir
 from arcface_operator.manifests.child import Manifest
+from arcface_operator.manifests.worker_pod import SCHEDULER_ANNOTATION
 
 
 class Executor:
@@ -39,8 +40,10 @@ class Executor:
         """Start pods that know each other by name; none is left running when one cannot be started."""
         addresses = draw_addresses(len(pods), {port for pod in pods for port in container_ports(pod)})
         hosts = {host: address for pod, address in zip(pods, addresses, strict=True) for host in host_names(pod)}
+        told = {SCHEDULER_ANNOTATION: addresses[0]}
         launches = [
-            build_launch(pod, self.place(pod, address, hosts)) for pod, address in zip(pods, addresses, strict=True)
+            build_launch(annotated(pod, told), self.place(pod, address, hosts))
+            for pod, address in zip(pods, addresses, strict=True)
         ]
         started: list[PodProcess] = []
         try:
@@ -83,6 +86,12 @@ class Executor:
     def clear(self, patience: float) -> int:
         """End every process of pods in this directory, also an earlier run's; the number that had to be killed."""
         return end_marked(self.workdir.pods, patience, self.clock, self.wait)
+
+
+def annotated(pod: Manifest, annotations: Mapping[str, str]) -> Manifest:
+    """The pod with what the operator adds once the pods have addresses."""
+    metadata = pod["metadata"]
+    return {**pod, "metadata": {**metadata, "annotations": {**metadata.get("annotations", {}), **annotations}}}
 
 
 def container_ports(pod: Manifest) -> list[int]:

@@ -57,7 +57,7 @@ def build_launch(pod: Manifest, place: Place) -> Launch:
         arguments=relocate([*container["command"], *container.get("args", [])], places),
         environment=relocate(environment, places),
         folders=[volume_folder(place, name) for name, volume in sources.items() if is_own(volume)],
-        files=config_files(sources, place, places),
+        files=config_files(sources, place, places) | pod_files(sources, pod, place),
         termination_log=termination_log,
         grace_seconds=pod["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE),
     )
@@ -71,7 +71,7 @@ def left_out(pod: Manifest) -> list[str]:
 
 def is_own(volume: Manifest) -> bool:
     """Whether the volume lives in the pod's folder."""
-    return "emptyDir" in volume or "configMap" in volume
+    return any(kind in volume for kind in ("emptyDir", "configMap", "downwardAPI"))
 
 
 def volume_folder(place: Place, name: str) -> Path:
@@ -124,6 +124,23 @@ def config_files(sources: Mapping[str, Manifest], place: Place, places: Mapping[
         for key, text in config_map["data"].items():
             files[volume_folder(place, name) / PurePosixPath(key)] = relocate_file(key, text, places)
     return files
+
+
+def pod_files(sources: Mapping[str, Manifest], pod: Manifest, place: Place) -> dict[Path, str]:
+    """Files that show annotations of the pod."""
+    files = {}
+    for name, volume in sources.items():
+        for item in volume.get("downwardAPI", {}).get("items", []):
+            shown = {f"metadata.annotations['{key}']": text for key, text in annotations(pod).items()}
+            field = item.get("fieldRef", {}).get("fieldPath")
+            files[volume_folder(place, name) / PurePosixPath(item["path"])] = shown.get(field, "")
+    return files
+
+
+def annotations(pod: Manifest) -> dict[str, str]:
+    """Annotations of a pod."""
+    found: dict[str, str] = pod["metadata"].get("annotations", {})
+    return found
 
 
 def variable(item: Manifest, pod: Manifest, place: Place) -> str:

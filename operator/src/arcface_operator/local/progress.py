@@ -4,6 +4,7 @@ import httpx
 from pydantic import ValidationError
 
 from arcface_api.names import METRICS_PORT
+from arcface_api.reports import TrainerReport
 from arcface_api.status import Progress
 
 TIMEOUT_SECONDS = 0.5
@@ -20,7 +21,7 @@ class ProgressProbe:
         """The progress, or None while the pod does not serve it."""
         try:
             response = self.client.get(f"http://{address}:{METRICS_PORT}/progress")
-            return Progress.model_validate_json(response.content) if response.is_success else None
+            return TrainerReport.model_validate_json(response.content).progress if response.is_success else None
         except (httpx.HTTPError, ValidationError):
             return None
 

@@ -26,12 +26,3 @@ def results_table(report: EvaluatorReport, gates: Sequence[GateResult]) -> Table
 def verdict(gate: GateResult) -> str:
     """`passed (>= 0.9)` and the like."""
     return f"{'passed' if gate.passed else 'failed'} (>= {gate.min:g})"
-
-
-def missed(gates: Sequence[GateResult]) -> str:
-    """One line about the gates that did not pass, empty when all did."""
-    return "; ".join(
-        f"gate {gate.metric}: {'not measured' if gate.value is None else f'{gate.value:.5f}'}, needs {gate.min:g}"
-        for gate in gates
-        if not gate.passed
-    )

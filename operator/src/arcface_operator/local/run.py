@@ -10,14 +10,14 @@ from arcface_api.errors import ArcFaceError, Diverged, ExitCode, InvalidInput, S
 from arcface_api.job import ArcFaceTrainingJob
 from arcface_api.reports import EvaluatorReport, TrainerReport
 from arcface_api.spec import EvaluationSpec
-from arcface_operator.gates import gate_results
+from arcface_operator.gates import gate_results, missed
 from arcface_operator.local.decision import Action, Limits
 from arcface_operator.local.executor import Executor
 from arcface_operator.local.launch import left_out
 from arcface_operator.local.live import View, open_view
 from arcface_operator.local.pod_process import PodProcess
 from arcface_operator.local.progress import ProgressProbe
-from arcface_operator.local.results import missed, results_table
+from arcface_operator.local.results import results_table
 from arcface_operator.local.stop_requests import stop_requests
 from arcface_operator.local.supervisor import Outcome, Supervisor
 from arcface_operator.local.volumes import Claims

@@ -11,6 +11,9 @@ Manifest = dict[str, Any]
 RENDEZVOUS_PORT = 8118
 """Port of the process that the ranks meet at, in pod 0."""
 
+COMPONENT_LABEL = "app.kubernetes.io/component"
+MANAGER_LABEL = "app.kubernetes.io/managed-by"
+MANAGER = "arcface-operator"
 JOB_LABEL = "arcface.io/job"
 RANK_INDEX_LABEL = "arcface.io/rank-index"
 ATTEMPT_LABEL = "arcface.io/attempt"
@@ -61,8 +64,8 @@ def build_labels(job: ArcFaceTrainingJob, component: str) -> dict[str, str]:
     """Labels of every child."""
     return {
         "app.kubernetes.io/name": "arcface",
-        "app.kubernetes.io/component": component,
-        "app.kubernetes.io/managed-by": "arcface-operator",
+        COMPONENT_LABEL: component,
+        MANAGER_LABEL: MANAGER,
         "app.kubernetes.io/instance": job.metadata.name,
         JOB_LABEL: job.metadata.name,
     }
@@ -70,4 +73,4 @@ def build_labels(job: ArcFaceTrainingJob, component: str) -> dict[str, str]:
 
 def worker_selector(job: str) -> dict[str, str]:
     """Labels that the rank pods of a job have and no other pod."""
-    return {JOB_LABEL: job, "app.kubernetes.io/component": "worker"}
+    return {JOB_LABEL: job, COMPONENT_LABEL: "worker"}

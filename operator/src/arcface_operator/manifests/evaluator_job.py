@@ -1,10 +1,13 @@
 """Job `<job>-evaluate`: runs the verification sets on the newest checkpoint when the training is done."""
 
+import hashlib
+
 from arcface_api.errors import ExitCode
 from arcface_api.job import ArcFaceTrainingJob
 from arcface_api.spec import EvaluationSpec
 from arcface_operator.manifests.child import Manifest, build_labels, build_metadata, evaluator_name
 from arcface_operator.manifests.config_map import CONFIG_KEY
+from arcface_operator.manifests.gang import KUEUE_QUEUE
 from arcface_operator.manifests.pod_parts import (
     CONFIG_MOUNT,
     TERMINATION_LOG,
@@ -24,29 +27,42 @@ from arcface_operator.manifests.run_config import CHECKPOINT_MOUNT, EVALUATION_M
 from arcface_operator.settings import Settings
 
 CONTAINER = "evaluator"
+EVALUATION_HASH = "arcface.io/evaluation-hash"
+"""Annotation that tells an evaluator of an older spec.evaluation."""
 RETRIES = 2
 NEVER_RETRIED = [int(ExitCode.INVALID_INPUT), int(ExitCode.DIVERGED)]
 
 
 def build_evaluator_job(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings: Settings) -> Manifest:
     """The evaluation of a job, as a Job of Kubernetes."""
+    metadata = build_metadata(job, evaluator_name(job.metadata.name), "evaluator")
+    metadata["annotations"] = {EVALUATION_HASH: evaluation_hash(job)}
+    if job.spec.scheduling.gang == "kueue":
+        metadata["labels"][KUEUE_QUEUE] = str(job.spec.scheduling.queue)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": build_metadata(job, evaluator_name(job.metadata.name), "evaluator"),
+        "metadata": metadata,
         "spec": {
             "backoffLimit": RETRIES,
             "podFailurePolicy": {
                 "rules": [
+                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]},
                     {
                         "action": "FailJob",
                         "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": NEVER_RETRIED},
-                    }
+                    },
                 ]
             },
             "template": build_template(job, evaluation, settings),
         },
     }
+
+
+def evaluation_hash(job: ArcFaceTrainingJob) -> str:
+    """SHA-256 of what is evaluated and how."""
+    evaluation = job.spec.evaluation
+    return hashlib.sha256(b"" if evaluation is None else evaluation.to_json().encode()).hexdigest()
 
 
 def build_template(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings: Settings) -> Manifest:

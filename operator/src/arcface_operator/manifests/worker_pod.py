@@ -11,6 +11,7 @@ from arcface_operator.manifests.child import (
     worker_name,
 )
 from arcface_operator.manifests.config_map import CONFIG_KEY
+from arcface_operator.manifests.gang import gang_metadata, gang_scheduler
 from arcface_operator.manifests.pod_parts import (
     CONFIG_MOUNT,
     TERMINATION_LOG,
@@ -25,20 +26,31 @@ from arcface_operator.manifests.pod_parts import (
     shared_memory_volume,
     writable,
 )
-from arcface_operator.manifests.pod_template import with_template
+from arcface_operator.manifests.pod_template import merged, with_template
+from arcface_operator.manifests.rank_table_map import FAMILY_LABEL
 from arcface_operator.manifests.run_config import CHECKPOINT_MOUNT, DATA_MOUNT
 from arcface_operator.manifests.service import ports
 from arcface_operator.settings import Settings
 
 CONTAINER = "trainer"
+RENDEZVOUS_MOUNT = "/etc/arcface-rendezvous"
+ADDRESS_FILE = "scheduler-address"
 RANK_TABLE_MOUNT = "/user/serverid/devindex/config"
+RANK_TABLE_ANNOTATION = "arcface.io/rank-table"
+"""Hash of the rank table that the pod's kubelet has been told to show."""
+RANK_INDEX_ANNOTATION = "hccl/rankIndex"
+SCHEDULER_ANNOTATION = "arcface.io/scheduler-address"
+"""Address that the ranks meet at; the operator adds it once pod 0 has one, and no name has to be resolved."""
 
 
 def build_worker_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings: Settings) -> Manifest:
     """Pod `index` of the gang's given attempt."""
     workers, name = job.spec.workers, worker_name(job.metadata.name, index)
-    metadata = build_metadata(job, name, "worker")
+    metadata = merged(build_metadata(job, name, "worker"), gang_metadata(job, attempt), "metadata")
     metadata["labels"] |= {RANK_INDEX_LABEL: str(index), ATTEMPT_LABEL: str(attempt)}
+    if has_rank_table(job):
+        metadata["labels"][FAMILY_LABEL] = settings.chip_family
+        metadata["annotations"] = {**metadata.get("annotations", {}), RANK_INDEX_ANNOTATION: str(index)}
     pod_spec = {
         **pod_basics(job),
         "hostname": name,
@@ -46,6 +58,8 @@ def build_worker_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings
         "containers": [build_container(job, index, settings)],
         "volumes": build_volumes(job),
     }
+    if (scheduler := gang_scheduler(job, settings)) is not None:
+        pod_spec["schedulerName"] = scheduler
     template = with_template(
         {"spec": {**default_pod_spec(settings), "containers": [default_container(CONTAINER)]}},
         workers.template,
@@ -84,6 +98,8 @@ def build_env(job: ArcFaceTrainingJob, index: int) -> list[Manifest]:
         "MS_WORKER_NUM": world_size,
         "MS_NODE_ID": first_rank,
     }
+    if meets_at_address(job):
+        values["ARCFACE_SCHEDULER_FILE"] = f"{RENDEZVOUS_MOUNT}/{ADDRESS_FILE}"
     if has_rank_table(job):
         values |= {
             "RANK_TABLE_FILE": f"{RANK_TABLE_MOUNT}/hccl.json",
@@ -105,6 +121,9 @@ def build_volumes(job: ArcFaceTrainingJob) -> list[Manifest]:
         claim_volume("checkpoints", job.spec.checkpoint.claim_name),
         shared_memory_volume(),
     ]
+    if meets_at_address(job):
+        item = {"path": ADDRESS_FILE, "fieldRef": {"fieldPath": f"metadata.annotations['{SCHEDULER_ANNOTATION}']"}}
+        volumes.append({"name": "rendezvous", "downwardAPI": {"items": [item]}})
     if has_rank_table(job):
         volumes.append({"name": "rank-table", "configMap": {"name": rank_table_name(job.metadata.name)}})
     return volumes
@@ -118,9 +137,16 @@ def build_mounts(job: ArcFaceTrainingJob) -> list[Manifest]:
         writable("checkpoints", CHECKPOINT_MOUNT),
         writable("shared-memory", "/dev/shm"),  # noqa: S108 - a mount of the pod's own
     ]
+    if meets_at_address(job):
+        mounts.append(read_only("rendezvous", RENDEZVOUS_MOUNT))
     if has_rank_table(job):
         mounts.append(read_only("rank-table", RANK_TABLE_MOUNT))
     return mounts
+
+
+def meets_at_address(job: ArcFaceTrainingJob) -> bool:
+    """Whether pods have to be told where the others are."""
+    return not has_rank_table(job) and job.spec.workers.replicas > 1
 
 
 def has_rank_table(job: ArcFaceTrainingJob) -> bool:

@@ -1,0 +1,90 @@
+"""From nothing, or from the ruins of an attempt, to a full gang of pods."""
+
+from arcface_api.errors import InvalidInput
+from arcface_operator.cluster.case import Case
+from arcface_operator.cluster.checks import obstacles
+from arcface_operator.cluster.conditions import with_condition
+from arcface_operator.cluster.plan import Action, Apply, Create, Plan
+from arcface_operator.cluster.rank_table import INITIALIZING
+from arcface_operator.cluster.removal import removal, removal_seconds
+from arcface_operator.manifests.child import Manifest
+from arcface_operator.manifests.config_map import build_config_map
+from arcface_operator.manifests.evaluator_job import build_evaluator_job
+from arcface_operator.manifests.gang import build_pod_group
+from arcface_operator.manifests.rank_table_map import build_rank_table_map
+from arcface_operator.manifests.service import build_service
+from arcface_operator.manifests.worker_pod import build_worker_pod
+from arcface_operator.unsupported import unsupported
+
+
+def refusal(case: Case) -> str | None:
+    """Why a job can never run, whatever it waits for; found before anything is taken."""
+    if case.status.phase not in {None, "Suspended", "Pending"}:
+        return None
+    if sentences := unsupported(case.spec):
+        return "; ".join(sentences)
+    try:
+        build_worker_pod(case.job, 0, 0, case.settings)
+        if case.spec.evaluation is not None:
+            build_evaluator_job(case.job, case.spec.evaluation, case.settings)
+    except InvalidInput as error:
+        return str(error)
+    return None
+
+
+def begin(case: Case) -> Case:
+    """The job is acted on for the first time, or again after it was suspended."""
+    was_run = case.status.workers is not None and case.status.phase == "Suspended"
+    return case.with_status(
+        phase="Pending",
+        start_time=case.now,
+        attempt=case.status.attempt + 1 if was_run else case.status.attempt,
+    )
+
+
+def start(case: Case) -> Plan:
+    """Remove pods of earlier attempts, wait for what is needed, then create the pods."""
+    if old := case.old_workers:
+        return Plan(status=case.status, actions=removal(case, old), look_again_seconds=removal_seconds(case, old))
+    existing = {pod.index for pod in case.workers}
+    missing = [index for index in range(case.spec.workers.replicas) if index not in existing]
+    if not missing:
+        ready = with_condition(case, "Ready", truth=True, reason="Ready", message="all pods exist")
+        waiting = with_condition(ready, "Training", truth=False, reason="Starting", message="the ranks are starting")
+        return Plan(
+            status=waiting.with_status(phase="Starting").status, look_again_seconds=case.settings.starting_poll_seconds
+        )
+    if not existing:
+        found = [] if case.seen.surroundings is None else obstacles(case.job, case.seen.surroundings)
+        if found or case.seen.surroundings is None:
+            return wait_for(
+                case, found[0].reason if found else "NotLookedAt", "; ".join(item.message for item in found)
+            )
+    return Plan(status=ready_to_run(case).status, actions=creation(case, missing))
+
+
+def wait_for(case: Case, reason: str, message: str) -> Plan:
+    """Something is not there yet; nothing is taken while it is missing."""
+    waiting = with_condition(case, "Ready", truth=False, reason=reason, message=message)
+    return Plan(status=waiting.status, look_again_seconds=case.settings.check_seconds)
+
+
+def ready_to_run(case: Case) -> Case:
+    """Storage, names and spec are in order."""
+    return with_condition(case, "Ready", truth=True, reason="Ready", message="storage, devices and spec are in order")
+
+
+def creation(case: Case, missing: list[int]) -> tuple[Action, ...]:
+    """What the pods need, then the pods."""
+    pods = [Create(build_worker_pod(case.job, index, case.status.attempt, case.settings)) for index in missing]
+    return (*(Apply(manifest) for manifest in before_pods(case)), *pods)
+
+
+def before_pods(case: Case) -> list[Manifest]:
+    """Objects that must be there when a pod starts."""
+    needed = [build_service(case.job), build_config_map(case.job)]
+    if case.has_rank_table:
+        needed.append(build_rank_table_map(case.job, INITIALIZING, case.now, case.settings))
+    if (group := build_pod_group(case.job, case.settings)) is not None:
+        needed.append(group)
+    return needed

@@ -1,0 +1,215 @@
+"""A full gang of pods: tell the ranks of each other, follow their progress, start anew after a fault."""
+
+import hashlib
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from arcface_api.reports import TrainerReport
+from arcface_api.status import CheckpointStatus, FailureStatus, Progress
+from arcface_operator.cluster.case import Case
+from arcface_operator.cluster.conditions import true_since, with_condition
+from arcface_operator.cluster.ending import fail
+from arcface_operator.cluster.evaluating import begin_evaluation
+from arcface_operator.cluster.faults import Fault, pod_fault, worst
+from arcface_operator.cluster.observation import PodView
+from arcface_operator.cluster.plan import Action, Annotate, Apply, Plan
+from arcface_operator.cluster.rank_table import assemble
+from arcface_operator.cluster.starting import start
+from arcface_operator.manifests.child import worker_name
+from arcface_operator.manifests.rank_table_map import build_rank_table_map
+from arcface_operator.manifests.run_config import checkpoint_path
+from arcface_operator.manifests.worker_pod import RANK_TABLE_ANNOTATION, SCHEDULER_ANNOTATION
+
+
+def train(case: Case) -> Plan:
+    """One look at a gang in Starting or Training."""
+    case = with_live_report(case)
+    if is_done(case):
+        return begin_evaluation(with_last_report(case))
+    if (fault := gang_fault(case)) is not None:
+        left = settling_seconds(case, fault)
+        if left:
+            return Plan(status=case.status, look_again_seconds=left)
+        return restart(case, fault)
+    case, actions = introduce(case)
+    is_training = case.status.phase == "Training"
+    seconds = case.settings.progress_seconds if is_training else case.settings.starting_poll_seconds
+    return Plan(status=case.status, actions=actions, look_again_seconds=seconds)
+
+
+def with_live_report(case: Case) -> Case:
+    """The case with what rank 0 serves; its first word is the beginning of the training."""
+    report = case.seen.report
+    if report is None or report.progress is None:
+        return case
+    if case.status.phase == "Starting":
+        message = f"attempt {case.status.attempt} trains"
+        case = with_condition(case, "Training", truth=True, reason="Training", message=message)
+        case = case.with_status(phase="Training")
+    return with_report(case, report)
+
+
+def with_report(case: Case, report: TrainerReport) -> Case:
+    """The case with a trainer's progress and checkpoint."""
+    if report.progress is not None:
+        case = case.with_status(progress=advanced(case.status.progress, report.progress, case.now))
+    if report.checkpoint is not None:
+        case = with_checkpoint(case, report.checkpoint)
+    return case
+
+
+def advanced(old: Progress | None, new: Progress, now: datetime) -> Progress:
+    """The newer progress by our own clock; one without a new step leaves the old, so that a stall shows."""
+    if old is not None and old.step == new.step:
+        return old
+    return new.model_copy(update={"updated_at": now})
+
+
+def with_checkpoint(case: Case, checkpoint: CheckpointStatus) -> Case:
+    """The case with the newest complete checkpoint; a trainer names its folder within the job's own."""
+    path = f"{checkpoint_path(case.job)}/{checkpoint.path}"
+    found = with_condition(
+        case, "CheckpointAvailable", truth=True, reason="Saved", message=f"step {checkpoint.step} in {path}"
+    )
+    return found.with_status(checkpoint=checkpoint.model_copy(update={"path": path}))
+
+
+def is_done(case: Case) -> bool:
+    """Whether every pod of the gang has ended well."""
+    pods = case.workers
+    ended_well = [pod for pod in pods if pod.ended is not None and pod.ended.exit_code == 0]
+    return len(ended_well) == len(pods) == case.spec.workers.replicas
+
+
+def with_last_report(case: Case) -> Case:
+    """The case with what the first pod said at its end."""
+    ended = case.workers[0].ended
+    try:
+        report = TrainerReport.model_validate_json(ended.message if ended is not None else "")
+    except ValidationError:
+        report = TrainerReport()
+    case = with_report(case, report)
+    return with_condition(case, "Training", truth=False, reason="Trained", message="every rank has ended well")
+
+
+def gang_fault(case: Case) -> Fault | None:
+    """What is wrong with the gang, None while it is well."""
+    per_pod = case.spec.workers.devices_per_worker
+    faults = [(pod, fault) for pod in case.workers if (fault := pod_fault(pod, per_pod)) is not None]
+    if (fault := worst(faults)) is not None:
+        return fault
+    present = {pod.index for pod in case.workers}
+    for index in range(case.spec.workers.replicas):
+        if index not in present:
+            name = worker_name(case.job.metadata.name, index)
+            lost = FailureStatus(reason="PodLost", message=f"pod {name} is gone", rank=index * per_pod, pod=name)
+            return Fault(failure=lost, is_counted=False)
+    return late_start(case) if case.status.phase == "Starting" else stall(case)
+
+
+def late_start(case: Case) -> Fault | None:
+    """A gang that should have started by now, and what it waits for."""
+    limit = case.spec.run_policy.startup_deadline_seconds
+    if any(pod.is_gated for pod in case.workers) or not case.is_past(admitted_at(case), limit):
+        return None
+    pod = next((pod for pod in case.workers if not pod.is_ready), case.workers[0])
+    table = case.status.rank_table
+    if pod.waiting is None and table is not None and table.state == "initializing":
+        why = f"the rank table waits for {', '.join(table.missing) or 'the device plugin'}"
+    else:
+        why = f"pod {pod.name}: {pod.waiting or 'rank 0 reports no progress'}"
+    failure = FailureStatus(
+        reason="StartupDeadlineExceeded",
+        message=f"training has not begun after startupDeadlineSeconds {limit}: {why}",
+        pod=pod.name,
+        node=pod.node,
+    )
+    return Fault(failure=failure)
+
+
+def admitted_at(case: Case) -> datetime | None:
+    """When the gang could have started: with its pods, or once its queue had let it in."""
+    created = [pod.created for pod in case.workers]
+    if case.spec.scheduling.gang != "kueue":
+        return min(created, default=None)
+    return max([*created, *(pod.scheduled_at for pod in case.workers if pod.scheduled_at is not None)], default=None)
+
+
+def stall(case: Case) -> Fault | None:
+    """A gang that makes no step any more."""
+    limit, progress = case.spec.run_policy.stall_seconds, case.status.progress
+    moved = [moment for moment in (true_since(case.status, "Training"), progress and progress.updated_at) if moment]
+    if not case.is_past(max(moved, default=None), limit):
+        return None
+    step = progress.step if progress is not None else 0
+    rank = progress.slowest_rank if progress is not None else None
+    message = f"no new step for stallSeconds {limit} after step {step}"
+    return Fault(failure=FailureStatus(reason="Stalled", message=message, rank=rank))
+
+
+def settling_seconds(case: Case, fault: Fault) -> float | None:
+    """Time left for the pods to end by themselves: the first to fail is not always the one that explains it."""
+    if fault.is_final or all(pod.ended is not None for pod in case.workers):
+        return None
+    failed_at = [pod.ended.at for pod in case.workers if pod.ended is not None and pod.ended.at is not None]
+    return case.seconds_left(min(failed_at, default=None), case.settings.settle_seconds)
+
+
+def restart(case: Case, fault: Fault) -> Plan:
+    """All ranks start anew from the newest complete checkpoint, or the job has failed."""
+    counted = case.status.counted_restarts + fault.is_counted
+    limit = case.spec.run_policy.backoff_limit
+    if fault.is_final:
+        return fail(case, fault.failure.reason, fault.failure.message, fault.failure)
+    if counted > limit:
+        message = f"backoffLimit {limit} is used up: {fault.failure.message}"
+        return fail(case, "BackoffLimitExceeded", message, fault.failure)
+    case = with_condition(case, "Training", truth=False, reason=fault.failure.reason, message=fault.failure.message)
+    if case.has_rank_table:
+        case = with_condition(case, "RankTableReady", truth=False, reason="Restarting", message="the pods start anew")
+    return start(
+        case.with_status(
+            phase="Restarting",
+            attempt=case.status.attempt + 1,
+            restarts=case.status.restarts + 1,
+            counted_restarts=counted,
+            failure=fault.failure,
+            rank_table=None,
+        )
+    )
+
+
+def introduce(case: Case) -> tuple[Case, tuple[Action, ...]]:
+    """Tell every rank where the others are, as soon as that is known."""
+    if case.has_rank_table:
+        return publish_rank_table(case)
+    pods = case.workers
+    address = pods[0].address
+    if len(pods) == 1 or address is None:
+        return case, ()
+    return case, annotations(pods, SCHEDULER_ANNOTATION, address)
+
+
+def publish_rank_table(case: Case) -> tuple[Case, tuple[Action, ...]]:
+    """Complete the rank table and touch the pods, so that their kubelets show it at once."""
+    table = assemble(case.spec, case.workers, case.settings.device_annotation)
+    case = case.with_status(rank_table=table.status)
+    if table.document is None:
+        reason = "DevicesUnusable" if table.problem else "WaitingForDevices"
+        message = table.problem or f"no devices are known yet of {', '.join(table.status.missing)}"
+        return with_condition(case, "RankTableReady", truth=False, reason=reason, message=message), ()
+    case = with_condition(case, "RankTableReady", truth=True, reason="Completed", message="all ranks are in it")
+    touches = annotations(case.workers, RANK_TABLE_ANNOTATION, hashlib.sha256(table.document.encode()).hexdigest())
+    if not touches:
+        return case, ()
+    return case, (Apply(build_rank_table_map(case.job, table.document, case.now, case.settings)), *touches)
+
+
+def annotations(pods: tuple[PodView, ...], name: str, value: str) -> tuple[Action, ...]:
+    """Annotate the pods that do not have the value yet."""
+    return tuple(
+        Annotate(name=pod.name, uid=pod.uid, annotations={name: value})
+        for pod in pods
+        if pod.ended is None and pod.annotations.get(name) != value
+    )
