@@ -26,6 +26,8 @@ class Settings(Model):
     """Period of asking rank 0 for its progress until it answers."""
     progress_seconds: float = Field(default=10, gt=0)
     """Period of asking rank 0 for its progress afterwards."""
+    figures_seconds: float = Field(default=5, ge=0)
+    """Shortest time between two writes of a status in which only figures have changed."""
     settle_seconds: float = Field(default=5, ge=0)
     """Time to wait for the peers of a failed pod, one of which may tell the cause."""
     force_delete_seconds: float = Field(default=30, ge=0)

@@ -64,13 +64,14 @@ def misfit(job: ArcFaceTrainingJob, claim: ClaimView, *, is_written: bool, aroun
 def needs_several_nodes(job: ArcFaceTrainingJob, around: Surroundings) -> bool:
     """Whether no single node has all the devices."""
     workers = job.spec.workers
-    return workers.accelerator == "ascend" and workers.world_size > max(around.devices, default=0)
+    devices = around.devices
+    return workers.accelerator == "ascend" and devices is not None and workers.world_size > max(devices, default=0)
 
 
 def device_obstacles(job: ArcFaceTrainingJob, around: Surroundings) -> Iterator[Obstacle]:
     """Whether some node offers the devices of a pod at all."""
     workers = job.spec.workers
-    if workers.accelerator != "ascend":
+    if workers.accelerator != "ascend" or around.devices is None:
         return
     most = max(around.devices, default=0)
     if most == 0:

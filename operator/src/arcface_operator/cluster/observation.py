@@ -1,7 +1,7 @@
 """What the operator sees: its children's manifests reduced to the facts that decisions are made on."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -92,8 +92,8 @@ class Surroundings:
 
     claims: Mapping[str, ClaimView | None]
     """By name; None where there is none."""
-    devices: tuple[int, ...]
-    """Devices of the job's resource on each node that has any."""
+    devices: tuple[int, ...] | None
+    """Devices of the job's resource on each node that has any; None where the operator may not look at nodes."""
     missing_kinds: tuple[str, ...] = ()
     """Kinds of the gang scheduler that the API server does not serve."""
 
@@ -111,6 +111,12 @@ class Observation:
     """What rank 0 serves at the moment."""
     lost_nodes: frozenset[str] = frozenset()
     """Nodes that are gone or do not answer, of those with pods that should have left."""
+    refusal: str | None = None
+    """What the API server would not have when it was last tried."""
+
+    def with_lost_nodes(self, names: frozenset[str]) -> "Observation":
+        """The same with what is known of nodes."""
+        return replace(self, lost_nodes=names)
 
 
 def view_pod(pod: Manifest) -> PodView:

@@ -70,7 +70,9 @@ def wait_for(case: Case, reason: str, message: str) -> Plan:
 
 
 def ready_to_run(case: Case) -> Case:
-    """Storage, names and spec are in order."""
+    """Storage, names and spec are in order, or the API server's word on what is not."""
+    if case.seen.refusal is not None:
+        return with_condition(case, "Ready", truth=False, reason="Refused", message=case.seen.refusal)
     return with_condition(case, "Ready", truth=True, reason="Ready", message="storage, devices and spec are in order")
 
 

@@ -1,0 +1,155 @@
+"""Carrying out a plan's actions, each of which may have been carried out before."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+from arcface_api.job import ArcFaceTrainingJob
+from arcface_api.names import API_VERSION, KIND
+from arcface_operator.cluster.api import (
+    CONFLICT,
+    NOT_FOUND,
+    REFUSED,
+    Api,
+    ApiError,
+    collection,
+    collection_of,
+    job_path,
+)
+from arcface_operator.cluster.plan import Action, Annotate, Announce, Apply, Create, Delete, DeleteJob
+from arcface_operator.manifests.child import MANAGER, Manifest
+
+RESOURCE_VERSIONS = {"pods": "v1", "jobs": "batch/v1"}
+MESSAGE_LIMIT = 1024
+
+
+class Refused(Exception):  # noqa: N818 - reads as what it says
+    """The API server does not accept an object of the job, or its name belongs to somebody else."""
+
+
+class Actor:
+    """Acts on behalf of one operator."""
+
+    def __init__(self, api: Api, identity: str, now: Callable[[], datetime]) -> None:
+        self.api = api
+        self.identity = identity
+        self.now = now
+
+    async def act(self, job: ArcFaceTrainingJob, actions: tuple[Action, ...]) -> None:
+        """Carry out the actions: objects that pods need come first and in order, the rest together.
+
+        Raises:
+            Refused: where the API server will not have an object.
+        """
+        for action in actions:
+            if isinstance(action, Apply):
+                await self.apply(action.manifest)
+        others = [self.carry_out(job, action) for action in actions if not isinstance(action, Apply)]
+        outcomes = await asyncio.gather(*others, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    def carry_out(self, job: ArcFaceTrainingJob, action: Action) -> Awaitable[None]:
+        """One action that needs no other before it."""
+        namespace = job.metadata.namespace
+        match action:
+            case Create(manifest):
+                return self.create(job, manifest)
+            case Delete():
+                return self.delete(namespace, action)
+            case Annotate():
+                return self.annotate(namespace, action)
+            case DeleteJob():
+                path = job_path(namespace, job.metadata.name)
+                return self.settled(self.api.delete(path, str(job.metadata.uid)))
+            case Announce():
+                return self.announce(job, action)
+            case Apply(manifest):
+                return self.apply(manifest)
+
+    async def apply(self, manifest: Manifest) -> None:
+        """Apply an object."""
+        try:
+            await self.api.apply(manifest)
+        except ApiError as error:
+            raise refusal(manifest, error) from None
+
+    async def create(self, job: ArcFaceTrainingJob, manifest: Manifest) -> None:
+        """Create an object; one of the same name that is ours will be seen by the next decision."""
+        try:
+            await self.api.create(manifest)
+        except ApiError as error:
+            if error.status != CONFLICT:
+                raise refusal(manifest, error) from None
+            found = await self.api.find(f"{collection_of(manifest)}/{manifest['metadata']['name']}")
+            owners = [] if found is None else found["metadata"].get("ownerReferences", [])
+            if found is not None and job.metadata.uid not in [owner["uid"] for owner in owners]:
+                raise Refused(f"{called(manifest)} exists and is not this job's; remove it") from None
+
+    async def delete(self, namespace: str, action: Delete) -> None:
+        """Delete an object unless it is gone already."""
+        path = f"{collection(RESOURCE_VERSIONS[action.resource], action.resource, namespace)}/{action.name}"
+        await self.settled(self.api.delete(path, action.uid, 0 if action.is_forced else None))
+
+    async def annotate(self, namespace: str, action: Annotate) -> None:
+        """Annotate a pod unless it is gone."""
+        path = f"{collection('v1', 'pods', namespace)}/{action.name}"
+        metadata = {"uid": action.uid, "annotations": dict(action.annotations)}
+        await self.settled(self.api.merge(path, {"metadata": metadata}))
+
+    async def settled(self, request: Awaitable[object]) -> None:
+        """A request about an object with a certain uid, which may be gone or replaced."""
+        try:
+            await request
+        except ApiError as error:
+            if error.status not in {NOT_FOUND, CONFLICT}:
+                raise
+
+    async def announce(self, job: ArcFaceTrainingJob, action: Announce) -> None:
+        """Write an event; one that says the same again is counted as done."""
+        try:
+            await self.api.create(event(job, action, self.identity, self.now()))
+        except ApiError as error:
+            # Events help people; no job fails for want of one (its namespace may be going away).
+            if error.status not in {CONFLICT, NOT_FOUND, *REFUSED}:
+                raise
+
+
+def refusal(manifest: Manifest, error: ApiError) -> Exception:
+    """What an error on writing an object means."""
+    return Refused(f"{called(manifest)}: {error.message}") if error.status in REFUSED else error
+
+
+def called(manifest: Manifest) -> str:
+    """Kind and name."""
+    return f"{manifest['kind']} {manifest['metadata']['name']}"
+
+
+def event(job: ArcFaceTrainingJob, action: Announce, identity: str, now: datetime) -> Manifest:
+    """An event on a job, named after what it says."""
+    metadata, stamp = job.metadata, now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    content = f"{metadata.uid}{job.status.attempt}{action.reason}{action.message}".encode()
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": f"{metadata.name}.{hashlib.sha256(content).hexdigest()[:16]}",
+            "namespace": metadata.namespace,
+        },
+        "involvedObject": {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "name": metadata.name,
+            "namespace": metadata.namespace,
+            "uid": metadata.uid,
+        },
+        "type": action.type,
+        "reason": action.reason,
+        "message": action.message[:MESSAGE_LIMIT],
+        "source": {"component": MANAGER, "host": identity},
+        "firstTimestamp": stamp,
+        "lastTimestamp": stamp,
+        "count": 1,
+    }

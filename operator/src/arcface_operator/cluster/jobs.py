@@ -1,0 +1,60 @@
+"""The jobs as last seen, by watching or as the answer to a write: the newer of the two counts."""
+
+import json
+
+from arcface_api.job import ArcFaceTrainingJob
+from arcface_operator.cluster.reflector import Key
+from arcface_operator.manifests.child import Manifest
+
+
+class JobStore:
+    """Manifests of all jobs."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[Key, Manifest] = {}
+
+    def body(self, key: Key) -> Manifest | None:
+        """The newest manifest of a job."""
+        return self.bodies.get(key)
+
+    def see(self, body: Manifest) -> bool:
+        """Take in a manifest; False where a newer one is known."""
+        key = key_of_job(body)
+        known = self.bodies.get(key)
+        if known is not None and same_object(known, body) and version(body) < version(known):
+            return False
+        # Lists of managed fields are longer than the rest and tell us nothing.
+        metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
+        self.bodies[key] = {**body, "metadata": metadata}
+        return True
+
+    def forget(self, body: Manifest) -> None:
+        """The job is gone, unless another of its name has come."""
+        known = self.bodies.get(key_of_job(body))
+        if known is not None and same_object(known, body):
+            del self.bodies[key_of_job(body)]
+
+
+def key_of_job(body: Manifest) -> Key:
+    """Namespace and name."""
+    return body["metadata"]["namespace"], body["metadata"]["name"]
+
+
+def same_object(one: Manifest, other: Manifest) -> bool:
+    """Whether two manifests are of the same object rather than of namesakes."""
+    return bool(one["metadata"]["uid"] == other["metadata"]["uid"])
+
+
+def version(body: Manifest) -> int:
+    """Order of changes; Kubernetes promises that resource versions can be compared as numbers since 1.35."""
+    text = body["metadata"]["resourceVersion"]
+    return int(text) if text.isdigit() else 0
+
+
+def parse_job(body: Manifest) -> ArcFaceTrainingJob:
+    """The job in a manifest.
+
+    Raises:
+        InvalidInput: where another release has written it.
+    """
+    return ArcFaceTrainingJob.from_json(json.dumps(body), f"{body['metadata']['namespace']}/{body['metadata']['name']}")

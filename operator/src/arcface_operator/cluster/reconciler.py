@@ -1,0 +1,172 @@
+"""Observe, decide, act: one job at a time, as often as something may have changed."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from arcface_api.errors import InvalidInput
+from arcface_api.job import ArcFaceTrainingJob
+from arcface_api.reports import TrainerReport
+from arcface_api.status import ArcFaceTrainingJobStatus
+from arcface_operator.cluster.act import Actor, Refused
+from arcface_operator.cluster.api import CONFLICT, NOT_FOUND, Api, ApiError, Unreachable, job_path
+from arcface_operator.cluster.case import Case
+from arcface_operator.cluster.children import Children
+from arcface_operator.cluster.decide import decide, needs_report, needs_surroundings
+from arcface_operator.cluster.jobs import JobStore, parse_job
+from arcface_operator.cluster.live_report import ReportReader
+from arcface_operator.cluster.metrics import OperatorMetrics
+from arcface_operator.cluster.observation import EvaluatorView, Observation, PodView
+from arcface_operator.cluster.plan import Announce
+from arcface_operator.cluster.queue import WorkQueue
+from arcface_operator.cluster.reflector import Key
+from arcface_operator.cluster.removal import is_overdue
+from arcface_operator.cluster.surroundings import SurroundingsReader
+from arcface_operator.cluster.urgency import is_urgent
+from arcface_operator.settings import Settings
+
+LOG = logging.getLogger(__name__)
+FIRST_RETRY_SECONDS = 0.5
+LAST_RETRY_SECONDS = 60.0
+
+
+@dataclass
+class Memory:
+    """What is worth remembering of a job, and harmless to forget."""
+
+    polled_at: float | None = None
+    written_at: float | None = None
+    failures: int = 0
+    refusal: str | None = None
+
+
+@dataclass
+class Reconciler:
+    """Keeps jobs going."""
+
+    api: Api
+    actor: Actor
+    jobs: JobStore
+    pods: Children[PodView]
+    evaluators: Children[EvaluatorView]
+    surroundings: SurroundingsReader
+    reports: ReportReader
+    queue: WorkQueue
+    settings: Settings
+    metrics: OperatorMetrics
+    now: Callable[[], datetime]
+    clock: Callable[[], float] = time.monotonic
+    memories: dict[Key, Memory] = field(default_factory=dict)
+
+    async def handle(self, key: Key) -> None:
+        """One look at a job; whatever goes wrong, it is looked at again."""
+        memory = self.memories.setdefault(key, Memory())
+        began = self.clock()
+        try:
+            await self.reconcile(key, memory)
+            memory.failures = 0
+        except (ApiError, Unreachable) as error:
+            self.retry(key, memory, str(error))
+        except Exception:  # a job that cannot be handled must not keep the others from it
+            LOG.exception("job %s/%s: this should not have happened", *key)
+            self.retry(key, memory, "unexpected error")
+        finally:
+            self.metrics.reconcile_seconds.observe(self.clock() - began)
+
+    def retry(self, key: Key, memory: Memory, why: str) -> None:
+        """Look again, each time in a row later."""
+        memory.failures += 1
+        seconds = min(FIRST_RETRY_SECONDS * 2 ** (memory.failures - 1), LAST_RETRY_SECONDS)
+        LOG.warning("job %s/%s: %s; again in %.1f s", *key, why, seconds)
+        self.metrics.reconcile_errors.inc()
+        self.queue.wake(key, seconds)
+
+    async def reconcile(self, key: Key, memory: Memory) -> None:
+        """Observe, decide, write the status, act."""
+        body = self.jobs.body(key)
+        if body is None:
+            self.memories.pop(key, None)
+            return
+        try:
+            job = parse_job(body)
+        except InvalidInput as error:
+            LOG.error("job cannot be read, another release may have written it: %s", error)  # noqa: TRY400
+            return
+        plan = decide(await self.observe(key, job, memory), self.settings, self.now())
+        if not await self.write(key, job, plan.status, memory):
+            return
+        memory.refusal = None
+        try:
+            await self.actor.act(job, plan.actions)
+        except Refused as error:
+            await self.refused(key, job, memory, str(error))
+        if plan.look_again_seconds is not None:
+            self.queue.wake(key, plan.look_again_seconds)
+
+    async def refused(self, key: Key, job: ArcFaceTrainingJob, memory: Memory, why: str) -> None:
+        """Tell the user what the API server will not have, and try again later."""
+        memory.refusal = why
+        await self.actor.announce(job, Announce(type="Warning", reason="Refused", message=why))
+        self.queue.wake(key, self.settings.check_seconds)
+
+    async def observe(self, key: Key, job: ArcFaceTrainingJob, memory: Memory) -> Observation:
+        """Everything that a decision about this job may look at."""
+        phase = job.status.phase
+        seen = Observation(
+            job=job,
+            pods=tuple(self.pods.of(key)),
+            evaluator=next(iter(self.evaluators.of(key)), None),
+            surroundings=await self.surroundings.read(job) if needs_surroundings(phase) else None,
+            report=await self.report(job, key, memory) if needs_report(phase) else None,
+            refusal=memory.refusal,
+        )
+        case = Case(seen, job.status, self.settings, self.now())
+        overdue = {pod.node for pod in seen.pods if pod.node is not None and is_overdue(case, pod)}
+        return seen.with_lost_nodes(await self.surroundings.lost(overdue)) if overdue else seen
+
+    async def report(self, job: ArcFaceTrainingJob, key: Key, memory: Memory) -> TrainerReport | None:
+        """Rank 0's report, unless it was asked a moment ago."""
+        attempt, is_training = job.status.attempt, job.status.phase == "Training"
+        first = next((pod for pod in self.pods.of(key) if pod.index == 0 and pod.attempt == attempt), None)
+        period = self.settings.progress_seconds if is_training else self.settings.starting_poll_seconds
+        is_recent = memory.polled_at is not None and self.clock() - memory.polled_at < period / 2
+        if first is None or first.address is None or first.ended is not None or is_recent:
+            return None
+        memory.polled_at = self.clock()
+        return await self.reports.read(first.address)
+
+    async def write(self, key: Key, job: ArcFaceTrainingJob, status: ArcFaceTrainingJobStatus, memory: Memory) -> bool:
+        """Write the status if it has changed; False where the job has changed meanwhile and is looked at again.
+
+        The whole status is replaced on condition that the job is still the one that was decided on: a decision on an
+        outdated picture comes to nothing.
+        """
+        body = self.jobs.body(key)
+        if status == job.status or body is None:
+            return body is not None
+        if not is_urgent(job.status, status) and (seconds := self.too_early(memory)):
+            self.queue.wake(key, seconds)
+            return True
+        content = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        try:
+            answer = await self.api.replace(f"{job_path(*key)}/status", {**body, "status": content})
+        except ApiError as error:
+            if error.status == CONFLICT:
+                self.queue.wake(key, FIRST_RETRY_SECONDS)  # the watch brings the newer one, most likely before
+                return False
+            if error.status == NOT_FOUND:
+                self.jobs.forget(body)
+                return False
+            raise
+        memory.written_at = self.clock()
+        self.jobs.see(answer)
+        return True
+
+    def too_early(self, memory: Memory) -> float | None:
+        """Time until figures may be written again."""
+        if memory.written_at is None:
+            return None
+        left = memory.written_at + self.settings.figures_seconds - self.clock()
+        return left if left > 0 else None

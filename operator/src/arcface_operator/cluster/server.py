@@ -1,0 +1,33 @@
+"""The operator's own HTTP port: probes and metrics."""
+
+from collections.abc import Callable
+
+from aiohttp import web
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from arcface_operator.cluster.metrics import OperatorMetrics
+
+
+def application(metrics: OperatorMetrics, is_ready: Callable[[], bool]) -> web.Application:
+    """`/healthz`: the event loop turns; `/readyz`: standing by or acting on a complete picture; `/metrics`."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n") if is_ready() else web.Response(status=503, text="not ready\n")
+
+    async def shown(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", shown)])
+    return app
+
+
+async def serve(app: web.Application, host: str, port: int) -> web.AppRunner:
+    """Start serving; to be cleaned up by the caller."""
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, host, port).start()
+    return runner
