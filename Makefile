@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test check crds lock bench-quickstart bench-lfw clean
+.PHONY: help setup quickstart fmt lint type test check testbed crds lock bench-quickstart bench-lfw bench-operator clean
 
 ##@ Use
 help: ## Show this list
@@ -41,6 +41,9 @@ test: setup ## Run all tests
 
 check: lint type test ## Everything CI checks
 
+testbed: setup ## Build the Kubernetes binaries of the test bed once
+	$(BIN)/python tests/testbed/binaries.py
+
 crds: setup ## Write crds/ from the types
 	$(BIN)/python -m arcface_api
 
@@ -57,6 +60,9 @@ bench-quickstart: setup ## Accuracy on unseen drawn faces for three seeds, besid
 
 bench-lfw: setup ## Accuracy on real faces by epoch (FACES=folder with train.rec and lfw_dev.bin; at most 90 minutes)
 	$(BIN)/python tests/benchmarks/bench_lfw.py $(FACES)
+
+bench-operator: setup ## Jobs to pods on a real control plane: times, requests, memory, beside a toy's
+	$(BIN)/python tests/benchmarks/bench_operator.py
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
