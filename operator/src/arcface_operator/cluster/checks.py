@@ -42,16 +42,16 @@ def claim_obstacles(job: ArcFaceTrainingJob, around: Surroundings) -> Iterator[O
             yield Obstacle("ClaimMissing", f"{where}: there is no PersistentVolumeClaim {name!r}; create it")
         elif claim.phase == "Lost" or (claim.phase != "Bound" and not claim.waits_for_pod):
             yield Obstacle("ClaimNotBound", f"{where}: claim {name!r} is {claim.phase}; give it a volume")
-        elif why := misfit(job, claim, is_written="spec.checkpoint.claimName" in fields, around=around):
+        elif why := misfit(job, claim, fields, around):
             yield Obstacle("ClaimAccess", f"{where}: claim {name!r} {why}")
 
 
-def misfit(job: ArcFaceTrainingJob, claim: ClaimView, *, is_written: bool, around: Surroundings) -> str | None:
-    """Why a claim's access modes do not do for the job's pods."""
-    modes = set(claim.access_modes)
+def misfit(job: ArcFaceTrainingJob, claim: ClaimView, fields: list[str], around: Surroundings) -> str | None:
+    """Why a claim's access modes do not do for the pods that mount it: every rank's, or the evaluator's alone."""
+    modes, is_written = set(claim.access_modes), "spec.checkpoint.claimName" in fields
     if is_written and modes == {"ReadOnlyMany"}:
         return "can only be read; checkpoints need ReadWriteMany, or ReadWriteOnce on one node"
-    if job.spec.workers.replicas == 1:
+    if job.spec.workers.replicas == 1 or fields == ["spec.evaluation.claimName"]:
         return None
     if modes <= ONE_POD:
         return f"is for one pod (ReadWriteOncePod), the job has {job.spec.workers.replicas}; use ReadWriteMany"

@@ -1,5 +1,6 @@
 """Conditions of a job: each a fact with a reason, whose time changes only when its truth does."""
 
+import re
 from datetime import datetime
 from typing import Literal
 
@@ -8,6 +9,7 @@ from arcface_operator.cluster.case import Case
 
 Truth = Literal["True", "False", "Unknown"]
 MESSAGE_LIMIT = 1024
+REASON_LIMIT = 128
 
 
 def with_condition(case: Case, kind: ConditionType, *, truth: bool, reason: str, message: str = "") -> Case:
@@ -17,13 +19,18 @@ def with_condition(case: Case, kind: ConditionType, *, truth: bool, reason: str,
     new = Condition(
         type=kind,
         status=status,
-        reason=reason,
+        reason=word(reason),
         message=message[:MESSAGE_LIMIT],
         observed_generation=case.job.metadata.generation,
         last_transition_time=old.last_transition_time if old is not None and old.status == status else case.now,
     )
     others = [item for item in case.status.conditions if item.type != kind]
     return case.with_status(conditions=sorted([*others, new], key=lambda item: item.type))
+
+
+def word(reason: str) -> str:
+    """A reason in the form that conditions allow: kubelets also say `OutOfhuawei.com/Ascend910`."""
+    return re.sub(r"[^A-Za-z0-9]+", "", reason)[:REASON_LIMIT].lstrip("0123456789") or "Unknown"
 
 
 def condition(status: ArcFaceTrainingJobStatus, kind: ConditionType) -> Condition | None:

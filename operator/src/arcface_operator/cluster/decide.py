@@ -20,7 +20,7 @@ from arcface_operator.cluster.evaluating import evaluate
 from arcface_operator.cluster.observation import Observation
 from arcface_operator.cluster.plan import Announce, Plan
 from arcface_operator.cluster.starting import begin, refusal, start
-from arcface_operator.cluster.training import train
+from arcface_operator.cluster.training import gather, train
 from arcface_operator.settings import Settings
 
 FINAL_PHASES: frozenset[Phase | None] = frozenset({"Succeeded", "Failed"})
@@ -62,7 +62,7 @@ def by_phase(case: Case) -> Plan:
     if phase in {None, "Suspended"}:
         return start(begin(case))
     if phase in WAITING_PHASES:
-        return start(case)
+        return gather(case)
     return train(case) if phase in GANG_PHASES else evaluate(case)
 
 
@@ -90,9 +90,10 @@ def earliest(times: Iterable[float | None]) -> float | None:
 
 def summary(case: Case, status: ArcFaceTrainingJobStatus) -> ArcFaceTrainingJobStatus:
     """The status with the counts of pods and the generation it is about."""
-    pods, desired = replace(case, status=status).workers, case.spec.workers.replicas
-    if status.phase in FINAL_PHASES and case.status.phase in FINAL_PHASES:
+    status = status.model_copy(update={"observed_generation": case.job.metadata.generation})
+    if case.status.phase in FINAL_PHASES:
         return status  # what was counted at the end stays when the pods are cleaned away
+    pods, desired = replace(case, status=status).workers, case.spec.workers.replicas
     ready = sum(pod.is_ready and pod.ended is None for pod in pods)
     workers = WorkersStatus(
         desired=desired,
@@ -101,7 +102,7 @@ def summary(case: Case, status: ArcFaceTrainingJobStatus) -> ArcFaceTrainingJobS
         failed=sum(pod.ended is not None and pod.ended.exit_code != 0 for pod in pods),
         summary=f"{ready}/{desired}",
     )
-    return status.model_copy(update={"workers": workers, "observed_generation": case.job.metadata.generation})
+    return status.model_copy(update={"workers": workers})
 
 
 def announcements(old: ArcFaceTrainingJobStatus, new: ArcFaceTrainingJobStatus) -> list[Announce]:

@@ -13,6 +13,8 @@ def suspend(case: Case) -> Plan:
     """Remove everything that takes resources; what was reached stays in the status."""
     paused = with_condition(case, "Training", truth=False, reason="Suspended", message="spec.suspend is true")
     paused = with_condition(paused, "Ready", truth=False, reason="Suspended", message="spec.suspend is true")
+    if case.has_rank_table:
+        paused = with_condition(paused, "RankTableReady", truth=False, reason="Suspended", message="there are no pods")
     return Plan(
         status=paused.with_status(phase="Suspended", start_time=None, rank_table=None).status,
         actions=(*removal(case, case.all_workers), *evaluator_removal(case)),
@@ -48,6 +50,8 @@ def after_end(case: Case) -> Plan:
         return Plan(status=case.status, actions=(DeleteJob(),))
     unwanted = [pod for pod in case.all_workers if is_unwanted(case, pod)]
     waits = [case.seconds_left(case.status.completion_time, ttl), removal_seconds(case, unwanted)]
+    if any(is_just_ended(case, pod) for pod in case.all_workers):
+        waits.append(case.seconds_left(case.status.completion_time, case.settings.settle_seconds))
     return Plan(
         status=case.status,
         actions=(*removal(case, unwanted), *evaluator_cleaning(case)),
@@ -60,7 +64,18 @@ def is_unwanted(case: Case, pod: PodView) -> bool:
     policy = case.spec.run_policy.clean_pod_policy
     if policy == "All" or pod.attempt != case.status.attempt or pod.is_leaving:
         return True
-    return policy == "Running" and pod.phase not in {"Succeeded", "Failed"}
+    return policy == "Running" and not (has_left_its_node(pod) or is_just_ended(case, pod))
+
+
+def has_left_its_node(pod: PodView) -> bool:
+    """Whether nothing of a pod runs any more; until then it holds its devices."""
+    return pod.phase in {"Succeeded", "Failed"}
+
+
+def is_just_ended(case: Case, pod: PodView) -> bool:
+    """Whether a pod may need but a moment to be through: its containers' ends are told before its own."""
+    is_due = case.is_past(case.status.completion_time, case.settings.settle_seconds)
+    return pod.ended is not None and not has_left_its_node(pod) and not is_due
 
 
 def evaluator_cleaning(case: Case) -> tuple[Action, ...]:

@@ -7,10 +7,11 @@ from arcface_api.spec import EvaluationSpec
 from arcface_api.status import EvaluationStatus, FailureStatus
 from arcface_operator.cluster.case import Case
 from arcface_operator.cluster.conditions import with_condition
-from arcface_operator.cluster.ending import evaluator_removal, fail, succeed
+from arcface_operator.cluster.ending import evaluator_removal, fail, has_left_its_node, succeed
 from arcface_operator.cluster.faults import ended_fault
 from arcface_operator.cluster.observation import EvaluatorView, PodView
 from arcface_operator.cluster.plan import Apply, Create, Plan
+from arcface_operator.cluster.starting import flaw
 from arcface_operator.gates import gate_results, missed
 from arcface_operator.manifests.config_map import build_config_map
 from arcface_operator.manifests.evaluator_job import build_evaluator_job, evaluation_hash
@@ -27,7 +28,8 @@ def evaluate(case: Case) -> Plan:
     if evaluation is None:
         return succeed(case)
     if evaluator is None:
-        return create_evaluator(case, evaluation)
+        sentence = flaw(case)
+        return create_evaluator(case, evaluation) if sentence is None else fail(case, "InvalidSpec", sentence)
     if evaluator.is_leaving:
         return Plan(status=case.status)
     if evaluator.evaluation_hash != evaluation_hash(case.job):
@@ -37,47 +39,78 @@ def evaluate(case: Case) -> Plan:
 
 
 def judge(case: Case, evaluation: EvaluationSpec, evaluator: EvaluatorView) -> Plan:
-    """What an evaluator's state means for the job."""
+    """What an evaluator's state means for the job.
+
+    Kubernetes counts a pod only when all its containers have ended: one that a sidecar keeps alive is judged here.
+    """
+    pods = evaluator_pods(case, evaluator)
+    ended = [pod for pod in pods if pod.ended is not None]
     if evaluator.failure is not None:
-        return evaluator_failed(case, evaluator.failure)
-    return read_results(case, evaluation) if evaluator.is_complete else Plan(status=case.status)
+        return evaluator_failed(case, ended, evaluator.failure)
+    if not evaluator.is_complete:
+        left = [settling_seconds(case, pod) for pod in ended if not has_left_its_node(pod)]
+        if not left or min(left) > 0:
+            return Plan(status=case.status, look_again_seconds=min(left, default=None))
+        if not succeeded(ended):
+            return evaluator_failed(case, ended, "the evaluator has failed")
+    if reports := succeeded(ended):
+        return read_results(case, evaluation, reports[-1])
+    # Either the end of its pod will be heard of in a moment, or somebody has removed it before it was read.
+    is_gone = len(ended) == len(pods)
+    return Plan(status=case.status, actions=evaluator_removal(case) if is_gone else ())
+
+
+def settling_seconds(case: Case, pod: PodView) -> float:
+    """Time left for a pod to be through once its main container has ended."""
+    ended_at = pod.ended.at if pod.ended is not None else None
+    return case.seconds_left(ended_at, case.settings.settle_seconds) or 0.0
+
+
+def succeeded(pods: list[PodView]) -> list[str]:
+    """Termination messages of the pods that ended well."""
+    return [pod.ended.message for pod in pods if pod.ended is not None and pod.ended.exit_code == 0]
 
 
 def create_evaluator(case: Case, evaluation: EvaluationSpec) -> Plan:
     """The configuration may have changed since the training began, hence it is applied again."""
-    names = ", ".join([*evaluation.sets, *evaluation.ijb])
-    case = with_condition(case, "Evaluated", truth=False, reason="Evaluating", message=f"evaluating {names}")
+    reason, message = "Evaluating", f"evaluating {', '.join(evaluation.sets)}"
+    if case.seen.refusal is not None:
+        reason, message = "Refused", case.seen.refusal
+    case = with_condition(case, "Evaluated", truth=False, reason=reason, message=message)
     job = build_evaluator_job(case.job, evaluation, case.settings)
     return Plan(status=case.status, actions=(Apply(build_config_map(case.job)), Create(job)))
 
 
-def evaluator_pods(case: Case) -> list[PodView]:
-    """The evaluator's pods that have ended, the newest last."""
-    ended = [pod for pod in case.seen.pods if pod.component == "evaluator" and pod.ended is not None]
-    return sorted(ended, key=lambda pod: pod.created)
+def evaluator_pods(case: Case, evaluator: EvaluatorView) -> list[PodView]:
+    """This evaluator's pods, the newest last; those of one before it may still be about."""
+    pods = [pod for pod in case.seen.pods if pod.component == "evaluator" and pod.owner == evaluator.uid]
+    return sorted(pods, key=lambda pod: pod.created)
 
 
-def evaluator_failed(case: Case, why: str) -> Plan:
-    """Kubernetes has given the evaluator up: the last of its pods says why."""
+def evaluator_failed(case: Case, ended: list[PodView], why: str) -> Plan:
+    """The evaluator is given up: the last of its pods says why."""
     failure = FailureStatus(reason="EvaluationFailed", message=why)
-    for pod in evaluator_pods(case):
+    for pod in ended:
         if pod.ended is not None and pod.ended.exit_code != 0:
             failure = ended_fault(pod, pod.ended, 1).failure
     case = with_condition(case, "Evaluated", truth=False, reason="EvaluationFailed", message=failure.message)
     return fail(case, "EvaluationFailed", failure.message, failure)
 
 
-def read_results(case: Case, evaluation: EvaluationSpec) -> Plan:
-    """Results and gates from the evaluator's termination message."""
-    done = [pod.ended for pod in evaluator_pods(case) if pod.ended is not None and pod.ended.exit_code == 0]
-    if not done:
-        # Somebody has removed the pod before its results were read: evaluate again.
-        return Plan(status=case.status, actions=evaluator_removal(case))
+def read_results(case: Case, evaluation: EvaluationSpec, message: str) -> Plan:
+    """Results and gates from the evaluator's termination message, which must tell of every set."""
     try:
-        report = EvaluatorReport.model_validate_json(done[-1].message)
+        report = EvaluatorReport.model_validate_json(message)
     except ValidationError:
-        message = "the evaluator ended well but left no report; is spec.image the trainer image of this release?"
-        return fail(with_condition(case, "Evaluated", truth=False, reason="NoReport"), "EvaluationFailed", message)
+        report = EvaluatorReport()
+    told = {result.dataset for result in report.results}
+    if untold := [name for name in evaluation.sets if name not in told]:
+        message = (
+            f"the evaluator ended well but reports no result for {', '.join(untold)}; "
+            "is spec.image the trainer image of this release?"
+        )
+        case = with_condition(case, "Evaluated", truth=False, reason="NoReport", message=message)
+        return fail(case, "EvaluationFailed", message)
     return with_results(case, evaluation, report)
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from arcface_api.errors import ExitCode
 from arcface_api.reports import EvaluatorReport, ReportedFailure, TrainerReport
 from arcface_api.status import FailureStatus
-from arcface_operator.cluster.observation import Ended, PodView
+from arcface_operator.cluster.observation import INIT_FAILED, POD_FAILED, Ended, PodView
 
 FINAL_CODES = {int(ExitCode.INVALID_INPUT): "InvalidInput", int(ExitCode.DIVERGED): "Diverged"}
 """Exit codes that a retry does not cure, and the reasons they stand for."""
@@ -44,7 +44,8 @@ def ended_fault(pod: PodView, ended: Ended, ranks_per_pod: int) -> Fault:
     code = ended.exit_code
     if code is None:
         message = f"pod {pod.name} failed: {ended.reason}" + (f": {one_line(ended.message)}" if ended.message else "")
-        return Fault(failure=digest(pod, ranks_per_pod, ended.reason, message), is_counted=False)
+        is_own = ended.reason in {INIT_FAILED, POD_FAILED} and not (pod.is_disrupted or pod.is_leaving)
+        return Fault(failure=digest(pod, ranks_per_pod, ended.reason, message), is_counted=is_own)
     if code in FINAL_CODES:
         return Fault(failure=reported(pod, ended, ranks_per_pod, FINAL_CODES[code]), is_final=True)
     if pod.is_disrupted or pod.is_leaving or code == ExitCode.STOPPED:

@@ -15,6 +15,10 @@ from arcface_operator.manifests.worker_pod import CONTAINER as TRAINER
 
 MAIN_CONTAINERS = {"worker": TRAINER, "evaluator": EVALUATOR}
 """The container that a pod is judged by; sidecars may live on."""
+DISRUPTIONS = {"Evicted", "Preempted", "Preempting", "NodeLost", "NodeShutdown", "Shutdown", "Terminated"}
+"""What kubelets and controllers say of a pod that they ended; those before 1.26 set no DisruptionTarget beside it."""
+INIT_FAILED, POD_FAILED = "InitContainerFailed", "PodFailed"
+"""Reasons of ours for pods that failed by themselves before the main container ran."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class PodView:
     attempt: int
     index: int
     created: datetime
+    owner: str | None = None
+    """Uid of its controller."""
     phase: str = "Pending"
     address: str | None = None
     host_address: str | None = None
@@ -48,7 +54,6 @@ class PodView:
     is_ready: bool = False
     is_gated: bool = False
     """Held back by a queue."""
-    scheduled_at: datetime | None = None
     leaves_at: datetime | None = None
     """While it is being deleted: the end of its grace period."""
     waiting: str | None = None
@@ -133,16 +138,17 @@ def view_pod(pod: Manifest) -> PodView:
         attempt=number(labels, ATTEMPT_LABEL),
         index=number(labels, RANK_INDEX_LABEL),
         created=required_time(metadata["creationTimestamp"]),
+        owner=next((item["uid"] for item in metadata.get("ownerReferences", []) if item.get("controller")), None),
         phase=status.get("phase", "Pending"),
         address=status.get("podIP"),
         host_address=status.get("hostIP"),
         node=spec.get("nodeName"),
         is_ready=conditions.get("Ready", {}).get("status") == "True",
         is_gated=bool(spec.get("schedulingGates")),
-        scheduled_at=parse_time(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None,
         leaves_at=parse_time(metadata.get("deletionTimestamp")),
         waiting=waiting_reason(status, scheduled),
-        is_disrupted=conditions.get("DisruptionTarget", {}).get("status") == "True",
+        is_disrupted=conditions.get("DisruptionTarget", {}).get("status") == "True"
+        or status.get("reason") in DISRUPTIONS,
         ended=pod_end(status, MAIN_CONTAINERS.get(component, "")),
         annotations=metadata.get("annotations", {}),
     )
@@ -162,11 +168,16 @@ def required_time(text: str) -> datetime:
 def waiting_reason(status: Mapping[str, Any], scheduled: Mapping[str, Any]) -> str | None:
     """Why a pod does not run yet."""
     if scheduled.get("status") == "False":
-        return f"{scheduled.get('reason', 'Unscheduled')}: {scheduled.get('message', '')}".rstrip(": ")
+        return told(scheduled, "Unscheduled")
     for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
         if waiting := container.get("state", {}).get("waiting"):
-            return f"{waiting.get('reason', 'Waiting')}: {waiting.get('message', '')}".rstrip(": ")
+            return told(waiting, "Waiting")
     return None
+
+
+def told(state: Mapping[str, Any], default: str) -> str:
+    """Reason and message of a condition or state, as far as it has them."""
+    return f"{state.get('reason') or default}: {state.get('message', '')}".rstrip(": ")
 
 
 def pod_end(status: Mapping[str, Any], main: str) -> Ended | None:
@@ -180,8 +191,20 @@ def pod_end(status: Mapping[str, Any], main: str) -> Ended | None:
                 message=terminated.get("message", ""),
                 at=parse_time(terminated.get("finishedAt")),
             )
-    if status.get("phase") == "Failed":
-        return Ended(None, status.get("reason", "PodFailed"), status.get("message", ""), None)
+    if status.get("phase") != "Failed":
+        return None
+    if reason := status.get("reason"):
+        return Ended(None, reason, status.get("message", ""), None)
+    return init_end(status) or Ended(None, POD_FAILED, status.get("message", ""), None)
+
+
+def init_end(status: Mapping[str, Any]) -> Ended | None:
+    """How an init container ended its pod; its exit codes are the user's, not ours."""
+    for container in status.get("initContainerStatuses", []):
+        terminated = container.get("state", {}).get("terminated") or {}
+        if code := terminated.get("exitCode"):
+            message = f"container {container.get('name')} ended with exit code {code}\n{terminated.get('message', '')}"
+            return Ended(None, INIT_FAILED, message, parse_time(terminated.get("finishedAt")))
     return None
 
 
@@ -195,7 +218,7 @@ def view_evaluator(job: Manifest) -> EvaluatorView:
         evaluation_hash=metadata.get("annotations", {}).get(EVALUATION_HASH, ""),
         is_leaving="deletionTimestamp" in metadata,
         is_complete=conditions.get("Complete", {}).get("status") == "True",
-        failure=f"{failed.get('reason')}: {failed.get('message')}" if failed.get("status") == "True" else None,
+        failure=told(failed, "JobFailed") if failed.get("status") == "True" else None,
     )
 
 

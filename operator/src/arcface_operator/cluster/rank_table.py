@@ -5,12 +5,13 @@ super pods. All scalars of the document are strings.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from arcface_api.model import Model, describe
 from arcface_api.spec import ArcFaceTrainingJobSpec
@@ -28,7 +29,7 @@ class Device(Model):
 
     model_config = ConfigDict(extra="ignore", alias_generator=None)
 
-    device_id: str
+    device_id: Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
     device_ip: str = ""
     super_device_id: str | None = None
 
@@ -82,7 +83,7 @@ def super_pod_block(spec: ArcFaceTrainingJobSpec) -> int:
     """Devices of one logical super pod; the whole job is one where no block is asked for."""
     annotations = ((spec.workers.template or {}).get("metadata") or {}).get("annotations") or {}
     block = str(annotations.get("sp-block", ""))
-    return int(block) if block.isdigit() and int(block) > 0 else spec.workers.world_size
+    return int(block) if re.fullmatch("0*[1-9][0-9]{0,8}", block) else spec.workers.world_size
 
 
 def assemble(spec: ArcFaceTrainingJobSpec, pods: Sequence[PodView], annotation: str) -> RankTable:
@@ -122,8 +123,6 @@ def parse(pod: PodView, text: str) -> Member | str:
         configuration = Configuration.model_validate_json(text)
     except ValidationError as error:
         return f"pod {pod.name}: the device plugin's annotation cannot be read ({describe(error)})"
-    if not all(device.device_id.isdigit() for device in configuration.devices):
-        return f"pod {pod.name}: the device plugin's annotation has a device_id that is no number"
     return Member(pod, configuration, tuple(sorted(configuration.devices, key=lambda device: int(device.device_id))))
 
 

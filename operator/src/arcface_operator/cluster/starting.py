@@ -1,6 +1,7 @@
 """From nothing, or from the ruins of an attempt, to a full gang of pods."""
 
 from arcface_api.errors import InvalidInput
+from arcface_api.status import ConditionType
 from arcface_operator.cluster.case import Case
 from arcface_operator.cluster.checks import obstacles
 from arcface_operator.cluster.conditions import with_condition
@@ -16,11 +17,16 @@ from arcface_operator.manifests.service import build_service
 from arcface_operator.manifests.worker_pod import build_worker_pod
 from arcface_operator.unsupported import unsupported
 
+STARTING_CONDITIONS: tuple[ConditionType, ...] = ("Ready", "Training")
+
 
 def refusal(case: Case) -> str | None:
     """Why a job can never run, whatever it waits for; found before anything is taken."""
-    if case.status.phase not in {None, "Suspended", "Pending"}:
-        return None
+    return flaw(case) if case.status.phase in {None, "Suspended", "Pending"} else None
+
+
+def flaw(case: Case) -> str | None:
+    """What of the spec cannot be carried out; its evaluation may have changed since the job began."""
     if sentences := unsupported(case.spec):
         return "; ".join(sentences)
     try:
@@ -34,6 +40,8 @@ def refusal(case: Case) -> str | None:
 
 def begin(case: Case) -> Case:
     """The job is acted on for the first time, or again after it was suspended."""
+    for kind in STARTING_CONDITIONS:
+        case = with_condition(case, kind, truth=False, reason="Pending", message="the job is about to start")
     was_run = case.status.workers is not None and case.status.phase == "Suspended"
     return case.with_status(
         phase="Pending",
@@ -55,11 +63,10 @@ def start(case: Case) -> Plan:
             status=waiting.with_status(phase="Starting").status, look_again_seconds=case.settings.starting_poll_seconds
         )
     if not existing:
-        found = [] if case.seen.surroundings is None else obstacles(case.job, case.seen.surroundings)
-        if found or case.seen.surroundings is None:
-            return wait_for(
-                case, found[0].reason if found else "NotLookedAt", "; ".join(item.message for item in found)
-            )
+        if case.seen.surroundings is None:
+            return Plan(status=case.status, look_again_seconds=0.0)  # they are looked at in the phase that is now begun
+        if found := obstacles(case.job, case.seen.surroundings):
+            return wait_for(case, found[0].reason, "; ".join(item.message for item in found))
     return Plan(status=ready_to_run(case).status, actions=creation(case, missing))
 
 

@@ -24,7 +24,7 @@ from arcface_operator.manifests.worker_pod import RANK_TABLE_ANNOTATION, SCHEDUL
 
 def train(case: Case) -> Plan:
     """One look at a gang in Starting or Training."""
-    case = with_live_report(case)
+    case = with_live_report(with_admission(case))
     if is_done(case):
         return begin_evaluation(with_last_report(case))
     if (fault := gang_fault(case)) is not None:
@@ -36,6 +36,15 @@ def train(case: Case) -> Plan:
     is_training = case.status.phase == "Training"
     seconds = case.settings.progress_seconds if is_training else case.settings.starting_poll_seconds
     return Plan(status=case.status, actions=actions, look_again_seconds=seconds)
+
+
+def gather(case: Case) -> Plan:
+    """One look at a gang in Pending or Restarting: where it cannot be completed in time, it lets go of its devices."""
+    if case.workers and not case.old_workers and missing_worker(case) is not None:
+        fault = late_start(case)
+        if fault is not None:
+            return restart(case, fault)
+    return start(case)
 
 
 def with_live_report(case: Case) -> Case:
@@ -99,13 +108,26 @@ def gang_fault(case: Case) -> Fault | None:
     faults = [(pod, fault) for pod in case.workers if (fault := pod_fault(pod, per_pod)) is not None]
     if (fault := worst(faults)) is not None:
         return fault
-    present = {pod.index for pod in case.workers}
-    for index in range(case.spec.workers.replicas):
-        if index not in present:
-            name = worker_name(case.job.metadata.name, index)
-            lost = FailureStatus(reason="PodLost", message=f"pod {name} is gone", rank=index * per_pod, pod=name)
-            return Fault(failure=lost, is_counted=False)
+    if (index := missing_worker(case)) is not None:
+        name = worker_name(case.job.metadata.name, index)
+        lost = FailureStatus(reason="PodLost", message=f"pod {name} is gone", rank=index * per_pod, pod=name)
+        return Fault(failure=lost, is_counted=False)
     return late_start(case) if case.status.phase == "Starting" else stall(case)
+
+
+def missing_worker(case: Case) -> int | None:
+    """The first pod of the gang that is not there."""
+    present = {pod.index for pod in case.workers}
+    return next((index for index in range(case.spec.workers.replicas) if index not in present), None)
+
+
+def with_admission(case: Case) -> Case:
+    """A gang that its queue holds back is not ready to run: the time to start in begins once it is let in."""
+    if case.status.phase != "Starting":
+        return case
+    if any(pod.is_gated for pod in case.workers):
+        return with_condition(case, "Ready", truth=False, reason="Queued", message="the queue has not let the pods in")
+    return with_condition(case, "Ready", truth=True, reason="Ready", message="all pods exist")
 
 
 def late_start(case: Case) -> Fault | None:
@@ -114,8 +136,10 @@ def late_start(case: Case) -> Fault | None:
     if any(pod.is_gated for pod in case.workers) or not case.is_past(admitted_at(case), limit):
         return None
     pod = next((pod for pod in case.workers if not pod.is_ready), case.workers[0])
-    table = case.status.rank_table
-    if pod.waiting is None and table is not None and table.state == "initializing":
+    table, missing = case.status.rank_table, missing_worker(case)
+    if missing is not None:
+        why = f"there is no pod {worker_name(case.job.metadata.name, missing)}: {case.seen.refusal or 'not created'}"
+    elif pod.waiting is None and table is not None and table.state == "initializing":
         why = f"the rank table waits for {', '.join(table.missing) or 'the device plugin'}"
     else:
         why = f"pod {pod.name}: {pod.waiting or 'rank 0 reports no progress'}"
@@ -129,11 +153,10 @@ def late_start(case: Case) -> Fault | None:
 
 
 def admitted_at(case: Case) -> datetime | None:
-    """When the gang could have started: with its pods, or once its queue had let it in."""
-    created = [pod.created for pod in case.workers]
-    if case.spec.scheduling.gang != "kueue":
-        return min(created, default=None)
-    return max([*created, *(pod.scheduled_at for pod in case.workers if pod.scheduled_at is not None)], default=None)
+    """When the gang could have started: with its first pod, or once all were there and let in by their queue."""
+    ready = true_since(case.status, "Ready")
+    created = min((pod.created for pod in case.workers), default=None)
+    return max((moment for moment in (created, ready) if moment is not None), default=None)
 
 
 def stall(case: Case) -> Fault | None:
@@ -152,8 +175,12 @@ def settling_seconds(case: Case, fault: Fault) -> float | None:
     """Time left for the pods to end by themselves: the first to fail is not always the one that explains it."""
     if fault.is_final or all(pod.ended is not None for pod in case.workers):
         return None
-    failed_at = [pod.ended.at for pod in case.workers if pod.ended is not None and pod.ended.at is not None]
-    return case.seconds_left(min(failed_at, default=None), case.settings.settle_seconds)
+    ended = [pod.ended for pod in case.workers if pod.ended is not None and pod.ended.exit_code != 0]
+    left = case.seconds_left(
+        min((end.at for end in ended if end.at is not None), default=None), case.settings.settle_seconds
+    )
+    # A node whose clock is far ahead of ours must not hold the others up.
+    return None if left is None or left > 2 * case.settings.settle_seconds else left
 
 
 def restart(case: Case, fault: Fault) -> Plan:
@@ -162,7 +189,7 @@ def restart(case: Case, fault: Fault) -> Plan:
     limit = case.spec.run_policy.backoff_limit
     if fault.is_final:
         return fail(case, fault.failure.reason, fault.failure.message, fault.failure)
-    if counted > limit:
+    if fault.is_counted and counted > limit:
         message = f"backoffLimit {limit} is used up: {fault.failure.message}"
         return fail(case, "BackoffLimitExceeded", message, fault.failure)
     case = with_condition(case, "Training", truth=False, reason=fault.failure.reason, message=fault.failure.message)

@@ -1,0 +1,323 @@
+"""A gang of pods, whole or in ruins, in every phase."""
+
+from typing import Any
+
+import pytest
+
+from arcface_operator.cluster.decide import decide
+from arcface_operator.cluster.observation import PodView, view_pod
+from arcface_operator.manifests.worker_pod import SCHEDULER_ANNOTATION, build_worker_pod
+from support.cluster import (
+    NOW,
+    SETTINGS,
+    ago,
+    assert_cell,
+    make_ended,
+    make_report,
+    make_worker,
+    observation_in,
+    row,
+    status_in,
+    timestamp,
+)
+from support.jobs import make_job
+
+FILLED = {"waiting": "Starting Ready=Ready !Training=Starting", "suspended": "+resume delete:0,1"}
+"""All pods exist; a job that was suspended begins with pods of its own."""
+CREATE = "Ready=Ready apply:service,config create:0,1"
+EVALUATE = "Evaluating !Training=Trained !Evaluated=Evaluating apply:config create:evaluator"
+LATE = "Restarting +counted !Training=StartupDeadlineExceeded failure:StartupDeadlineExceeded"
+LOST = "Restarting +free !Training=PodLost failure:PodLost"
+WAITING = {"phase": "Pending", "is_ready": False, "address": None, "node": None}
+
+
+def both(**fields: Any) -> dict[str, Any]:
+    """Both rank pods like this; `age`: of that many attempts ago."""
+    age = fields.pop("age", 0)
+    return {"pods": (make_worker(0, -age, **fields), make_worker(1, -age, **fields))}
+
+
+def with_sidecar(index: int, code: int) -> PodView:
+    """A rank pod whose main container has ended while its sidecar runs, as its kubelet tells it."""
+    pod = build_worker_pod(make_job(workers={"replicas": 2}), index, 0, SETTINGS)
+    pod["metadata"] |= {"uid": f"worker-{index}", "creationTimestamp": timestamp(ago(500))}
+    end = {"exitCode": code, "reason": "Completed" if code == 0 else "Error", "finishedAt": timestamp(ago(60))}
+    statuses = [
+        {"name": "istio-proxy", "state": {"running": {"startedAt": timestamp(ago(400))}}},
+        {"name": "trainer", "state": {"terminated": end}},
+    ]
+    return view_pod({**pod, "status": {"phase": "Running", "containerStatuses": statuses}})
+
+
+PRESENCE = [
+    *row("all is well", waiting=CREATE),
+    *row(
+        "one pod missing",
+        {"pods": (make_worker(0),)},
+        waiting="Ready=Ready apply:service,config create:1",
+        suspended="+resume delete:0",
+        gang=f"{LOST}@1 delete:0",
+        ended="delete:0",
+    ),
+    *row(
+        "one pod cannot be created for long",
+        {"pods": (make_worker(0, created=ago(4000)),), "refusal": "Pod quick-worker-1: exceeded quota"},
+        waiting=f"{LATE} delete:0",
+        none="!Ready=Refused apply:service,config create:1",
+        suspended="+resume delete:0",
+        gang=f"{LOST}@1 delete:0",
+        ended="delete:0",
+    ),
+    *row("all pods wait", both(**WAITING), **FILLED, ended="delete:0,1"),
+    *row(
+        "pods of an attempt before", both(age=1), waiting="delete:0,1", gang=f"{LOST}@0 delete:0,1", ended="delete:0,1"
+    ),
+    *row("labels changed by hand", both(age=9), waiting="delete:0,1", gang=f"{LOST}@0 delete:0,1", ended="delete:0,1"),
+    *row(
+        "pods leave",
+        both(leaves_at=ago(-100)),
+        **FILLED | {"suspended": "+resume"},
+        gang="Restarting +free !Training=PodDeleted failure:PodDeleted@0",
+    ),
+    *row("old pods leave", both(age=1, leaves_at=ago(-100)), gang=f"{LOST}@0"),
+    *row("old pods should have left a healthy node", both(age=1, leaves_at=ago(3600)), gang=f"{LOST}@0"),
+    *row(
+        "old pod should have left a lost node",
+        {**both(age=1, leaves_at=ago(30)), "lost_nodes": frozenset({"node-1"})},
+        waiting="force:1",
+        gang=f"{LOST}@0 force:1",
+        ended="force:1",
+    ),
+    *row(
+        "old pod on a lost node has time left",
+        {**both(age=1, leaves_at=ago(29)), "lost_nodes": frozenset({"node-1"})},
+        gang=f"{LOST}@0",
+    ),
+    *row(
+        "pod should have left a lost node",
+        {"pods": (make_worker(0, leaves_at=ago(31)), make_worker(1)), "lost_nodes": frozenset({"node-0"})},
+        **FILLED | {"suspended": "+resume delete:1 force:0"},
+        gang="Restarting +free !Training=PodDeleted failure:PodDeleted@0 delete:1 force:0",
+        ended="delete:1 force:0",
+    ),
+]
+
+ENDS = [
+    *row("all ranks are done", {"pods": (make_ended(0), make_ended(1))}, **FILLED, gang=EVALUATE),
+    *row("one rank is done", {"pods": (make_ended(0), make_worker(1))}, **FILLED, ended="delete:1"),
+    *row(
+        "sidecars outlive the ranks",
+        {"pods": (with_sidecar(0, 0), with_sidecar(1, 0))},
+        **FILLED,
+        gang=EVALUATE,
+        ended="delete:0,1",
+    ),
+    *row(
+        "a sidecar outlives a failed rank",
+        {"pods": (make_worker(0), with_sidecar(1, 1))},
+        **FILLED,
+        gang="Restarting +counted !Training=Error failure:Error@1 delete:0,1",
+        ended="delete:0,1",
+    ),
+]
+
+QUEUE = {"scheduling": {"gang": "kueue", "queue": "team"}}
+START = [
+    *row("rank 0 reports progress", {"report": make_report(8)}, waiting=CREATE, starting="Training Training=Training"),
+    *row(
+        "no new step for long",
+        status={"progress": make_report(7, updated_at=ago(1800), slowest_rank=1).progress},
+        waiting=CREATE,
+        training="Restarting +counted !Training=Stalled failure:Stalled@1 delete:0,1",
+    ),
+    *row(
+        "no new step for a while",
+        status={"progress": make_report(7, updated_at=ago(1799)).progress},
+        waiting=CREATE,
+    ),
+    *(
+        param
+        for name, fields, starting in (
+            ("image not pulled yet", {"waiting": "ImagePullBackOff: no such image", "created": ago(1799)}, ""),
+            (
+                "image not pulled for long",
+                {"waiting": "ImagePullBackOff: no", "created": ago(1800)},
+                f"{LATE} delete:0,1",
+            ),
+            ("unschedulable for long", {"waiting": "Unschedulable: 0/3", "created": ago(1800)}, f"{LATE} delete:0,1"),
+            ("held back by a queue for long", {"is_gated": True, "created": ago(90_000)}, "!Ready=Queued"),
+        )
+        for param in row(
+            name,
+            both(**WAITING, **fields),
+            spec=QUEUE if "is_gated" in fields else None,
+            **FILLED,
+            starting=starting,
+            ended="delete:0,1",
+        )
+    ),
+]
+
+
+def fault(name: str, gang: str, code: int | None, spec: Any = None, **fields: Any) -> list[Any]:
+    """A row in which rank pod 1 has failed and rank pod 0 runs: it matters only to a whole gang."""
+    seen = {"pods": (make_worker(0), make_ended(1, code=code, **fields))}
+    return row(name, seen, spec=spec, **FILLED, gang=gang, ended="delete:0")
+
+
+def again(count: str, reason: str, failure: str | None = None) -> str:
+    """The gang starts anew."""
+    return f"Restarting {count} !Training={reason} failure:{failure or reason}@1 delete:0,1"
+
+
+def failed(reason: str, failure: str | None = None) -> str:
+    """The job has failed."""
+    return f"Failed Failed={reason} !Complete={reason} failure:{failure or reason}@1"
+
+
+NO_MORE = {"runPolicy": {"backoffLimit": 1}}
+ALREADY_MORE = {"runPolicy": {"backoffLimit": 0}}
+OUT_OF_DEVICES = again("+free", "OutOfhuaweicomAscend910", "OutOfhuawei.com/Ascend910")
+FAULTS = [
+    *fault("exit 1", again("+counted", "Error"), 1),
+    *fault("exit 1 a moment ago", "", 1, at=ago(4)),
+    *fault("exit 2 a moment ago", failed("InvalidInput"), 2, at=ago(4)),
+    *fault("exit 3", failed("Diverged"), 3),
+    *fault("exit 143", again("+free", "Disrupted"), 143),
+    *fault("exit 137", again("+counted", "Error"), 137),
+    *fault("out of memory", again("+counted", "OOMKilled"), 137, reason="OOMKilled"),
+    *fault("disrupted", again("+free", "Disrupted"), 137, is_disrupted=True),
+    *fault("evicted", again("+free", "Evicted"), None, reason="Evicted", at=None),
+    *fault("refused by its kubelet", OUT_OF_DEVICES, None, reason="OutOfhuawei.com/Ascend910", at=None),
+    *fault("exit 1, no restart left", failed("BackoffLimitExceeded", "Error"), 1, NO_MORE),
+    *fault("exit 143, no restart left", again("+free", "Disrupted"), 143, NO_MORE),
+    *fault("exit 143, the limit was lowered", again("+free", "Disrupted"), 143, ALREADY_MORE),
+]
+
+
+@pytest.mark.parametrize(("phase", "seen", "spec", "status", "cell"), [*PRESENCE, *ENDS, *START, *FAULTS])
+def test_cell(phase: Any, seen: dict[str, Any], spec: dict[str, Any], status: dict[str, Any], cell: str) -> None:
+    before = status_in(phase, **status)
+    fields = {"workers": {"replicas": 2}, "evaluation": {"claimName": "sets", "sets": ["lfw"]}, **spec}
+    job = make_job(**fields).model_copy(update={"status": before})
+    assert_cell(decide(observation_in(phase, job, seen), SETTINGS, NOW), cell, before)
+
+
+def plan_in(phase: Any, seen: dict[str, Any], status: dict[str, Any] | None = None, **spec: Any) -> Any:
+    fields = {"workers": {"replicas": 2}, **spec}
+    job = make_job(**fields).model_copy(update={"status": status_in(phase, **(status or {}))})
+    return decide(observation_in(phase, job, seen), SETTINGS, NOW)
+
+
+def test_the_peers_of_a_failed_pod_get_a_moment_to_tell_the_cause() -> None:
+    plan = plan_in("Training", {"pods": (make_worker(0), make_ended(1, code=1, at=ago(2)))})
+    assert plan.look_again_seconds == 3.0
+    told = plan_in("Training", {"pods": (make_ended(0, code=3, at=ago(0)), make_ended(1, code=1, at=ago(2)))})
+    assert told.status.failure.reason == "Diverged"
+
+
+def test_the_moment_begins_with_the_failure_and_not_with_a_peer_that_is_done() -> None:
+    plan = plan_in(
+        "Training",
+        {"pods": (make_ended(0, at=ago(60)), make_ended(1, code=1, at=ago(2)), make_worker(2))},
+        workers={"replicas": 3},
+    )
+    assert plan.look_again_seconds == 3.0
+
+
+def test_a_node_whose_clock_is_ahead_does_not_hold_the_gang_up() -> None:
+    plan = plan_in("Training", {"pods": (make_worker(0), make_ended(1, code=1, at=ago(-3600)))})
+    assert plan.status.phase == "Restarting"
+
+
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [
+        pytest.param(
+            both(**WAITING, waiting="ImagePullBackOff: no such image", created=ago(1800)),
+            "pod quick-worker-0: ImagePullBackOff: no such image",
+            id="waiting reason",
+        ),
+        pytest.param(both(created=ago(1800)), "pod quick-worker-0: rank 0 reports no progress", id="silence"),
+    ],
+)
+def test_a_late_start_says_what_it_waited_for(seen: dict[str, Any], why: str) -> None:
+    message = plan_in("Starting", seen).status.failure.message
+    assert message == f"training has not begun after startupDeadlineSeconds 1800: {why}"
+
+
+def test_a_gang_that_cannot_be_completed_says_why() -> None:
+    seen = {"pods": (make_worker(0, created=ago(4000)),), "refusal": "Pod quick-worker-1: exceeded quota"}
+    assert plan_in("Pending", seen).status.failure.message.endswith(
+        "there is no pod quick-worker-1: Pod quick-worker-1: exceeded quota"
+    )
+
+
+def test_the_time_to_start_in_begins_when_the_queue_lets_the_pods_in() -> None:
+    pods, spec = both(**WAITING, created=ago(90_000)), {"scheduling": {"gang": "kueue", "queue": "team"}}
+    held = plan_in("Starting", {"pods": tuple(make_worker(i, is_gated=True) for i in range(2))}, **spec)
+    admitted = plan_in("Starting", pods, {"conditions": held.status.conditions}, **spec)
+    assert admitted.status.phase == "Starting"
+    (ready,) = [item for item in admitted.status.conditions if item.type == "Ready"]
+    assert (ready.status, ready.last_transition_time) == ("True", NOW)
+    conditions = [ready.model_copy(update={"last_transition_time": ago(1800)})]
+    assert plan_in("Starting", pods, {"conditions": conditions}, **spec).status.phase == "Restarting"
+
+
+def test_a_restart_with_no_pod_left_looks_at_the_surroundings_at_once() -> None:
+    plan = plan_in("Training", {"pods": ()})
+    assert plan.status.phase == "Restarting"
+    assert plan.look_again_seconds == 0.0
+
+
+def test_ranks_learn_where_rank_0_is() -> None:
+    told = {SCHEDULER_ANNOTATION: "10.244.0.1"}
+    pods = (
+        make_worker(0, annotations={}),
+        make_worker(1, annotations={SCHEDULER_ANNOTATION: "10.9.9.9"}),
+        make_worker(2),
+    )
+    plan = plan_in("Starting", {"pods": pods}, workers={"replicas": 3})
+    assert [(action.name, action.uid, action.annotations) for action in plan.actions] == [
+        ("quick-worker-0", "worker-0-0", told),
+        ("quick-worker-1", "worker-1-0", told),
+    ]
+
+
+def test_ranks_are_not_told_of_a_rank_0_without_an_address() -> None:
+    pods = (make_worker(0, address=None, annotations={}), make_worker(1, annotations={}))
+    assert plan_in("Starting", {"pods": pods}).actions == ()
+
+
+def test_a_single_pod_has_nobody_to_meet() -> None:
+    assert plan_in("Starting", {"pods": (make_worker(0, annotations={}),)}, workers={"replicas": 1}).actions == ()
+
+
+def test_progress_is_timed_by_the_operators_clock_and_only_when_a_step_is_new() -> None:
+    new = plan_in("Training", {"report": make_report(8, updated_at=ago(-9999))}).status.progress
+    assert (new.step, new.updated_at) == (8, NOW)
+    old = plan_in("Training", {"report": make_report(7, updated_at=NOW)}).status.progress
+    assert (old.step, old.updated_at) == (7, ago(50))
+
+
+def test_the_last_word_of_rank_0_is_kept() -> None:
+    message = make_report(100).to_json()
+    status = plan_in("Training", {"pods": (make_ended(0, message=message), make_ended(1, message="bye"))}).status
+    assert (status.phase, status.progress.step) == ("Succeeded", 100)
+    garbled = plan_in("Training", {"pods": (make_ended(0, message="{"), make_ended(1))}).status
+    assert (garbled.phase, garbled.progress.step) == ("Succeeded", 7)
+
+
+def test_pods_are_counted_by_what_their_ranks_do() -> None:
+    pods = (make_ended(0), make_ended(1, code=1, at=ago(1)), make_worker(2), make_worker(3, is_ready=False))
+    workers = plan_in("Training", {"pods": pods}, workers={"replicas": 4}).status.workers
+    assert (workers.desired, workers.ready, workers.succeeded, workers.failed) == (4, 1, 1, 1)
+    assert workers.summary == "1/4"
+
+
+def test_pods_whose_ranks_have_ended_get_a_moment_to_be_through_before_they_count_as_running() -> None:
+    pods = tuple(make_ended(index, phase="Running") for index in range(2))
+    early = plan_in("Succeeded", {"pods": pods}, {"completion_time": ago(2)})
+    assert (early.actions, early.look_again_seconds) == ((), 3.0)
+    late = plan_in("Succeeded", {"pods": pods}, {"completion_time": ago(5)})
+    assert [action.name for action in late.actions] == ["quick-worker-0", "quick-worker-1"]
