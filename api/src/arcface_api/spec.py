@@ -171,7 +171,7 @@ class TrainingSpec(Model):
     """Batches whose gradients are summed before one update."""
     clip_norm: float = Field(default=5.0, gt=0)
     """Largest L2 norm of the backbone's gradient."""
-    seed: int = Field(default=0, ge=0, lt=2**31)
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
     """Seed of weights, data order and augmentation."""
 
     @model_validator(mode="after")

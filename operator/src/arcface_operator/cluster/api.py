@@ -35,6 +35,7 @@ PLURALS = {
     "Job": "jobs",
     "PodGroup": "podgroups",
     "Event": "events",
+    "Lease": "leases",
     "ArcFaceTrainingJob": PLURAL,
 }
 Query = Mapping[str, str | int]

@@ -1,101 +1,117 @@
 """Leader election by a Lease of coordination.k8s.io: of several replicas one acts.
 
-The election itself is the official client's. Added here: an API server that cannot be reached is one that could not be
-asked, not the end of the process; and a leader that leaves hands over at once instead of letting the Lease run out.
+The protocol is that of Kubernetes' own controllers. Another replica takes over when a Lease has not changed for its
+duration by the other's own clock, so that clocks need not agree; a leader that leaves gives its Lease back at once.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
 
-import aiohttp
-from kubernetes.aio.client.api_client import ApiClient
-from kubernetes.aio.client.exceptions import ApiException
-from kubernetes.aio.leaderelection.electionconfig import Config
-from kubernetes.aio.leaderelection.leaderelection import LeaderElection
-from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
-
-from arcface_operator.cluster.api import Api, ApiError, Unreachable, collection
+from arcface_api.errors import ArcFaceError
+from arcface_operator.cluster.api import CONFLICT, Api, ApiError, Unreachable, collection
+from arcface_operator.manifests.child import Manifest
 
 LOG = logging.getLogger(__name__)
 LEASE_NAME = "arcface-operator"
 LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS = 15, 10, 2
-"""As the controllers of Kubernetes: the others take over 15 s after the last sign of the leader."""
+"""The others take over 15 s after the last sign of the leader, which gives up after 10 s without one of its own."""
+API_VERSION = "coordination.k8s.io/v1"
 
 
-class PatientLock(LeaseLock):
-    """A Lease whose API server may be away for a while."""
+@dataclass
+class Candidate:
+    """One replica in the election."""
 
-    async def get(self, name: str, namespace: str) -> tuple[bool, Any]:
-        """The record, or why there is none."""
+    api: Api
+    namespace: str
+    identity: str
+    now: Callable[[], datetime]
+    clock: Callable[[], float] = time.monotonic
+    seen: tuple[str, str] = ("", "")
+    """Holder and time of renewal, as last read."""
+    seen_at: float = field(default=0.0)
+    """By our clock, when they last changed."""
+
+    async def lead(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Wait to become the leader, then work until the work ends.
+
+        Raises:
+            ArcFaceError: when the leadership is lost; the work has been cancelled by then.
+        """
+        while not await self.try_to_hold():
+            await asyncio.sleep(RETRY_SECONDS)
+        LOG.info("%s leads", self.identity)
+        working = asyncio.ensure_future(work())
+        renewing = asyncio.ensure_future(self.keep())
         try:
-            found: tuple[bool, Any] = await super().get(name, namespace)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return False, ApiException(status=0, reason=str(error))
-        return found
+            await asyncio.wait({working, renewing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (working, renewing):
+                task.cancel()
+            outcomes = await asyncio.gather(working, renewing, return_exceptions=True)
+            await self.release()
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
 
-    async def create(self, name: str, namespace: str, election_record: Any) -> bool:
-        """Whether the Lease could be created."""
-        return await attempt(super().create(name, namespace, election_record))
+    async def keep(self) -> None:
+        """Renew the Lease until that has failed for too long."""
+        renewed_at = self.clock()
+        while self.clock() - renewed_at < RENEW_SECONDS:
+            await asyncio.sleep(RETRY_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RENEW_SECONDS - RETRY_SECONDS):
+                    if await self.try_to_hold():
+                        renewed_at = self.clock()
+        raise ArcFaceError(f"the leadership is lost: the Lease could not be renewed for {RENEW_SECONDS} s")
 
-    async def update(self, name: str, namespace: str, updated_record: Any) -> bool:
-        """Whether the Lease could be renewed."""
-        return await attempt(super().update(name, namespace, updated_record))
+    async def try_to_hold(self) -> bool:
+        """Take or renew the Lease if it is free or ours; False also where nobody could be asked."""
+        try:
+            lease = await self.api.find(self.path)
+            if lease is None:
+                await self.api.create(self.record({"metadata": {"name": LEASE_NAME, "namespace": self.namespace}}))
+            elif self.may_take(lease["spec"]):
+                await self.api.replace(self.path, self.record(lease))
+            else:
+                return False
+        except (ApiError, Unreachable) as error:
+            if not (isinstance(error, ApiError) and error.status == CONFLICT):
+                LOG.warning("lease: %s", error)
+            return False
+        return True
 
+    def may_take(self, spec: Manifest) -> bool:
+        """Whether the Lease is ours, given back, or has run out."""
+        record = (spec.get("holderIdentity") or "", spec.get("renewTime") or "")
+        if record != self.seen:
+            self.seen, self.seen_at = record, self.clock()
+        has_run_out = self.clock() - self.seen_at > spec.get("leaseDurationSeconds", LEASE_SECONDS)
+        return record[0] in {"", self.identity} or has_run_out
 
-async def attempt(request: Coroutine[Any, Any, bool]) -> bool:
-    """Outcome of a request, False where nobody answered."""
-    try:
-        return await request
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        return False
+    def record(self, lease: Manifest) -> Manifest:
+        """The Lease with us as its holder."""
+        spec, stamp = lease.get("spec", {}), self.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        is_ours = spec.get("holderIdentity") == self.identity
+        ours = {"holderIdentity": self.identity, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": stamp}
+        if not is_ours:
+            ours |= {"acquireTime": stamp, "leaseTransitions": spec.get("leaseTransitions", 0) + bool(spec)}
+        return {"apiVersion": API_VERSION, "kind": "Lease", **lease, "spec": {**spec, **ours}}
 
+    async def release(self) -> None:
+        """Leave the Lease to whoever comes first, if it is still ours."""
+        with contextlib.suppress(ApiError, Unreachable):
+            lease = await self.api.get(self.path)
+            if lease["spec"].get("holderIdentity") == self.identity:
+                given_back = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+                await self.api.replace(self.path, {**lease, "spec": given_back})
 
-async def lead(client: ApiClient, api: Api, namespace: str, identity: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Wait to become the leader, then work until the work ends, fails or the leadership is lost."""
-    lock = PatientLock(LEASE_NAME, namespace, identity, client)
-    leading = asyncio.Event()
-
-    async def started() -> None:
-        leading.set()
-
-    async def stopped() -> None:
-        """The end of the election is noticed by its task."""
-
-    config = Config(lock, LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS, started, stopped)
-    election = asyncio.create_task(LeaderElection(config).run(), name="leader election")
-    try:
-        await first_of(election, asyncio.create_task(leading.wait()))
-        LOG.info("%s leads", identity)
-        await first_of(election, asyncio.ensure_future(work()))
-        if election.done():
-            LOG.error("the leadership is lost: %s did not renew its Lease in time", identity)
-    finally:
-        election.cancel()
-        with contextlib.suppress(asyncio.CancelledError, ApiError, Unreachable):
-            await election
-        if leading.is_set():
-            await release(api, namespace, identity)
-
-
-async def first_of(election: asyncio.Task[None], other: "asyncio.Future[Any]") -> None:
-    """Until one of them is done; the other is cancelled unless it is the election."""
-    await asyncio.wait({election, other}, return_when=asyncio.FIRST_COMPLETED)
-    if other.done():
-        other.result()
-        return
-    other.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await other
-
-
-async def release(api: Api, namespace: str, identity: str) -> None:
-    """Leave the Lease to whoever comes first, if it is still ours."""
-    path = f"{collection('coordination.k8s.io/v1', 'leases', namespace)}/{LEASE_NAME}"
-    with contextlib.suppress(ApiError, Unreachable):
-        lease = await api.get(path)
-        if lease["spec"].get("holderIdentity") == identity:
-            lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
-            await api.replace(path, lease)
+    @property
+    def path(self) -> str:
+        """Path of the Lease."""
+        return f"{collection(API_VERSION, 'leases', self.namespace)}/{LEASE_NAME}"

@@ -19,11 +19,11 @@ from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
-from arcface_api.errors import ArcFaceError, InvalidInput
+from arcface_api.errors import InvalidInput
 from arcface_operator.cluster.act import Actor
 from arcface_operator.cluster.api import Api
 from arcface_operator.cluster.children import Children
-from arcface_operator.cluster.election import lead
+from arcface_operator.cluster.election import Candidate
 from arcface_operator.cluster.jobs import JobStore
 from arcface_operator.cluster.live_report import ReportReader
 from arcface_operator.cluster.metrics import OperatorMetrics
@@ -57,7 +57,6 @@ class Operator:
     """One replica of the operator."""
 
     def __init__(self, client: ApiClient, settings: Settings, options: Options) -> None:
-        self.client = client
         self.options = options
         self.api = Api(client)
         self.identity = os.environ.get("POD_NAME") or f"{socket.gethostname()}_{os.getpid()}"
@@ -82,28 +81,33 @@ class Operator:
             now=utc_now,
         )
         self.leads = False
+        self.supervision: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Serve probes, wait for the leadership, work until asked to stop."""
         runner = await serve(application(self.metrics, self.is_ready), self.options.address, self.options.port)
-        work = asyncio.ensure_future(self.supervise())
+        self.supervision = asyncio.create_task(self.supervise())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, work.cancel)
+            loop.add_signal_handler(number, self.stop)
         try:
             with contextlib.suppress(asyncio.CancelledError):
-                await work
+                await self.supervision
         finally:
             await runner.cleanup()
             await self.reports.close()
+
+    def stop(self) -> None:
+        """End in order: the leadership is given back, jobs go on without us."""
+        if self.supervision is not None:
+            self.supervision.cancel()
 
     async def supervise(self) -> None:
         """Work, as the leader where there may be others."""
         if not self.options.has_election:
             await self.work()
             return
-        await lead(self.client, self.api, own_namespace(), self.identity, self.work)
-        raise ArcFaceError("the leadership is lost; the next start stands by for it")
+        await Candidate(self.api, own_namespace(), self.identity, lambda: datetime.now(UTC)).lead(self.work)
 
     def is_ready(self) -> bool:
         """Whether this replica does what it should: stand by, or act on a complete picture."""
@@ -127,14 +131,14 @@ class Operator:
             self.metrics.is_leader.set(0)
 
     async def watch_jobs(self) -> None:
-        """Run kopf until it is cancelled; an end of its own is an error."""
+        """Run kopf, which takes over the signals while it runs and returns when one comes."""
         await kopf.operator(
             registry=build_registry(self.jobs, self.queue.wake),
             standalone=True,
             clusterwide=not self.options.namespaces,
             namespaces=list(self.options.namespaces),
         )
-        raise ArcFaceError("the watch of the jobs has ended")
+        self.stop()
 
 
 def utc_now() -> datetime:

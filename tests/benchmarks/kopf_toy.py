@@ -1,0 +1,54 @@
+"""The least that could be called an operator: creates a job's pods when the job appears, and does nothing else.
+
+The floor that `bench_operator.py` compares with; run as `kopf_toy.py` with KUBECONFIG set.
+"""
+
+import asyncio
+from typing import Any
+
+import kopf
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.config import load_kube_config
+
+from arcface_operator.cluster.api import Api
+
+REGISTRY = kopf.OperatorRegistry()
+CLIENT: list[Api] = []
+
+
+@kopf.on.startup(registry=REGISTRY)
+async def open_client(settings: kopf.OperatorSettings, **_: Any) -> None:
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    configuration = Configuration()
+    await load_kube_config(client_configuration=configuration)
+    CLIENT.append(Api(ApiClient(configuration)))
+
+
+@kopf.on.login(registry=REGISTRY)
+def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    return kopf.login_with_kubeconfig(**kwargs)
+
+
+@kopf.on.create("arcface.io", "v1alpha1", "arcfacetrainingjobs", registry=REGISTRY)
+async def create_pods(name: str, namespace: str, uid: str, spec: kopf.Spec, **_: Any) -> None:
+    owner = {"apiVersion": "arcface.io/v1alpha1", "kind": "ArcFaceTrainingJob", "name": name, "uid": uid}
+    pods = [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": f"{name}-worker-{index}",
+                "namespace": namespace,
+                "ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": False}],
+            },
+            "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "nothing"}]},
+        }
+        for index in range(spec["workers"]["replicas"])
+    ]
+    await asyncio.gather(*(CLIENT[0].create(pod) for pod in pods))
+
+
+if __name__ == "__main__":
+    kopf.run(registry=REGISTRY, standalone=True, clusterwide=True)

@@ -1,0 +1,126 @@
+"""`arcface operator` as a process of its own, with exactly the rights of rbac.yaml."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import yaml
+
+from support.waiting import wait_until
+from testbed.control_plane import ControlPlane
+from testbed.processes import free_port
+
+NAMESPACE, ACCOUNT = "arcface-system", "arcface-operator"
+USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
+GROUPS = ("system:serviceaccounts", f"system:serviceaccounts:{NAMESPACE}", "system:authenticated")
+RIGHTS: dict[str, list[dict[str, Any]]] = yaml.safe_load((files("arcface_operator") / "rbac.yaml").read_text())
+QUICK = {
+    "checkSeconds": 0.3,
+    "startingPollSeconds": 0.1,
+    "progressSeconds": 0.3,
+    "figuresSeconds": 0.3,
+    "settleSeconds": 0.3,
+    "forceDeleteSeconds": 1,
+    "terminationGraceSeconds": 5,
+}
+"""Periods for tests, which have no hours to wait."""
+
+
+def grant_rights(plane: ControlPlane) -> None:
+    """The operator's ServiceAccount with the roles that the chart makes of rbac.yaml."""
+    subject = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": NAMESPACE}
+    group = "rbac.authorization.k8s.io"
+    objects = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT, "namespace": NAMESPACE}},
+    ]
+    for kind, rules in (("ClusterRole", RIGHTS["namespaced"] + RIGHTS["cluster"]), ("Role", RIGHTS["election"])):
+        place = {"namespace": NAMESPACE} if kind == "Role" else {}
+        metadata = {"name": ACCOUNT, **place}
+        objects += [
+            {"apiVersion": f"{group}/v1", "kind": kind, "metadata": metadata, "rules": rules},
+            {
+                "apiVersion": f"{group}/v1",
+                "kind": f"{kind}Binding",
+                "metadata": metadata,
+                "subjects": [subject],
+                "roleRef": {"apiGroup": group, "kind": kind, "name": ACCOUNT},
+            },
+        ]
+    plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
+
+
+class OperatorProcess:
+    """One replica."""
+
+    def __init__(
+        self, plane: ControlPlane, folder: Path, *arguments: str, settings: Mapping[str, object] | None = None
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.kubeconfig = plane.kubeconfig(USER, GROUPS)
+        self.log = folder / "operator.log"
+        self.settings = folder / "settings.yaml"
+        self.settings.write_text(json.dumps({**QUICK, **(settings or {})}))
+        self.arguments = arguments
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it; returns at once."""
+        command = [Path(sys.executable).with_name("arcface"), "operator", "--settings", self.settings]
+        own = ["--address", "127.0.0.1", "--port", str(self.port), *self.arguments]
+        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "POD_NAMESPACE": NAMESPACE}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen([*command, *own], env=environment, stdout=log, stderr=log)
+
+    def is_serving(self, path: str = "/readyz") -> bool:
+        """Whether a probe succeeds."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}{path}", trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    def metrics(self) -> str:
+        """Text of /metrics."""
+        return httpx.get(f"http://127.0.0.1:{self.port}/metrics", trust_env=False).text
+
+    def leads(self) -> bool:
+        """Whether it is the one that acts."""
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text()
+        return self.is_serving() and "arcface_operator_is_leader 1.0" in self.metrics()
+
+    def wait_until_it_leads(self) -> None:
+        """Until it acts on jobs."""
+        wait_until(self.leads, seconds=30)
+
+    def kill(self) -> None:
+        """End it as a lost node does."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """End it as a kubelet does; its exit status."""
+        if self.process is None or self.process.poll() is not None:
+            return 0
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
