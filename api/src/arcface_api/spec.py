@@ -18,7 +18,9 @@ GateMetric = Annotated[
     str,
     Field(max_length=80, pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]*\.accuracy|IJB[BC]\.tar@1e-[1-6])$"),
 ]
-RelativePath = Annotated[str, Field(max_length=1024, pattern=r"^([^/].*)?$")]
+PATH_PART = r"([^/.][^/]*|[.][^/.][^/]*|[.][.][^/]+)"
+RelativePath = Annotated[str, Field(max_length=1024, pattern=rf"^({PATH_PART}(/{PATH_PART})*/?)?$")]
+"""Below its volume: neither absolute nor with `.` or `..` in it."""
 Amount = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+([.][0-9]+)?([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?$")]
 Quantity = Annotated[int | Amount, Field(union_mode="left_to_right")]
 Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -28,6 +30,8 @@ Backbone = Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet
 Precision = Literal["fp32", "fp16", "bf16"]
 Rendezvous = Literal["rankTable", "dynamic"]
 
+MOST_SETS = 20
+"""So many results fit into a termination message, whatever the names."""
 VERIFICATION_SETS = ("lfw", "cfp_fp", "agedb_30", "calfw", "cplfw")
 
 
@@ -262,7 +266,7 @@ class EvaluationSpec(Model):
     """PersistentVolumeClaim with the verification sets."""
     path: RelativePath = ""
     """Folder in the claim with the `.bin` files and IJB folders."""
-    sets: list[SetName] = Field(default=list(VERIFICATION_SETS), max_length=64)
+    sets: list[SetName] = Field(default=list(VERIFICATION_SETS), max_length=MOST_SETS)
     """Pair sets, each the file `<name>.bin`."""
     ijb: list[Literal["IJBB", "IJBC"]] = Field(default=[], max_length=2)
     """IJB sets for 1:1 template verification."""

@@ -11,6 +11,7 @@ from arcface_api.reports import (
     TrainerReport,
     termination_message,
 )
+from arcface_api.spec import MOST_SETS
 
 FARS = [f"1e-{digits}" for digits in range(6, 0, -1)]
 
@@ -62,3 +63,13 @@ def test_results_of_all_known_sets_fit():
 
 def test_absent_values_are_left_out():
     assert json.loads(termination_message(TrainerReport())) == {}
+
+
+def test_results_of_the_most_and_longest_sets_fit():
+    names = [f"{number:02d}" + "x" * 61 for number in range(MOST_SETS)]
+    report = EvaluatorReport(
+        checkpoint="step-00113720",
+        results=[PairResult(dataset=name, accuracy=1 / 3, std=1 / 7, pairs=10**7) for name in names],
+        ijb=[IjbResult(dataset=name, tar_at_far=dict.fromkeys(FARS, 2 / 3)) for name in ("IJBB", "IJBC")],
+    )
+    assert len(termination_message(report)) <= TERMINATION_MESSAGE_LIMIT

@@ -59,9 +59,14 @@ def test_other_quantities_are_refused(amount):
     assert "spec.workers.resources.limits.memory" in refusal(workers={"resources": {"limits": {"memory": amount}}})
 
 
-@pytest.mark.parametrize("path", ["/data", "/"])
-def test_a_path_in_a_claim_is_relative(path):
+@pytest.mark.parametrize("path", ["/data", "/", "..", "../other", "a/../../b", "a/..", ".", "a/./b", "a//b"])
+def test_a_path_in_a_claim_stays_below_it(path):
     assert refusal(data={"path": path}).startswith("spec.data.path: ")
+
+
+@pytest.mark.parametrize("path", ["", "a", "a/b/", ".hidden", "..a/b...c", "faces_emore/112x112"])
+def test_a_path_in_a_claim_may_have_dots_in_its_names(path):
+    assert make_job(data={"path": path}).spec.data.path == path
 
 
 @pytest.mark.parametrize("metric", ["lfw", "lfw.tar@1e-4", "IJBC.tar@1e-7", ".accuracy", "lfw.accuracy "])
