@@ -61,7 +61,7 @@ class ApiProxy:
         async with aiohttp.ClientSession(self.url, connector=connector, **options) as self.session:
             app = web.Application(client_max_size=2**24)
             app.router.add_route("*", "/{path:.*}", self.forward)
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0, handler_cancellation=True)
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()

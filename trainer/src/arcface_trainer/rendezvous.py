@@ -1,12 +1,13 @@
 """Waiting for the other pods: for the address that the ranks meet at, or for the rank table."""
 
-import json
 import logging
 import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from arcface_api.errors import ArcFaceError
 from arcface_trainer.pod_identity import PodIdentity
@@ -17,6 +18,26 @@ WAIT_SECONDS = 1800.0
 POLL_SECONDS = 0.5
 
 Value = TypeVar("Value")
+
+
+class Device(BaseModel):
+    """A card of the rank table, as far as it is read here."""
+
+    rank_id: str
+
+
+class Server(BaseModel):
+    """A pod of the rank table."""
+
+    container_ip: str | None = None
+    device: list[Device] = []
+
+
+class RankTable(BaseModel):
+    """hccl.json."""
+
+    status: str = ""
+    server_list: list[Server] = []
 
 
 def scheduler_address(identity: PodIdentity) -> str:
@@ -43,20 +64,17 @@ def await_rank_table(path: Path, identity: PodIdentity) -> None:
 
 def is_mine(path: Path, identity: PodIdentity) -> bool:
     """Whether a table is complete and has this pod's first rank at this pod's address."""
-    text = content(path)
     try:
-        table = json.loads(text or "{}")
-    except ValueError:
+        table = RankTable.model_validate_json(content(path) or "{}")
+    except ValidationError:
         return False
-    if not isinstance(table, dict) or table.get("status") != "completed":
-        return False
-    return any(has_rank(server, identity) for server in table.get("server_list", []))
+    return table.status == "completed" and any(has_rank(server, identity) for server in table.server_list)
 
 
-def has_rank(server: dict[str, Any], identity: PodIdentity) -> bool:
+def has_rank(server: Server, identity: PodIdentity) -> bool:
     """Whether a server of the table is this pod; tables written by hand name no container."""
-    ranks = {device.get("rank_id") for device in server.get("device", [])}
-    return str(identity.first_rank) in ranks and server.get("container_ip", identity.address) == identity.address
+    ranks = {device.rank_id for device in server.device}
+    return str(identity.first_rank) in ranks and server.container_ip in {None, identity.address}
 
 
 def content(path: Path) -> str | None:
