@@ -52,15 +52,13 @@ def live(
             if count == killed_after:
                 operator.kill()
                 killed.append(count)
+                operator.start()
 
         proxy.on_write = kill
         with operator:
             jobs.create(**SPEC)
-            wait_until(lambda: killed or jobs.phase() == "Succeeded", seconds=60)
-            if killed:
-                operator.start()
             status = jobs.wait_for("Succeeded", seconds=60)
-            wait_until(lambda: not jobs.pods())
+            wait_until(lambda: not jobs.pods() and not jobs.children("jobs", "batch/v1"), seconds=60)
         assert (status["attempt"], status["restarts"], status["countedRestarts"]) == (1, 1, 1)
         assert status["evaluation"]["results"][0]["accuracy"] == 0.998
         return bool(killed), proxy.writes
