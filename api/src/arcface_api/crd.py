@@ -4,6 +4,7 @@ Kubernetes takes a narrower dialect than pydantic writes (a "structural schema" 
 unions but int-or-string, no null, bounds with boolean exclusiveness.
 """
 
+import copy
 from typing import Any
 
 from pydantic import BaseModel
@@ -100,7 +101,7 @@ def _structural(node: Schema, definitions: dict[str, Schema]) -> Schema:
     result: Schema = {key: node[key] for key in ("description", "type") if key in node}
     if node.get("default") is not None:
         result["default"] = _plain(node["default"])
-    result |= {key: node[key] for key in COPIED if key in node}
+    result |= _copied(node)
     result |= _exclusive_bounds(node) | _number_format(node) | _choice(node)
     if "items" in node:
         result["items"] = _structural(node["items"], definitions)
@@ -130,8 +131,12 @@ def _choice(node: Schema) -> Schema:
         return {}
     if choices.keys() != {"integer", "string"}:
         raise ValueError(f"{node.get('title')}: a union of {sorted(choices)} cannot be said in a structural schema")
-    text = choices["string"]
-    return {"x-kubernetes-int-or-string": True} | {key: text[key] for key in COPIED if key in text}
+    return {"x-kubernetes-int-or-string": True} | _copied(choices["string"])
+
+
+def _copied(node: Schema) -> Schema:
+    """What both dialects say alike; a copy of its own wherever a type is used, which YAML writes without anchors."""
+    return copy.deepcopy({key: node[key] for key in COPIED if key in node})
 
 
 def _exclusive_bounds(node: Schema) -> Schema:

@@ -1,9 +1,10 @@
-"""Rules over several fields, each with the sentence that refuses what breaks it.
+"""Rules on texts and over several fields, each with the sentence that refuses what breaks it.
 
 The API server enforces them as CEL on objects whose defaults are filled in; the validators of `arcface_api.spec` and
 `arcface_api.job` enforce the same rules in Python and take their sentences from here.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -23,6 +24,54 @@ class Rule:
 
     cel: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A pattern that a text must match as a whole; a schema's own `pattern` would be quoted to the user instead."""
+
+    pattern: str
+    message: str
+
+    @property
+    def rule(self) -> Rule:
+        """The same for the API server."""
+        return Rule(f"self.matches(r'^{self.pattern}$')", self.message)
+
+    def check(self, text: str) -> str:
+        """The text itself, if it has this form."""
+        if re.fullmatch(self.pattern, text) is None:
+            raise ValueError(self.message)
+        return text
+
+
+NAME = Form(
+    "[a-z0-9]([-a-z0-9.]*[a-z0-9])?",
+    "must be a name of lower-case letters, digits, '-' and '.' that starts and ends with a letter or digit",
+)
+SET_NAME = Form(
+    "[A-Za-z0-9][A-Za-z0-9_.-]*",
+    "must be a name of letters, digits, '_', '-' and '.' that starts with a letter or digit",
+)
+METRIC = Form(
+    r"([A-Za-z0-9][A-Za-z0-9_.-]*\.accuracy|IJB[BC]\.tar@1e-[1-6])",
+    "must be <set>.accuracy, or IJBB.tar@<rate> or IJBC.tar@<rate> with a rate of 1e-6, 1e-5, 1e-4, 1e-3, 1e-2 or 1e-1",
+)
+PATH_PART = "([^/.][^/]*|[.][^/.][^/]*|[.][.][^/]+)"
+RELATIVE_PATH = Form(
+    f"({PATH_PART}(/{PATH_PART})*/?)?",
+    "must be a path below its claim: without '/' at the start, an empty part, '.' or '..'",
+)
+AMOUNT = Form(
+    "[0-9]+([.][0-9]+)?([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?", "must be an amount such as 2, 500m, 0.5 or 16Gi"
+)
+QUANTITY = Rule(f"type(self) == int ? self >= 0 : {AMOUNT.rule.cel}", AMOUNT.message)
+
+
+def check_quantity(value: int | str) -> int | str:
+    """The value itself, if it is a quantity."""
+    AMOUNT.check(str(value))
+    return value
 
 
 FREEZE_NEEDS_INIT = Rule("self.freezeEpochs == 0 || has(self.initFrom)", "freezeEpochs needs initFrom")
@@ -45,7 +94,10 @@ MILESTONES_RISE = Rule(
     " && self.milestones.all(m, self.milestones.exists_one(n, n == m)))",
     "milestones must rise",
 )
-WARMUP_ENDS = Rule("self.schedule.warmupEpochs < self.epochs", "schedule.warmupEpochs must be below epochs")
+# A value that its own field refuses is not complained about a second time: `epochs` here, `metric` below.
+WARMUP_ENDS = Rule(
+    "self.schedule.warmupEpochs < self.epochs || self.epochs < 1", "schedule.warmupEpochs must be below epochs"
+)
 RANK_TABLE_NEEDS_ASCEND = Rule(
     "self.accelerator != 'cpu' || !has(self.rendezvous) || self.rendezvous != 'rankTable'",
     "rendezvous rankTable needs accelerator ascend",
@@ -58,7 +110,7 @@ SETS_DIFFER = Rule(
 )
 GATES_ARE_ABOUT_SETS = Rule(
     "self.gates.all(g, self.sets.exists(s, g.metric == s + '.accuracy')"
-    " || self.ijb.exists(s, g.metric.startsWith(s + '.tar@')))",
+    f" || self.ijb.exists(s, g.metric.startsWith(s + '.tar@')) || !g.metric.matches(r'^{METRIC.pattern}$'))",
     "every gate must be the accuracy of a set in sets or the tar of a set in ijb",
 )
 CPU_IS_SINGLE_PRECISION = Rule(

@@ -6,23 +6,35 @@ validators here and CEL rules of the CRD, with the same sentences from `arcface_
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from arcface_api import rules
 from arcface_api.model import Model
 from arcface_api.names import ASCEND_910
 
-Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
-SetName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Name = Annotated[
+    str,
+    Field(max_length=253, json_schema_extra=rules.validations(rules.NAME.rule)),
+    AfterValidator(rules.NAME.check),
+]
+SetName = Annotated[
+    str,
+    Field(max_length=63, json_schema_extra=rules.validations(rules.SET_NAME.rule)),
+    AfterValidator(rules.SET_NAME.check),
+]
 GateMetric = Annotated[
     str,
-    Field(max_length=80, pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]*\.accuracy|IJB[BC]\.tar@1e-[1-6])$"),
+    Field(max_length=80, json_schema_extra=rules.validations(rules.METRIC.rule)),
+    AfterValidator(rules.METRIC.check),
 ]
-PATH_PART = r"([^/.][^/]*|[.][^/.][^/]*|[.][.][^/]+)"
-RelativePath = Annotated[str, Field(max_length=1024, pattern=rf"^({PATH_PART}(/{PATH_PART})*/?)?$")]
+RelativePath = Annotated[
+    str,
+    Field(max_length=1024, json_schema_extra=rules.validations(rules.RELATIVE_PATH.rule)),
+    AfterValidator(rules.RELATIVE_PATH.check),
+]
 """Below its volume: neither absolute nor with `.` or `..` in it."""
-Amount = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+([.][0-9]+)?([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?$")]
-Quantity = Annotated[int | Amount, Field(union_mode="left_to_right")]
+Amount = Annotated[str, Field(max_length=32, json_schema_extra=rules.validations(rules.QUANTITY))]
+Quantity = Annotated[int | Amount, Field(union_mode="left_to_right"), AfterValidator(rules.check_quantity)]
 Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 

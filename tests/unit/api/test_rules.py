@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from arcface_api import rules
 from arcface_api.crd import job_schema
 from arcface_api.errors import InvalidInput
 from arcface_api.job import ArcFaceTrainingJob
@@ -11,6 +12,27 @@ from support.jobs import job_document
 EVALUATION = {"claimName": "faces"}
 
 BROKEN = [
+    pytest.param("spec.data.claimName", {"data": {"claimName": "Faces"}}, rules.NAME.message, id="claim"),
+    pytest.param("spec.data.claimName", {"data": {"claimName": ""}}, rules.NAME.message, id="empty claim"),
+    pytest.param("spec.data.path", {"data": {"path": "../faces"}}, rules.RELATIVE_PATH.message, id="path"),
+    pytest.param(
+        "spec.evaluation.sets[0]", {"evaluation": {**EVALUATION, "sets": ["l f w"]}}, rules.SET_NAME.message, id="set"
+    ),
+    pytest.param(
+        "spec.evaluation.gates[0].metric",
+        {"evaluation": {**EVALUATION, "gates": [{"metric": "lfw.auc", "min": 0.9}]}},
+        rules.METRIC.message,
+        id="metric",
+    ),
+    *(
+        pytest.param(
+            "spec.workers.resources.requests.cpu",
+            {"workers": {"resources": {"requests": {"cpu": amount}}}},
+            rules.QUANTITY.message,
+            id=f"amount {amount}",
+        )
+        for amount in ("four", -1, "1Kb", "")
+    ),
     pytest.param("spec.model", {"model": {"freezeEpochs": 1}}, "freezeEpochs needs initFrom", id="freeze"),
     pytest.param(
         "spec.model",
@@ -104,14 +126,20 @@ BROKEN = [
 def rules_at(path: str) -> list[dict[str, str]]:
     schema = job_schema()
     for name in path.split(".") if path else []:
-        schema = schema["properties"][name]
+        # Where names are free, all are of one form.
+        schema = (
+            schema["properties"][name.removesuffix("[0]")] if "properties" in schema else schema["additionalProperties"]
+        )
+        schema = schema["items"] if name.endswith("[0]") else schema
     return schema["x-kubernetes-validations"]
 
 
 def sentences(schema: dict[str, Any]) -> list[str]:
     """Sentences of all rules in a schema that hold for an object by itself."""
     here = [rule["message"] for rule in schema.get("x-kubernetes-validations", []) if "oldSelf" not in rule["rule"]]
-    return here + [sentence for field in schema.get("properties", {}).values() for sentence in sentences(field)]
+    inside = [*schema.get("properties", {}).values()]
+    inside += [schema[keyword] for keyword in ("items", "additionalProperties") if keyword in schema]
+    return here + [sentence for field in inside for sentence in sentences(field)]
 
 
 @pytest.mark.parametrize(("path", "spec", "sentence"), BROKEN)

@@ -1,0 +1,423 @@
+"""The resource as the API server and kubectl know it."""
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from arcface_api.job import ArcFaceTrainingJob
+from arcface_api.names import GROUP, PLURAL, VERSION
+from arcface_api.rules import (
+    COMBINED_NEEDS_MARGINS,
+    CPU_IS_SINGLE_PRECISION,
+    FREEZE_NEEDS_INIT,
+    GATES_ARE_ABOUT_SETS,
+    MARGINS_ARE_FOR_COMBINED,
+    METRIC,
+    MILESTONES_ARE_FOR_STEP,
+    MILESTONES_RISE,
+    NAME,
+    NAME_LEAVES_ROOM,
+    QUANTITY,
+    RANK_TABLE_NEEDS_ASCEND,
+    RELATIVE_PATH,
+    SET_NAME,
+    SETS_ARE_NAMED,
+    SETS_DIFFER,
+    STEM_STRIDE_IS_FOR_IRESNET,
+    WARMUP_ENDS,
+)
+from arcface_api.spec import ArcFaceTrainingJobSpec, LossSpec
+from arcface_api.status import (
+    ArcFaceTrainingJobStatus,
+    CheckpointStatus,
+    EvaluationStatus,
+    IjbResult,
+    PairResult,
+    Progress,
+    WorkersStatus,
+)
+from arcface_operator.local.job_file import read_job
+from support.jobs import job_document
+from support.waiting import wait_until
+from testbed.api_answers import answer
+from testbed.commands import TestbedError
+from testbed.control_plane import ControlPlane
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+STRICT = {"fieldValidation": "Strict"}
+MERGE = {"Content-Type": "application/merge-patch+json"}
+UNCHECKED = "some validation rules were not checked because the object was invalid"
+"""What the API server adds where a schema error keeps it from going on to the rules."""
+
+Spec = dict[str, Any]
+
+
+def jobs_path(namespace: str) -> str:
+    return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{PLURAL}"
+
+
+def create(api: httpx.Client, namespace: str, name: str = "quick", **spec: Any) -> Any:
+    return answer(api.post(jobs_path(namespace), params=STRICT, json=job_document(name, **spec)))
+
+
+def change(api: httpx.Client, namespace: str, spec: Spec, name: str = "quick") -> httpx.Response:
+    path = f"{jobs_path(namespace)}/{name}"
+    return api.patch(path, params=STRICT, headers=MERGE, content=json.dumps({"spec": spec}))
+
+
+def causes(refusal: httpx.Response) -> list[tuple[str, str]]:
+    """Field and sentence of everything that is wrong."""
+    assert refusal.status_code == httpx.codes.UNPROCESSABLE_ENTITY, refusal.text
+    found = refusal.json()["details"]["causes"]
+    return [(cause["field"], cause["message"]) for cause in found if UNCHECKED not in cause["message"]]
+
+
+def evaluation(**fields: Any) -> Spec:
+    return {"evaluation": {"claimName": "faces", **fields}}
+
+
+def schedule(**fields: Any) -> Spec:
+    return {"training": {"schedule": fields}}
+
+
+def gate(metric: str, least: float = 0.9) -> Spec:
+    return evaluation(ijb=["IJBC"], gates=[{"metric": metric, "min": least}])
+
+
+def one_of(value: str, *allowed: str) -> str:
+    """The API server's own sentence about a word that is none of those allowed."""
+    return f'Unsupported value: "{value}": supported values: ' + ", ".join(f'"{word}"' for word in allowed)
+
+
+# One invalid job each: what is wrong with the spec, the field that the API server names, and its sentence.
+INVALID = [
+    # Rules over several fields.
+    pytest.param({"model": {"freezeEpochs": 1}}, "spec.model", FREEZE_NEEDS_INIT.message, id="freeze without init"),
+    pytest.param(
+        {"model": {"stemStride": 2, "backbone": "mobilefacenet"}},
+        "spec.model",
+        STEM_STRIDE_IS_FOR_IRESNET.message,
+        id="stem stride of mobilefacenet",
+    ),
+    pytest.param(
+        {"loss": {"type": "combined", "m1": 1, "m2": 0.3}},
+        "spec.loss",
+        COMBINED_NEEDS_MARGINS.message,
+        id="combined without m3",
+    ),
+    pytest.param({"loss": {"m2": 0.3}}, "spec.loss", MARGINS_ARE_FOR_COMBINED.message, id="m2 of arcface"),
+    pytest.param(
+        schedule(type="step"), "spec.training.schedule", MILESTONES_ARE_FOR_STEP.message, id="step without milestones"
+    ),
+    pytest.param(
+        schedule(milestones=[8, 14]),
+        "spec.training.schedule",
+        MILESTONES_ARE_FOR_STEP.message,
+        id="milestones of polynomial",
+    ),
+    pytest.param(
+        schedule(type="step", milestones=[14, 8]),
+        "spec.training.schedule",
+        MILESTONES_RISE.message,
+        id="falling milestones",
+    ),
+    pytest.param(
+        schedule(type="step", milestones=[8, 8]),
+        "spec.training.schedule",
+        MILESTONES_RISE.message,
+        id="equal milestones",
+    ),
+    pytest.param(schedule(warmupEpochs=20), "spec.training", WARMUP_ENDS.message, id="warm-up to the end"),
+    pytest.param(
+        {"workers": {"rendezvous": "rankTable"}}, "spec.workers", RANK_TABLE_NEEDS_ASCEND.message, id="table on cpu"
+    ),
+    pytest.param({"training": {"precision": "fp16"}}, "spec", CPU_IS_SINGLE_PRECISION.message, id="fp16 on cpu"),
+    pytest.param(evaluation(sets=[]), "spec.evaluation", SETS_ARE_NAMED.message, id="no set"),
+    pytest.param(evaluation(sets=["lfw", "lfw"]), "spec.evaluation", SETS_DIFFER.message, id="a set twice"),
+    pytest.param(evaluation(ijb=["IJBC", "IJBC"]), "spec.evaluation", SETS_DIFFER.message, id="an IJB set twice"),
+    pytest.param(gate("vgg2_fp.accuracy"), "spec.evaluation", GATES_ARE_ABOUT_SETS.message, id="gate about no set"),
+    pytest.param(gate("IJBB.tar@1e-4"), "spec.evaluation", GATES_ARE_ABOUT_SETS.message, id="gate about no IJB set"),
+    # Texts of a certain form.
+    pytest.param({"data": {"claimName": "Faces"}}, "spec.data.claimName", NAME.message, id="claim"),
+    pytest.param({"data": {"path": "/faces"}}, "spec.data.path", RELATIVE_PATH.message, id="absolute path"),
+    pytest.param(
+        {"checkpoint": {"path": "../other"}}, "spec.checkpoint.path", RELATIVE_PATH.message, id="path outside"
+    ),
+    pytest.param(evaluation(sets=["l f w"]), "spec.evaluation.sets[0]", SET_NAME.message, id="set with spaces"),
+    pytest.param(gate("lfw.auc"), "spec.evaluation.gates[0].metric", METRIC.message, id="unknown figure"),
+    pytest.param(
+        {"workers": {"resources": {"requests": {"cpu": "four"}}}},
+        "spec.workers.resources.requests[cpu]",
+        QUANTITY.message,
+        id="quantity",
+    ),
+    # Values that one field does not allow.
+    pytest.param(
+        {"model": {"backbone": "resnet50"}},
+        "spec.model.backbone",
+        one_of("resnet50", "iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200", "mobilefacenet"),
+        id="backbone",
+    ),
+    pytest.param(
+        {"loss": {"type": "triplet"}},
+        "spec.loss.type",
+        one_of("triplet", "arcface", "cosface", "combined"),
+        id="loss",
+    ),
+    pytest.param(
+        {"scheduling": {"gang": "slurm"}},
+        "spec.scheduling.gang",
+        one_of("slurm", "none", "volcano", "coscheduling", "kueue"),
+        id="gang scheduler",
+    ),
+    pytest.param(
+        {"imagePullPolicy": "Sometimes"},
+        "spec.imagePullPolicy",
+        one_of("Sometimes", "Always", "IfNotPresent", "Never"),
+        id="pull policy",
+    ),
+    *(
+        pytest.param(spec, field, f"{field} in body should be {bound}", id=field.rpartition(".")[2])
+        for spec, field, bound in (
+            ({"model": {"width": 0}}, "spec.model.width", "greater than 0"),
+            ({"model": {"embeddingSize": 4}}, "spec.model.embeddingSize", "greater than or equal to 8"),
+            ({"model": {"dropout": 1}}, "spec.model.dropout", "less than 1"),
+            ({"loss": {"scale": -64}}, "spec.loss.scale", "greater than 0"),
+            ({"loss": {"sampleRate": 1.5}}, "spec.loss.sampleRate", "less than or equal to 1"),
+            ({"training": {"epochs": 0}}, "spec.training.epochs", "greater than or equal to 1"),
+            ({"training": {"optimizer": {"momentum": 1}}}, "spec.training.optimizer.momentum", "less than 1"),
+            ({"workers": {"replicas": 0}}, "spec.workers.replicas", "greater than or equal to 1"),
+            ({"workers": {"devicesPerWorker": 65}}, "spec.workers.devicesPerWorker", "less than or equal to 64"),
+            (gate("lfw.accuracy", 99.7), "spec.evaluation.gates[0].min", "less than or equal to 1"),
+            ({"runPolicy": {"backoffLimit": -1}}, "spec.runPolicy.backoffLimit", "greater than or equal to 0"),
+        )
+    ),
+    *(
+        pytest.param(spec, field, f"{field} in body must be of type {kind}", id=f"{kind} in quotes")
+        for spec, field, kind in (
+            ({"training": {"epochs": "20"}}, "spec.training.epochs", "integer"),
+            ({"loss": {"margin": "0.5"}}, "spec.loss.margin", "number"),
+            ({"suspend": "yes"}, "spec.suspend", "boolean"),
+        )
+    ),
+]
+
+
+def test_there_are_forty_invalid_specs():
+    assert len(INVALID) == 40
+
+
+@pytest.mark.parametrize(("spec", "field", "sentence"), INVALID)
+def test_an_invalid_spec_is_refused_with_one_sentence_about_its_field(api, namespace, spec, field, sentence):
+    document = job_document(**spec)
+    ((named, said),) = causes(api.post(jobs_path(namespace), params=STRICT, json=document))
+    assert named == field
+    assert sentence in said
+
+
+def test_kubectl_prints_the_sentence(control_plane, namespace):
+    document = json.dumps(job_document(training={"precision": "fp16"}))
+    with pytest.raises(TestbedError, match=f"spec: Invalid value: .*{CPU_IS_SINGLE_PRECISION.message}"):
+        control_plane.kubectl("create", "--namespace", namespace, "--filename", "-", stdin=document)
+
+
+@pytest.mark.parametrize("section", ["data", "checkpoint"])
+def test_a_section_without_default_is_required(api, namespace, section):
+    document = job_document()
+    del document["spec"][section]
+    refusal = api.post(jobs_path(namespace), params=STRICT, json=document)
+    assert causes(refusal) == [(f"spec.{section}", "Required value")]
+
+
+@pytest.mark.parametrize(("section", "field"), [("loss", "spec.loss.scales"), (None, "spec.scales")])
+def test_an_unknown_field_is_refused_by_its_name(api, namespace, section, field):
+    refusal = api.post(
+        jobs_path(namespace),
+        params=STRICT,
+        json=job_document(**({section: {"scales": 64}} if section else {"scales": 64})),
+    )
+    assert refusal.status_code == httpx.codes.BAD_REQUEST
+    assert refusal.json()["message"].endswith(f'unknown field "{field}"')
+
+
+@pytest.mark.parametrize(
+    ("name", "replicas"),
+    [
+        pytest.param("1st", 1, id="begins with a digit"),
+        pytest.param("face.recognition", 1, id="a dot"),
+        pytest.param("a" * 55, 1, id="no room for one rank's number"),
+        pytest.param("a" * 54, 12, id="no room for the highest rank's number"),
+    ],
+)
+def test_a_name_that_pods_cannot_carry_is_refused(api, namespace, name, replicas):
+    document = job_document(name, workers={"replicas": replicas})
+    ((_, said),) = causes(api.post(jobs_path(namespace), params=STRICT, json=document))
+    assert NAME_LEAVES_ROOM.message in said
+
+
+def test_the_longest_name_is_accepted(api, namespace):
+    assert create(api, namespace, "a" * 54, workers={"replicas": 10})["metadata"]["name"] == "a" * 54
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_examples_are_accepted_and_filled_up_as_the_types_fill_them(control_plane, api, namespace, example):
+    control_plane.kubectl("create", "--namespace", namespace, "--filename", str(example))
+    expected = read_job(example)
+    kept = answer(api.get(f"{jobs_path(namespace)}/{expected.metadata.name}"))
+    assert kept["spec"] == json.loads(expected.spec.to_json())
+
+
+def test_the_types_read_what_the_api_server_answers(api, namespace):
+    job = ArcFaceTrainingJob.from_json(json.dumps(create(api, namespace)), "API server")
+    assert (job.spec.training.epochs, job.spec.run_policy.backoff_limit, job.metadata.generation) == (20, 3, 1)
+
+
+FIXED = {
+    "image": "trainer:2",
+    "imagePullPolicy": "Never",
+    "imagePullSecrets": [{"name": "registry"}],
+    "model": {"backbone": "iresnet50"},
+    "loss": {"margin": 0.4},
+    "data": {"path": "faces"},
+    "training": {"epochs": 21},
+    "workers": {"replicas": 2},
+    "checkpoint": {"keepLast": 4},
+    "scheduling": {"queue": "later"},
+}
+CHANGEABLE = {
+    "suspend": True,
+    "runPolicy": {"backoffLimit": 5},
+    "evaluation": {"claimName": "faces", "sets": ["lfw"]},
+}
+
+
+@pytest.mark.parametrize("field", FIXED)
+def test_a_created_job_keeps_its_spec(api, namespace, field):
+    create(api, namespace)
+    ((named, said),) = causes(change(api, namespace, {field: FIXED[field]}))
+    assert named == "spec"
+    assert f"spec.{field} cannot be changed after creation: create another job" in said
+
+
+@pytest.mark.parametrize("field", CHANGEABLE)
+def test_three_fields_may_change(api, namespace, field):
+    create(api, namespace)
+    changed = answer(change(api, namespace, {field: CHANGEABLE[field]}))
+    assert changed["metadata"]["generation"] == 2
+
+
+def test_every_field_of_the_spec_is_tried():
+    assert FIXED.keys() | CHANGEABLE.keys() == {
+        field.alias or name for name, field in ArcFaceTrainingJobSpec.model_fields.items()
+    }
+
+
+def test_kubectl_explains_the_loss(control_plane):
+    wait_until(lambda: "FIELDS:" in explained(control_plane, "arcfacejob.spec"))  # published soon after Established
+    said = explained(control_plane, "arcfacejob.spec.loss")
+    for name, field in LossSpec.model_fields.items():
+        assert f" {field.alias or name} <" in said
+        assert field.description in said
+    assert "enum: arcface, cosface, combined" in said
+
+
+def explained(plane: ControlPlane, path: str) -> str:
+    """What kubectl explains, without its line breaks."""
+    try:
+        return " ".join(plane.kubectl("explain", path).split())
+    except TestbedError as error:
+        return str(error)
+
+
+STATUS = ArcFaceTrainingJobStatus(
+    phase="Training",
+    restarts=1,
+    workers=WorkersStatus(desired=8, ready=8, summary="8/8"),
+    progress=Progress(
+        epoch=3,
+        epochs="3/20",
+        step=17058,
+        total_steps=113720,
+        loss=12.345678,
+        images_per_second=2345.6789,
+        step_milliseconds=436.54321,
+        estimated_completion_time=datetime(2026, 11, 25, 8, tzinfo=UTC),
+        updated_at=datetime(2026, 11, 24, 12, tzinfo=UTC),
+    ),
+    checkpoint=CheckpointStatus(
+        path="step-00016000", step=16000, saved_at=datetime(2026, 11, 24, 11, tzinfo=UTC), sha256="0" * 64
+    ),
+    evaluation=EvaluationStatus(
+        checkpoint="step-00016000",
+        results=[
+            PairResult(dataset="cfp_fp", accuracy=0.98, std=0.01, pairs=7000),
+            PairResult(dataset="lfw", accuracy=0.9981666666666668, std=0.0027, pairs=6000),
+        ],
+        ijb=[IjbResult(dataset="IJBC", tar_at_far={"1e-4": 0.962775})],
+    ),
+)
+SHOWN = {
+    "NAME": "quick",
+    "PHASE": "Training",
+    "READY": "8/8",
+    "EPOCH": "3/20",
+    "LOSS": "12.3457",
+    "IMG/S": "2345.6789",
+    "STEP-MS": "436.5432",
+    "LFW": "0.998167",
+    "RESTARTS": "1",
+}
+WIDE = {"CFP_FP": "0.98", "IJBC": "0.962775", "CHECKPOINT": "16000", "ETA": "2026-11-25T08:00:00Z"}
+
+
+@pytest.fixture
+def job_with_status(api: httpx.Client, namespace: str) -> Any:
+    create(api, namespace)
+    return answer(
+        api.patch(
+            f"{jobs_path(namespace)}/quick/status",
+            params=STRICT,
+            headers=MERGE,
+            content=f'{{"status": {STATUS.to_json()}}}',
+        )
+    )
+
+
+@pytest.mark.parametrize("name", ["arcfacetrainingjobs", "arcfacejobs", "arcfacejob", "afj"])
+def test_kubectl_prints_a_job_under_each_name_of_its_kind(control_plane, job_with_status, namespace, name):
+    assert SHOWN.items() <= columns(control_plane.kubectl("get", name, "--namespace", namespace)).items()
+
+
+def test_kubectl_prints_more_if_asked_to(control_plane, job_with_status, namespace):
+    shown = columns(control_plane.kubectl("get", "arcfacejobs", "--namespace", namespace, "--output", "wide"))
+    assert (SHOWN | WIDE).items() <= shown.items()
+
+
+def columns(table: str) -> dict[str, str]:
+    """The first row of a table by its headings, whose place kubectl keeps under them."""
+    heading, row, *_ = table.splitlines()
+    starts = [found.start() for found in re.finditer(r"\S+", heading)]
+    ends = [*starts[1:], None]
+    return {heading[a:b].strip(): row[a:b].strip() for a, b in zip(starts, ends, strict=True)}
+
+
+def test_the_operator_writes_status_and_nothing_else_there(job_with_status):
+    assert job_with_status["status"] == json.loads(STATUS.to_json())
+    assert job_with_status["metadata"]["generation"] == 1
+
+
+def test_a_status_that_is_not_ours_is_refused(api, job_with_status, namespace):
+    refusal = api.patch(
+        f"{jobs_path(namespace)}/quick/status",
+        params=STRICT,
+        headers=MERGE,
+        content=json.dumps({"status": {"phase": "Sleeping"}}),
+    )
+    ((named, _),) = causes(refusal)
+    assert named == "status.phase"
