@@ -10,6 +10,8 @@ from testbed.commands import TestbedError
 NAME = "arcface-node"
 INHERITED = ("cpuset.cpus", "cpuset.mems")
 """A new cpuset group has none of these and no process could join it."""
+CPU_SHARES = "4096"
+"""All pods together weigh as much as four other processes of this machine; by default it would be one."""
 
 
 class CgroupTree:
@@ -29,6 +31,8 @@ class CgroupTree:
             for setting in INHERITED:
                 if (folder / setting).exists():
                     (folder / setting).write_text((folder.parent / setting).read_text())
+            if (folder / "cpu.shares").exists():
+                (folder / "cpu.shares").write_text(CPU_SHARES)
         return self
 
     def __exit__(

@@ -16,6 +16,7 @@ from typing import Self
 
 from support.waiting import wait_until
 from testbed.commands import TestbedError, run, tied_to_us
+from testbed.packages import ensure_installed
 
 HOST_LINK = "arcface-node0"
 NODE_LINK = "uplink"
@@ -29,6 +30,7 @@ class NodeNetwork:
     """The namespace while the context is open; `command_prefix` runs a command inside it."""
 
     def __enter__(self) -> Self:
+        ensure_installed()
         self.lock = take_turn()
         try:
             self.holder = subprocess.Popen(tied_to_us(["unshare", "--net", "sleep", "infinity"]))

@@ -1,0 +1,30 @@
+"""A real node for the tests of this folder, and a namespace for each of them."""
+
+import os
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from testbed.pods import Pods, own_namespace
+from testbed.real_node import RealNode, real_cluster, why_impossible
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
+    """A Ready node; on a machine that cannot have one the test is skipped, and in CI it fails."""
+    reason = why_impossible()
+    if reason is not None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    with real_cluster(tmp_path_factory.mktemp("real-cluster")) as node:
+        yield node
+
+
+@pytest.fixture
+def pods(node: RealNode, request: pytest.FixtureRequest) -> Iterator[Pods]:
+    """The pods of a namespace that is named after the test."""
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_"))[:60].strip("-")
+    with own_namespace(node.api, name) as pods:
+        yield pods
