@@ -170,9 +170,11 @@ class DevicePlugin:
         """Write the annotations unless they are there; the uid keeps them from a new pod of the same name."""
         path = f"/api/v1/namespaces/{namespace}/pods/{name}"
         pod = found(self.api.get(path))
-        if pod is None or REAL_DEVICES in pod["metadata"].get("annotations", {}):
+        # The kubelet hands out devices a moment before it writes the pod's first status.
+        address = None if pod is None else pod["status"].get("hostIP")
+        if address is None or REAL_DEVICES in pod["metadata"].get("annotations", {}):
             return
-        holder = Holder(name=name, uid=pod["metadata"]["uid"], node_address=pod["status"]["hostIP"])
+        holder = Holder(name=name, uid=pod["metadata"]["uid"], node_address=address)
         annotations = annotations_of(holder, devices, self.addresses, self.generation)
         patch = {"metadata": {"uid": holder.uid, "annotations": annotations}}
         headers = {"content-type": "application/strategic-merge-patch+json"}

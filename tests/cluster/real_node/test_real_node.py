@@ -13,7 +13,7 @@ from testbed.real_node import RealNode
 
 pytestmark = pytest.mark.real_node
 LOG = logging.getLogger(__name__)
-TRIES = 50
+TRIES = 20
 
 
 def test_a_pod_runs_and_its_log_is_read(pods: Pods) -> None:
