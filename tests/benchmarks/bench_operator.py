@@ -19,12 +19,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support.jobs import job_document
-from support.operator_process import GROUPS, USER, OperatorProcess, grant_rights
+from support.operator_process import GROUPS, USER, OperatorProcess, grant_rights, serve_jobs
 from testbed.claims import bind_empty_claim
 from testbed.control_plane import ControlPlane
 from testbed.pods import own_namespace
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZES = [(1, 8, 20), (1, 64, 10), (1, 512, 3), (200, 8, 1)]
 """Jobs at once, pods of each, repetitions."""
 FULL_JOBS, FULL_PODS = 1000, 8
@@ -128,8 +127,7 @@ def toy(plane: ControlPlane) -> Iterator[subprocess.Popen]:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ControlPlane(Path(folder), is_audited=True) as plane:
-        plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        serve_jobs(plane)
         grant_rights(plane)
         bench = Bench(plane)
         with toy(plane) as process:

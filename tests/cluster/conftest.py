@@ -2,26 +2,23 @@
 
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 
+from support.operator_process import serve_jobs
 from support.waiting import wait_until
 from testbed.api_answers import answer
 from testbed.control_plane import ControlPlane
 from testbed.fake_nodes import FakeNodes
 from testbed.pods import own_namespace
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A control plane that serves ArcFaceTrainingJobs and logs who asks for what."""
     with ControlPlane(tmp_path_factory.mktemp("control-plane"), is_audited=True) as plane:
-        plane.kubectl("apply", "--server-side", "--filename", str(ROOT / "crds"))
-        plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        serve_jobs(plane)
         yield plane
 
 

@@ -17,6 +17,7 @@ from support.waiting import wait_until
 from testbed.control_plane import ControlPlane
 from testbed.processes import free_port
 
+CRDS = Path(__file__).resolve().parents[2] / "crds"
 NAMESPACE, ACCOUNT = "arcface-system", "arcface-operator"
 USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
 GROUPS = ("system:serviceaccounts", f"system:serviceaccounts:{NAMESPACE}", "system:authenticated")
@@ -31,6 +32,12 @@ QUICK = {
     "terminationGraceSeconds": 5,
 }
 """Periods for tests, which have no hours to wait."""
+
+
+def serve_jobs(plane: ControlPlane) -> None:
+    """Have the API server take ArcFaceTrainingJobs."""
+    plane.kubectl("apply", "--server-side", "--filename", str(CRDS))
+    plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
 
 
 def grant_rights(plane: ControlPlane) -> None:

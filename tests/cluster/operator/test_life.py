@@ -7,6 +7,7 @@ import pytest
 from support.operator_process import OperatorProcess
 from support.training_jobs import CHECKPOINT, EVALUATED, TRAINED, TRAINS, TrainingJobs, condition, goes_well
 from support.waiting import wait_until
+from testbed.claims import bind_empty_claim
 from testbed.control_plane import ControlPlane
 from testbed.fake_nodes import FakeNodes
 from testbed.scripts import NEVER_PULLED, Devices, Ending, Eviction, Script, by_rank
@@ -50,10 +51,13 @@ def test_ranks_are_told_where_they_meet_as_soon_as_pod_0_has_an_address(
     jobs.create(workers={"replicas": 3})
     status = jobs.wait_for("Training")
     assert status["progress"]["imagesPerSecond"] == 8200.5
-    pods = jobs.pods()
-    address = pods["quick-worker-0"]["status"]["podIP"]
-    told = [pod["metadata"]["annotations"]["arcface.io/scheduler-address"] for pod in pods.values()]
-    assert told == [address] * 3
+    address = jobs.pods()["quick-worker-0"]["status"]["podIP"]
+    wait_until(lambda: told_addresses(jobs) == [address] * 3)
+
+
+def told_addresses(jobs: TrainingJobs) -> list[str | None]:
+    annotations = [pod["metadata"].get("annotations", {}) for pod in jobs.pods().values()]
+    return [found.get("arcface.io/scheduler-address") for found in annotations]
 
 
 def test_the_rank_table_is_completed_from_the_device_plugins_annotations(
@@ -155,9 +159,11 @@ def test_pods_of_a_lost_node_are_replaced(jobs: TrainingJobs, fake_nodes: FakeNo
 
 
 def test_a_start_that_takes_too_long_says_what_it_waited_for(jobs: TrainingJobs, fake_nodes: FakeNodes) -> None:
-    fake_nodes.play(jobs.namespace, by_rank({1: NEVER_PULLED}, others=TRAINS))
-    jobs.create(workers=TWO, runPolicy={"backoffLimit": 0, "startupDeadlineSeconds": 2})
     fake_nodes.play(jobs.namespace, by_rank({0: Script(), 1: NEVER_PULLED}))
+    jobs.create(workers=TWO, runPolicy={"backoffLimit": 0, "startupDeadlineSeconds": 3})
+    jobs.wait_until(
+        lambda status: "quick-worker-1: ImagePullBackOff" in condition(status, "Training").get("message", "")
+    )
     status = jobs.wait_for("Failed")
     assert status["failure"]["reason"] == "StartupDeadlineExceeded"
     assert "quick-worker-1: ImagePullBackOff" in status["failure"]["message"]
@@ -199,8 +205,6 @@ def test_nothing_is_taken_while_storage_is_missing(jobs: TrainingJobs, fake_node
     assert condition(status, "Ready")["reason"] == "ClaimMissing"
     assert "spec.data.claimName: there is no PersistentVolumeClaim 'later'" in condition(status, "Ready")["message"]
     assert not jobs.pods()
-    from testbed.claims import bind_empty_claim  # noqa: PLC0415
-
     bind_empty_claim(jobs.api, jobs.namespace, "later")
     jobs.wait_for("Succeeded")
 

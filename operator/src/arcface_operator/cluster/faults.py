@@ -49,7 +49,7 @@ def ended_fault(pod: PodView, ended: Ended, ranks_per_pod: int) -> Fault:
     if code in FINAL_CODES:
         return Fault(failure=reported(pod, ended, ranks_per_pod, FINAL_CODES[code]), is_final=True)
     if pod.is_disrupted or pod.is_leaving or code == ExitCode.STOPPED:
-        return Fault(failure=reported(pod, ended, ranks_per_pod, "Disrupted"), is_counted=False)
+        return Fault(failure=reported(pod, ended, ranks_per_pod, pod.reason or "Disrupted"), is_counted=False)
     return Fault(failure=reported(pod, ended, ranks_per_pod, "Error"))
 
 
@@ -63,7 +63,8 @@ def reported(pod: PodView, ended: Ended, ranks_per_pod: int, reason: str) -> Fai
     if told is not None:
         message, log, rank = told.message, told.log, told.rank
     else:
-        message, log, rank = f"exit code {ended.exit_code}", ended.message.splitlines(), None
+        log, rank = ended.message.splitlines(), None
+        message = f"exit code {ended.exit_code}" + (f": {log[-1]}" if log else "")
     found = digest(pod, ranks_per_pod, reason, f"pod {pod.name}: {one_line(message)}")
     kept = [line[:LINE_LIMIT] for line in log[-LOG_LINES:]]
     return found.model_copy(

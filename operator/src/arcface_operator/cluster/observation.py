@@ -48,6 +48,8 @@ class PodView:
     owner: str | None = None
     """Uid of its controller."""
     phase: str = "Pending"
+    reason: str | None = None
+    """The cluster's word for what it did to the pod, such as Evicted."""
     address: str | None = None
     host_address: str | None = None
     node: str | None = None
@@ -140,6 +142,7 @@ def view_pod(pod: Manifest) -> PodView:
         created=required_time(metadata["creationTimestamp"]),
         owner=next((item["uid"] for item in metadata.get("ownerReferences", []) if item.get("controller")), None),
         phase=status.get("phase", "Pending"),
+        reason=status.get("reason"),
         address=status.get("podIP"),
         host_address=status.get("hostIP"),
         node=spec.get("nodeName"),

@@ -33,9 +33,20 @@ def train(case: Case) -> Plan:
             return Plan(status=case.status, look_again_seconds=left)
         return restart(case, fault)
     case, actions = introduce(case)
-    is_training = case.status.phase == "Training"
-    seconds = case.settings.progress_seconds if is_training else case.settings.starting_poll_seconds
-    return Plan(status=case.status, actions=actions, look_again_seconds=seconds)
+    if case.status.phase == "Training":
+        return Plan(status=case.status, actions=actions, look_again_seconds=case.settings.progress_seconds)
+    case = with_condition(case, "Training", truth=False, reason="Starting", message=waiting_for(case))
+    return Plan(status=case.status, actions=actions, look_again_seconds=case.settings.starting_poll_seconds)
+
+
+def waiting_for(case: Case) -> str:
+    """What a gang that starts waits for, the first pod's reason in full."""
+    waiting = [pod for pod in case.workers if not pod.is_ready and pod.ended is None]
+    reasons = [f"pod {pod.name}: {pod.waiting}" for pod in waiting if pod.waiting is not None]
+    if reasons:
+        others = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        return reasons[0] + others
+    return f"{len(waiting)} pods are not ready" if waiting else "the ranks are starting"
 
 
 def gather(case: Case) -> Plan:
@@ -106,12 +117,14 @@ def gang_fault(case: Case) -> Fault | None:
     """What is wrong with the gang, None while it is well."""
     per_pod = case.spec.workers.devices_per_worker
     faults = [(pod, fault) for pod in case.workers if (fault := pod_fault(pod, per_pod)) is not None]
-    if (fault := worst(faults)) is not None:
-        return fault
-    if (index := missing_worker(case)) is not None:
-        name = worker_name(case.job.metadata.name, index)
-        lost = FailureStatus(reason="PodLost", message=f"pod {name} is gone", rank=index * per_pod, pod=name)
+    fault, missing = worst(faults), missing_worker(case)
+    if missing is not None and (fault is None or (fault.is_counted and not fault.is_final)):
+        # A pod that is gone explains the failures of its peers as much as one that was disrupted does.
+        name = worker_name(case.job.metadata.name, missing)
+        lost = FailureStatus(reason="PodLost", message=f"pod {name} is gone", rank=missing * per_pod, pod=name)
         return Fault(failure=lost, is_counted=False)
+    if fault is not None:
+        return fault
     return late_start(case) if case.status.phase == "Starting" else stall(case)
 
 

@@ -6,5 +6,11 @@ FIGURES = {"progress": None, "workers": None, "rank_table": None, "checkpoint": 
 
 
 def is_urgent(old: ArcFaceTrainingJobStatus, new: ArcFaceTrainingJobStatus) -> bool:
-    """Whether something other than figures has changed."""
-    return old.model_copy(update=FIGURES) != new.model_copy(update=FIGURES)
+    """Whether something other than figures and the wording of conditions has changed."""
+    return essence(old) != essence(new)
+
+
+def essence(status: ArcFaceTrainingJobStatus) -> ArcFaceTrainingJobStatus:
+    """The status without what may wait."""
+    conditions = [condition.model_copy(update={"message": ""}) for condition in status.conditions]
+    return status.model_copy(update={**FIGURES, "conditions": conditions})

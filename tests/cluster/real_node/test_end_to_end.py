@@ -1,0 +1,174 @@
+"""The whole way on a real kubelet: a job is applied, its pods train in containers, and kubectl tells how it went."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from arcface_api.spec import VERIFICATION_SETS
+from arcface_operator.manifests.evaluator_job import CONTAINER as EVALUATOR
+from arcface_operator.manifests.worker_pod import CONTAINER as TRAINER
+from support.operator_process import OperatorProcess, grant_rights, serve_jobs
+from support.training_jobs import TrainingJobs, condition
+from testbed.device_plugin import RESOURCE, DevicePlugin
+from testbed.images import BUSYBOX, TRAINER_IMAGE, Image, applets, host_python
+from testbed.pods import Pods
+from testbed.real_node import RealNode
+
+pytestmark = pytest.mark.real_node
+ROOT = Path(__file__).resolve().parents[3]
+TRAINING_SECONDS = 900
+STAND_IN_IMAGE = "localhost/stand-in:test"
+STAND_IN = """#!/bin/sh
+# Plays `arcface train --config C --termination-log L`: prints what the pod was given, once the rank table is complete.
+until grep -q '"status":"completed"' "$RANK_TABLE_FILE"; do sleep 0.1; done
+echo "seen=$(date +%s)"
+env | sort
+cat "$RANK_TABLE_FILE"
+echo
+cat "$(dirname "$RANK_TABLE_FILE")/version"
+echo
+echo '{"progress":{"epoch":1,"step":1,"totalSteps":1,"updatedAt":"2026-01-01T00:00:00Z"}}' > "$5"
+"""
+
+
+@pytest.fixture(scope="module")
+def operator(node: RealNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """The operator outside of the node, with the rights of rbac.yaml."""
+    serve_jobs(node.plane)
+    grant_rights(node.plane)
+    folder = tmp_path_factory.mktemp("operator")
+    settings = {"trainerImage": TRAINER_IMAGE}
+    with OperatorProcess(node.plane, folder, "--no-leader-election", settings=settings) as process:
+        process.wait_until_it_leads()
+        yield process
+
+
+@pytest.mark.usefixtures("operator")
+def test_the_quickstart_trains_and_evaluates_in_containers(node: RealNode, pods: Pods, tmp_path: Path) -> None:
+    jobs = TrainingJobs(node.api, pods.namespace)
+    faces, checkpoints = tmp_path / "faces", tmp_path / "checkpoints"
+    draw_faces(faces)
+    checkpoints.mkdir()
+    node.claim(pods.namespace, "faces", faces)
+    node.claim(pods.namespace, "checkpoints", checkpoints, volume="local")
+    job = yaml.safe_load((ROOT / "examples" / "quickstart.yaml").read_text())
+    # The trainer's image has no Python of its own here: it comes by hostPath. The rest is the example as it is.
+    job["spec"]["workers"]["template"] = host_python(TRAINER)
+    job["spec"]["evaluation"]["template"] = host_python(EVALUATOR)
+    node.plane.kubectl("apply", "-n", pods.namespace, "-f", "-", stdin=yaml.safe_dump(job))
+    status = jobs.wait_until(
+        lambda status: status.get("phase") in {"Succeeded", "Failed"}, "quickstart", TRAINING_SECONDS
+    )
+    assert status["phase"] == "Succeeded", logs(pods, status)
+    assert status["checkpoint"]["path"].startswith("quickstart/step-")
+    assert (checkpoints / status["checkpoint"]["path"] / "manifest.json").is_file()
+    assert {result["dataset"] for result in status["evaluation"]["results"]} == set(VERIFICATION_SETS)
+    columns = shown_by_kubectl(node, pods.namespace)
+    assert "" not in columns.values(), columns
+    assert (columns["PHASE"], columns["EPOCH"], columns["RESTARTS"]) == ("Succeeded", "3/3", "0")
+    assert float(columns["LFW"]) == pytest.approx(status["evaluation"]["results"][0]["accuracy"])
+
+
+@pytest.mark.usefixtures("operator")
+def test_ascend_pods_get_rank_table_and_environment_by_the_protocol(node: RealNode, pods: Pods, tmp_path: Path) -> None:
+    node.add_image(stand_in_image(tmp_path / "arcface"))
+    jobs = TrainingJobs(node.api, pods.namespace)
+    for claim in ("faces", "checkpoints"):
+        (tmp_path / claim).mkdir()
+        node.claim(pods.namespace, claim, tmp_path / claim)
+    with DevicePlugin(node.kubelet_folder, node.api, poll_seconds=0.5) as plugin:
+        jobs.create(
+            image=STAND_IN_IMAGE,
+            imagePullPolicy="Never",
+            workers={"accelerator": "ascend", "replicas": 2, "devicesPerWorker": 2, "resourceName": RESOURCE},
+            training={"precision": "fp32"},
+        )
+        status = jobs.wait_until(lambda status: status.get("phase") in {"Succeeded", "Failed"}, seconds=120)
+        assert status["phase"] == "Succeeded", logs(pods, status)
+        assert plugin.errors == []
+        written = [pod_configuration(pods, f"quick-worker-{index}") for index in range(2)]
+        for index in range(2):
+            lines = pods.log(f"quick-worker-{index}").splitlines()
+            environment = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("{"))
+            table = next(line for line in lines if line.startswith('{"status"'))
+            assert table == expected_table(pods, written, node.network.node_address)
+            assert {name: environment.get(name) for name in expected_environment(index)} == expected_environment(index)
+            assert environment["ASCEND_VISIBLE_DEVICES"] == ",".join(
+                device["device_id"] for device in written[index]["devices"]
+            )
+            seconds = int(environment["seen"]) - int(lines[-1])
+            assert 0 <= seconds <= 2, "the rank table took too long from its completion to the pod"
+    assert condition(status, "RankTableReady")["status"] == "True"
+
+
+def draw_faces(folder: Path) -> None:
+    """A small training set and the five verification sets."""
+    command = [Path(sys.executable).with_name("arcface"), "data", "synth", folder]
+    small = ["--identities", "40", "--images-per-identity", "16", "--test-identities", "20", "--pairs", "60"]
+    subprocess.run([*command, *small], check=True, capture_output=True)
+    folder.chmod(0o755)
+
+
+def stand_in_image(script: Path) -> Image:
+    """Busybox with an `arcface` that plays the trainer."""
+    script.write_text(STAND_IN)
+    programs = {"bin/busybox": BUSYBOX, "bin/arcface": script}
+    config = {"User": "1000:1000", "Env": ["PATH=/bin"]}
+    return Image(STAND_IN_IMAGE, config, programs, applets("bin"), {"tmp": 0o1777})
+
+
+def pod_configuration(pods: Pods, name: str) -> dict[str, Any]:
+    """What the device plugin wrote on a pod."""
+    annotation = "ascend.kubectl.kubernetes.io/ascend-910-configuration"
+    configuration: dict[str, Any] = json.loads(pods.read(name)["metadata"]["annotations"][annotation])
+    return configuration
+
+
+def expected_table(pods: Pods, written: list[dict[str, Any]], host: str) -> str:
+    """hccl.json version 1.0 by the reference: every scalar a string, ranks in the order of pods and devices."""
+    servers = []
+    for index, configuration in enumerate(written):
+        devices = [
+            f'{{"device_id":"{device["device_id"]}","device_ip":"{device["device_ip"]}","rank_id":"{2 * index + n}"}}'
+            for n, device in enumerate(configuration["devices"])
+        ]
+        address = pods.read(f"quick-worker-{index}")["status"]["podIP"]
+        servers.append(
+            f'{{"server_id":"{configuration["server_id"]}","host_ip":"{host}","container_ip":"{address}",'
+            f'"device":[{",".join(devices)}]}}'
+        )
+    return f'{{"status":"completed","version":"1.0","server_count":"2","server_list":[{",".join(servers)}]}}'
+
+
+def expected_environment(index: int) -> dict[str, str]:
+    """The rank identity of a pod, as the contract has it."""
+    return {
+        "MS_ROLE": "MS_WORKER",
+        "MS_WORKER_NUM": "4",
+        "MS_NODE_ID": str(2 * index),
+        "RANK_TABLE_FILE": "/user/serverid/devindex/config/hccl.json",
+        "RANK_SIZE": "4",
+        "RANK_ID": str(2 * index),
+        "POD_NAME": f"quick-worker-{index}",
+    }
+
+
+def shown_by_kubectl(node: RealNode, namespace: str) -> dict[str, str]:
+    """The row of `kubectl get arcfacejobs` by the columns' names, cut where the header has them."""
+    header, row = node.plane.kubectl("get", "arcfacejobs", "-n", namespace).splitlines()
+    starts = [header.index(name) for name in header.split()]
+    ends = [*starts[1:], len(row)]
+    return {name: row[start:end].strip() for name, start, end in zip(header.split(), starts, ends, strict=True)}
+
+
+def logs(pods: Pods, status: dict[str, Any]) -> str:
+    """What to read when a job did not end well."""
+    names = [pod["metadata"]["name"] for pod in pods.api.get(pods.path).json()["items"]]
+    ends = {name: pods.log(name)[-3000:] for name in names}
+    return json.dumps({"status": status, "logs": ends}, indent=1)
