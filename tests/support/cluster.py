@@ -13,7 +13,7 @@ Training, `ended` for Succeeded and Failed; a phase's own name overrides them.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -311,10 +311,10 @@ class World:
         """The job with another status."""
         return replace(self, job=self.job.model_copy(update={"status": stored(status)}))
 
-    def carried_out(self, plan: Plan, count: int | None = None) -> "World":
-        """The plan's status and all its actions, or only the first of them."""
+    def carried_out(self, plan: Plan, actions: Iterable[Action] | None = None) -> "World":
+        """The plan's status and all its actions, or only some of them."""
         world = self.written(plan.status)
-        for action in plan.actions[:count]:
+        for action in plan.actions if actions is None else actions:
             world = world.after(action)
         return world
 

@@ -179,6 +179,20 @@ NO_MORE = {"runPolicy": {"backoffLimit": 1}}
 ALREADY_MORE = {"runPolicy": {"backoffLimit": 0}}
 OUT_OF_DEVICES = again("+free", "OutOfhuaweicomAscend910", "OutOfhuawei.com/Ascend910")
 FAULTS = [
+    *row(
+        "exit 1 after a peer is gone",
+        {"pods": (make_ended(1, code=1),)},
+        waiting="Ready=Ready apply:service,config create:0",
+        suspended="+resume delete:1",
+        gang=f"{LOST}@0 delete:1",
+    ),
+    *row(
+        "exit 3 and a peer is gone",
+        {"pods": (make_ended(1, code=3),)},
+        waiting="Ready=Ready apply:service,config create:0",
+        suspended="+resume delete:1",
+        gang="Failed Failed=Diverged failure:Diverged@1",
+    ),
     *fault("exit 1", again("+counted", "Error"), 1),
     *fault("exit 1 a moment ago", "", 1, at=ago(4)),
     *fault("exit 2 a moment ago", failed("InvalidInput"), 2, at=ago(4)),
