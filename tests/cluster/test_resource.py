@@ -321,6 +321,7 @@ def test_every_field_of_the_spec_is_tried():
 def test_kubectl_explains_the_loss(control_plane):
     wait_until(lambda: "FIELDS:" in explained(control_plane, "arcfacejob.spec"))  # published soon after Established
     said = explained(control_plane, "arcfacejob.spec.loss")
+    assert "DESCRIPTION: The loss: a softmax over all identities, with a margin for the right one." in said
     for name, field in LossSpec.model_fields.items():
         assert f" {field.alias or name} <" in said
         assert field.description in said

@@ -18,8 +18,7 @@ from testbed.pod_status import facts_of
 from testbed.progress_server import ProgressServer
 from testbed.scripts import Chooser, Manifest, by_rank
 
-HEARTBEAT_SECONDS = 15.0
-"""The control plane takes a node for lost after 50 s without one."""
+HEARTBEAT_SECONDS = 30.0
 STOP_SECONDS = 10.0
 """For taking the nodes away; an API server that does not run any more never answers."""
 POD_NETWORK = int(IPv4Address("127.1.0.0"))
@@ -86,7 +85,7 @@ class Kubelets:
             await self.api.request("PATCH", node_objects.lease_path(node), node_objects.renewal(), MERGE)
 
     async def set_reachable(self, name: str, *, is_reachable: bool) -> None:
-        """Lose a node or bring it back; conditions follow at once, without the control plane's 50 s."""
+        """Lose a node or bring it back; conditions follow at once, not after the control plane's patience."""
         node = self.nodes[name]
         if is_reachable:
             node.reachable.set()

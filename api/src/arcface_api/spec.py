@@ -361,7 +361,7 @@ class ArcFaceTrainingJobSpec(Model):
     model: ModelSpec = ModelSpec()
     """The network."""
     loss: LossSpec = LossSpec()
-    """The loss."""
+    """The loss: a softmax over all identities, with a margin for the right one."""
     data: DataSpec
     """The training pictures."""
     training: TrainingSpec = TrainingSpec()
