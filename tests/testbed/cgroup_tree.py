@@ -7,7 +7,6 @@ from typing import Self
 from support.waiting import wait_until
 from testbed.commands import TestbedError
 
-NAME = "arcface-node"
 INHERITED = ("cpuset.cpus", "cpuset.mems")
 """A new cpuset group has none of these and no process could join it."""
 CPU_SHARES = "4096"
@@ -17,11 +16,16 @@ CPU_SHARES = "4096"
 class CgroupTree:
     """The subtrees while the context is open; those of a crashed run are removed first."""
 
-    path = f"/{NAME}"
-    """As the kubelet's cgroupRoot."""
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def path(self) -> str:
+        """As the kubelet's cgroupRoot."""
+        return f"/{self.name}"
 
     def __enter__(self) -> Self:
-        self.folders = [hierarchy / NAME for hierarchy in hierarchies()]
+        self.folders = [hierarchy / self.name for hierarchy in hierarchies()]
         self.remove()
         for folder in self.folders:
             try:

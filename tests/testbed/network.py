@@ -18,20 +18,23 @@ from support.waiting import wait_until
 from testbed.commands import TestbedError, run, tied_to_us
 from testbed.packages import ensure_installed
 
-HOST_LINK = "arcface-node0"
 NODE_LINK = "uplink"
-ONE_AT_A_TIME = "\0arcface-test-node"
-"""Abstract socket that the only node of this machine listens on; it needs no file and ends with its process."""
 CANDIDATES = range(231, 251)
 """Second octets of 10.N.0.0/16 that are tried for a network that this machine has no route to."""
 
 
 class NodeNetwork:
-    """The namespace while the context is open; `command_prefix` runs a command inside it."""
+    """The namespace while the context is open; `command_prefix` runs a command inside it.
+
+    Its name is that of the veth pair's end on this machine; there is one network of a name at a time.
+    """
+
+    def __init__(self, name: str = "arcface-node") -> None:
+        self.name = name
 
     def __enter__(self) -> Self:
         ensure_installed()
-        self.lock = take_turn()
+        self.turn = take_turn(self.name)
         try:
             self.holder = subprocess.Popen(tied_to_us(["unshare", "--net", "sleep", "infinity"]))
             self.connect()
@@ -46,20 +49,20 @@ class NodeNetwork:
         if hasattr(self, "holder"):
             self.holder.kill()
             self.holder.wait()
-        remove_link()
-        self.lock.close()
+        remove_link(self.name)
+        self.turn.close()
 
     def connect(self) -> None:
         """Give both ends of the veth pair their addresses and routes."""
         wait_until(self.is_separate)
-        remove_link()
+        remove_link(self.name)
         octet = free_octet()
         self.host_address, self.node_address = f"10.{octet}.0.1", f"10.{octet}.0.2"
         self.pod_range = f"10.{octet}.1.0/24"
         peer = ["peer", "name", NODE_LINK, "netns", str(self.holder.pid)]
-        run(["ip", "link", "add", HOST_LINK, "type", "veth", *peer])
-        run(["ip", "address", "add", f"{self.host_address}/30", "dev", HOST_LINK])
-        run(["ip", "link", "set", HOST_LINK, "up"])
+        run(["ip", "link", "add", self.name, "type", "veth", *peer])
+        run(["ip", "address", "add", f"{self.host_address}/30", "dev", self.name])
+        run(["ip", "link", "set", self.name, "up"])
         for inside in (
             ["link", "set", "lo", "up"],
             ["address", "add", f"{self.node_address}/30", "dev", NODE_LINK],
@@ -67,7 +70,7 @@ class NodeNetwork:
             ["route", "add", "default", "via", self.host_address],
         ):
             run([*self.command_prefix, "ip", *inside])
-        run(["ip", "route", "add", self.pod_range, "via", self.node_address, "dev", HOST_LINK])
+        run(["ip", "route", "add", self.pod_range, "via", self.node_address, "dev", self.name])
 
     def is_separate(self) -> bool:
         """Whether the holder has left our network namespace."""
@@ -79,13 +82,16 @@ class NodeNetwork:
         return tied_to_us(["nsenter", f"--net=/proc/{self.holder.pid}/ns/net", "--"])
 
 
-def take_turn() -> socket.socket:
-    """Wait until no other process of this machine runs a node."""
+def take_turn(name: str) -> socket.socket:
+    """Wait until no other process of this machine has a network of this name.
+
+    The turn is an abstract socket: it needs no file and ends with its process.
+    """
     turn = socket.socket(socket.AF_UNIX)
 
     def is_ours() -> bool:
         try:
-            turn.bind(ONE_AT_A_TIME)
+            turn.bind(f"\0{name}")
         except OSError:
             return False
         return True
@@ -94,10 +100,10 @@ def take_turn() -> socket.socket:
     return turn
 
 
-def remove_link() -> None:
+def remove_link(name: str) -> None:
     """Remove the veth pair of a crashed run, or of this one before Linux gets to it."""
-    if HOST_LINK in {link["ifname"] for link in json.loads(run(["ip", "-json", "link", "show"]))}:
-        subprocess.run(["ip", "link", "delete", HOST_LINK], capture_output=True, check=False)
+    if name in {link["ifname"] for link in json.loads(run(["ip", "-json", "link", "show"]))}:
+        subprocess.run(["ip", "link", "delete", name], capture_output=True, check=False)
 
 
 def free_octet() -> int:

@@ -14,8 +14,6 @@ PROVIDERS = {
     "/usr/sbin/runc": "runc",
     str(CNI_PLUGINS / "bridge"): "containernetworking-plugins",
     "/usr/sbin/ip": "iproute2",
-    "/usr/sbin/iptables": "iptables",
-    "/usr/sbin/conntrack": "conntrack",
     "/usr/bin/busybox": "busybox-static",
 }
 

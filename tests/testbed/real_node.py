@@ -44,7 +44,7 @@ class RealNode:
     def __enter__(self) -> Self:
         self.workdir.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            self.cgroups = stack.enter_context(CgroupTree())
+            self.cgroups = stack.enter_context(CgroupTree(self.network.name))
             self.space = stack.enter_context(PrivateSpace(self.network, self.workdir))
             self.start_containerd(stack)
             for image in (pause_image(self.workdir), busybox_image(), trainer_image()):
@@ -149,5 +149,5 @@ def why_impossible() -> str | None:
             if not os.access(hierarchy, os.W_OK):
                 return f"a real node needs a cgroup of its own and {hierarchy} is read-only"
     except TestbedError as error:
-        return str(error)
+        return f"a real node needs namespaces and cgroups of its own: {error}"
     return None

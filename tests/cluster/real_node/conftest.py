@@ -11,13 +11,18 @@ from testbed.real_node import RealNode, real_cluster, why_impossible
 
 
 @pytest.fixture(scope="session")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
-    """A Ready node; on a machine that cannot have one the test is skipped, and in CI it fails."""
+def able_machine() -> None:
+    """Where a node is impossible, the test is skipped with the reason; in CI it fails."""
     reason = why_impossible()
+    if reason is not None and os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
     if reason is not None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def node(able_machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
+    """A Ready node."""
     with real_cluster(tmp_path_factory.mktemp("real-cluster")) as node:
         yield node
 
