@@ -129,6 +129,12 @@ def stored(status: ArcFaceTrainingJobStatus) -> ArcFaceTrainingJobStatus:
     return ArcFaceTrainingJobStatus.from_json(status.to_json(), "status")
 
 
+def worker_names(plan: Plan) -> list[str]:
+    """Names of the rank pods that a plan creates."""
+    pods = [item.manifest for item in plan.actions if isinstance(item, Create) and item.manifest["kind"] == "Pod"]
+    return [pod["metadata"]["name"] for pod in pods]
+
+
 GROUPS: dict[Any, str] = {
     **dict.fromkeys((None, "Suspended", "Pending", "Restarting"), "waiting"),
     **dict.fromkeys(("Starting", "Training"), "gang"),
