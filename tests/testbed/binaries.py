@@ -37,9 +37,10 @@ class MissingBinaryError(RuntimeError):
 
 def binary(name: str) -> Path:
     """Path of a program; building it the first time takes up to ten minutes."""
-    for found in (Path(os.environ.get("KUBEBUILDER_ASSETS", "")) / name, cache() / name):
-        if found.is_absolute() and os.access(found, os.X_OK):
-            return found
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    for folder in (*([Path(assets)] if assets else []), cache()):
+        if os.access(folder / name, os.X_OK):
+            return (folder / name).resolve()
     with only_builder():
         target = cache() / name
         if not target.exists():

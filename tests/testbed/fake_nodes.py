@@ -78,6 +78,8 @@ class FakeNodes:
 
     def start(self, namespace: str, name: str) -> None:
         """Let a pod run that waits."""
+        if self.pod(namespace, name).started_at is not None:
+            raise TestbedError(f"pod {namespace}/{name} runs already")
         self.order(namespace, name, Order.START)
 
     def finish(self, namespace: str, name: str, ending: Ending = GOOD_END) -> None:

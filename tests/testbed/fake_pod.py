@@ -92,8 +92,6 @@ class FakePod:
     async def live(self) -> None:
         """Run, end and leave."""
         end = await self.wait_for_start() or await self.run()
-        if end is Order.DELETE and self.started_at is not None:
-            end = await self.stop()
         self.is_running = False
         self.release()
         if not isinstance(end, Order):
@@ -115,14 +113,15 @@ class FakePod:
         order = await self.next_order(self.script.starts)
         return None if order is Order.START else order
 
-    async def run(self) -> Ending | Eviction | Order:
+    async def run(self) -> Ending | Eviction:
         """Run until something ends it."""
         self.started_at = pod_status.now()
         is_ready = self.script.is_ready
         async with self.serving():
             await self.write(pod_status.running(self.facts, self.address, self.node.address, is_ready=is_ready))
             self.is_running = True
-            return await self.next_order(self.script.runs) or self.script.ending
+            order = await self.next_order(self.script.runs) or self.script.ending
+            return await self.stop() if order is Order.DELETE else order
 
     async def stop(self) -> Ending | Eviction:
         """Be told to stop, and be killed when the grace period is over."""

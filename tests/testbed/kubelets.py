@@ -87,6 +87,8 @@ class Kubelets:
     async def set_reachable(self, name: str, *, is_reachable: bool) -> None:
         """Lose a node or bring it back; conditions follow at once, not after the control plane's patience."""
         node = self.nodes[name]
+        if node.reachable.is_set() == is_reachable:
+            return
         if is_reachable:
             node.reachable.set()
         else:
