@@ -47,12 +47,12 @@ class Bench:
                 bind_empty_claim(self.api, place.namespace, claim)
             self.create(place.namespace, jobs, pods)
             look_until(lambda: self.created(since, place.namespace) == jobs * pods, seconds=600)
-            look_until(lambda: self.is_quiet(since), seconds=60)
+            look_until(lambda: self.is_quiet(since, place.namespace), seconds=60)
             made = self.plane.audit(since)
         of_place = [request for request in made if request["namespace"] == place.namespace]
         began = min(stamp(r) for r in of_place if (r["verb"], r["resource"]) == ("create", "arcfacetrainingjobs"))
         ended = max(stamp(r) for r in of_place if (r["verb"], r["resource"]) == ("create", "pods"))
-        return ended - began, [request for request in made if request["user"] == USER]
+        return ended - began, [request for request in of_place if request["user"] == USER]
 
     def create(self, namespace: str, jobs: int, pods: int) -> None:
         path = f"/apis/arcface.io/v1alpha1/namespaces/{namespace}/arcfacetrainingjobs"
@@ -66,9 +66,10 @@ class Bench:
             (r["verb"], r["resource"], r["namespace"], r["code"]) == ("create", "pods", namespace, 201) for r in made
         )
 
-    def is_quiet(self, since: int) -> bool:
-        """Whether the operator has asked for nothing for a second."""
-        last = max(stamp(request) for request in self.plane.audit(since, USER))
+    def is_quiet(self, since: int, namespace: str) -> bool:
+        """Whether the operator has asked for nothing in a namespace for a second."""
+        made = self.plane.audit(since, USER)
+        last = max(stamp(request) for request in made if request["namespace"] == namespace)
         return time.time() - last > 1
 
 
@@ -149,7 +150,7 @@ def full(bench: Bench, operator: OperatorProcess) -> None:
         began = time.monotonic()
         bench.create(place.namespace, FULL_JOBS, FULL_PODS)
         look_until(lambda: bench.created(since, place.namespace) == FULL_JOBS * FULL_PODS, seconds=900)
-        look_until(lambda: bench.is_quiet(since), seconds=120)
+        look_until(lambda: bench.is_quiet(since, place.namespace), seconds=120)
         print(
             f"{FULL_JOBS} jobs, {FULL_JOBS * FULL_PODS} pods after {time.monotonic() - began:.0f} s:"
             f" {rss(operator.process.pid)} MiB"

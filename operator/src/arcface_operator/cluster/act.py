@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 
 from arcface_api.job import ArcFaceTrainingJob
@@ -22,37 +22,46 @@ from arcface_operator.manifests.child import MANAGER, Manifest
 
 RESOURCE_VERSIONS = {"pods": "v1", "jobs": "batch/v1"}
 MESSAGE_LIMIT = 1024
+NAMESPACE_LEAVES = "NamespaceTerminating"
 
 
 class Refused(Exception):  # noqa: N818 - reads as what it says
     """The API server does not accept an object of the job, or its name belongs to somebody else."""
 
 
+class NamespaceLeaves(Exception):  # noqa: N818
+    """The namespace is being deleted and takes nothing new; the job goes with it."""
+
+
 class Actor:
     """Acts on behalf of one operator."""
 
-    def __init__(self, api: Api, identity: str, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, api: Api, identity: str, now: Callable[[], datetime], created: Callable[[Manifest], None]
+    ) -> None:
         self.api = api
+        self.created = created
         self.identity = identity
         self.now = now
 
-    async def act(self, job: ArcFaceTrainingJob, actions: tuple[Action, ...]) -> None:
-        """Carry out the actions: objects that pods need come first and in order, the rest together.
+    async def prepare(self, actions: tuple[Action, ...]) -> None:
+        """Apply the objects that pods need; applying once more, or in vain, does no harm.
 
         Raises:
             Refused: where the API server will not have an object.
         """
-        for action in actions:
-            if isinstance(action, Apply):
-                await self.apply(action.manifest)
-        others = [self.carry_out(job, action) for action in actions if not isinstance(action, Apply)]
-        outcomes = await asyncio.gather(*others, return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        await together(self.apply(action.manifest) for action in actions if isinstance(action, Apply))
+
+    async def act(self, job: ArcFaceTrainingJob, actions: tuple[Action, ...]) -> None:
+        """Carry out all other actions.
+
+        Raises:
+            Refused: where the API server will not have an object.
+        """
+        await together(self.carry_out(job, action) for action in actions if not isinstance(action, Apply))
 
     def carry_out(self, job: ArcFaceTrainingJob, action: Action) -> Awaitable[None]:
-        """One action that needs no other before it."""
+        """One action."""
         namespace = job.metadata.namespace
         match action:
             case Create(manifest):
@@ -79,7 +88,7 @@ class Actor:
     async def create(self, job: ArcFaceTrainingJob, manifest: Manifest) -> None:
         """Create an object; one of the same name that is ours will be seen by the next decision."""
         try:
-            await self.api.create(manifest)
+            self.created(await self.api.create(manifest))
         except ApiError as error:
             if error.status != CONFLICT:
                 raise refusal(manifest, error) from None
@@ -87,6 +96,8 @@ class Actor:
             owners = [] if found is None else found["metadata"].get("ownerReferences", [])
             if found is not None and job.metadata.uid not in [owner["uid"] for owner in owners]:
                 raise Refused(f"{called(manifest)} exists and is not this job's; remove it") from None
+            if found is not None:
+                self.created(found)
 
     async def delete(self, namespace: str, action: Delete) -> None:
         """Delete an object unless it is gone already."""
@@ -117,8 +128,17 @@ class Actor:
                 raise
 
 
+async def together(requests: Iterable[Awaitable[None]]) -> None:
+    """Make all requests, then raise the first error."""
+    for outcome in await asyncio.gather(*requests, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
 def refusal(manifest: Manifest, error: ApiError) -> Exception:
     """What an error on writing an object means."""
+    if NAMESPACE_LEAVES in error.causes:
+        return NamespaceLeaves(manifest["metadata"]["namespace"])
     return Refused(f"{called(manifest)}: {error.message}") if error.status in REFUSED else error
 
 

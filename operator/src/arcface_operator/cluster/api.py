@@ -44,10 +44,12 @@ Query = Mapping[str, str | int]
 class ApiError(Exception):
     """An answer that is not success."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, causes: frozenset[str] = frozenset()) -> None:
         super().__init__(f"{status}: {message}")
         self.status = status
         self.message = message
+        self.causes = causes
+        """Words for programs."""
 
 
 class Unreachable(Exception):  # noqa: N818 - reads as what it says
@@ -142,7 +144,9 @@ class Api:
             raise Unreachable(f"{method} {path}: {type(error).__name__} {error}") from None
         answer = parsed(text)
         if not success(response.status):
-            raise ApiError(response.status, str(answer.get("message") or response.reason))
+            causes = (answer.get("details") or {}).get("causes") or []
+            told = frozenset(str(cause.get("reason")) for cause in causes)
+            raise ApiError(response.status, str(answer.get("message") or response.reason), told)
         return answer
 
     async def watch(self, path: str, query: Query) -> AsyncIterator[tuple[str, Manifest]]:

@@ -27,8 +27,18 @@ class Children(Generic[View]):
 
     def of(self, key: Key) -> list[View]:
         """A job's children."""
-        found = self.reflectors.get(key[0]) or self.reflectors.get(None)
+        found = self.reflector(key[0])
         return [] if found is None else found.of(key)
+
+    def note(self, item: Manifest) -> None:
+        """Take in an object that we have just made."""
+        found = self.reflector(item["metadata"]["namespace"])
+        if found is not None:
+            found.note(item)
+
+    def reflector(self, namespace: str) -> Reflector[View] | None:
+        """Who looks at a namespace."""
+        return self.reflectors.get(namespace) or self.reflectors.get(None)
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Begin to look."""

@@ -67,9 +67,8 @@ def reported(pod: PodView, ended: Ended, ranks_per_pod: int, reason: str) -> Fai
         message = f"exit code {ended.exit_code}" + (f": {log[-1]}" if log else "")
     found = digest(pod, ranks_per_pod, reason, f"pod {pod.name}: {one_line(message)}")
     kept = [line[:LINE_LIMIT] for line in log[-LOG_LINES:]]
-    return found.model_copy(
-        update={"exit_code": ended.exit_code, "log": kept, "rank": found.rank if rank is None else rank}
-    )
+    is_own = found.rank is not None and rank is not None and found.rank <= rank < found.rank + ranks_per_pod
+    return found.model_copy(update={"exit_code": ended.exit_code, "log": kept, "rank": rank if is_own else found.rank})
 
 
 def told_failure(message: str) -> ReportedFailure | None:

@@ -21,6 +21,9 @@ class WorkQueue:
 
     def wake(self, key: Key, seconds: float = DEBOUNCE_SECONDS) -> None:
         """Have the job looked at after this time, or earlier if that was asked for already."""
+        if seconds <= 0:
+            self.put(key)
+            return
         loop = asyncio.get_running_loop()
         timer = self.timers.get(key)
         if timer is not None and timer.when() <= loop.time() + seconds:
@@ -31,7 +34,8 @@ class WorkQueue:
 
     def put(self, key: Key) -> None:
         """The job is due."""
-        self.timers.pop(key, None)
+        if (timer := self.timers.pop(key, None)) is not None:
+            timer.cancel()
         if key in self.busy:
             self.again.add(key)
         elif key not in self.waiting:

@@ -142,7 +142,7 @@ def doubled(members: Sequence[Member]) -> str | None:
     cards = Counter((member.pod.node, device.device_id) for member in members for device in member.devices)
     if shared := [card for card, count in cards.items() if count > 1]:
         node, device = shared[0]
-        return f"two pods were given card {device} of node {node}"
+        return f"card {device} of node {node} was given twice"
     return None
 
 

@@ -1,5 +1,6 @@
 """Observe, decide, act: one job at a time, as often as something may have changed."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from arcface_api.errors import InvalidInput
 from arcface_api.job import ArcFaceTrainingJob
 from arcface_api.reports import TrainerReport
 from arcface_api.status import ArcFaceTrainingJobStatus
-from arcface_operator.cluster.act import Actor, Refused
+from arcface_operator.cluster.act import Actor, NamespaceLeaves, Refused
 from arcface_operator.cluster.api import CONFLICT, NOT_FOUND, Api, ApiError, Unreachable, job_path
 from arcface_operator.cluster.case import Case
 from arcface_operator.cluster.children import Children
@@ -95,13 +96,19 @@ class Reconciler:
             LOG.error("job cannot be read, another release may have written it: %s", error)  # noqa: TRY400
             return
         plan = decide(await self.observe(key, job, memory), self.settings, self.now())
-        if not await self.write(key, job, plan.status, memory):
-            return
         memory.refusal = None
         try:
+            # The status decides whether the rest may be done; what pods need may be there without it.
+            written, _ = await asyncio.gather(
+                self.write(key, job, plan.status, memory), self.actor.prepare(plan.actions)
+            )
+            if not written:
+                return
             await self.actor.act(job, plan.actions)
         except Refused as error:
             await self.refused(key, job, memory, str(error))
+        except NamespaceLeaves:
+            self.queue.wake(key, self.settings.check_seconds)
         if plan.look_again_seconds is not None:
             self.queue.wake(key, plan.look_again_seconds)
 
@@ -113,12 +120,13 @@ class Reconciler:
 
     async def observe(self, key: Key, job: ArcFaceTrainingJob, memory: Memory) -> Observation:
         """Everything that a decision about this job may look at."""
-        phase = job.status.phase
+        phase, pods = job.status.phase, tuple(self.pods.of(key))
+        is_empty = not any(pod.component == "worker" for pod in pods)
         seen = Observation(
             job=job,
-            pods=tuple(self.pods.of(key)),
+            pods=pods,
             evaluator=next(iter(self.evaluators.of(key)), None),
-            surroundings=await self.surroundings.read(job) if needs_surroundings(phase) else None,
+            surroundings=await self.surroundings.read(job) if needs_surroundings(phase) and is_empty else None,
             report=await self.report(job, key, memory) if needs_report(phase) else None,
             refusal=memory.refusal,
         )

@@ -14,6 +14,7 @@ from arcface_operator.manifests.child import JOB_LABEL, MANAGER, MANAGER_LABEL, 
 LOG = logging.getLogger(__name__)
 SELECTOR = f"{MANAGER_LABEL}={MANAGER}"
 PAGE = 500
+REMEMBERED = 10_000
 PAUSE_SECONDS = 1.0
 """Between a stream that failed and the next list."""
 
@@ -31,6 +32,8 @@ class Reflector(Generic[View]):
         self.view = view
         self.changed = changed
         self.views: dict[Key, dict[str, View]] = {}
+        self.gone: dict[str, None] = {}
+        """Uids of the objects that were deleted last, the newest at the end."""
         self.is_listed = asyncio.Event()
 
     def of(self, key: Key) -> list[View]:
@@ -84,12 +87,25 @@ class Reflector(Generic[View]):
         """Take in one change."""
         key, name = key_of(item), item["metadata"]["name"]
         if kind == "DELETED":
+            self.remember_gone(item["metadata"]["uid"])
             self.views.get(key, {}).pop(name, None)
             if not self.views.get(key):
                 self.views.pop(key, None)
         else:
             self.views.setdefault(key, {})[name] = self.view(item)
         self.changed(key)
+
+    def note(self, item: Manifest) -> None:
+        """Take in an object that we have just made: its event may take a while, or have come and gone."""
+        names = self.views.get(key_of(item), {})
+        if item["metadata"]["uid"] not in self.gone and item["metadata"]["name"] not in names:
+            self.take("ADDED", item)
+
+    def remember_gone(self, uid: str) -> None:
+        """An answer about this object may still be under way."""
+        self.gone[uid] = None
+        if len(self.gone) > REMEMBERED:
+            del self.gone[next(iter(self.gone))]
 
 
 def key_of(item: Manifest) -> Key:

@@ -33,6 +33,7 @@ from arcface_operator.cluster.reconciler import Reconciler
 from arcface_operator.cluster.server import application, serve
 from arcface_operator.cluster.surroundings import SurroundingsReader
 from arcface_operator.cluster.watch_jobs import build_registry
+from arcface_operator.manifests.child import Manifest
 from arcface_operator.settings import Settings
 
 LOG = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Operator:
         self.reports = ReportReader()
         self.reconciler = Reconciler(
             api=self.api,
-            actor=Actor(self.api, self.identity, utc_now),
+            actor=Actor(self.api, self.identity, utc_now, self.see_child),
             jobs=self.jobs,
             pods=self.pods,
             evaluators=self.evaluators,
@@ -96,6 +97,10 @@ class Operator:
         finally:
             await runner.cleanup()
             await self.reports.close()
+
+    def see_child(self, manifest: Manifest) -> None:
+        """Take in a child that was just made."""
+        (self.pods if manifest["kind"] == "Pod" else self.evaluators).note(manifest)
 
     def stop(self) -> None:
         """End in order: the leadership is given back, jobs go on without us."""
@@ -133,7 +138,7 @@ class Operator:
     async def watch_jobs(self) -> None:
         """Run kopf, which takes over the signals while it runs and returns when one comes."""
         await kopf.operator(
-            registry=build_registry(self.jobs, self.queue.wake),
+            registry=build_registry(self.jobs, lambda key: self.queue.wake(key, 0.0)),
             standalone=True,
             clusterwide=not self.options.namespaces,
             namespaces=list(self.options.namespaces),
