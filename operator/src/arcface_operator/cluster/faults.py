@@ -43,7 +43,7 @@ def ended_fault(pod: PodView, ended: Ended, ranks_per_pod: int) -> Fault:
     """The fault of a pod that ended with anything but success."""
     code = ended.exit_code
     if code is None:
-        message = f"pod {pod.name} failed: {ended.reason}" + (f": {one_line(ended.message)}" if ended.message else "")
+        message = one_line(f"pod {pod.name} failed: {ended.reason}" + (f": {ended.message}" if ended.message else ""))
         is_own = ended.reason in {INIT_FAILED, POD_FAILED} and not (pod.is_disrupted or pod.is_leaving)
         return Fault(failure=digest(pod, ranks_per_pod, ended.reason, message), is_counted=is_own)
     if code in FINAL_CODES:
@@ -64,7 +64,8 @@ def reported(pod: PodView, ended: Ended, ranks_per_pod: int, reason: str) -> Fai
         message, log, rank = told.message, told.log, told.rank
     else:
         log, rank = ended.message.splitlines(), None
-        message = f"exit code {ended.exit_code}" + (f": {log[-1]}" if log else "")
+        last = next((line for line in reversed(log) if line.strip()), None)
+        message = f"exit code {ended.exit_code}" + (f": {last}" if last is not None else "")
     found = digest(pod, ranks_per_pod, reason, f"pod {pod.name}: {one_line(message)}")
     kept = [line[:LINE_LIMIT] for line in log[-LOG_LINES:]]
     is_own = found.rank is not None and rank is not None and found.rank <= rank < found.rank + ranks_per_pod

@@ -1,5 +1,6 @@
 """What the operator sees: its children's manifests reduced to the facts that decisions are made on."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -160,7 +161,7 @@ def view_pod(pod: Manifest) -> PodView:
 def number(labels: Mapping[str, str], name: str) -> int:
     """Number in a label; -1 where someone has removed or changed it, which no pod of ours has."""
     text = labels.get(name, "")
-    return int(text) if text.isdigit() else -1
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else -1
 
 
 def required_time(text: str) -> datetime:

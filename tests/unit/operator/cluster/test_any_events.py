@@ -19,7 +19,6 @@ from support.cluster import (
     counters,
     evaluator_report,
     make_report,
-    timestamp,
     worker_names,
 )
 from support.jobs import make_job
@@ -216,7 +215,3 @@ def test_a_job_past_its_time_to_live_is_deleted_with_everything(policy: Any) -> 
     assert not world.is_job_deleted
     world = look(world.later(50), is_answered=True, bits=1023)
     assert world.is_job_deleted
-
-
-def test_the_clock_of_the_api_server_has_whole_seconds() -> None:
-    assert timestamp(World(job=JOB).later(0.75).now).endswith("00Z")

@@ -23,7 +23,6 @@ from arcface_operator.cluster.plan import Action, Apply, Delete, Plan
 from arcface_operator.manifests.worker_pod import RANK_TABLE_ANNOTATION, SCHEDULER_ANNOTATION
 from support.cluster import (
     ASCEND,
-    GRACE,
     SETTINGS,
     World,
     assert_tells_the_truth,
@@ -410,8 +409,3 @@ def test_a_plan_that_was_carried_out_leaves_nothing_to_do(facts: Facts, steps: l
         life.world = life.world.carried_out(plan).swept()
     again = decide(life.world.observe(), SETTINGS, life.world.now)
     assert (again.actions, again.status) == ((), life.world.status)
-
-
-def test_a_grace_period_is_long_enough_to_tell_a_lost_node_from_a_slow_one() -> None:
-    """The model's clock, on which the tests above rely."""
-    assert GRACE.total_seconds() == SETTINGS.termination_grace_seconds
