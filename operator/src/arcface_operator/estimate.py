@@ -1,10 +1,10 @@
 """What a job takes before anything is taken: memory, traffic, steps, checkpoint size, first loss. All pure."""
 
-import math
 from dataclasses import dataclass
 
 from arcface_api.errors import InvalidInput
-from arcface_api.spec import ArcFaceTrainingJobSpec, LossSpec
+from arcface_api.initial_loss import expected_initial_loss
+from arcface_api.spec import ArcFaceTrainingJobSpec
 from arcface_operator.layers import backbone_layers
 
 FLOAT32 = 4
@@ -83,7 +83,7 @@ def estimate(spec: ArcFaceTrainingJobSpec, counts: Counts) -> Estimate:
         steps_per_epoch=per_epoch,
         total_steps=per_epoch * spec.training.epochs,
         checkpoint_bytes=FLOAT32 * (2 * parameters + statistics + 2 * head),
-        initial_loss=initial_loss(spec.loss, counts.identities, spec.model.embedding_size),
+        initial_loss=expected_initial_loss(spec.loss, counts.identities, spec.model.embedding_size),
         learning_rate=spec.learning_rate,
     )
 
@@ -128,24 +128,3 @@ def traffic(spec: ArcFaceTrainingJobSpec, parameters: int) -> Traffic:
     # The scale of the last normalisation is fixed and has no gradient.
     trainable = parameters - spec.model.embedding_size
     return Traffic(gradients=FLOAT32 * trainable, embeddings=embeddings, embedding_gradients=embeddings)
-
-
-def initial_loss(loss: LossSpec, identities: int, embedding_size: int) -> float:
-    """Expected loss of random weights.
-
-    Cosines of random unit vectors are nearly normal with variance 1/d: the own class has the margin's logit at a right
-    angle, and the other classes' exponentials have the mean exp(s^2 / 2d). The sum over few classes rarely reaches that
-    mean, so with fewer than some thousand identities the true value lies a little lower.
-    """
-    own = loss.scale * margin_at_right_angle(loss)
-    return -own + math.log(identities) + loss.scale**2 / (2 * embedding_size)
-
-
-def margin_at_right_angle(loss: LossSpec) -> float:
-    """Cosine after the margin of a picture at a right angle to its class."""
-    if loss.type == "cosface":
-        return -loss.margin
-    if loss.type == "arcface":
-        return math.cos(math.pi / 2 + loss.margin)
-    m1, m2, m3 = loss.m1 or 1.0, loss.m2 or 0.0, loss.m3 or 0.0
-    return math.cos(m1 * math.pi / 2 + m2) - m3

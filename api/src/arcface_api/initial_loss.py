@@ -1,0 +1,87 @@
+"""The loss that a fresh network starts with, which `arcface plan` tells and the trainer compares with the first step's.
+
+Cosines of random embeddings and random centres are nearly normal with variance 1/d. So the loss is what the margin
+costs at a right angle, plus the mean of log(e^own + the sum of e^x over the other classes) with x from N(0, s^2/d) and
+`own` shifted by the margin. Over very many classes that mean is ln C + s^2/(2d); over fewer the sum rarely meets the
+rare large cosines that this counts on, and the mean lies far below it.
+"""
+
+import math
+
+from arcface_api.spec import LossSpec
+
+TAIL = 8.0
+"""Standard deviations beyond which a normal variable is left out."""
+FINEST_STEP = 1.0
+"""Of both integrals, in units of the logits: their integrands are so smooth that the sums are good to 1e-3."""
+STEPS_PER_DEVIATION = 16
+"""At least, however wide the logits are spread."""
+GONE = 4.0
+"""Where exp(-exp(v)) is 0, and below its negative tenfold is 1, to all digits that count."""
+
+
+def expected_initial_loss(loss: LossSpec, class_count: int, embedding_size: int) -> float:
+    """Mean loss of random embeddings against random centres of two or more classes."""
+    cost = margin_cost(loss)
+    deviation = loss.scale / math.sqrt(embedding_size)
+    return cost + mean_log_sum(-cost, margin_slope(loss) * deviation, deviation, class_count - 1)
+
+
+def margin_cost(loss: LossSpec) -> float:
+    """Minus the logit of the right class at a right angle: 30.683 for ArcFace at s = 64, m = 0.5."""
+    factor, angle, subtracted = angular_margin(loss)
+    return -loss.scale * (math.cos(factor * math.pi / 2 + angle) - subtracted)
+
+
+def margin_slope(loss: LossSpec) -> float:
+    """Change of the right class's cosine after the margin by its cosine, at a right angle."""
+    factor, angle, _ = angular_margin(loss)
+    return factor * math.sin(factor * math.pi / 2 + angle)
+
+
+def angular_margin(loss: LossSpec) -> tuple[float, float, float]:
+    """The margin as cos(m1 * angle + m2) - m3."""
+    if loss.type == "cosface":
+        return 1.0, 0.0, loss.margin
+    if loss.type == "arcface":
+        return 1.0, loss.margin, 0.0
+    return loss.m1 or 1.0, loss.m2 or 0.0, loss.m3 or 0.0
+
+
+def mean_log_sum(own: float, own_deviation: float, deviation: float, others: int) -> float:
+    """Mean of log S, where S = e^N(own, own_deviation^2) + the sum of e^N(0, deviation^2) over the others.
+
+    By Frullani's integral log S is that of (exp(-t) - exp(-t S)) / t over t > 0. The mean of exp(-t S) is a product of
+    one factor a class; with t = e^u both integrals are plain sums at equal distances.
+    """
+    step = max(FINEST_STEP, deviation / STEPS_PER_DEVIATION)
+    largest = max(TAIL * deviation + math.log(others), own + TAIL * abs(own_deviation))
+    first = -largest - 20.0  # where exp(-t) and exp(-t S) are both 1
+    count = math.ceil((TAIL * deviation + GONE - first) / step)
+    total = 0.0
+    for index in range(count + 1):
+        u = first + index * step
+        absent = mean_of_gone(u, 0.0, deviation) ** others * mean_of_gone(u, own, own_deviation)
+        total += gone(u) - absent
+    return total * step
+
+
+def mean_of_gone(u: float, mean: float, deviation: float) -> float:
+    """Mean of exp(-exp(u + x)) with x from N(mean, deviation^2)."""
+    spread = abs(deviation)
+    step = min(0.5, max(FINEST_STEP / spread, 1 / STEPS_PER_DEVIATION)) if spread else 0.5
+    half = math.ceil(TAIL / step)
+    total = weights = 0.0
+    for index in range(-half, half + 1):
+        z = index * step
+        weight = math.exp(-z * z / 2)
+        weights += weight
+        total += weight * gone(u + mean + spread * z)
+    return total / weights
+
+
+def gone(v: float) -> float:
+    """exp(-exp(v))."""
+    if v > GONE:
+        return 0.0
+    return 1.0 if v < -10 * GONE else math.exp(-math.exp(v))
