@@ -42,7 +42,7 @@ class ControlPlane:
         flags: Mapping[str, Sequence[str]] | None = None,
         is_audited: bool = False,
     ) -> None:
-        """Choose ports; nothing is started yet.
+        """Choose ports; nothing is started yet, and nothing kept of a control plane that used the folder before.
 
         Args:
             workdir: folder for keys, data and logs; made if it is not there.
@@ -51,6 +51,8 @@ class ControlPlane:
             flags: further flags by the name of the program.
             is_audited: whether the API server writes the log that `audit` reads.
         """
+        for left in ("pki", "etcd"):  # by another control plane, whose authority and ports were others
+            shutil.rmtree(workdir / left, ignore_errors=True)
         self.workdir = workdir
         self.address = address
         self.command_prefix = command_prefix
