@@ -27,6 +27,7 @@ from testbed.pods import own_namespace
 SIZES = [(1, 8, 20), (1, 64, 10), (1, 512, 3), (200, 8, 1)]
 """Jobs at once, pods of each, repetitions."""
 FULL_JOBS, FULL_PODS = 1000, 8
+NOT_FOUND = 404
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICKS = os.sysconf("SC_CLK_TCK")
 CHILDREN = {"pods", "services", "configmaps", "jobs"}
@@ -49,6 +50,7 @@ class Bench:
             look_until(lambda: self.created(since, place.namespace) == jobs * pods, seconds=600)
             look_until(lambda: self.is_quiet(since, place.namespace), seconds=60)
             made = self.plane.audit(since)
+        look_until(lambda: self.is_gone(place.namespace), seconds=600)  # what it leaves is not the next one's affair
         of_place = [request for request in made if request["namespace"] == place.namespace]
         began = min(stamp(r) for r in of_place if (r["verb"], r["resource"]) == ("create", "arcfacetrainingjobs"))
         ended = max(stamp(r) for r in of_place if (r["verb"], r["resource"]) == ("create", "pods"))
@@ -65,6 +67,10 @@ class Bench:
         return sum(
             (r["verb"], r["resource"], r["namespace"], r["code"]) == ("create", "pods", namespace, 201) for r in made
         )
+
+    def is_gone(self, namespace: str) -> bool:
+        """Whether a namespace is deleted with all in it."""
+        return self.api.get(f"/api/v1/namespaces/{namespace}").status_code == NOT_FOUND
 
     def is_quiet(self, since: int, namespace: str) -> bool:
         """Whether the operator has asked for nothing in a namespace for a second."""

@@ -65,8 +65,9 @@ def test_the_rank_table_is_completed_from_the_device_plugins_annotations(
 ) -> None:
     fake_nodes.play(jobs.namespace, by_rank({}, others=TRAINS))
     jobs.create(workers=ASCEND, training=FP32)
-    status = jobs.wait_for("Training")
+    status = jobs.wait_until(lambda status: condition(status, "RankTableReady").get("status") == "True")
     assert status["rankTable"] == {"state": "completed", "ready": 16, "total": 16, "missing": []}
+    wait_until(lambda: "completed" in jobs.config_map("rings-config-quick")["hccl.json"])
     table = json.loads(jobs.config_map("rings-config-quick")["hccl.json"])
     pods = [pod for _, pod in sorted(jobs.pods().items())]
     assert (table["status"], table["version"], table["server_count"]) == ("completed", "1.0", "2")
