@@ -77,6 +77,24 @@ class DataStats(Model):
     """Pictures of the largest identity."""
 
 
+class PairSetCount(Model):
+    """Size of a verification set."""
+
+    name: str
+    """File name without `.bin`."""
+    pairs: int = Field(ge=0)
+    """Pairs of pictures."""
+    same: int = Field(ge=0)
+    """Pairs that show one person."""
+
+
+class PairSetCounts(Model):
+    """Sizes of verification sets, as `arcface evaluate check --json` prints them."""
+
+    sets: list[PairSetCount]
+    """In the order of the command line."""
+
+
 def termination_message(report: TrainerReport | EvaluatorReport) -> bytes:
     """JSON of a report, shortened to what Kubernetes keeps: oldest log lines go first, then the message's end."""
     while True:

@@ -8,7 +8,7 @@ from arcface_api.errors import InvalidInput
 from arcface_evaluator.checkpoint_network import open_checkpoint
 from arcface_evaluator.job import BATCH_SIZE, run_job
 from arcface_evaluator.pair_protocol import PairReport
-from arcface_evaluator.pairs import from_files, from_network, open_sets
+from arcface_evaluator.pairs import count_pairs, from_files, from_network, open_sets
 from arcface_evaluator.report import EvaluationFile, details_of, input_file, lines_of, result_of
 
 FILE = click.Path(path_type=Path)
@@ -50,6 +50,16 @@ def pairs(
             details=[details_of(report) for report in reports],
             inputs=[input_file(path) for path in [*(pair_set.path for pair_set in sets), *sources]],
         ).write(json_file)
+
+
+@evaluate.command()
+@click.argument("bins", type=FILE, nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(bins: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
+    """Check that the sets BINS can be evaluated and count their pairs."""
+    counts = count_pairs(open_sets(bins))
+    lines = [f"{count.name}: {count.pairs} pairs, {count.same} of one person" for count in counts.sets]
+    click.echo(counts.to_json() if as_json else "\n".join(lines))
 
 
 @evaluate.command()

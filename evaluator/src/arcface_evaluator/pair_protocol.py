@@ -57,8 +57,7 @@ class PairReport:
 
 def verify(dataset: str, embeddings_NVD: Embeddings, is_same: NDArray[np.bool_]) -> PairReport:
     """Judge the embeddings of a set."""
-    if len(is_same) < FOLDS:
-        raise InvalidInput(f"{dataset}: has {len(is_same)} pairs; verification in {FOLDS} folds needs {FOLDS} at least")
+    check_foldable(dataset, len(is_same))
     flip = embeddings_NVD.shape[1] == 2
     return PairReport(
         dataset=dataset,
@@ -68,6 +67,12 @@ def verify(dataset: str, embeddings_NVD: Embeddings, is_same: NDArray[np.bool_])
         flip=flip,
         folds_without_flip=fold_accuracy(squared_distances(embeddings_NVD[:, :1]), is_same) if flip else None,
     )
+
+
+def check_foldable(dataset: str, pairs: int) -> None:
+    """InvalidInput where there are fewer pairs than folds."""
+    if pairs < FOLDS:
+        raise InvalidInput(f"{dataset}: has {pairs} pairs; verification in {FOLDS} folds needs {FOLDS} at least")
 
 
 def squared_distances(embeddings_NVD: Embeddings) -> NDArray[np.float64]:

@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from arcface_api.errors import InvalidInput
+from arcface_api.reports import PairSetCount, PairSetCounts
 from arcface_evaluator.embedder import Network, embed
 from arcface_evaluator.embeddings_file import read_embeddings
-from arcface_evaluator.pair_protocol import PairReport, verify
+from arcface_evaluator.pair_protocol import PairReport, check_foldable, verify
 from arcface_evaluator.pair_set import PairSet, read_pair_set
 
 
@@ -21,7 +22,19 @@ def open_sets(paths: Iterable[Path]) -> list[PairSet]:
     name, times = Counter(opened.name for opened in sets).most_common(1)[0] if sets else ("", 0)
     if times > 1:
         raise InvalidInput(f"{times} sets are called {name!r}: results are told apart by file name, rename one")
+    for opened in sets:
+        check_foldable(str(opened.path), len(opened.is_same))
     return sets
+
+
+def count_pairs(sets: Iterable[PairSet]) -> PairSetCounts:
+    """Sizes of opened sets; of each the first picture is decoded, so that one of something else is found, too."""
+    counts = []
+    for opened in sets:
+        opened.picture(0)
+        pairs, same = len(opened.is_same), int(opened.is_same.sum())
+        counts.append(PairSetCount(name=opened.name, pairs=pairs, same=same))
+    return PairSetCounts(sets=counts)
 
 
 def from_network(sets: Sequence[PairSet], network: Network, batch_size: int) -> Iterator[PairReport]:

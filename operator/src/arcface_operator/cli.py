@@ -1,5 +1,6 @@
 """Commands for a job on this machine: run, validate, plan."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -10,10 +11,11 @@ from arcface_api.job import ArcFaceTrainingJob
 from arcface_operator.data_check import check_evaluation_sets, count_data
 from arcface_operator.estimate import Counts, estimate
 from arcface_operator.local.job_file import read_job
+from arcface_operator.local.pods import check_pods, evaluator_pods, worker_pods
 from arcface_operator.local.run import LocalRun
-from arcface_operator.local.volumes import bind_claims, parse_volumes
-from arcface_operator.manifests.evaluator_job import build_evaluator_job
-from arcface_operator.manifests.worker_pod import build_worker_pod
+from arcface_operator.local.template_shape import check_templates
+from arcface_operator.local.volumes import bind_claims, claims_of, parse_volumes
+from arcface_operator.manifests.worker_pod import has_rank_table
 from arcface_operator.plan_text import plan_text, size
 from arcface_operator.settings import Settings
 from arcface_operator.unsupported import unsupported
@@ -54,7 +56,7 @@ def validate(file: Path, volumes: tuple[str, ...]) -> None:
     """Check a job before anything is taken: its fields and, with --volume, its data."""
     job = read_job(file)
     given = parse_volumes(volumes, job)
-    check_spec(job)
+    check_spec(job, given)
     if job.spec.evaluation is not None:
         check_evaluation_sets(job.spec.evaluation, given)
     counts = count_data(job.spec, given)
@@ -78,13 +80,16 @@ def plan(file: Path, volumes: tuple[str, ...], identities: int | None, images: i
     click.echo(plan_text(estimate(job.spec, counts)))
 
 
-def check_spec(job: ArcFaceTrainingJob) -> None:
-    """Refuse what this release cannot do, and templates that do not merge into a pod."""
+def check_spec(job: ArcFaceTrainingJob, given: Mapping[str, Path]) -> None:
+    """Refuse what this release cannot do, and templates that make no pod or, without a rank table, no process."""
     if sentences := unsupported(job.spec):
         raise InvalidInput("; ".join(sentences))
-    build_worker_pod(job, index=0, attempt=0, settings=Settings())
-    if job.spec.evaluation is not None:
-        build_evaluator_job(job, job.spec.evaluation, Settings())
+    check_templates(job)
+    if has_rank_table(job):  # runs in clusters only, where a template may have more than a process can
+        worker_pods(job, 0, Settings())
+        evaluator_pods(job, Settings())
+    else:
+        check_pods(job, {claim: given.get(claim, Path("/", claim)) for claim in claims_of(job)}, Settings())
 
 
 def valid_with_data(file: Path, job: ArcFaceTrainingJob, counts: Counts) -> str:

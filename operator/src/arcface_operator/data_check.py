@@ -1,4 +1,7 @@
-"""Looking at a job's data before it runs, with the trainer's own reader where it is installed."""
+"""Looking at a job's data before it runs, with the trainer's and evaluator's own readers where they are installed.
+
+They run in processes of their own, since the operator imports neither: its image has no NumPy and no MindSpore.
+"""
 
 import subprocess
 import sys
@@ -8,14 +11,14 @@ from pathlib import Path
 
 from arcface_api.command import GROUP
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput
-from arcface_api.reports import DataStats
+from arcface_api.reports import DataStats, PairSetCounts
 from arcface_api.spec import ArcFaceTrainingJobSpec, EvaluationSpec
 from arcface_operator.estimate import Counts
 
 
 def count_data(spec: ArcFaceTrainingJobSpec, volumes: Mapping[str, Path]) -> Counts | None:
     """Counts of the training set; None where its claim has no directory or no reader is installed."""
-    if spec.data.claim_name not in volumes or not is_reader_installed():
+    if spec.data.claim_name not in volumes or not is_installed("data"):
         return None
     directory = volumes[spec.data.claim_name] / spec.data.path
     if not directory.is_dir():
@@ -24,16 +27,37 @@ def count_data(spec: ArcFaceTrainingJobSpec, volumes: Mapping[str, Path]) -> Cou
     return Counts(identities=stats.identities, images=stats.images)
 
 
-def is_reader_installed() -> bool:
-    """Whether `arcface data` exists here: the operator's image has no trainer."""
-    return any(point.name == "data" for point in entry_points(group=GROUP))
-
-
 def read_stats(directory: Path, min_images: int) -> DataStats:
-    """What `arcface data stats` says; in a process of its own, since the operator does not import the trainer."""
-    arguments = ["data", "stats", str(directory), "--min-images", str(min_images), "--json"]
+    """What `arcface data stats` says."""
+    answer = asked("spec.data", "data", "stats", str(directory), "--min-images", str(min_images), "--json")
+    return DataStats.from_json(answer, "arcface data stats")
+
+
+def check_evaluation_sets(evaluation: EvaluationSpec, volumes: Mapping[str, Path]) -> PairSetCounts | None:
+    """Counts of the verification sets; None where their claim has no directory or no evaluator is installed."""
+    if evaluation.claim_name not in volumes or not evaluation.sets:
+        return None
+    directory = volumes[evaluation.claim_name] / evaluation.path
+    files = [directory / f"{name}.bin" for name in evaluation.sets]
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise InvalidInput(
+            f"spec.evaluation.sets: {directory} has no {', '.join(missing)}; add them or name fewer sets"
+        )
+    if not is_installed("evaluate"):
+        return None
+    answer = asked("spec.evaluation.sets", "evaluate", "check", "--json", *map(str, files))
+    return PairSetCounts.from_json(answer, "arcface evaluate check")
+
+
+def is_installed(command: str) -> bool:
+    """Whether this `arcface` command exists here."""
+    return any(point.name == command for point in entry_points(group=GROUP))
+
+
+def asked(field: str, command: str, *arguments: str) -> str:
+    """What an `arcface` command prints; its error becomes one about this field of the job."""
     ended = subprocess.run(
-        [sys.executable, "-c", "from arcface_api.command import main; main()", *arguments],
+        [sys.executable, "-c", "from arcface_api.command import main; main()", command, *arguments],
         capture_output=True,
         check=False,
         text=True,
@@ -41,17 +65,5 @@ def read_stats(directory: Path, min_images: int) -> DataStats:
     if ended.returncode:
         lines = [line for line in ended.stderr.splitlines() if line.strip()] or ["failed without a word"]
         error = InvalidInput if ended.returncode == ExitCode.INVALID_INPUT else ArcFaceError
-        raise error(f"spec.data: {lines[-1].removeprefix('arcface data: ')}")
-    return DataStats.from_json(ended.stdout, "arcface data stats")
-
-
-def check_evaluation_sets(evaluation: EvaluationSpec, volumes: Mapping[str, Path]) -> None:
-    """Every set must be a file, where the claim's directory is known."""
-    if evaluation.claim_name not in volumes:
-        return
-    directory = volumes[evaluation.claim_name] / evaluation.path
-    missing = [f"{name}.bin" for name in evaluation.sets if not (directory / f"{name}.bin").is_file()]
-    if missing:
-        raise InvalidInput(
-            f"spec.evaluation.sets: {directory} has no {', '.join(missing)}; add them or name fewer sets"
-        )
+        raise error(f"{field}: {lines[-1].removeprefix(f'arcface {command}: ')}")
+    return ended.stdout

@@ -10,7 +10,7 @@ from arcface_api.command import run
 from arcface_api.status import PairResult
 from arcface_evaluator.embedder import embed
 from arcface_evaluator.pair_set import read_pair_set
-from support.verification_set import corner_network, write_pairs, write_set
+from support.verification_set import corner_network, encoded_picture, write_pairs, write_set
 
 
 @pytest.fixture
@@ -103,6 +103,25 @@ def test_bad_arguments_get_one_line(small, capsys):
     (small / "other").mkdir()
     same_name = write_pairs(small / "other" / "small.bin", pairs=10)
     assert "2 sets are called 'small'" in refused(capsys, "--embeddings", embeddings, "--bin", bin_file, same_name)
+
+
+def test_check_counts_the_pairs_of_every_set(small, capsys):
+    write_pairs(small / "second.bin", pairs=11)
+    with pytest.raises(SystemExit, match="0"):
+        run(["evaluate", "check", str(small / "small.bin"), str(small / "second.bin")])
+    assert capsys.readouterr().out == "small: 20 pairs, 10 of one person\nsecond: 11 pairs, 6 of one person\n"
+    with pytest.raises(SystemExit, match="0"):
+        run(["evaluate", "check", "--json", str(small / "small.bin")])
+    assert json.loads(capsys.readouterr().out) == {"sets": [{"name": "small", "pairs": 20, "same": 10}]}
+
+
+def test_check_refuses_what_would_fail_in_an_evaluation(small, capsys):
+    few = write_pairs(small / "few.bin", pairs=9)
+    assert run(["evaluate", "check", str(few)]) == 2
+    assert "few.bin: has 9 pairs; verification in 10 folds needs 10 at least" in capsys.readouterr().err
+    wide = write_set(small / "wide.bin", [encoded_picture(1, height=112, width=96)] * 20, [True] * 10)
+    assert run(["evaluate", "check", str(wide)]) == 2
+    assert "wide.bin: picture 0: has 96x112 pixels" in capsys.readouterr().err
 
 
 def test_bad_files_get_one_line(small, capsys):

@@ -1,8 +1,10 @@
 """The commands as a user calls them."""
 
 import json
+import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,11 @@ import pytest
 import yaml
 
 from arcface_api.errors import InvalidInput
+from arcface_operator.data_check import is_installed
 from arcface_operator.local.job_file import read_job
 from arcface_operator.local.run import check_runnable
 from support.jobs import job_document
+from support.small_png import small_png, write_small_set
 
 
 def arcface(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
@@ -25,6 +29,10 @@ def write_job(folder: Path, **spec: Any) -> Path:
     path = folder / "job.yaml"
     path.write_text(yaml.safe_dump(job_document(**spec)))
     return path
+
+
+def container(**fields: Any) -> dict[str, Any]:
+    return {"spec": {"containers": [{"name": "trainer", **fields}]}}
 
 
 def test_a_valid_job_is_said_to_be_valid(tmp_path: Path) -> None:
@@ -50,6 +58,32 @@ def test_a_valid_job_is_said_to_be_valid(tmp_path: Path) -> None:
             {"workers": {"template": {"nodeSelector": {}}}},
             "arcface validate: spec.workers.template.nodeSelector: unknown field; a pod template has metadata and spec",
             id="template",
+        ),
+        pytest.param(
+            "validate",
+            {"workers": {"template": {"spec": {"terminationGracePeriodSeconds": "long"}}}},
+            "arcface validate: spec.workers.template: spec.terminationGracePeriodSeconds: Input should be a valid "
+            "integer; correct the template",
+            id="grace period",
+        ),
+        pytest.param(
+            "validate",
+            {"evaluation": {"claimName": "sets", "template": container(volumeMounts=[{"mountPath": "/x"}])}},
+            "arcface validate: spec.evaluation.template: spec.containers[0].volumeMounts[0].name: required field is "
+            "missing; correct the template",
+            id="mount without a name",
+        ),
+        pytest.param(
+            "validate",
+            {"workers": {"template": container(volumeMounts=[{"mountPath": "/x", "name": "none"}])}},
+            "arcface validate: volumeMount /x: the pod has no volume 'none'; correct the template",
+            id="unknown volume",
+        ),
+        pytest.param(
+            "validate",
+            {"workers": {"template": container(env=[{"name": "A", "valueFrom": {"secretKeyRef": {"key": "k"}}}])}},
+            'arcface validate: env A: {"secretKeyRef": {"key": "k"}} is not known on this machine; give a plain value',
+            id="value from elsewhere",
         ),
         pytest.param(
             "plan",
@@ -80,6 +114,34 @@ def test_evaluation_sets_must_be_files(tmp_path: Path) -> None:
     assert ended.stderr == (
         f"arcface validate: spec.evaluation.sets: {tmp_path}/s/bins has no cplfw.bin; add them or name fewer sets\n"
     )
+
+
+def odd(good: bytes) -> bytes:
+    return pickle.dumps(([small_png()] * 21, [True] * 10))
+
+
+@pytest.mark.skipif(not is_installed("evaluate"), reason="the evaluator is not installed here")
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        pytest.param(odd, "holds 21 pictures, an odd number", id="odd"),
+        pytest.param(lambda good: good[:-20], "the file ends inside the pickle", id="cut short"),
+        pytest.param(lambda _: b"cos\nsystem\n(S'touch hacked'\ntR.", "the pickle names 'os.system'", id="hostile"),
+        pytest.param(lambda good: good.replace(b"PNG", b"PMG"), "picture 0: does not decode", id="no pictures"),
+    ],
+)
+def test_evaluation_sets_must_be_sound(tmp_path: Path, spoil: Callable[[bytes], bytes], told: str) -> None:
+    write_job(tmp_path, evaluation={"claimName": "sets", "sets": ["lfw", "cplfw"]})
+    (tmp_path / "s").mkdir()
+    good = write_small_set(tmp_path / "s" / "lfw.bin").read_bytes()
+    (tmp_path / "s" / "cplfw.bin").write_bytes(good)
+    assert arcface("validate", "-f", "job.yaml", "--volume", "sets=s", cwd=tmp_path).returncode == 0
+    (tmp_path / "s" / "cplfw.bin").write_bytes(spoil(good))
+    ended = arcface("validate", "-f", "job.yaml", "--volume", "sets=s", cwd=tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert ended.stderr.startswith(f"arcface validate: spec.evaluation.sets: {tmp_path}/s/cplfw.bin: ")
+    assert told in ended.stderr
+    assert not (tmp_path / "hacked").exists()
 
 
 def test_plan_takes_counts_where_there_is_no_data(tmp_path: Path) -> None:

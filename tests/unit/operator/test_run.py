@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from arcface_operator.data_check import is_installed
 from arcface_operator.local.leftovers import marked
 from support.jobs import job_document
+from support.small_png import write_small_set
 from support.stand_in import CRASH, CRASH_ONCE, DONE, ENDLESS, INVALID, make_environment
 from support.waiting import wait_until
 
@@ -23,7 +25,7 @@ class Bench:
         self.python = make_environment(folder / "venv")
         for name in ("faces", "sets"):
             (folder / name).mkdir()
-        (folder / "sets" / "lfw.bin").write_bytes(b"x" * 600)
+        write_small_set(folder / "sets" / "lfw.bin")
 
     def start(self, seed: int, **spec: Any) -> "subprocess.Popen[str]":
         spec = {"workers": {"replicas": 2}, **spec, "training": {"seed": seed}}
@@ -80,7 +82,8 @@ def test_results_are_shown_and_gates_passed(bench: Bench) -> None:
     assert "training is done; evaluating lfw" in messages
     (row,) = [line for line in output.splitlines() if "lfw" in line and "│" in line]
     cells = [cell.strip() for cell in row.strip("│").split("│")]
-    assert cells == ["lfw", "0.75000", "0.01000", "600", "passed (>= 0.75)"]
+    size = (bench.folder / "sets" / "lfw.bin").stat().st_size
+    assert cells == ["lfw", "0.75000", "0.01000", str(size), "passed (>= 0.75)"]
 
 
 def test_a_missed_gate_fails_the_run(bench: Bench) -> None:
@@ -152,3 +155,45 @@ def test_a_second_run_beside_the_first_is_refused(bench: Bench) -> None:
         assert messages == ("arcface run: work/quick: in use by another run; stop that one or give another --workdir\n")
         first.terminate()
         assert bench.finish(first)[0] == 143
+
+
+@pytest.mark.skipif(not is_installed("evaluate"), reason="the evaluator is not installed here")
+def test_a_bad_verification_set_ends_the_run_before_anything_is_made(bench: Bench) -> None:
+    (bench.folder / "sets" / "lfw.bin").write_bytes(b"cos\nsystem\n(S'touch hacked'\ntR.")
+    code, output, messages = bench.run(DONE, evaluation=EVALUATION)
+    assert (code, output) == (2, "")
+    assert messages == [
+        f"arcface run: spec.evaluation.sets: {bench.folder}/sets/lfw.bin: byte 0: the pickle names 'os.system': "
+        "refused, not executed"
+    ]
+    assert not (bench.folder / "work").exists()
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        pytest.param({"evaluation": {"claimName": "sets", "sets": ["cfp_fp"]}}, "has no cfp_fp.bin", id="missing set"),
+        pytest.param(
+            {"workers": {"template": {"spec": {"terminationGracePeriodSeconds": "long"}}}},
+            "spec.workers.template: spec.terminationGracePeriodSeconds: ",
+            id="template",
+        ),
+        pytest.param({"suspend": True}, "spec.suspend", id="suspended"),
+    ],
+)
+def test_a_refused_job_leaves_no_trace(bench: Bench, spec: dict[str, Any], told: str) -> None:
+    code, output, messages = bench.run(DONE, **spec)
+    assert (code, output, len(messages)) == (2, "", 1)
+    assert told in messages[0]
+    assert not (bench.folder / "work").exists()
+
+
+@pytest.mark.parametrize("inside", ["work", "work/quick", "work/quick/volumes"])
+def test_a_file_where_a_folder_of_the_run_should_be_is_told_in_one_line(bench: Bench, inside: str) -> None:
+    place = bench.folder / inside
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("")
+    code, output, messages = bench.run(DONE)
+    assert (code, output, len(messages)) == (2, "", 1)
+    assert messages[0].startswith("arcface run: ")
+    assert " give " in messages[0]

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from arcface_api.errors import InvalidInput
-from arcface_operator.local.volumes import bind_claims, parse_volumes
+from arcface_operator.local.volumes import bind_claims, create_claims, parse_volumes
 from support.jobs import make_job
 
 JOB = make_job(evaluation={"claimName": "sets"})
@@ -45,7 +45,18 @@ def test_checkpoints_start_in_a_new_directory_of_the_workdir(here: Path) -> None
     given = {"faces": here / "pictures", "sets": here / "pictures"}
     claims = bind_claims(JOB, given, Path("w"))
     assert claims == {**given, "checkpoints": here / "w" / "volumes" / "checkpoints"}
+    assert not (here / "w").exists()
+    create_claims(claims)
     assert claims["checkpoints"].is_dir()
+
+
+def test_a_directory_that_cannot_be_made_is_told_with_the_option_to_give(here: Path) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        create_claims({"checkpoints": here / "file" / "checkpoints"})
+    assert str(caught.value) == (
+        f"{here}/file/checkpoints: cannot be created (Not a directory); give claim checkpoints a directory with "
+        "--volume checkpoints=DIR"
+    )
 
 
 def test_pictures_without_a_directory_are_refused_with_the_option_to_give(here: Path) -> None:

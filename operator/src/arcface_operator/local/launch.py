@@ -148,7 +148,7 @@ def variable(item: Manifest, pod: Manifest, place: Place) -> str:
     if "valueFrom" in item:
         return field_value(item, pod, place)
     value = item.get("value", "")
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "\0" in value:
         raise InvalidInput(f"env {item['name']}: value {value!r} must be text; quote it in the template")
     return place.hosts.get(value, value)
 

@@ -10,23 +10,25 @@ from arcface_api.errors import ArcFaceError, Diverged, ExitCode, InvalidInput, S
 from arcface_api.job import ArcFaceTrainingJob
 from arcface_api.reports import EvaluatorReport, TrainerReport
 from arcface_api.spec import EvaluationSpec
+from arcface_operator.data_check import check_evaluation_sets
 from arcface_operator.gates import gate_results, missed
 from arcface_operator.local.decision import Action, Limits
 from arcface_operator.local.executor import Executor
 from arcface_operator.local.launch import left_out
 from arcface_operator.local.live import View, open_view
 from arcface_operator.local.pod_process import PodProcess
+from arcface_operator.local.pods import check_pods, config_maps, evaluator_pods, worker_pods
 from arcface_operator.local.progress import ProgressProbe
 from arcface_operator.local.results import results_table
 from arcface_operator.local.stop_requests import stop_requests
 from arcface_operator.local.supervisor import Outcome, Supervisor
-from arcface_operator.local.volumes import Claims
+from arcface_operator.local.template_shape import check_templates
+from arcface_operator.local.volumes import Claims, create_claims
 from arcface_operator.local.workdir import locked_workdir
 from arcface_operator.manifests.child import Manifest
-from arcface_operator.manifests.config_map import build_config_map
-from arcface_operator.manifests.evaluator_job import build_evaluator_job
+from arcface_operator.manifests.evaluator_job import RETRIES
 from arcface_operator.manifests.run_config import checkpoint_path
-from arcface_operator.manifests.worker_pod import build_worker_pod, has_rank_table
+from arcface_operator.manifests.worker_pod import has_rank_table
 from arcface_operator.settings import Settings
 from arcface_operator.unsupported import unsupported
 
@@ -50,11 +52,10 @@ class LocalRun:
         Raises:
             ArcFaceError: where the job fails, a gate is missed or the user stops it.
         """
-        check_runnable(self.job)
-        config_map = build_config_map(self.job)
-        config_maps = {config_map["metadata"]["name"]: config_map}
+        self.check()
         with locked_workdir(path) as workdir, stop_requests() as stop:
-            executor = Executor(workdir, self.claims, config_maps)
+            create_claims(self.claims)
+            executor = Executor(workdir, self.claims, config_maps(self.job))
             with open_view(messages) as view:
                 if executor.clear(patience=self.settings.termination_grace_seconds):
                     view.note("killed processes that an earlier run had left behind")
@@ -62,6 +63,14 @@ class LocalRun:
                 self.train(supervisor, view)
                 report = self.evaluate(supervisor, view)
             self.show(report, workdir.logs, output)
+
+    def check(self) -> None:
+        """Refuse what cannot come to a good end, before anything is created or a step is made."""
+        check_runnable(self.job)
+        check_templates(self.job)
+        check_pods(self.job, self.claims, self.settings)
+        if self.job.spec.evaluation is not None:
+            check_evaluation_sets(self.job.spec.evaluation, self.claims)
 
     def train(self, supervisor: Supervisor, view: View) -> None:
         """Run the rank pods to their end."""
@@ -82,8 +91,7 @@ class LocalRun:
 
     def workers(self, attempt: int) -> list[Manifest]:
         """The rank pods of an attempt."""
-        replicas = self.job.spec.workers.replicas
-        return [build_worker_pod(self.job, index, attempt, self.settings) for index in range(replicas)]
+        return worker_pods(self.job, attempt, self.settings)
 
     def evaluate(self, supervisor: Supervisor, view: View) -> EvaluatorReport | None:
         """Run the evaluator, if the job has one."""
@@ -91,12 +99,11 @@ class LocalRun:
         if evaluation is None:
             return None
         view.note(f"training is done; evaluating {', '.join([*evaluation.sets, *evaluation.ijb])}")
-        manifest = build_evaluator_job(self.job, evaluation, self.settings)
         limits = Limits(
-            backoff_limit=manifest["spec"]["backoffLimit"],
+            backoff_limit=RETRIES,
             active_seconds=self.job.spec.run_policy.active_deadline_seconds,
         )
-        outcome = supervisor.run(lambda _: [pod_of(manifest)], limits, lambda _: None)
+        outcome = supervisor.run(lambda _: evaluator_pods(self.job, self.settings), limits, lambda _: None)
         check_outcome(
             outcome, EvaluatorReport.from_json, "stopped; the training is done, the same command evaluates it"
         )
@@ -126,13 +133,6 @@ def check_runnable(job: ArcFaceTrainingJob) -> None:
         sentences.append("spec.workers.rendezvous: a rank table is made in clusters only; set it to dynamic")
     if sentences:
         raise InvalidInput("; ".join(sentences))
-
-
-def pod_of(job: Manifest) -> Manifest:
-    """The pod that Kubernetes would make for a Job."""
-    template = job["spec"]["template"]
-    identity = {"name": job["metadata"]["name"], "namespace": job["metadata"]["namespace"]}
-    return {"kind": "Pod", "metadata": {**template["metadata"], **identity}, "spec": template["spec"]}
 
 
 def stopped_message(outcome: Outcome) -> str:

@@ -39,7 +39,7 @@ def claims_of(job: ArcFaceTrainingJob) -> list[str]:
 def bind_claims(job: ArcFaceTrainingJob, given: Mapping[str, Path], workdir: Path) -> Claims:
     """A directory for every claim: the given one or `<workdir>/volumes/<claim>`.
 
-    Checkpoints may start in an empty directory, which is created; pictures must be there already.
+    Pictures must be there already; `create_claims` makes what else is missing.
     """
     evaluation = job.spec.evaluation
     sources = {job.spec.data.claim_name: "spec.data"}
@@ -52,6 +52,17 @@ def bind_claims(job: ArcFaceTrainingJob, given: Mapping[str, Path], workdir: Pat
             raise InvalidInput(
                 f"{sources[claim]}.claimName: no directory for claim {claim}; give it with --volume {claim}=DIR"
             )
-        directory.mkdir(parents=True, exist_ok=True)
         claims[claim] = directory
     return claims
+
+
+def create_claims(claims: Claims) -> None:
+    """Make the directories that are missing."""
+    for claim, directory in claims.items():
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInput(
+                f"{directory}: cannot be created ({error.strerror}); give claim {claim} a directory with --volume "
+                f"{claim}=DIR"
+            ) from None

@@ -1,0 +1,46 @@
+"""The pods that a job has on this machine."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from arcface_api.job import ArcFaceTrainingJob
+from arcface_operator.local.launch import Place, build_launch
+from arcface_operator.manifests.child import Manifest
+from arcface_operator.manifests.config_map import build_config_map
+from arcface_operator.manifests.evaluator_job import build_evaluator_job
+from arcface_operator.manifests.worker_pod import build_worker_pod
+from arcface_operator.settings import Settings
+
+
+def worker_pods(job: ArcFaceTrainingJob, attempt: int, settings: Settings) -> list[Manifest]:
+    """The rank pods of an attempt."""
+    return [build_worker_pod(job, index, attempt, settings) for index in range(job.spec.workers.replicas)]
+
+
+def evaluator_pods(job: ArcFaceTrainingJob, settings: Settings) -> list[Manifest]:
+    """The pod that Kubernetes would make for the evaluator's Job; none where the job evaluates nothing."""
+    if job.spec.evaluation is None:
+        return []
+    manifest = build_evaluator_job(job, job.spec.evaluation, settings)
+    template = manifest["spec"]["template"]
+    identity = {"name": manifest["metadata"]["name"], "namespace": manifest["metadata"]["namespace"]}
+    return [{"kind": "Pod", "metadata": {**template["metadata"], **identity}, "spec": template["spec"]}]
+
+
+def config_maps(job: ArcFaceTrainingJob) -> dict[str, Manifest]:
+    """ConfigMaps of the job by name."""
+    config_map = build_config_map(job)
+    return {config_map["metadata"]["name"]: config_map}
+
+
+def check_pods(job: ArcFaceTrainingJob, claims: Mapping[str, Path], settings: Settings) -> None:
+    """InvalidInput where a pod of the job cannot become a process; nothing is created."""
+    for pod in [*worker_pods(job, 0, settings)[:1], *evaluator_pods(job, settings)]:
+        place = Place(
+            folder=Path("/", pod["metadata"]["name"]),
+            address="127.0.0.1",
+            hosts={},
+            claims=claims,
+            config_maps=config_maps(job),
+        )
+        build_launch(pod, place)

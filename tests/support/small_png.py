@@ -1,0 +1,23 @@
+"""A picture made with the standard library, for tests that run without NumPy and OpenCV."""
+
+import pickle
+import struct
+import zlib
+from pathlib import Path
+
+
+def small_png() -> bytes:
+    """One red pixel."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(b"\0\xff\0\0")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def write_small_set(path: Path, pairs: int = 10) -> Path:
+    """A verification set of this picture."""
+    path.write_bytes(pickle.dumps(([small_png()] * (2 * pairs), [pair % 2 == 0 for pair in range(pairs)]), 4))
+    return path
