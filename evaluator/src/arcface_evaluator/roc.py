@@ -1,0 +1,101 @@
+"""True accept rate at a false accept rate: at the nearest point of the curve, and conservatively beside it.
+
+The reference (`eval_ijbc.py` of InsightFace) reports the rate of the point whose false accept rate is nearest to the
+target, which may lie above it; the conservative figure is the largest rate with a false accept rate of at most the
+target. A point stands for each distinct score; scikit-learn, which the reference calls, leaves out points on straight
+parts of the curve, which moves the nearest figure where impostors are few.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arcface_api.errors import InvalidInput
+
+FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+MARGIN = 1.02
+"""Of the impostors that the largest target needs, so that points on both sides of it are there."""
+
+Scores = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Roc:
+    """The part of a curve with the highest scores, in the order of falling thresholds; the first point is (0, 0)."""
+
+    fpr: NDArray[np.float64]
+    tpr: NDArray[np.float64]
+    thresholds: NDArray[np.float64]
+    """Scores from which on a pair is accepted; the first is infinite."""
+    impostors: int
+
+
+@dataclass(frozen=True, slots=True)
+class TarAtFar:
+    """Rates at one false accept rate; None where there are too few impostors to tell."""
+
+    far: float
+    nearest: float | None
+    conservative: float | None
+
+
+def tar_at_far(scores: Scores, is_same: NDArray[np.bool_], fars: Sequence[float] = FARS) -> list[TarAtFar]:
+    """Both rates at each false accept rate.
+
+    Args:
+        scores: (P,), the higher the more alike.
+        is_same: (P,), whether the pair is of one person.
+        fars: targets.
+    """
+    roc = curve_up_to(scores, is_same, max(fars))
+    return [at(roc, far) for far in fars]
+
+
+def at(roc: Roc, far: float) -> TarAtFar:
+    """Both rates at one target."""
+    if far * roc.impostors < 1:
+        return TarAtFar(far, None, None)
+    # The reference walks from the right: of equally near points it takes the one with the higher rates.
+    nearest = np.flatnonzero(_distances(roc, far) == _distances(roc, far).min())[-1]
+    last_within = int(np.searchsorted(roc.fpr, far, side="right")) - 1
+    return TarAtFar(far, float(roc.tpr[nearest]), float(roc.tpr[last_within]))
+
+
+def curve_up_to(scores: Scores, is_same: NDArray[np.bool_], far: float) -> Roc:
+    """The curve from (0, 0) to beyond a false accept rate; only the scores up there are sorted."""
+    genuine, impostors = scores[is_same], scores[~is_same]
+    if not len(genuine) or not len(impostors):
+        raise InvalidInput(f"{len(genuine)} pairs of one person and {len(impostors)} of two: a curve needs both")
+    wanted = int(far * len(impostors) * MARGIN) + 2
+    while True:
+        is_whole = wanted >= len(impostors)
+        bound = -np.inf if is_whole else np.partition(impostors, len(impostors) - wanted)[len(impostors) - wanted]
+        roc = _curve(genuine, impostors, bound)
+        if is_whole or roc.fpr[-1] - far > _distances(roc, far)[:-1].min():
+            return roc
+        wanted *= 4  # many impostors of one score
+
+
+def _distances(roc: Roc, far: float) -> NDArray[np.float64]:
+    distances: NDArray[np.float64] = np.abs(roc.fpr - far)
+    return distances
+
+
+def _curve(genuine: Scores, impostors: Scores, bound: float) -> Roc:
+    is_genuine_above, is_impostor_above = genuine >= bound, impostors >= bound
+    above = np.concatenate([genuine[is_genuine_above], impostors[is_impostor_above]])
+    order = np.argsort(-above, kind="stable")
+    falling, hits = above[order], order < is_genuine_above.sum()
+    # Equal scores are accepted together.
+    ends = np.append(np.flatnonzero(np.diff(falling)), len(falling) - 1)
+    accepted_genuine = np.cumsum(hits)[ends]
+    accepted_impostors = ends + 1 - accepted_genuine
+    return Roc(
+        fpr=np.concatenate([[0.0], accepted_impostors / len(impostors)]),
+        tpr=np.concatenate([[0.0], accepted_genuine / len(genuine)]),
+        thresholds=np.concatenate([[np.inf], falling[ends]]),
+        impostors=len(impostors),
+    )

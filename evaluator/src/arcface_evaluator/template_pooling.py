@@ -1,0 +1,96 @@
+"""From pictures to templates: means over media, sums over templates, scaled to unit length.
+
+A template's vector is a weighted sum of its pictures' vectors, a picture weighing one by the pictures of its media in
+the template. The protocol's choices (norm kept or not, detector's score or not, mirrored view or not) only change the
+weights and the vector of a picture, so that all of them are computed in one pass.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arcface_evaluator.pair_protocol import Embeddings
+from arcface_evaluator.template_files import Templates
+
+BLOCK = 4096
+"""Pictures that are held in float64 at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How the vector of a picture enters its template."""
+
+    keep_norm: bool = True
+    """Whether a picture's vector keeps its length, a sign of its quality."""
+    detector_score: bool = True
+    """Whether it is multiplied by the detector's confidence."""
+    flip: bool = True
+    """Whether the mirrored view is added."""
+
+
+ALL_PROTOCOLS = tuple(
+    Protocol(keep_norm, score, flip) for flip in (True, False) for keep_norm in (True, False) for score in (True, False)
+)
+
+
+def pool(
+    embeddings_NVD: Embeddings, scores: NDArray[np.float64], templates: Templates, protocols: Sequence[Protocol]
+) -> list[NDArray[np.float64]]:
+    """Unit vectors (T, D) of the templates for each protocol; a template of zeros stays zero.
+
+    Args:
+        embeddings_NVD: N pictures in V = 1 or 2 views.
+        scores: (N,) the detector's confidence.
+        templates: which picture belongs where.
+        protocols: what to compute; flip needs two views.
+    """
+    shape = (len(templates.ids), embeddings_NVD.shape[2])
+    pooled = [np.zeros(shape) for _ in protocols]
+    order = np.argsort(templates.template, kind="stable")
+    shares = media_shares(templates)
+    for rows in blocks(templates.template[order]):
+        pictures = order[rows]
+        members = templates.template[pictures]
+        starts = np.flatnonzero(np.diff(members, prepend=-1))
+        views = embeddings_NVD[pictures].astype(np.float64)
+        for flip in {protocol.flip for protocol in protocols}:
+            vectors = views.sum(axis=1) if flip else views[:, 0]
+            lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+            units = 1 / np.where(lengths == 0, 1, lengths)
+            for protocol, sums in zip(protocols, pooled, strict=True):
+                if protocol.flip == flip:
+                    weights = shares[pictures] * (1 if protocol.keep_norm else units)
+                    weights = weights * (scores[pictures] if protocol.detector_score else 1)
+                    sums[members[starts]] = np.add.reduceat(vectors * weights[:, None], starts, axis=0)
+    return [normalised(sums) for sums in pooled]
+
+
+def media_shares(templates: Templates) -> NDArray[np.float64]:
+    """(N,) one by the number of pictures with the same template and media."""
+    order = np.lexsort((templates.media, templates.template))
+    template, media = templates.template[order], templates.media[order]
+    is_first = np.ones(len(order), dtype=bool)
+    is_first[1:] = (np.diff(template) != 0) | (np.diff(media) != 0)
+    group = np.cumsum(is_first) - 1
+    shares = np.empty(len(order))
+    shares[order] = 1 / np.bincount(group)[group]
+    return shares
+
+
+def blocks(sorted_templates: NDArray[np.int64]) -> Iterator[slice]:
+    """Runs of about BLOCK pictures that end where a template ends."""
+    ends = np.append(np.flatnonzero(np.diff(sorted_templates)) + 1, len(sorted_templates))
+    start = 0
+    while start < len(sorted_templates):
+        end = int(ends[np.searchsorted(ends, min(start + BLOCK, len(sorted_templates)))])
+        yield slice(start, end)
+        start = end
+
+
+def normalised(sums_TD: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows of unit length, except those of zeros."""
+    lengths = np.sqrt(np.einsum("td,td->t", sums_TD, sums_TD))
+    units: NDArray[np.float64] = sums_TD / np.where(lengths == 0, 1, lengths)[:, None]
+    return units
