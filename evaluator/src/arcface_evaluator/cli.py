@@ -1,15 +1,20 @@
-"""`arcface evaluate`: verification of pair sets from a checkpoint or from embeddings."""
+"""`arcface evaluate`: verification of pair sets and of IJB templates, from a checkpoint or from embeddings."""
 
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 from arcface_api.errors import InvalidInput
 from arcface_evaluator.checkpoint_network import open_checkpoint
+from arcface_evaluator.embeddings_file import read_embeddings
+from arcface_evaluator.ijb import verify_set
+from arcface_evaluator.ijb_report import IjbProtocol, ijb_result_of, rates_of, table_of
 from arcface_evaluator.job import BATCH_SIZE, run_job
 from arcface_evaluator.pair_protocol import PairReport
 from arcface_evaluator.pairs import count_pairs, from_files, from_network, open_sets
 from arcface_evaluator.report import EvaluationFile, details_of, input_file, lines_of, result_of
+from arcface_evaluator.template_files import open_ijb
 
 FILE = click.Path(path_type=Path)
 
@@ -60,6 +65,27 @@ def check(bins: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001 - clic
     counts = count_pairs(open_sets(bins))
     lines = [f"{count.name}: {count.pairs} pairs, {count.same} of one person" for count in counts.sets]
     click.echo(counts.to_json() if as_json else "\n".join(lines))
+
+
+@evaluate.command()
+@click.option("--embeddings", type=FILE, required=True, help=".npy (N, D) or (N, 2, D), a row for each picture.")
+@click.option("--root", type=FILE, required=True, help="Folder of the release, such as IJB_release/IJBC.")
+@click.option("--json", "json_file", type=FILE, help="Write every number to this file.")
+def ijb(embeddings: Path, root: Path, json_file: Path | None) -> None:
+    """Verify templates of IJB-B or IJB-C one to one and print TAR at FAR.
+
+    Rows of the embeddings are in the order of *_face_tid_mid.txt.
+    """
+    opened = open_ijb(root)
+    results = verify_set(opened, read_embeddings(embeddings, len(opened.pictures)))
+    Console().print(table_of(opened.name, results))
+    if json_file:
+        EvaluationFile(
+            ijb=[ijb_result_of(opened.name, results[0])],
+            ijb_details=[rates_of(opened.name, result) for result in results],
+            protocol=IjbProtocol(),
+            inputs=[input_file(path) for path in [embeddings, *opened.files]],
+        ).write(json_file)
 
 
 @evaluate.command()

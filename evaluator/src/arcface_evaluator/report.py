@@ -9,6 +9,7 @@ from pydantic import Field
 from arcface_api.errors import InvalidInput
 from arcface_api.model import Model
 from arcface_api.status import IjbResult, PairResult
+from arcface_evaluator.ijb_report import IjbProtocol, IjbRates
 from arcface_evaluator.pair_protocol import FOLDS, THRESHOLD_STEP, THRESHOLDS, PairReport
 
 
@@ -64,13 +65,15 @@ class EvaluationFile(Model):
 
     checkpoint: str | None = None
     """Checkpoint that was evaluated; absent for embeddings."""
-    results: list[PairResult]
+    results: list[PairResult] = Field(default_factory=list)
     """Pair sets, as in the status of a job."""
     ijb: list[IjbResult] = Field(default_factory=list)
     """IJB sets, as in the status of a job."""
-    details: list[PairDetails]
+    details: list[PairDetails] = Field(default_factory=list)
     """Every other number, one entry a pair set."""
-    protocol: PairProtocol = PairProtocol()
+    ijb_details: list[IjbRates] = Field(default_factory=list)
+    """Rates of IJB sets under every choice that the protocol leaves open."""
+    protocol: PairProtocol | IjbProtocol = PairProtocol()
     """How the pairs were judged."""
     inputs: list[InputFile]
     """Files that were read; of a checkpoint its manifest, which holds the hashes of the others."""

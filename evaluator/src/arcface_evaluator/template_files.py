@@ -11,12 +11,16 @@ Row i of the first two files is about the same picture; that is checked here, an
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
 
+IjbName = Literal["IJBB", "IJBC"]
+NAMES: tuple[IjbName, ...] = ("IJBB", "IJBC")
+FILES = ("face_tid_mid", "name_5pts_score", "template_pair_label")
 POINTS = 5
 SIZE_LIMIT = 1 << 31
 Ids = NDArray[np.int64]
@@ -47,8 +51,10 @@ class TemplatePairs:
 class IjbSet:
     """One opened release."""
 
-    name: str
+    name: IjbName
     folder: Path
+    files: tuple[Path, ...]
+    """What was read."""
     pictures: list[str]
     """(N,) file names below loose_crop."""
     points: NDArray[np.float64]
@@ -60,29 +66,29 @@ class IjbSet:
 
 
 def open_ijb(folder: Path) -> IjbSet:
-    """Read and check the three files of a release; the set is named after its folder.
+    """Read and check the three files of a release, whose name is that of its folder.
 
     Raises:
         InvalidInput: where a file is missing, malformed, or does not agree with the others.
     """
-    name = folder.name
-    meta = folder / "meta"
-    members = _columns(meta / f"{name.lower()}_face_tid_mid.txt", 3)
-    marks = _columns(meta / f"{name.lower()}_name_5pts_score.txt", 2 + 2 * POINTS)
-    _check_rows_agree(meta, name, members[0], marks[0])
-    source = meta / f"{name.lower()}_face_tid_mid.txt"
-    template_ids, media = _integers(source, members[1], "template"), _integers(source, members[2], "media")
-    ids, index = np.unique(template_ids, return_inverse=True)
-    numbers = _floats(meta / f"{name.lower()}_name_5pts_score.txt", marks[1:])
-    pairs = read_pairs(meta / f"{name.lower()}_template_pair_label.txt", ids)
+    found = folder.resolve().name
+    name = next((known for known in NAMES if known == found), None)
+    if name is None:
+        raise InvalidInput(f"{folder}: is called {found!r}; --root is the folder IJBB or IJBC of the release")
+    members_file, marks_file, pairs_file = (folder / "meta" / f"{name.lower()}_{rest}.txt" for rest in FILES)
+    members, marks = _columns(members_file, 3), _columns(marks_file, 2 + 2 * POINTS)
+    _check_rows_agree(members_file, marks_file, members[0], marks[0])
+    ids, index = np.unique(_integers(members_file, members[1], "template"), return_inverse=True)
+    numbers = _floats(marks_file, marks[1:])
     return IjbSet(
         name=name,
         folder=folder,
+        files=(members_file, marks_file, pairs_file),
         pictures=members[0],
         points=np.stack(numbers[:-1], axis=1).reshape(-1, POINTS, 2),
         scores=numbers[-1],
-        templates=Templates(ids, index, media),
-        pairs=pairs,
+        templates=Templates(ids, index, _integers(members_file, members[2], "media")),
+        pairs=read_pairs(pairs_file, ids),
     )
 
 
@@ -136,8 +142,8 @@ def _columns(path: Path, count: int) -> list[list[str]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _check_rows_agree(meta: Path, name: str, members: list[str], marked: list[str]) -> None:
-    files = f"{name.lower()}_face_tid_mid.txt and {name.lower()}_name_5pts_score.txt in {meta}"
+def _check_rows_agree(members_file: Path, marks_file: Path, members: list[str], marked: list[str]) -> None:
+    files = f"{members_file} and {marks_file.name}"
     if len(members) != len(marked):
         raise InvalidInput(f"{files} have {len(members)} and {len(marked)} lines; they must be of one release")
     for number, (one, other) in enumerate(zip(members, marked, strict=True), start=1):
