@@ -22,12 +22,11 @@ from support.jobs import job_document
 from support.operator_process import GROUPS, USER, OperatorProcess, grant_rights, serve_jobs
 from testbed.claims import bind_empty_claim
 from testbed.control_plane import ControlPlane
-from testbed.pods import own_namespace
+from testbed.pods import Pods, own_namespace
 
 SIZES = [(1, 8, 20), (1, 64, 10), (1, 512, 3), (200, 8, 1)]
 """Jobs at once, pods of each, repetitions."""
 FULL_JOBS, FULL_PODS = 1000, 8
-NOT_FOUND = 404
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICKS = os.sysconf("SC_CLK_TCK")
 CHILDREN = {"pods", "services", "configmaps", "jobs"}
@@ -50,7 +49,7 @@ class Bench:
             look_until(lambda: self.created(since, place.namespace) == jobs * pods, seconds=600)
             look_until(lambda: self.is_quiet(since, place.namespace), seconds=60)
             made = self.plane.audit(since)
-        look_until(lambda: self.is_gone(place.namespace), seconds=600)  # what it leaves is not the next one's affair
+            self.clear(place)
         of_place = [request for request in made if request["namespace"] == place.namespace]
         began = min(stamp(r) for r in of_place if (r["verb"], r["resource"]) == ("create", "arcfacetrainingjobs"))
         ended = max(stamp(r) for r in of_place if (r["verb"], r["resource"]) == ("create", "pods"))
@@ -68,9 +67,11 @@ class Bench:
             (r["verb"], r["resource"], r["namespace"], r["code"]) == ("create", "pods", namespace, 201) for r in made
         )
 
-    def is_gone(self, namespace: str) -> bool:
-        """Whether a namespace is deleted with all in it."""
-        return self.api.get(f"/api/v1/namespaces/{namespace}").status_code == NOT_FOUND
+    def clear(self, place: Pods) -> None:
+        """Delete the jobs and wait for what goes with them: it is not the next one's affair."""
+        path = f"/apis/arcface.io/v1alpha1/namespaces/{place.namespace}/arcfacetrainingjobs"
+        self.api.delete(path).raise_for_status()
+        look_until(lambda: not self.api.get(place.path, params={"limit": 1}).json()["items"], seconds=600)
 
     def is_quiet(self, since: int, namespace: str) -> bool:
         """Whether the operator has asked for nothing in a namespace for a second."""
