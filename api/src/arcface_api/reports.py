@@ -39,6 +39,10 @@ class TrainerReport(Model):
     """Where the training stood; rank 0's pod only."""
     checkpoint: CheckpointStatus | None = None
     """Newest complete checkpoint; rank 0's pod only."""
+    warnings: list[str] = []
+    """What looks wrong without ending the training, a line each; rank 0's pod only."""
+    skipped_pictures: int = Field(default=0, ge=0)
+    """Pictures that a rank of this pod could not use, others taken in their place; the most of any of its ranks."""
     failure: ReportedFailure | None = None
     """Why it failed; absent when it succeeded."""
 
@@ -96,11 +100,22 @@ class PairSetCounts(Model):
 
 
 def termination_message(report: TrainerReport | EvaluatorReport) -> bytes:
-    """JSON of a report, shortened to what Kubernetes keeps: oldest log lines go first, then the message's end."""
-    while True:
+    """JSON of a report, shortened to what Kubernetes keeps."""
+    text = report.to_json().encode()
+    while len(text) > TERMINATION_MESSAGE_LIMIT and (shorter := shortened(report)) is not None:
+        report = shorter
         text = report.to_json().encode()
-        if len(text) <= TERMINATION_MESSAGE_LIMIT or report.failure is None:
-            return text
-        failure = report.failure
-        shorter = {"log": failure.log[1:]} if failure.log else {"message": failure.message[: len(failure.message) // 2]}
-        report = report.model_copy(update={"failure": failure.model_copy(update=shorter)})
+    return text
+
+
+def shortened(report: TrainerReport | EvaluatorReport) -> TrainerReport | EvaluatorReport | None:
+    """The report with less: the oldest log line goes first, then the last warning, then the message's end."""
+    failure = report.failure
+    if failure is not None and failure.log:
+        return report.model_copy(update={"failure": failure.model_copy(update={"log": failure.log[1:]})})
+    if isinstance(report, TrainerReport) and report.warnings:
+        return report.model_copy(update={"warnings": report.warnings[:-1]})
+    if failure is not None and failure.message:
+        half = failure.message[: len(failure.message) // 2]
+        return report.model_copy(update={"failure": failure.model_copy(update={"message": half})})
+    return None

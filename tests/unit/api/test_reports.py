@@ -62,7 +62,22 @@ def test_results_of_all_known_sets_fit():
 
 
 def test_absent_values_are_left_out():
-    assert json.loads(termination_message(TrainerReport())) == {}
+    assert json.loads(termination_message(TrainerReport())) == {"warnings": [], "skippedPictures": 0}
+
+
+def test_the_last_warnings_go_before_the_message():
+    warnings = [f"warning {number} " + "x" * 500 for number in range(20)]
+    report = failed(message="disk is gone").model_copy(update={"warnings": warnings})
+    text = termination_message(report)
+    kept = TrainerReport.from_json(text, "message")
+    assert len(text) <= TERMINATION_MESSAGE_LIMIT
+    assert kept.failure.message == "disk is gone"
+    assert kept.warnings == warnings[: len(kept.warnings)]
+    assert len(kept.warnings) >= 6
+
+
+def test_a_warning_too_long_for_the_limit_is_dropped():
+    assert TrainerReport.from_json(termination_message(TrainerReport(warnings=["é" * 5000])), "m").warnings == []
 
 
 def test_results_of_the_most_and_longest_sets_fit():

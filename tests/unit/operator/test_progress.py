@@ -12,10 +12,11 @@ from arcface_api.names import METRICS_PORT
 from arcface_api.reports import TrainerReport
 from arcface_api.status import Progress
 from arcface_operator.local.addresses import draw_addresses
-from arcface_operator.local.progress import ProgressProbe, StepWatch
+from arcface_operator.local.progress import Notices, ReportProbe, StepWatch
 
 PROGRESS = Progress(epoch=1, step=20, total_steps=100, loss=3.5, updated_at=datetime(2026, 1, 1, tzinfo=UTC))
-SERVED = TrainerReport(progress=PROGRESS).to_json()
+REPORT = TrainerReport(progress=PROGRESS, warnings=["odd"], skipped_pictures=2)
+SERVED = REPORT.to_json()
 
 
 @contextmanager
@@ -38,15 +39,15 @@ def serving(status: int, body: str) -> Iterator[str]:
         thread.join()
 
 
-def test_progress_is_read() -> None:
+def test_the_report_is_read() -> None:
     with serving(200, SERVED) as address:
-        assert ProgressProbe()(address) == PROGRESS
+        assert ReportProbe()(address) == REPORT
 
 
 def test_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     with serving(200, SERVED) as address:
-        assert ProgressProbe()(address) == PROGRESS
+        assert ReportProbe()(address) == REPORT
 
 
 @pytest.mark.parametrize(
@@ -54,17 +55,41 @@ def test_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.MonkeyPatc
     [
         pytest.param(503, SERVED, id="not yet"),
         pytest.param(200, "<html>", id="not JSON"),
-        pytest.param(200, "{}", id="other JSON"),
+        pytest.param(200, '{"other": 1}', id="other JSON"),
     ],
 )
-def test_other_answers_are_no_progress(status: int, body: str) -> None:
+def test_other_answers_are_no_report(status: int, body: str) -> None:
     with serving(status, body) as address:
-        assert ProgressProbe()(address) is None
+        assert ReportProbe()(address) is None
 
 
-def test_nobody_listening_is_no_progress() -> None:
+def test_nobody_listening_is_no_report() -> None:
     (address,) = draw_addresses(1, {METRICS_PORT})
-    assert ProgressProbe()(address) is None
+    assert ReportProbe()(address) is None
+
+
+class Notes:
+    """A view that keeps its notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def progress(self, progress: Progress) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_a_warning_is_told_once_and_skipped_pictures_when_they_begin_and_in_the_end() -> None:
+    view = Notes()
+    notices = Notices(view)
+    for skipped in (0, 2, 3, 5):
+        notices.see(REPORT.model_copy(update={"skipped_pictures": skipped}))
+    notices.count(5)
+    notices.count(5)
+    assert view.notes[0] == "warning: odd"
+    assert [note.partition(": ")[2].partition("; ")[0][-3:] for note in view.notes[1:]] == [": 2", ": 5"]
 
 
 def test_idle_time_counts_from_the_last_new_step() -> None:

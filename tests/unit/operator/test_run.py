@@ -13,7 +13,7 @@ from arcface_operator.data_check import is_installed
 from arcface_operator.local.leftovers import marked
 from support.jobs import job_document
 from support.small_png import write_small_set
-from support.stand_in import CRASH, CRASH_ONCE, DONE, ENDLESS, INVALID, make_environment
+from support.stand_in import CRASH, CRASH_ONCE, DONE, ENDLESS, INVALID, WARN, make_environment
 from support.waiting import wait_until
 
 
@@ -73,6 +73,14 @@ def test_a_job_without_evaluation_ends_with_its_paths(bench: Bench) -> None:
     assert messages[-1] == "step 9/9, epoch 1, loss 2.5000"
     log = (bench.folder / "work" / "quick" / "logs" / "quick-worker-1-0.log").read_text()
     assert log.startswith("rank 1 meets the others at 127.")
+
+
+def test_warnings_of_the_trainer_and_the_most_pictures_skipped_by_a_rank_are_told_once(bench: Bench) -> None:
+    code, _, messages = bench.run(WARN)
+    assert code == 0
+    assert messages.count("warning: the loss is odd") == 1
+    (skipped,) = [message for message in messages if "could not be used" in message and " 4; " in message]
+    assert skipped.endswith("list them with 'arcface data verify'")
 
 
 def test_results_are_shown_and_gates_passed(bench: Bench) -> None:

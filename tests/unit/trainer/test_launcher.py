@@ -15,13 +15,13 @@ INVALID = ReportedFailure(reason="InvalidInput", message="data.path: no such fol
 
 @pytest.fixture
 def rank(tmp_path):
-    def start(code: str, report: TrainerReport | None = None) -> RankProcess:
-        path = tmp_path / "rank-0.json"
+    def start(code: str, report: TrainerReport | None = None, number: int = 0) -> RankProcess:
+        path = tmp_path / f"rank-{number}.json"
         if report is not None:
             path.write_text(report.to_json())
         reader = Thread(target=lambda: None)
         reader.start()
-        return RankProcess(0, subprocess.Popen([sys.executable, "-c", code]), path, deque(["last line"]), reader)
+        return RankProcess(number, subprocess.Popen([sys.executable, "-c", code]), path, deque(["last line"]), reader)
 
     return start
 
@@ -30,6 +30,13 @@ def test_a_rank_that_dies_after_its_report_has_done_its_work(rank):
     report, status = _wait([rank("import os; os.abort()", TrainerReport())])
     assert status == 0
     assert report.failure is None
+
+
+def test_a_pod_tells_rank_0s_warnings_and_the_most_pictures_skipped_by_a_rank(rank):
+    first = rank("", TrainerReport(warnings=["odd"], skipped_pictures=1))
+    second = rank("", TrainerReport(skipped_pictures=4), number=1)
+    report, status = _wait([first, second])
+    assert (status, report.warnings, report.skipped_pictures) == (0, ["odd"], 4)
 
 
 def test_a_reported_failure_keeps_its_code_and_brings_the_log(rank):

@@ -164,7 +164,8 @@ def _wait(ranks: list[RankProcess]) -> tuple[TrainerReport, int]:
         time.sleep(POLL_SECONDS)
     stopped = [rank for rank in ranks if _status(rank) == ExitCode.STOPPED]
     last = (stopped or ranks)[0]
-    return _report_of(last), _status(last) or ExitCode.DONE
+    skipped = max(_report_of(rank).skipped_pictures for rank in ranks)
+    return _report_of(last).model_copy(update={"skipped_pictures": skipped}), _status(last) or ExitCode.DONE
 
 
 def _status(rank: RankProcess) -> int | None:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from arcface_api.errors import Diverged, Stopped
 from arcface_api.run_config import RunConfig
@@ -43,6 +43,8 @@ class TrainingLoop:
     is_stop_wanted: Callable[[], bool]
     checkpoint: CheckpointStatus | None = None
     """Newest checkpoint of this run."""
+    warnings: list[str] = field(default_factory=list)
+    """What looks wrong without ending the training."""
     skips_in_a_row: int = 0
     saved_at: float = 0.0
 
@@ -121,6 +123,7 @@ class TrainingLoop:
         )
         if warning:
             LOG.warning(warning)
+            self.warnings = [*self.warnings, warning]  # a new list: another thread may be writing the report
 
     def _is_save_due(self, wishes: Wishes) -> bool:
         step = self.meter.step

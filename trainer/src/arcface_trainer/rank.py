@@ -81,9 +81,13 @@ def failure_of(error: ArcFaceError, rank: int) -> ReportedFailure:
 
 def report_of(loop: TrainingLoop | None, failure: ReportedFailure | None, rank: int) -> TrainerReport:
     """Rank 0 tells where the training stands, every rank why it failed."""
-    if loop is None or rank != 0:
+    if loop is None:
         return TrainerReport(failure=failure)
-    return TrainerReport(progress=loop.meter.progress(utc_now()), checkpoint=loop.checkpoint, failure=failure)
+    report = TrainerReport(skipped_pictures=len(loop.source.skipped), failure=failure)
+    if rank != 0:
+        return report
+    standing = {"progress": loop.meter.progress(utc_now()), "checkpoint": loop.checkpoint, "warnings": loop.warnings}
+    return report.model_copy(update=standing)
 
 
 @dataclass

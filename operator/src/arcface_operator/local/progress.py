@@ -1,4 +1,4 @@
-"""Asking rank 0 where the training stands, and noticing when it does not move."""
+"""Asking rank 0 for its report, telling its warnings, and noticing when the training does not move."""
 
 import httpx
 from pydantic import ValidationError
@@ -6,24 +6,52 @@ from pydantic import ValidationError
 from arcface_api.names import METRICS_PORT
 from arcface_api.reports import TrainerReport
 from arcface_api.status import Progress
+from arcface_operator.local.live import View
 
 TIMEOUT_SECONDS = 0.5
 
 
-class ProgressProbe:
+class ReportProbe:
     """Reads /progress of a pod."""
 
     def __init__(self) -> None:
         # Loopback addresses are never behind the proxies that the environment may name.
         self.client = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False)
 
-    def __call__(self, address: str) -> Progress | None:
-        """The progress, or None while the pod does not serve it."""
+    def __call__(self, address: str) -> TrainerReport | None:
+        """The report so far, or None while the pod does not serve it."""
         try:
             response = self.client.get(f"http://{address}:{METRICS_PORT}/progress")
-            return TrainerReport.model_validate_json(response.content).progress if response.is_success else None
+            return TrainerReport.model_validate_json(response.content) if response.is_success else None
         except (httpx.HTTPError, ValidationError):
             return None
+
+
+class Notices:
+    """Tells the user what the trainer warns of, each thing once."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.told: set[str] = set()
+        self.skipped = 0
+
+    def see(self, report: TrainerReport) -> None:
+        """Tell new warnings, and the first pictures that are skipped."""
+        for warning in report.warnings:
+            if warning not in self.told:
+                self.told.add(warning)
+                self.view.note(f"warning: {warning}")
+        if not self.skipped:
+            self.count(report.skipped_pictures)
+
+    def count(self, skipped: int) -> None:
+        """Tell how many pictures are skipped, where they are more than was told before."""
+        if skipped > self.skipped:
+            self.skipped = skipped
+            self.view.note(
+                f"warning: pictures that could not be used, so that others stand in for them: {skipped}; list them "
+                "with 'arcface data verify'"
+            )
 
 
 class StepWatch:

@@ -10,6 +10,7 @@ from arcface_api.errors import ArcFaceError, Diverged, ExitCode, InvalidInput, S
 from arcface_api.job import ArcFaceTrainingJob
 from arcface_api.reports import EvaluatorReport, TrainerReport
 from arcface_api.spec import EvaluationSpec
+from arcface_api.status import Progress
 from arcface_operator.data_check import check_evaluation_sets
 from arcface_operator.gates import gate_results, missed
 from arcface_operator.local.decision import Action, Limits
@@ -18,7 +19,7 @@ from arcface_operator.local.launch import left_out
 from arcface_operator.local.live import View, open_view
 from arcface_operator.local.pod_process import PodProcess
 from arcface_operator.local.pods import check_pods, config_maps, evaluator_pods, worker_pods
-from arcface_operator.local.progress import ProgressProbe
+from arcface_operator.local.progress import Notices, ReportProbe
 from arcface_operator.local.results import results_table
 from arcface_operator.local.stop_requests import stop_requests
 from arcface_operator.local.supervisor import Outcome, Supervisor
@@ -84,10 +85,21 @@ class LocalRun:
             stall_seconds=policy.stall_seconds,
             active_seconds=policy.active_deadline_seconds,
         )
-        outcome = supervisor.run(self.workers, limits, ProgressProbe())
+        notices, probe = Notices(view), ReportProbe()
+
+        def progress(address: str) -> Progress | None:
+            if (report := probe(address)) is None:
+                return None
+            notices.see(report)
+            return report.progress
+
+        outcome = supervisor.run(self.workers, limits, progress)
+        reports = [report_of(pod, TrainerReport.from_json) or TrainerReport() for pod in outcome.pods]
+        notices.see(reports[0])
+        notices.count(max(report.skipped_pictures for report in reports))
         check_outcome(outcome, TrainerReport.from_json, stopped_message(outcome))
-        if (report := report_of(outcome.pods[0], TrainerReport.from_json)) is not None and report.progress is not None:
-            view.progress(report.progress)
+        if reports[0].progress is not None:
+            view.progress(reports[0].progress)
 
     def workers(self, attempt: int) -> list[Manifest]:
         """The rank pods of an attempt."""
