@@ -1,12 +1,14 @@
 """Writing, finding and reading checkpoints on one rank, and reading them as another number of ranks."""
 
 import json
+import os
+import resource
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_api.spec import ModelSpec
 from arcface_trainer.checkpoint import (
     BACKBONE_FILE,
@@ -125,6 +127,55 @@ def test_a_half_written_folder_is_neither_found_nor_left_behind(tmp_path, save):
     assert newest_complete(tmp_path).name == "step-00000004"
     CheckpointWriter(tmp_path, 2, World(1, 0)).prepare()
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000004"]
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        pytest.param("file", "File exists", id="file"),
+        pytest.param("file/below", "Not a directory", id="below a file"),
+        pytest.param("/proc/1/checkpoints", "No such file or directory", id="proc"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_refused_before_the_first_step(tmp_path, place, reason):
+    (tmp_path / "file").touch()
+    directory = tmp_path / place
+    with pytest.raises(InvalidInput) as caught:
+        CheckpointWriter(directory, 2, World(1, 0)).prepare()
+    assert str(caught.value).startswith(
+        f"{directory}: checkpoints cannot be written ({reason}): the folder must be writable for user {os.getuid()},"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_an_existing_folder_of_another_user_is_refused(tmp_path):
+    os.seteuid(65534)
+    try:
+        with pytest.raises(InvalidInput, match=r"cannot be written \(Permission denied\)"):
+            CheckpointWriter(tmp_path, 2, World(1, 0)).prepare()
+    finally:
+        os.seteuid(0)
+
+
+def test_a_disk_that_refuses_is_one_line_and_may_be_tried_again(tmp_path, save):
+    save(4)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    try:
+        with pytest.raises(ArcFaceError) as caught:
+            save(8)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not isinstance(caught.value, InvalidInput)
+    assert str(caught.value).startswith(f"{tmp_path}: the checkpoint of step 8 cannot be written (")
+    assert "File too large" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert newest_complete(tmp_path).name == "step-00000004"
+
+
+def test_preparing_leaves_nothing_behind(tmp_path):
+    CheckpointWriter(tmp_path / "new", 2, World(1, 0)).prepare()
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,14 @@ after it a whole one.
 import os
 import shutil
 from dataclasses import dataclass
+from errno import EACCES, EEXIST, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from arcface_api.errors import ArcFaceError
+from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_api.status import CheckpointStatus
 from arcface_trainer.checkpoint import (
     BACKBONE_FILE,
@@ -30,6 +32,8 @@ from arcface_trainer.class_range import class_range
 from arcface_trainer.distributed import World
 from arcface_trainer.state import TrainingState
 
+LASTING = {EACCES, EPERM, EROFS, ENOTDIR, ENOENT, EEXIST, ELOOP, ENAMETOOLONG}
+"""Errors that no retry cures."""
 HIDDEN = ".writing-"
 DAMAGED = "damaged-"
 
@@ -43,13 +47,39 @@ class CheckpointWriter:
     world: World
 
     def prepare(self) -> None:
-        """Remove what a killed run left half-written; rank 0 calls it before any rank saves."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        for leftover in self.directory.glob(f"{HIDDEN}*"):
-            shutil.rmtree(leftover)
+        """Remove what a killed run left half-written; rank 0 calls it before any rank saves.
+
+        InvalidInput where the directory cannot be written to, so that it is told before the first step.
+        """
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            for leftover in self.directory.glob(f"{HIDDEN}*"):
+                shutil.rmtree(leftover)
+            probe = self.directory / f"{HIDDEN}probe"
+            probe.mkdir()
+            probe.rmdir()
+        except OSError as error:
+            kind = InvalidInput if error.errno in LASTING else ArcFaceError
+            raise kind(
+                f"{self.directory}: checkpoints cannot be written ({error.strerror}): the folder must be writable for "
+                f"user {os.getuid()}, mend its rights or choose another one for spec.checkpoint"
+            ) from error
 
     def save(self, state: TrainingState, manifest: Manifest) -> CheckpointStatus:
-        """Write and publish a checkpoint; `manifest` comes without files. All ranks call together."""
+        """Write and publish a checkpoint; `manifest` comes without files. All ranks call together.
+
+        ArcFaceError where the disk refuses.
+        """
+        try:
+            return self._save(state, manifest)
+        except (OSError, SafetensorError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
+            raise ArcFaceError(
+                f"{self.directory}: the checkpoint of step {manifest.step} cannot be written ({reason}): free space or "
+                "mend the volume"
+            ) from error
+
+    def _save(self, state: TrainingState, manifest: Manifest) -> CheckpointStatus:
         hidden = self.directory / f"{HIDDEN}{folder_name(manifest.step)}"
         hidden.mkdir(parents=True, exist_ok=True)
         backbone = state.backbone(self.world)
@@ -128,15 +158,17 @@ def head_name(first_class: int) -> str:
 
 
 def write(path: Path, tensors: Tensors) -> FileEntry:
-    """Write tensors and flush them to disk; ArcFaceError where the disk refuses."""
-    try:
-        save_file(tensors, path)
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise ArcFaceError(f"{path}: cannot be written ({error.strerror}): free space or mend the volume") from error
+    """Write tensors and flush them to disk."""
+    save_file(tensors, path)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
     shapes = {name: TensorEntry(shape=list(array.shape)) for name, array in tensors.items()}
     return FileEntry(name=path.name, size=path.stat().st_size, sha256=file_sha256(path), tensors=shapes)
+
+
+def one_line(error: Exception) -> str:
+    """Text of an error without line breaks."""
+    return " ".join(str(error).split())
 
 
 def sync_folder(folder: Path) -> None:
