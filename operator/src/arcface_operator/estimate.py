@@ -95,6 +95,11 @@ def steps_per_epoch(spec: ArcFaceTrainingJobSpec, counts: Counts) -> int:
             f"spec.data: {counts.identities} identities with at least {spec.data.min_images_per_identity} pictures; "
             "a classifier needs 2: lower spec.data.minImagesPerIdentity or add identities"
         )
+    if counts.identities < spec.workers.world_size:
+        raise InvalidInput(
+            f"spec.workers: {spec.workers.world_size} ranks share {counts.identities} identities and each needs one: "
+            "lower spec.workers.replicas or devicesPerWorker, or add identities"
+        )
     if counts.images < spec.total_batch_size:
         raise InvalidInput(
             f"spec.data: {counts.images} pictures do not fill one batch of {spec.total_batch_size} over all ranks: "

@@ -70,13 +70,20 @@ def test_a_checkpoint_holds_weights_and_momentum_of_backbone_and_head() -> None:
             Counts(identities=1, images=5000), "spec.data: 1 identities with at least 1 pictures", id="one identity"
         ),
         pytest.param(
-            Counts(identities=10, images=127), "spec.data: 127 pictures do not fill one batch of 128", id="few pictures"
+            Counts(identities=20, images=5000),
+            "spec.workers: 30 ranks share 20 identities",
+            id="more ranks than identities",
+        ),
+        pytest.param(
+            Counts(identities=30, images=127),
+            "spec.data: 127 pictures do not fill one batch of 3840",
+            id="few pictures",
         ),
     ],
 )
 def test_too_little_data_is_refused(counts: Counts, message: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        plan(counts)
+        plan(counts, workers={"accelerator": "cpu", "replicas": 30})
     assert str(caught.value).startswith(message)
 
 

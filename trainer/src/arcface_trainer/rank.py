@@ -125,6 +125,11 @@ def assemble(config: RunConfig, identity: PodIdentity, local_rank: int, stop: St
     for sentence in unsupported_training(config.model, config.loss, config.training, config.precision):
         raise InvalidInput(sentence)
     faces = open_faces(Path(config.data.directory), config.data.min_images_per_identity)
+    if faces.class_count < ranks.world_size:
+        raise InvalidInput(
+            f"{config.data.directory}: {ranks.world_size} ranks share {faces.class_count} identities and each needs "
+            "one: lower spec.workers.replicas or devicesPerWorker, or add identities"
+        )
     sampler = Sampler(
         dataset_size=len(faces.labels),
         global_batch_size=config.training.batch_size * ranks.world_size,
