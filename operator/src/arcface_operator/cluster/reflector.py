@@ -92,7 +92,10 @@ class Reflector(Generic[View]):
             if not self.views.get(key):
                 self.views.pop(key, None)
         else:
-            self.views.setdefault(key, {})[name] = self.view(item)
+            view, names = self.view(item), self.views.setdefault(key, {})
+            if names.get(name) == view:
+                return
+            names[name] = view
         self.changed(key)
 
     def note(self, item: Manifest) -> None:

@@ -161,7 +161,8 @@ def own_namespace() -> str:
 @asynccontextmanager
 async def open_client() -> AsyncIterator[ApiClient]:
     """A client with the pod's own credentials or, outside of pods, with those of the kubeconfig."""
-    configuration = Configuration()
+    # With trust_env every request would look for a .netrc, in a thread of its own.
+    configuration = Configuration(client_session_kwargs={"trust_env": False})
     of_pod: Any = load_incluster_config
     of_user: Any = load_kube_config
     try:
