@@ -53,6 +53,7 @@ ROWS = [
     *evaluator("runs", "", RUNS, ended="delete:evaluator"),
     *evaluator("waits for its pod", "", ended="delete:evaluator"),
     *evaluator("leaves", "", RUNS, is_leaving=True),
+    *evaluator("failed and leaves", "", MISSING, failure="BackoffLimitExceeded: 3", is_leaving=True),
     *evaluator("complete", SUCCEEDED, DONE, is_complete=True),
     *evaluator("gate passed", f"{SUCCEEDED} GatesPassed=Passed", DONE, is_complete=True, spec=GATED),
     *evaluator("gate missed", MISSED, make_evaluator_pod(0, evaluator_report(0.98)), is_complete=True, spec=GATED),

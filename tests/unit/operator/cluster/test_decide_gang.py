@@ -4,21 +4,25 @@ from typing import Any
 
 import pytest
 
+from arcface_api.status import RankTableStatus
 from arcface_operator.cluster.decide import decide
 from arcface_operator.cluster.observation import PodView, view_pod
 from arcface_operator.manifests.worker_pod import SCHEDULER_ANNOTATION, build_worker_pod
 from support.cluster import (
+    ASCEND,
     NOW,
     SETTINGS,
     ago,
     assert_cell,
     make_ended,
     make_report,
+    make_surroundings,
     make_worker,
     observation_in,
     row,
     status_in,
     timestamp,
+    told,
 )
 from support.jobs import make_job
 
@@ -67,6 +71,32 @@ PRESENCE = [
         suspended="+resume delete:0",
         gang=f"{LOST}@1 delete:0",
         ended="delete:0",
+    ),
+    *row(
+        "one pod missing, and what it needs",
+        {"pods": (make_worker(0),), "surroundings": make_surroundings(faces=None)},
+        waiting="Ready=Ready apply:service,config create:1",
+        suspended="+resume delete:0",
+        gang=f"{LOST}@1 delete:0",
+        ended="delete:0",
+    ),
+    *row(
+        "pods of an attempt before, pods of the last are kept",
+        {"pods": (make_worker(0, -1), make_worker(1))},
+        spec={"runPolicy": {"cleanPodPolicy": "None"}},
+        waiting="delete:0",
+        suspended="+resume delete:0,1",
+        gang=f"{LOST}@0 delete:0,1",
+        ended="delete:0",
+    ),
+    *row(
+        "pod should have left a lost node, pods of the last are kept",
+        {"pods": (make_worker(0, leaves_at=ago(31)), make_ended(1)), "lost_nodes": frozenset({"node-0"})},
+        spec={"runPolicy": {"cleanPodPolicy": "None"}},
+        waiting=FILLED["waiting"],
+        suspended="+resume delete:1 force:0",
+        gang="Restarting +free failure:PodDeleted@0 delete:1 force:0",
+        ended="force:0",
     ),
     *row("all pods wait", both(**WAITING), **FILLED, ended="delete:0,1"),
     *row(
@@ -239,6 +269,20 @@ def test_the_moment_begins_with_the_failure_and_not_with_a_peer_that_is_done() -
     assert plan.look_again_seconds == 3.0
 
 
+def test_nobody_is_waited_for_when_all_have_ended() -> None:
+    plan = plan_in("Training", {"pods": (make_ended(0, code=1, at=ago(1)), make_ended(1, code=1, at=ago(0)))})
+    assert plan.status.phase == "Restarting"
+
+
+def test_a_restart_takes_the_rank_table_back() -> None:
+    table = RankTableStatus(state="completed", ready=4, total=4)
+    pods = (make_worker(0), make_ended(1, code=1))
+    plan = plan_in("Training", {"pods": pods}, {"rank_table": table}, workers=ASCEND, training={"precision": "fp32"})
+    assert plan.status.rank_table is None
+    assert ("RankTableReady", "False") in [(item.type, item.status) for item in plan.status.conditions]
+    assert [told(action) for action in plan.actions[:3]] == ["apply:no-table", "delete:0", "delete:1"]
+
+
 def test_a_node_whose_clock_is_ahead_does_not_hold_the_gang_up() -> None:
     plan = plan_in("Training", {"pods": (make_worker(0), make_ended(1, code=1, at=ago(-3600)))})
     assert plan.status.phase == "Restarting"
@@ -298,6 +342,11 @@ def test_ranks_learn_where_rank_0_is() -> None:
     ]
 
 
+def test_a_rank_that_has_ended_is_not_told_any_more() -> None:
+    pods = (make_worker(0), make_ended(1, annotations={}))
+    assert plan_in("Training", {"pods": pods}).actions == ()
+
+
 def test_ranks_are_not_told_of_a_rank_0_without_an_address() -> None:
     pods = (make_worker(0, address=None, annotations={}), make_worker(1, annotations={}))
     assert plan_in("Starting", {"pods": pods}).actions == ()
@@ -323,7 +372,12 @@ def test_the_last_word_of_rank_0_is_kept() -> None:
 
 
 def test_pods_are_counted_by_what_their_ranks_do() -> None:
-    pods = (make_ended(0), make_ended(1, code=1, at=ago(1)), make_worker(2), make_worker(3, is_ready=False))
+    pods = (
+        make_ended(0, is_ready=True),
+        make_ended(1, code=1, at=ago(1)),
+        make_worker(2),
+        make_worker(3, is_ready=False),
+    )
     workers = plan_in("Training", {"pods": pods}, workers={"replicas": 4}).status.workers
     assert (workers.desired, workers.ready, workers.succeeded, workers.failed) == (4, 1, 1, 1)
     assert workers.summary == "1/4"

@@ -104,6 +104,8 @@ class Life:
         self.troubles = list(facts.troubles)
         self.struck: int | None = None
         """Place in the history at which the peer has died while the cause is still to show."""
+        self.attempt: int | None = None
+        """Which the last trouble befell."""
         self.step = 0
         self.history = [self.world]
         self.seen = 0
@@ -189,7 +191,8 @@ class Life:
     def is_healthy(self) -> bool:
         """Whether nothing is wrong with the gang that the operator has still to notice."""
         status, views = self.world.status, self.views().values()
-        is_whole = len(views) == 2 or status.phase in {"Pending", "Restarting"}
+        is_begun = status.phase in {"Pending", "Restarting"} and status.attempt != self.attempt
+        is_whole = len(views) == 2 or is_begun
         return is_whole and all(
             view.attempt == status.attempt and view.ended is None and not view.is_leaving for view in views
         )
@@ -220,6 +223,7 @@ class Life:
             self.struck = len(self.history)
             return world.exited(peer.name, 1)
         self.troubles.pop(0)
+        self.attempt = world.status.attempt
         self.see_the_pods()
         world = TROUBLES[trouble.kind](world.later(2), f"quick-worker-{trouble.victim}")
         if self.struck is not None:
