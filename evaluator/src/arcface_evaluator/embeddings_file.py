@@ -40,7 +40,7 @@ def _mapped(path: Path) -> NDArray[np.generic]:
         # Maps the file; refuses arrays of objects, whose reading would execute what the file says.
         mapped: NDArray[np.generic] = np.lib.format.open_memmap(path, mode="r")  # type: ignore[no-untyped-call]
     except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise InvalidInput(f"{path}: cannot be read ({error.strerror or error}): correct the path") from error
     except (ValueError, TypeError, OverflowError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InvalidInput(f"{path}: is no .npy array of numbers ({reason}): write it with numpy.save") from error

@@ -67,11 +67,13 @@ class ExtentFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         if path.exists() and not path.is_file():
-            raise InvalidInput(f"{path}: is not a file")
+            raise InvalidInput(f"{path}: is not a file: give the path of a .bin")
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise InvalidInput(f"{path}: cannot be opened ({error.strerror})") from error
+            raise InvalidInput(
+                f"{path}: cannot be opened ({error.strerror}): correct the path or give this user the right to read it"
+            ) from error
         weakref.finalize(self, os.close, self._descriptor)
         self.size = os.fstat(self._descriptor).st_size
 

@@ -54,7 +54,7 @@ def read_config(path: Path) -> RunConfig:
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from error
+        raise InvalidInput(f"{path}: cannot be read ({error.strerror}): the operator mounts it") from error
     return RunConfig.from_json(text, str(path))
 
 
@@ -71,4 +71,4 @@ def write_report(report: EvaluatorReport, termination_log: Path) -> None:
     try:
         termination_log.write_bytes(termination_message(report))
     except OSError as error:
-        raise InvalidInput(f"{termination_log}: cannot be written ({error.strerror})") from error
+        raise InvalidInput(f"{termination_log}: cannot be written ({error.strerror}): name another file") from error

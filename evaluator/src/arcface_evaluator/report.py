@@ -83,7 +83,7 @@ class EvaluationFile(Model):
         try:
             path.write_text(self.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n")
         except OSError as error:
-            raise InvalidInput(f"{path}: cannot be written ({error.strerror})") from error
+            raise InvalidInput(f"{path}: cannot be written ({error.strerror}): name another file") from error
 
 
 def lines_of(report: PairReport) -> list[str]:
@@ -120,4 +120,4 @@ def input_file(path: Path) -> InputFile:
         with path.open("rb") as opened:
             return InputFile(path=str(path), sha256=hashlib.file_digest(opened, "sha256").hexdigest())
     except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from error
+        raise InvalidInput(f"{path}: cannot be read ({error.strerror}): mend its rights") from error

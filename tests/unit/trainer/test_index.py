@@ -73,6 +73,12 @@ def test_a_key_that_occurs_twice_is_named_with_both_lines(path):
         read_index(path, 1000)
 
 
+def test_an_offset_that_occurs_twice_is_named_with_both_lines(path):
+    path.write_text("7\t0\n3\t8\n5\t16\n4\t8\n")
+    with pytest.raises(InvalidInput, match=r"train\.idx:4: offset 8 occurs twice \(first on line 2\)"):
+        read_index(path, 1000)
+
+
 def test_an_offset_at_or_beyond_the_end_is_named(path):
     path.write_text("1\t0\n2\t40\n3\t80\n")
     assert len(read_index(path, 81).keys) == 3
@@ -97,7 +103,7 @@ def test_an_index_cut_short_never_gives_another_row(path):
 
 
 def test_a_missing_index_is_named(path):
-    with pytest.raises(InvalidInput, match=r"train\.idx: cannot be read \(No such file or directory\)"):
+    with pytest.raises(InvalidInput, match=r"train\.idx: cannot be read \(No such file or directory\): put it "):
         read_index(path, 1000)
 
 

@@ -45,7 +45,10 @@ class FolderFaces:
         try:
             return Path(self.paths[index]).read_bytes()
         except OSError as error:
-            raise InvalidInput(f"{self.paths[index]}: cannot be read ({error.strerror})") from error
+            raise InvalidInput(
+                f"{self.paths[index]}: cannot be read ({error.strerror}): copy it again or give this user the right to "
+                "read it"
+            ) from error
 
     def where(self, index: int) -> str:
         """Path of the picture's file."""

@@ -32,8 +32,8 @@ class Index:
 def read_index(path: Path, record_bytes: int) -> Index:
     """Parse an index of a record file of `record_bytes`.
 
-    InvalidInput, naming the line, for text that is not two integers, a key that occurs twice, or an offset at or
-    beyond the end of the record file; offsets may still point at something else than a record.
+    InvalidInput, naming the line, for text that is not two integers, a key or an offset that occurs twice, or an offset
+    at or beyond the end of the record file; offsets may still point at something else than a record.
     """
     text = _text_of(path)
     if not text or text.isspace():
@@ -42,7 +42,8 @@ def read_index(path: Path, record_bytes: int) -> Index:
         raise _first_bad_line(path, text)
     numbers = np.fromstring(text, dtype=np.int64, sep=" ").reshape(-1, 2)
     index = Index(path, np.ascontiguousarray(numbers[:, 0]), np.ascontiguousarray(numbers[:, 1]))
-    _check_keys(index)
+    _check_unique(index, "key", index.keys)
+    _check_unique(index, "offset", index.offsets)
     _check_offsets(index, record_bytes)
     return index
 
@@ -51,24 +52,29 @@ def _text_of(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from error
+        raise InvalidInput(
+            f"{path}: cannot be read ({error.strerror}): put it beside the .rec and give this user the right to read it"
+        ) from error
 
 
 def _first_bad_line(path: Path, text: bytes) -> InvalidInput:
     for number, line in enumerate(text.split(b"\n"), start=1):
         if not LINE.fullmatch(line):
             shown = ascii(line[:SHOWN].decode("latin-1"))
-            return InvalidInput(f"{path}:{number}: {shown} is not a key and a byte offset separated by a tab")
+            return InvalidInput(
+                f"{path}:{number}: {shown} is not a key and a byte offset separated by a tab: copy or write the index "
+                "anew"
+            )
     raise AssertionError("every line matches but the text does not")
 
 
-def _check_keys(index: Index) -> None:
-    order = np.argsort(index.keys, kind="stable")
-    repeats = np.flatnonzero(np.diff(index.keys[order]) == 0)
+def _check_unique(index: Index, name: str, numbers: NDArray[np.int64]) -> None:
+    order = np.argsort(numbers, kind="stable")
+    repeats = np.flatnonzero(np.diff(numbers[order]) == 0)
     if len(repeats):
         first, second = order[repeats[0]], order[repeats[0] + 1]
         raise InvalidInput(
-            f"{index.where(second)}: key {index.keys[second]} occurs twice (first on line {first + 1}): "
+            f"{index.where(second)}: {name} {numbers[second]} occurs twice (first on line {first + 1}): "
             "write the index anew"
         )
 

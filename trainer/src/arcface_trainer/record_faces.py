@@ -83,10 +83,10 @@ def read_property(path: Path) -> Property | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path}: cannot be read as text: {error}") from error
+        raise InvalidInput(f"{path}: cannot be read as text ({error}): copy the file again") from error
     fields = (text.splitlines() or [""])[0].split(",")
     if len(fields) != 3 or not all(field.strip().isdigit() for field in fields):
-        raise InvalidInput(f"{path}: {text[:40]!a} is not 'identities,height,width', such as 85742,112,112")
+        raise InvalidInput(f"{path}: {text[:40]!a} is not 'identities,height,width', such as 85742,112,112: write that")
     identities, height, width = (int(field) for field in fields)
     if (height, width) != (IMAGE_SIZE, IMAGE_SIZE):
         raise InvalidInput(f"{path}: pictures of {width}x{height}: pack them anew at {IMAGE_SIZE}x{IMAGE_SIZE}")
@@ -98,6 +98,7 @@ def picture_rows(table: RecordTable, announced: Property | None, records: Path) 
     rows = np.arange(len(table), dtype=np.int64)
     if table.keys[0] == 0 and table.flags[0] > 0 and table.picture_sizes[0] == 0:
         first_identity = _first_identity_key(table, announced, records)
+        _check_without_gaps(table, records)
         rows = rows[(table.keys > 0) & (table.keys < first_identity)]
     if not len(rows):
         raise InvalidInput(f"{records}: holds no picture")
@@ -105,6 +106,16 @@ def picture_rows(table: RecordTable, announced: Property | None, records: Path) 
     if len(empty):
         raise InvalidInput(f"{records}: the record of key {table.keys[empty[0]]} holds no picture: write the file anew")
     return rows
+
+
+def _check_without_gaps(table: RecordTable, records: Path) -> None:
+    """InvalidInput where the index lacks one of the keys that key 0 announces; they are unique and sorted already."""
+    missing = np.flatnonzero(table.keys != np.arange(len(table)))
+    if len(missing):
+        raise InvalidInput(
+            f"{records.with_name(INDEX_FILE)}: key {missing[0]} is missing, which key 0 announces: copy {RECORDS_FILE} "
+            f"and {INDEX_FILE} again, together"
+        )
 
 
 def _first_identity_key(table: RecordTable, announced: Property | None, records: Path) -> int:

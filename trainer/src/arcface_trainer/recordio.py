@@ -123,7 +123,9 @@ class RecordFile:
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise InvalidInput(f"{path}: cannot be opened ({error.strerror})") from error
+            raise InvalidInput(
+                f"{path}: cannot be opened ({error.strerror}): correct the path or give this user the right to read it"
+            ) from error
         weakref.finalize(self, os.close, self._descriptor)
         status = os.fstat(self._descriptor)
         if not stat.S_ISREG(status.st_mode):

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from arcface_trainer.record_table import RecordTable, scan_records
 
 LOG = logging.getLogger(__name__)
-FORMAT = 1
+FORMAT = 2
+"""Raised where tables of older versions may hold what is refused now."""
 WRITE_BITS = 0o222
 DAMAGE = (OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, MemoryError, zipfile.BadZipFile)
 """What NumPy and zipfile answer to files that are no table; flipped bits can also mean "encrypted" or a vast shape."""
