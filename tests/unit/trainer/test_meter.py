@@ -20,6 +20,29 @@ def test_progress_tells_means_of_the_recent_steps():
     assert progress.estimated_completion_time == NOW + timedelta(seconds=80)
 
 
+def test_steps_may_be_counted_while_another_thread_reads():
+    meter = Meter(steps_per_epoch=10, total_steps=100, pictures_per_step=64)
+
+    class Record(StepRecord):
+        """Counts a step in the very moment it is read."""
+
+        @property
+        def loss(self):
+            meter.add(StepRecord(loss=1.0, seconds=1.0, wait_seconds=0.0))
+            return 3.0
+
+    meter.recent = type(meter.recent)([object.__new__(Record), object.__new__(Record)])
+    assert meter.loss == 3.0
+    assert meter.step == 2
+
+
+def test_means_are_over_the_last_twenty_steps():
+    meter = Meter(steps_per_epoch=10, total_steps=100, pictures_per_step=64)
+    for number in range(50):
+        meter.add(StepRecord(loss=float(number), seconds=1.0, wait_seconds=0.0))
+    assert meter.loss == sum(range(30, 50)) / 20
+
+
 def test_nothing_is_claimed_before_the_first_step():
     progress = Meter(10, 100, 64).progress(NOW)
     assert progress.loss is None

@@ -1,7 +1,6 @@
 """Keeps the figures of the running training: pure arithmetic on times that are passed in."""
 
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from arcface_api.status import Progress
@@ -31,11 +30,12 @@ class Meter:
     """Over all ranks."""
     step: int = 0
     """Updates made."""
-    recent: deque[StepRecord] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    recent: tuple[StepRecord, ...] = ()
+    """The last steps; never changed but replaced, since another thread reads it for /progress."""
 
     def add(self, record: StepRecord) -> None:
         """Count one step."""
-        self.recent.append(record)
+        self.recent = (*self.recent, record)[-WINDOW:]
         self.step += 1
 
     @property
@@ -51,28 +51,32 @@ class Meter:
     @property
     def images_per_second(self) -> float | None:
         """Pictures of all ranks per second over the recent steps."""
-        return self.pictures_per_step / self.step_seconds if self.step_seconds else None
+        seconds = self.step_seconds
+        return self.pictures_per_step / seconds if seconds else None
 
     @property
     def data_wait_percent(self) -> float | None:
         """Share of the recent steps spent waiting for pictures."""
-        total = sum(record.seconds for record in self.recent)
-        return min(100.0, 100 * sum(record.wait_seconds for record in self.recent) / total) if total else None
+        recent = self.recent
+        total = sum(record.seconds for record in recent)
+        return min(100.0, 100 * sum(record.wait_seconds for record in recent) / total) if total else None
 
     def progress(self, now: datetime) -> Progress:
         """The figures as the operator polls them."""
-        left = self.total_steps - self.step
-        seconds = self.step_seconds
+        step, seconds = self.step, self.step_seconds
+        epoch = step // self.steps_per_epoch
         return Progress(
-            epoch=self.step // self.steps_per_epoch,
-            epochs=f"{self.step // self.steps_per_epoch}/{self.total_steps // self.steps_per_epoch}",
-            step=self.step,
+            epoch=epoch,
+            epochs=f"{epoch}/{self.total_steps // self.steps_per_epoch}",
+            step=step,
             total_steps=self.total_steps,
             loss=self.loss,
             images_per_second=self.images_per_second,
             step_milliseconds=None if seconds is None else 1000 * seconds,
             data_wait_percent=self.data_wait_percent,
-            estimated_completion_time=None if seconds is None else now + timedelta(seconds=left * seconds),
+            estimated_completion_time=None
+            if seconds is None
+            else now + timedelta(seconds=(self.total_steps - step) * seconds),
             updated_at=now,
         )
 
