@@ -2,7 +2,7 @@
 
 One graph and not two: a tuple of a graph's outputs handed to another graph takes three times as long as the gradients
 themselves (42 against 10 ms a picture in one run; MindSpore 2.10 on one CPU core, IResNet-18 at width 0.25, batch 32).
-The host sees five numbers a step.
+The host sees six numbers a step.
 
 Tensor suffixes: b pictures of this rank, D embedding size, P parameters of the backbone laid end to end.
 """
@@ -29,7 +29,7 @@ def preprocessed(images: Tensor) -> Tensor:
 
 
 class GradientStep(nn.Cell):
-    """Loss, gradients and their norm; the backbone's gradients are summed over ranks."""
+    """Loss, gradients and their norms; the backbone's gradients are summed over ranks."""
 
     def __init__(self, backbone: nn.Cell, classifier: Classifier, collectives: Collectives) -> None:
         super().__init__()
@@ -39,10 +39,10 @@ class GradientStep(nn.Cell):
         self.weights = ParameterTuple(backbone.trainable_params())
 
     def construct(self, images: Tensor, labels_b: Tensor, wishes_2: Tensor) -> tuple[Tensor, ...]:
-        """A summary (5,), then one gradient a parameter of the backbone, then the gradient of the centres.
+        """A summary (6,), then one gradient a parameter of the backbone, then the gradient of the centres.
 
-        The summary holds loss, mean embedding length, squared norm of the backbone's gradient, and the wishes of all
-        ranks added up.
+        The summary holds loss, mean embedding length, squared norm of the backbone's gradient, and, added up over all
+        ranks, their wishes and the squared norms of their centres' gradients.
 
         Args:
             images: uint8 RGB (b, 3, 112, 112) as decoded.
@@ -52,20 +52,21 @@ class GradientStep(nn.Cell):
         embeddings_bD, backward = ops.vjp(self.backbone, preprocessed(images), weights=self.weights)
         loss, d_embeddings_bD, d_centers = self.classifier(embeddings_bD, labels_b)
         _, gradients = backward(d_embeddings_bD)
-        gradients, wishes_2 = self.summed(gradients, wishes_2)
+        centers_squared_norm = (d_centers * d_centers).sum().reshape((1,))
+        gradients, shared_3 = self.summed(gradients, ops.concat((wishes_2, centers_squared_norm)))
         squared_norm = Tensor(0.0, mindspore.float32)
         for gradient in gradients:
             squared_norm = squared_norm + (gradient * gradient).sum()
         length = ops.sqrt((embeddings_bD * embeddings_bD).sum(axis=1)).mean()
-        summary = ops.concat((ops.stack((loss, length, squared_norm)), wishes_2))
+        summary = ops.concat((ops.stack((loss, length, squared_norm)), shared_3))
         return (summary, *gradients, d_centers)
 
-    def summed(self, gradients: tuple[Tensor, ...], wishes_2: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+    def summed(self, gradients: tuple[Tensor, ...], shared_3: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Sum over ranks in one message: the loss is a mean over all ranks already, so nothing is averaged."""
         if self.collectives.is_alone:
-            return gradients, wishes_2
+            return gradients, shared_3
         flat = [gradient.reshape(-1) for gradient in gradients]
-        joined_P = self.collectives.all_sum(ops.concat((*flat, wishes_2)))
+        joined_P = self.collectives.all_sum(ops.concat((*flat, shared_3)))
         parts, offset = [], 0
         for gradient in gradients:
             parts.append(joined_P[offset : offset + gradient.size].reshape(gradient.shape))
@@ -88,13 +89,15 @@ class Update(nn.Cell):
         self.clip_norm = clip_norm
         self.apply = ops.ApplyMomentum()
 
-    def construct(self, rate: Tensor, loss: Tensor, squared_norm: Tensor, gradients: tuple[Tensor, ...]) -> Tensor:
+    def construct(self, rate: Tensor, summary: Tensor, gradients: tuple[Tensor, ...]) -> Tensor:
         """Apply one update; the backbone's gradients are clipped, the last one (centres) is taken as it is.
 
         Returns:
-            Whether the numbers were finite.
+            Whether the numbers were finite, on every rank.
         """
-        is_finite = ops.logical_and(ops.isfinite(loss), ops.isfinite(squared_norm))
+        squared_norm = summary[2]
+        # Not the second number: it is this rank's own, and all ranks must come to the same answer.
+        is_finite = ops.logical_and(ops.isfinite(summary[0]), ops.isfinite(summary[2:]).all())
         factor = ops.clamp(self.clip_norm / ops.sqrt(ops.clamp(squared_norm, min=SMALLEST_NORM)), max=1.0)
         # v = 1*v + 0 and w = w - 0*v leave both alone.
         momentum = ops.where(is_finite, scalar(self.momentum), scalar(1.0))
@@ -151,10 +154,10 @@ class TrainStep(nn.Cell):
         self.set_train()
 
     def construct(self, images: Tensor, labels_b: Tensor, wishes_2: Tensor, rate: Tensor) -> Tensor:
-        """Loss, embedding length, squared gradient norm and the two wishes as one tensor (5,)."""
+        """The summary of `GradientStep`, after the update."""
         outputs = self.gradient_step(images, labels_b, wishes_2)
         summary = outputs[0]
-        self.update(rate, summary[0], summary[2], outputs[1:])
+        self.update(rate, summary, outputs[1:])
         return summary
 
     def run(
@@ -163,8 +166,8 @@ class TrainStep(nn.Cell):
         """Train on this rank's share of a batch; all ranks must call together."""
         wishes_2 = Tensor([float(wishes.stop), float(wishes.save)], mindspore.float32)
         summary = self(Tensor(images), Tensor(labels), wishes_2, scalar(rate))
-        loss, length, squared_norm, stop, save = summary.asnumpy().tolist()
-        is_finite = math.isfinite(loss) and math.isfinite(squared_norm)
+        loss, length, squared_norm, stop, save, centers_squared_norm = summary.asnumpy().tolist()
+        is_finite = all(math.isfinite(number) for number in (loss, squared_norm, centers_squared_norm))
         norm = math.sqrt(squared_norm) if is_finite else math.nan
         return StepResult(loss, norm, length, is_finite, Wishes(stop > 0, save > 0))
 
