@@ -21,6 +21,7 @@ from arcface_trainer.checkpoint_manifest import Manifest
 from arcface_trainer.checkpoint_writer import CheckpointWriter, head_name, write
 from arcface_trainer.class_range import ClassRange, class_range
 from arcface_trainer.distributed import World
+from arcface_trainer.resume import resume
 
 CLASSES, EMBEDDING = 10, 8
 
@@ -211,6 +212,52 @@ def test_a_flipped_bit_is_refused(tmp_path, save):
     (folder / BACKBONE_FILE).write_bytes(data)
     with pytest.raises(InvalidInput, match=r"backbone\.safetensors: is damaged"):
         read_file(folder, read_manifest(folder), BACKBONE_FILE)
+
+
+class Loaded:
+    """A state that remembers where it was loaded from."""
+
+    source = None
+
+    def load(self, *_tensors, source):
+        self.source = source
+
+
+def flip_the_last_bit(path):
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_run_goes_on_from_the_newest_sound_checkpoint(tmp_path, save):
+    save(4)
+    save(8)
+    flip_the_last_bit(tmp_path / "step-00000008" / BACKBONE_FILE)
+    state = Loaded()
+    assert resume(state, tmp_path, manifest(), World(1, 0)) == 4
+    assert state.source == str(tmp_path / "step-00000004")
+
+
+def test_a_run_without_checkpoints_starts_anew(tmp_path):
+    assert resume(Loaded(), tmp_path / "none", manifest(), World(1, 0)) == 0
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda folder: flip_the_last_bit(folder / BACKBONE_FILE), id="flipped bits"),
+        pytest.param(lambda folder: (folder / "manifest.json").unlink(), id="no manifests"),
+    ],
+)
+def test_a_run_never_starts_anew_beside_damaged_checkpoints(tmp_path, save, damage):
+    save(4)
+    save(8)
+    for folder in tmp_path.iterdir():
+        damage(folder)
+    with pytest.raises(InvalidInput) as caught:
+        resume(Loaded(), tmp_path, manifest(), World(1, 0))
+    assert str(caught.value).startswith(f"{tmp_path}: holds 2 checkpoints, but those that were tried are damaged: ")
+    assert "move all away to start anew" in str(caught.value)
 
 
 def test_a_manifest_cannot_name_files_outside_its_folder(tmp_path, save):

@@ -131,7 +131,11 @@ def _entry(folder: Path, manifest: Manifest, name: str) -> FileEntry:
 def _checked(folder: Path, entry: FileEntry) -> Iterator[Any]:
     """An open safetensors file with the hash and the tensors that the manifest announces."""
     path = folder / entry.name
-    if file_sha256(path) != entry.sha256:
+    try:
+        found = file_sha256(path)
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be read ({error.strerror}): use another checkpoint") from error
+    if found != entry.sha256:
         raise InvalidInput(f"{path}: is damaged (its SHA-256 is not the manifest's): use another checkpoint")
     try:
         with safe_open(path, framework="np") as file:

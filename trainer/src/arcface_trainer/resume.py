@@ -8,6 +8,7 @@ from arcface_trainer.checkpoint import (
     BACKBONE_FILE,
     MOMENTUM_FILE,
     Tensors,
+    checkpoints,
     complete_checkpoints,
     folder_name,
     read_file,
@@ -38,26 +39,38 @@ def resume(state: TrainingState, directory: Path, expected: Manifest, world: Wor
         Updates already made; 0 when there is no checkpoint.
 
     Raises:
-        InvalidInput: where the newest checkpoint belongs to another run.
+        InvalidInput: where a checkpoint belongs to another run, or there are some and all that were tried are damaged.
     """
-    for step in _candidates(directory, expected, world):
+    found, steps = _candidates(directory, expected, world)
+    for step in steps:
         folder = directory / folder_name(step)
         tensors = _read(folder, world)
         if world.gather([tensors is not None]).all() and tensors is not None:
             state.load(*tensors, source=str(folder))
             return step
+    if found:
+        raise InvalidInput(
+            f"{directory}: holds {found} checkpoints, but those that were tried are damaged: mend the volume, move the "
+            "newest away to go on from an older one, or move all away to start anew"
+        )
     return 0
 
 
-def _candidates(directory: Path, expected: Manifest, world: World) -> list[int]:
-    """Steps of the checkpoints as rank 0 sees them, newest first."""
+def _candidates(directory: Path, expected: Manifest, world: World) -> tuple[int, list[int]]:
+    """Number of folders named like checkpoints, and the steps of the complete ones, newest first, as rank 0 sees them.
+
+    No more than `CANDIDATES` steps.
+    """
+    found: list[Path] = []
     steps: list[int] = []
     if world.is_first:
+        found = checkpoints(directory)
         for folder, manifest in complete_checkpoints(directory):
             check_same_run(manifest, expected, folder)
             steps.append(manifest.step)
     padded = (steps + [NONE] * CANDIDATES)[:CANDIDATES]
-    return [step for step in world.gather(padded)[0].tolist() if step != NONE]
+    count, *shared = world.gather([len(found), *padded])[0].tolist()
+    return count, [step for step in shared if step != NONE]
 
 
 def check_same_run(manifest: Manifest, expected: Manifest, folder: Path) -> None:
