@@ -143,6 +143,29 @@ def test_columns_of_other_types_or_lengths_are_scanned_anew(paths, scans):
     assert len(scans) == 3
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o007, 0o660)])
+def test_others_may_read_a_cache_as_the_umask_says(paths, umask, mode):
+    before = os.umask(umask)
+    try:
+        load_records(*paths)
+    finally:
+        os.umask(before)
+    assert beside(paths[0]).stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_cache_without_the_right_to_read_it_is_not_called_damaged(paths, caplog, tmp_path):
+    load_records(*paths)
+    place = beside(paths[0])
+    place.chmod(0o600)
+    os.seteuid(65534)
+    try:
+        assert table_cache._read(place, table_cache._made_from(*paths)) is None
+    finally:
+        os.seteuid(0)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 def test_a_folder_that_stays_as_it_is_sends_the_cache_to_the_user(paths, scans, tmp_path):
     paths[0].parent.chmod(0o555)
     load_records(*paths)

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import logging
 import os
-import tempfile
+import secrets
 import zipfile
 from dataclasses import fields
 from pathlib import Path
@@ -73,6 +73,9 @@ def _read(place: Path, made_from: NDArray[np.int64]) -> RecordTable | None:
             table = RecordTable(*(stored[name] for name in names))
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        LOG.info("index cache is not readable file=%s reason=%s", place, error)
+        return None
     except DAMAGE as error:
         LOG.warning("index cache is damaged and made anew file=%s reason=%s", place, error)
         return None
@@ -97,15 +100,16 @@ def _write(place: Path, made_from: NDArray[np.int64], table: RecordTable) -> boo
         # A folder without any write bit is meant to stay as it is, also for root.
         if not place.parent.stat().st_mode & WRITE_BITS:
             return False
-        with tempfile.NamedTemporaryFile(dir=place.parent, prefix=place.name, delete=False) as file:
-            try:
+        partial = place.with_name(f"{place.name}.{secrets.token_hex(8)}")
+        try:
+            # Opened plainly and not as a temporary file, which nobody else may read: the umask decides.
+            with partial.open("xb") as file:
                 np.savez(file, made_from=made_from, **arrays)
-                file.flush()
-                Path(file.name).replace(place)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    Path(file.name).unlink()
-                raise
+            partial.replace(place)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            raise
     except OSError as error:
         LOG.info("index is not cached file=%s reason=%s", place, error)
         return False
