@@ -8,7 +8,13 @@ import pytest
 
 from arcface_trainer.pictures import decode
 from arcface_trainer.synth.appearance import VERIFICATION, Conditions, draw_appearance
-from arcface_trainer.synth.data_set import SynthRequest, pair_pictures, training_pictures, write_verification_set
+from arcface_trainer.synth.data_set import (
+    SynthRequest,
+    pair_pictures,
+    training_pictures,
+    write_data_set,
+    write_verification_set,
+)
 from arcface_trainer.synth.identity import LARGEST, SMALLEST, draw_identity
 from arcface_trainer.synth.painting import draw_face
 
@@ -91,6 +97,24 @@ def test_every_fold_holds_as_many_same_as_different_pairs(tmp_path):
     pictures, is_same = pickle.loads((tmp_path / "lfw.bin").read_bytes())
     assert len(pictures) == 80
     assert [sum(fold) for fold in np.array_split(is_same, FOLDS)] == [2] * FOLDS
+
+
+def test_a_drawing_that_is_broken_off_can_be_started_anew(tmp_path):
+    request = SynthRequest(identities=2, images_per_identity=1, test_identities=2, pairs=20, seed=1)
+    steps = iter(range(request.steps - 1))
+
+    def interrupt(_count):
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_data_set(tmp_path / "out", request, interrupt)
+    assert list((tmp_path / "out").iterdir()) == []
+    (tmp_path / "out" / ".drawing").mkdir()  # what a killed one leaves
+    (tmp_path / "out" / ".drawing" / "lfw.bin").touch()
+    write_data_set(tmp_path / "out", request, lambda _: None)
+    names = {"train.rec", "train.idx", "property", *(f"{name}.bin" for name in VERIFICATION)}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
 
 
 @pytest.mark.parametrize(("name", "least"), [("cfp_fp", 0.7), ("cplfw", 0.5)])

@@ -1,8 +1,10 @@
 """Writes the drawn training set and verification sets: other people in each of the two."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +19,8 @@ from arcface_trainer.record_writer import NAMES, RecordWriter, refuse_existing
 from arcface_trainer.synth.appearance import TRAINING, VERIFICATION
 from arcface_trainer.synth.identity import draw_identity
 from arcface_trainer.synth.painting import draw_face, encode_face
+
+UNFINISHED = ".drawing"
 
 # Keep people and pictures of training and of verification apart, whatever their numbers.
 TRAIN_PEOPLE, TRAIN_PICTURES, TEST_PEOPLE, TEST_PICTURES = range(1, 5)
@@ -38,12 +42,35 @@ class SynthRequest(NamedTuple):
 
 
 def write_data_set(out: Path, request: SynthRequest, advance: Advance) -> None:
-    """Draw everything into a folder; InvalidInput where it holds such files already."""
-    refuse_existing(out, (*NAMES, *(f"{name}.bin" for name in VERIFICATION)))
+    """Draw everything into a folder; InvalidInput where it holds such files already.
+
+    The files get there when all are drawn, `train.rec` last, so that a drawing that is broken off can be started anew.
+    """
+    names = [*(f"{name}.bin" for name in VERIFICATION), *NAMES]
+    refuse_existing(out, tuple(names))
+    with drawing_folder(out) as folder:
+        draw(folder, request, advance)
+        for name in names:
+            (folder / name).rename(out / name)
+
+
+@contextmanager
+def drawing_folder(out: Path) -> Iterator[Path]:
+    """A folder for unfinished files inside of `out`, anew; it goes in the end, whatever happens."""
+    folder = out / UNFINISHED
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
     except OSError as error:
         raise InvalidInput(f"{out}: cannot be written ({error.strerror}): choose another folder") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def draw(out: Path, request: SynthRequest, advance: Advance) -> None:
+    """Draw everything into an empty folder."""
     context = get_context("spawn")  # forking a process with OpenCV's threads may hang
     with ProcessPoolExecutor(os.cpu_count() or 1, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         for name in VERIFICATION:
