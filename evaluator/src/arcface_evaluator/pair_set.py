@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
 from arcface_evaluator.pair_pickle import PairPickle, read_pair_pickle
+from arcface_trainer.opencv import MOST_PIXELS, cv2
 
 SIDE = 112
 """Pixels of a side of the pictures that the networks take."""
+UNDECODABLE = f"does not decode as a picture (of at most {MOST_PIXELS} pixels)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def _decoded(encoded: bytes) -> NDArray[np.uint8]:
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         decoded = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded else None
     except cv2.error as error:
-        raise InvalidInput("does not decode as a picture") from error
+        raise InvalidInput(UNDECODABLE) from error
     if decoded is None:
-        raise InvalidInput("does not decode as a picture")
+        raise InvalidInput(UNDECODABLE)
     return decoded.astype(np.uint8, copy=False)

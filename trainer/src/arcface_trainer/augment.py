@@ -6,9 +6,10 @@ the number of ranks or threads and wherever a run was resumed.
 
 from typing import cast
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from arcface_trainer.opencv import cv2
 
 Picture = NDArray[np.uint8]
 

@@ -2,12 +2,12 @@
 
 from typing import cast
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
 from arcface_trainer.backbone_input import IMAGE_SIZE
+from arcface_trainer.opencv import MOST_PIXELS, cv2
 
 Picture = NDArray[np.uint8]
 """RGB (112, 112, 3)."""
@@ -34,5 +34,7 @@ def decode_any_size(data: bytes, where: str) -> NDArray[np.uint8]:
     except cv2.error:
         blue_first = None
     if blue_first is None:
-        raise InvalidInput(f"{where}: {len(data)} bytes are not a picture that OpenCV can decode")
+        raise InvalidInput(
+            f"{where}: {len(data)} bytes are not a picture that OpenCV can decode (of at most {MOST_PIXELS} pixels)"
+        )
     return cast("NDArray[np.uint8]", cv2.cvtColor(blue_first, cv2.COLOR_BGR2RGB))

@@ -12,7 +12,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import mindspore
 
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, Stopped
@@ -33,6 +32,7 @@ from arcface_trainer.face_set import FaceSet, open_faces
 from arcface_trainer.loop import TrainingLoop
 from arcface_trainer.meter import Meter
 from arcface_trainer.metrics import TrainMetrics, serve
+from arcface_trainer.opencv import cv2
 from arcface_trainer.pod_identity import PodIdentity
 from arcface_trainer.resume import resume
 from arcface_trainer.sampler import Sampler

@@ -9,10 +9,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from arcface_api.errors import InvalidInput
+from arcface_trainer.opencv import cv2
 from arcface_trainer.pair_writer import write_pairs
 from arcface_trainer.record_table import Advance
 from arcface_trainer.record_writer import NAMES, RecordWriter, refuse_existing
