@@ -43,7 +43,10 @@ def pairs(
     """Verify pair sets in 10 folds and print accuracy and deviation of each."""
     if (checkpoint is None) == (not embeddings):
         raise InvalidInput("give either --checkpoint or --embeddings")
-    sets = open_sets(set_paths(bins, more_bins))
+    paths = set_paths(bins, more_bins)
+    if json_file:
+        refuse_input(json_file, [*paths, *embeddings, *([checkpoint] if checkpoint else [])])
+    sets = open_sets(paths)
     opened = open_checkpoint(checkpoint) if checkpoint else None
     judged = from_network(sets, opened.network, batch_size) if opened else from_files(sets, embeddings)
     reports = [announced(report) for report in judged]
@@ -103,6 +106,14 @@ def set_paths(bins: tuple[Path, ...], more_bins: tuple[Path, ...]) -> tuple[Path
     if len(bins) > 1 and more_bins:
         raise InvalidInput(f"{more_bins[0]}: put --bin before it: the order of the sets is unclear")
     return bins + more_bins
+
+
+def refuse_input(output: Path, inputs: list[Path]) -> None:
+    """InvalidInput where the output would replace an input, or a file inside of one that is a folder."""
+    for path in inputs if output.exists() else []:
+        is_same = path.exists() and output.samefile(path)
+        if is_same or output.resolve().is_relative_to(path.resolve()):
+            raise InvalidInput(f"--json {output}: would replace the input {path}; name another file")
 
 
 def announced(report: PairReport) -> PairReport:

@@ -80,6 +80,23 @@ def test_json_has_results_as_in_status_and_every_other_number(small, capsys):
     }
 
 
+@pytest.mark.parametrize("name", ["small.bin", "small.npy", "link.bin", "hard.npy", "sub/../small.bin"])
+def test_json_never_replaces_an_input(small, capsys, name):
+    (small / "sub").mkdir()
+    (small / "link.bin").symlink_to(small / "small.bin")
+    (small / "hard.npy").hardlink_to(small / "small.npy")
+    before = {path: path.read_bytes() for path in (small / "small.bin", small / "small.npy")}
+    options = ["--embeddings", small / "small.npy", "--bin", small / "small.bin", "--json", small / name]
+    assert f"--json {small / name}: would replace the input {small}/small." in refused(capsys, *options)
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_json_never_replaces_a_file_of_the_checkpoint(small, capsys):
+    (small / "manifest.json").write_text("{}")
+    options = ["--checkpoint", small, "--bin", small / "small.bin", "--json", small / "manifest.json"]
+    assert "would replace the input" in refused(capsys, *options)
+
+
 def test_further_sets_may_follow_as_a_shell_glob(small, capsys):
     second = write_pairs(small / "second.bin", pairs=10)
     np.save(small / "second.npy", np.load(small / "small.npy")[:20, 0])
