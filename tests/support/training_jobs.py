@@ -1,5 +1,6 @@
 """ArcFaceTrainingJobs of one namespace of a real API server."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -19,9 +20,18 @@ PROGRESS = {"epoch": 1, "epochs": "1/20", "step": 70, "totalSteps": 1400, "loss"
 CHECKPOINT = {"path": "step-00001400", "step": 1400, "savedAt": AT, "sha256": "a" * 64}
 LIVE = {"progress": {**PROGRESS, "imagesPerSecond": 8200.5, "stepMilliseconds": 97.25}}
 TRAINED = TrainerReport.model_validate_json(
-    '{"progress": {"epoch": 20, "epochs": "20/20", "step": 1400, "totalSteps": 1400, "loss": 1.25, '
-    f'"imagesPerSecond": 8200.5, "stepMilliseconds": 97.25, "updatedAt": "{AT}"}}, "checkpoint": {{"path": "step-00001400", "step": 1400, "savedAt": "{AT}", '
-    f'"sha256": "{"a" * 64}"}}}}'
+    json.dumps(
+        {
+            "progress": {
+                **LIVE["progress"],
+                "epoch": 20,
+                "epochs": "20/20",
+                "step": 1400,
+                "loss": 1.25,
+            },
+            "checkpoint": CHECKPOINT,
+        }
+    )
 )
 EVALUATED = EvaluatorReport.model_validate_json(
     '{"checkpoint": "step-00001400", "results": [{"dataset": "lfw", "accuracy": 0.998, "std": 0.003, "pairs": 6000}]}'

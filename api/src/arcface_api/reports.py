@@ -1,8 +1,8 @@
 """What processes of ours tell others: the end of a pod (termination message, at most 4096 bytes), counts of data."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from arcface_api.model import Model
 from arcface_api.names import TERMINATION_MESSAGE_LIMIT
@@ -58,6 +58,13 @@ class EvaluatorReport(Model):
     """IJB sets."""
     failure: ReportedFailure | None = None
     """Why it failed; absent when it succeeded."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [*(result.dataset for result in self.results), *(ijb.dataset for ijb in self.ijb)]
+        if len(set(names)) != len(names):
+            raise ValueError("every set may be reported once")
+        return self
 
 
 class DataStats(Model):

@@ -25,6 +25,8 @@ SIX_DIGITS = AfterValidator(lambda value: round(value, 6))
 Measured = Annotated[float, Field(ge=0), FOUR_DIGITS]
 """A time or a speed."""
 Percent = Annotated[float, Field(ge=0, le=100), FOUR_DIGITS]
+Number = Annotated[int, Field(ge=0, le=2**53)]
+"""A count that every reader of JSON keeps exactly."""
 Rate = Annotated[float, Field(ge=0, le=1), SIX_DIGITS]
 """A share; the largest sets count 20,000 genuine pairs."""
 Fraction = Annotated[str, Field(pattern=r"^[0-9]+/[0-9]+$")]
@@ -83,13 +85,13 @@ class RankTableStatus(Model):
 class Progress(Model):
     """Where the training stands; also what rank 0 serves at /progress."""
 
-    epoch: int = Field(ge=0)
+    epoch: Number
     """Epochs completed."""
     epochs: Fraction | None = None
     """Epochs completed and wanted for kubectl, as in `3/20`."""
-    step: int = Field(ge=0)
+    step: Number
     """Steps completed."""
-    total_steps: int = Field(ge=0)
+    total_steps: Number
     """Steps of the whole training."""
     loss: Annotated[float, FOUR_DIGITS] | None = None
     """Mean loss since the last report."""
@@ -101,7 +103,7 @@ class Progress(Model):
     """Share of the time spent waiting for pictures."""
     estimated_completion_time: datetime | None = None
     """When the last step will be done at this speed."""
-    slowest_rank: int | None = Field(default=None, ge=0)
+    slowest_rank: Number | None = None
     """Rank that the others wait for."""
     updated_at: datetime
     """When this was measured."""
@@ -112,13 +114,13 @@ class CheckpointStatus(Model):
 
     path: str
     """Its folder, relative to the claim."""
-    step: int = Field(ge=0)
+    step: Number
     """Step after which it was taken."""
     saved_at: datetime
     """When it was published."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """Hash of its manifest."""
-    resumed_from_step: int | None = Field(default=None, ge=0)
+    resumed_from_step: Number | None = None
     """Step that the current attempt started from."""
 
 
@@ -131,7 +133,7 @@ class PairResult(Model):
     """Mean accuracy over the ten folds."""
     std: Rate
     """Population standard deviation over the ten folds."""
-    pairs: int = Field(ge=1)
+    pairs: Annotated[int, Field(ge=1, le=2**53)]
     """Pairs in the set."""
 
 

@@ -1,4 +1,4 @@
-"""The operator asks for nothing beyond rbac.yaml, and leaves no right in it unused."""
+"""The operator asks for nothing beyond rbac.yaml."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,11 +9,6 @@ from support.operator_process import RIGHTS, USER
 from support.training_jobs import TrainingJobs, goes_well
 from testbed.control_plane import ControlPlane
 from testbed.fake_nodes import FakeNodes
-
-NEEDED_ELSEWHERE = {
-    ("storage.k8s.io", "storageclasses", "get"),  # claims that wait for a pod: test_storage
-    ("arcface.io", "arcfacetrainingjobs/finalizers", "update"),  # checked by admission, never requested
-}
 
 
 def rights() -> Iterator[tuple[str, str, str]]:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
+from typing import TypeVar
 
 from arcface_api.job import ArcFaceTrainingJob
 from arcface_api.names import API_VERSION, KIND
@@ -17,12 +18,16 @@ from arcface_operator.cluster.api import (
     collection_of,
     job_path,
 )
+from arcface_operator.cluster.observation import controller_of
 from arcface_operator.cluster.plan import Action, Annotate, Announce, Apply, Create, Delete, DeleteJob
 from arcface_operator.manifests.child import MANAGER, Manifest
 
 RESOURCE_VERSIONS = {"pods": "v1", "jobs": "batch/v1"}
 MESSAGE_LIMIT = 1024
 NAMESPACE_LEAVES = "NamespaceTerminating"
+ALREADY_EXISTS = "AlreadyExists"
+
+Answer = TypeVar("Answer")
 
 
 class Refused(Exception):  # noqa: N818 - reads as what it says
@@ -37,20 +42,20 @@ class Actor:
     """Acts on behalf of one operator."""
 
     def __init__(
-        self, api: Api, identity: str, now: Callable[[], datetime], created: Callable[[Manifest], None]
+        self, api: Api, identity: str, now: Callable[[], datetime], changed: Callable[[Manifest], None]
     ) -> None:
         self.api = api
-        self.created = created
+        self.changed = changed
         self.identity = identity
         self.now = now
 
-    async def prepare(self, actions: tuple[Action, ...]) -> None:
+    async def prepare(self, job: ArcFaceTrainingJob, actions: tuple[Action, ...]) -> None:
         """Apply the objects that pods need; applying once more, or in vain, does no harm.
 
         Raises:
             Refused: where the API server will not have an object.
         """
-        await together(self.apply(action.manifest) for action in actions if isinstance(action, Apply))
+        await together(self.apply(job, action.manifest) for action in actions if isinstance(action, Apply))
 
     async def act(self, job: ArcFaceTrainingJob, actions: tuple[Action, ...]) -> None:
         """Carry out all other actions.
@@ -76,28 +81,48 @@ class Actor:
             case Announce():
                 return self.announce(job, action)
             case Apply(manifest):
-                return self.apply(manifest)
+                return self.apply(job, manifest)
 
-    async def apply(self, manifest: Manifest) -> None:
-        """Apply an object."""
+    async def apply(self, job: ArcFaceTrainingJob, manifest: Manifest) -> None:
+        """Create an object, or bring our own up to date; a namesake of somebody else is left alone."""
+        try:
+            await self.api.create(manifest)
+        except ApiError as error:
+            if await self.own_namesake(job, manifest, error) is not None:
+                await self.patch(manifest)
+
+    async def patch(self, manifest: Manifest) -> None:
+        """Server-side apply."""
         try:
             await self.api.apply(manifest)
         except ApiError as error:
             raise refusal(manifest, error) from None
 
     async def create(self, job: ArcFaceTrainingJob, manifest: Manifest) -> None:
-        """Create an object; one of the same name that is ours will be seen by the next decision."""
+        """Create an object; one of the same name that is ours is as good."""
         try:
-            self.created(await self.api.create(manifest))
+            self.changed(await self.api.create(manifest))
         except ApiError as error:
-            if error.status != CONFLICT:
-                raise refusal(manifest, error) from None
-            found = await self.api.find(f"{collection_of(manifest)}/{manifest['metadata']['name']}")
-            owners = [] if found is None else found["metadata"].get("ownerReferences", [])
-            if found is not None and job.metadata.uid not in [owner["uid"] for owner in owners]:
-                raise Refused(f"{called(manifest)} exists and is not this job's; remove it") from None
-            if found is not None:
-                self.created(found)
+            found = await self.own_namesake(job, manifest, error)
+            if found is None:
+                return  # it has just gone: the next decision sees that
+            if not manifest["metadata"]["labels"].items() <= found["metadata"].get("labels", {}).items():
+                await self.settled(self.api.delete(path_of(manifest), found["metadata"]["uid"]))
+                raise Refused(f"{called(manifest)} has lost its labels and is replaced") from None
+            self.changed(found)
+
+    async def own_namesake(self, job: ArcFaceTrainingJob, manifest: Manifest, error: ApiError) -> Manifest | None:
+        """The object that stood in the way of a creation, if it belongs to the job; None where it is gone by now.
+
+        Raises:
+            Refused: where it is somebody else's, or something else stood in the way.
+        """
+        if error.status != CONFLICT or error.reason != ALREADY_EXISTS:
+            raise refusal(manifest, error) from None
+        found = await self.api.find(path_of(manifest))
+        if found is not None and job.metadata.uid != controller_of(found["metadata"]):
+            raise Refused(f"{called(manifest)} exists and is not this job's; remove it") from None
+        return found
 
     async def delete(self, namespace: str, action: Delete) -> None:
         """Delete an object unless it is gone already."""
@@ -108,15 +133,18 @@ class Actor:
         """Annotate a pod unless it is gone."""
         path = f"{collection('v1', 'pods', namespace)}/{action.name}"
         metadata = {"uid": action.uid, "annotations": dict(action.annotations)}
-        await self.settled(self.api.merge(path, {"metadata": metadata}))
+        answer = await self.settled(self.api.merge(path, {"metadata": metadata}))
+        if answer is not None:
+            self.changed(answer)
 
-    async def settled(self, request: Awaitable[object]) -> None:
-        """A request about an object with a certain uid, which may be gone or replaced."""
+    async def settled(self, request: Awaitable[Answer]) -> Answer | None:
+        """A request about an object with a certain uid, which may be gone or replaced: None, then."""
         try:
-            await request
+            return await request
         except ApiError as error:
             if error.status not in {NOT_FOUND, CONFLICT}:
                 raise
+            return None
 
     async def announce(self, job: ArcFaceTrainingJob, action: Announce) -> None:
         """Write an event; one that says the same again is counted as done."""
@@ -140,6 +168,11 @@ def refusal(manifest: Manifest, error: ApiError) -> Exception:
     if NAMESPACE_LEAVES in error.causes:
         return NamespaceLeaves(manifest["metadata"]["namespace"])
     return Refused(f"{called(manifest)}: {error.message}") if error.status in REFUSED else error
+
+
+def path_of(manifest: Manifest) -> str:
+    """Path of an object."""
+    return f"{collection_of(manifest)}/{manifest['metadata']['name']}"
 
 
 def called(manifest: Manifest) -> str:

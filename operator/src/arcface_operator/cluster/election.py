@@ -60,14 +60,15 @@ class Candidate:
                 raise outcome
 
     async def keep(self) -> None:
-        """Renew the Lease until that has failed for too long."""
+        """Renew the Lease until that has failed for too long; it counts from the moment it was asked for."""
         renewed_at = self.clock()
-        while self.clock() - renewed_at < RENEW_SECONDS:
-            await asyncio.sleep(RETRY_SECONDS)
+        while (left := renewed_at + RENEW_SECONDS - self.clock()) > 0:
+            await asyncio.sleep(min(RETRY_SECONDS, left))
+            asked_at = self.clock()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RENEW_SECONDS - RETRY_SECONDS):
+                async with asyncio.timeout(max(0.0, renewed_at + RENEW_SECONDS - asked_at)):
                     if await self.try_to_hold():
-                        renewed_at = self.clock()
+                        renewed_at = asked_at
         raise ArcFaceError(f"the leadership is lost: the Lease could not be renewed for {RENEW_SECONDS} s")
 
     async def try_to_hold(self) -> bool:

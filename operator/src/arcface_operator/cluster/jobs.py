@@ -1,9 +1,10 @@
 """The jobs as last seen, by watching or as the answer to a write: the newer of the two counts."""
 
 import json
+from collections.abc import Collection
 
 from arcface_api.job import ArcFaceTrainingJob
-from arcface_operator.cluster.reflector import Key
+from arcface_operator.cluster.reflector import Key, version_of
 from arcface_operator.manifests.child import Manifest
 
 
@@ -21,12 +22,27 @@ class JobStore:
         """Take in a manifest; False where a newer one is known."""
         key = key_of_job(body)
         known = self.bodies.get(key)
-        if known is not None and same_object(known, body) and version(body) < version(known):
+        if (
+            known is not None
+            and same_object(known, body)
+            and version_of(body["metadata"]) < version_of(known["metadata"])
+        ):
             return False
         # Lists of managed fields are longer than the rest and tell us nothing.
         metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
         self.bodies[key] = {**body, "metadata": metadata}
         return True
+
+    def keep(self, uids: Collection[str], known_before: Collection[str]) -> None:
+        """Drop the jobs that a list does not have although they were known before it: their deletion was missed."""
+        for key, body in list(self.bodies.items()):
+            uid = body["metadata"]["uid"]
+            if uid in known_before and uid not in uids:
+                del self.bodies[key]
+
+    def uids(self) -> set[str]:
+        """Uids of all jobs."""
+        return {body["metadata"]["uid"] for body in self.bodies.values()}
 
     def forget(self, body: Manifest) -> None:
         """The job is gone, unless another of its name has come."""
@@ -43,12 +59,6 @@ def key_of_job(body: Manifest) -> Key:
 def same_object(one: Manifest, other: Manifest) -> bool:
     """Whether two manifests are of the same object rather than of namesakes."""
     return bool(one["metadata"]["uid"] == other["metadata"]["uid"])
-
-
-def version(body: Manifest) -> int:
-    """Order of changes; Kubernetes promises that resource versions can be compared as numbers since 1.35."""
-    text = body["metadata"]["resourceVersion"]
-    return int(text) if text.isdigit() else 0
 
 
 def parse_job(body: Manifest) -> ArcFaceTrainingJob:

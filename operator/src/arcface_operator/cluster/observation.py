@@ -78,6 +78,8 @@ class EvaluatorView:
 
     uid: str
     evaluation_hash: str
+    owner: str | None = None
+    """Uid of its controller."""
     is_leaving: bool = False
     is_complete: bool = False
     failure: str | None = None
@@ -141,7 +143,7 @@ def view_pod(pod: Manifest) -> PodView:
         attempt=number(labels, ATTEMPT_LABEL),
         index=number(labels, RANK_INDEX_LABEL),
         created=required_time(metadata["creationTimestamp"]),
-        owner=next((item["uid"] for item in metadata.get("ownerReferences", []) if item.get("controller")), None),
+        owner=controller_of(metadata),
         phase=status.get("phase", "Pending"),
         reason=status.get("reason"),
         address=status.get("podIP"),
@@ -156,6 +158,11 @@ def view_pod(pod: Manifest) -> PodView:
         ended=pod_end(status, MAIN_CONTAINERS.get(component, "")),
         annotations=metadata.get("annotations", {}),
     )
+
+
+def controller_of(metadata: Mapping[str, Any]) -> str | None:
+    """Uid of the object that an object belongs to."""
+    return next((item["uid"] for item in metadata.get("ownerReferences", []) if item.get("controller")), None)
 
 
 def number(labels: Mapping[str, str], name: str) -> int:
@@ -220,6 +227,7 @@ def view_evaluator(job: Manifest) -> EvaluatorView:
     return EvaluatorView(
         uid=metadata["uid"],
         evaluation_hash=metadata.get("annotations", {}).get(EVALUATION_HASH, ""),
+        owner=controller_of(metadata),
         is_leaving="deletionTimestamp" in metadata,
         is_complete=conditions.get("Complete", {}).get("status") == "True",
         failure=told(failed, "JobFailed") if failed.get("status") == "True" else None,

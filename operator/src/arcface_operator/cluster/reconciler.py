@@ -12,7 +12,7 @@ from arcface_api.job import ArcFaceTrainingJob
 from arcface_api.reports import TrainerReport
 from arcface_api.status import ArcFaceTrainingJobStatus
 from arcface_operator.cluster.act import Actor, NamespaceLeaves, Refused
-from arcface_operator.cluster.api import CONFLICT, NOT_FOUND, Api, ApiError, Unreachable, job_path
+from arcface_operator.cluster.api import CONFLICT, NOT_FOUND, REFUSED, Api, ApiError, Unreachable, job_path
 from arcface_operator.cluster.case import Case
 from arcface_operator.cluster.children import Children
 from arcface_operator.cluster.decide import decide, needs_report, needs_surroundings
@@ -100,7 +100,7 @@ class Reconciler:
         try:
             # The status decides whether the rest may be done; what pods need may be there without it.
             written, _ = await asyncio.gather(
-                self.write(key, job, plan.status, memory), self.actor.prepare(plan.actions)
+                self.write(key, job, plan.status, memory), self.actor.prepare(job, plan.actions)
             )
             if not written:
                 return
@@ -120,30 +120,39 @@ class Reconciler:
 
     async def observe(self, key: Key, job: ArcFaceTrainingJob, memory: Memory) -> Observation:
         """Everything that a decision about this job may look at."""
-        phase, pods = job.status.phase, tuple(self.pods.of(key))
+        # A job of this name before this one may have left children that are still to go.
+        evaluators = {
+            evaluator.uid: evaluator for evaluator in self.evaluators.of(key) if evaluator.owner == job.metadata.uid
+        }
+        owners = {job.metadata.uid, *evaluators}
+        phase, pods = job.status.phase, tuple(pod for pod in self.pods.of(key) if pod.owner in owners)
         is_empty = not any(pod.component == "worker" for pod in pods)
         seen = Observation(
             job=job,
             pods=pods,
-            evaluator=next(iter(self.evaluators.of(key)), None),
+            evaluator=next(iter(evaluators.values()), None),
             surroundings=await self.surroundings.read(job) if needs_surroundings(phase) and is_empty else None,
-            report=await self.report(job, key, memory) if needs_report(phase) else None,
+            report=self.report(job, key, pods, memory) if needs_report(phase) else None,
             refusal=memory.refusal,
         )
         case = Case(seen, job.status, self.settings, self.now())
         overdue = {pod.node for pod in seen.pods if pod.node is not None and is_overdue(case, pod)}
         return seen.with_lost_nodes(await self.surroundings.lost(overdue)) if overdue else seen
 
-    async def report(self, job: ArcFaceTrainingJob, key: Key, memory: Memory) -> TrainerReport | None:
-        """Rank 0's report, unless it was asked a moment ago."""
+    def report(
+        self, job: ArcFaceTrainingJob, key: Key, pods: tuple[PodView, ...], memory: Memory
+    ) -> TrainerReport | None:
+        """Rank 0's last answer; it is asked again when that is due, and the job looked at once it has answered."""
         attempt, is_training = job.status.attempt, job.status.phase == "Training"
-        first = next((pod for pod in self.pods.of(key) if pod.index == 0 and pod.attempt == attempt), None)
         period = self.settings.progress_seconds if is_training else self.settings.starting_poll_seconds
-        is_recent = memory.polled_at is not None and self.clock() - memory.polled_at < period / 2
-        if first is None or first.address is None or first.ended is not None or is_recent:
+        first = next((pod for pod in pods if pod.index == 0 and pod.attempt == attempt), None)
+        if first is None or first.address is None or first.ended is not None:
             return None
-        memory.polled_at = self.clock()
-        return await self.reports.read(first.address)
+        is_recent = memory.polled_at is not None and self.clock() - memory.polled_at < period / 2
+        if not is_recent:
+            memory.polled_at = self.clock()
+            self.reports.ask(key, first.address)
+        return self.reports.take(key, first.address)
 
     async def write(self, key: Key, job: ArcFaceTrainingJob, status: ArcFaceTrainingJobStatus, memory: Memory) -> bool:
         """Write the status if it has changed; False where the job has changed meanwhile and is looked at again.
@@ -167,6 +176,8 @@ class Reconciler:
             if error.status == NOT_FOUND:
                 self.jobs.forget(body)
                 return False
+            if error.status in REFUSED:
+                raise Refused(f"status: {error.message}") from None
             raise
         memory.written_at = self.clock()
         self.jobs.see(answer)

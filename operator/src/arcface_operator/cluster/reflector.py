@@ -6,6 +6,7 @@ The list replaces the picture: what has gone while no watch was running is misse
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from arcface_operator.cluster.api import GONE, Api, ApiError, Unreachable
@@ -23,6 +24,15 @@ Key = tuple[str, str]
 """Namespace and name of a job."""
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Where an object stands in the picture."""
+
+    key: Key
+    name: str
+    version: int
+
+
 class Reflector(Generic[View]):
     """Views of objects by job and name."""
 
@@ -32,6 +42,8 @@ class Reflector(Generic[View]):
         self.view = view
         self.changed = changed
         self.views: dict[Key, dict[str, View]] = {}
+        self.seen: dict[str, Seen] = {}
+        """By uid: objects in the picture."""
         self.gone: dict[str, None] = {}
         """Uids of the objects that were deleted last, the newest at the end."""
         self.is_listed = asyncio.Event()
@@ -41,35 +53,34 @@ class Reflector(Generic[View]):
         return list(self.views.get(key, {}).values())
 
     async def run(self) -> None:
-        """List and watch until cancelled."""
+        """List and watch until cancelled; whatever goes wrong, a new list mends it."""
         while True:
             try:
                 version = await self.list()
                 while True:
                     version = await self.follow(version)
-            except ApiError as error:
-                if error.status != GONE:
-                    LOG.warning("watch of %s: %s", self.path, error)
-                    await asyncio.sleep(PAUSE_SECONDS)
-            except Unreachable as error:
-                LOG.warning("%s", error)
-                await asyncio.sleep(PAUSE_SECONDS)
+            except (ApiError, Unreachable) as error:
+                if isinstance(error, ApiError) and error.status == GONE:
+                    continue
+                LOG.warning("watch of %s: %s", self.path, error)
+            except Exception:  # the other jobs' pods are still to be watched
+                LOG.exception("watch of %s: this should not have happened", self.path)
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def list(self) -> str:
         """Take a new picture; returns its version."""
-        found: dict[Key, dict[str, View]] = {}
+        before, self.views, self.seen = set(self.views), {}, {}
         query: dict[str, str | int] = {"labelSelector": SELECTOR, "limit": PAGE}
         while True:
             page = await self.api.get(self.path, query)
             for item in page.get("items", []):
-                found.setdefault(key_of(item), {})[item["metadata"]["name"]] = self.view(item)
+                self.put(item)
             following = page["metadata"].get("continue")
             if not following:
                 break
             query["continue"] = following
-        before, self.views = self.views, found
         self.is_listed.set()
-        for key in before.keys() | found.keys():
+        for key in before | self.views.keys():
             self.changed(key)
         version: str = page["metadata"]["resourceVersion"]
         return version
@@ -79,36 +90,60 @@ class Reflector(Generic[View]):
         query = {"labelSelector": SELECTOR, "resourceVersion": version}
         async for kind, item in self.api.watch(self.path, query):
             version = item["metadata"]["resourceVersion"]
-            if kind != "BOOKMARK":
-                self.take(kind, item)
+            if kind == "DELETED":
+                self.remember_gone(item["metadata"]["uid"])
+                self.drop(item["metadata"]["uid"])
+            elif kind != "BOOKMARK":
+                self.put(item)
         return version
 
-    def take(self, kind: str, item: Manifest) -> None:
-        """Take in one change."""
-        key, name = key_of(item), item["metadata"]["name"]
-        if kind == "DELETED":
-            self.remember_gone(item["metadata"]["uid"])
-            self.views.get(key, {}).pop(name, None)
-            if not self.views.get(key):
-                self.views.pop(key, None)
-        else:
-            view, names = self.view(item), self.views.setdefault(key, {})
-            if names.get(name) == view:
-                return
-            names[name] = view
-        self.changed(key)
-
     def note(self, item: Manifest) -> None:
-        """Take in an object that we have just made: its event may take a while, or have come and gone."""
-        names = self.views.get(key_of(item), {})
-        if item["metadata"]["uid"] not in self.gone and item["metadata"]["name"] not in names:
-            self.take("ADDED", item)
+        """Take in an object from an answer: its event may take a while, or have come and gone."""
+        if item["metadata"]["uid"] not in self.gone:
+            self.put(item)
+
+    def put(self, item: Manifest) -> None:
+        """Take in an object as it is now, unless a newer state of it is known."""
+        metadata, key = item["metadata"], key_of(item)
+        uid, name, version = metadata["uid"], metadata["name"], version_of(metadata)
+        before = self.seen.get(uid)
+        if before is not None and version < before.version:
+            return
+        try:
+            view = self.view(item)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            LOG.exception("%s %s/%s cannot be read and counts as absent", self.path, metadata["namespace"], name)
+            self.drop(uid)
+            return
+        if before is not None and before.key != key:
+            self.drop(uid)  # somebody has given it to another job
+        self.seen[uid] = Seen(key, name, version)
+        names = self.views.setdefault(key, {})
+        if names.get(name) != view:
+            names[name] = view
+            self.changed(key)
+
+    def drop(self, uid: str) -> None:
+        """Take an object out."""
+        seen = self.seen.pop(uid, None)
+        if seen is None:
+            return
+        self.views.get(seen.key, {}).pop(seen.name, None)
+        if not self.views.get(seen.key):
+            self.views.pop(seen.key, None)
+        self.changed(seen.key)
 
     def remember_gone(self, uid: str) -> None:
         """An answer about this object may still be under way."""
         self.gone[uid] = None
         if len(self.gone) > REMEMBERED:
             del self.gone[next(iter(self.gone))]
+
+
+def version_of(metadata: Manifest) -> int:
+    """Order of an object's states; Kubernetes promises that these can be compared as numbers since 1.35."""
+    text = str(metadata.get("resourceVersion", ""))
+    return int(text) if text.isdigit() else 0
 
 
 def key_of(item: Manifest) -> Key:

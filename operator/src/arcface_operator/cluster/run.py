@@ -20,8 +20,9 @@ from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
 from arcface_api.errors import InvalidInput
+from arcface_api.names import API_VERSION, PLURAL
 from arcface_operator.cluster.act import Actor
-from arcface_operator.cluster.api import Api
+from arcface_operator.cluster.api import Api, ApiError, Unreachable, collection
 from arcface_operator.cluster.children import Children
 from arcface_operator.cluster.election import Candidate
 from arcface_operator.cluster.jobs import JobStore
@@ -39,6 +40,7 @@ from arcface_operator.settings import Settings
 LOG = logging.getLogger(__name__)
 WORKERS = 16
 """Jobs that are looked at together; requests are bounded separately."""
+LIST_JOBS_SECONDS = 300.0
 OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -67,7 +69,7 @@ class Operator:
         jobs = ("batch/v1", "jobs")
         self.evaluators = Children(self.api, jobs, view_evaluator, self.queue.wake, options.namespaces)
         self.metrics = OperatorMetrics(self.jobs.bodies.values)
-        self.reports = ReportReader()
+        self.reports = ReportReader(lambda key: self.queue.wake(key, 0.0))
         self.reconciler = Reconciler(
             api=self.api,
             actor=Actor(self.api, self.identity, utc_now, self.see_child),
@@ -131,9 +133,26 @@ class Operator:
                 for _ in range(WORKERS):
                     tasks.create_task(self.queue.work(self.reconciler.handle))
                 tasks.create_task(self.watch_jobs())
+                tasks.create_task(self.drop_lost_jobs())
         finally:
             self.leads = False
             self.metrics.is_leader.set(0)
+
+    async def drop_lost_jobs(self) -> None:
+        """Kopf lists anew after a gap without telling of what went in it."""
+        while True:
+            await asyncio.sleep(LIST_JOBS_SECONDS)
+            before = self.jobs.uids()
+            with contextlib.suppress(ApiError, Unreachable):
+                self.jobs.keep(await self.listed_uids(), before)
+
+    async def listed_uids(self) -> set[str]:
+        """Uids of all jobs that there are."""
+        found: set[str] = set()
+        for place in self.options.namespaces or (None,):
+            page = await self.api.get(collection(API_VERSION, PLURAL, place))
+            found |= {item["metadata"]["uid"] for item in page["items"]}
+        return found
 
     async def watch_jobs(self) -> None:
         """Run kopf, which takes over the signals while it runs and returns when one comes."""

@@ -67,7 +67,12 @@ def start(case: Case) -> Plan:
             return Plan(status=case.status, look_again_seconds=0.0)  # they are looked at in the phase that is now begun
         if found := obstacles(case.job, case.seen.surroundings):
             return wait_for(case, found[0].reason, "; ".join(item.message for item in found))
-    return Plan(status=ready_to_run(case).status, actions=creation(case, missing))
+    # The pods' events come long before that, unless somebody keeps them from us.
+    return Plan(
+        status=ready_to_run(case).status,
+        actions=creation(case, missing),
+        look_again_seconds=case.settings.check_seconds,
+    )
 
 
 def wait_for(case: Case, reason: str, message: str) -> Plan:
