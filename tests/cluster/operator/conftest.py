@@ -19,9 +19,9 @@ def plane(control_plane: ControlPlane) -> ControlPlane:
     return control_plane
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def operator(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    """One replica for all tests that do not harm it."""
+    """One replica for the tests of a module; it looks everywhere, so that it must be gone before others begin."""
     with OperatorProcess(plane, tmp_path_factory.mktemp("operator"), "--no-leader-election") as process:
         process.wait_until_it_leads()
         yield process

@@ -11,6 +11,8 @@ from arcface_trainer.collectives import Collectives
 from arcface_trainer.step import GradientStep, TrainStep
 
 CLASSES, EMBEDDING, BATCH = 6, 8, 4
+KEPT = []
+"""Steps of earlier tests: MindSpore knows a compiled network by its address, which a new one may otherwise get."""
 
 
 class Backbone(nn.Cell):
@@ -45,7 +47,9 @@ def make_step(factor):
     alone = Collectives(1, 0)
     head = Spoiled(Classifier(LossSpec(scale=8.0), classes, initial_centers(classes, EMBEDDING, seed=1), alone))
     head.factor = Tensor(np.float32(factor))
-    return TrainStep(GradientStep(Backbone(), head, alone), OptimizerSpec(learning_rate=0.1), clip_norm=5.0)
+    step = TrainStep(GradientStep(Backbone(), head, alone), OptimizerSpec(learning_rate=0.1), clip_norm=5.0)
+    KEPT.append((step, head))
+    return step
 
 
 def state(step):
