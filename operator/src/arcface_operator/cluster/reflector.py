@@ -68,19 +68,20 @@ class Reflector(Generic[View]):
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def list(self) -> str:
-        """Take a new picture; returns its version."""
-        before, self.views, self.seen = set(self.views), {}, {}
+        """Take a new picture, which replaces the old one only when it is complete; returns its version."""
+        fresh: Reflector[View] = Reflector(self.api, self.path, self.view, lambda _: None)
         query: dict[str, str | int] = {"labelSelector": SELECTOR, "limit": PAGE}
         while True:
             page = await self.api.get(self.path, query)
             for item in page.get("items", []):
-                self.put(item)
+                fresh.put(item)
             following = page["metadata"].get("continue")
             if not following:
                 break
             query["continue"] = following
+        before, self.views, self.seen = self.views, fresh.views, fresh.seen
         self.is_listed.set()
-        for key in before | self.views.keys():
+        for key in before.keys() | self.views.keys():
             self.changed(key)
         version: str = page["metadata"]["resourceVersion"]
         return version
