@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from mindspore import Tensor, nn
+from mindspore import Parameter, Tensor, nn
 
 from arcface_api.spec import LossSpec, OptimizerSpec
 from arcface_trainer.class_range import ClassRange
@@ -11,8 +11,6 @@ from arcface_trainer.collectives import Collectives
 from arcface_trainer.step import GradientStep, TrainStep
 
 CLASSES, EMBEDDING, BATCH = 6, 8, 4
-KEPT = []
-"""Steps of earlier tests: MindSpore knows a compiled network by its address, which a new one may otherwise get."""
 
 
 class Backbone(nn.Cell):
@@ -29,13 +27,17 @@ class Backbone(nn.Cell):
 
 
 class Spoiled(nn.Cell):
-    """A classifier whose gradient for the centres, and nothing else, is multiplied by a number."""
+    """A classifier whose gradient for the centres, and nothing else, is multiplied by a number.
+
+    The number is a parameter and not a constant: MindSpore may give a second network the compiled graph, constants
+    included, of an earlier one of the same shape.
+    """
 
     def __init__(self, classifier):
         super().__init__()
         self.classifier = classifier
         self.centers = classifier.centers
-        self.factor = Tensor(np.float32(1.0))
+        self.factor = Parameter(Tensor(np.float32(1.0)), name="factor", requires_grad=False)
 
     def construct(self, embeddings, labels):
         loss, d_embeddings, d_centers = self.classifier(embeddings, labels)
@@ -46,10 +48,8 @@ def make_step(factor):
     classes = ClassRange(0, CLASSES)
     alone = Collectives(1, 0)
     head = Spoiled(Classifier(LossSpec(scale=8.0), classes, initial_centers(classes, EMBEDDING, seed=1), alone))
-    head.factor = Tensor(np.float32(factor))
-    step = TrainStep(GradientStep(Backbone(), head, alone), OptimizerSpec(learning_rate=0.1), clip_norm=5.0)
-    KEPT.append((step, head))
-    return step
+    head.factor.set_data(Tensor(np.float32(factor)))
+    return TrainStep(GradientStep(Backbone(), head, alone), OptimizerSpec(learning_rate=0.1), clip_norm=5.0)
 
 
 def state(step):
