@@ -116,6 +116,13 @@ def read_stored(folder):
     return Manifest.from_json((folder / "manifest.json").read_bytes(), "manifest")
 
 
+def test_whoever_may_read_the_folder_may_read_its_files(tmp_path, save):
+    save(8)
+    (folder,) = tmp_path.glob("step-*")
+    modes = {path.name: path.stat().st_mode & 0o666 for path in folder.iterdir()}
+    assert set(modes.values()) == {folder.stat().st_mode & 0o666}, modes
+
+
 def test_only_the_newest_are_kept(tmp_path, save):
     for step in (2, 4, 6):
         save(step)

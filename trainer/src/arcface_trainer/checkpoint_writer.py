@@ -160,6 +160,8 @@ def head_name(first_class: int) -> str:
 def write(path: Path, tensors: Tensors) -> FileEntry:
     """Write tensors and flush them to disk."""
     save_file(tensors, path)
+    # It writes for its user alone; whoever may read the folder may read what is in it.
+    path.chmod(path.parent.stat().st_mode & 0o666)
     with path.open("rb") as file:
         os.fsync(file.fileno())
     shapes = {name: TensorEntry(shape=list(array.shape)) for name, array in tensors.items()}
