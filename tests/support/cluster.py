@@ -41,7 +41,7 @@ from arcface_operator.cluster.observation import (
     view_evaluator,
     view_pod,
 )
-from arcface_operator.cluster.plan import Action, Annotate, Announce, Apply, Create, Delete, DeleteJob, Plan
+from arcface_operator.cluster.plan import Action, Annotate, Announce, Apply, Create, Delete, DeleteJob, Dissolve, Plan
 from arcface_operator.cluster.rank_table import INITIALIZING
 from arcface_operator.manifests.child import RANK_INDEX_LABEL, Manifest, evaluator_name, worker_name
 from arcface_operator.manifests.evaluator_job import evaluation_hash
@@ -223,6 +223,8 @@ def told(action: Action) -> str | None:
             return "delete:evaluator"
         case Annotate():
             return f"annotate:{action.name[-1]}"
+        case Dissolve():
+            return "dissolve:group"
         case DeleteJob():
             return "delete:job"
     return None
@@ -244,7 +246,10 @@ def assert_cell(plan: Plan, cell: str, before: ArcFaceTrainingJobStatus) -> None
     }
     assert {word for word in words if "=" in word} <= set(truths.values())
     failure = next((word.removeprefix("failure:") for word in words if word.startswith("failure:")), None)
-    if failure is None:
+    if failure is None and after.phase == "Failed" != before.phase:
+        assert after.failure is not None
+        assert f"Failed={after.failure.reason}" in words
+    elif failure is None:
         assert after.failure == before.failure
     else:
         reason, _, rank = failure.partition("@")

@@ -20,6 +20,7 @@ from testbed.processes import free_port
 CRDS = Path(__file__).resolve().parents[2] / "crds"
 NAMESPACE, ACCOUNT = "arcface-system", "arcface-operator"
 USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
+RBAC = "rbac.authorization.k8s.io"
 GROUPS = ("system:serviceaccounts", f"system:serviceaccounts:{NAMESPACE}", "system:authenticated")
 RIGHTS: dict[str, list[dict[str, Any]]] = yaml.safe_load((files("arcface_operator") / "rbac.yaml").read_text())
 QUICK = {
@@ -28,6 +29,7 @@ QUICK = {
     "progressSeconds": 0.3,
     "figuresSeconds": 0.3,
     "settleSeconds": 0.3,
+    "restartSeconds": 0.1,
     "forceDeleteSeconds": 1,
     "terminationGraceSeconds": 5,
 }
@@ -42,36 +44,56 @@ def serve_jobs(plane: ControlPlane) -> None:
 
 def grant_rights(plane: ControlPlane) -> None:
     """The operator's ServiceAccount with the roles that the chart makes of rbac.yaml."""
-    subject = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": NAMESPACE}
-    group = "rbac.authorization.k8s.io"
     objects = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT, "namespace": NAMESPACE}},
+        *account(ACCOUNT),
+        *bound("ClusterRole", ACCOUNT, {}, RIGHTS["namespaced"] + RIGHTS["cluster"]),
+        *bound("Role", ACCOUNT, {"namespace": NAMESPACE}, RIGHTS["election"]),
     ]
-    for kind, rules in (("ClusterRole", RIGHTS["namespaced"] + RIGHTS["cluster"]), ("Role", RIGHTS["election"])):
-        place = {"namespace": NAMESPACE} if kind == "Role" else {}
-        metadata = {"name": ACCOUNT, **place}
-        objects += [
-            {"apiVersion": f"{group}/v1", "kind": kind, "metadata": metadata, "rules": rules},
-            {
-                "apiVersion": f"{group}/v1",
-                "kind": f"{kind}Binding",
-                "metadata": metadata,
-                "subjects": [subject],
-                "roleRef": {"apiGroup": group, "kind": kind, "name": ACCOUNT},
-            },
-        ]
     plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
+
+
+def grant_rights_in(plane: ControlPlane, namespace: str, name: str) -> None:
+    """Another ServiceAccount with the rights of an operator of one namespace, and none elsewhere."""
+    objects = [*account(name), *bound("Role", name, {"namespace": namespace}, RIGHTS["namespaced"])]
+    plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
+
+
+def account(name: str) -> list[dict[str, Any]]:
+    """A ServiceAccount in the operator's namespace."""
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": NAMESPACE}},
+    ]
+
+
+def bound(kind: str, name: str, place: dict[str, str], rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A role and its binding to a ServiceAccount of the same name."""
+    metadata = {"name": name, **place}
+    return [
+        {"apiVersion": f"{RBAC}/v1", "kind": kind, "metadata": metadata, "rules": rules},
+        {
+            "apiVersion": f"{RBAC}/v1",
+            "kind": f"{kind}Binding",
+            "metadata": metadata,
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}],
+            "roleRef": {"apiGroup": RBAC, "kind": kind, "name": name},
+        },
+    ]
 
 
 class OperatorProcess:
     """One replica."""
 
     def __init__(
-        self, plane: ControlPlane, folder: Path, *arguments: str, settings: Mapping[str, object] | None = None
+        self,
+        plane: ControlPlane,
+        folder: Path,
+        *arguments: str,
+        settings: Mapping[str, object] | None = None,
+        user: str = USER,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.kubeconfig = plane.kubeconfig(USER, GROUPS)
+        self.kubeconfig = plane.kubeconfig(user, GROUPS)
         self.log = folder / "operator.log"
         self.settings = folder / "settings.yaml"
         self.settings.write_text(json.dumps({**QUICK, **(settings or {})}))

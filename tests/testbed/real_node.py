@@ -129,11 +129,16 @@ class RealNode:
 
 
 @contextmanager
-def real_cluster(workdir: Path) -> Iterator[RealNode]:
+def real_cluster(workdir: Path, *, is_audited: bool = False) -> Iterator[RealNode]:
     """A control plane and its one real node, in a network of their own."""
     with (
         NodeNetwork() as network,
-        ControlPlane(workdir / "plane", address=network.node_address, command_prefix=network.command_prefix) as plane,
+        ControlPlane(
+            workdir / "plane",
+            address=network.node_address,
+            command_prefix=network.command_prefix,
+            is_audited=is_audited,
+        ) as plane,
         RealNode(plane, network, workdir / "node") as node,
     ):
         yield node

@@ -206,6 +206,8 @@ class ArcFaceTrainingJobStatus(Model):
     """Gang restarts for any reason."""
     counted_restarts: int = Field(default=0, ge=0)
     """Gang restarts after training faults; backoffLimit bounds them."""
+    restarted_at: datetime | None = None
+    """When the last gang restart was decided."""
     start_time: datetime | None = None
     """When the job was first acted on."""
     completion_time: datetime | None = None

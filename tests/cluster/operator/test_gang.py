@@ -76,6 +76,19 @@ def test_coscheduling_gets_its_group_and_the_pods(jobs: TrainingJobs) -> None:
         assert pod["metadata"]["labels"]["scheduling.x-k8s.io/pod-group"] == "quick"
 
 
+@pytest.mark.usefixtures("pod_groups")
+def test_a_suspended_gang_holds_no_group(jobs: TrainingJobs) -> None:
+    jobs.create(workers=ASCEND, training=FP32, scheduling={"gang": "volcano", "queue": "faces"})
+    wait_until(lambda: len(jobs.pods()) == 2)
+    jobs.patch(suspend=True)
+    wait_until(lambda: not jobs.pods())
+    path = f"/apis/scheduling.volcano.sh/v1beta1/namespaces/{jobs.namespace}/podgroups"
+    assert jobs.api.get(path).raise_for_status().json()["items"] == []
+    jobs.patch(suspend=False)
+    wait_until(lambda: len(jobs.pods()) == 2)
+    assert group(jobs, "scheduling.volcano.sh/v1beta1")["spec"]["minMember"] == 2
+
+
 @pytest.mark.parametrize("gang", ["volcano", "coscheduling"])
 def test_a_gang_scheduler_that_is_not_there_is_named(jobs: TrainingJobs, gang: str) -> None:
     jobs.create(scheduling={"gang": gang})

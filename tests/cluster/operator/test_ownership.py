@@ -73,6 +73,13 @@ def take_label(api: httpx.Client, namespace: str, pod: str, label: str) -> None:
     api.patch(path, json={"metadata": {"labels": {label: None}}}, headers=MERGE).raise_for_status()
 
 
+def test_a_misspelt_field_of_a_template_is_told_and_not_dropped(jobs: TrainingJobs) -> None:
+    jobs.create(workers={"replicas": 1, "template": {"spec": {"nodeSelectr": {"disk": "fast"}}}})
+    status = jobs.wait_until(lambda status: condition(status, "Ready").get("reason") == "Refused")
+    assert "nodeSelectr" in condition(status, "Ready")["message"]
+    assert not jobs.pods()
+
+
 def test_a_report_of_impossible_numbers_does_not_hold_the_job_up(jobs: TrainingJobs, fake_nodes: FakeNodes) -> None:
     absurd = {"progress": {"epoch": 1, "step": 10**30, "totalSteps": 10**30, "updatedAt": "2026-01-01T00:00:00Z"}}
     trainer = type(TRAINS)(progress=absurd, runs=0.3, ending=type(TRAINS.ending)(message=absurd))

@@ -110,6 +110,11 @@ def test_tolerations_are_appended() -> None:
             "spec.workers.template.spec.volumes: every item must be a map with name",
             id="volume no map",
         ),
+        pytest.param(
+            {"spec": {"containers": [{"name": ["x"]}]}},
+            "spec.workers.template.spec.containers: every item must be a map with name",
+            id="name no text",
+        ),
     ],
 )
 def test_malformed_templates_are_refused_by_the_path_of_the_field(template: Any, message: str) -> None:

@@ -19,7 +19,7 @@ from arcface_operator.cluster.api import (
     job_path,
 )
 from arcface_operator.cluster.observation import controller_of
-from arcface_operator.cluster.plan import Action, Annotate, Announce, Apply, Create, Delete, DeleteJob
+from arcface_operator.cluster.plan import Action, Annotate, Announce, Apply, Create, Delete, DeleteJob, Dissolve
 from arcface_operator.manifests.child import MANAGER, Manifest
 
 RESOURCE_VERSIONS = {"pods": "v1", "jobs": "batch/v1"}
@@ -27,6 +27,8 @@ MESSAGE_LIMIT = 1024
 NAMESPACE_LEAVES = "NamespaceTerminating"
 ALREADY_EXISTS = "AlreadyExists"
 
+Unordered = Create | Delete | Annotate | DeleteJob | Announce
+"""Actions that may be taken all at once."""
 Answer = TypeVar("Answer")
 
 
@@ -63,9 +65,10 @@ class Actor:
         Raises:
             Refused: where the API server will not have an object.
         """
-        await together(self.carry_out(job, action) for action in actions if not isinstance(action, Apply))
+        await together(self.dissolve(job, action.group) for action in actions if isinstance(action, Dissolve))
+        await together(self.carry_out(job, action) for action in actions if isinstance(action, Unordered))
 
-    def carry_out(self, job: ArcFaceTrainingJob, action: Action) -> Awaitable[None]:
+    def carry_out(self, job: ArcFaceTrainingJob, action: Unordered) -> Awaitable[None]:
         """One action."""
         namespace = job.metadata.namespace
         match action:
@@ -80,8 +83,6 @@ class Actor:
                 return self.settled(self.api.delete(path, str(job.metadata.uid)))
             case Announce():
                 return self.announce(job, action)
-            case Apply(manifest):
-                return self.apply(job, manifest)
 
     async def apply(self, job: ArcFaceTrainingJob, manifest: Manifest) -> None:
         """Create an object, or bring our own up to date; a namesake of somebody else is left alone."""
@@ -99,9 +100,12 @@ class Actor:
             raise refusal(manifest, error) from None
 
     async def create(self, job: ArcFaceTrainingJob, manifest: Manifest) -> None:
-        """Create an object; one of the same name that is ours is as good."""
+        """Create an object; one of the same name that is ours is as good.
+
+        A field that Kubernetes does not know is refused: it is a misspelt one of the user's template.
+        """
         try:
-            self.changed(await self.api.create(manifest))
+            self.changed(await self.api.create(manifest, is_strict=True))
         except ApiError as error:
             found = await self.own_namesake(job, manifest, error)
             if found is None:
@@ -128,6 +132,12 @@ class Actor:
         """Delete an object unless it is gone already."""
         path = f"{collection(RESOURCE_VERSIONS[action.resource], action.resource, namespace)}/{action.name}"
         await self.settled(self.api.delete(path, action.uid, 0 if action.is_forced else None))
+
+    async def dissolve(self, job: ArcFaceTrainingJob, group: Manifest) -> None:
+        """Delete the job's group unless it is gone, or somebody else's."""
+        found = await self.api.find(path_of(group))
+        if found is not None and controller_of(found["metadata"]) == job.metadata.uid:
+            await self.settled(self.api.delete(path_of(group), found["metadata"]["uid"]))
 
     async def annotate(self, namespace: str, action: Annotate) -> None:
         """Annotate a pod unless it is gone."""

@@ -93,9 +93,10 @@ class Api:
                 return None
             raise
 
-    async def create(self, manifest: Manifest) -> Manifest:
-        """Create an object."""
-        return await self.request("POST", collection_of(manifest), body=manifest)
+    async def create(self, manifest: Manifest, *, is_strict: bool = False) -> Manifest:
+        """Create an object; strictly: not if it has fields that its kind does not have."""
+        query = {"fieldValidation": "Strict"} if is_strict else None
+        return await self.request("POST", collection_of(manifest), query, manifest)
 
     async def apply(self, manifest: Manifest) -> Manifest:
         """Server-side apply; what we own and leave out is removed."""

@@ -94,6 +94,8 @@ def summary(case: Case, status: ArcFaceTrainingJobStatus) -> ArcFaceTrainingJobS
     status = status.model_copy(update={"observed_generation": case.job.metadata.generation})
     if case.status.phase in FINAL_PHASES:
         return status  # what was counted at the end stays when the pods are cleaned away
+    if status.start_time is None and status.workers is None:
+        return status  # suspended before it ever began: `begin` tells it by that
     pods, desired = replace(case, status=status).workers, case.spec.workers.replicas
     ready = sum(pod.is_ready and pod.ended is None for pod in pods)
     workers = WorkersStatus(

@@ -4,9 +4,10 @@ from arcface_api.status import FailureStatus
 from arcface_operator.cluster.case import Case
 from arcface_operator.cluster.conditions import condition, with_condition
 from arcface_operator.cluster.observation import PodView
-from arcface_operator.cluster.plan import Action, Delete, DeleteJob, Plan
+from arcface_operator.cluster.plan import Action, Delete, DeleteJob, Dissolve, Plan
 from arcface_operator.cluster.removal import removal, removal_seconds
 from arcface_operator.manifests.child import evaluator_name
+from arcface_operator.manifests.gang import build_pod_group
 
 
 def suspend(case: Case) -> Plan:
@@ -17,16 +18,26 @@ def suspend(case: Case) -> Plan:
         paused = with_condition(paused, "RankTableReady", truth=False, reason="Suspended", message="there are no pods")
     return Plan(
         status=paused.with_status(phase="Suspended", start_time=None, rank_table=None).status,
-        actions=(*removal(case, case.all_workers), *evaluator_removal(case)),
+        actions=(*dissolution(case), *removal(case, case.all_workers), *evaluator_removal(case)),
         look_again_seconds=removal_seconds(case, case.all_workers),
     )
+
+
+def dissolution(case: Case) -> tuple[Action, ...]:
+    """Removal of the gang's group, for which its scheduler may hold resources, while there is anything of it.
+
+    It goes before the pods: as long as one of them is seen, an operator that died in between finds it to do again.
+    """
+    group = build_pod_group(case.job, case.settings)
+    is_settled = case.status.phase == "Suspended" and not case.all_workers
+    return () if group is None or is_settled else (Dissolve(group),)
 
 
 def fail(case: Case, reason: str, message: str, failure: FailureStatus | None = None) -> Plan:
     """The job ends without success."""
     failed = with_condition(case, "Failed", truth=True, reason=reason, message=message)
     failed = with_condition(failed, "Complete", truth=False, reason=reason)
-    return ended(failed.with_status(phase="Failed", failure=failure or case.status.failure))
+    return ended(failed.with_status(phase="Failed", failure=failure or FailureStatus(reason=reason, message=message)))
 
 
 def succeed(case: Case) -> Plan:
@@ -54,7 +65,7 @@ def after_end(case: Case) -> Plan:
         waits.append(case.seconds_left(case.status.completion_time, case.settings.settle_seconds))
     return Plan(
         status=case.status,
-        actions=(*removal(case, unwanted), *evaluator_cleaning(case)),
+        actions=(*(dissolution(case) if unwanted else ()), *removal(case, unwanted), *evaluator_cleaning(case)),
         look_again_seconds=min((wait for wait in waits if wait is not None), default=None),
     )
 

@@ -16,6 +16,9 @@ from arcface_operator.gates import gate_results, missed
 from arcface_operator.manifests.config_map import build_config_map
 from arcface_operator.manifests.evaluator_job import build_evaluator_job, evaluation_hash
 
+USUAL_WAITS = {"ContainerCreating", "PodInitializing", "Waiting"}
+"""What every pod waits for; not worth telling."""
+
 
 def begin_evaluation(case: Case) -> Plan:
     """What follows a training that is done."""
@@ -49,8 +52,10 @@ def judge(case: Case, evaluation: EvaluationSpec, evaluator: EvaluatorView) -> P
         return evaluator_failed(case, ended, evaluator.failure)
     if not evaluator.is_complete:
         left = [settling_seconds(case, pod) for pod in ended if not has_left_its_node(pod)]
-        if not left or min(left) > 0:
-            return Plan(status=case.status, look_again_seconds=min(left, default=None))
+        if not left:
+            return follow_start(case, evaluation, pods)
+        if min(left) > 0:
+            return Plan(status=case.status, look_again_seconds=min(left))
         if not succeeded(ended):
             return evaluator_failed(case, ended, "the evaluator has failed")
     if reports := succeeded(ended):
@@ -58,6 +63,29 @@ def judge(case: Case, evaluation: EvaluationSpec, evaluator: EvaluatorView) -> P
     # Either the end of its pod will be heard of in a moment, or somebody has removed it before it was read.
     is_gone = len(ended) == len(pods)
     return Plan(status=case.status, actions=evaluator_removal(case) if is_gone else ())
+
+
+def follow_start(case: Case, evaluation: EvaluationSpec, pods: list[PodView]) -> Plan:
+    """An evaluator under way: its pod has as long to start as those of the ranks."""
+    starting = [pod for pod in pods[-1:] if pod.phase == "Pending" and not pod.is_gated]
+    if not starting:
+        return Plan(status=with_evaluation(case, evaluation).status)
+    pod, limit = starting[0], case.spec.run_policy.startup_deadline_seconds
+    why = f"pod {pod.name}: {pod.waiting or 'not started'}"
+    if case.is_past(pod.created, limit):
+        message = f"the evaluation has not begun after startupDeadlineSeconds {limit}: {why}"
+        failure = FailureStatus(reason="StartupDeadlineExceeded", message=message, pod=pod.name, node=pod.node)
+        case = with_condition(case, "Evaluated", truth=False, reason="EvaluationFailed", message=message)
+        return fail(case, "EvaluationFailed", message, failure)
+    is_usual = pod.waiting is None or pod.waiting.split(":")[0] in USUAL_WAITS
+    case = with_evaluation(case, evaluation, None if is_usual else why)
+    return Plan(status=case.status, look_again_seconds=case.seconds_left(pod.created, limit))
+
+
+def with_evaluation(case: Case, evaluation: EvaluationSpec, waits_for: str | None = None) -> Case:
+    """The case with an evaluation under way, or what that waits for."""
+    message = waits_for or f"evaluating {', '.join(evaluation.sets)}"
+    return with_condition(case, "Evaluated", truth=False, reason="Evaluating", message=message)
 
 
 def settling_seconds(case: Case, pod: PodView) -> float:
@@ -73,10 +101,9 @@ def succeeded(pods: list[PodView]) -> list[str]:
 
 def create_evaluator(case: Case, evaluation: EvaluationSpec) -> Plan:
     """The configuration may have changed since the training began, hence it is applied again."""
-    reason, message = "Evaluating", f"evaluating {', '.join(evaluation.sets)}"
+    case = with_evaluation(case, evaluation)
     if case.seen.refusal is not None:
-        reason, message = "Refused", case.seen.refusal
-    case = with_condition(case, "Evaluated", truth=False, reason=reason, message=message)
+        case = with_condition(case, "Evaluated", truth=False, reason="Refused", message=case.seen.refusal)
     job = build_evaluator_job(case.job, evaluation, case.settings)
     return Plan(status=case.status, actions=(Apply(build_config_map(case.job)), Create(job)))
 

@@ -119,6 +119,8 @@ class Observation:
     """Looked at only while the job waits for them."""
     report: TrainerReport | None = None
     """What rank 0 serves at the moment."""
+    watched_since: datetime | None = None
+    """Since when this replica asks rank 0: a job that nobody asked may have made steps that nobody heard of."""
     lost_nodes: frozenset[str] = frozenset()
     """Nodes that are gone or do not answer, of those with pods that should have left."""
     refusal: str | None = None

@@ -43,6 +43,13 @@ class Annotate:
 
 
 @dataclass(frozen=True)
+class Dissolve:
+    """Deletion of a gang scheduler's group, if it is the job's; done before any pod is deleted."""
+
+    group: Manifest
+
+
+@dataclass(frozen=True)
 class DeleteJob:
     """Deletion of the job itself, children included."""
 
@@ -56,7 +63,7 @@ class Announce:
     message: str
 
 
-Action = Apply | Create | Delete | Annotate | DeleteJob | Announce
+Action = Apply | Create | Delete | Annotate | Dissolve | DeleteJob | Announce
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,9 @@ from arcface_api.spec import ArcFaceTrainingJobSpec
 from arcface_api.status import RankTableStatus
 from arcface_operator.cluster.observation import PodView
 
-UNKNOWN_ADDRESS = "-1"
+UNREADABLE = "-1"
 """What the device plugin writes where the address of a card's network port could not be read."""
+UNKNOWN = {UNREADABLE, ""}
 SUPER_POD_POLICIES = {"chip2-node16-sp", "chip2-node8-sp"}
 SUPER_POD_MACHINES = {"module-a3-16-super-pod", "module-a3-8-super-pod"}
 
@@ -39,7 +40,7 @@ class Configuration(Model):
 
     model_config = ConfigDict(extra="ignore", alias_generator=None)
 
-    server_id: str
+    server_id: Annotated[str, Field(min_length=1)]
     host_ip: str | None = None
     devices: list[Device]
 
@@ -143,6 +144,9 @@ def doubled(members: Sequence[Member]) -> str | None:
     if shared := [card for card, count in cards.items() if count > 1]:
         node, device = shared[0]
         return f"card {device} of node {node} was given twice"
+    addresses = Counter(device.device_ip for member in members for device in member.devices)
+    if shared_addresses := [address for address, count in addresses.items() if count > 1 and address not in UNKNOWN]:
+        return f"the network address {shared_addresses[0]} is that of two cards"
     return None
 
 
@@ -153,7 +157,7 @@ def without_address(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> 
     """
     if is_super_pod(spec) and len(super_pods(spec, members)) == 1:
         return []
-    bad = {UNKNOWN_ADDRESS} if len(members) == 1 else {UNKNOWN_ADDRESS, ""}
+    bad = {UNREADABLE} if len(members) == 1 else UNKNOWN
     return [member.pod.name for member in members if any(device.device_ip in bad for device in member.devices)]
 
 

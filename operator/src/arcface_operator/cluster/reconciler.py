@@ -37,6 +37,7 @@ LAST_RETRY_SECONDS = 60.0
 class Memory:
     """What is worth remembering of a job, and harmless to forget."""
 
+    since: datetime
     polled_at: float | None = None
     written_at: float | None = None
     failures: int = 0
@@ -63,7 +64,7 @@ class Reconciler:
 
     async def handle(self, key: Key) -> None:
         """One look at a job; whatever goes wrong, it is looked at again."""
-        memory = self.memories.setdefault(key, Memory())
+        memory = self.memories.setdefault(key, Memory(self.now()))
         began = self.clock()
         try:
             await self.reconcile(key, memory)
@@ -133,6 +134,7 @@ class Reconciler:
             evaluator=next(iter(evaluators.values()), None),
             surroundings=await self.surroundings.read(job) if needs_surroundings(phase) and is_empty else None,
             report=self.report(job, key, pods, memory) if needs_report(phase) else None,
+            watched_since=memory.since,
             refusal=memory.refusal,
         )
         case = Case(seen, job.status, self.settings, self.now())

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from arcface_api.errors import InvalidInput
 from arcface_operator.cluster.metrics import OperatorMetrics
 
 
@@ -26,8 +27,16 @@ def application(metrics: OperatorMetrics, is_ready: Callable[[], bool]) -> web.A
 
 
 async def serve(app: web.Application, host: str, port: int) -> web.AppRunner:
-    """Start serving; to be cleaned up by the caller."""
+    """Start serving; to be cleaned up by the caller.
+
+    Raises:
+        InvalidInput: where the port cannot be had.
+    """
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, host, port).start()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise InvalidInput(f"cannot serve on {host}:{port}: {error.strerror}; choose another --port") from None
     return runner

@@ -1,10 +1,12 @@
 """From nothing, or from the ruins of an attempt, to a full gang of pods."""
 
+from dataclasses import replace
+
 from arcface_api.errors import InvalidInput
 from arcface_api.status import ConditionType
 from arcface_operator.cluster.case import Case
 from arcface_operator.cluster.checks import obstacles
-from arcface_operator.cluster.conditions import with_condition
+from arcface_operator.cluster.conditions import condition, with_condition
 from arcface_operator.cluster.plan import Action, Apply, Create, Plan
 from arcface_operator.cluster.rank_table import INITIALIZING
 from arcface_operator.cluster.removal import removal, removal_seconds
@@ -17,6 +19,7 @@ from arcface_operator.manifests.service import build_service
 from arcface_operator.manifests.worker_pod import build_worker_pod
 from arcface_operator.unsupported import unsupported
 
+MOST_DOUBLINGS = 30
 STARTING_CONDITIONS: tuple[ConditionType, ...] = ("Ready", "Training")
 
 
@@ -63,6 +66,9 @@ def start(case: Case) -> Plan:
             status=waiting.with_status(phase="Starting").status, look_again_seconds=case.settings.starting_poll_seconds
         )
     if not existing:
+        if left := back_off_seconds(case):
+            message = f"attempt {case.status.attempt} waits: the one before it ended before it trained"
+            return replace(wait_for(case, "BackOff", message), look_again_seconds=left)
         if case.seen.surroundings is None:
             return Plan(status=case.status, look_again_seconds=0.0)  # they are looked at in the phase that is now begun
         if found := obstacles(case.job, case.seen.surroundings):
@@ -79,6 +85,22 @@ def wait_for(case: Case, reason: str, message: str) -> Plan:
     """Something is not there yet; nothing is taken while it is missing."""
     waiting = with_condition(case, "Ready", truth=False, reason=reason, message=message)
     return Plan(status=waiting.status, look_again_seconds=case.settings.check_seconds)
+
+
+def back_off_seconds(case: Case) -> float | None:
+    """Time left before an attempt that follows a vain one may begin.
+
+    Faults of the infrastructure are not counted: without a pause, a node that refuses every pod would get new ones for
+    ever.
+    """
+    began, training = case.status.restarted_at, condition(case.status, "Training")
+    if case.status.phase != "Restarting" or began is None:
+        return None
+    if training is None or training.last_transition_time >= began:
+        return None  # it trained until the restart
+    doublings = min(case.status.restarts - 1, MOST_DOUBLINGS)
+    longest = case.settings.longest_restart_seconds
+    return case.seconds_left(began, min(case.settings.restart_seconds * 2**doublings, longest))
 
 
 def ready_to_run(case: Case) -> Case:

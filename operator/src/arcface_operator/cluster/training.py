@@ -175,8 +175,8 @@ def admitted_at(case: Case) -> datetime | None:
 def stall(case: Case) -> Fault | None:
     """A gang that makes no step any more."""
     limit, progress = case.spec.run_policy.stall_seconds, case.status.progress
-    moved = [moment for moment in (true_since(case.status, "Training"), progress and progress.updated_at) if moment]
-    if not case.is_past(max(moved, default=None), limit):
+    moments = (true_since(case.status, "Training"), progress and progress.updated_at, case.seen.watched_since)
+    if not case.is_past(max((moment for moment in moments if moment), default=None), limit):
         return None
     step = progress.step if progress is not None else 0
     rank = progress.slowest_rank if progress is not None else None
@@ -214,6 +214,7 @@ def restart(case: Case, fault: Fault) -> Plan:
             attempt=case.status.attempt + 1,
             restarts=case.status.restarts + 1,
             counted_restarts=counted,
+            restarted_at=case.now,
             failure=fault.failure,
             rank_table=None,
         )

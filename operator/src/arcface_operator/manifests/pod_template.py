@@ -85,6 +85,6 @@ def merged_lists(key: str, base: list[Any], over: list[Any], field: str) -> list
 
 def named(item: Any, identity: str, field: str) -> Any:
     """Key of an item of a list."""
-    if not isinstance(item, dict) or identity not in item:
+    if not isinstance(item, dict) or not isinstance(item.get(identity), str | int):
         raise InvalidInput(f"{field}: every item must be a map with {identity}")
     return item[identity]

@@ -21,6 +21,7 @@ from support.cluster import (
     row,
     status_in,
     timestamp,
+    told,
 )
 from support.jobs import make_job
 
@@ -242,6 +243,24 @@ def test_a_job_that_is_resumed_is_no_longer_said_to_be_suspended() -> None:
     status = decide(observation_in("Suspended", resumed, {"pods": (make_worker(0),)}), SETTINGS, NOW).status
     assert (status.phase, status.attempt, status.start_time) == ("Pending", 3, NOW)
     assert all("uspend" not in f"{item.reason} {item.message}" for item in status.conditions)
+
+
+def test_a_job_that_was_created_suspended_begins_with_the_first_attempt() -> None:
+    job = make_job(suspend=True)
+    suspended = decide(observation_in(None, job, {"pods": ()}), SETTINGS, ago(60)).status
+    assert (suspended.phase, suspended.attempt, suspended.workers) == ("Suspended", 0, None)
+    resumed = make_job().model_copy(update={"status": suspended})
+    begun = decide(observation_in("Suspended", resumed, {"pods": ()}), SETTINGS, NOW).status
+    assert (begun.phase, begun.attempt) == ("Pending", 0)
+
+
+def test_a_suspended_gang_gives_its_group_back_before_its_pods() -> None:
+    job = make_job(workers={"replicas": 2}, suspend=True, scheduling={"gang": "volcano"})
+    job = job.model_copy(update={"status": status_in("Training")})
+    plan = decide(observation_in("Training", job, {}), SETTINGS, NOW)
+    assert [told(action) for action in plan.actions if told(action)] == ["dissolve:group", "delete:0", "delete:1"]
+    gone = job.model_copy(update={"status": plan.status})
+    assert decide(observation_in("Suspended", gone, {"pods": ()}), SETTINGS, NOW).actions == ()
 
 
 def test_what_was_reached_survives_a_suspension() -> None:

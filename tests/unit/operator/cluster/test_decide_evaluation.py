@@ -163,6 +163,42 @@ def test_the_last_failed_pod_says_why_the_evaluation_failed() -> None:
     assert failure.rank is None
 
 
+def waits(reason: str | None, seconds: float, **fields: Any) -> PodView:
+    return make_evaluator_pod(None, phase="Pending", waiting=reason, created=ago(seconds), **fields)
+
+
+@pytest.mark.parametrize(
+    ("pod", "message"),
+    [
+        pytest.param(
+            waits("ImagePullBackOff: no such image", 60), "pod quick-evaluate-x: ImagePullBackOff: no such image"
+        ),
+        pytest.param(waits("ContainerCreating", 60), "evaluating lfw"),
+        pytest.param(waits(None, 60), "evaluating lfw"),
+        pytest.param(RUNS, "evaluating lfw"),
+    ],
+)
+def test_the_condition_says_what_the_evaluator_waits_for(pod: PodView, message: str) -> None:
+    (evaluated,) = [item for item in status_after(pod).conditions if item.type == "Evaluated"]
+    assert (evaluated.status, evaluated.message) == ("False", message)
+
+
+def test_an_evaluator_that_does_not_start_in_time_fails_the_job_and_says_why() -> None:
+    status = status_after(waits("Unschedulable: no node has a device left", 1800))
+    assert (status.phase, status.failure.reason) == ("Failed", "StartupDeadlineExceeded")
+    assert status.failure.message == (
+        "the evaluation has not begun after startupDeadlineSeconds 1800: "
+        "pod quick-evaluate-x: Unschedulable: no node has a device left"
+    )
+    assert status_after(waits("Unschedulable: ", 1799)).phase == "Evaluating"
+    assert status_after(waits(None, 1800, is_gated=True)).phase == "Evaluating"
+
+
+def test_a_missed_gate_is_the_failure_whatever_was_cured_before() -> None:
+    status = status_after(make_evaluator_pod(0, evaluator_report(0.98)), is_complete=True, spec=GATED)
+    assert status.failure.reason == "GateMissed"
+
+
 def test_an_evaluator_that_has_just_ended_gets_a_moment_to_be_counted_by_kubernetes() -> None:
     job = make_job(evaluation=EVALUATION).model_copy(update={"status": status_in("Evaluating")})
     ended = make_evaluator_pod(0, REPORT, phase="Running")

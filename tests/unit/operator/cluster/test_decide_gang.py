@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from arcface_api.status import RankTableStatus
+from arcface_api.status import Condition, RankTableStatus
 from arcface_operator.cluster.decide import decide
-from arcface_operator.cluster.observation import PodView, view_pod
+from arcface_operator.cluster.observation import Observation, PodView, view_pod
 from arcface_operator.manifests.worker_pod import SCHEDULER_ANNOTATION, build_worker_pod
 from support.cluster import (
     ASCEND,
@@ -247,6 +247,10 @@ def test_cell(phase: Any, seen: dict[str, Any], spec: dict[str, Any], status: di
     assert_cell(decide(observation_in(phase, job, seen), SETTINGS, NOW), cell, before)
 
 
+def held(kind: Any, since: float, status: Any = "True") -> Condition:
+    return Condition(type=kind, status=status, reason="Test", message="", last_transition_time=ago(since))
+
+
 def plan_in(phase: Any, seen: dict[str, Any], status: dict[str, Any] | None = None, **spec: Any) -> Any:
     fields = {"workers": {"replicas": 2}, **spec}
     job = make_job(**fields).model_copy(update={"status": status_in(phase, **(status or {}))})
@@ -320,6 +324,33 @@ def test_the_time_to_start_in_begins_when_the_queue_lets_the_pods_in() -> None:
     assert (ready.status, ready.last_transition_time) == ("True", NOW)
     conditions = [ready.model_copy(update={"last_transition_time": ago(1800)})]
     assert plan_in("Starting", pods, {"conditions": conditions}, **spec).status.phase == "Restarting"
+
+
+def test_a_job_that_nobody_asked_for_a_while_is_not_said_to_have_stalled() -> None:
+    old = {"progress": make_report(7, updated_at=ago(90_000)).progress}
+    conditions = {"conditions": [held("Training", since=90_000)]}
+    assert plan_in("Training", {"watched_since": ago(10)}, {**old, **conditions}).status.phase == "Training"
+    long = plan_in("Training", {"watched_since": ago(80_000)}, {**old, **conditions}).status
+    assert (long.phase, long.failure.reason) == ("Restarting", "Stalled")
+
+
+def test_an_attempt_after_a_vain_one_waits_each_time_longer_and_says_so() -> None:
+    vain = {"conditions": [held("Training", since=500, status="False")], "restarted_at": ago(3)}
+    plan = plan_in("Restarting", {}, {**vain, "restarts": 2})
+    assert [told(action) for action in plan.actions] == []
+    (ready,) = [item for item in plan.status.conditions if item.type == "Ready"]
+    assert (ready.status, ready.reason) == ("False", "BackOff")
+    assert plan.look_again_seconds == 7.0  # 5 s doubled once, of which 3 s are over
+    assert plan_in("Restarting", {}, {**vain, "restarts": 1000}).look_again_seconds == 297.0
+    late = plan_in("Restarting", {}, {**vain, "restarts": 2, "restarted_at": ago(10)})
+    assert "create:0" in [told(action) for action in late.actions]
+
+
+def test_an_attempt_after_one_that_trained_begins_at_once() -> None:
+    restarting = plan_in("Training", {"pods": (make_worker(0),)}).status
+    job = make_job(workers={"replicas": 2}).model_copy(update={"status": restarting})
+    gone = decide(Observation(job=job, surroundings=make_surroundings()), SETTINGS, NOW)
+    assert "create:0" in [told(action) for action in gone.actions]
 
 
 def test_a_restart_with_no_pod_left_looks_at_the_surroundings_at_once() -> None:

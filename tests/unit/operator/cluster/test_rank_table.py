@@ -150,7 +150,7 @@ def test_a_super_device_that_is_not_known_is_left_out() -> None:
 
 def without(address: str, index: int) -> PodView:
     """A pod with a card of which the plugin knows this address only."""
-    devices = [{"device_id": "0", "device_ip": "192.168.101.2"}, {"device_id": "1", "device_ip": address}]
+    devices = [{"device_id": "0", "device_ip": f"192.168.101.{index + 2}"}, {"device_id": "1", "device_ip": address}]
     return member(index, configuration(index, devices=devices))
 
 
@@ -221,6 +221,18 @@ READABLE = "pod quick-worker-1: the device plugin's annotation cannot be read"
         ),
         pytest.param(member(1, configuration(1, ("3", "3"))), "card 3 of node node-1 was given twice", id="card twice"),
         pytest.param(member(1, node="node-0"), "card 0 of node node-0 was given twice", id="card of another pod"),
+        pytest.param(
+            member(
+                1,
+                configuration(
+                    1,
+                    devices=[{"device_id": "0", "device_ip": "10.0.0.1"}, {"device_id": "1", "device_ip": "10.0.0.1"}],
+                ),
+            ),
+            "the network address 10.0.0.1 is that of two cards",
+            id="address twice",
+        ),
+        pytest.param(member(1, configuration(1, server_id="")), READABLE, id="nameless server"),
         pytest.param(replace(member(1), index=0), "two pods have the index 0", id="rank of another pod"),
     ],
 )
