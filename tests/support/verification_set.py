@@ -36,3 +36,11 @@ def write_pairs(path: Path, pairs: int) -> Path:
 def corner_network(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     """A network whose answer tells mirrored pictures apart: the patches of the upper left quarter."""
     return pictures[:, :, :56:8, :56:8].reshape(len(pictures), -1).astype(np.float32) - 127.5
+
+
+class Shown(list[NDArray[np.uint8]]):
+    """Pictures that are all there."""
+
+    def picture(self, number: int) -> NDArray[np.uint8]:
+        """One of them."""
+        return self[number]

@@ -16,3 +16,5 @@ TERMINATION_MESSAGE_LIMIT = 4096
 
 ASCEND_910 = "huawei.com/Ascend910"
 """Extended resource that the Ascend device plugin registers for 910 cards."""
+RELEASES = "IJB_release"
+"""Folder below an evaluation's path that holds IJBB and IJBC, as in the archives that they come in."""

@@ -99,11 +99,28 @@ class PairSetCount(Model):
     """Pairs that show one person."""
 
 
-class PairSetCounts(Model):
+class IjbCount(Model):
+    """Size of an IJB release."""
+
+    name: str
+    """IJBB or IJBC."""
+    pictures: int = Field(ge=0)
+    """Pictures."""
+    templates: int = Field(ge=0)
+    """Templates that they make up."""
+    pairs: int = Field(ge=0)
+    """Comparisons of templates."""
+    same: int = Field(ge=0)
+    """Comparisons of one person's."""
+
+
+class SetCounts(Model):
     """Sizes of verification sets, as `arcface evaluate check --json` prints them."""
 
-    sets: list[PairSetCount]
-    """In the order of the command line."""
+    sets: list[PairSetCount] = []
+    """Pair sets in the order of the command line."""
+    ijb: list[IjbCount] = []
+    """IJB releases, likewise."""
 
 
 def termination_message(report: TrainerReport | EvaluatorReport) -> bytes:

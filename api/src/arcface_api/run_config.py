@@ -58,6 +58,8 @@ class RunEvaluation(Model):
     """Folder with the `.bin` files."""
     sets: list[str]
     """Pair sets, each the file `<name>.bin`."""
+    ijb: list[Literal["IJBB", "IJBC"]] = []
+    """IJB releases, each the folder `IJB_release/<name>`."""
     gates: list[GateSpec] = []
     """Figures to reach."""
 

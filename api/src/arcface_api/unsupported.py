@@ -21,7 +21,6 @@ def unsupported_training(model: ModelSpec, loss: LossSpec, training: TrainingSpe
 def unsupported_evaluation(evaluation: EvaluationSpec) -> list[str]:
     """The same for the evaluation."""
     asked = {
-        "evaluation.ijb: IJB sets are not supported yet; leave it empty": bool(evaluation.ijb),
         "evaluation.everyEpochs: verification during the training is not supported yet; leave it out": (
             evaluation.every_epochs is not None
         ),

@@ -4,17 +4,22 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.table import Table
 
 from arcface_api.errors import InvalidInput
-from arcface_evaluator.checkpoint_network import open_checkpoint
+from arcface_api.reports import SetCounts
+from arcface_evaluator.checkpoint_network import checkpoint_folder, open_checkpoint
+from arcface_evaluator.embedding_cache import open_cache
 from arcface_evaluator.embeddings_file import read_embeddings
-from arcface_evaluator.ijb import verify_set
+from arcface_evaluator.ijb import count_set, embed_set, verify_set
 from arcface_evaluator.ijb_report import IjbProtocol, ijb_result_of, rates_of, table_of
 from arcface_evaluator.job import BATCH_SIZE, run_job
 from arcface_evaluator.pair_protocol import PairReport
 from arcface_evaluator.pairs import count_pairs, from_files, from_network, open_sets
 from arcface_evaluator.report import EvaluationFile, details_of, input_file, lines_of, result_of
 from arcface_evaluator.template_files import open_ijb
+from arcface_evaluator.template_pictures import open_pictures
+from arcface_trainer.checkpoint_manifest import MANIFEST_FILE
 
 FILE = click.Path(path_type=Path)
 
@@ -61,33 +66,64 @@ def pairs(
 
 
 @evaluate.command()
-@click.argument("bins", type=FILE, nargs=-1, required=True)
+@click.argument("bins", type=FILE, nargs=-1)
+@click.option("--ijb", "releases", type=FILE, multiple=True, help="Folder of an IJB release; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def check(bins: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
-    """Check that the sets BINS can be evaluated and count their pairs."""
-    counts = count_pairs(open_sets(bins))
+def check(bins: tuple[Path, ...], releases: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """Check that the sets BINS and IJB releases can be evaluated and count their pairs."""
+    if not bins and not releases:
+        raise InvalidInput("give at least one verification set, or an IJB release with --ijb")
+    counts = SetCounts(sets=count_pairs(open_sets(bins)), ijb=[count_set(open_ijb(folder)) for folder in releases])
     lines = [f"{count.name}: {count.pairs} pairs, {count.same} of one person" for count in counts.sets]
+    lines += [
+        f"{count.name}: {count.pictures} pictures in {count.templates} templates, {count.pairs} pairs, "
+        f"{count.same} of one person"
+        for count in counts.ijb
+    ]
     click.echo(counts.to_json() if as_json else "\n".join(lines))
 
 
 @evaluate.command()
-@click.option("--embeddings", type=FILE, required=True, help=".npy (N, D) or (N, 2, D), a row for each picture.")
+@click.option("--checkpoint", type=FILE, help="A checkpoint, or a folder of checkpoints: the newest complete one.")
+@click.option("--embeddings", type=FILE, help=".npy (N, D) or (N, 2, D), a row for each picture.")
 @click.option("--root", type=FILE, required=True, help="Folder of the release, such as IJB_release/IJBC.")
 @click.option("--json", "json_file", type=FILE, help="Write every number to this file.")
-def ijb(embeddings: Path, root: Path, json_file: Path | None) -> None:
+@click.option("--batch-size", type=click.IntRange(min=1), default=BATCH_SIZE, show_default=True)
+@click.option("--cache/--no-cache", default=True, show_default=True, help="Keep embeddings beside the checkpoint.")
+def ijb(
+    *,
+    checkpoint: Path | None,
+    embeddings: Path | None,
+    root: Path,
+    json_file: Path | None,
+    batch_size: int,
+    cache: bool,
+) -> None:
     """Verify templates of IJB-B or IJB-C one to one and print TAR at FAR.
 
     Rows of the embeddings are in the order of *_face_tid_mid.txt.
     """
+    if (checkpoint is None) == (embeddings is None):
+        raise InvalidInput("give either --checkpoint or --embeddings")
+    source = embeddings or checkpoint_folder(checkpoint or Path())
     opened = open_ijb(root)
-    results = verify_set(opened, read_embeddings(embeddings, len(opened.pictures)))
+    if json_file:
+        refuse_input(json_file, [source, *opened.files])
+    if embeddings:
+        array = read_embeddings(embeddings, len(opened.pictures))
+    else:
+        pictures, manifest = open_pictures(opened), source / MANIFEST_FILE
+        kept = open_cache(source, manifest, pictures) if cache else None
+        array = embed_set(pictures, lambda: open_checkpoint(source).network, batch_size, kept)
+    results = verify_set(opened, array)
     Console().print(table_of(opened.name, results))
     if json_file:
         EvaluationFile(
+            checkpoint=None if embeddings else str(source),
             ijb=[ijb_result_of(opened.name, results[0])],
             ijb_details=[rates_of(opened.name, result) for result in results],
             protocol=IjbProtocol(),
-            inputs=[input_file(path) for path in [embeddings, *opened.files]],
+            inputs=[input_file(path) for path in [embeddings or source / MANIFEST_FILE, *opened.files]],
         ).write(json_file)
 
 
@@ -96,7 +132,7 @@ def ijb(embeddings: Path, root: Path, json_file: Path | None) -> None:
 @click.option("--termination-log", type=FILE, required=True, help="File that takes the report.")
 def job(config_file: Path, termination_log: Path) -> None:
     """Evaluate the newest checkpoint of a job on its sets: what the evaluator's pod runs."""
-    run_job(config_file, termination_log, open_checkpoint, announced)
+    run_job(config_file, termination_log, open_checkpoint, announce)
 
 
 def set_paths(bins: tuple[Path, ...], more_bins: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -120,3 +156,11 @@ def announced(report: PairReport) -> PairReport:
     """Print the lines of a set as soon as it is judged."""
     click.echo("\n".join(lines_of(report)))
     return report
+
+
+def announce(report: PairReport | Table) -> None:
+    """Print what a job has found."""
+    if isinstance(report, PairReport):
+        announced(report)
+    else:
+        Console().print(report)

@@ -1,7 +1,11 @@
-"""From pictures to embeddings through a network: constant batches, decoded in a thread ahead of the network."""
+"""From pictures to embeddings through a network: constant batches, decoded in threads ahead of the network.
 
+Threads and not processes: OpenCV decodes and warps, and MindSpore computes, without Python's lock.
+"""
+
+import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Protocol
@@ -12,8 +16,12 @@ from numpy.typing import NDArray
 from arcface_api.errors import InvalidInput
 from arcface_evaluator.embeddings_file import check_finite
 from arcface_evaluator.pair_protocol import Embeddings
+from arcface_trainer.backbone_input import IMAGE_SIZE as SIDE
 
 BATCHES_AHEAD = 2
+"""Beyond those that the threads work on."""
+MOST_THREADS = 16
+"""Decode some 30,000 pictures a second; more would only hold more batches."""
 
 Picture = NDArray[np.uint8]
 """RGB (112, 112, 3)."""
@@ -24,11 +32,12 @@ Advance = Callable[[int], object]
 
 
 class Pictures(Protocol):
-    """Pictures that are made one by one while they are iterated over."""
+    """Pictures that are made when they are asked for, by several threads at once."""
 
     def __len__(self) -> int: ...
 
-    def __iter__(self) -> Iterator[Picture]: ...
+    def picture(self, number: int, /) -> Picture:
+        """One of them, as the network takes it."""
 
 
 def embed(pictures: Pictures, network: Network, batch_size: int, advance: Advance = lambda _: None) -> Embeddings:
@@ -52,22 +61,34 @@ def embed(pictures: Pictures, network: Network, batch_size: int, advance: Advanc
     return embeddings
 
 
-def batches_ahead(pictures: Iterable[Picture], batch_size: int) -> Iterator[NDArray[np.uint8]]:
-    """Batches (up to B, 3, 112, 112) in order; a thread prepares the next ones while the caller works on one."""
-    source = iter(pictures)
+def decoding_threads() -> int:
+    """One for each core that this process may use, within reason."""
+    return min(len(os.sched_getaffinity(0)), MOST_THREADS)
 
-    def next_batch() -> NDArray[np.uint8] | None:
-        batch = list(islice(source, batch_size))
-        return np.stack(batch).transpose(0, 3, 1, 2) if batch else None
 
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as decoder:
-        ahead: deque[Future[NDArray[np.uint8] | None]] = deque(decoder.submit(next_batch) for _ in range(BATCHES_AHEAD))
+def batches_ahead(pictures: Pictures, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+    """Batches (up to B, 3, 112, 112) in order; threads prepare the next ones while the caller works on one."""
+    threads = decoding_threads()
+    starts = iter(range(0, len(pictures), batch_size))
+
+    def make(start: int) -> NDArray[np.uint8]:
+        numbers = range(start, min(start + batch_size, len(pictures)))
+        batch = np.empty((len(numbers), 3, SIDE, SIDE), np.uint8)
+        for row, number in enumerate(numbers):
+            batch[row] = pictures.picture(number).transpose(2, 0, 1)
+        return batch
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as decoders:
+        ahead: deque[Future[NDArray[np.uint8]]] = deque()
         try:
-            while (batch := ahead.popleft().result()) is not None:
-                ahead.append(decoder.submit(next_batch))
-                yield batch
+            while True:
+                missing = threads + BATCHES_AHEAD - len(ahead)
+                ahead.extend(decoders.submit(make, start) for start in islice(starts, missing))
+                if not ahead:
+                    return
+                yield ahead.popleft().result()
         finally:
-            decoder.shutdown(cancel_futures=True)
+            decoders.shutdown(cancel_futures=True)
 
 
 def _embed_batch(batch: NDArray[np.uint8], network: Network, batch_size: int) -> Embeddings:

@@ -1,15 +1,20 @@
 """IJB 1:1 verification: from embeddings of pictures to TAR@FAR, for every choice that the protocol leaves open."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
+from arcface_api.reports import IjbCount
+from arcface_evaluator.embedder import Network, embed
+from arcface_evaluator.embedding_cache import EmbeddingCache, embedded
 from arcface_evaluator.pair_protocol import Embeddings
+from arcface_evaluator.progress import progress_bar
 from arcface_evaluator.roc import TarAtFar, tar_at_far
 from arcface_evaluator.template_files import IjbSet, TemplatePairs, Templates
+from arcface_evaluator.template_pictures import TemplatePictures, open_pictures
 from arcface_evaluator.template_pooling import ALL_PROTOCOLS, Protocol, pool
 from arcface_evaluator.template_scores import plan_pairs, score_pairs
 
@@ -36,6 +41,31 @@ def verify_templates(
         ProtocolResult(protocol, tar_at_far(score_pairs(vectors, plan), pairs.is_same))
         for protocol, vectors in zip(protocols, pooled, strict=True)
     ]
+
+
+def embed_set(
+    pictures: TemplatePictures, load_network: Callable[[], Network], batch_size: int, cache: EmbeddingCache | None
+) -> Embeddings:
+    """Embeddings (N, 2, D) of a release, kept ones where there are any: then the network is not even loaded."""
+
+    def with_network() -> Embeddings:
+        network = load_network()
+        with progress_bar(pictures.opened.name, len(pictures)) as advance:
+            return embed(pictures, network, batch_size, advance)
+
+    return embedded(cache, with_network)
+
+
+def count_set(opened: IjbSet) -> IjbCount:
+    """Size of a release whose pictures are all there; the first is decoded and aligned, as a sample."""
+    open_pictures(opened).picture(0)
+    return IjbCount(
+        name=opened.name,
+        pictures=len(opened.pictures),
+        templates=len(opened.templates.ids),
+        pairs=len(opened.pairs.is_same),
+        same=int(opened.pairs.is_same.sum()),
+    )
 
 
 def verify_set(opened: IjbSet, embeddings_NVD: Embeddings) -> list[ProtocolResult]:

@@ -3,18 +3,26 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from rich.table import Table
+
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput
+from arcface_api.names import RELEASES
 from arcface_api.reports import EvaluatorReport, FailureReason, ReportedFailure, termination_message
 from arcface_api.run_config import RunConfig, RunEvaluation
+from arcface_api.status import IjbResult
 from arcface_evaluator.checkpoint_network import CheckpointNetwork
+from arcface_evaluator.ijb import embed_set, verify_set
+from arcface_evaluator.ijb_report import ijb_result_of, table_of
 from arcface_evaluator.pair_protocol import PairReport
 from arcface_evaluator.pairs import from_network, open_sets
 from arcface_evaluator.report import result_of
+from arcface_evaluator.template_files import open_ijb
+from arcface_evaluator.template_pictures import TemplatePictures, open_pictures
 
 BATCH_SIZE = 64
 
 OpenCheckpoint = Callable[[Path], CheckpointNetwork]
-Announce = Callable[[PairReport], object]
+Announce = Callable[[PairReport | Table], object]
 
 
 def run_job(config_file: Path, termination_log: Path, open_checkpoint: OpenCheckpoint, announce: Announce) -> None:
@@ -32,12 +40,23 @@ def evaluate_job(config: RunConfig, open_checkpoint: OpenCheckpoint, announce: A
     if config.evaluation is None:
         raise InvalidInput(f"job {config.job}: spec.evaluation is absent, there is nothing to evaluate")
     sets = open_sets(set_files(config.evaluation))
+    releases = [open_pictures(open_ijb(folder)) for folder in release_folders(config.evaluation)]
     checkpoint = open_checkpoint(Path(config.checkpoint.directory))
     results = []
     for report in from_network(sets, checkpoint.network, BATCH_SIZE):
         announce(report)
         results.append(result_of(report))
-    return EvaluatorReport(checkpoint=str(checkpoint.folder), results=results)
+    ijb = [verify_release(release, checkpoint, announce) for release in releases]
+    return EvaluatorReport(checkpoint=str(checkpoint.folder), results=results, ijb=ijb)
+
+
+def verify_release(release: TemplatePictures, checkpoint: CheckpointNetwork, announce: Announce) -> IjbResult:
+    """The rates of one release under the usual protocol, all protocols announced."""
+    # Nothing is kept beside the checkpoint: it is mounted read-only, and an evaluator looks at it once.
+    embeddings = embed_set(release, lambda: checkpoint.network, BATCH_SIZE, cache=None)
+    results = verify_set(release.opened, embeddings)
+    announce(table_of(release.opened.name, results))
+    return ijb_result_of(release.opened.name, results[0])
 
 
 def set_files(evaluation: RunEvaluation) -> Iterator[Path]:
@@ -47,6 +66,11 @@ def set_files(evaluation: RunEvaluation) -> Iterator[Path]:
         if not path.is_file():
             raise InvalidInput(f"{path}: is missing; put the set there or take {name} out of spec.evaluation.sets")
         yield path
+
+
+def release_folders(evaluation: RunEvaluation) -> list[Path]:
+    """The folder of each IJB release, as its archive has them."""
+    return [Path(evaluation.directory) / RELEASES / name for name in evaluation.ijb]
 
 
 def read_config(path: Path) -> RunConfig:

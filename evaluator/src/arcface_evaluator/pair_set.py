@@ -1,6 +1,5 @@
 """A verification set: pictures 2i and 2i + 1 are pair i."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,9 +38,6 @@ class PairSet:
     def __len__(self) -> int:
         """Number of pictures, twice the number of pairs."""
         return len(self.pickle.extents)
-
-    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        return map(self.picture, range(len(self)))
 
 
 def read_pair_set(path: Path) -> PairSet:

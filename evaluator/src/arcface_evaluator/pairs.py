@@ -2,18 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from arcface_api.errors import InvalidInput
-from arcface_api.reports import PairSetCount, PairSetCounts
+from arcface_api.reports import PairSetCount
 from arcface_evaluator.embedder import Network, embed
 from arcface_evaluator.embeddings_file import read_embeddings
 from arcface_evaluator.pair_protocol import PairReport, check_foldable, verify
 from arcface_evaluator.pair_set import PairSet, read_pair_set
+from arcface_evaluator.progress import progress_bar
 
 
 def open_sets(paths: Iterable[Path]) -> list[PairSet]:
@@ -27,21 +24,20 @@ def open_sets(paths: Iterable[Path]) -> list[PairSet]:
     return sets
 
 
-def count_pairs(sets: Iterable[PairSet]) -> PairSetCounts:
+def count_pairs(sets: Iterable[PairSet]) -> list[PairSetCount]:
     """Sizes of opened sets; of each the first picture is decoded, so that one of something else is found, too."""
     counts = []
     for opened in sets:
         opened.picture(0)
         pairs, same = len(opened.is_same), int(opened.is_same.sum())
         counts.append(PairSetCount(name=opened.name, pairs=pairs, same=same))
-    return PairSetCounts(sets=counts)
+    return counts
 
 
 def from_network(sets: Sequence[PairSet], network: Network, batch_size: int) -> Iterator[PairReport]:
     """Embed and judge each set, with a bar on a terminal."""
     for pair_set in sets:
-        with _bar() as bar:
-            advance = partial(bar.advance, bar.add_task(pair_set.name, total=len(pair_set)))
+        with progress_bar(pair_set.name, len(pair_set)) as advance:
             embeddings = embed(pair_set, network, batch_size, advance)
         yield verify(pair_set.name, embeddings, pair_set.is_same)
 
@@ -52,9 +48,3 @@ def from_files(sets: Sequence[PairSet], files: Sequence[Path]) -> Iterator[PairR
         raise InvalidInput(f"{len(sets)} sets but {len(files)} files of embeddings: give one --embeddings for each set")
     for pair_set, file in zip(sets, files, strict=True):
         yield verify(pair_set.name, read_embeddings(file, len(pair_set)), pair_set.is_same)
-
-
-def _bar() -> Progress:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

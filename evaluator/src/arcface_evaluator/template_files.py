@@ -53,8 +53,12 @@ class IjbSet:
 
     name: IjbName
     folder: Path
-    files: tuple[Path, ...]
-    """What was read."""
+    members_file: Path
+    """Which picture belongs to which template and media."""
+    marks_file: Path
+    """Landmarks and detector's scores."""
+    pairs_file: Path
+    """Comparisons."""
     pictures: list[str]
     """(N,) file names below loose_crop."""
     points: NDArray[np.float64]
@@ -63,6 +67,11 @@ class IjbSet:
     """(N,) detector's confidence."""
     templates: Templates
     pairs: TemplatePairs
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What was read."""
+        return self.members_file, self.marks_file, self.pairs_file
 
 
 def open_ijb(folder: Path) -> IjbSet:
@@ -83,7 +92,9 @@ def open_ijb(folder: Path) -> IjbSet:
     return IjbSet(
         name=name,
         folder=folder,
-        files=(members_file, marks_file, pairs_file),
+        members_file=members_file,
+        marks_file=marks_file,
+        pairs_file=pairs_file,
         pictures=members[0],
         points=np.stack(numbers[:-1], axis=1).reshape(-1, POINTS, 2),
         scores=numbers[-1],

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from arcface_api.command import GROUP
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput
-from arcface_api.reports import DataStats, PairSetCounts
+from arcface_api.names import RELEASES
+from arcface_api.reports import DataStats
 from arcface_api.spec import ArcFaceTrainingJobSpec, EvaluationSpec
 from arcface_operator.estimate import Counts
 
@@ -33,10 +34,14 @@ def read_stats(directory: Path, min_images: int) -> DataStats:
     return DataStats.from_json(answer, "arcface data stats")
 
 
-def check_evaluation_sets(evaluation: EvaluationSpec, volumes: Mapping[str, Path]) -> PairSetCounts | None:
-    """Counts of the verification sets; None where their claim has no directory or no evaluator is installed."""
-    if evaluation.claim_name not in volumes or not evaluation.sets:
-        return None
+def check_evaluation_sets(evaluation: EvaluationSpec, volumes: Mapping[str, Path]) -> None:
+    """Have the evaluator look at the verification sets, where their claim has a directory.
+
+    Raises:
+        InvalidInput: where a set is missing or cannot be evaluated.
+    """
+    if evaluation.claim_name not in volumes:
+        return
     directory = volumes[evaluation.claim_name] / evaluation.path
     files = [directory / f"{name}.bin" for name in evaluation.sets]
     if missing := [file.name for file in files if not file.is_file()]:
@@ -44,9 +49,11 @@ def check_evaluation_sets(evaluation: EvaluationSpec, volumes: Mapping[str, Path
             f"spec.evaluation.sets: {directory} has no {', '.join(missing)}; add them or name fewer sets"
         )
     if not is_installed("evaluate"):
-        return None
-    answer = asked("spec.evaluation.sets", "evaluate", "check", "--json", *map(str, files))
-    return PairSetCounts.from_json(answer, "arcface evaluate check")
+        return
+    if files:
+        asked("spec.evaluation.sets", "evaluate", "check", *map(str, files))
+    for name in evaluation.ijb:
+        asked("spec.evaluation.ijb", "evaluate", "check", "--ijb", str(directory / RELEASES / name))
 
 
 def is_installed(command: str) -> bool:

@@ -18,7 +18,7 @@ from arcface_trainer.checkpoint import BACKBONE_FILE
 from arcface_trainer.checkpoint_manifest import MANIFEST_FILE, Manifest
 from arcface_trainer.checkpoint_writer import write
 from arcface_trainer.state import named_parameters
-from support.verification_set import picture, write_pairs
+from support.verification_set import Shown, picture, write_pairs
 
 MODEL = ModelSpec(backbone="mobilefacenet", width=0.25, embedding_size=16)
 
@@ -65,7 +65,7 @@ def test_folder_without_a_complete_checkpoint_is_refused(tmp_path):
 def test_embeddings_of_a_network_do_not_depend_on_the_batch_size(checkpoints):
     network = open_checkpoint(checkpoints).network
     pictures = [picture(seed) for seed in range(5)]
-    small, large = (embed(pictures, network, batch_size) for batch_size in (2, 8))
+    small, large = (embed(Shown(pictures), network, batch_size) for batch_size in (2, 8))
     assert small.shape == (5, 2, 16)
     np.testing.assert_allclose(small, large, rtol=1e-4, atol=1e-5)
 

@@ -129,7 +129,7 @@ def test_check_counts_the_pairs_of_every_set(small, capsys):
     assert capsys.readouterr().out == "small: 20 pairs, 10 of one person\nsecond: 11 pairs, 6 of one person\n"
     with pytest.raises(SystemExit, match="0"):
         run(["evaluate", "check", "--json", str(small / "small.bin")])
-    assert json.loads(capsys.readouterr().out) == {"sets": [{"name": "small", "pairs": 20, "same": 10}]}
+    assert json.loads(capsys.readouterr().out) == {"sets": [{"name": "small", "pairs": 20, "same": 10}], "ijb": []}
 
 
 def test_check_refuses_what_would_fail_in_an_evaluation(small, capsys):

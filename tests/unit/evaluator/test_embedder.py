@@ -5,23 +5,20 @@ import numpy as np
 import pytest
 
 from arcface_api.errors import InvalidInput
-from arcface_evaluator.embedder import BATCHES_AHEAD, embed
-from support.verification_set import corner_network, picture
+from arcface_evaluator.embedder import BATCHES_AHEAD, decoding_threads, embed
+from support.verification_set import Shown, corner_network, picture
 
 PICTURES = [picture(seed) for seed in range(9)]
 
 
 class Made:
-    """Pictures that exist only while they are iterated over."""
+    """Pictures that exist only when they are asked for."""
 
-    def __init__(self, count, pictures):
-        self.count, self.pictures = count, pictures
+    def __init__(self, count, picture):
+        self.count, self.picture = count, picture
 
     def __len__(self):
         return self.count
-
-    def __iter__(self):
-        return self.pictures()
 
 
 def direct(shown):
@@ -30,7 +27,7 @@ def direct(shown):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 9, 10, 64])
 def test_embeddings_do_not_depend_on_the_batch_size(batch_size):
-    embeddings = embed(PICTURES, corner_network, batch_size)
+    embeddings = embed(Shown(PICTURES), corner_network, batch_size)
     assert embeddings.dtype == np.float32
     np.testing.assert_array_equal(embeddings[:, 0], direct(PICTURES))
     np.testing.assert_array_equal(embeddings[:, 1], direct([shown[:, ::-1] for shown in PICTURES]))
@@ -43,13 +40,13 @@ def test_network_always_sees_the_same_shape():
         shapes.add((pictures.shape, pictures.dtype, pictures.flags.c_contiguous))
         return corner_network(pictures)
 
-    embed(PICTURES, network, batch_size=4)
+    embed(Shown(PICTURES), network, batch_size=4)
     assert shapes == {((4, 3, 112, 112), np.dtype(np.uint8), True)}
 
 
 def test_progress_adds_up_to_the_number_of_pictures():
     steps = []
-    embed(PICTURES, corner_network, 4, steps.append)
+    embed(Shown(PICTURES), corner_network, 4, steps.append)
     assert steps == [4, 4, 1]
 
 
@@ -60,26 +57,27 @@ def test_picture_that_the_network_cannot_embed_is_named():
         return answer
 
     with pytest.raises(InvalidInput, match="embeddings of the network: row 6 holds a NaN"):
-        embed(PICTURES, network, batch_size=4)
+        embed(Shown(PICTURES), network, batch_size=4)
 
 
 def test_answer_of_another_shape_is_refused():
     with pytest.raises(InvalidInput, match=r"answers 4 pictures with an array of shape \(4, 3, 112, 112\)"):
-        embed(PICTURES, lambda pictures: pictures.astype(np.float32), batch_size=4)
+        embed(Shown(PICTURES), lambda pictures: pictures.astype(np.float32), batch_size=4)
 
 
 def test_no_pictures_are_refused():
     with pytest.raises(InvalidInput, match="no pictures"):
-        embed([], corner_network, batch_size=4)
+        embed(Shown(), corner_network, batch_size=4)
 
 
 def test_error_while_decoding_reaches_the_caller_and_no_thread_stays():
-    def pictures():
-        yield from PICTURES[:8]
-        raise InvalidInput("set.bin: picture 8: does not decode")
+    def picture(number):
+        if number == 8:
+            raise InvalidInput("set.bin: picture 8: does not decode")
+        return PICTURES[number]
 
     with pytest.raises(InvalidInput, match="picture 8"):
-        embed(Made(9, pictures), corner_network, batch_size=2)
+        embed(Made(9, picture), corner_network, batch_size=2)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
 
 
@@ -88,7 +86,7 @@ def test_error_in_the_network_stops_the_decoding():
         raise RuntimeError("device lost")
 
     with pytest.raises(RuntimeError, match="device lost"):
-        embed(PICTURES, network, batch_size=2)
+        embed(Shown(PICTURES), network, batch_size=2)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
 
 
@@ -96,27 +94,28 @@ def test_decoding_runs_only_a_few_batches_ahead():
     decoded = []
     furthest = []
 
-    def pictures():
-        for number in range(100):
-            decoded.append(number)
-            yield PICTURES[0]
+    def made(number):
+        decoded.append(number)
+        return PICTURES[0]
 
     def network(batch):
         furthest.append(len(decoded))
         return corner_network(batch)
 
-    embed(Made(100, pictures), network, batch_size=5)
-    assert all(seen <= 5 * (call // 2 + 2 + BATCHES_AHEAD) for call, seen in enumerate(furthest))
+    embed(Made(200, made), network, batch_size=5)
+    ahead = decoding_threads() + BATCHES_AHEAD
+    assert all(seen <= 5 * (call // 2 + 1 + ahead) for call, seen in enumerate(furthest))
+    assert sorted(decoded) == list(range(200))
 
 
 def test_memory_grows_by_the_embeddings_only():
     def peak(count):
         tracemalloc.start()
-        made = Made(count, lambda: (PICTURES[number % 9].copy() for number in range(count)))
+        made = Made(count, lambda number: PICTURES[number % 9].copy())
         embeddings = embed(made, corner_network, batch_size=8)
         used = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return used - embeddings.nbytes
 
-    peak(16)  # whatever is allocated once
-    assert peak(400) < peak(80) + 1_000_000  # 320 more pictures have 12 MB
+    peak(64)  # whatever is allocated once
+    assert peak(1600) < peak(800) + 2_000_000  # 800 more pictures have 30 MB

@@ -4,15 +4,17 @@ import pytest
 
 from arcface_api.command import run
 from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_api.reports import EvaluatorReport
+from arcface_api.reports import EvaluatorReport, termination_message
 from arcface_api.run_config import RunCheckpoint, RunConfig, RunData, RunEvaluation, RunRanks
-from arcface_api.spec import LossSpec, ModelSpec, TrainingSpec
+from arcface_api.spec import VERIFICATION_SETS, LossSpec, ModelSpec, TrainingSpec
+from arcface_api.status import IjbResult, PairResult
 from arcface_evaluator.checkpoint_network import CheckpointNetwork, checkpoint_folder
 from arcface_evaluator.job import run_job
+from support.ijb_release import write_release
 from support.verification_set import corner_network, write_pairs
 
 
-def written_config(folder, sets):
+def written_config(folder, sets, ijb=()):
     """run.json of a job whose checkpoints and sets lie in `folder`."""
     config = RunConfig(
         job="faces",
@@ -24,7 +26,7 @@ def written_config(folder, sets):
         training=TrainingSpec(),
         ranks=RunRanks(world_size=1, per_pod=1, accelerator="cpu", rendezvous="dynamic"),
         checkpoint=RunCheckpoint(directory=str(folder / "checkpoints"), every_steps=10, keep_last=1),
-        evaluation=RunEvaluation(directory=str(folder), sets=sets) if sets else None,
+        evaluation=RunEvaluation(directory=str(folder), sets=sets, ijb=list(ijb)) if sets else None,
     )
     path = folder / "run.json"
     path.write_text(config.to_json())
@@ -35,11 +37,11 @@ def opened(directory):
     return CheckpointNetwork(directory / "step-00000010", corner_network)
 
 
-def evaluate(folder, sets, open_checkpoint=opened):
+def evaluate(folder, sets, open_checkpoint=opened, ijb=()):
     """Run the job; the report it leaves, and the reports it announced."""
     announced = []
     try:
-        run_job(written_config(folder, sets), folder / "termination", open_checkpoint, announced.append)
+        run_job(written_config(folder, sets, ijb), folder / "termination", open_checkpoint, announced.append)
     finally:
         report = EvaluatorReport.from_json((folder / "termination").read_bytes(), "termination log")
     return report, announced
@@ -56,6 +58,40 @@ def test_report_holds_checkpoint_and_every_set_in_order(tmp_path):
     ]
     assert report.failure is None
     assert [entry.dataset for entry in announced] == ["cfp_fp", "lfw"]
+
+
+def test_releases_are_verified_beside_the_sets(tmp_path):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+    write_release(tmp_path, "IJBB")
+    write_release(tmp_path, "IJBC")
+    report, announced = evaluate(tmp_path, ["lfw"], ijb=["IJBC", "IJBB"])
+    assert [(result.dataset, result.tar_at_far) for result in report.ijb] == [
+        ("IJBC", {"1e-2": 1.0, "1e-1": 1.0}),
+        ("IJBB", {"1e-2": 1.0, "1e-1": 1.0}),
+    ]
+    assert len(announced) == 3
+
+
+def test_a_missing_release_is_named_before_the_network_is_loaded(tmp_path):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+
+    def unexpected(_directory):
+        raise AssertionError("loaded")
+
+    with pytest.raises(InvalidInput, match=r"IJB_release/IJBC/meta/ijbc_face_tid_mid\.txt: cannot be read"):
+        evaluate(tmp_path, ["lfw"], unexpected, ijb=["IJBC"])
+
+
+def test_all_results_fit_into_the_termination_message():
+    rates = {f"1e-{power}": 0.123456 for power in range(6, 0, -1)}
+    report = EvaluatorReport(
+        checkpoint="/checkpoints/" + "x" * 200,
+        results=[PairResult(dataset=name, accuracy=0.998167, std=0.002345, pairs=6000) for name in VERIFICATION_SETS],
+        ijb=[IjbResult(dataset=name, tar_at_far=rates) for name in ("IJBB", "IJBC")],
+    )
+    message = termination_message(report)
+    assert len(message) <= 4096
+    assert EvaluatorReport.from_json(message, "termination log") == report
 
 
 def failure_left(folder, expected, sets, open_checkpoint=opened):

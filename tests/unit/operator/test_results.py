@@ -12,7 +12,7 @@ REPORT = EvaluatorReport(
         PairResult(dataset="lfw", accuracy=0.998166, std=0.002734, pairs=6000),
         PairResult(dataset="cfp_fp", accuracy=0.98, std=0.01, pairs=7000),
     ],
-    ijb=[IjbResult(dataset="IJBC", tar_at_far={"1e-4": 0.9587})],
+    ijb=[IjbResult(dataset="IJBC", tar_at_far={"1e-5": 0.91, "1e-4": 0.9587})],
 )
 GATES = [
     GateResult(metric="lfw.accuracy", min=0.999, value=0.998166, passed=False),
@@ -32,6 +32,7 @@ def test_every_set_and_every_other_gate_has_a_row() -> None:
     assert cells(REPORT, GATES) == [
         ["lfw", "0.99817", "0.00273", "6000", "failed (>= 0.999)"],
         ["cfp_fp", "0.98000", "0.01000", "7000", ""],
+        ["IJBC.tar@1e-5", "0.91000", "", "", ""],
         ["IJBC.tar@1e-4", "0.95870", "", "", "passed (>= 0.95)"],
         ["IJBC.tar@1e-6", "", "", "", "failed (>= 0.5)"],
     ]

@@ -9,7 +9,7 @@ from arcface_api.status import GateResult
 
 
 def results_table(report: EvaluatorReport, gates: Sequence[GateResult]) -> Table:
-    """One row a set, then one a gate that is not about a set's accuracy."""
+    """One row a pair set, one a rate of an IJB set, then one a gate of what was not measured."""
     table = Table()
     for heading in ("set", "accuracy", "std", "pairs", "gate"):
         table.add_column(heading, justify="left" if heading in {"set", "gate"} else "right")
@@ -18,8 +18,13 @@ def results_table(report: EvaluatorReport, gates: Sequence[GateResult]) -> Table
         gate = by_metric.pop(f"{result.dataset}.accuracy", None)
         accuracy, std = f"{result.accuracy:.5f}", f"{result.std:.5f}"
         table.add_row(result.dataset, accuracy, std, str(result.pairs), "" if gate is None else verdict(gate))
+    for ijb in report.ijb:
+        for far, tar in ijb.tar_at_far.items():
+            metric = f"{ijb.dataset}.tar@{far}"
+            gate = by_metric.pop(metric, None)
+            table.add_row(metric, f"{tar:.5f}", "", "", "" if gate is None else verdict(gate))
     for gate in by_metric.values():
-        table.add_row(gate.metric, "" if gate.value is None else f"{gate.value:.5f}", "", "", verdict(gate))
+        table.add_row(gate.metric, "", "", "", verdict(gate))
     return table
 
 

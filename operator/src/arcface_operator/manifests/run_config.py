@@ -64,7 +64,10 @@ def run_ranks(spec: ArcFaceTrainingJobSpec) -> RunRanks:
 def run_evaluation(evaluation: EvaluationSpec) -> RunEvaluation:
     """The verification sets and what they must reach."""
     return RunEvaluation(
-        directory=folder(EVALUATION_MOUNT, evaluation.path), sets=evaluation.sets, gates=evaluation.gates
+        directory=folder(EVALUATION_MOUNT, evaluation.path),
+        sets=evaluation.sets,
+        ijb=evaluation.ijb,
+        gates=evaluation.gates,
     )
 
 

@@ -1,0 +1,82 @@
+"""Embeddings of a release kept beside the checkpoint that made them: looking again costs seconds.
+
+The file's name holds a hash of everything that the embeddings depend on: the checkpoint by its manifest, which has the
+hashes of its files and the preprocessing, the template of the alignment, the release's files and every picture's bytes.
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from arcface_api.errors import InvalidInput
+from arcface_evaluator.embedder import decoding_threads
+from arcface_evaluator.embeddings_file import read_embeddings
+from arcface_evaluator.pair_protocol import Embeddings
+from arcface_evaluator.template_pictures import TemplatePictures
+from arcface_trainer.backbone_input import LANDMARKS
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingCache:
+    """One file that may be there."""
+
+    path: Path
+    pictures: int
+
+    def load(self) -> Embeddings | None:
+        """The embeddings, if they are kept and sound."""
+        if not self.path.is_file():
+            return None
+        try:
+            return read_embeddings(self.path, self.pictures)
+        except InvalidInput as error:
+            LOG.warning("kept embeddings are not used: %s", error)
+            return None
+
+    def store(self, embeddings_NVD: Embeddings) -> None:
+        """Keep embeddings; where the folder cannot be written they are not kept, which costs time only."""
+        hidden = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        try:
+            with hidden.open("wb") as file:
+                np.save(file, embeddings_NVD)
+                file.flush()
+                os.fsync(file.fileno())
+            hidden.rename(self.path)
+        except OSError as error:
+            LOG.info("embeddings are not kept: %s (%s)", self.path, error.strerror)
+            hidden.unlink(missing_ok=True)
+
+
+def open_cache(folder: Path, manifest: Path, pictures: TemplatePictures) -> EmbeddingCache:
+    """The cache of one release with one checkpoint, whose folder and manifest are given."""
+    opened = pictures.opened
+    whole = hashlib.sha256(repr(LANDMARKS).encode())
+    for part in (manifest, opened.members_file, opened.marks_file):
+        whole.update(hashlib.sha256(part.read_bytes()).digest())
+
+    def of_picture(number: int) -> bytes:
+        return hashlib.sha256(pictures.encoded(number)).digest()
+
+    with ThreadPoolExecutor(decoding_threads(), thread_name_prefix="hash") as pool:
+        for digest in pool.map(of_picture, range(len(pictures))):
+            whole.update(digest)
+    return EmbeddingCache(folder / f"embeddings-{opened.name}-{whole.hexdigest()[:32]}.npy", len(pictures))
+
+
+def embedded(cache: EmbeddingCache | None, embed: Callable[[], Embeddings]) -> Embeddings:
+    """Kept embeddings, or new ones that are kept from now on."""
+    found = cache.load() if cache is not None else None
+    if found is not None:
+        return found
+    embeddings = embed()
+    if cache is not None:
+        cache.store(embeddings)
+    return embeddings

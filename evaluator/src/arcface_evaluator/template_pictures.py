@@ -1,0 +1,75 @@
+"""The pictures of an IJB release, aligned by their landmarks one by one as they are asked for."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arcface_api.errors import InvalidInput
+from arcface_evaluator.alignment import aligned, similarity_transforms
+from arcface_evaluator.template_files import IjbSet
+from arcface_trainer.pictures import decode_any_size
+
+FOLDER = "loose_crop"
+OUTSIDE = 0.25
+"""Share of a picture's side by which a landmark may lie outside: the release cuts through faces, not past them."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemplatePictures:
+    """The pictures in the order of the release's files."""
+
+    opened: IjbSet
+    matrices: NDArray[np.float64]
+    """(N, 2, 3), to the aligned pictures."""
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.opened.pictures)
+
+    def path(self, number: int) -> Path:
+        """File of a picture."""
+        return self.opened.folder / FOLDER / self.opened.pictures[number]
+
+    def encoded(self, number: int) -> bytes:
+        """A picture as it is on disk."""
+        try:
+            return self.path(number).read_bytes()
+        except OSError as error:
+            raise InvalidInput(
+                f"{self.path(number)}: cannot be read ({error.strerror}); take it from the release"
+            ) from None
+
+    def picture(self, number: int) -> NDArray[np.uint8]:
+        """A picture as the network takes it; InvalidInput where it is none, or its landmarks are not in it."""
+        pixels = decode_any_size(self.encoded(number), str(self.path(number)))
+        height, width = pixels.shape[:2]
+        room = OUTSIDE * np.array([width, height])
+        points = self.opened.points[number]
+        outside = np.flatnonzero(((points < -room) | (points > np.array([width, height]) + room)).any(axis=1))
+        if len(outside):
+            x, y = points[outside[0]]
+            raise InvalidInput(
+                f"{self.opened.marks_file} line {number + 1}: landmark ({x:g}, {y:g}) lies outside of "
+                f"{self.opened.pictures[number]}, which has {width}x{height} pixels"
+            )
+        return aligned(pixels, self.matrices[number])
+
+
+def open_pictures(opened: IjbSet) -> TemplatePictures:
+    """Check that every picture is there and can be aligned, before the first is embedded."""
+    folder = opened.folder / FOLDER
+    try:
+        present = {entry.name for entry in os.scandir(folder)}
+    except OSError as error:
+        raise InvalidInput(f"{folder}: cannot be read ({error.strerror}); it holds the release's pictures") from None
+    for number, name in enumerate(opened.pictures, start=1):
+        if name not in present:  # nor is a name that leads out of the folder
+            raise InvalidInput(f"{folder / name}: is missing, line {number} of {opened.marks_file} names it")
+    matrices = similarity_transforms(opened.points)
+    wrong = np.flatnonzero(~np.isfinite(matrices).all(axis=(1, 2)))
+    if len(wrong):
+        raise InvalidInput(f"{opened.marks_file} line {wrong[0] + 1}: all landmarks are one point; correct them")
+    return TemplatePictures(opened, matrices)
