@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test check testbed crds lock bench-quickstart bench-lfw bench-operator bench-rank-table bench-ijb clean
+.PHONY: help setup quickstart fmt lint type test check testbed crds lock bench-quickstart bench-lfw bench-operator bench-rank-table bench-eval bench-ijb clean
 
 ##@ Use
 help: ## Show this list
@@ -66,6 +66,9 @@ bench-operator: setup ## Jobs to pods on a real control plane: times, requests, 
 
 bench-rank-table: setup ## From the rank table's completion to the ranks, on a real kubelet (needs root)
 	$(BIN)/python tests/benchmarks/bench_rank_table.py
+
+bench-eval: setup ## Decoding and aligning beside the bare network (FACES=folder with IJB_release/IJBC)
+	$(BIN)/python tests/benchmarks/bench_eval.py $(FACES)
 
 bench-ijb: setup ## IJB-C's size from embeddings to TAR@FAR, beside the reference's algorithm in plain NumPy
 	$(BIN)/python tests/benchmarks/bench_ijb.py
