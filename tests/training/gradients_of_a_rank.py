@@ -18,6 +18,7 @@ from arcface_trainer.class_range import class_range
 from arcface_trainer.classifier import Classifier
 from arcface_trainer.distributed import World
 from arcface_trainer.step import GradientStep
+from support.waiting import wait_until
 
 CLASSES, EMBEDDING, QUARTER = 11, 16, 4
 LOSS_SCALE = 1.0
@@ -54,8 +55,17 @@ def main(folder: Path) -> None:
         centers=d_centers.asnumpy(),
         **{f"backbone{number:03d}": gradient.asnumpy() for number, gradient in enumerate(gradients)},
     )
-    world.gather([rank])
-    # Not through MindSpore's teardown, in which ranks that leave at different moments may kill each other.
+    leave_together(folder, size, rank)
+
+
+def leave_together(folder: Path, size: int, rank: int) -> None:
+    """Leave when no rank needs another one any more.
+
+    Not through a last collective, whose messages to slower ranks die with the process that leaves first; and not
+    through MindSpore's teardown, in which ranks that leave at different moments may kill each other.
+    """
+    (folder / f"{size}-{rank}.done").touch()
+    wait_until(lambda: len(list(folder.glob(f"{size}-*.done"))) == size, seconds=60)
     os._exit(0)
 
 
