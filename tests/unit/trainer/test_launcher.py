@@ -57,3 +57,21 @@ def test_the_first_failing_rank_ends_the_others(rank, tmp_path):
     _, status = _wait([endless, rank("raise SystemExit(5)")])
     assert status == 5
     assert endless.process.poll() is not None
+
+
+ENDLESS = "import time\nwhile True: time.sleep(1)"
+
+
+def test_a_rank_that_hangs_after_its_report_has_done_its_work(rank):
+    hanging = rank(ENDLESS, TrainerReport())
+    report, status = _wait([hanging, rank("", TrainerReport(), number=1)], leave_seconds=0.2)
+    assert (status, report.failure) == (0, None)
+    assert hanging.process.poll() is not None
+
+
+def test_a_rank_that_the_others_have_left_behind_is_a_failure_worth_a_retry(rank):
+    behind = rank(ENDLESS, number=1)
+    report, status = _wait([rank("", TrainerReport()), behind], leave_seconds=0.2)
+    assert status == 1
+    assert report.failure.message == "rank 1 did not end within 0.2 s of the first rank"
+    assert behind.process.poll() is not None

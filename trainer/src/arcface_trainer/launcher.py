@@ -29,6 +29,8 @@ from arcface_trainer.rendezvous import await_rank_table, scheduler_address
 LOG = logging.getLogger(__name__)
 POLL_SECONDS = 0.1
 SCHEDULER_GRACE_SECONDS = 10.0
+LEAVE_SECONDS = 120.0
+"""Between the ends of a pod's first and last rank: all have done the same steps and saved the same checkpoint."""
 CHATTER = b"[INFO] DISTRIBUTED("
 """Lines of MindSpore's cluster threads that no log level turns off."""
 LOG_LINES = 20
@@ -153,14 +155,23 @@ def _copy_log(stream: IO[bytes], tail: deque[str]) -> None:
         tail.append(line.decode(errors="replace").rstrip())
 
 
-def _wait(ranks: list[RankProcess]) -> tuple[TrainerReport, int]:
-    """Wait until all ranks have ended well or the first one has not."""
+def _wait(ranks: list[RankProcess], leave_seconds: float = LEAVE_SECONDS) -> tuple[TrainerReport, int]:
+    """Wait until all ranks have ended well, or the first one has not, or one is left behind by the others."""
+    first_end: float | None = None
     while True:
+        is_running = any(rank.process.poll() is None for rank in ranks)
         for rank in ranks:
             if _status(rank) not in {None, ExitCode.DONE, ExitCode.STOPPED}:
                 return _failed(rank, ranks)
-        if all(rank.process.poll() is not None for rank in ranks):
+        if not is_running:
             break
+        if first_end is None and any(_has_ended(rank) for rank in ranks):
+            first_end = time.monotonic()
+        if first_end is not None and time.monotonic() - first_end > leave_seconds:
+            behind = next((rank for rank in ranks if not _has_ended(rank)), None)
+            _kill(ranks)
+            if behind is not None:
+                return _left_behind(behind, leave_seconds), ExitCode.FAILED
         time.sleep(POLL_SECONDS)
     stopped = [rank for rank in ranks if _status(rank) == ExitCode.STOPPED]
     last = (stopped or ranks)[0]
@@ -181,11 +192,29 @@ def _status(rank: RankProcess) -> int | None:
     return failure.exit_code if failure else ExitCode.DONE
 
 
-def _failed(first: RankProcess, ranks: list[RankProcess]) -> tuple[TrainerReport, int]:
+def _has_ended(rank: RankProcess) -> bool:
+    """Whether a rank has nothing left to do; its process may still be in MindSpore's teardown."""
+    return rank.process.poll() is not None or rank.report.is_file()
+
+
+def _kill(ranks: list[RankProcess]) -> None:
     for rank in ranks:
         if rank.process.poll() is None:
             rank.process.kill()
             rank.process.wait()
+
+
+def _left_behind(rank: RankProcess, seconds: float) -> TrainerReport:
+    """A message to it was lost when a peer left: no rank waits for another in a collective for ever."""
+    message = f"rank {rank.rank} did not end within {seconds:g} s of the first rank"
+    failure = ReportedFailure(
+        reason="RankDied", message=message, rank=rank.rank, exit_code=int(ExitCode.FAILED), log=list(rank.tail)
+    )
+    return TrainerReport(failure=failure)
+
+
+def _failed(first: RankProcess, ranks: list[RankProcess]) -> tuple[TrainerReport, int]:
+    _kill(ranks)
     code = _status(first) or ExitCode.FAILED
     return _report_of(first), 128 - code if code < 0 else code
 
