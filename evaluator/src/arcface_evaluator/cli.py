@@ -1,5 +1,7 @@
 """`arcface evaluate`: verification of pair sets and of IJB templates, from a checkpoint or from embeddings."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -9,19 +11,27 @@ from rich.table import Table
 from arcface_api.errors import InvalidInput
 from arcface_api.reports import SetCounts
 from arcface_evaluator.checkpoint_network import checkpoint_folder, open_checkpoint
+from arcface_evaluator.documents import ijb_document, pairs_document
 from arcface_evaluator.embedding_cache import open_cache
 from arcface_evaluator.embeddings_file import read_embeddings
-from arcface_evaluator.ijb import count_set, embed_set, verify_set
-from arcface_evaluator.ijb_report import IjbProtocol, ijb_result_of, rates_of, table_of
+from arcface_evaluator.hardest import HardPairs, hardest_pairs, shown_pair, shown_templates
+from arcface_evaluator.ijb import count_set, embed_set, usual_scores, verify_set
+from arcface_evaluator.ijb_report import table_of
 from arcface_evaluator.job import BATCH_SIZE, run_job
 from arcface_evaluator.pair_protocol import PairReport
 from arcface_evaluator.pairs import count_pairs, from_files, from_network, open_sets
-from arcface_evaluator.report import EvaluationFile, details_of, input_file, lines_of, result_of
+from arcface_evaluator.report import EvaluationFile, lines_of
 from arcface_evaluator.template_files import open_ijb
-from arcface_evaluator.template_pictures import open_pictures
+from arcface_evaluator.template_pictures import FOLDER, open_pictures
 from arcface_trainer.checkpoint_manifest import MANIFEST_FILE
 
 FILE = click.Path(path_type=Path)
+BATCH = click.option("--batch-size", type=click.IntRange(min=1), default=BATCH_SIZE, show_default=True)
+CHECKPOINT = click.option(
+    "--checkpoint", type=FILE, help="A checkpoint, or a folder of checkpoints: the newest complete one."
+)
+JSON = click.option("--json", "json_file", type=FILE, help="Write every number to this file.")
+REPORT = click.option("--report", type=FILE, help="Write a page with plots and the hardest pairs into this folder.")
 
 
 @click.group()
@@ -30,11 +40,12 @@ def evaluate() -> None:
 
 
 @evaluate.command()
-@click.option("--checkpoint", type=FILE, help="A checkpoint, or a folder of checkpoints: the newest complete one.")
+@CHECKPOINT
 @click.option("--embeddings", type=FILE, multiple=True, help=".npy (N, D) or (N, 2, D), one for each set.")
 @click.option("--bin", "bins", type=FILE, multiple=True, help="Verification set; more may follow as plain arguments.")
-@click.option("--json", "json_file", type=FILE, help="Write every number to this file.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=BATCH_SIZE, show_default=True)
+@JSON
+@REPORT
+@BATCH
 @click.argument("more_bins", type=FILE, nargs=-1)
 def pairs(
     *,
@@ -42,6 +53,7 @@ def pairs(
     embeddings: tuple[Path, ...],
     bins: tuple[Path, ...],
     json_file: Path | None,
+    report: Path | None,
     batch_size: int,
     more_bins: tuple[Path, ...],
 ) -> None:
@@ -49,20 +61,24 @@ def pairs(
     if (checkpoint is None) == (not embeddings):
         raise InvalidInput("give either --checkpoint or --embeddings")
     paths = set_paths(bins, more_bins)
-    if json_file:
-        refuse_input(json_file, [*paths, *embeddings, *([checkpoint] if checkpoint else [])])
+    refuse_input(json_file, [*paths, *embeddings, *([checkpoint] if checkpoint else [])])
     sets = open_sets(paths)
     opened = open_checkpoint(checkpoint) if checkpoint else None
     judged = from_network(sets, opened.network, batch_size) if opened else from_files(sets, embeddings)
-    reports = [announced(report) for report in judged]
-    if json_file:
+    reports = [announced(found) for found in judged]
+    if json_file or report:
         sources = [opened.manifest] if opened else list(embeddings)
-        EvaluationFile(
-            checkpoint=str(opened.folder) if opened else None,
-            results=[result_of(report) for report in reports],
-            details=[details_of(report) for report in reports],
-            inputs=[input_file(path) for path in [*(pair_set.path for pair_set in sets), *sources]],
-        ).write(json_file)
+        document = pairs_document(
+            reports, opened.folder if opened else None, [*(pair_set.path for pair_set in sets), *sources]
+        )
+        hardest = [
+            group
+            for pair_set, found in zip(sets, reports, strict=True)
+            for group in hardest_pairs(
+                found.dataset, found.scores, found.is_same, partial(shown_pair, pair_set.picture)
+            )
+        ]
+        write(document, json_file, report, sources[0], hardest)
 
 
 @evaluate.command()
@@ -84,11 +100,12 @@ def check(bins: tuple[Path, ...], releases: tuple[Path, ...], as_json: bool) -> 
 
 
 @evaluate.command()
-@click.option("--checkpoint", type=FILE, help="A checkpoint, or a folder of checkpoints: the newest complete one.")
+@CHECKPOINT
 @click.option("--embeddings", type=FILE, help=".npy (N, D) or (N, 2, D), a row for each picture.")
 @click.option("--root", type=FILE, required=True, help="Folder of the release, such as IJB_release/IJBC.")
-@click.option("--json", "json_file", type=FILE, help="Write every number to this file.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=BATCH_SIZE, show_default=True)
+@JSON
+@REPORT
+@BATCH
 @click.option("--cache/--no-cache", default=True, show_default=True, help="Keep embeddings beside the checkpoint.")
 def ijb(
     *,
@@ -96,6 +113,7 @@ def ijb(
     embeddings: Path | None,
     root: Path,
     json_file: Path | None,
+    report: Path | None,
     batch_size: int,
     cache: bool,
 ) -> None:
@@ -105,26 +123,37 @@ def ijb(
     """
     if (checkpoint is None) == (embeddings is None):
         raise InvalidInput("give either --checkpoint or --embeddings")
-    source = embeddings or checkpoint_folder(checkpoint or Path())
     opened = open_ijb(root)
-    if json_file:
-        refuse_input(json_file, [source, *opened.files])
-    if embeddings:
-        array = read_embeddings(embeddings, len(opened.pictures))
+    folder = checkpoint_folder(checkpoint) if checkpoint else None
+    source = embeddings or (folder or Path()) / MANIFEST_FILE
+    refuse_input(json_file, [source, *opened.files])
+    if folder is None:
+        array = read_embeddings(source, len(opened.pictures))
     else:
-        pictures, manifest = open_pictures(opened), source / MANIFEST_FILE
-        kept = open_cache(source, manifest, pictures) if cache else None
-        array = embed_set(pictures, lambda: open_checkpoint(source).network, batch_size, kept)
+        pictures = open_pictures(opened)
+        kept = open_cache(folder, source, pictures) if cache else None
+        array = embed_set(pictures, lambda: open_checkpoint(folder).network, batch_size, kept)
     results = verify_set(opened, array)
     Console().print(table_of(opened.name, results))
-    if json_file:
-        EvaluationFile(
-            checkpoint=None if embeddings else str(source),
-            ijb=[ijb_result_of(opened.name, results[0])],
-            ijb_details=[rates_of(opened.name, result) for result in results],
-            protocol=IjbProtocol(),
-            inputs=[input_file(path) for path in [embeddings or source / MANIFEST_FILE, *opened.files]],
-        ).write(json_file)
+    if json_file or report:
+        document = ijb_document(opened, array, results, folder, [source])
+        hardest: list[HardPairs] = []
+        if report and (root / FOLDER).is_dir():  # embeddings may have come without the pictures
+            scores = usual_scores(opened, array, results[0].protocol)
+            show = partial(shown_templates, open_pictures(opened))
+            hardest = hardest_pairs(opened.name, scores, opened.pairs.is_same, show)
+        write(document, json_file, report, source, hardest)
+
+
+@evaluate.command()
+@click.argument("documents", type=FILE, nargs=-1, required=True)
+@click.option("--report", type=FILE, required=True, help="Folder for the page.")
+def compare(documents: tuple[Path, ...], report: Path) -> None:
+    """Show several evaluations, the files of their --json, on one page."""
+    runs = {path.stem: EvaluationFile.read(path) for path in documents}
+    if len(runs) < len(documents):
+        raise InvalidInput("runs are told apart by the names of their files: rename those that are equal")
+    show(report, runs, [])
 
 
 @evaluate.command()
@@ -144,12 +173,33 @@ def set_paths(bins: tuple[Path, ...], more_bins: tuple[Path, ...]) -> tuple[Path
     return bins + more_bins
 
 
-def refuse_input(output: Path, inputs: list[Path]) -> None:
+def refuse_input(output: Path | None, inputs: Sequence[Path]) -> None:
     """InvalidInput where the output would replace an input, or a file inside of one that is a folder."""
-    for path in inputs if output.exists() else []:
+    if output is None or not output.exists():
+        return
+    for path in inputs:
         is_same = path.exists() and output.samefile(path)
         if is_same or output.resolve().is_relative_to(path.resolve()):
             raise InvalidInput(f"--json {output}: would replace the input {path}; name another file")
+
+
+def write(
+    document: EvaluationFile, json_file: Path | None, report: Path | None, source: Path, hardest: list[HardPairs]
+) -> None:
+    """Write what was asked for; the page calls the run by the checkpoint's folder or the file of embeddings."""
+    if json_file:
+        document.write(json_file)
+    if report:
+        name = source.parent.name if source.name == MANIFEST_FILE else source.stem
+        show(report, {name: document}, hardest)
+
+
+def show(report: Path, runs: dict[str, EvaluationFile], hardest: list[HardPairs]) -> None:
+    """Write the page and say where it is."""
+    # Imported here: plotting takes long to load, and most evaluations print numbers only.
+    from arcface_evaluator.page import write_page  # noqa: PLC0415
+
+    click.echo(f"report: {write_page(report, runs, hardest)}", err=True)
 
 
 def announced(report: PairReport) -> PairReport:

@@ -43,6 +43,12 @@ def verify_templates(
     ]
 
 
+def usual_scores(opened: IjbSet, embeddings_NVD: Embeddings, protocol: Protocol) -> NDArray[np.float64]:
+    """(P,) scores of the release's pairs under one protocol."""
+    (vectors,) = pool(embeddings_NVD, opened.scores, opened.templates, [protocol])
+    return score_pairs(vectors, plan_pairs(opened.pairs))
+
+
 def embed_set(
     pictures: TemplatePictures, load_network: Callable[[], Network], batch_size: int, cache: EmbeddingCache | None
 ) -> Embeddings:

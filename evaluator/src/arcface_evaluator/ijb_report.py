@@ -1,14 +1,19 @@
 """What an IJB evaluation prints and writes."""
 
+from collections.abc import Mapping
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
 from rich.table import Table
 
 from arcface_api.model import Model
 from arcface_api.status import IjbResult
 from arcface_evaluator.ijb import ProtocolResult
+from arcface_evaluator.intervals import Interval, tar_intervals
 from arcface_evaluator.roc import FARS
-from arcface_evaluator.template_files import IjbName
+from arcface_evaluator.template_files import IjbName, TemplatePairs
 from arcface_evaluator.template_pooling import Protocol
 
 
@@ -29,6 +34,8 @@ class IjbRates(Model):
     """Largest true accept rate with at most that false accept rate."""
     unresolved: list[str]
     """False accept rates for which there are too few impostor pairs."""
+    intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """Of the usual choice: 95 % intervals of `nearest`; bootstrap over persons, thresholds held."""
 
 
 class IjbProtocol(Model):
@@ -42,7 +49,7 @@ class IjbProtocol(Model):
     """Which of the two conventions `ijb[].tarAtFar` has."""
 
 
-def rates_of(dataset: str, result: ProtocolResult) -> IjbRates:
+def rates_of(dataset: str, result: ProtocolResult, intervals: Mapping[str, Interval] | None = None) -> IjbRates:
     """The numbers of one choice."""
     protocol = result.protocol
     return IjbRates(
@@ -53,7 +60,14 @@ def rates_of(dataset: str, result: ProtocolResult) -> IjbRates:
         nearest={name(rate.far): rate.nearest for rate in result.rates if rate.nearest is not None},
         conservative={name(rate.far): rate.conservative for rate in result.rates if rate.conservative is not None},
         unresolved=[name(rate.far) for rate in result.rates if rate.nearest is None],
+        intervals=dict(intervals or {}),
     )
+
+
+def intervals_of(result: ProtocolResult, scores: NDArray[np.float64], pairs: TemplatePairs) -> dict[str, Interval]:
+    """How sure the rates of one choice are, whose scores (P,) are given."""
+    thresholds = {name(rate.far): rate.threshold for rate in result.rates if rate.threshold is not None}
+    return dict(zip(thresholds, tar_intervals(scores, pairs, list(thresholds.values())), strict=True))
 
 
 def ijb_result_of(dataset: IjbName, result: ProtocolResult) -> IjbResult:
@@ -73,7 +87,7 @@ def table_of(dataset: str, results: list[ProtocolResult]) -> Table:
     return table
 
 
-def described(protocol: Protocol) -> str:
+def described(protocol: Protocol | IjbRates) -> str:
     """A choice in words."""
     norm = "norm kept" if protocol.keep_norm else "unit norm"
     return ", ".join([norm, *(["x detector score"] * protocol.detector_score), *(["+ mirrored"] * protocol.flip)])

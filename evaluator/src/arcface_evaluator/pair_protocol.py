@@ -53,19 +53,26 @@ class PairReport:
     """Whether mirrored pictures took part."""
     folds_without_flip: FoldAccuracy | None
     """The same from the original pictures only, where there are mirrored ones too."""
+    scores: NDArray[np.float64]
+    """(pairs,) cosines."""
+    is_same: NDArray[np.bool_]
+    """(pairs,) whether a pair is of one person."""
 
 
 def verify(dataset: str, embeddings_NVD: Embeddings, is_same: NDArray[np.bool_]) -> PairReport:
     """Judge the embeddings of a set."""
     check_foldable(dataset, len(is_same))
     flip = embeddings_NVD.shape[1] == 2
+    distances = squared_distances(embeddings_NVD)
     return PairReport(
         dataset=dataset,
         pairs=len(is_same),
-        folds=fold_accuracy(squared_distances(embeddings_NVD), is_same),
+        folds=fold_accuracy(distances, is_same),
         xnorm=mean_norm(embeddings_NVD),
         flip=flip,
         folds_without_flip=fold_accuracy(squared_distances(embeddings_NVD[:, :1]), is_same) if flip else None,
+        scores=1 - distances / 2,
+        is_same=is_same,
     )
 
 
@@ -102,9 +109,14 @@ def fold_accuracy(distances: NDArray[np.float64], is_same: NDArray[np.bool_]) ->
     """Judge every fold with the threshold that is best on the others, the smallest of equally good ones."""
     folds = np.array_split(np.arange(len(distances)), FOLDS)
     correct_FT = np.stack([correct_pairs(distances[fold], is_same[fold]) for fold in folds])
-    sizes = np.array([len(fold) for fold in folds])
+    sizes = fold_sizes(len(distances))
     chosen = np.argmax(correct_FT.sum(axis=0) - correct_FT, axis=1)
     return FoldAccuracy(correct_FT[np.arange(FOLDS), chosen] / sizes, THRESHOLDS[chosen])
+
+
+def fold_sizes(pairs: int) -> NDArray[np.int64]:
+    """Pairs of each fold: the first ones have one more where ten do not divide them."""
+    return pairs // FOLDS + (np.arange(FOLDS) < pairs % FOLDS)
 
 
 def correct_pairs(

@@ -10,7 +10,9 @@ from arcface_api.errors import InvalidInput
 from arcface_api.model import Model
 from arcface_api.status import IjbResult, PairResult
 from arcface_evaluator.ijb_report import IjbProtocol, IjbRates
+from arcface_evaluator.intervals import accuracy_interval
 from arcface_evaluator.pair_protocol import FOLDS, THRESHOLD_STEP, THRESHOLDS, PairReport
+from arcface_evaluator.score_curves import ScoreCurves
 
 
 class PairDetails(Model):
@@ -30,6 +32,8 @@ class PairDetails(Model):
     """Mean accuracy from the original pictures only."""
     std_without_flip: float | None = None
     """Its population standard deviation over the folds."""
+    interval: tuple[float, float]
+    """95 % interval of the accuracy: bootstrap over the pairs of each fold, thresholds held."""
 
 
 class PairProtocol(Model):
@@ -73,10 +77,20 @@ class EvaluationFile(Model):
     """Every other number, one entry a pair set."""
     ijb_details: list[IjbRates] = Field(default_factory=list)
     """Rates of IJB sets under every choice that the protocol leaves open."""
+    curves: list[ScoreCurves] = Field(default_factory=list)
+    """What a report's plots are drawn from."""
     protocol: PairProtocol | IjbProtocol = PairProtocol()
     """How the pairs were judged."""
     inputs: list[InputFile]
     """Files that were read; of a checkpoint its manifest, which holds the hashes of the others."""
+
+    @classmethod
+    def read(cls, path: Path) -> "EvaluationFile":
+        """Read one that was written."""
+        try:
+            return cls.from_json(path.read_bytes(), str(path))
+        except OSError as error:
+            raise InvalidInput(f"{path}: cannot be read ({error.strerror}): correct the path") from None
 
     def write(self, path: Path) -> None:
         """Write it for people and programs."""
@@ -111,6 +125,7 @@ def details_of(report: PairReport) -> PairDetails:
         xnorm=report.xnorm,
         accuracy_without_flip=plain.mean if plain else None,
         std_without_flip=plain.std if plain else None,
+        interval=accuracy_interval(report.folds, report.pairs),
     )
 
 

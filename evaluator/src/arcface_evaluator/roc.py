@@ -40,6 +40,8 @@ class TarAtFar:
     far: float
     nearest: float | None
     conservative: float | None
+    threshold: float | None = None
+    """Score from which on pairs are accepted at the nearest point; infinite where none is."""
 
 
 def tar_at_far(scores: Scores, is_same: NDArray[np.bool_], fars: Sequence[float] = FARS) -> list[TarAtFar]:
@@ -61,7 +63,7 @@ def at(roc: Roc, far: float) -> TarAtFar:
     # The reference walks from the right: of equally near points it takes the one with the higher rates.
     nearest = np.flatnonzero(_distances(roc, far) == _distances(roc, far).min())[-1]
     last_within = int(np.searchsorted(roc.fpr, far, side="right")) - 1
-    return TarAtFar(far, float(roc.tpr[nearest]), float(roc.tpr[last_within]))
+    return TarAtFar(far, float(roc.tpr[nearest]), float(roc.tpr[last_within]), float(roc.thresholds[nearest]))
 
 
 def curve_up_to(scores: Scores, is_same: NDArray[np.bool_], far: float) -> Roc:
