@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support.jobs import job_document
-from support.operator_process import GROUPS, USER, OperatorProcess, grant_rights, serve_jobs
+from support.operator_process import DEFAULTS, GROUPS, USER, OperatorProcess, grant_rights, serve_jobs
 from testbed.claims import bind_empty_claim
 from testbed.control_plane import ControlPlane
 from testbed.pods import Pods, own_namespace
@@ -150,7 +150,7 @@ def main() -> None:
         bench = Bench(plane)
         with toy(plane) as process:
             floor = measure(bench, "toy", lambda: process.pid)
-        with OperatorProcess(plane, Path(folder) / "operator", "--no-leader-election", settings={}) as operator:
+        with OperatorProcess(plane, Path(folder) / "operator", "--no-leader-election", settings=DEFAULTS) as operator:
             operator.wait_until_it_leads()
             ours = measure(bench, "ours", lambda: operator.process.pid)
             for size, seconds in ours.items():

@@ -14,7 +14,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support.operator_process import USER, OperatorProcess, grant_rights, serve_jobs
+from support.operator_process import DEFAULTS, USER, OperatorProcess, grant_rights, serve_jobs
 from support.training_jobs import TrainingJobs
 from testbed.control_plane import ADMIN
 from testbed.device_plugin import RESOURCE, DevicePlugin
@@ -43,7 +43,7 @@ def main() -> None:
         grant_rights(node.plane)
         node.add_image(image(folder / "arcface"))
         with (
-            OperatorProcess(node.plane, folder / "operator", "--no-leader-election", settings={}) as operator,
+            OperatorProcess(node.plane, folder / "operator", "--no-leader-election", settings=DEFAULTS) as operator,
             DevicePlugin(node.kubelet_folder, node.api, poll_seconds=PLUGIN_POLL_SECONDS),
         ):
             operator.wait_until_it_leads()

@@ -13,6 +13,7 @@ from typing import Any, Self
 import httpx
 import yaml
 
+from arcface_operator.settings import Settings
 from support.waiting import wait_until
 from testbed.control_plane import ControlPlane
 from testbed.processes import free_port
@@ -34,6 +35,8 @@ QUICK = {
     "terminationGraceSeconds": 5,
 }
 """Periods for tests, which have no hours to wait."""
+DEFAULTS = json.loads(Settings().to_json())
+"""What users have, for measurements."""
 
 
 def serve_jobs(plane: ControlPlane) -> None:

@@ -14,6 +14,8 @@ POLICY = {
     "rules": [{"level": "Metadata"}],
 }
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+ENDLESS = 1 << 20
+"""Megabytes after which the API server starts a new file; 0 would stand for a hundred."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class AuditLog:
         """Flags of the API server that make it write this log, without ever starting a new file."""
         policy = self.path.with_suffix(".policy")
         policy.write_text(json.dumps(POLICY))
-        return [f"--audit-policy-file={policy}", f"--audit-log-path={self.path}", "--audit-log-maxsize=0"]
+        return [f"--audit-policy-file={policy}", f"--audit-log-path={self.path}", f"--audit-log-maxsize={ENDLESS}"]
 
     def size(self) -> int:
         """Where the log ends now: what `requests` takes as a beginning."""

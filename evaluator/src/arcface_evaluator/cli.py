@@ -1,8 +1,9 @@
 """`arcface evaluate`: verification of pair sets and of IJB templates, from a checkpoint or from embeddings."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import partial, reduce
 from pathlib import Path
+from typing import TypeVar, Unpack
 
 import click
 from rich.console import Console
@@ -10,7 +11,7 @@ from rich.table import Table
 
 from arcface_api.errors import InvalidInput
 from arcface_api.reports import SetCounts
-from arcface_evaluator.checkpoint_network import checkpoint_folder, open_checkpoint
+from arcface_evaluator.checkpoint_network import open_checkpoint
 from arcface_evaluator.documents import ijb_document, pairs_document
 from arcface_evaluator.embedding_cache import open_cache
 from arcface_evaluator.embeddings_file import read_embeddings
@@ -18,6 +19,7 @@ from arcface_evaluator.hardest import HardPairs, hardest_pairs, shown_pair, show
 from arcface_evaluator.ijb import count_set, embed_set, usual_scores, verify_set
 from arcface_evaluator.ijb_report import table_of
 from arcface_evaluator.job import BATCH_SIZE, run_job
+from arcface_evaluator.network_source import NetworkOptions, Source, open_source
 from arcface_evaluator.pair_protocol import PairReport
 from arcface_evaluator.pairs import count_pairs, from_files, from_network, open_sets
 from arcface_evaluator.report import EvaluationFile, lines_of
@@ -26,51 +28,59 @@ from arcface_evaluator.template_pictures import FOLDER, open_pictures
 from arcface_trainer.checkpoint_manifest import MANIFEST_FILE
 
 FILE = click.Path(path_type=Path)
-BATCH = click.option("--batch-size", type=click.IntRange(min=1), default=BATCH_SIZE, show_default=True)
-CHECKPOINT = click.option(
-    "--checkpoint", type=FILE, help="A checkpoint, or a folder of checkpoints: the newest complete one."
+NETWORK = (
+    click.option("--checkpoint", type=FILE, help="A checkpoint, or a folder of checkpoints: the newest complete one."),
+    click.option("--model", type=FILE, help="An ONNX file."),
+    click.option("--mean", type=float, help="Subtracted from pixels of 0 to 255, for an ONNX file that says nothing."),
+    click.option("--scale", type=float, help="Divides the difference, likewise."),
+    click.option("--channels", type=click.Choice(["RGB", "BGR"]), default="RGB", show_default=True, help="Likewise."),
+    click.option("--batch-size", type=click.IntRange(min=1), default=BATCH_SIZE, show_default=True),
 )
+"""What embeds pictures."""
 JSON = click.option("--json", "json_file", type=FILE, help="Write every number to this file.")
 REPORT = click.option("--report", type=FILE, help="Write a page with plots and the hardest pairs into this folder.")
 
 
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def network_options(command: Command) -> Command:
+    """Give a command the options of `NetworkOptions`."""
+    return reduce(lambda made, option: option(made), reversed(NETWORK), command)
+
+
 @click.group()
 def evaluate() -> None:
-    """Judge a checkpoint or embeddings on verification sets."""
+    """Judge a checkpoint, a model or embeddings on verification sets."""
 
 
 @evaluate.command()
-@CHECKPOINT
+@network_options
 @click.option("--embeddings", type=FILE, multiple=True, help=".npy (N, D) or (N, 2, D), one for each set.")
 @click.option("--bin", "bins", type=FILE, multiple=True, help="Verification set; more may follow as plain arguments.")
 @JSON
 @REPORT
-@BATCH
 @click.argument("more_bins", type=FILE, nargs=-1)
 def pairs(
     *,
-    checkpoint: Path | None,
     embeddings: tuple[Path, ...],
     bins: tuple[Path, ...],
     json_file: Path | None,
     report: Path | None,
-    batch_size: int,
     more_bins: tuple[Path, ...],
+    **network: Unpack[NetworkOptions],
 ) -> None:
     """Verify pair sets in 10 folds and print accuracy and deviation of each."""
-    if (checkpoint is None) == (not embeddings):
-        raise InvalidInput("give either --checkpoint or --embeddings")
+    source = one_source(network, embeddings)
     paths = set_paths(bins, more_bins)
-    refuse_input(json_file, [*paths, *embeddings, *([checkpoint] if checkpoint else [])])
+    identities = [source.identity] if source else list(embeddings)
+    refuse_input(json_file, [*paths, *folders_of(source), *identities])
     sets = open_sets(paths)
-    opened = open_checkpoint(checkpoint) if checkpoint else None
-    judged = from_network(sets, opened.network, batch_size) if opened else from_files(sets, embeddings)
+    judged = from_network(sets, source.load(), source.batch_size) if source else from_files(sets, embeddings)
     reports = [announced(found) for found in judged]
     if json_file or report:
-        sources = [opened.manifest] if opened else list(embeddings)
-        document = pairs_document(
-            reports, opened.folder if opened else None, [*(pair_set.path for pair_set in sets), *sources]
-        )
+        inputs = [*(pair_set.path for pair_set in sets), *identities]
+        document = pairs_document(reports, source.checkpoint if source else None, inputs)
         hardest = [
             group
             for pair_set, found in zip(sets, reports, strict=True)
@@ -78,7 +88,7 @@ def pairs(
                 found.dataset, found.scores, found.is_same, partial(shown_pair, pair_set.picture)
             )
         ]
-        write(document, json_file, report, sources[0], hardest)
+        write(document, json_file, report, identities[0], hardest)
 
 
 @evaluate.command()
@@ -100,49 +110,45 @@ def check(bins: tuple[Path, ...], releases: tuple[Path, ...], as_json: bool) -> 
 
 
 @evaluate.command()
-@CHECKPOINT
+@network_options
 @click.option("--embeddings", type=FILE, help=".npy (N, D) or (N, 2, D), a row for each picture.")
 @click.option("--root", type=FILE, required=True, help="Folder of the release, such as IJB_release/IJBC.")
 @JSON
 @REPORT
-@BATCH
 @click.option("--cache/--no-cache", default=True, show_default=True, help="Keep embeddings beside the checkpoint.")
 def ijb(
     *,
-    checkpoint: Path | None,
     embeddings: Path | None,
     root: Path,
     json_file: Path | None,
     report: Path | None,
-    batch_size: int,
     cache: bool,
+    **network: Unpack[NetworkOptions],
 ) -> None:
     """Verify templates of IJB-B or IJB-C one to one and print TAR at FAR.
 
     Rows of the embeddings are in the order of *_face_tid_mid.txt.
     """
-    if (checkpoint is None) == (embeddings is None):
-        raise InvalidInput("give either --checkpoint or --embeddings")
+    source = one_source(network, embeddings)
     opened = open_ijb(root)
-    folder = checkpoint_folder(checkpoint) if checkpoint else None
-    source = embeddings or (folder or Path()) / MANIFEST_FILE
-    refuse_input(json_file, [source, *opened.files])
-    if folder is None:
-        array = read_embeddings(source, len(opened.pictures))
+    identity = source.identity if source else embeddings or Path()
+    refuse_input(json_file, [identity, *folders_of(source), *opened.files])
+    if source is None:
+        array = read_embeddings(identity, len(opened.pictures))
     else:
-        pictures = open_pictures(opened)
-        kept = open_cache(folder, source, pictures) if cache else None
-        array = embed_set(pictures, lambda: open_checkpoint(folder).network, batch_size, kept)
+        pictures, folder = open_pictures(opened), source.checkpoint
+        kept = open_cache(folder, identity, pictures) if cache and folder else None
+        array = embed_set(pictures, source.load, source.batch_size, kept)
     results = verify_set(opened, array)
     Console().print(table_of(opened.name, results))
     if json_file or report:
-        document = ijb_document(opened, array, results, folder, [source])
+        document = ijb_document(opened, array, results, source.checkpoint if source else None, [identity])
         hardest: list[HardPairs] = []
         if report and (root / FOLDER).is_dir():  # embeddings may have come without the pictures
             scores = usual_scores(opened, array, results[0].protocol)
             show = partial(shown_templates, open_pictures(opened))
             hardest = hardest_pairs(opened.name, scores, opened.pairs.is_same, show)
-        write(document, json_file, report, source, hardest)
+        write(document, json_file, report, identity, hardest)
 
 
 @evaluate.command()
@@ -162,6 +168,18 @@ def compare(documents: tuple[Path, ...], report: Path) -> None:
 def job(config_file: Path, termination_log: Path) -> None:
     """Evaluate the newest checkpoint of a job on its sets: what the evaluator's pod runs."""
     run_job(config_file, termination_log, open_checkpoint, announce)
+
+
+def one_source(network: NetworkOptions, embeddings: object) -> Source | None:
+    """The network that is asked for; None where there are embeddings instead."""
+    if sum(map(bool, (network["checkpoint"], network["model"], embeddings))) != 1:
+        raise InvalidInput("give one of --checkpoint, --model and --embeddings")
+    return open_source(network)
+
+
+def folders_of(source: Source | None) -> list[Path]:
+    """The checkpoint's folder, where there is one."""
+    return [source.checkpoint] if source is not None and source.checkpoint is not None else []
 
 
 def set_paths(bins: tuple[Path, ...], more_bins: tuple[Path, ...]) -> tuple[Path, ...]:

@@ -32,7 +32,7 @@ class Settings(Model):
     """Time to wait for the peers of a failed pod, one of which may tell the cause."""
     restart_seconds: float = Field(default=5, ge=0)
     """Least time between the ends of two attempts that never trained; it doubles with each restart."""
-    longest_restart_seconds: float = Field(default=300, ge=0)
+    longest_restart_seconds: float = Field(default=60, ge=0)
     """What that time grows to."""
     force_delete_seconds: float = Field(default=30, ge=0)
     """Time after its grace period at which a pod on a lost node is removed without that node's consent."""

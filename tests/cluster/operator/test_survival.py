@@ -1,5 +1,6 @@
 """The operator is killed after every single write of a job's life, started again, and every run ends right."""
 
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -48,17 +49,22 @@ def live(
         operator = OperatorProcess(plane, folder, "--no-leader-election", "--namespace", name)
         operator.kubeconfig = proxy.kubeconfig(folder / "kubeconfig")
 
+        lock, is_over = threading.Lock(), threading.Event()
+
         def kill(count: int) -> None:
-            if count == killed_after:
-                operator.kill()
-                killed.append(count)
-                operator.start()
+            with lock:
+                if count == killed_after and not is_over.is_set():
+                    operator.kill()
+                    killed.append(count)
+                    operator.start()
 
         proxy.on_write = kill
         with operator:
             jobs.create(**SPEC)
             status = jobs.wait_for("Succeeded", seconds=60)
             wait_until(lambda: not jobs.pods() and not jobs.children("jobs", "batch/v1"), seconds=60)
+            with lock:
+                is_over.set()  # a write from now on must not start an operator that nobody ends
         assert (status["attempt"], status["restarts"], status["countedRestarts"]) == (1, 1, 1)
         assert status["evaluation"]["results"][0]["accuracy"] == 0.998
         return bool(killed), proxy.writes

@@ -109,9 +109,9 @@ def test_further_sets_may_follow_as_a_shell_glob(small, capsys):
 
 def test_bad_arguments_get_one_line(small, capsys):
     bin_file, embeddings = small / "small.bin", small / "small.npy"
-    assert "either --checkpoint or --embeddings" in refused(capsys, "--bin", bin_file)
+    assert "one of --checkpoint, --model and --embeddings" in refused(capsys, "--bin", bin_file)
     both = ("--checkpoint", small, "--embeddings", embeddings)
-    assert "either --checkpoint or --embeddings" in refused(capsys, *both, "--bin", bin_file)
+    assert "one of --checkpoint, --model and --embeddings" in refused(capsys, *both, "--bin", bin_file)
     assert "at least one verification set" in refused(capsys, "--embeddings", embeddings)
     second = write_pairs(small / "second.bin", pairs=10)
     two = ("--embeddings", embeddings, "--bin", bin_file, "--bin", second)

@@ -19,7 +19,17 @@ from arcface_operator.cluster.api import (
     job_path,
 )
 from arcface_operator.cluster.observation import controller_of
-from arcface_operator.cluster.plan import Action, Annotate, Announce, Apply, Create, Delete, DeleteJob, Dissolve
+from arcface_operator.cluster.plan import (
+    Action,
+    Annotate,
+    Announce,
+    Apply,
+    Create,
+    Delete,
+    DeleteJob,
+    Dissolve,
+    Rehearse,
+)
 from arcface_operator.manifests.child import MANAGER, Manifest
 
 RESOURCE_VERSIONS = {"pods": "v1", "jobs": "batch/v1"}
@@ -27,7 +37,7 @@ MESSAGE_LIMIT = 1024
 NAMESPACE_LEAVES = "NamespaceTerminating"
 ALREADY_EXISTS = "AlreadyExists"
 
-Unordered = Create | Delete | Annotate | DeleteJob | Announce
+Unordered = Create | Delete | Annotate | Dissolve | DeleteJob | Announce
 """Actions that may be taken all at once."""
 Answer = TypeVar("Answer")
 
@@ -52,21 +62,27 @@ class Actor:
         self.now = now
 
     async def prepare(self, job: ArcFaceTrainingJob, actions: tuple[Action, ...]) -> None:
-        """Apply the objects that pods need; applying once more, or in vain, does no harm.
+        """Apply the objects that pods need, and rehearse those that come later; once more, or in vain, does no harm.
 
         Raises:
             Refused: where the API server will not have an object.
         """
-        await together(self.apply(job, action.manifest) for action in actions if isinstance(action, Apply))
+        await together(
+            self.apply(job, action.manifest) if isinstance(action, Apply) else self.rehearse(action.manifest)
+            for action in actions
+            if isinstance(action, Apply | Rehearse)
+        )
 
-    async def act(self, job: ArcFaceTrainingJob, actions: tuple[Action, ...]) -> None:
-        """Carry out all other actions.
+    async def act(self, job: ArcFaceTrainingJob, actions: tuple[Action, ...], *, is_careful: bool) -> None:
+        """Carry out all other actions; carefully: one creation before the others, which may be refused again.
 
         Raises:
             Refused: where the API server will not have an object.
         """
-        await together(self.dissolve(job, action.group) for action in actions if isinstance(action, Dissolve))
-        await together(self.carry_out(job, action) for action in actions if isinstance(action, Unordered))
+        rest = [action for action in actions if isinstance(action, Unordered)]
+        first = [action for action in rest if isinstance(action, Create)][:1] if is_careful else []
+        await together(self.carry_out(job, action) for action in first)
+        await together(self.carry_out(job, action) for action in rest if action not in first)
 
     def carry_out(self, job: ArcFaceTrainingJob, action: Unordered) -> Awaitable[None]:
         """One action."""
@@ -78,6 +94,8 @@ class Actor:
                 return self.delete(namespace, action)
             case Annotate():
                 return self.annotate(namespace, action)
+            case Dissolve(group):
+                return self.dissolve(job, group)
             case DeleteJob():
                 path = job_path(namespace, job.metadata.name)
                 return self.settled(self.api.delete(path, str(job.metadata.uid)))
@@ -91,6 +109,14 @@ class Actor:
         except ApiError as error:
             if await self.own_namesake(job, manifest, error) is not None:
                 await self.patch(manifest)
+
+    async def rehearse(self, manifest: Manifest) -> None:
+        """Ask whether an object would be accepted; one of its name that is there already is not looked at."""
+        try:
+            await self.api.create(manifest, is_strict=True, is_dry=True)
+        except ApiError as error:
+            if error.status != CONFLICT:
+                raise refusal(manifest, error) from None
 
     async def patch(self, manifest: Manifest) -> None:
         """Server-side apply."""
@@ -132,6 +158,10 @@ class Actor:
         """Delete an object unless it is gone already."""
         path = f"{collection(RESOURCE_VERSIONS[action.resource], action.resource, namespace)}/{action.name}"
         await self.settled(self.api.delete(path, action.uid, 0 if action.is_forced else None))
+
+    async def exists(self, manifest: Manifest) -> bool:
+        """Whether there is an object of this name."""
+        return await self.api.find(path_of(manifest)) is not None
 
     async def dissolve(self, job: ArcFaceTrainingJob, group: Manifest) -> None:
         """Delete the job's group unless it is gone, or somebody else's."""

@@ -22,6 +22,8 @@ FIELD_MANAGER = "arcface-operator"
 REQUEST_SECONDS = 30.0
 WATCH_SECONDS = 300
 """After which the API server ends a watch; the next one goes on from there."""
+SILENCE_SECONDS = 150.0
+"""Without a word on a watch: bookmarks come about every minute, so that the connection must be dead."""
 IN_FLIGHT = 16
 """Requests under way at once: more gained nothing in measurements, and the API server has other clients."""
 FORBIDDEN, NOT_FOUND, CONFLICT, GONE = 403, 404, 409, 410
@@ -93,10 +95,11 @@ class Api:
                 return None
             raise
 
-    async def create(self, manifest: Manifest, *, is_strict: bool = False) -> Manifest:
-        """Create an object; strictly: not if it has fields that its kind does not have."""
-        query = {"fieldValidation": "Strict"} if is_strict else None
-        return await self.request("POST", collection_of(manifest), query, manifest)
+    async def create(self, manifest: Manifest, *, is_strict: bool = False, is_dry: bool = False) -> Manifest:
+        """Create an object; strictly: not if it has fields that its kind does not have; dry: only in thought."""
+        query = {"fieldValidation": "Strict"} if is_strict else {}
+        query |= {"dryRun": "All"} if is_dry else {}
+        return await self.request("POST", collection_of(manifest), query or None, manifest)
 
     async def apply(self, manifest: Manifest) -> Manifest:
         """Server-side apply; what we own and leave out is removed."""
@@ -164,7 +167,7 @@ class Api:
             response = await self.send(("GET", path), asked, None, JSON, WATCH_SECONDS + REQUEST_SECONDS)
             if not success(response.status):
                 raise ApiError(response.status, str(response.reason))
-            async for line in lines(response.response.content.iter_any()):
+            async for line in lines(heard(response.response.content.iter_any())):
                 event = parsed(line)
                 if event.get("type") == "ERROR":
                     raise ApiError(event["object"].get("code", 0), event["object"].get("message", ""))
@@ -182,6 +185,17 @@ class Api:
         url = f"{self.client.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
         rest: Any = self.client.rest_client
         return await rest.request(method, url, headers=headers, body=body, _request_timeout=seconds)
+
+
+async def heard(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Parts of a stream; TimeoutError after a silence in which the API server should have sent bookmarks."""
+    while True:
+        try:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                part = await anext(parts)
+        except StopAsyncIteration:
+            return
+        yield part
 
 
 async def lines(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -25,6 +25,8 @@ from arcface_operator.settings import Settings
 
 FINAL_PHASES: frozenset[Phase | None] = frozenset({"Succeeded", "Failed"})
 WAITING_PHASES: frozenset[Phase | None] = frozenset({None, "Suspended", "Pending", "Restarting"})
+GROUPLESS_PHASES: frozenset[Phase | None] = FINAL_PHASES | {"Suspended"}
+"""In which a gang scheduler's group is not needed any more."""
 GANG_PHASES: frozenset[Phase | None] = frozenset({"Starting", "Training"})
 
 

@@ -18,19 +18,16 @@ def suspend(case: Case) -> Plan:
         paused = with_condition(paused, "RankTableReady", truth=False, reason="Suspended", message="there are no pods")
     return Plan(
         status=paused.with_status(phase="Suspended", start_time=None, rank_table=None).status,
-        actions=(*dissolution(case), *removal(case, case.all_workers), *evaluator_removal(case)),
+        actions=(*removal(case, case.all_workers), *evaluator_removal(case), *dissolution(case)),
         look_again_seconds=removal_seconds(case, case.all_workers),
     )
 
 
 def dissolution(case: Case) -> tuple[Action, ...]:
-    """Removal of the gang's group, for which its scheduler may hold resources, while there is anything of it.
-
-    It goes before the pods: as long as one of them is seen, an operator that died in between finds it to do again.
-    """
+    """Removal of the gang's group, for which its scheduler may hold resources, where pods are removed as well."""
     group = build_pod_group(case.job, case.settings)
-    is_settled = case.status.phase == "Suspended" and not case.all_workers
-    return () if group is None or is_settled else (Dissolve(group),)
+    is_kept = case.spec.run_policy.clean_pod_policy == "None" and case.status.phase != "Suspended"
+    return () if group is None or is_kept or not case.seen.has_group else (Dissolve(group),)
 
 
 def fail(case: Case, reason: str, message: str, failure: FailureStatus | None = None) -> Plan:
@@ -65,7 +62,7 @@ def after_end(case: Case) -> Plan:
         waits.append(case.seconds_left(case.status.completion_time, case.settings.settle_seconds))
     return Plan(
         status=case.status,
-        actions=(*(dissolution(case) if unwanted else ()), *removal(case, unwanted), *evaluator_cleaning(case)),
+        actions=(*removal(case, unwanted), *evaluator_cleaning(case), *dissolution(case)),
         look_again_seconds=min((wait for wait in waits if wait is not None), default=None),
     )
 

@@ -8,9 +8,9 @@ from arcface_api.status import EvaluationStatus, FailureStatus
 from arcface_operator.cluster.case import Case
 from arcface_operator.cluster.conditions import with_condition
 from arcface_operator.cluster.ending import evaluator_removal, fail, has_left_its_node, succeed
-from arcface_operator.cluster.faults import ended_fault
+from arcface_operator.cluster.faults import FINAL_CODES, ended_fault
 from arcface_operator.cluster.observation import EvaluatorView, PodView
-from arcface_operator.cluster.plan import Apply, Create, Plan
+from arcface_operator.cluster.plan import Apply, Create, Delete, Plan
 from arcface_operator.cluster.starting import flaw
 from arcface_operator.gates import gate_results, missed
 from arcface_operator.manifests.config_map import build_config_map
@@ -18,6 +18,7 @@ from arcface_operator.manifests.evaluator_job import build_evaluator_job, evalua
 
 USUAL_WAITS = {"ContainerCreating", "PodInitializing", "Waiting"}
 """What every pod waits for; not worth telling."""
+NO_POD = "its Job has no pod; see `kubectl describe job`, a quota or policy may refuse it"
 
 
 def begin_evaluation(case: Case) -> Plan:
@@ -53,11 +54,11 @@ def judge(case: Case, evaluation: EvaluationSpec, evaluator: EvaluatorView) -> P
     if not evaluator.is_complete:
         left = [settling_seconds(case, pod) for pod in ended if not has_left_its_node(pod)]
         if not left:
-            return follow_start(case, evaluation, pods)
+            return follow_start(case, evaluation, evaluator, pods)
         if min(left) > 0:
             return Plan(status=case.status, look_again_seconds=min(left))
         if not succeeded(ended):
-            return evaluator_failed(case, ended, "the evaluator has failed")
+            return give_up(case, ended)
     if reports := succeeded(ended):
         return read_results(case, evaluation, reports[-1])
     # Either the end of its pod will be heard of in a moment, or somebody has removed it before it was read.
@@ -65,21 +66,42 @@ def judge(case: Case, evaluation: EvaluationSpec, evaluator: EvaluatorView) -> P
     return Plan(status=case.status, actions=evaluator_removal(case) if is_gone else ())
 
 
-def follow_start(case: Case, evaluation: EvaluationSpec, pods: list[PodView]) -> Plan:
-    """An evaluator under way: its pod has as long to start as those of the ranks."""
-    starting = [pod for pod in pods[-1:] if pod.phase == "Pending" and not pod.is_gated]
-    if not starting:
+def give_up(case: Case, ended: list[PodView]) -> Plan:
+    """Pods whose evaluator has failed beside a sidecar that lives on: Kubernetes retries once they are gone."""
+    if any(pod.ended is not None and pod.ended.exit_code in FINAL_CODES for pod in ended):
+        return evaluator_failed(case, ended, "the evaluator has failed")
+    lingering = [pod for pod in ended if not has_left_its_node(pod) and not pod.is_leaving]
+    return Plan(
+        status=case.status,
+        actions=tuple(Delete(resource="pods", name=pod.name, uid=pod.uid) for pod in lingering),
+    )
+
+
+def follow_start(case: Case, evaluation: EvaluationSpec, evaluator: EvaluatorView, pods: list[PodView]) -> Plan:
+    """An evaluator under way: it has as long to start as the ranks."""
+    pod = pods[-1] if pods else None
+    if evaluator.is_suspended or (pod is not None and pod.is_gated):
+        return Plan(status=with_evaluation(case, evaluation, "the queue has not let the evaluator in").status)
+    if pod is not None and pod.phase != "Pending":
         return Plan(status=with_evaluation(case, evaluation).status)
-    pod, limit = starting[0], case.spec.run_policy.startup_deadline_seconds
-    why = f"pod {pod.name}: {pod.waiting or 'not started'}"
-    if case.is_past(pod.created, limit):
+    limit = case.spec.run_policy.startup_deadline_seconds
+    since = case.seen.podless_since if pod is None else pod.created
+    why = f"pod {pod.name}: {pod.waiting or 'not started'}" if pod is not None else NO_POD
+    if case.is_past(since, limit):
         message = f"the evaluation has not begun after startupDeadlineSeconds {limit}: {why}"
-        failure = FailureStatus(reason="StartupDeadlineExceeded", message=message, pod=pod.name, node=pod.node)
+        failure = FailureStatus(
+            reason="StartupDeadlineExceeded",
+            message=message,
+            pod=pod.name if pod is not None else None,
+            node=pod.node if pod is not None else None,
+        )
         case = with_condition(case, "Evaluated", truth=False, reason="EvaluationFailed", message=message)
         return fail(case, "EvaluationFailed", message, failure)
-    is_usual = pod.waiting is None or pod.waiting.split(":")[0] in USUAL_WAITS
-    case = with_evaluation(case, evaluation, None if is_usual else why)
-    return Plan(status=case.status, look_again_seconds=case.seconds_left(pod.created, limit))
+    is_usual = pod is not None and (pod.waiting is None or pod.waiting.split(":")[0] in USUAL_WAITS)
+    is_new = pod is None and not case.is_past(since, case.settings.check_seconds)
+    case = with_evaluation(case, evaluation, None if is_usual or is_new else why)
+    left = case.seconds_left(since, case.settings.check_seconds if is_new else limit)
+    return Plan(status=case.status, look_again_seconds=left)
 
 
 def with_evaluation(case: Case, evaluation: EvaluationSpec, waits_for: str | None = None) -> Case:

@@ -39,6 +39,10 @@ class ReportReader:
         answer = self.answers.pop(key, None)
         return answer[1] if answer is not None and answer[0] == address else None
 
+    def forget(self, key: Key) -> None:
+        """The job is gone."""
+        self.answers.pop(key, None)
+
     async def fetch(self, key: Key, address: str) -> None:
         """Ask a pod; only an answer is told of."""
         async with self.in_flight:

@@ -81,6 +81,8 @@ class EvaluatorView:
     owner: str | None = None
     """Uid of its controller."""
     is_leaving: bool = False
+    is_suspended: bool = False
+    """Held back by a queue."""
     is_complete: bool = False
     failure: str | None = None
     """Why Kubernetes gave it up, as `Reason: message`."""
@@ -119,6 +121,10 @@ class Observation:
     """Looked at only while the job waits for them."""
     report: TrainerReport | None = None
     """What rank 0 serves at the moment."""
+    podless_since: datetime | None = None
+    """Since when the evaluator has no pod, as far as this replica knows."""
+    has_group: bool = False
+    """Whether the gang scheduler's group exists; looked at only where it should go."""
     watched_since: datetime | None = None
     """Since when this replica asks rank 0: a job that nobody asked may have made steps that nobody heard of."""
     lost_nodes: frozenset[str] = frozenset()
@@ -231,6 +237,7 @@ def view_evaluator(job: Manifest) -> EvaluatorView:
         evaluation_hash=metadata.get("annotations", {}).get(EVALUATION_HASH, ""),
         owner=controller_of(metadata),
         is_leaving="deletionTimestamp" in metadata,
+        is_suspended=bool(job.get("spec", {}).get("suspend")),
         is_complete=conditions.get("Complete", {}).get("status") == "True",
         failure=told(failed, "JobFailed") if failed.get("status") == "True" else None,
     )

@@ -16,6 +16,13 @@ class Apply:
 
 
 @dataclass(frozen=True)
+class Rehearse:
+    """The API server's word on an object that is created later only; nothing is made."""
+
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
 class Create:
     """Creation of an object whose content is fixed; one that exists already and is ours is as good."""
 
@@ -44,7 +51,7 @@ class Annotate:
 
 @dataclass(frozen=True)
 class Dissolve:
-    """Deletion of a gang scheduler's group, if it is the job's; done before any pod is deleted."""
+    """Deletion of a gang scheduler's group, if it is the job's."""
 
     group: Manifest
 
@@ -63,7 +70,7 @@ class Announce:
     message: str
 
 
-Action = Apply | Create | Delete | Annotate | Dissolve | DeleteJob | Announce
+Action = Apply | Rehearse | Create | Delete | Annotate | Dissolve | DeleteJob | Announce
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,8 @@ from arcface_operator.cluster.observation import PodView
 
 UNREADABLE = "-1"
 """What the device plugin writes where the address of a card's network port could not be read."""
-UNKNOWN = {UNREADABLE, ""}
+LOOPBACK = "127."
+"""Begin of what it writes where no address was ever set: good enough within one server."""
 SUPER_POD_POLICIES = {"chip2-node16-sp", "chip2-node8-sp"}
 SUPER_POD_MACHINES = {"module-a3-16-super-pod", "module-a3-8-super-pod"}
 
@@ -144,10 +145,16 @@ def doubled(members: Sequence[Member]) -> str | None:
     if shared := [card for card, count in cards.items() if count > 1]:
         node, device = shared[0]
         return f"card {device} of node {node} was given twice"
+    if len(members) == 1:
+        return None
     addresses = Counter(device.device_ip for member in members for device in member.devices)
-    if shared_addresses := [address for address, count in addresses.items() if count > 1 and address not in UNKNOWN]:
-        return f"the network address {shared_addresses[0]} is that of two cards"
-    return None
+    doubles = [address for address, count in addresses.items() if count > 1 and is_known(address)]
+    return f"the network address {doubles[0]} is that of two cards" if doubles else None
+
+
+def is_known(address: str) -> bool:
+    """Whether another server can reach a card under this address."""
+    return address not in {"", UNREADABLE} and not address.startswith(LOOPBACK)
 
 
 def without_address(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> list[str]:
@@ -157,8 +164,11 @@ def without_address(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> 
     """
     if is_super_pod(spec) and len(super_pods(spec, members)) == 1:
         return []
-    bad = {UNREADABLE} if len(members) == 1 else UNKNOWN
-    return [member.pod.name for member in members if any(device.device_ip in bad for device in member.devices)]
+    if len(members) == 1:
+        return [
+            member.pod.name for member in members if any(device.device_ip == UNREADABLE for device in member.devices)
+        ]
+    return [member.pod.name for member in members if not all(is_known(device.device_ip) for device in member.devices)]
 
 
 def incomplete(

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -15,17 +15,18 @@ from arcface_operator.cluster.act import Actor, NamespaceLeaves, Refused
 from arcface_operator.cluster.api import CONFLICT, NOT_FOUND, REFUSED, Api, ApiError, Unreachable, job_path
 from arcface_operator.cluster.case import Case
 from arcface_operator.cluster.children import Children
-from arcface_operator.cluster.decide import decide, needs_report, needs_surroundings
+from arcface_operator.cluster.decide import GROUPLESS_PHASES, decide, needs_report, needs_surroundings
 from arcface_operator.cluster.jobs import JobStore, parse_job
 from arcface_operator.cluster.live_report import ReportReader
 from arcface_operator.cluster.metrics import OperatorMetrics
 from arcface_operator.cluster.observation import EvaluatorView, Observation, PodView
-from arcface_operator.cluster.plan import Announce
+from arcface_operator.cluster.plan import Announce, Create, Plan
 from arcface_operator.cluster.queue import WorkQueue
 from arcface_operator.cluster.reflector import Key
 from arcface_operator.cluster.removal import is_overdue
 from arcface_operator.cluster.surroundings import SurroundingsReader
-from arcface_operator.cluster.urgency import is_urgent
+from arcface_operator.cluster.urgency import blames_training, is_urgent
+from arcface_operator.manifests.gang import build_pod_group
 from arcface_operator.settings import Settings
 
 LOG = logging.getLogger(__name__)
@@ -42,6 +43,9 @@ class Memory:
     written_at: float | None = None
     failures: int = 0
     refusal: str | None = None
+    refusals: int = 0
+    """In a row."""
+    podless_since: datetime | None = None
 
 
 @dataclass
@@ -90,34 +94,60 @@ class Reconciler:
         body = self.jobs.body(key)
         if body is None:
             self.memories.pop(key, None)
+            self.reports.forget(key)
             return
         try:
             job = parse_job(body)
         except InvalidInput as error:
             LOG.error("job cannot be read, another release may have written it: %s", error)  # noqa: TRY400
             return
-        plan = decide(await self.observe(key, job, memory), self.settings, self.now())
-        memory.refusal = None
+        plan = await self.decided(await self.observe(key, job, memory))
+        is_careful, memory.refusal = memory.refusal is not None, None
         try:
-            # The status decides whether the rest may be done; what pods need may be there without it.
+            if not await self.carry_out(key, job, plan, memory, is_careful=is_careful):
+                return
+        except Refused as error:
+            await self.refused(key, job, memory, str(error))
+            return
+        except NamespaceLeaves:
+            self.queue.wake(key, self.settings.check_seconds)
+            return
+        memory.refusals = 0
+        if plan.look_again_seconds is not None:
+            self.queue.wake(key, plan.look_again_seconds)
+
+    async def decided(self, seen: Observation) -> Plan:
+        """The decision; before a training is blamed for a fault, the nodes of its pods are looked at."""
+        plan = decide(seen, self.settings, self.now())
+        if not blames_training(seen.job.status, plan.status):
+            return plan
+        nodes = {pod.node for pod in seen.pods if pod.node is not None}
+        return decide(seen.with_lost_nodes(await self.surroundings.lost(nodes)), self.settings, self.now())
+
+    async def carry_out(
+        self, key: Key, job: ArcFaceTrainingJob, plan: Plan, memory: Memory, *, is_careful: bool
+    ) -> bool:
+        """Write the status, then act; False where the job has changed meanwhile."""
+        if any(isinstance(action, Create) for action in plan.actions):
+            # What pods need may be there without the status, which decides whether the pods may be.
             written, _ = await asyncio.gather(
                 self.write(key, job, plan.status, memory), self.actor.prepare(job, plan.actions)
             )
-            if not written:
-                return
-            await self.actor.act(job, plan.actions)
-        except Refused as error:
-            await self.refused(key, job, memory, str(error))
-        except NamespaceLeaves:
-            self.queue.wake(key, self.settings.check_seconds)
-        if plan.look_again_seconds is not None:
-            self.queue.wake(key, plan.look_again_seconds)
+        elif written := await self.write(key, job, plan.status, memory):
+            await self.actor.prepare(job, plan.actions)
+        if written:
+            await self.actor.act(job, plan.actions, is_careful=is_careful)
+        return written
 
     async def refused(self, key: Key, job: ArcFaceTrainingJob, memory: Memory, why: str) -> None:
         """Tell the user what the API server will not have, and try again later."""
         memory.refusal = why
+        seconds = min(
+            self.settings.check_seconds * 2**memory.refusals, max(LAST_RETRY_SECONDS, self.settings.check_seconds)
+        )
+        memory.refusals += 1
         await self.actor.announce(job, Announce(type="Warning", reason="Refused", message=why))
-        self.queue.wake(key, self.settings.check_seconds)
+        self.queue.wake(key, seconds)
 
     async def observe(self, key: Key, job: ArcFaceTrainingJob, memory: Memory) -> Observation:
         """Everything that a decision about this job may look at."""
@@ -134,12 +164,29 @@ class Reconciler:
             evaluator=next(iter(evaluators.values()), None),
             surroundings=await self.surroundings.read(job) if needs_surroundings(phase) and is_empty else None,
             report=self.report(job, key, pods, memory) if needs_report(phase) else None,
+            podless_since=self.podless_since(evaluators, pods, memory),
+            has_group=await self.has_group(job),
             watched_since=memory.since,
             refusal=memory.refusal,
         )
         case = Case(seen, job.status, self.settings, self.now())
         overdue = {pod.node for pod in seen.pods if pod.node is not None and is_overdue(case, pod)}
         return seen.with_lost_nodes(await self.surroundings.lost(overdue)) if overdue else seen
+
+    def podless_since(
+        self, evaluators: Mapping[str, EvaluatorView], pods: tuple[PodView, ...], memory: Memory
+    ) -> datetime | None:
+        """Since when the evaluator has no pod; its Job does not say."""
+        if not evaluators or any(pod.component == "evaluator" for pod in pods):
+            memory.podless_since = None
+        elif memory.podless_since is None:
+            memory.podless_since = self.now()
+        return memory.podless_since
+
+    async def has_group(self, job: ArcFaceTrainingJob) -> bool:
+        """Whether the gang scheduler's group is there, where it should go."""
+        group = build_pod_group(job, self.settings)
+        return group is not None and job.status.phase in GROUPLESS_PHASES and await self.actor.exists(group)
 
     def report(
         self, job: ArcFaceTrainingJob, key: Key, pods: tuple[PodView, ...], memory: Memory

@@ -79,12 +79,21 @@ class Reflector(Generic[View]):
             if not following:
                 break
             query["continue"] = following
+        fresh.keep_newer(self, version_of(page["metadata"]))
         before, self.views, self.seen = self.views, fresh.views, fresh.seen
         self.is_listed.set()
         for key in before.keys() | self.views.keys():
             self.changed(key)
         version: str = page["metadata"]["resourceVersion"]
         return version
+
+    def keep_newer(self, older: "Reflector[View]", version: int) -> None:
+        """Take over from the older picture what was noted since the list's version: the watch tells of it later."""
+        for uid, seen in older.seen.items():
+            if seen.version > version:
+                self.drop(uid)
+                self.seen[uid] = seen
+                self.views.setdefault(seen.key, {})[seen.name] = older.views[seen.key][seen.name]
 
     async def follow(self, version: str) -> str:
         """Take in changes after a version until the stream ends; returns the last version seen."""

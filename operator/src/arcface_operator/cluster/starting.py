@@ -1,5 +1,6 @@
 """From nothing, or from the ruins of an attempt, to a full gang of pods."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from arcface_api.errors import InvalidInput
@@ -7,9 +8,10 @@ from arcface_api.status import ConditionType
 from arcface_operator.cluster.case import Case
 from arcface_operator.cluster.checks import obstacles
 from arcface_operator.cluster.conditions import condition, with_condition
-from arcface_operator.cluster.plan import Action, Apply, Create, Plan
+from arcface_operator.cluster.observation import PodView
+from arcface_operator.cluster.plan import Action, Apply, Create, Plan, Rehearse
 from arcface_operator.cluster.rank_table import INITIALIZING
-from arcface_operator.cluster.removal import removal, removal_seconds
+from arcface_operator.cluster.removal import is_overdue, removal, removal_seconds
 from arcface_operator.manifests.child import Manifest
 from arcface_operator.manifests.config_map import build_config_map
 from arcface_operator.manifests.evaluator_job import build_evaluator_job
@@ -56,7 +58,11 @@ def begin(case: Case) -> Case:
 def start(case: Case) -> Plan:
     """Remove pods of earlier attempts, wait for what is needed, then create the pods."""
     if old := case.old_workers:
-        return Plan(status=case.status, actions=removal(case, old), look_again_seconds=removal_seconds(case, old))
+        return Plan(
+            status=with_lingerer(case, old).status,
+            actions=removal(case, old),
+            look_again_seconds=removal_seconds(case, old),
+        )
     existing = {pod.index for pod in case.workers}
     missing = [index for index in range(case.spec.workers.replicas) if index not in existing]
     if not missing:
@@ -79,6 +85,15 @@ def start(case: Case) -> Plan:
         actions=creation(case, missing),
         look_again_seconds=case.settings.check_seconds,
     )
+
+
+def with_lingerer(case: Case, old: Sequence[PodView]) -> Case:
+    """The case with a word on a pod that should have left long ago and is not removed by force."""
+    pod = next((pod for pod in old if is_overdue(case, pod)), None)
+    if pod is None or pod.leaves_at is None:
+        return case
+    message = f"pod {pod.name} on node {pod.node} should have left by {pod.leaves_at.isoformat()}; look at its node"
+    return with_condition(case, "Ready", truth=False, reason="PodsLeaving", message=message)
 
 
 def wait_for(case: Case, reason: str, message: str) -> Plan:
@@ -113,7 +128,15 @@ def ready_to_run(case: Case) -> Case:
 def creation(case: Case, missing: list[int]) -> tuple[Action, ...]:
     """What the pods need, then the pods."""
     pods = [Create(build_worker_pod(case.job, index, case.status.attempt, case.settings)) for index in missing]
-    return (*(Apply(manifest) for manifest in before_pods(case)), *pods)
+    return (*(Apply(manifest) for manifest in before_pods(case)), *rehearsal(case), *pods)
+
+
+def rehearsal(case: Case) -> tuple[Action, ...]:
+    """A misspelt field in the evaluator's template is better found now than after the training."""
+    evaluation = case.spec.evaluation
+    if evaluation is None or evaluation.template is None or case.status.phase != "Pending":
+        return ()
+    return (Rehearse(build_evaluator_job(case.job, evaluation, case.settings)),)
 
 
 def before_pods(case: Case) -> list[Manifest]:

@@ -123,9 +123,22 @@ def gang_fault(case: Case) -> Fault | None:
         name = worker_name(case.job.metadata.name, missing)
         lost = FailureStatus(reason="PodLost", message=f"pod {name} is gone", rank=missing * per_pod, pod=name)
         return Fault(failure=lost, is_counted=False)
-    if fault is not None:
-        return fault
-    return late_start(case) if case.status.phase == "Starting" else stall(case)
+    if fault is None:
+        fault = late_start(case) if case.status.phase == "Starting" else stall(case)
+    if fault is not None and fault.is_counted and not fault.is_final:
+        return lost_node(case) or fault
+    return fault
+
+
+def lost_node(case: Case) -> Fault | None:
+    """A node that does not answer explains that its ranks are silent and that their peers give up."""
+    pod = next((pod for pod in case.workers if pod.node in case.seen.lost_nodes), None)
+    if pod is None:
+        return None
+    message = f"node {pod.node} of pod {pod.name} is gone or does not answer"
+    rank = pod.index * case.spec.workers.devices_per_worker
+    lost = FailureStatus(reason="NodeLost", message=message, rank=rank, pod=pod.name, node=pod.node)
+    return Fault(failure=lost, is_counted=False)
 
 
 def missing_worker(case: Case) -> int | None:
@@ -146,9 +159,12 @@ def with_admission(case: Case) -> Case:
 def late_start(case: Case) -> Fault | None:
     """A gang that should have started by now, and what it waits for."""
     limit = case.spec.run_policy.startup_deadline_seconds
-    if any(pod.is_gated for pod in case.workers) or not case.is_past(admitted_at(case), limit):
+    waiting = next((pod for pod in case.workers if not pod.is_ready), None)
+    # Of ranks that run it is known only since somebody asks them.
+    since = latest(admitted_at(case), case.seen.watched_since if waiting is None else None)
+    if any(pod.is_gated for pod in case.workers) or not case.is_past(since, limit):
         return None
-    pod = next((pod for pod in case.workers if not pod.is_ready), case.workers[0])
+    pod = waiting or case.workers[0]
     table, missing = case.status.rank_table, missing_worker(case)
     if missing is not None:
         why = f"there is no pod {worker_name(case.job.metadata.name, missing)}: {case.seen.refusal or 'not created'}"
@@ -167,16 +183,20 @@ def late_start(case: Case) -> Fault | None:
 
 def admitted_at(case: Case) -> datetime | None:
     """When the gang could have started: with its first pod, or once all were there and let in by their queue."""
-    ready = true_since(case.status, "Ready")
     created = min((pod.created for pod in case.workers), default=None)
-    return max((moment for moment in (created, ready) if moment is not None), default=None)
+    return latest(created, true_since(case.status, "Ready"))
+
+
+def latest(*moments: datetime | None) -> datetime | None:
+    """The last of the moments that are there."""
+    return max((moment for moment in moments if moment is not None), default=None)
 
 
 def stall(case: Case) -> Fault | None:
     """A gang that makes no step any more."""
     limit, progress = case.spec.run_policy.stall_seconds, case.status.progress
-    moments = (true_since(case.status, "Training"), progress and progress.updated_at, case.seen.watched_since)
-    if not case.is_past(max((moment for moment in moments if moment), default=None), limit):
+    moved = progress.updated_at if progress is not None else None
+    if not case.is_past(latest(true_since(case.status, "Training"), moved, case.seen.watched_since), limit):
         return None
     step = progress.step if progress is not None else 0
     rank = progress.slowest_rank if progress is not None else None

@@ -254,13 +254,22 @@ def test_a_job_that_was_created_suspended_begins_with_the_first_attempt() -> Non
     assert (begun.phase, begun.attempt) == ("Pending", 0)
 
 
-def test_a_suspended_gang_gives_its_group_back_before_its_pods() -> None:
-    job = make_job(workers={"replicas": 2}, suspend=True, scheduling={"gang": "volcano"})
-    job = job.model_copy(update={"status": status_in("Training")})
-    plan = decide(observation_in("Training", job, {}), SETTINGS, NOW)
-    assert [told(action) for action in plan.actions if told(action)] == ["dissolve:group", "delete:0", "delete:1"]
-    gone = job.model_copy(update={"status": plan.status})
-    assert decide(observation_in("Suspended", gone, {"pods": ()}), SETTINGS, NOW).actions == ()
+@pytest.mark.parametrize(
+    ("phase", "policy", "has_group", "is_dissolved"),
+    [
+        pytest.param("Suspended", "Running", True, True, id="suspended"),
+        pytest.param("Suspended", "None", True, True, id="suspended, pods are kept at the end only"),
+        pytest.param("Suspended", "Running", False, False, id="suspended, gone already"),
+        pytest.param("Failed", "Running", True, True, id="failed"),
+        pytest.param("Succeeded", "All", True, True, id="succeeded"),
+        pytest.param("Succeeded", "None", True, False, id="everything is kept"),
+    ],
+)
+def test_a_gang_without_pods_holds_no_group(phase: Any, policy: str, has_group: bool, is_dissolved: bool) -> None:
+    job = make_job(scheduling={"gang": "volcano"}, suspend=phase == "Suspended", runPolicy={"cleanPodPolicy": policy})
+    job = job.model_copy(update={"status": status_in(phase)})
+    plan = decide(observation_in(phase, job, {"pods": (), "has_group": has_group}), SETTINGS, NOW)
+    assert ("dissolve:group" in [told(action) for action in plan.actions]) == is_dissolved
 
 
 def test_what_was_reached_survives_a_suspension() -> None:

@@ -18,6 +18,7 @@ from support.cluster import (
     observation_in,
     row,
     status_in,
+    told,
 )
 from support.jobs import make_job
 
@@ -181,6 +182,52 @@ def waits(reason: str | None, seconds: float, **fields: Any) -> PodView:
 def test_the_condition_says_what_the_evaluator_waits_for(pod: PodView, message: str) -> None:
     (evaluated,) = [item for item in status_after(pod).conditions if item.type == "Evaluated"]
     assert (evaluated.status, evaluated.message) == ("False", message)
+
+
+def podless(since: float | None, **fields: Any) -> Any:
+    job = make_job(workers={"replicas": 2}, evaluation=EVALUATION).model_copy(
+        update={"status": status_in("Evaluating")}
+    )
+    seen = {"evaluator": make_evaluator(**fields), "pods": (), "podless_since": None if since is None else ago(since)}
+    return decide(observation_in("Evaluating", job, seen), SETTINGS, NOW)
+
+
+def test_an_evaluator_without_a_pod_says_so_and_is_given_up_in_time() -> None:
+    def message(plan: Any) -> str:
+        (evaluated,) = [item for item in plan.status.conditions if item.type == "Evaluated"]
+        return str(evaluated.message)
+
+    assert message(podless(2)) == "evaluating lfw"
+    assert podless(2).look_again_seconds == SETTINGS.check_seconds - 2
+    assert message(podless(60)).startswith("its Job has no pod")
+    assert podless(60).look_again_seconds == 1740
+    assert podless(1800).status.failure.reason == "StartupDeadlineExceeded"
+    assert podless(None).status.phase == "Evaluating"
+    held_back = podless(90_000, is_suspended=True)
+    assert (held_back.status.phase, message(held_back)) == ("Evaluating", "the queue has not let the evaluator in")
+
+
+def beside_sidecar(code: int, **fields: Any) -> PodView:
+    """The evaluator has ended a minute ago, its sidecar lives on."""
+    return make_evaluator_pod(code, phase="Running", **fields)
+
+
+@pytest.mark.parametrize(
+    ("pod", "phase", "actions"),
+    [
+        pytest.param(beside_sidecar(1), "Evaluating", ["delete:x"], id="retried by Kubernetes once it is gone"),
+        pytest.param(beside_sidecar(1, leaves_at=ago(-30)), "Evaluating", [], id="is leaving"),
+        pytest.param(beside_sidecar(143, is_disrupted=True, leaves_at=ago(-30)), "Evaluating", [], id="drained"),
+        pytest.param(beside_sidecar(2), "Failed", [], id="never retried"),
+    ],
+)
+def test_an_evaluator_that_failed_beside_a_sidecar(pod: PodView, phase: str, actions: list[str]) -> None:
+    job = make_job(workers={"replicas": 2}, evaluation=EVALUATION).model_copy(
+        update={"status": status_in("Evaluating")}
+    )
+    plan = decide(observation_in("Evaluating", job, {"evaluator": make_evaluator(), "pods": (pod,)}), SETTINGS, NOW)
+    assert plan.status.phase == phase
+    assert [text for action in plan.actions if (text := told(action))] == actions
 
 
 def test_an_evaluator_that_does_not_start_in_time_fails_the_job_and_says_why() -> None:

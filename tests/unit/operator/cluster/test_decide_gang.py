@@ -334,6 +334,46 @@ def test_a_job_that_nobody_asked_for_a_while_is_not_said_to_have_stalled() -> No
     assert (long.phase, long.failure.reason) == ("Restarting", "Stalled")
 
 
+def test_ranks_that_run_and_were_never_asked_are_not_said_to_be_late() -> None:
+    back = {"pods": both(created=ago(90_000))["pods"], "watched_since": ago(10)}
+    conditions = {"conditions": [held("Ready", since=90_000)]}
+    assert plan_in("Starting", back, conditions).status.phase == "Starting"
+    asked = {**back, "watched_since": ago(1800)}
+    assert plan_in("Starting", asked, conditions).status.failure.reason == "StartupDeadlineExceeded"
+    stuck = {"pods": both(**WAITING, created=ago(90_000))["pods"], "watched_since": ago(10)}
+    assert plan_in("Starting", stuck, conditions).status.failure.reason == "StartupDeadlineExceeded"
+
+
+@pytest.mark.parametrize(
+    "pods",
+    [
+        pytest.param((make_worker(0), make_worker(1, is_ready=False)), id="silence"),
+        pytest.param((make_ended(0, code=1), make_worker(1, is_ready=False)), id="a peer gives up"),
+    ],
+)
+def test_a_lost_node_is_not_the_trainings_fault(pods: tuple[PodView, ...]) -> None:
+    old = {"progress": make_report(7, updated_at=ago(90_000)).progress, "conditions": [held("Training", since=90_000)]}
+    counted = plan_in("Training", {"pods": pods}, old).status
+    assert counted.counted_restarts == 2
+    free = plan_in("Training", {"pods": pods, "lost_nodes": frozenset({"node-1"})}, old).status
+    assert (free.counted_restarts, free.restarts, free.failure.reason, free.failure.rank) == (1, 3, "NodeLost", 1)
+    assert free.failure.message == "node node-1 of pod quick-worker-1 is gone or does not answer"
+
+
+def test_a_fault_that_no_retry_cures_is_final_on_a_lost_node_too() -> None:
+    pods = (make_ended(0, code=3), make_worker(1, is_ready=False))
+    assert plan_in("Training", {"pods": pods, "lost_nodes": frozenset({"node-1"})}).status.phase == "Failed"
+
+
+def test_a_pod_that_does_not_leave_is_named() -> None:
+    stays = make_worker(0, -1, leaves_at=ago(7200))
+    plan = plan_in("Restarting", {"pods": (stays,)})
+    (ready,) = [item for item in plan.status.conditions if item.type == "Ready"]
+    assert (ready.status, ready.reason) == ("False", "PodsLeaving")
+    assert ready.message.startswith("pod quick-worker-0 on node node-0 should have left by 2026-11-25T10:00:00")
+    assert plan.look_again_seconds == SETTINGS.check_seconds
+
+
 def test_an_attempt_after_a_vain_one_waits_each_time_longer_and_says_so() -> None:
     vain = {"conditions": [held("Training", since=500, status="False")], "restarted_at": ago(3)}
     plan = plan_in("Restarting", {}, {**vain, "restarts": 2})
@@ -341,7 +381,7 @@ def test_an_attempt_after_a_vain_one_waits_each_time_longer_and_says_so() -> Non
     (ready,) = [item for item in plan.status.conditions if item.type == "Ready"]
     assert (ready.status, ready.reason) == ("False", "BackOff")
     assert plan.look_again_seconds == 7.0  # 5 s doubled once, of which 3 s are over
-    assert plan_in("Restarting", {}, {**vain, "restarts": 1000}).look_again_seconds == 297.0
+    assert plan_in("Restarting", {}, {**vain, "restarts": 1000}).look_again_seconds == 57.0
     late = plan_in("Restarting", {}, {**vain, "restarts": 2, "restarted_at": ago(10)})
     assert "create:0" in [told(action) for action in late.actions]
 

@@ -193,6 +193,21 @@ def test_a_table_that_waits_names_the_pods(pods: tuple[PodView, ...], ready: int
     assert found.status.missing == missing
 
 
+def loopback(index: int, ids: tuple[str, ...] = ("0", "1")) -> PodView:
+    """A pod whose cards have the address that the plugin has where none was ever set."""
+    return member(index, configuration(index, devices=[{"device_id": name, "device_ip": "127.0.0.1"} for name in ids]))
+
+
+def test_cards_of_one_server_need_no_address_of_their_own() -> None:
+    assert table(job_of(replicas=1), loopback(0)).document is not None
+    assert table(in_super_pods(), loopback(0), loopback(1)).document is not None
+
+
+def test_an_address_that_no_other_server_reaches_is_unknown() -> None:
+    found = table(job_of(), member(0), loopback(1))
+    assert found.problem == "the device plugin does not know the network address of a card of quick-worker-1"
+
+
 READABLE = "pod quick-worker-1: the device plugin's annotation cannot be read"
 
 

@@ -1,6 +1,7 @@
 """A picture that is never half there."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -21,13 +22,16 @@ def pod(name: str, uid: str, version: int = 1) -> dict[str, Any]:
 class Pages:
     """Answers a list page by page; None is an API server that is away."""
 
-    def __init__(self, *pages: list[dict[str, Any]] | None) -> None:
+    def __init__(self, *pages: list[dict[str, Any]] | None, meanwhile: Sequence[dict[str, Any]] = ()) -> None:
         self.pages = list(pages)
         self.looked: list[list[str]] = []
+        self.meanwhile = meanwhile
 
     async def get(self, _path: str, _query: dict[str, Any]) -> dict[str, Any]:
         self.looked.append(sorted(self.reflector.of(KEY)))
         items = self.pages.pop(0)
+        for item in self.meanwhile:
+            self.reflector.note(item)
         if items is None:
             raise Unreachable("away")
         more = {"continue": "next"} if self.pages else {}
@@ -46,6 +50,23 @@ def test_the_old_picture_stands_until_the_new_one_is_complete() -> None:
     asyncio.run(picture.list())
     assert pages.looked == [["old"], ["old"]]
     assert sorted(picture.of(KEY)) == ["a", "b"]
+
+
+def test_what_was_made_while_the_list_was_read_is_kept_until_the_watch_tells_of_it() -> None:
+    made = [pod("new", "3", version=12), pod("a", "1", version=11), pod("gone", "4", version=9)]
+    pages = Pages([pod("a", "1", version=3)], [pod("b", "2")], meanwhile=made)
+    picture = reflector(pages)
+    asyncio.run(picture.list())  # of version 9
+    assert sorted(picture.of(KEY)) == ["a", "b", "new"]
+    assert picture.seen["1"].version == 11
+
+
+def test_what_was_given_to_another_job_meanwhile_is_in_the_picture_once() -> None:
+    moved = pod("a", "1", version=11)
+    moved["metadata"]["labels"]["arcface.io/job"] = "other"
+    picture = reflector(Pages([pod("a", "1", version=3)], [], meanwhile=[moved]))
+    asyncio.run(picture.list())
+    assert (picture.of(KEY), picture.of(("faces", "other"))) == ([], ["a"])
 
 
 def test_a_list_that_fails_half_way_takes_nothing_away() -> None:
