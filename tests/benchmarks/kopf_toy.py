@@ -1,6 +1,7 @@
 """The least that could be called an operator: creates a job's pods when the job appears, and does nothing else.
 
-The floor that `bench_operator.py` compares with; run as `kopf_toy.py` with KUBECONFIG set.
+They are the very pods that the operator makes, through the same client, so that the rest makes the difference. The
+floor that `bench_operator.py` compares with; run as `kopf_toy.py` with KUBECONFIG set.
 """
 
 import asyncio
@@ -12,8 +13,12 @@ from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import load_kube_config
 
 from arcface_operator.cluster.api import Api
+from arcface_operator.cluster.jobs import parse_job
+from arcface_operator.manifests.worker_pod import build_worker_pod
+from arcface_operator.settings import Settings
 
 REGISTRY = kopf.OperatorRegistry()
+SETTINGS = Settings()
 CLIENT: list[Api] = []
 
 
@@ -32,21 +37,9 @@ def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
 
 
 @kopf.on.create("arcface.io", "v1alpha1", "arcfacetrainingjobs", registry=REGISTRY)
-async def create_pods(name: str, namespace: str, uid: str, spec: kopf.Spec, **_: Any) -> None:
-    owner = {"apiVersion": "arcface.io/v1alpha1", "kind": "ArcFaceTrainingJob", "name": name, "uid": uid}
-    pods = [
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {
-                "name": f"{name}-worker-{index}",
-                "namespace": namespace,
-                "ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": False}],
-            },
-            "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "nothing"}]},
-        }
-        for index in range(spec["workers"]["replicas"])
-    ]
+async def create_pods(body: kopf.Body, **_: Any) -> None:
+    job = parse_job({**body, "status": {}})
+    pods = (build_worker_pod(job, index, 0, SETTINGS) for index in range(job.spec.workers.replicas))
     await asyncio.gather(*(CLIENT[0].create(pod) for pod in pods))
 
 

@@ -4,9 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from arcface_api.errors import InvalidInput
 from arcface_evaluator.embedder import Network
-from arcface_trainer.checkpoint import newest_complete
+from arcface_trainer.checkpoint import checkpoint_folder
 from arcface_trainer.checkpoint_manifest import MANIFEST_FILE
 from arcface_trainer.environment import compute_environment
 
@@ -33,14 +32,3 @@ def open_checkpoint(given: Path) -> CheckpointNetwork:
     from arcface_trainer.inference import load_network  # noqa: PLC0415
 
     return CheckpointNetwork(folder, load_network(folder))
-
-
-def checkpoint_folder(given: Path) -> Path:
-    """The folder itself where it is a checkpoint, else the newest complete one inside."""
-    if not given.is_dir():
-        raise InvalidInput(f"{given}: is no folder; give a checkpoint or the folder of a job's checkpoints")
-    if (given / MANIFEST_FILE).is_file():
-        return given
-    if (newest := newest_complete(given)) is None:
-        raise InvalidInput(f"{given}: holds no complete checkpoint; train until one is saved")
-    return newest

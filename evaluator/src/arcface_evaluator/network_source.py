@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from arcface_api.errors import InvalidInput
-from arcface_evaluator.checkpoint_network import checkpoint_folder, open_checkpoint
+from arcface_evaluator.checkpoint_network import open_checkpoint
 from arcface_evaluator.embedder import Network
+from arcface_trainer.checkpoint import checkpoint_folder
 from arcface_trainer.checkpoint_manifest import MANIFEST_FILE
 
 

@@ -54,6 +54,17 @@ def complete_checkpoints(directory: Path) -> Iterator[tuple[Path, Manifest]]:
             continue
 
 
+def checkpoint_folder(given: Path) -> Path:
+    """The folder itself where it is a checkpoint, else the newest complete one inside."""
+    if not given.is_dir():
+        raise InvalidInput(f"{given}: is no folder; give a checkpoint or the folder of a job's checkpoints")
+    if (given / MANIFEST_FILE).is_file():
+        return given
+    if (newest := newest_complete(given)) is None:
+        raise InvalidInput(f"{given}: holds no complete checkpoint; train until one is saved")
+    return newest
+
+
 def newest_complete(directory: Path) -> Path | None:
     """Newest complete checkpoint, None where there is none."""
     return next((folder for folder, _ in complete_checkpoints(directory)), None)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from arcface_trainer.backbones import build_backbone
 from arcface_trainer.checkpoint import BACKBONE_FILE, read_file, read_manifest
+from arcface_trainer.checkpoint_manifest import Manifest
 from arcface_trainer.state import assign, named_parameters
 from arcface_trainer.step import preprocessed
 
@@ -26,12 +27,17 @@ class _Embed(nn.Cell):
         return self.backbone(preprocessed(images))
 
 
-def load_network(folder: Path) -> Network:
-    """Network of a checkpoint; InvalidInput where the checkpoint is damaged."""
+def load_backbone(folder: Path) -> tuple[Manifest, nn.Cell]:
+    """Manifest and backbone of a checkpoint; InvalidInput where the checkpoint is damaged."""
     manifest = read_manifest(folder)
     backbone = build_backbone(manifest.model)
     assign(named_parameters(backbone), read_file(folder, manifest, BACKBONE_FILE), str(folder))
-    return as_function(backbone)
+    return manifest, backbone
+
+
+def load_network(folder: Path) -> Network:
+    """Network of a checkpoint; InvalidInput where the checkpoint is damaged."""
+    return as_function(load_backbone(folder)[1])
 
 
 def as_function(backbone: nn.Cell) -> Network:

@@ -37,7 +37,7 @@ MESSAGE_LIMIT = 1024
 NAMESPACE_LEAVES = "NamespaceTerminating"
 ALREADY_EXISTS = "AlreadyExists"
 
-Unordered = Create | Delete | Annotate | Dissolve | DeleteJob | Announce
+Unordered = Delete | Annotate | Dissolve | DeleteJob | Announce
 """Actions that may be taken all at once."""
 Answer = TypeVar("Answer")
 
@@ -79,12 +79,15 @@ class Actor:
         Raises:
             Refused: where the API server will not have an object.
         """
-        rest = [action for action in actions if isinstance(action, Unordered)]
-        first = [action for action in rest if isinstance(action, Create)][:1] if is_careful else []
-        await together(self.carry_out(job, action) for action in first)
-        await together(self.carry_out(job, action) for action in rest if action not in first)
+        creations = [action for action in actions if isinstance(action, Create)]
+        if is_careful:
+            await together(self.carry_out(job, action) for action in creations[:1])
+            creations = creations[1:]
+        # Events can wait for pods, and are told only of what has been done.
+        await together(self.carry_out(job, action) for action in creations)
+        await together(self.carry_out(job, action) for action in actions if isinstance(action, Unordered))
 
-    def carry_out(self, job: ArcFaceTrainingJob, action: Unordered) -> Awaitable[None]:
+    def carry_out(self, job: ArcFaceTrainingJob, action: Create | Unordered) -> Awaitable[None]:
         """One action."""
         namespace = job.metadata.namespace
         match action:
@@ -189,7 +192,7 @@ class Actor:
     async def announce(self, job: ArcFaceTrainingJob, action: Announce) -> None:
         """Write an event; one that says the same again is counted as done."""
         try:
-            await self.api.create(event(job, action, self.identity, self.now()))
+            await self.api.create(event(job, action, self.identity, self.now()), is_patient=True)
         except ApiError as error:
             # Events help people; no job fails for want of one (its namespace may be going away).
             if error.status not in {CONFLICT, NOT_FOUND, *REFUSED}:

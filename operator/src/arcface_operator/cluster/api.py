@@ -13,6 +13,7 @@ import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
 
 from arcface_api.names import API_VERSION, PLURAL
+from arcface_operator.cluster.lanes import Lanes
 from arcface_operator.manifests.child import Manifest
 
 JSON = "application/json"
@@ -80,7 +81,7 @@ class Api:
 
     def __init__(self, client: ApiClient) -> None:
         self.client = client
-        self.in_flight = asyncio.Semaphore(IN_FLIGHT)
+        self.lanes = Lanes(IN_FLIGHT)
 
     async def get(self, path: str, query: Query | None = None) -> Manifest:
         """One object or list."""
@@ -95,11 +96,13 @@ class Api:
                 return None
             raise
 
-    async def create(self, manifest: Manifest, *, is_strict: bool = False, is_dry: bool = False) -> Manifest:
+    async def create(
+        self, manifest: Manifest, *, is_strict: bool = False, is_dry: bool = False, is_patient: bool = False
+    ) -> Manifest:
         """Create an object; strictly: not if it has fields that its kind does not have; dry: only in thought."""
         query = {"fieldValidation": "Strict"} if is_strict else {}
         query |= {"dryRun": "All"} if is_dry else {}
-        return await self.request("POST", collection_of(manifest), query or None, manifest)
+        return await self.request("POST", collection_of(manifest), query or None, manifest, is_patient=is_patient)
 
     async def apply(self, manifest: Manifest) -> Manifest:
         """Server-side apply; what we own and leave out is removed."""
@@ -107,9 +110,9 @@ class Api:
         query: Query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         return await self.request("PATCH", path, query, manifest, APPLY_PATCH)
 
-    async def replace(self, path: str, body: Manifest) -> Manifest:
+    async def replace(self, path: str, body: Manifest, *, is_patient: bool = False) -> Manifest:
         """Replace an object as a whole, if it is still the one that was read."""
-        return await self.request("PUT", path, body=body)
+        return await self.request("PUT", path, body=body, is_patient=is_patient)
 
     async def merge(self, path: str, body: Manifest) -> Manifest:
         """Merge fields into an object."""
@@ -134,15 +137,17 @@ class Api:
         query: Query | None = None,
         body: Manifest | None = None,
         content_type: str = JSON,
+        *,
+        is_patient: bool = False,
     ) -> Manifest:
-        """One request and its answer.
+        """One request and its answer; a patient one lets all others go first.
 
         Raises:
             ApiError: for an answer that is not success.
             Unreachable: where none came.
         """
         try:
-            async with self.in_flight:
+            async with self.lanes.enter(is_patient=is_patient):
                 response = await self.send((method, path), query, body, content_type, REQUEST_SECONDS)
                 text = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

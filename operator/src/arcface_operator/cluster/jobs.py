@@ -13,6 +13,25 @@ class JobStore:
 
     def __init__(self) -> None:
         self.bodies: dict[Key, Manifest] = {}
+        self.parsed: dict[Key, tuple[Manifest, ArcFaceTrainingJob]] = {}
+        """Jobs, with the manifests that they were read from: most looks are about pods."""
+
+    def job(self, key: Key) -> ArcFaceTrainingJob | None:
+        """A job as it is in its newest manifest; None where there is none.
+
+        Raises:
+            InvalidInput: where another release has written it.
+        """
+        body = self.bodies.get(key)
+        if body is None:
+            self.parsed.pop(key, None)
+            return None
+        known = self.parsed.get(key)
+        if known is not None and known[0] is body:
+            return known[1]
+        job = parse_job(body)
+        self.parsed[key] = body, job
+        return job
 
     def body(self, key: Key) -> Manifest | None:
         """The newest manifest of a job."""

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 
 from arcface_operator.cluster.reflector import Key
 
-DEBOUNCE_SECONDS = 0.01
-"""A gang's pods change together."""
+DEBOUNCE_SECONDS = 0.05
+"""A gang's pods change together: one look for all of them."""
 
 
 class WorkQueue:

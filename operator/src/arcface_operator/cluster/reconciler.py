@@ -16,7 +16,7 @@ from arcface_operator.cluster.api import CONFLICT, NOT_FOUND, REFUSED, Api, ApiE
 from arcface_operator.cluster.case import Case
 from arcface_operator.cluster.children import Children
 from arcface_operator.cluster.decide import GROUPLESS_PHASES, decide, needs_report, needs_surroundings
-from arcface_operator.cluster.jobs import JobStore, parse_job
+from arcface_operator.cluster.jobs import JobStore
 from arcface_operator.cluster.live_report import ReportReader
 from arcface_operator.cluster.metrics import OperatorMetrics
 from arcface_operator.cluster.observation import EvaluatorView, Observation, PodView
@@ -91,15 +91,14 @@ class Reconciler:
 
     async def reconcile(self, key: Key, memory: Memory) -> None:
         """Observe, decide, write the status, act."""
-        body = self.jobs.body(key)
-        if body is None:
-            self.memories.pop(key, None)
-            self.reports.forget(key)
-            return
         try:
-            job = parse_job(body)
+            job = self.jobs.job(key)
         except InvalidInput as error:
             LOG.error("job cannot be read, another release may have written it: %s", error)  # noqa: TRY400
+            return
+        if job is None:
+            self.memories.pop(key, None)
+            self.reports.forget(key)
             return
         plan = await self.decided(await self.observe(key, job, memory))
         is_careful, memory.refusal = memory.refusal is not None, None
@@ -131,9 +130,9 @@ class Reconciler:
         if any(isinstance(action, Create) for action in plan.actions):
             # What pods need may be there without the status, which decides whether the pods may be.
             written, _ = await asyncio.gather(
-                self.write(key, job, plan.status, memory), self.actor.prepare(job, plan.actions)
+                self.write(key, job, plan.status, memory, is_patient=False), self.actor.prepare(job, plan.actions)
             )
-        elif written := await self.write(key, job, plan.status, memory):
+        elif written := await self.write(key, job, plan.status, memory, is_patient=not plan.actions):
             await self.actor.prepare(job, plan.actions)
         if written:
             await self.actor.act(job, plan.actions, is_careful=is_careful)
@@ -203,7 +202,9 @@ class Reconciler:
             self.reports.ask(key, first.address)
         return self.reports.take(key, first.address)
 
-    async def write(self, key: Key, job: ArcFaceTrainingJob, status: ArcFaceTrainingJobStatus, memory: Memory) -> bool:
+    async def write(
+        self, key: Key, job: ArcFaceTrainingJob, status: ArcFaceTrainingJobStatus, memory: Memory, *, is_patient: bool
+    ) -> bool:
         """Write the status if it has changed; False where the job has changed meanwhile and is looked at again.
 
         The whole status is replaced on condition that the job is still the one that was decided on: a decision on an
@@ -217,7 +218,8 @@ class Reconciler:
             return True
         content = status.model_dump(mode="json", by_alias=True, exclude_none=True)
         try:
-            answer = await self.api.replace(f"{job_path(*key)}/status", {**body, "status": content})
+            path = f"{job_path(*key)}/status"
+            answer = await self.api.replace(path, {**body, "status": content}, is_patient=is_patient)
         except ApiError as error:
             if error.status == CONFLICT:
                 self.queue.wake(key, FIRST_RETRY_SECONDS)  # the watch brings the newer one, most likely before

@@ -38,8 +38,8 @@ from arcface_operator.manifests.child import Manifest
 from arcface_operator.settings import Settings
 
 LOG = logging.getLogger(__name__)
-WORKERS = 16
-"""Jobs that are looked at together; requests are bounded separately."""
+WORKERS = 256
+"""Jobs that are looked at together; requests are bounded, and put into order, separately."""
 LIST_JOBS_SECONDS = 300.0
 OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 

@@ -12,6 +12,8 @@ from arcface_operator.manifests.gang import POD_GROUP_VERSIONS
 
 NODES_AGE_SECONDS = 5.0
 """For which a list of nodes serves all jobs: hundreds may start at once."""
+BOUND_AGE_SECONDS = 2.0
+"""For which a bound claim is taken to be bound still: many jobs of a team share one."""
 PAGE = 500
 
 
@@ -24,6 +26,8 @@ class SurroundingsReader:
         self.nodes: list[Manifest] | None = []
         self.listed_at: float | None = None
         self.listing = asyncio.Lock()
+        self.bound: dict[tuple[str, str], tuple[float, ClaimView]] = {}
+        """Claims that were bound when last looked at, and when that was."""
 
     async def read(self, job: ArcFaceTrainingJob) -> Surroundings:
         """What this job needs, as it is now."""
@@ -37,9 +41,19 @@ class SurroundingsReader:
 
     async def claim(self, namespace: str, name: str) -> ClaimView | None:
         """A claim, and whether its class binds it only with a pod."""
+        known = self.bound.get((namespace, name))
+        if known is not None and self.clock() - known[0] < BOUND_AGE_SECONDS:
+            return known[1]
         claim = await self.api.find(f"{collection('v1', 'persistentvolumeclaims', namespace)}/{name}")
-        if claim is None:
-            return None
+        view = None if claim is None else await self.viewed(claim)
+        if view is not None and view.phase == "Bound":
+            self.bound[namespace, name] = self.clock(), view
+        else:
+            self.bound.pop((namespace, name), None)
+        return view
+
+    async def viewed(self, claim: Manifest) -> ClaimView:
+        """What a claim says, and whether its class waits for a pod."""
         storage_class = claim.get("spec", {}).get("storageClassName")
         waits = False
         if claim.get("status", {}).get("phase") == "Pending" and storage_class:

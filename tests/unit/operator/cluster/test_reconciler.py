@@ -68,7 +68,7 @@ class Server:
         verb = "rehearse" if options.get("is_dry") else "create"
         return await self.answer(verb, manifest["kind"], {**manifest, "metadata": {**manifest["metadata"], "uid": "x"}})
 
-    async def replace(self, path: str, body: Any) -> Any:
+    async def replace(self, path: str, body: Any, **_: bool) -> Any:
         return await self.answer("replace", path.rsplit("/", 1)[1], body)
 
     async def delete(self, path: str, *_: Any) -> None:

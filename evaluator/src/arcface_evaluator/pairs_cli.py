@@ -1,0 +1,48 @@
+"""`arcface pairs make`: a verification set from a list of pairs and pictures."""
+
+import csv
+from pathlib import Path
+
+import click
+
+from arcface_api.errors import InvalidInput
+from arcface_evaluator.pairs_list import DroppedPair, make_set, read_list
+from arcface_trainer.pair_writer import write_pairs
+
+FILE = click.Path(path_type=Path)
+
+
+@click.group()
+def pairs() -> None:
+    """Make verification sets."""
+
+
+@pairs.command()
+@click.option("--list", "list_file", type=FILE, required=True, help="CSV (first,second,same) or LFW's pairs.txt.")
+@click.option("--images", type=FILE, required=True, help="Folder of aligned 112x112 pictures that the list names.")
+@click.option("--dropped", type=FILE, help="CSV file for the pairs that are left out, with the reasons.")
+@click.option("-o", "--output", type=FILE, required=True, help="The .bin to write; it must not exist.")
+def make(list_file: Path, images: Path, dropped: Path | None, output: Path) -> None:
+    """Write the pairs of a list, in its order, with their pictures as they are."""
+    if not images.is_dir():
+        raise InvalidInput(f"{images}: is no folder; correct --images")
+    made = make_set(read_list(list_file), images)
+    write_pairs(output, made.pictures, made.is_same)
+    if dropped:
+        write_dropped(dropped, made.dropped)
+    click.echo(f"{output}: {made.account()}")
+    for entry in made.dropped[:3]:
+        click.echo(f"line {entry.pair.line}: {entry.reason}", err=True)
+
+
+def write_dropped(path: Path, dropped: list[DroppedPair]) -> None:
+    """One row a pair that was left out."""
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["line", "first", "second", "same", "reason"])
+            for entry in dropped:
+                pair = entry.pair
+                writer.writerow([pair.line, pair.first, pair.second, int(pair.is_same), entry.reason])
+    except OSError as error:
+        raise InvalidInput(f"--dropped {path}: cannot be written ({error.strerror}); name another file") from None

@@ -1,0 +1,114 @@
+"""Lists of pairs become sets, and what is left out is told."""
+
+import csv
+import pickle
+
+import pytest
+
+from arcface_api.command import run
+from arcface_api.errors import InvalidInput
+from arcface_evaluator.pair_set import read_pair_set
+from arcface_evaluator.pairs_list import ListedPair, make_set, read_list
+from support.verification_set import encoded_picture
+
+LFW = "2\t3\nAnn 1 2\nBob 2 3\nAnn 1 Bob 2\nAnn 2 Cid 1\n"
+COMMA = "first,second,same\na.png,b.png,1\nsub/c.png,a.png,false\n"
+
+
+def listed(tmp_path, text, name="pairs.txt"):
+    path = tmp_path / name
+    path.write_text(text)
+    return read_list(path)
+
+
+def test_a_list_of_lfw_names_people_and_numbers(tmp_path):
+    assert listed(tmp_path, LFW) == [
+        ListedPair(2, "Ann/Ann_0001", "Ann/Ann_0002", is_same=True),
+        ListedPair(3, "Bob/Bob_0002", "Bob/Bob_0003", is_same=True),
+        ListedPair(4, "Ann/Ann_0001", "Bob/Bob_0002", is_same=False),
+        ListedPair(5, "Ann/Ann_0002", "Cid/Cid_0001", is_same=False),
+    ]
+
+
+def test_a_csv_names_files(tmp_path):
+    assert listed(tmp_path, COMMA, "pairs.CSV") == [
+        ListedPair(2, "a.png", "b.png", is_same=True),
+        ListedPair(3, "sub/c.png", "a.png", is_same=False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "said"),
+    [
+        ("Ann 1\n", "pairs.txt", "line 1: 'Ann 1'; a line is 'name 1 4' or 'name 1 other 2'"),
+        ("10 300\nAnn x 2\n", "pairs.txt", "line 2"),
+        ("", "pairs.txt", "holds no pairs"),
+        ("10 300\n", "pairs.txt", "holds no pairs"),
+        ("a,b,c\nx,y,1\n", "p.csv", "line 1: 'a,b,c'; the header is 'first,second,same'"),
+        ("first,second,same\nx,y\n", "p.csv", "line 2: 'x,y'; a line is 'file,file,1-or-0'"),
+        ("first,second,same\nx,y,maybe\n", "p.csv", "line 2"),
+        ("", "p.csv", "line 1"),
+    ],
+)
+def test_a_bad_list_is_named_with_its_line(tmp_path, text, name, said):
+    with pytest.raises(InvalidInput) as caught:
+        listed(tmp_path, text, name)
+    assert said in str(caught.value)
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    for number in range(1, 13):
+        path = folder / "Ann" / f"Ann_{number:04d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded_picture(number))
+    (folder / "Ann" / "Ann_0020.jpg").write_bytes(b"no picture")
+    (folder / "Ann" / "Ann_0021.jpg").write_bytes(encoded_picture(1, height=112, width=96))
+    return folder
+
+
+def make(tmp_path, images, lines, *words):
+    (tmp_path / "pairs.txt").write_text("\n".join(lines))
+    command = ["pairs", "make", "--list", tmp_path / "pairs.txt", "--images", images, "-o", tmp_path / "own.bin"]
+    return run([str(word) for word in [*command, *words]])
+
+
+def test_a_set_has_the_pictures_as_they_are_in_the_order_of_the_list(tmp_path, images, capsys):
+    lines = [f"Ann {number} {number + 1}" for number in range(1, 12)]
+    with pytest.raises(SystemExit, match="0"):
+        make(tmp_path, images, lines)
+    assert capsys.readouterr().out.endswith("own.bin: 11 pairs, 11 of one person; none dropped\n")
+    made = read_pair_set(tmp_path / "own.bin")
+    assert len(made) == 22
+    pictures, is_same = pickle.loads((tmp_path / "own.bin").read_bytes())
+    assert pictures[2:4] == [encoded_picture(2), encoded_picture(3)]
+    assert is_same == [True] * 11
+
+
+def test_what_is_left_out_is_counted_and_listed_by_reason(tmp_path, images, capsys):
+    lines = [f"Ann {number} {number + 1}" for number in range(1, 12)]
+    lines[3:3] = ["Ann 1 99", "Ann 20 1", "Ann 1 21", "Ann 98 99"]
+    with pytest.raises(SystemExit, match="0"):
+        make(tmp_path, images, lines, "--dropped", tmp_path / "dropped.csv")
+    assert "11 pairs, 11 of one person; 4 dropped: 2 missing picture, 2 unusable picture" in capsys.readouterr().out
+    with (tmp_path / "dropped.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["line"], row["reason"]) for row in rows[:1]] == [("4", "missing picture: Ann/Ann_0099")]
+    assert "has 96x112 pixels" in rows[2]["reason"]
+
+
+def test_too_few_pairs_and_an_existing_file_are_refused(tmp_path, images, capsys):
+    assert make(tmp_path, images, ["Ann 1 2"]) == 2
+    assert "needs 10 at least" in capsys.readouterr().err
+    (tmp_path / "own.bin").write_text("mine")
+    lines = [f"Ann {number} {number + 1}" for number in range(1, 12)]
+    assert make(tmp_path, images, lines) == 2
+    assert (tmp_path / "own.bin").read_text() == "mine"
+
+
+def test_a_name_does_not_lead_out_of_the_folder(tmp_path, images):
+    (tmp_path / "secret.png").write_bytes(encoded_picture(3))
+    pair = ListedPair(1, "../secret.png", "Ann/Ann_0001", is_same=False)
+    with pytest.raises(InvalidInput, match="has 0 pairs"):
+        make_set([pair], images)
