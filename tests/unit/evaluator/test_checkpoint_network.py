@@ -2,7 +2,6 @@
 
 import json
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,43 +9,20 @@ import pytest
 
 from arcface_api.command import run
 from arcface_api.errors import InvalidInput
-from arcface_api.spec import ModelSpec
-from arcface_evaluator.checkpoint_network import checkpoint_folder, open_checkpoint
+from arcface_evaluator.checkpoint_network import open_checkpoint
 from arcface_evaluator.embedder import embed
-from arcface_trainer.backbones import build_backbone
-from arcface_trainer.checkpoint import BACKBONE_FILE
-from arcface_trainer.checkpoint_manifest import MANIFEST_FILE, Manifest
-from arcface_trainer.checkpoint_writer import write
-from arcface_trainer.state import named_parameters
+from arcface_trainer.checkpoint import BACKBONE_FILE, checkpoint_folder
+from arcface_trainer.checkpoint_manifest import MANIFEST_FILE
+from support.checkpoints import write_checkpoint
 from support.verification_set import Shown, picture, write_pairs
-
-MODEL = ModelSpec(backbone="mobilefacenet", width=0.25, embedding_size=16)
 
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
     """A folder with one complete checkpoint of an untrained network and a newer one without its manifest."""
     directory: Path = tmp_path_factory.mktemp("checkpoints")
-    folder = directory / "step-00000010"
-    folder.mkdir()
+    write_checkpoint(directory)
     (directory / "step-00000020").mkdir()
-    weights = {name: value.asnumpy() for name, value in named_parameters(build_backbone(MODEL)).items()}
-    manifest = Manifest(
-        job="faces",
-        spec_hash="0" * 64,
-        step=10,
-        total_steps=10,
-        epoch=1,
-        total_batch_size=8,
-        world_size=1,
-        seed=0,
-        picture_count=80,
-        class_count=4,
-        saved_at=datetime(2026, 1, 2, tzinfo=UTC),
-        model=MODEL,
-        files=[write(folder / BACKBONE_FILE, weights)],
-    )
-    (folder / MANIFEST_FILE).write_text(manifest.to_json())
     return directory
 
 

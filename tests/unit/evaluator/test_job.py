@@ -8,8 +8,9 @@ from arcface_api.reports import EvaluatorReport, termination_message
 from arcface_api.run_config import RunCheckpoint, RunConfig, RunData, RunEvaluation, RunRanks
 from arcface_api.spec import VERIFICATION_SETS, LossSpec, ModelSpec, TrainingSpec
 from arcface_api.status import IjbResult, PairResult
-from arcface_evaluator.checkpoint_network import CheckpointNetwork, checkpoint_folder
+from arcface_evaluator.checkpoint_network import CheckpointNetwork
 from arcface_evaluator.job import run_job
+from arcface_trainer.checkpoint import checkpoint_folder
 from support.ijb_release import write_release
 from support.verification_set import corner_network, write_pairs
 

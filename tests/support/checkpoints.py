@@ -1,0 +1,37 @@
+"""Checkpoints of untrained networks, written as the trainer writes them."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from arcface_api.spec import ModelSpec
+from arcface_trainer.backbones import build_backbone
+from arcface_trainer.checkpoint import BACKBONE_FILE, folder_name
+from arcface_trainer.checkpoint_manifest import MANIFEST_FILE, Manifest
+from arcface_trainer.checkpoint_writer import write
+from arcface_trainer.state import named_parameters
+
+SMALL = ModelSpec(backbone="mobilefacenet", width=0.25, embedding_size=16)
+
+
+def write_checkpoint(directory: Path, model: ModelSpec = SMALL, step: int = 10) -> Path:
+    """A complete checkpoint without a head, which evaluation and export do not look at."""
+    folder = directory / folder_name(step)
+    folder.mkdir(parents=True)
+    weights = {name: value.asnumpy() for name, value in named_parameters(build_backbone(model)).items()}
+    manifest = Manifest(
+        job="faces",
+        spec_hash="0" * 64,
+        step=step,
+        total_steps=step,
+        epoch=1,
+        total_batch_size=8,
+        world_size=1,
+        seed=0,
+        picture_count=80,
+        class_count=4,
+        saved_at=datetime(2026, 1, 2, tzinfo=UTC),
+        model=model,
+        files=[write(folder / BACKBONE_FILE, weights)],
+    )
+    (folder / MANIFEST_FILE).write_text(manifest.to_json())
+    return folder
