@@ -16,7 +16,7 @@ from arcface_evaluator.roc import TarAtFar, tar_at_far
 from arcface_evaluator.template_files import IjbSet, TemplatePairs, Templates
 from arcface_evaluator.template_pictures import TemplatePictures, open_pictures
 from arcface_evaluator.template_pooling import ALL_PROTOCOLS, Protocol, pool
-from arcface_evaluator.template_scores import plan_pairs, score_pairs
+from arcface_evaluator.template_scores import ordered_scores, plan_pairs, score_pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,9 @@ def verify_templates(
     """Rates under each protocol; pictures are pooled in one pass, pairs sorted once."""
     pooled = pool(embeddings_NVD, scores, templates, protocols)
     plan = plan_pairs(pairs)
+    is_same = pairs.is_same[plan.order]
     return [
-        ProtocolResult(protocol, tar_at_far(score_pairs(vectors, plan), pairs.is_same))
+        ProtocolResult(protocol, tar_at_far(ordered_scores(vectors, plan), is_same))
         for protocol, vectors in zip(protocols, pooled, strict=True)
     ]
 

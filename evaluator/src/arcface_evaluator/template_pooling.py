@@ -5,7 +5,9 @@ the template. The protocol's choices (norm kept or not, detector's score or not,
 weights and the vector of a picture, so that all of them are computed in one pass.
 """
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +16,8 @@ from numpy.typing import NDArray
 from arcface_evaluator.pair_protocol import Embeddings
 from arcface_evaluator.template_files import Templates
 
-BLOCK = 4096
-"""Pictures that are held in float64 at once."""
+BLOCK = 128
+"""Pictures that a thread holds in float64 at once: few enough for a core's cache, and few templates to multiply for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +52,43 @@ def pool(
     pooled = [np.zeros(shape) for _ in protocols]
     order = np.argsort(templates.template, kind="stable")
     shares = media_shares(templates)
-    for rows in blocks(templates.template[order]):
+
+    def add(rows: slice) -> None:
         pictures = order[rows]
-        members = templates.template[pictures]
-        starts = np.flatnonzero(np.diff(members, prepend=-1))
-        views = embeddings_NVD[pictures].astype(np.float64)
+        members, place = np.unique(templates.template[pictures], return_inverse=True)
+        views = embeddings_NVD[pictures]
         for flip in {protocol.flip for protocol in protocols}:
-            vectors = views.sum(axis=1) if flip else views[:, 0]
-            lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
-            units = 1 / np.where(lengths == 0, 1, lengths)
-            for protocol, sums in zip(protocols, pooled, strict=True):
-                if protocol.flip == flip:
-                    weights = shares[pictures] * (1 if protocol.keep_norm else units)
-                    weights = weights * (scores[pictures] if protocol.detector_score else 1)
-                    sums[members[starts]] = np.add.reduceat(vectors * weights[:, None], starts, axis=0)
+            chosen = [number for number, protocol in enumerate(protocols) if protocol.flip == flip]
+            vectors = np.add.reduce(views, axis=1, dtype=np.float64) if flip else views[:, 0].astype(np.float64)
+            # One product for all protocols: a row of weights for each template of each.
+            weights = np.zeros((len(chosen), len(members), len(pictures)))
+            for row, number in enumerate(chosen):
+                weights[row, place, np.arange(len(pictures))] = picture_weights(
+                    protocols[number], vectors, shares[pictures], scores[pictures]
+                )
+            sums = weights.reshape(-1, len(pictures)) @ vectors
+            for row, number in enumerate(chosen):
+                pooled[number][members] = sums[row * len(members) : (row + 1) * len(members)]
+
+    # Blocks end where templates end, so that no two write to one template.
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        list(threads.map(add, blocks(templates.template[order])))
     return [normalised(sums) for sums in pooled]
+
+
+def picture_weights(
+    protocol: Protocol, vectors_ND: NDArray[np.float64], shares: NDArray[np.float64], scores: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(N,) how much each picture's vector counts in its template."""
+    weights = shares * scores if protocol.detector_score else shares
+    return weights if protocol.keep_norm else weights * unit_factors(vectors_ND)
+
+
+def unit_factors(vectors_ND: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N,) what scales each vector to unit length; 1 for zeros."""
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors_ND, vectors_ND))
+    factors: NDArray[np.float64] = 1 / np.where(lengths == 0, 1, lengths)
+    return factors
 
 
 def media_shares(templates: Templates) -> NDArray[np.float64]:
@@ -91,6 +115,5 @@ def blocks(sorted_templates: NDArray[np.int64]) -> Iterator[slice]:
 
 def normalised(sums_TD: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rows of unit length, except those of zeros."""
-    lengths = np.sqrt(np.einsum("td,td->t", sums_TD, sums_TD))
-    units: NDArray[np.float64] = sums_TD / np.where(lengths == 0, 1, lengths)[:, None]
+    units: NDArray[np.float64] = sums_TD * unit_factors(sums_TD)[:, None]
     return units

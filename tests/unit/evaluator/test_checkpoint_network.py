@@ -11,8 +11,7 @@ from arcface_api.command import run
 from arcface_api.errors import InvalidInput
 from arcface_evaluator.checkpoint_network import open_checkpoint
 from arcface_evaluator.embedder import embed
-from arcface_trainer.checkpoint import BACKBONE_FILE, checkpoint_folder
-from arcface_trainer.checkpoint_manifest import MANIFEST_FILE
+from arcface_trainer.checkpoint import checkpoint_folder
 from support.checkpoints import write_checkpoint
 from support.verification_set import Shown, picture, write_pairs
 
