@@ -51,7 +51,7 @@ def _distinct(indices: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np
 
 
 def _stable_order(numbers: NDArray[np.int32], end: int, order: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-    """Stable order of numbers below `end`, refining an order: of 16 bits, which NumPy sorts by digits, where they do."""
+    """Stable order of numbers below `end`, refining an order; NumPy sorts those of 16 bits by their digits."""
     keys = numbers.astype(np.uint16) if end <= 1 << 16 else numbers
     if order is None:
         return np.argsort(keys, kind="stable")

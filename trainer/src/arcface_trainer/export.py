@@ -87,12 +87,13 @@ def free_batch(model: onnx.ModelProto) -> None:
     del graph.value_info[:]
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "N"
-    constants = {constant.name: constant for constant in graph.initializer}
+    # MindSpore writes the shapes of Reshape as nodes of their own.
+    constants = {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant"}
     for node in graph.node:
-        if node.op_type == "Reshape" and node.input[1] in constants:
+        if node.op_type == "Reshape":
             shape = onnx.numpy_helper.to_array(constants[node.input[1]]).copy()
             shape[0] = -1 if -1 not in shape[1:] else 0
-            constants[node.input[1]].CopyFrom(onnx.numpy_helper.from_array(shape, node.input[1]))
+            constants[node.input[1]].CopyFrom(onnx.numpy_helper.from_array(shape))
 
 
 def one_picture(preprocessing: Preprocessing) -> Tensor:
