@@ -29,7 +29,7 @@ MODELS = {
     "iresnet18, quarter width": ModelSpec(backbone="iresnet18", width=0.25, embedding_size=128),
     "iresnet18, half width": ModelSpec(backbone="iresnet18", width=0.5, embedding_size=128),
 }
-BATCHES = {"iresnet18, quarter width": 12, "iresnet18, half width": 6}
+BATCHES = {"iresnet18, quarter width": 6, "iresnet18, half width": 3}
 
 
 def main() -> None:

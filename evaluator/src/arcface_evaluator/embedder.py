@@ -21,7 +21,7 @@ from arcface_trainer.backbone_input import IMAGE_SIZE as SIDE
 BATCHES_AHEAD = 2
 """Beyond those that the threads work on."""
 MOST_THREADS = 16
-"""Decode some 30,000 pictures a second; more would only hold more batches."""
+"""One decodes and aligns some 2,400 pictures a second; more of them would only hold more batches."""
 
 Picture = NDArray[np.uint8]
 """RGB (112, 112, 3)."""
