@@ -6,7 +6,6 @@ from pathlib import Path
 
 from arcface_evaluator.embedder import Network
 from arcface_trainer.checkpoint import checkpoint_folder
-from arcface_trainer.checkpoint_manifest import MANIFEST_FILE
 from arcface_trainer.environment import compute_environment
 
 
@@ -16,11 +15,6 @@ class CheckpointNetwork:
 
     folder: Path
     network: Network
-
-    @property
-    def manifest(self) -> Path:
-        """File that describes and hashes all others of the checkpoint."""
-        return self.folder / MANIFEST_FILE
 
 
 def open_checkpoint(given: Path) -> CheckpointNetwork:

@@ -142,10 +142,10 @@ def ijb(
     results = verify_set(opened, array)
     Console().print(table_of(opened.name, results))
     if json_file or report:
-        document = ijb_document(opened, array, results, source.checkpoint if source else None, [identity])
+        scores = usual_scores(opened, array, results[0].protocol)
+        document = ijb_document(opened, results, scores, source.checkpoint if source else None, [identity])
         hardest: list[HardPairs] = []
         if report and (root / FOLDER).is_dir():  # embeddings may have come without the pictures
-            scores = usual_scores(opened, array, results[0].protocol)
             show = partial(shown_templates, open_pictures(opened))
             hardest = hardest_pairs(opened.name, scores, opened.pairs.is_same, show)
         write(document, json_file, report, identity, hardest)

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from arcface_evaluator.ijb import ProtocolResult, usual_scores
+import numpy as np
+from numpy.typing import NDArray
+
+from arcface_evaluator.ijb import ProtocolResult
 from arcface_evaluator.ijb_report import IjbProtocol, described, ijb_result_of, intervals_of, rates_of
-from arcface_evaluator.pair_protocol import Embeddings, PairReport
+from arcface_evaluator.pair_protocol import PairReport
 from arcface_evaluator.report import EvaluationFile, details_of, input_file, result_of
 from arcface_evaluator.score_curves import curves_of
 from arcface_evaluator.template_files import IjbSet
@@ -28,14 +31,13 @@ def pairs_document(reports: Sequence[PairReport], checkpoint: Path | None, input
 
 def ijb_document(
     opened: IjbSet,
-    embeddings: Embeddings,
     results: Sequence[ProtocolResult],
+    scores: NDArray[np.float64],
     checkpoint: Path | None,
     inputs: Sequence[Path],
 ) -> EvaluationFile:
-    """Of an IJB release, whose first result is that of the usual protocol."""
+    """Of an IJB release, whose first result is that of the usual protocol, as are the pairs' scores (P,)."""
     usual, *others = results
-    scores = usual_scores(opened, embeddings, usual.protocol)
     intervals = intervals_of(usual, scores, opened.pairs)
     return EvaluationFile(
         checkpoint=None if checkpoint is None else str(checkpoint),

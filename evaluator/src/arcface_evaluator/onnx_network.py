@@ -17,9 +17,7 @@ from arcface_api.errors import InvalidInput
 from arcface_api.model import Model
 from arcface_evaluator.embedder import Network
 from arcface_trainer.backbone_input import IMAGE_SIZE as SIDE
-
-METADATA_KEY = "arcface.preprocessing"
-"""Entry of the file's metadata with the JSON of a `Preprocessing`, as `arcface export` writes it."""
+from arcface_trainer.export_format import METADATA_KEY
 
 
 class Preprocessing(Model):

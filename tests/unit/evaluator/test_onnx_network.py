@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from arcface_api.command import run
-from arcface_evaluator.onnx_network import METADATA_KEY
+from arcface_trainer.export_format import METADATA_KEY
 from support.verification_set import corner_network, write_pairs
 
 PREPARED = {"channels": "RGB", "mean": 127.5, "scale": 1.0, "height": 112, "width": 112}

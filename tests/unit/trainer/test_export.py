@@ -12,7 +12,8 @@ from arcface_api.command import run
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_api.spec import ModelSpec
 from arcface_trainer import export as export_module
-from arcface_trainer.export import METADATA_KEY, export_network
+from arcface_trainer.export import export_network
+from arcface_trainer.export_format import METADATA_KEY
 from arcface_trainer.inference import load_network
 from support.checkpoints import SMALL, write_checkpoint
 from support.verification_set import write_pairs

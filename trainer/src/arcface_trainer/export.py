@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_trainer.checkpoint_manifest import Manifest, Preprocessing
-from arcface_trainer.export_format import Format
+from arcface_trainer.export_format import METADATA_KEY, Format
 from arcface_trainer.inference import as_function, load_backbone
 
-METADATA_KEY = "arcface.preprocessing"
 SAMPLE = 5
 """Pictures that a file is tried with, together and one by one."""
 TOLERANCE = 1e-4

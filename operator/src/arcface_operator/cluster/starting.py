@@ -22,6 +22,7 @@ from arcface_operator.manifests.worker_pod import build_worker_pod
 from arcface_operator.unsupported import unsupported
 
 MOST_DOUBLINGS = 30
+"""Beyond any longest pause, and far from what a number of seconds can hold."""
 STARTING_CONDITIONS: tuple[ConditionType, ...] = ("Ready", "Training")
 
 
