@@ -133,12 +133,14 @@ def termination_message(report: TrainerReport | EvaluatorReport) -> bytes:
 
 
 def shortened(report: TrainerReport | EvaluatorReport) -> TrainerReport | EvaluatorReport | None:
-    """The report with less: the oldest log line goes first, then the last warning, then the message's end."""
+    """The report with less: the oldest log line goes first, then warnings, the verification, the message's end."""
     failure = report.failure
     if failure is not None and failure.log:
         return report.model_copy(update={"failure": failure.model_copy(update={"log": failure.log[1:]})})
     if isinstance(report, TrainerReport) and report.warnings:
         return report.model_copy(update={"warnings": report.warnings[:-1]})
+    if isinstance(report, TrainerReport) and report.progress is not None and report.progress.verification is not None:
+        return report.model_copy(update={"progress": report.progress.model_copy(update={"verification": None})})
     if failure is not None and failure.message:
         half = failure.message[: len(failure.message) // 2]
         return report.model_copy(update={"failure": failure.model_copy(update={"message": half})})

@@ -108,6 +108,9 @@ SETS_DIFFER = Rule(
     " && self.ijb.all(s, self.ijb.exists_one(t, t == s))",
     "every set may be named once",
 )
+ROUNDS_NEED_SETS = Rule(
+    "!has(self.everyEpochs) || size(self.sets) > 0", "everyEpochs needs a set in sets: IJB sets are judged at the end"
+)
 GATES_ARE_ABOUT_SETS = Rule(
     "self.gates.all(g, self.sets.exists(s, g.metric == s + '.accuracy')"
     f" || self.ijb.exists(s, g.metric.startsWith(s + '.tar@')) || !g.metric.matches(r'^{METRIC.pattern}$'))",

@@ -60,6 +60,8 @@ class RunEvaluation(Model):
     """Pair sets, each the file `<name>.bin`."""
     ijb: list[Literal["IJBB", "IJBC"]] = []
     """IJB releases, each the folder `IJB_release/<name>`."""
+    every_epochs: int | None = Field(default=None, ge=1)
+    """Epochs between verifications during the training; absent means none."""
     gates: list[GateSpec] = []
     """Figures to reach."""
 

@@ -271,7 +271,9 @@ class EvaluationSpec(Model):
     """The evaluation that follows the training."""
 
     model_config = ConfigDict(
-        json_schema_extra=rules.validations(rules.SETS_ARE_NAMED, rules.SETS_DIFFER, rules.GATES_ARE_ABOUT_SETS)
+        json_schema_extra=rules.validations(
+            rules.SETS_ARE_NAMED, rules.SETS_DIFFER, rules.ROUNDS_NEED_SETS, rules.GATES_ARE_ABOUT_SETS
+        )
     )
 
     claim_name: Name
@@ -283,7 +285,7 @@ class EvaluationSpec(Model):
     ijb: list[Literal["IJBB", "IJBC"]] = Field(default=[], max_length=2)
     """IJB sets for 1:1 template verification."""
     every_epochs: Positive | None = None
-    """Verify during training after every so many epochs; absent means only at the end."""
+    """Verify `sets` on all ranks after every so many epochs and keep the best checkpoint; absent means never."""
     gates: list[GateSpec] = Field(default=[], max_length=64)
     """Figures to reach; a miss fails the job."""
     resources: ResourceRequirements | None = None
@@ -298,6 +300,8 @@ class EvaluationSpec(Model):
             raise ValueError(rules.SETS_ARE_NAMED.message)
         if len(set(names)) != len(names):
             raise ValueError(rules.SETS_DIFFER.message)
+        if self.every_epochs is not None and not self.sets:
+            raise ValueError(rules.ROUNDS_NEED_SETS.message)
         if not all(self._has_figure(gate.metric) for gate in self.gates):
             raise ValueError(rules.GATES_ARE_ABOUT_SETS.message)
         return self

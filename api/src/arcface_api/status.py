@@ -82,6 +82,46 @@ class RankTableStatus(Model):
     """Pods whose devices are not known yet."""
 
 
+class PairResult(Model):
+    """Result on one pair set."""
+
+    dataset: str
+    """Name of the set."""
+    accuracy: Rate
+    """Mean accuracy over the ten folds."""
+    std: Rate
+    """Population standard deviation over the ten folds."""
+    pairs: Annotated[int, Field(ge=1, le=2**53)]
+    """Pairs in the set."""
+
+
+class Verification(Model):
+    """Pair sets judged during the training."""
+
+    epoch: Number
+    """Epochs completed by then."""
+    step: Number
+    """Steps completed by then."""
+    results: list[PairResult] = Field(json_schema_extra=keyed_by("dataset"))
+    """Pair sets; `pairs` is less than a set has where all of them would take too long."""
+
+    @property
+    def mean_accuracy(self) -> float:
+        """What checkpoints are compared by."""
+        return sum(result.accuracy for result in self.results) / len(self.results)
+
+
+class BestCheckpoint(Model):
+    """The checkpoint that did best in the verifications during the training."""
+
+    path: str
+    """Its folder, relative to the folder of the job's checkpoints."""
+    step: Number
+    """Step after which it was taken."""
+    accuracy: Rate
+    """Its mean accuracy over the sets."""
+
+
 class Progress(Model):
     """Where the training stands; also what rank 0 serves at /progress."""
 
@@ -105,6 +145,10 @@ class Progress(Model):
     """When the last step will be done at this speed."""
     slowest_rank: Number | None = None
     """Rank that the others wait for."""
+    verification: Verification | None = None
+    """Last verification during the training."""
+    best: BestCheckpoint | None = None
+    """Checkpoint that is kept since no later one was verified to be better."""
     updated_at: datetime
     """When this was measured."""
 
@@ -122,19 +166,6 @@ class CheckpointStatus(Model):
     """Hash of its manifest."""
     resumed_from_step: Number | None = None
     """Step that the current attempt started from."""
-
-
-class PairResult(Model):
-    """Result on one pair set."""
-
-    dataset: str
-    """Name of the set."""
-    accuracy: Rate
-    """Mean accuracy over the ten folds."""
-    std: Rate
-    """Population standard deviation over the ten folds."""
-    pairs: Annotated[int, Field(ge=1, le=2**53)]
-    """Pairs in the set."""
 
 
 class IjbResult(Model):

@@ -1,6 +1,6 @@
 """What the resource allows and this release does not do yet, in one place: asked for, it is refused, never ignored."""
 
-from arcface_api.spec import EvaluationSpec, LossSpec, ModelSpec, Precision, TrainingSpec
+from arcface_api.spec import LossSpec, ModelSpec, Precision, TrainingSpec
 
 
 def unsupported_training(model: ModelSpec, loss: LossSpec, training: TrainingSpec, precision: Precision) -> list[str]:
@@ -14,15 +14,5 @@ def unsupported_training(model: ModelSpec, loss: LossSpec, training: TrainingSpe
             training.gradient_accumulation > 1
         ),
         f"training.precision: {precision} is not supported yet; write fp32": precision != "fp32",
-    }
-    return [sentence for sentence, is_asked in asked.items() if is_asked]
-
-
-def unsupported_evaluation(evaluation: EvaluationSpec) -> list[str]:
-    """The same for the evaluation."""
-    asked = {
-        "evaluation.everyEpochs: verification during the training is not supported yet; leave it out": (
-            evaluation.every_epochs is not None
-        ),
     }
     return [sentence for sentence, is_asked in asked.items() if is_asked]

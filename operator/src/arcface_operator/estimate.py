@@ -25,6 +25,7 @@ class Memory:
     """Bytes of one rank; rank 0's where ranks differ."""
 
     weights: int
+    """Twice where ranks verify: the network that is judged is one of its own."""
     momentum: int
     gradients: int
     head: int
@@ -115,7 +116,7 @@ def memory(spec: ArcFaceTrainingJobSpec, counts: Counts, parameters: int, output
     joined_batch = spec.training.batch_size * world_size
     activation = FLOAT32 if spec.precision == "fp32" else FLOAT32 // 2
     return Memory(
-        weights=FLOAT32 * parameters,
+        weights=FLOAT32 * parameters * (2 if verifies(spec) else 1),
         momentum=FLOAT32 * parameters,
         # Ranks join all gradients into one message before they sum them.
         gradients=FLOAT32 * parameters * (1 if world_size == 1 else 2),
@@ -123,6 +124,11 @@ def memory(spec: ArcFaceTrainingJobSpec, counts: Counts, parameters: int, output
         logits=LOGIT_MATRICES * FLOAT32 * joined_batch * classes,
         activations=activation * outputs * spec.training.batch_size,
     )
+
+
+def verifies(spec: ArcFaceTrainingJobSpec) -> bool:
+    """Whether ranks judge the network during the training."""
+    return spec.evaluation is not None and spec.evaluation.every_epochs is not None
 
 
 def traffic(spec: ArcFaceTrainingJobSpec, parameters: int) -> Traffic:

@@ -86,6 +86,12 @@ BROKEN = [
     ),
     pytest.param(
         "spec.evaluation",
+        {"evaluation": {**EVALUATION, "sets": [], "ijb": ["IJBC"], "everyEpochs": 1}},
+        "everyEpochs needs a set in sets: IJB sets are judged at the end",
+        id="rounds of no set",
+    ),
+    pytest.param(
+        "spec.evaluation",
         {"evaluation": {**EVALUATION, "sets": ["lfw", "lfw"]}},
         "every set may be named once",
         id="set twice",

@@ -38,6 +38,11 @@ def test_memory_of_one_rank_of_eight() -> None:
     assert memory.total == sum(parts)
 
 
+def test_a_network_that_is_verified_is_held_twice() -> None:
+    verified = plan(evaluation={"claimName": "sets", "everyEpochs": 1}, **EIGHT).memory
+    assert verified.weights == 2 * plan(**EIGHT).memory.weights == 2 * verified.momentum
+
+
 def test_half_precision_halves_the_activations() -> None:
     half, single = (
         plan(training={"precision": precision}, **EIGHT).memory.activations for precision in ("fp16", "fp32")

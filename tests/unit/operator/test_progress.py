@@ -10,7 +10,7 @@ import pytest
 
 from arcface_api.names import METRICS_PORT
 from arcface_api.reports import TrainerReport
-from arcface_api.status import Progress
+from arcface_api.status import PairResult, Progress, Verification
 from arcface_operator.local.addresses import draw_addresses
 from arcface_operator.local.progress import Notices, ReportProbe, StepWatch
 
@@ -100,3 +100,13 @@ def test_idle_time_counts_from_the_last_new_step() -> None:
     assert watch.idle_seconds(11.0) == 6.0
     watch.see(PROGRESS.model_copy(update={"step": 21}), 12.0)
     assert watch.idle_seconds(12.5) == 0.5
+
+
+def test_each_verification_is_told_once() -> None:
+    view = Notes()
+    notices = Notices(view)
+    result = PairResult(dataset="lfw", accuracy=0.95, std=0.01, pairs=600)
+    for epoch in (1, 1, 2):
+        found = Verification(epoch=epoch, step=10 * epoch, results=[result])
+        notices.see(TrainerReport(progress=PROGRESS.model_copy(update={"verification": found})))
+    assert view.notes == [f"verified after epoch {epoch}: lfw 0.9500" for epoch in (1, 2)]

@@ -21,7 +21,6 @@ def test_a_plain_job_is_supported() -> None:
             "spec.training.gradientAccumulation", {"training": {"gradientAccumulation": 2}}, id="accumulation"
         ),
         pytest.param("spec.model.initFrom", {"model": {"initFrom": "old"}}, id="fine-tuning"),
-        pytest.param("spec.evaluation.everyEpochs", {"evaluation": {"claimName": "s", "everyEpochs": 1}}, id="rounds"),
         pytest.param("spec.training.precision", {"workers": {"accelerator": "ascend"}}, id="half precision"),
     ],
 )

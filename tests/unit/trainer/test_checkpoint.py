@@ -10,6 +10,7 @@ import pytest
 
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_api.spec import ModelSpec
+from arcface_api.status import PairResult, Verification
 from arcface_trainer.checkpoint import (
     BACKBONE_FILE,
     newest_complete,
@@ -65,7 +66,7 @@ def manifest(step: int = 4) -> Manifest:
 def save(tmp_path):
     writer = CheckpointWriter(tmp_path, keep_last=2, world=World(1, 0))
     writer.prepare()
-    return lambda step, value=1.0: writer.save(State(value), manifest(step))
+    return lambda step, value=1.0, **changes: writer.save(State(value), manifest(step).model_copy(update=changes))
 
 
 def test_a_saved_checkpoint_is_found_and_read_back(tmp_path, save):
@@ -127,6 +128,16 @@ def test_only_the_newest_are_kept(tmp_path, save):
     for step in (2, 4, 6):
         save(step)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000004", "step-00000006"]
+
+
+def test_the_best_is_kept_beside_the_newest(tmp_path, save):
+    best = Verification(epoch=1, step=2, results=[PairResult(dataset="lfw", accuracy=0.9, std=0.0, pairs=600)])
+    for step in (2, 4, 6, 8):
+        save(step, verification=best, best=best)
+    assert [path.name[-1] for path in sorted(tmp_path.iterdir())] == ["2", "6", "8"]
+    assert read_manifest(tmp_path / "step-00000008").best == best
+    save(10, best=best.model_copy(update={"step": 8}))
+    assert [path.name[-2:] for path in sorted(tmp_path.iterdir())] == ["08", "10"]
 
 
 def test_a_half_written_folder_is_neither_found_nor_left_behind(tmp_path, save):

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from arcface_api.model import Model
 from arcface_api.spec import ModelSpec
+from arcface_api.status import Verification
 from arcface_trainer.backbone_input import IMAGE_SIZE, LANDMARKS, PIXEL_MEAN, PIXEL_SCALE
 
 MANIFEST_FILE = "manifest.json"
@@ -88,6 +89,10 @@ class Manifest(Model):
     """Identities of the training set."""
     saved_at: datetime
     """When it was written."""
+    verification: Verification | None = None
+    """Last verification of the training so far."""
+    best: Verification | None = None
+    """The best one, which names by its step the checkpoint that is kept beside the newest ones."""
     model: ModelSpec
     """The network."""
     preprocessing: Preprocessing = Preprocessing()

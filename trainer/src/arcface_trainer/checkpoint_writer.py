@@ -128,8 +128,10 @@ class CheckpointWriter:
         hidden.rename(final)
         sync_folder(self.directory)
         self._set_newer_aside(manifest.step)
+        best = None if manifest.best is None else folder_name(manifest.best.step)
         for old in checkpoints(self.directory)[self.keep_last :]:
-            shutil.rmtree(old, ignore_errors=True)
+            if old.name != best:
+                shutil.rmtree(old, ignore_errors=True)
 
     def _set_newer_aside(self, step: int) -> None:
         """Rename checkpoints beyond this step: the run passed them over as damaged when it resumed.

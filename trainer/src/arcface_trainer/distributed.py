@@ -42,10 +42,14 @@ class World:
         """Whether this is the rank that writes what exists once."""
         return self.rank == 0
 
-    def gather(self, numbers: list[int]) -> NDArray[np.int32]:
+    def gather(self, numbers: list[int] | NDArray[np.int32]) -> NDArray[np.int32]:
         """Numbers of all ranks, (world_size, len(numbers)); also a barrier."""
         own = np.array([numbers], np.int32)
         return own if self.size == 1 else cast("NDArray[np.int32]", self._gather(Tensor(own)).asnumpy())
+
+    def gather_doubles(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Numbers of all ranks to the last bit, (world_size, len(numbers)); as words, for want of a wider type."""
+        return self.gather(numbers.view(np.int32)).view(np.float64)
 
     def mean(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Mean over ranks of a float32 vector."""

@@ -18,6 +18,7 @@ from arcface_trainer.metrics import TrainMetrics
 from arcface_trainer.schedule import Schedule
 from arcface_trainer.state import TrainingState
 from arcface_trainer.step import StepResult, TrainStep, Wishes
+from arcface_trainer.verification import Verifier
 
 LOG = logging.getLogger(__name__)
 LOG_EVERY = 20
@@ -41,6 +42,7 @@ class TrainingLoop:
     meter: Meter
     metrics: TrainMetrics
     is_stop_wanted: Callable[[], bool]
+    verifier: Verifier | None = None
     checkpoint: CheckpointStatus | None = None
     """Newest checkpoint of this run."""
     warnings: list[str] = field(default_factory=list)
@@ -59,6 +61,7 @@ class TrainingLoop:
             self._train()
 
     def _train(self) -> None:
+        self._verify()  # a run that was stopped at the end of an epoch did not wait for it
         self.saved_at = ended_at = time.monotonic()
         while self.meter.step < self.schedule.total_steps:
             step = self.meter.step
@@ -70,9 +73,10 @@ class TrainingLoop:
             ended_at = time.monotonic()
             self._count(record, result, batch, rate)
             self._check_numbers(result, step)
-            if self._is_save_due(result.wishes):
+            is_best = not result.wishes.stop and self._verify()
+            if is_best or self._is_save_due(result.wishes):
                 self._save()
-                ended_at = time.monotonic()
+            ended_at = time.monotonic()
             if result.wishes.stop:
                 raise Stopped(
                     f"stopped on request after step {self.meter.step}, the state is saved: run again to go on"
@@ -125,6 +129,20 @@ class TrainingLoop:
             LOG.warning(warning)
             self.warnings = [*self.warnings, warning]  # a new list: another thread may be writing the report
 
+    def _verify(self) -> bool:
+        """Judge the network where that is due; returns whether it is the best so far."""
+        verifier = self.verifier
+        if verifier is None or not verifier.is_due(self.meter.step):
+            return False
+        started = time.monotonic()
+        found = verifier.verify(self.meter.step, self.meter.step // self.meter.steps_per_epoch)
+        seconds = time.monotonic() - started
+        self.metrics.set_verification(found, seconds)
+        accuracies = " ".join(f"{result.dataset}={result.accuracy:.5f}" for result in found.results)
+        pairs, is_best = sum(result.pairs for result in found.results), found is verifier.best
+        LOG.info("verification %s pairs=%d seconds=%.2f is_best=%s", accuracies, pairs, seconds, is_best)
+        return is_best
+
     def _is_save_due(self, wishes: Wishes) -> bool:
         step = self.meter.step
         is_periodic = step % self.config.checkpoint.every_steps == 0
@@ -133,9 +151,10 @@ class TrainingLoop:
     def _save(self) -> None:
         started = time.monotonic()
         step = self.meter.step
-        manifest = self.manifest.model_copy(
-            update={"step": step, "epoch": step // self.schedule.steps_per_epoch, "saved_at": utc_now()}
-        )
+        changes = {"step": step, "epoch": step // self.schedule.steps_per_epoch, "saved_at": utc_now()}
+        if self.verifier is not None:
+            changes |= {"verification": self.verifier.last, "best": self.verifier.best}
+        manifest = self.manifest.model_copy(update=changes)
         resumed_from = self.checkpoint.resumed_from_step if self.checkpoint else None
         status = self.writer.save(self.state, manifest)
         self.checkpoint = status.model_copy(update={"resumed_from_step": resumed_from})

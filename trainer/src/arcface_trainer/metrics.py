@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make
 
 from arcface_api.errors import ArcFaceError
 from arcface_api.reports import TrainerReport
+from arcface_api.status import Verification
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -46,7 +47,20 @@ class TrainMetrics:
             "arcface_train_skipped_steps_total", "Steps left out since loss or gradient were not finite."
         )
         self.embedding_norm = self._gauge("arcface_train_embedding_norm", "Mean length of the embeddings, last step.")
+        self.verification_accuracy = Gauge(
+            "arcface_train_verification_accuracy",
+            "Accuracy on a pair set in the last verification during the training.",
+            ["rank", "dataset"],
+            registry=self.registry,
+        )
+        self.verification_seconds = self._gauge("arcface_train_verification_seconds", "Time the last one took.")
         self.loss_scale.set(1)
+
+    def set_verification(self, verification: Verification, seconds: float) -> None:
+        """Show a verification and the time it took."""
+        self.verification_seconds.set(seconds)
+        for result in verification.results:
+            self.verification_accuracy.labels(self._rank, result.dataset).set(result.accuracy)
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, ["rank"], registry=self.registry).labels(self._rank)

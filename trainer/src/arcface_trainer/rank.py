@@ -39,6 +39,7 @@ from arcface_trainer.sampler import Sampler
 from arcface_trainer.schedule import Schedule
 from arcface_trainer.state import TrainingState
 from arcface_trainer.step import GradientStep, TrainStep
+from arcface_trainer.verification import build_verifier
 
 LOG = logging.getLogger(__name__)
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -86,8 +87,11 @@ def report_of(loop: TrainingLoop | None, failure: ReportedFailure | None, rank: 
     report = TrainerReport(skipped_pictures=len(loop.source.skipped), failure=failure)
     if rank != 0:
         return report
-    standing = {"progress": loop.meter.progress(utc_now()), "checkpoint": loop.checkpoint, "warnings": loop.warnings}
-    return report.model_copy(update=standing)
+    progress = loop.meter.progress(utc_now())
+    if (verifier := loop.verifier) is not None:
+        verified = {"verification": verifier.last, "best": verifier.best_checkpoint}
+        progress = progress.model_copy(update=verified)
+    return report.model_copy(update={"progress": progress, "checkpoint": loop.checkpoint, "warnings": loop.warnings})
 
 
 @dataclass
@@ -150,6 +154,10 @@ def assemble(config: RunConfig, identity: PodIdentity, local_rank: int, stop: St
     if world.is_first:
         writer.prepare()
     meter.step = resume(state, directory, manifest, world)
+    resumed = read_manifest(directory / folder_name(meter.step)) if meter.step else None
+    verifier = build_verifier(config, sampler, schedule.total_steps, state, world)
+    if verifier is not None and resumed is not None:
+        verifier.resume(resumed)
     loop = TrainingLoop(
         config=config,
         manifest=manifest,
@@ -161,7 +169,8 @@ def assemble(config: RunConfig, identity: PodIdentity, local_rank: int, stop: St
         meter=meter,
         metrics=metrics,
         is_stop_wanted=lambda: stop.is_wanted,
-        checkpoint=resumed_status(directory, meter.step),
+        verifier=verifier,
+        checkpoint=None if resumed is None else resumed_status(directory / folder_name(meter.step), resumed),
     )
     port = config.metrics_port + local_rank if config.metrics_port else 0
     serve(identity.address, port, metrics, (lambda: report_of(loop, None, rank)) if rank == 0 else None)
@@ -211,18 +220,15 @@ def manifest_of(config: RunConfig, faces: FaceSet, sampler: Sampler, schedule: S
     )
 
 
-def resumed_status(directory: Path, step: int) -> CheckpointStatus | None:
+def resumed_status(folder: Path, manifest: Manifest) -> CheckpointStatus:
     """Status of the checkpoint that the run goes on from."""
-    if step == 0:
-        return None
-    folder = directory / folder_name(step)
     LOG.info("resumed folder=%s", folder)
     return CheckpointStatus(
         path=folder.name,
-        step=step,
-        saved_at=read_manifest(folder).saved_at,
+        step=manifest.step,
+        saved_at=manifest.saved_at,
         sha256=manifest_sha256(folder),
-        resumed_from_step=step,
+        resumed_from_step=manifest.step,
     )
 
 

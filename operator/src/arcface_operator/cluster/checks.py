@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from arcface_api.job import ArcFaceTrainingJob
 from arcface_operator.cluster.observation import ClaimView, Surroundings
+from arcface_operator.manifests.worker_pod import verified_claim
 
 READ_BY_ALL = {"ReadWriteMany", "ReadOnlyMany"}
 ONE_POD = {"ReadWriteOncePod"}
@@ -51,7 +52,8 @@ def misfit(job: ArcFaceTrainingJob, claim: ClaimView, fields: list[str], around:
     modes, is_written = set(claim.access_modes), "spec.checkpoint.claimName" in fields
     if is_written and modes == {"ReadOnlyMany"}:
         return "can only be read; checkpoints need ReadWriteMany, or ReadWriteOnce on one node"
-    if job.spec.workers.replicas == 1 or fields == ["spec.evaluation.claimName"]:
+    is_evaluators_alone = fields == ["spec.evaluation.claimName"] and verified_claim(job) is None
+    if job.spec.workers.replicas == 1 or is_evaluators_alone:
         return None
     if modes <= ONE_POD:
         return f"is for one pod (ReadWriteOncePod), the job has {job.spec.workers.replicas}; use ReadWriteMany"

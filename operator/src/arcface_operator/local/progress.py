@@ -28,15 +28,21 @@ class ReportProbe:
 
 
 class Notices:
-    """Tells the user what the trainer warns of, each thing once."""
+    """Tells the user what the trainer warns of and what it verifies, each thing once."""
 
     def __init__(self, view: View) -> None:
         self.view = view
         self.told: set[str] = set()
         self.skipped = 0
+        self.verified_step = -1
 
     def see(self, report: TrainerReport) -> None:
-        """Tell new warnings, and the first pictures that are skipped."""
+        """Tell new warnings and verifications, and the first pictures that are skipped."""
+        verification = report.progress.verification if report.progress else None
+        if verification is not None and verification.step > self.verified_step:
+            self.verified_step = verification.step
+            accuracies = ", ".join(f"{result.dataset} {result.accuracy:.4f}" for result in verification.results)
+            self.view.note(f"verified after epoch {verification.epoch}: {accuracies}")
         for warning in report.warnings:
             if warning not in self.told:
                 self.told.add(warning)

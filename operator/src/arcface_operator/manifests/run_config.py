@@ -67,6 +67,7 @@ def run_evaluation(evaluation: EvaluationSpec) -> RunEvaluation:
         directory=folder(EVALUATION_MOUNT, evaluation.path),
         sets=evaluation.sets,
         ijb=evaluation.ijb,
+        every_epochs=evaluation.every_epochs,
         gates=evaluation.gates,
     )
 

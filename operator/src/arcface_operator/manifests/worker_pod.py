@@ -28,7 +28,7 @@ from arcface_operator.manifests.pod_parts import (
 )
 from arcface_operator.manifests.pod_template import merged, with_template
 from arcface_operator.manifests.rank_table_map import FAMILY_LABEL
-from arcface_operator.manifests.run_config import CHECKPOINT_MOUNT, DATA_MOUNT
+from arcface_operator.manifests.run_config import CHECKPOINT_MOUNT, DATA_MOUNT, EVALUATION_MOUNT
 from arcface_operator.manifests.service import ports
 from arcface_operator.settings import Settings
 
@@ -121,6 +121,8 @@ def build_volumes(job: ArcFaceTrainingJob) -> list[Manifest]:
         claim_volume("checkpoints", job.spec.checkpoint.claim_name),
         shared_memory_volume(),
     ]
+    if (claim := verified_claim(job)) is not None:
+        volumes.append(claim_volume("evaluation", claim))
     if meets_at_address(job):
         item = {"path": ADDRESS_FILE, "fieldRef": {"fieldPath": f"metadata.annotations['{SCHEDULER_ANNOTATION}']"}}
         volumes.append({"name": "rendezvous", "downwardAPI": {"items": [item]}})
@@ -137,11 +139,19 @@ def build_mounts(job: ArcFaceTrainingJob) -> list[Manifest]:
         writable("checkpoints", CHECKPOINT_MOUNT),
         writable("shared-memory", "/dev/shm"),  # noqa: S108 - a mount of the pod's own
     ]
+    if verified_claim(job) is not None:
+        mounts.append(read_only("evaluation", EVALUATION_MOUNT))
     if meets_at_address(job):
         mounts.append(read_only("rendezvous", RENDEZVOUS_MOUNT))
     if has_rank_table(job):
         mounts.append(read_only("rank-table", RANK_TABLE_MOUNT))
     return mounts
+
+
+def verified_claim(job: ArcFaceTrainingJob) -> str | None:
+    """Claim with the sets that ranks verify during the training; None where they do not."""
+    evaluation = job.spec.evaluation
+    return None if evaluation is None or evaluation.every_epochs is None else evaluation.claim_name
 
 
 def meets_at_address(job: ArcFaceTrainingJob) -> bool:

@@ -24,6 +24,7 @@ def found(job: Any = None, **around: Any) -> list[tuple[str, str]]:
 
 ASCEND_JOB = make_job(workers=ASCEND, evaluation=EVALUATION, training={"precision": "fp32"})
 SINGLE = make_job(workers={"replicas": 1}, evaluation=EVALUATION)
+VERIFIES = make_job(workers={"replicas": 2}, evaluation={**EVALUATION, "everyEpochs": 1})
 
 
 def test_nothing_is_in_the_way_where_everything_is_there() -> None:
@@ -77,6 +78,7 @@ def test_a_claim_must_be_bound_or_wait_for_us(claim: ClaimView, reason: str | No
         pytest.param(SINGLE, {"faces": bound(RWOP), "checkpoints": bound(RWOP)}, (), None, id="one pod has them"),
         pytest.param(None, {"sets": bound(RWOP)}, (), None, id="sets for one pod, the evaluator"),
         pytest.param(ASCEND_JOB, {"sets": bound(RWO)}, (2,), None, id="sets for one node, the evaluator's"),
+        pytest.param(VERIFIES, {"sets": bound(RWOP)}, (), "is for one pod", id="sets that all ranks verify"),
         pytest.param(None, {"checkpoints": bound(RWO)}, (), None, id="one node may do for CPU ranks"),
         pytest.param(ASCEND_JOB, {"checkpoints": bound(RWO)}, (4,), None, id="one node has all devices"),
         pytest.param(ASCEND_JOB, {"checkpoints": bound(RWO)}, (3, 3), "can be mounted on one node", id="checkpoints"),

@@ -86,14 +86,6 @@ CANNOT_RUN = [
     *row("worker template", spec={"workers": {"replicas": 2, "template": {"env": []}}}, **AT_FIRST)[:3],
     # The evaluation can change at any time, and can be mended while the ranks train.
     *row(
-        "unsupported evaluation",
-        {"evaluator": None},
-        spec={"evaluation": {**EVALUATION, "everyEpochs": 1}},
-        restarting=CREATE,
-        evaluating=INVALID,
-        **AT_FIRST,
-    ),
-    *row(
         "evaluator's template",
         {"evaluator": None},
         spec={"evaluation": {**EVALUATION, "template": {"containers": []}}},

@@ -1,0 +1,63 @@
+"""A real training of two ranks that verifies after every epoch."""
+
+import numpy as np
+import pytest
+
+from arcface_evaluator.pairs import from_network, open_sets
+from arcface_evaluator.report import result_of
+from arcface_trainer.checkpoint import checkpoints, newest_complete, read_manifest
+from arcface_trainer.inference import load_network
+from support.runs import Pod, write_image_folder, write_run_config
+from support.verification_set import encoded_picture, write_set
+
+STEPS_AN_EPOCH = 4 * 12 // 8
+PAIRS = 11
+SHARED_OUT = 10
+"""More than a fiftieth of such a small training: the least, one pair a fold."""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("verified")
+    pictures = [encoded_picture(seed) for seed in range(2 * PAIRS)]
+    write_set(folder / "noise.bin", pictures, [pair % 2 == 0 for pair in range(PAIRS)])
+    config = write_run_config(
+        folder / "run.json",
+        write_image_folder(folder / "pictures"),
+        folder / "checkpoints",
+        checkpoint={"directory": str(folder / "checkpoints"), "everySteps": 1000, "keepLast": 1},
+        evaluation={"directory": str(folder), "sets": ["noise"], "everyEpochs": 1},
+    )
+    with Pod(config) as pod:
+        status, output = pod.wait()
+    assert status == 0, output
+    return folder, pod.report(), output
+
+
+def test_every_epoch_is_verified_and_told(run):
+    _, report, output = run
+    assert output.count("verification noise=") == 3
+    verification = report["progress"]["verification"]
+    assert (verification["epoch"], verification["step"]) == (3, 3 * STEPS_AN_EPOCH)
+    assert [(each["dataset"], each["pairs"]) for each in verification["results"]] == [("noise", SHARED_OUT)]
+
+
+def test_the_best_checkpoint_is_kept_beside_the_newest(run):
+    folder, report, _ = run
+    best = report["progress"]["best"]
+    newest = f"step-{3 * STEPS_AN_EPOCH:08d}"
+    assert {path.name for path in checkpoints(folder / "checkpoints")} == {newest, best["path"]}
+    manifest = read_manifest(folder / "checkpoints" / newest)
+    assert manifest.best.step == best["step"]
+    assert manifest.verification.step == manifest.step
+
+
+def test_two_ranks_find_what_the_evaluator_finds_with_the_checkpoint(run):
+    folder, report, _ = run
+    network = load_network(newest_complete(folder / "checkpoints"))
+    chosen = np.sort(np.random.default_rng(0).permutation(PAIRS)[:SHARED_OUT])
+    pictures = [encoded_picture(2 * pair + view) for pair in chosen for view in (0, 1)]
+    sets = open_sets([write_set(folder / "chosen.bin", pictures, (chosen % 2 == 0).tolist())])
+    (expected,) = (result_of(judged) for judged in from_network(sets, network, batch_size=4))
+    (measured,) = report["progress"]["verification"]["results"]
+    assert (measured["accuracy"], measured["std"]) == (expected.accuracy, expected.std)

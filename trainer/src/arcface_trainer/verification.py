@@ -1,0 +1,130 @@
+"""Verification during the training: every rank embeds its share of the pairs, all of them know the accuracy.
+
+Only distances cross ranks, 8 bytes a pair. The protocols are the evaluator's, whose distribution offers them by an
+entry point: this one does not depend on it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Protocol
+
+import numpy as np
+from mindspore import nn
+from numpy.typing import NDArray
+
+from arcface_api.errors import InvalidInput
+from arcface_api.run_config import RunConfig, RunEvaluation
+from arcface_api.status import BestCheckpoint, PairResult, Verification
+from arcface_trainer.backbones import build_backbone
+from arcface_trainer.checkpoint import folder_name
+from arcface_trainer.checkpoint_manifest import Manifest
+from arcface_trainer.distributed import World
+from arcface_trainer.inference import Network, as_function
+from arcface_trainer.sampler import Sampler
+from arcface_trainer.state import TrainingState, assign, named_parameters
+
+GROUP = "arcface.verification"
+MOST_SHARE = 0.02
+"""Of the computation between two verifications that one of them may take."""
+FORWARDS_A_PICTURE = 3
+"""Forward passes that training on a picture costs: the backward pass computes two gradients a layer."""
+FORWARDS_A_PAIR = 4
+"""Two pictures and their mirrored views."""
+
+
+class PairSets(Protocol):
+    """The pair sets of a job as one rank sees them."""
+
+    def distances(self, network: Network) -> NDArray[np.float64]:
+        """One number for each pair of this rank's share; shares are filled up with NaN to the same length."""
+
+    def results(self, distances: NDArray[np.float64]) -> list[PairResult]:
+        """Accuracy on each set from the shares of all ranks, (world_size, n)."""
+
+
+OpenPairs = Callable[[RunEvaluation, int, int, int, int], PairSets]
+"""From the sets, the most pairs to look at, the number of ranks, this rank and the batch size."""
+
+
+@dataclass(slots=True)
+class Verifier:
+    """Judges the network at the ends of epochs; all ranks call it together and come to the same answers."""
+
+    sets: PairSets
+    every_steps: int
+    total_steps: int
+    backbone: nn.Cell
+    """A second network, which takes the weights that a checkpoint would hold."""
+    network: Network
+    """The same for inference."""
+    state: TrainingState
+    world: World
+    last: Verification | None = None
+    best: Verification | None = None
+
+    def resume(self, manifest: Manifest) -> None:
+        """Go on from what a checkpoint tells."""
+        self.last = manifest.verification
+        self.best = manifest.best
+
+    def is_due(self, step: int) -> bool:
+        """Whether the network after this step is to be judged and has not been."""
+        is_end = step % self.every_steps == 0 or step == self.total_steps
+        return step > 0 and is_end and (self.last is None or self.last.step < step)
+
+    def verify(self, step: int, epoch: int) -> Verification:
+        """Judge the network after `step`."""
+        assign(named_parameters(self.backbone), self.state.backbone(self.world), "the network in training")
+        own = self.sets.distances(self.network)
+        results = self.sets.results(self.world.gather_doubles(own))
+        self.last = Verification(epoch=epoch, step=step, results=results)
+        if self.best is None or is_better(self.last, self.best):
+            self.best = self.last
+        return self.last
+
+    @property
+    def best_checkpoint(self) -> BestCheckpoint | None:
+        """The checkpoint that is kept for its accuracy."""
+        if self.best is None:
+            return None
+        return BestCheckpoint(path=folder_name(self.best.step), step=self.best.step, accuracy=self.best.mean_accuracy)
+
+
+def is_better(new: Verification, old: Verification) -> bool:
+    """Whether the mean accuracy has risen; figures on other pairs cannot be compared and give way."""
+    looked_at = [[(result.dataset, result.pairs) for result in each.results] for each in (new, old)]
+    return looked_at[0] != looked_at[1] or new.mean_accuracy > old.mean_accuracy
+
+
+def build_verifier(
+    config: RunConfig, sampler: Sampler, total_steps: int, state: TrainingState, world: World
+) -> Verifier | None:
+    """The verifier of a job that asks for one.
+
+    Raises:
+        InvalidInput: where a set is missing or damaged, or no installed distribution can judge sets.
+    """
+    evaluation = config.evaluation
+    if evaluation is None or evaluation.every_epochs is None or not evaluation.sets:
+        return None
+    every_steps = evaluation.every_epochs * sampler.steps_per_epoch
+    most = most_pairs(every_steps * sampler.global_batch_size)
+    sets = offered()(evaluation, most, world.size, world.rank, config.training.batch_size)
+    backbone = build_backbone(config.model)
+    return Verifier(sets, every_steps, total_steps, backbone, as_function(backbone), state, world)
+
+
+def most_pairs(pictures: int) -> int:
+    """Pairs that may be looked at after training on so many pictures."""
+    return int(MOST_SHARE * FORWARDS_A_PICTURE * pictures / FORWARDS_A_PAIR)
+
+
+def offered() -> OpenPairs:
+    """What an installed distribution offers for opening pair sets."""
+    for point in entry_points(group=GROUP, name="pairs"):
+        opener: OpenPairs = point.load()
+        return opener
+    raise InvalidInput(
+        "evaluation.everyEpochs: nothing that judges pair sets is installed: install arcface-evaluator or leave it out"
+    )
