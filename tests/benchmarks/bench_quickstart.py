@@ -20,7 +20,8 @@ import numpy as np
 import yaml
 
 from arcface_api.spec import VERIFICATION_SETS
-from arcface_evaluator.pairs import from_network, open_sets
+from arcface_evaluator.embedder import OneProcess
+from arcface_evaluator.pairs import from_pictures, open_sets
 from arcface_operator.local.job_file import read_job
 from arcface_trainer.backbones import build_backbone
 from arcface_trainer.inference import as_function
@@ -52,8 +53,14 @@ def measure(seed: int, work: Path) -> list[tuple[str, list[float]]]:
     mindspore.set_seed(seed)
     untrained = as_function(build_backbone(read_job(job_file).spec.model))
     return [
-        (f"seed {seed}: raw pixels", [report.folds.mean for report in from_network(sets, raw_pixels, 64)]),
-        (f"seed {seed}: untrained", [report.folds.mean for report in from_network(sets, untrained, 64)]),
+        (
+            f"seed {seed}: raw pixels",
+            [report.folds.mean for report in from_pictures(sets, OneProcess(lambda: raw_pixels, 64))],
+        ),
+        (
+            f"seed {seed}: untrained",
+            [report.folds.mean for report in from_pictures(sets, OneProcess(lambda: untrained, 64))],
+        ),
         (f"seed {seed}: trained", trained(work / "volumes" / "checkpoints" / job["metadata"]["name"], faces, work)),
     ]
 

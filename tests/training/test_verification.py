@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from arcface_evaluator.pairs import from_network, open_sets
+from arcface_evaluator.embedder import OneProcess
+from arcface_evaluator.pairs import from_pictures, open_sets
 from arcface_evaluator.report import result_of
 from arcface_trainer.checkpoint import checkpoints, newest_complete, read_manifest
 from arcface_trainer.inference import load_network
@@ -58,6 +59,6 @@ def test_two_ranks_find_what_the_evaluator_finds_with_the_checkpoint(run):
     chosen = np.sort(np.random.default_rng(0).permutation(PAIRS)[:SHARED_OUT])
     pictures = [encoded_picture(2 * pair + view) for pair in chosen for view in (0, 1)]
     sets = open_sets([write_set(folder / "chosen.bin", pictures, (chosen % 2 == 0).tolist())])
-    (expected,) = (result_of(judged) for judged in from_network(sets, network, batch_size=4))
+    (expected,) = (result_of(judged) for judged in from_pictures(sets, OneProcess(lambda: network, 4)))
     (measured,) = report["progress"]["verification"]["results"]
     assert (measured["accuracy"], measured["std"]) == (expected.accuracy, expected.std)

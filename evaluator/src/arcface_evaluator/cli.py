@@ -1,6 +1,7 @@
 """`arcface evaluate`: verification of pair sets and of IJB templates, from a checkpoint or from embeddings."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial, reduce
 from pathlib import Path
 from typing import TypeVar, Unpack
@@ -11,8 +12,9 @@ from rich.table import Table
 
 from arcface_api.errors import InvalidInput
 from arcface_api.reports import SetCounts
-from arcface_evaluator.checkpoint_network import open_checkpoint
+from arcface_evaluator.checkpoint_network import load_checkpoint
 from arcface_evaluator.documents import ijb_document, pairs_document
+from arcface_evaluator.embedder import Embedder
 from arcface_evaluator.embedding_cache import open_cache
 from arcface_evaluator.embeddings_file import read_embeddings
 from arcface_evaluator.hardest import HardPairs, hardest_pairs, shown_pair, shown_templates
@@ -21,20 +23,25 @@ from arcface_evaluator.ijb_report import table_of
 from arcface_evaluator.job import BATCH_SIZE, run_job
 from arcface_evaluator.network_source import NetworkOptions, Source, open_source
 from arcface_evaluator.pair_protocol import PairReport
-from arcface_evaluator.pairs import count_pairs, from_files, from_network, open_sets
+from arcface_evaluator.pairs import count_pairs, from_files, from_pictures, open_sets
+from arcface_evaluator.processes import open_embedder
 from arcface_evaluator.report import EvaluationFile, lines_of
 from arcface_evaluator.template_files import open_ijb
 from arcface_evaluator.template_pictures import FOLDER, open_pictures
 from arcface_trainer.checkpoint_manifest import MANIFEST_FILE
 
 FILE = click.Path(path_type=Path)
+RANKS = click.option(
+    "--ranks", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that embed, one a device."
+)
 NETWORK = (
     click.option("--checkpoint", type=FILE, help="A checkpoint, or a folder of checkpoints: the newest complete one."),
-    click.option("--model", type=FILE, help="An ONNX file."),
-    click.option("--mean", type=float, help="Subtracted from pixels of 0 to 255, for an ONNX file that says nothing."),
+    click.option("--model", type=FILE, help="An ONNX or MindIR file."),
+    click.option("--mean", type=float, help="Subtracted from pixels of 0 to 255, for a model that says nothing."),
     click.option("--scale", type=float, help="Divides the difference, likewise."),
     click.option("--channels", type=click.Choice(["RGB", "BGR"]), default="RGB", show_default=True, help="Likewise."),
     click.option("--batch-size", type=click.IntRange(min=1), default=BATCH_SIZE, show_default=True),
+    RANKS,
 )
 """What embeds pictures."""
 JSON = click.option("--json", "json_file", type=FILE, help="Write every number to this file.")
@@ -76,8 +83,11 @@ def pairs(
     identities = [source.identity] if source else list(embeddings)
     refuse_input(json_file, [*paths, *folders_of(source), *identities])
     sets = open_sets(paths)
-    judged = from_network(sets, source.load(), source.batch_size) if source else from_files(sets, embeddings)
-    reports = [announced(found) for found in judged]
+    if source is None:
+        reports = [announced(found) for found in from_files(sets, embeddings)]
+    else:
+        with open_embedder(source.load, source.batch_size, source.ranks) as embedder:
+            reports = [announced(found) for found in from_pictures(sets, embedder)]
     if json_file or report:
         inputs = [*(pair_set.path for pair_set in sets), *identities]
         document = pairs_document(reports, source.checkpoint if source else None, inputs)
@@ -137,8 +147,9 @@ def ijb(
         array = read_embeddings(identity, len(opened.pictures))
     else:
         pictures, folder = open_pictures(opened), source.checkpoint
-        kept = open_cache(folder, identity, pictures) if cache and folder else None
-        array = embed_set(pictures, source.load, source.batch_size, kept)
+        kept = open_cache(folder, identity, opened, pictures) if cache and folder else None
+        with open_embedder(source.load, source.batch_size, source.ranks) as embedder:
+            array = embed_set(pictures, embedder, kept)
     results = verify_set(opened, array)
     Console().print(table_of(opened.name, results))
     if json_file or report:
@@ -146,7 +157,7 @@ def ijb(
         document = ijb_document(opened, results, scores, source.checkpoint if source else None, [identity])
         hardest: list[HardPairs] = []
         if report and (root / FOLDER).is_dir():  # embeddings may have come without the pictures
-            show = partial(shown_templates, open_pictures(opened))
+            show = partial(shown_templates, opened, open_pictures(opened).picture)
             hardest = hardest_pairs(opened.name, scores, opened.pairs.is_same, show)
         write(document, json_file, report, identity, hardest)
 
@@ -165,9 +176,14 @@ def compare(documents: tuple[Path, ...], report: Path) -> None:
 @evaluate.command()
 @click.option("--config", "config_file", type=FILE, required=True, help="Run configuration that the operator wrote.")
 @click.option("--termination-log", type=FILE, required=True, help="File that takes the report.")
-def job(config_file: Path, termination_log: Path) -> None:
+@RANKS
+def job(config_file: Path, termination_log: Path, ranks: int) -> None:
     """Evaluate the newest checkpoint of a job on its sets: what the evaluator's pod runs."""
-    run_job(config_file, termination_log, open_checkpoint, announce)
+
+    def open_network(folder: Path) -> AbstractContextManager[Embedder]:
+        return open_embedder(partial(load_checkpoint, folder), BATCH_SIZE, ranks)
+
+    run_job(config_file, termination_log, open_network, announce)
 
 
 def one_source(network: NetworkOptions, embeddings: object) -> Source | None:

@@ -5,8 +5,9 @@ Threads and not processes: OpenCV decodes and warps, and MindSpore computes, wit
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from itertools import islice
 from typing import Protocol
 
@@ -27,6 +28,7 @@ Picture = NDArray[np.uint8]
 """RGB (112, 112, 3)."""
 Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """RGB pictures (B, 3, 112, 112) to embeddings (B, D)."""
+LoadNetwork = Callable[[], Network]
 Advance = Callable[[int], object]
 """Told the number of pictures embedded since the last call."""
 
@@ -40,22 +42,59 @@ class Pictures(Protocol):
         """One of them, as the network takes it."""
 
 
+class Embedder(Protocol):
+    """From pictures to embeddings (N, 2, D), whatever computes them."""
+
+    def __call__(self, pictures: Pictures, advance: Advance, /) -> Embeddings:
+        """Embeddings of all pictures."""
+
+
+class OneProcess:
+    """Embeds in this process, with a network that is loaded when the first pictures come."""
+
+    def __init__(self, load: LoadNetwork, batch_size: int) -> None:
+        self.load = load
+        self.batch_size = batch_size
+
+    @cached_property
+    def network(self) -> Network:
+        """The network, loaded."""
+        return self.load()
+
+    def __call__(self, pictures: Pictures, advance: Advance, /) -> Embeddings:
+        """Embeddings of all pictures."""
+        return embed(pictures, self.network, self.batch_size, advance)
+
+
 def embed(pictures: Pictures, network: Network, batch_size: int, advance: Advance = lambda _: None) -> Embeddings:
     """Embeddings (N, 2, D) of the original and the mirrored pictures.
 
     The network always sees `batch_size` pictures, so graph compilers meet one shape; the last batch is filled with
     black pictures whose embeddings are dropped. Kept in memory are the embeddings and a few batches.
     """
-    embeddings: Embeddings | None = None
-    done = 0
-    for batch in batches_ahead(pictures, batch_size):
+    return gathered(embedded_batches(pictures, range(len(pictures)), network, batch_size), len(pictures), advance)
+
+
+def embedded_batches(
+    pictures: Pictures, numbers: range, network: Network, batch_size: int
+) -> Iterator[tuple[int, Embeddings]]:
+    """Embeddings of the pictures with these numbers, a batch at a time with the number of its first picture."""
+    first = numbers.start
+    for batch in batches_ahead(pictures, numbers, batch_size):
         views = np.stack([_embed_batch(view, network, batch_size) for view in (batch, batch[..., ::-1])], axis=1)
-        check_finite(views, "embeddings of the network", first_row=done)
+        check_finite(views, "embeddings of the network", first_row=first)
+        yield first, views
+        first += len(batch)
+
+
+def gathered(batches: Iterable[tuple[int, Embeddings]], count: int, advance: Advance) -> Embeddings:
+    """The batches of `count` pictures, which may come in any order, as one array."""
+    embeddings: Embeddings | None = None
+    for first, views in batches:
         if embeddings is None:
-            embeddings = np.empty((len(pictures), *views.shape[1:]), np.float32)
-        embeddings[done : done + len(batch)] = views
-        done += len(batch)
-        advance(len(batch))
+            embeddings = np.empty((count, *views.shape[1:]), np.float32)
+        embeddings[first : first + len(views)] = views
+        advance(len(views))
     if embeddings is None:
         raise InvalidInput("there are no pictures to embed")
     return embeddings
@@ -66,15 +105,15 @@ def decoding_threads() -> int:
     return min(len(os.sched_getaffinity(0)), MOST_THREADS)
 
 
-def batches_ahead(pictures: Pictures, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+def batches_ahead(pictures: Pictures, numbers: range, batch_size: int) -> Iterator[NDArray[np.uint8]]:
     """Batches (up to B, 3, 112, 112) in order; threads prepare the next ones while the caller works on one."""
     threads = decoding_threads()
-    starts = iter(range(0, len(pictures), batch_size))
+    starts = iter(range(0, len(numbers), batch_size))
 
     def make(start: int) -> NDArray[np.uint8]:
-        numbers = range(start, min(start + batch_size, len(pictures)))
-        batch = np.empty((len(numbers), 3, SIDE, SIDE), np.uint8)
-        for row, number in enumerate(numbers):
+        own = numbers[start : start + batch_size]
+        batch = np.empty((len(own), 3, SIDE, SIDE), np.uint8)
+        for row, number in enumerate(own):
             batch[row] = pictures.picture(number).transpose(2, 0, 1)
         return batch
 

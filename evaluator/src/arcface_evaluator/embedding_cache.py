@@ -18,6 +18,7 @@ from arcface_api.errors import InvalidInput
 from arcface_evaluator.embedder import decoding_threads
 from arcface_evaluator.embeddings_file import read_embeddings
 from arcface_evaluator.pair_protocol import Embeddings
+from arcface_evaluator.template_files import IjbSet
 from arcface_evaluator.template_pictures import TemplatePictures
 from arcface_trainer.backbone_input import LANDMARKS
 
@@ -55,9 +56,8 @@ class EmbeddingCache:
             hidden.unlink(missing_ok=True)
 
 
-def open_cache(folder: Path, manifest: Path, pictures: TemplatePictures) -> EmbeddingCache:
+def open_cache(folder: Path, manifest: Path, opened: IjbSet, pictures: TemplatePictures) -> EmbeddingCache:
     """The cache of one release with one checkpoint, whose folder and manifest are given."""
-    opened = pictures.opened
     whole = hashlib.sha256(repr(LANDMARKS).encode())
     for part in (manifest, opened.members_file, opened.marks_file):
         whole.update(hashlib.sha256(part.read_bytes()).digest())

@@ -77,6 +77,10 @@ class ExtentFile:
         weakref.finalize(self, os.close, self._descriptor)
         self.size = os.fstat(self._descriptor).st_size
 
+    def __reduce__(self) -> tuple[type["ExtentFile"], tuple[Path]]:
+        """Another process opens the file anew."""
+        return ExtentFile, (self.path,)
+
     def stream(self) -> BufferedReader:
         """The same file to be read in order from its start; the caller closes it."""
         opened = os.fdopen(os.dup(self._descriptor), "rb")

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_evaluator.template_files import IjbSet
-from arcface_evaluator.template_pictures import TemplatePictures
 from arcface_trainer.opencv import cv2
 
 SHOWN = 8
@@ -66,10 +65,9 @@ def shown_pair(picture: Callable[[int], Picture], number: int, score: str) -> Ha
     return HardPair(f"pair {number}: {score}", (picture(2 * number), picture(2 * number + 1)))
 
 
-def shown_templates(pictures: TemplatePictures, number: int, score: str) -> HardPair:
+def shown_templates(opened: IjbSet, picture: Callable[[int], Picture], number: int, score: str) -> HardPair:
     """Pair of templates, each shown by its first picture."""
-    opened: IjbSet = pictures.opened
     templates = [int(side[number]) for side in (opened.pairs.first, opened.pairs.second)]
-    one, other = (pictures.picture(int(np.argmax(opened.templates.template == template))) for template in templates)
+    one, other = (picture(int(np.argmax(opened.templates.template == template))) for template in templates)
     names = " and ".join(str(opened.templates.ids[template]) for template in templates)
     return HardPair(f"templates {names}: {score}", (one, other))

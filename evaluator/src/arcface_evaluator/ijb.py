@@ -1,6 +1,6 @@
 """IJB 1:1 verification: from embeddings of pictures to TAR@FAR, for every choice that the protocol leaves open."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
 from arcface_api.reports import IjbCount
-from arcface_evaluator.embedder import Network, embed
+from arcface_evaluator.embedder import Embedder
 from arcface_evaluator.embedding_cache import EmbeddingCache, embedded
 from arcface_evaluator.pair_protocol import Embeddings
 from arcface_evaluator.progress import progress_bar
@@ -50,15 +50,12 @@ def usual_scores(opened: IjbSet, embeddings_NVD: Embeddings, protocol: Protocol)
     return score_pairs(vectors, plan_pairs(opened.pairs))
 
 
-def embed_set(
-    pictures: TemplatePictures, load_network: Callable[[], Network], batch_size: int, cache: EmbeddingCache | None
-) -> Embeddings:
+def embed_set(pictures: TemplatePictures, embedder: Embedder, cache: EmbeddingCache | None) -> Embeddings:
     """Embeddings (N, 2, D) of a release, kept ones where there are any: then the network is not even loaded."""
 
     def with_network() -> Embeddings:
-        network = load_network()
-        with progress_bar(pictures.opened.name, len(pictures)) as advance:
-            return embed(pictures, network, batch_size, advance)
+        with progress_bar(pictures.name, len(pictures)) as advance:
+            return embedder(pictures, advance)
 
     return embedded(cache, with_network)
 

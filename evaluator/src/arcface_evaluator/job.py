@@ -1,6 +1,7 @@
 """The evaluator's pod of a job: newest checkpoint, all sets of the run configuration, report in the termination log."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from rich.table import Table
@@ -10,53 +11,56 @@ from arcface_api.names import RELEASES
 from arcface_api.reports import EvaluatorReport, FailureReason, ReportedFailure, termination_message
 from arcface_api.run_config import RunConfig, RunEvaluation
 from arcface_api.status import IjbResult
-from arcface_evaluator.checkpoint_network import CheckpointNetwork
+from arcface_evaluator.embedder import Embedder
 from arcface_evaluator.ijb import embed_set, verify_set
 from arcface_evaluator.ijb_report import ijb_result_of, table_of
 from arcface_evaluator.pair_protocol import PairReport
-from arcface_evaluator.pairs import from_network, open_sets
+from arcface_evaluator.pairs import from_pictures, open_sets
 from arcface_evaluator.report import result_of
-from arcface_evaluator.template_files import open_ijb
+from arcface_evaluator.template_files import IjbSet, open_ijb
 from arcface_evaluator.template_pictures import TemplatePictures, open_pictures
+from arcface_trainer.checkpoint import checkpoint_folder
 
 BATCH_SIZE = 64
 
-OpenCheckpoint = Callable[[Path], CheckpointNetwork]
+OpenNetwork = Callable[[Path], AbstractContextManager[Embedder]]
+"""Of the checkpoint in a folder."""
 Announce = Callable[[PairReport | Table], object]
 
 
-def run_job(config_file: Path, termination_log: Path, open_checkpoint: OpenCheckpoint, announce: Announce) -> None:
+def run_job(config_file: Path, termination_log: Path, open_network: OpenNetwork, announce: Announce) -> None:
     """Evaluate and leave a report, whatever happens; a failure is raised again after it is written."""
     try:
-        report = evaluate_job(read_config(config_file), open_checkpoint, announce)
+        report = evaluate_job(read_config(config_file), open_network, announce)
     except Exception as error:
         write_report(EvaluatorReport(failure=failure_of(error)), termination_log)
         raise
     write_report(report, termination_log)
 
 
-def evaluate_job(config: RunConfig, open_checkpoint: OpenCheckpoint, announce: Announce) -> EvaluatorReport:
+def evaluate_job(config: RunConfig, open_network: OpenNetwork, announce: Announce) -> EvaluatorReport:
     """Evaluate the job's newest checkpoint on its sets; all sets are checked before the network is loaded."""
     if config.evaluation is None:
         raise InvalidInput(f"job {config.job}: spec.evaluation is absent, there is nothing to evaluate")
     sets = open_sets(set_files(config.evaluation))
-    releases = [open_pictures(open_ijb(folder)) for folder in release_folders(config.evaluation)]
-    checkpoint = open_checkpoint(Path(config.checkpoint.directory))
+    opened = [open_ijb(folder) for folder in release_folders(config.evaluation)]
+    releases = [(release, open_pictures(release)) for release in opened]
+    checkpoint = checkpoint_folder(Path(config.checkpoint.directory))
     results = []
-    for report in from_network(sets, checkpoint.network, BATCH_SIZE):
-        announce(report)
-        results.append(result_of(report))
-    ijb = [verify_release(release, checkpoint, announce) for release in releases]
-    return EvaluatorReport(checkpoint=str(checkpoint.folder), results=results, ijb=ijb)
+    with open_network(checkpoint) as embedder:
+        for report in from_pictures(sets, embedder):
+            announce(report)
+            results.append(result_of(report))
+        ijb = [verify_release(opened, pictures, embedder, announce) for opened, pictures in releases]
+    return EvaluatorReport(checkpoint=str(checkpoint), results=results, ijb=ijb)
 
 
-def verify_release(release: TemplatePictures, checkpoint: CheckpointNetwork, announce: Announce) -> IjbResult:
+def verify_release(opened: IjbSet, pictures: TemplatePictures, embedder: Embedder, announce: Announce) -> IjbResult:
     """The rates of one release under the usual protocol, all protocols announced."""
     # Nothing is kept beside the checkpoint: it is mounted read-only, and an evaluator looks at it once.
-    embeddings = embed_set(release, lambda: checkpoint.network, BATCH_SIZE, cache=None)
-    results = verify_set(release.opened, embeddings)
-    announce(table_of(release.opened.name, results))
-    return ijb_result_of(release.opened.name, results[0])
+    results = verify_set(opened, embed_set(pictures, embedder, cache=None))
+    announce(table_of(opened.name, results))
+    return ijb_result_of(opened.name, results[0])
 
 
 def set_files(evaluation: RunEvaluation) -> Iterator[Path]:

@@ -1,13 +1,15 @@
 """Where embeddings come from, as the command line says it: a checkpoint or a model file."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypedDict
 
 from arcface_api.errors import InvalidInput
-from arcface_evaluator.checkpoint_network import open_checkpoint
-from arcface_evaluator.embedder import Network
+from arcface_evaluator.checkpoint_network import load_checkpoint
+from arcface_evaluator.embedder import LoadNetwork
+from arcface_evaluator.mindir_network import load_mindir, read_preprocessing
+from arcface_evaluator.model_input import Preprocessing
 from arcface_trainer.checkpoint import checkpoint_folder
 from arcface_trainer.checkpoint_manifest import MANIFEST_FILE
 
@@ -21,14 +23,18 @@ class NetworkOptions(TypedDict):
     scale: float | None
     channels: Literal["RGB", "BGR"]
     batch_size: int
+    ranks: int
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """A network that is loaded when it is needed."""
 
-    load: Callable[[], Network]
+    load: LoadNetwork
+    """Also for other processes: a function of a module with its arguments."""
     batch_size: int
+    ranks: int
+    """Processes that embed."""
     identity: Path
     """File that stands for the network: the checkpoint's manifest, which holds all hashes, or the model."""
     checkpoint: Path | None = None
@@ -39,20 +45,30 @@ def open_source(options: NetworkOptions) -> Source | None:
     """The checkpoint or model that is asked for; None where neither is."""
     if options["checkpoint"]:
         folder = checkpoint_folder(options["checkpoint"])
-        return Source(lambda: open_checkpoint(folder).network, options["batch_size"], folder / MANIFEST_FILE, folder)
+        load = partial(load_checkpoint, folder)
+        return Source(load, options["batch_size"], options["ranks"], folder / MANIFEST_FILE, folder)
     return open_model(options["model"], options) if options["model"] else None
 
 
 def open_model(path: Path, options: NetworkOptions) -> Source:
-    """An ONNX file, whose batch counts where it has a fixed one."""
+    """A MindIR file, or an ONNX file, whose batch counts where it has a fixed one."""
+    declared = declared_preprocessing(options)
+    if path.suffix == ".mindir":
+        # Read here, too, so that what is wrong is told before any picture is read.
+        preprocessing = read_preprocessing(path, declared)
+        return Source(partial(load_mindir, path, preprocessing), options["batch_size"], options["ranks"], path)
     # Imported here: onnxruntime takes a moment to load.
-    from arcface_evaluator.onnx_network import Preprocessing, open_onnx  # noqa: PLC0415
+    from arcface_evaluator.onnx_network import load_onnx, open_onnx  # noqa: PLC0415
 
+    batch_size = open_onnx(path, declared).batch_size or options["batch_size"]
+    return Source(partial(load_onnx, path, declared), batch_size, options["ranks"], path)
+
+
+def declared_preprocessing(options: NetworkOptions) -> Preprocessing | None:
+    """What the command line says about the preprocessing."""
     mean, scale = options["mean"], options["scale"]
     if (mean is None) != (scale is None):
         raise InvalidInput("give --mean and --scale together")
-    declared = None
-    if mean is not None and scale is not None:
-        declared = Preprocessing(channels=options["channels"], mean=mean, scale=scale)
-    opened = open_onnx(path, declared)
-    return Source(lambda: opened.network, opened.batch_size or options["batch_size"], path)
+    if mean is None or scale is None:
+        return None
+    return Preprocessing(channels=options["channels"], mean=mean, scale=scale)

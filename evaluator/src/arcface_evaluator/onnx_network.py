@@ -1,36 +1,18 @@
-"""A network in an ONNX file as a plain function, with the preprocessing that the file or the user declares.
-
-`arcface export` writes the preprocessing into the file; other files need it on the command line, since a wrong one
-costs accuracy and raises no error.
-"""
+"""A network in an ONNX file as a plain function; `arcface export` writes the preprocessing into the file."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field
 
 from arcface_api.errors import InvalidInput
-from arcface_api.model import Model
 from arcface_evaluator.embedder import Network
+from arcface_evaluator.model_input import Preprocessing, agreed
 from arcface_trainer.backbone_input import IMAGE_SIZE as SIDE
 from arcface_trainer.export_format import METADATA_KEY
-
-
-class Preprocessing(Model):
-    """From the pixels of an aligned picture to what a model takes."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    channels: Literal["RGB", "BGR"] = "RGB"
-    """Their order."""
-    mean: float
-    """Subtracted from each pixel."""
-    scale: float = Field(gt=0)
-    """Divides the difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +27,19 @@ class OnnxNetwork:
 def open_onnx(path: Path, declared: Preprocessing | None) -> OnnxNetwork:
     """Open a file; `declared` is needed where the file itself says nothing, and refused where it says otherwise."""
     session = _session(path)
-    preprocessing = _preprocessing(path, session, declared)
+    stored = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    preprocessing = agreed(path, stored, f"{path}: metadata {METADATA_KEY}", declared)
     entry, batch = _entry(path, session)
 
     def embed(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        pixels = (pictures.astype(np.float32) - np.float32(preprocessing.mean)) / np.float32(preprocessing.scale)
-        if preprocessing.channels == "BGR":
-            pixels = np.ascontiguousarray(pixels[:, ::-1])
-        return np.asarray(session.run(None, {entry: pixels})[0], np.float32)
+        return np.asarray(session.run(None, {entry: preprocessing.prepared(pictures)})[0], np.float32)
 
     return OnnxNetwork(embed, batch if isinstance(batch, int) else None)
+
+
+def load_onnx(path: Path, declared: Preprocessing | None) -> Network:
+    """The network alone."""
+    return open_onnx(path, declared).network
 
 
 def _session(path: Path) -> Any:
@@ -66,18 +51,6 @@ def _session(path: Path) -> Any:
         return onnxruntime.InferenceSession(data, providers=onnxruntime.get_available_providers())
     except Exception as error:  # noqa: BLE001 - onnxruntime's own classes share no other base
         raise InvalidInput(f"{path}: onnxruntime cannot load it ({str(error).splitlines()[0]})") from None
-
-
-def _preprocessing(path: Path, session: Any, declared: Preprocessing | None) -> Preprocessing:
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    if text is None:
-        if declared is None:
-            raise InvalidInput(f"{path}: does not say how pictures are prepared; give --mean, --scale and --channels")
-        return declared
-    stored = Preprocessing.from_json(text, f"{path}: metadata {METADATA_KEY}")
-    if declared is not None and declared != stored:
-        raise InvalidInput(f"{path}: says itself how pictures are prepared; leave --mean, --scale and --channels out")
-    return stored
 
 
 def _entry(path: Path, session: Any) -> tuple[str, object]:

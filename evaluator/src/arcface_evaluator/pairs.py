@@ -6,7 +6,7 @@ from pathlib import Path
 
 from arcface_api.errors import InvalidInput
 from arcface_api.reports import PairSetCount
-from arcface_evaluator.embedder import Network, embed
+from arcface_evaluator.embedder import Embedder
 from arcface_evaluator.embeddings_file import read_embeddings
 from arcface_evaluator.pair_protocol import PairReport, check_foldable, verify
 from arcface_evaluator.pair_set import PairSet, read_pair_set
@@ -34,11 +34,11 @@ def count_pairs(sets: Iterable[PairSet]) -> list[PairSetCount]:
     return counts
 
 
-def from_network(sets: Sequence[PairSet], network: Network, batch_size: int) -> Iterator[PairReport]:
+def from_pictures(sets: Sequence[PairSet], embedder: Embedder) -> Iterator[PairReport]:
     """Embed and judge each set, with a bar on a terminal."""
     for pair_set in sets:
         with progress_bar(pair_set.name, len(pair_set)) as advance:
-            embeddings = embed(pair_set, network, batch_size, advance)
+            embeddings = embedder(pair_set, advance)
         yield verify(pair_set.name, embeddings, pair_set.is_same)
 
 

@@ -21,17 +21,26 @@ OUTSIDE = 0.25
 class TemplatePictures:
     """The pictures in the order of the release's files."""
 
-    opened: IjbSet
+    name: str
+    """The release's."""
+    folder: Path
+    """Folder with all pictures."""
+    files: list[str]
+    """(N,) names below the folder."""
+    marks_file: Path
+    """Where the landmarks come from."""
+    points: NDArray[np.float64]
+    """(N, 5, 2) landmarks in pixels."""
     matrices: NDArray[np.float64]
     """(N, 2, 3), to the aligned pictures."""
 
     def __len__(self) -> int:
         """Number of pictures."""
-        return len(self.opened.pictures)
+        return len(self.files)
 
     def path(self, number: int) -> Path:
         """File of a picture."""
-        return self.opened.folder / FOLDER / self.opened.pictures[number]
+        return self.folder / self.files[number]
 
     def encoded(self, number: int) -> bytes:
         """A picture as it is on disk."""
@@ -47,13 +56,13 @@ class TemplatePictures:
         pixels = decode_any_size(self.encoded(number), str(self.path(number)))
         height, width = pixels.shape[:2]
         room = OUTSIDE * np.array([width, height])
-        points = self.opened.points[number]
+        points = self.points[number]
         outside = np.flatnonzero(((points < -room) | (points > np.array([width, height]) + room)).any(axis=1))
         if len(outside):
             x, y = points[outside[0]]
             raise InvalidInput(
-                f"{self.opened.marks_file} line {number + 1}: landmark ({x:g}, {y:g}) lies outside of "
-                f"{self.opened.pictures[number]}, which has {width}x{height} pixels"
+                f"{self.marks_file} line {number + 1}: landmark ({x:g}, {y:g}) lies outside of "
+                f"{self.files[number]}, which has {width}x{height} pixels"
             )
         return aligned(pixels, self.matrices[number])
 
@@ -72,4 +81,4 @@ def open_pictures(opened: IjbSet) -> TemplatePictures:
     wrong = np.flatnonzero(~np.isfinite(matrices).all(axis=(1, 2)))
     if len(wrong):
         raise InvalidInput(f"{opened.marks_file} line {wrong[0] + 1}: all landmarks are one point; correct them")
-    return TemplatePictures(opened, matrices)
+    return TemplatePictures(opened.name, folder, opened.pictures, opened.marks_file, opened.points, matrices)

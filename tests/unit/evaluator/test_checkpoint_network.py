@@ -9,7 +9,7 @@ import pytest
 
 from arcface_api.command import run
 from arcface_api.errors import InvalidInput
-from arcface_evaluator.checkpoint_network import open_checkpoint
+from arcface_evaluator.checkpoint_network import load_checkpoint
 from arcface_evaluator.embedder import embed
 from arcface_trainer.checkpoint import checkpoint_folder
 from support.checkpoints import write_checkpoint
@@ -38,7 +38,7 @@ def test_folder_without_a_complete_checkpoint_is_refused(tmp_path):
 
 
 def test_embeddings_of_a_network_do_not_depend_on_the_batch_size(checkpoints):
-    network = open_checkpoint(checkpoints).network
+    network = load_checkpoint(checkpoint_folder(checkpoints))
     pictures = [picture(seed) for seed in range(5)]
     small, large = (embed(Shown(pictures), network, batch_size) for batch_size in (2, 8))
     assert small.shape == (5, 2, 16)

@@ -1,4 +1,5 @@
 import json
+from contextlib import nullcontext
 
 import pytest
 
@@ -8,9 +9,9 @@ from arcface_api.reports import EvaluatorReport, termination_message
 from arcface_api.run_config import RunCheckpoint, RunConfig, RunData, RunEvaluation, RunRanks
 from arcface_api.spec import VERIFICATION_SETS, LossSpec, ModelSpec, TrainingSpec
 from arcface_api.status import IjbResult, PairResult
-from arcface_evaluator.checkpoint_network import CheckpointNetwork
+from arcface_evaluator.embedder import OneProcess
 from arcface_evaluator.job import run_job
-from arcface_trainer.checkpoint import checkpoint_folder
+from arcface_trainer.checkpoint_manifest import MANIFEST_FILE
 from support.ijb_release import write_release
 from support.verification_set import corner_network, write_pairs
 
@@ -34,15 +35,18 @@ def written_config(folder, sets, ijb=()):
     return path
 
 
-def opened(directory):
-    return CheckpointNetwork(directory / "step-00000010", corner_network)
+def opened(_folder):
+    return nullcontext(OneProcess(lambda: corner_network, batch_size=7))
 
 
-def evaluate(folder, sets, open_checkpoint=opened, ijb=()):
+def evaluate(folder, sets, open_network=opened, ijb=()):
     """Run the job; the report it leaves, and the reports it announced."""
     announced = []
+    if not (folder / "checkpoints").exists():
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints" / MANIFEST_FILE).touch()
     try:
-        run_job(written_config(folder, sets, ijb), folder / "termination", open_checkpoint, announced.append)
+        run_job(written_config(folder, sets, ijb), folder / "termination", open_network, announced.append)
     finally:
         report = EvaluatorReport.from_json((folder / "termination").read_bytes(), "termination log")
     return report, announced
@@ -52,7 +56,7 @@ def test_report_holds_checkpoint_and_every_set_in_order(tmp_path):
     write_pairs(tmp_path / "lfw.bin", pairs=20)
     write_pairs(tmp_path / "cfp_fp.bin", pairs=10)
     report, announced = evaluate(tmp_path, ["cfp_fp", "lfw"])
-    assert report.checkpoint == str(tmp_path / "checkpoints" / "step-00000010")
+    assert report.checkpoint == str(tmp_path / "checkpoints")
     assert [(result.dataset, result.pairs, result.accuracy) for result in report.results] == [
         ("cfp_fp", 10, 1.0),
         ("lfw", 20, 1.0),
@@ -95,10 +99,10 @@ def test_all_results_fit_into_the_termination_message():
     assert EvaluatorReport.from_json(message, "termination log") == report
 
 
-def failure_left(folder, expected, sets, open_checkpoint=opened):
+def failure_left(folder, expected, sets, open_network=opened):
     """The failure in the termination log after the job raised `expected`."""
     with pytest.raises(expected):
-        evaluate(folder, sets, open_checkpoint)
+        evaluate(folder, sets, open_network)
     return json.loads((folder / "termination").read_bytes())["failure"]
 
 
@@ -117,11 +121,7 @@ def test_missing_set_is_named_before_the_network_is_loaded(tmp_path):
 def test_folder_without_checkpoints_is_reported(tmp_path):
     write_pairs(tmp_path / "lfw.bin", pairs=20)
     (tmp_path / "checkpoints").mkdir()
-
-    def open_checkpoint(directory):
-        return CheckpointNetwork(checkpoint_folder(directory), corner_network)
-
-    failure = failure_left(tmp_path, InvalidInput, ["lfw"], open_checkpoint)
+    failure = failure_left(tmp_path, InvalidInput, ["lfw"])
     assert failure["exitCode"] == 2
     assert "holds no complete checkpoint" in failure["message"]
 

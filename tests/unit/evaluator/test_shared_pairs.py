@@ -5,8 +5,9 @@ import pytest
 
 from arcface_api.errors import InvalidInput
 from arcface_api.run_config import RunEvaluation
+from arcface_evaluator.embedder import OneProcess
 from arcface_evaluator.pair_set import read_pair_set
-from arcface_evaluator.pairs import from_network
+from arcface_evaluator.pairs import from_pictures
 from arcface_evaluator.report import result_of
 from arcface_evaluator.shared_pairs import open_shared
 from support.verification_set import corner_network, write_pairs, write_set
@@ -29,7 +30,7 @@ def judged(evaluation, most_pairs, ranks, batch_size=5):
 @pytest.mark.parametrize("ranks", [1, 2, 3, 8, 64])
 def test_any_number_of_ranks_finds_what_the_evaluator_finds(evaluation, tmp_path, ranks):
     sets = [read_pair_set(tmp_path / f"{name}.bin") for name in evaluation.sets]
-    expected = [result_of(report) for report in from_network(sets, corner_network, batch_size=7)]
+    expected = [result_of(report) for report in from_pictures(sets, OneProcess(lambda: corner_network, 7))]
     assert judged(evaluation, EVERYTHING, ranks) == expected
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from arcface_api.command import run
 from arcface_api.errors import InvalidInput
-from arcface_evaluator.checkpoint_network import CheckpointNetwork
+from arcface_evaluator.embedder import OneProcess
 from arcface_evaluator.embedding_cache import open_cache
 from arcface_evaluator.ijb import embed_set, verify_set
 from arcface_evaluator.template_files import open_ijb
@@ -21,7 +21,7 @@ PICTURES = PERSONS * PICTURES_EACH
 
 
 def embeddings_of(root, batch_size=7, cache=None):
-    return embed_set(open_pictures(open_ijb(root)), lambda: corner_network, batch_size, cache)
+    return embed_set(open_pictures(open_ijb(root)), OneProcess(lambda: corner_network, batch_size), cache)
 
 
 def test_pictures_are_embedded_in_the_order_of_the_files_with_their_mirrored_views(tmp_path):
@@ -118,13 +118,14 @@ def never():
 
 
 def cache_of(root, checkpoint):
-    return open_cache(checkpoint, checkpoint / MANIFEST_FILE, open_pictures(open_ijb(root)))
+    opened = open_ijb(root)
+    return open_cache(checkpoint, checkpoint / MANIFEST_FILE, opened, open_pictures(opened))
 
 
 def test_embeddings_are_kept_beside_the_checkpoint_and_taken_from_there(tmp_path, checkpoint):
     root = write_release(tmp_path)
     first = embeddings_of(root, cache=cache_of(root, checkpoint))
-    again = embed_set(open_pictures(open_ijb(root)), never, 7, cache_of(root, checkpoint))
+    again = embed_set(open_pictures(open_ijb(root)), OneProcess(never, 7), cache_of(root, checkpoint))
     np.testing.assert_array_equal(first, again)
 
 
@@ -142,7 +143,7 @@ def test_kept_embeddings_of_anything_else_are_not_taken(tmp_path, checkpoint, ch
     else:
         (checkpoint / MANIFEST_FILE).write_text('{"step": 11}')
     with pytest.raises(AssertionError, match="was loaded"):
-        embed_set(open_pictures(open_ijb(root)), never, 7, cache_of(root, checkpoint))
+        embed_set(open_pictures(open_ijb(root)), OneProcess(never, 7), cache_of(root, checkpoint))
 
 
 @pytest.mark.parametrize(
@@ -166,9 +167,7 @@ def test_a_folder_that_cannot_be_written_keeps_nothing_and_stops_nothing(tmp_pat
 
 def test_the_command_prints_the_table_and_writes_every_number(tmp_path, checkpoint, monkeypatch, capsys):
     root, answer = write_release(tmp_path), tmp_path / "answer.json"
-    monkeypatch.setattr(
-        "arcface_evaluator.network_source.open_checkpoint", lambda folder: CheckpointNetwork(folder, corner_network)
-    )
+    monkeypatch.setattr("arcface_evaluator.network_source.load_checkpoint", lambda _folder: corner_network)
     command = ["evaluate", "ijb", "--checkpoint", checkpoint, "--root", root, "--json", answer]
     with pytest.raises(SystemExit, match="0"):
         run([str(word) for word in command])

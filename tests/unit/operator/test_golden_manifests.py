@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from arcface_api.errors import InvalidInput
 from arcface_api.job import ArcFaceTrainingJob
 from arcface_api.run_config import spec_hash
 from arcface_operator.manifests.config_map import build_config_map
@@ -76,6 +77,36 @@ def manifests(job: ArcFaceTrainingJob) -> list[dict[str, Any]]:
 )
 def test_manifests_are_as_checked_by_eye(job: ArcFaceTrainingJob, file: str) -> None:
     assert manifests(job) == list(yaml.safe_load_all((GOLDEN / file).read_text()))
+
+
+@pytest.mark.parametrize(("devices", "ranks"), [(1, ()), (8, ("--ranks", "8")), ("2", ("--ranks", "2"))])
+def test_the_evaluator_has_a_rank_for_each_device_that_it_asks_for(devices: int | str, ranks: tuple[str, ...]) -> None:
+    limits = {"huawei.com/Ascend910": devices, "memory": "64Gi"}
+    evaluation = {"claimName": "sets", "sets": ["lfw"], "resources": {"limits": limits}}
+    job = make_job(workers={"accelerator": "ascend"}, evaluation=evaluation)
+    assert job.spec.evaluation is not None
+    (container,) = build_evaluator_job(job, job.spec.evaluation, Settings())["spec"]["template"]["spec"]["containers"]
+    assert container["args"][4:] == list(ranks)
+    assert container["resources"]["limits"] == {**limits, "huawei.com/Ascend910": int(devices)}
+
+
+@pytest.mark.parametrize("devices", ["1500m", "0", "1k"])
+def test_parts_of_a_device_are_refused(devices: str) -> None:
+    resources = {"limits": {"huawei.com/Ascend910": devices}}
+    job = make_job(workers={"accelerator": "ascend"}, evaluation={"claimName": "sets", "resources": resources})
+    assert job.spec.evaluation is not None
+    with pytest.raises(InvalidInput, match="give a whole number of devices"):
+        build_evaluator_job(job, job.spec.evaluation, Settings())
+
+
+def test_ranks_that_verify_see_the_sets() -> None:
+    job = make_job(workers={"accelerator": "cpu"}, evaluation={"claimName": "sets", "path": "bins", "everyEpochs": 2})
+    spec = build_worker_pod(job, index=0, attempt=1, settings=Settings())["spec"]
+    assert {"name": "evaluation", "persistentVolumeClaim": {"claimName": "sets"}} in spec["volumes"]
+    mount = {"name": "evaluation", "mountPath": "/evaluation", "readOnly": True}
+    assert mount in spec["containers"][0]["volumeMounts"]
+    told = json.loads(build_config_map(job)["data"]["run.json"])["evaluation"]
+    assert (told["directory"], told["everyEpochs"]) == ("/evaluation/bins", 2)
 
 
 def test_building_twice_gives_the_same_and_leaves_the_job_alone() -> None:

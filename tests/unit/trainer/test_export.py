@@ -54,16 +54,31 @@ def test_mindir_gives_the_checkpoints_embeddings(tmp_path, checkpoint, batch):
     assert json.loads((tmp_path / "network.mindir.json").read_text())["mean"] == 127.5
 
 
-def test_a_model_is_judged_as_its_checkpoint_is(tmp_path, small):
-    path = write_pairs(tmp_path / "set.bin", pairs=20)
-    export_network(small, "onnx", tmp_path / "network.onnx")
+@pytest.mark.parametrize("form", ["onnx", "mindir"])
+def test_a_model_is_judged_as_its_checkpoint_is(tmp_path, small, form):
+    path, model = write_pairs(tmp_path / "set.bin", pairs=20), tmp_path / f"network.{form}"
+    export_network(small, form, model)
     answers = []
-    for source in (["--checkpoint", small], ["--model", tmp_path / "network.onnx"]):
+    for source in (["--checkpoint", small], ["--model", model]):
         command = ["evaluate", "pairs", *source, "--bin", path, "--json", tmp_path / "answer.json"]
         with pytest.raises(SystemExit, match="0"):
             run([str(word) for word in command])
         answers.append(json.loads((tmp_path / "answer.json").read_text())["results"])
     assert answers[0] == answers[1]
+
+
+def test_a_mindir_file_needs_the_one_beside_it_or_a_word(tmp_path, small, capsys):
+    path, model = write_pairs(tmp_path / "set.bin", pairs=20), tmp_path / "network.mindir"
+    export_network(small, "mindir", model)
+    (tmp_path / "network.mindir.json").unlink()
+    command = ["evaluate", "pairs", "--model", str(model), "--bin", str(path)]
+    assert run(command) == 2
+    assert "give --mean, --scale and --channels" in capsys.readouterr().err
+    model.write_bytes(model.read_bytes()[:5000])
+    assert run([*command, "--mean", "127.5", "--scale", "127.5"]) == 2
+    assert capsys.readouterr().err.startswith(f"arcface evaluate: {model}: MindSpore cannot load it (")
+    assert run([*command[:3], str(tmp_path / "none.mindir"), *command[4:]]) == 2
+    assert "none.mindir: is no file" in capsys.readouterr().err
 
 
 def test_a_file_that_does_not_agree_is_not_kept(tmp_path, small, monkeypatch):

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from arcface_api.errors import ExitCode
+from arcface_api.errors import ExitCode, InvalidInput
 from arcface_api.job import ArcFaceTrainingJob
 from arcface_api.spec import EvaluationSpec
 from arcface_operator.manifests.child import Manifest, build_labels, build_metadata, evaluator_name
@@ -88,17 +88,21 @@ def build_template(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings
 
 
 def build_container(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings: Settings) -> Manifest:
-    """The container that evaluates, with one device on Ascend."""
+    """The container that evaluates; on Ascend a rank for each device that is asked for, one by default."""
+    ranks = evaluator_ranks(job, evaluation)
     return {
         "name": CONTAINER,
         **container_basics(job, settings),
         "command": ["arcface", "evaluate", "job"],
-        "args": ["--config", f"{CONFIG_MOUNT}/{CONFIG_KEY}", "--termination-log", TERMINATION_LOG],
+        "args": [
+            *("--config", f"{CONFIG_MOUNT}/{CONFIG_KEY}", "--termination-log", TERMINATION_LOG),
+            *(("--ranks", str(ranks)) if ranks > 1 else ()),
+        ],
         "env": [
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
         ],
-        **device_resources(job, evaluation.resources, 1),
+        **device_resources(job, evaluation.resources, ranks),
         "volumeMounts": [
             read_only("config", CONFIG_MOUNT),
             read_only("checkpoints", CHECKPOINT_MOUNT),
@@ -106,3 +110,15 @@ def build_container(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, setting
             writable("shared-memory", "/dev/shm"),  # noqa: S108 - a mount of the pod's own
         ],
     }
+
+
+def evaluator_ranks(job: ArcFaceTrainingJob, evaluation: EvaluationSpec) -> int:
+    """Devices that `evaluation.resources` asks for, each of which embeds a share of the pictures."""
+    if job.spec.workers.accelerator != "ascend":
+        return 1
+    limits = (evaluation.resources.limits if evaluation.resources else None) or {}
+    name = job.spec.workers.resource_name
+    devices = str(limits.get(name, 1))
+    if not devices.isdecimal() or int(devices) < 1:
+        raise InvalidInput(f"spec.evaluation.resources.limits: {name}: {devices}; give a whole number of devices")
+    return int(devices)

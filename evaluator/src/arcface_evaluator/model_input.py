@@ -1,0 +1,54 @@
+"""How pictures are prepared for a network in a model file: the file says it, or the user must.
+
+A wrong preprocessing costs accuracy and raises no error, so that nothing is guessed.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
+
+from arcface_api.errors import InvalidInput
+from arcface_api.model import Model
+
+
+class Preprocessing(Model):
+    """From the pixels of an aligned picture to what a model takes."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    channels: Literal["RGB", "BGR"] = "RGB"
+    """Their order."""
+    mean: float
+    """Subtracted from each pixel."""
+    scale: float = Field(gt=0)
+    """Divides the difference."""
+
+    def prepared(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """RGB pictures (B, 3, H, W) as the model takes them."""
+        pixels = (pictures.astype(np.float32) - np.float32(self.mean)) / np.float32(self.scale)
+        return np.ascontiguousarray(pixels[:, ::-1]) if self.channels == "BGR" else pixels
+
+
+def agreed(path: Path, stored: str | bytes | None, where: str, declared: Preprocessing | None) -> Preprocessing:
+    """What the model says itself, or what is declared where it says nothing.
+
+    Args:
+        path: the model's file.
+        stored: JSON that goes with it.
+        where: place of that JSON, for messages.
+        declared: what the user says.
+
+    Raises:
+        InvalidInput: where neither or both say how pictures are prepared.
+    """
+    if stored is None:
+        if declared is None:
+            raise InvalidInput(f"{path}: does not say how pictures are prepared; give --mean, --scale and --channels")
+        return declared
+    found = Preprocessing.from_json(stored, where)
+    if declared is not None and declared != found:
+        raise InvalidInput(f"{path}: says itself how pictures are prepared; leave --mean, --scale and --channels out")
+    return found
