@@ -241,6 +241,10 @@ class ArcFaceTrainingJobStatus(Model):
     """When the last gang restart was decided."""
     start_time: datetime | None = None
     """When the job was first acted on."""
+    running_time: datetime | None = None
+    """When all pods first ran together."""
+    training_time: datetime | None = None
+    """When the ranks first trained."""
     completion_time: datetime | None = None
     """When the job ended."""
     workers: WorkersStatus | None = None

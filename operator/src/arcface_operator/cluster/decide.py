@@ -107,7 +107,9 @@ def summary(case: Case, status: ArcFaceTrainingJobStatus) -> ArcFaceTrainingJobS
         failed=sum(pod.ended is not None and pod.ended.exit_code != 0 for pod in pods),
         summary=f"{ready}/{desired}",
     )
-    return status.model_copy(update={"workers": workers})
+    runs = status.running_time or (case.now if ready == desired else None)
+    trains = status.training_time or (case.now if status.phase == "Training" else None)
+    return status.model_copy(update={"workers": workers, "running_time": runs, "training_time": trains})
 
 
 def announcements(old: ArcFaceTrainingJobStatus, new: ArcFaceTrainingJobStatus) -> list[Announce]:

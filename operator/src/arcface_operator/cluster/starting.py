@@ -52,6 +52,8 @@ def begin(case: Case) -> Case:
     return case.with_status(
         phase="Pending",
         start_time=case.now,
+        running_time=None,
+        training_time=None,
         attempt=case.status.attempt + 1 if was_run else case.status.attempt,
     )
 
