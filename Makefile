@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test check testbed crds lock bench-quickstart bench-lfw bench-operator bench-rank-table bench-eval bench-ijb clean
+.PHONY: help setup quickstart fmt lint type test check testbed crds dashboards lock bench-quickstart bench-lfw bench-operator bench-rank-table bench-eval bench-ijb dashboard-pictures clean
 
 ##@ Use
 help: ## Show this list
@@ -32,6 +32,7 @@ lint: setup ## Check format, lint rules and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m arcface_api --check
+	$(BIN)/python charts/dashboards --check
 
 type: setup ## Check types (mypy strict)
 	$(BIN)/mypy
@@ -41,11 +42,14 @@ test: setup ## Run all tests
 
 check: lint type test ## Everything CI checks
 
-testbed: setup ## Build the Kubernetes binaries of the test bed once
+testbed: setup ## Build the programs of the test bed once: Kubernetes, Helm, Prometheus
 	$(BIN)/python tests/testbed/binaries.py
 
 crds: setup ## Write crds/ from the types
 	$(BIN)/python -m arcface_api
+
+dashboards: setup ## Write the chart's Grafana dashboards
+	$(BIN)/python charts/dashboards
 
 lock: setup ## Pin all packages and their hashes anew
 	cd requirements && for set in operator trainer dev; do \
@@ -72,6 +76,9 @@ bench-eval: setup ## Decoding and aligning beside the bare network (FACES=folder
 
 bench-ijb: setup ## IJB-C's size from embeddings to TAR@FAR, beside the reference's algorithm in plain NumPy
 	$(BIN)/python tests/benchmarks/bench_ijb.py
+
+dashboard-pictures: quickstart ## Draw docs/pictures from the quickstart on a real kubelet (needs root; 5 minutes more)
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/dashboard_pictures.py
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

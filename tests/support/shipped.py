@@ -30,12 +30,10 @@ def panels(dashboard: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def expressions(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Title of the panel and expression of each query, annotations included."""
+    """Title of the panel and expression of each query."""
     for panel in panels(dashboard):
         for query in panel["targets"]:
             yield panel["title"], query["expr"]
-    for annotation in dashboard["annotations"]["list"]:
-        yield annotation["name"], annotation["expr"]
 
 
 def filled_in(expression: str, interval: str, **variables: str) -> str:
