@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test check testbed crds dashboards lock bench-quickstart bench-lfw bench-operator bench-rank-table bench-eval bench-ijb dashboard-pictures clean
+.PHONY: help setup quickstart fmt lint type test check testbed crds chart lock bench-quickstart bench-lfw bench-operator bench-rank-table bench-eval bench-ijb dashboard-pictures clean
 
 ##@ Use
 help: ## Show this list
@@ -32,7 +32,7 @@ lint: setup ## Check format, lint rules and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m arcface_api --check
-	$(BIN)/python charts/dashboards --check
+	$(BIN)/python charts/generator --check
 
 type: setup ## Check types (mypy strict)
 	$(BIN)/mypy
@@ -48,8 +48,8 @@ testbed: setup ## Build the programs of the test bed once: Kubernetes, Helm, Pro
 crds: setup ## Write crds/ from the types
 	$(BIN)/python -m arcface_api
 
-dashboards: setup ## Write the chart's Grafana dashboards
-	$(BIN)/python charts/dashboards
+chart: crds ## Write what the chart holds of other places: dashboards, resource, rights, README
+	$(BIN)/python charts/generator
 
 lock: setup ## Pin all packages and their hashes anew
 	cd requirements && for set in operator trainer dev; do \

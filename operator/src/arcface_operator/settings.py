@@ -1,8 +1,12 @@
 """What the operator's administrator decides for all jobs."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from arcface_api.model import Model
+
+DriverPath = Annotated[str, Field(pattern=r"^/[^/].*$")]
 
 
 class Settings(Model):
@@ -16,6 +20,8 @@ class Settings(Model):
     """Annotation in which the Ascend device plugin names a pod's devices; it can be configured there, too."""
     chip_family: str = Field(default="ascend-910", min_length=1)
     """Value of the label ring-controller.atlas on rank pods and rank table."""
+    driver_mounts: tuple[DriverPath, ...] = ()
+    """Folders of the nodes that pods with devices see, such as /usr/local/Ascend/driver; Ascend's runtime may do it."""
     coscheduling_scheduler: str = Field(default="scheduler-plugins-scheduler", min_length=1)
     """Name of the scheduler that runs the coscheduling plugin."""
     gang_timeout_seconds: int = Field(default=60, ge=1)

@@ -99,6 +99,17 @@ def test_parts_of_a_device_are_refused(devices: str) -> None:
         build_evaluator_job(job, job.spec.evaluation, Settings())
 
 
+def test_the_drivers_folders_are_mounted_where_there_are_devices() -> None:
+    settings = Settings(driver_mounts=("/usr/local/Ascend/driver", "/usr/local/dcmi"))
+    spec = build_worker_pod(make_job(workers={"accelerator": "ascend"}), 0, 1, settings)["spec"]
+    volume = {"name": "driver-1", "hostPath": {"path": "/usr/local/dcmi", "type": "Directory"}}
+    assert volume in spec["volumes"]
+    mount = {"name": "driver-1", "mountPath": "/usr/local/dcmi", "readOnly": True}
+    assert mount in spec["containers"][0]["volumeMounts"]
+    on_cpu = build_worker_pod(make_job(workers={"accelerator": "cpu"}), 0, 1, settings)
+    assert on_cpu == build_worker_pod(make_job(workers={"accelerator": "cpu"}), 0, 1, Settings())
+
+
 def test_ranks_that_verify_see_the_sets() -> None:
     job = make_job(workers={"accelerator": "cpu"}, evaluation={"claimName": "sets", "path": "bins", "everyEpochs": 2})
     spec = build_worker_pod(job, index=0, attempt=1, settings=Settings())["spec"]

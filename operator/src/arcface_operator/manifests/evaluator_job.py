@@ -68,7 +68,7 @@ def evaluation_hash(job: ArcFaceTrainingJob) -> str:
 def build_template(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings: Settings) -> Manifest:
     """Template of the evaluator's pod."""
     return with_template(
-        {"spec": {**default_pod_spec(settings), "containers": [default_container(CONTAINER)]}},
+        {"spec": {**default_pod_spec(job, settings), "containers": [default_container(CONTAINER, job, settings)]}},
         evaluation.template,
         {
             "metadata": {"labels": build_labels(job, "evaluator")},

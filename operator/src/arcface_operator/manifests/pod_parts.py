@@ -9,9 +9,12 @@ CONFIG_MOUNT = "/etc/arcface"
 TERMINATION_LOG = "/dev/termination-log"
 
 
-def default_pod_spec(settings: Settings) -> Manifest:
-    """What a user's template may change: the time to stop in, and the restricted security profile."""
+def default_pod_spec(job: ArcFaceTrainingJob, settings: Settings) -> Manifest:
+    """What a user's template may change: the time to stop in, the restricted security profile, the driver."""
+    folders = driver_folders(job, settings)
+    volumes = [{"name": name, "hostPath": {"path": path, "type": "Directory"}} for name, path in folders.items()]
     return {
+        **({"volumes": volumes} if volumes else {}),
         "terminationGracePeriodSeconds": settings.termination_grace_seconds,
         "securityContext": {
             "runAsNonRoot": True,
@@ -25,12 +28,21 @@ def default_pod_spec(settings: Settings) -> Manifest:
     }
 
 
-def default_container(name: str) -> Manifest:
+def default_container(name: str, job: ArcFaceTrainingJob, settings: Settings) -> Manifest:
     """What a user's template may change in our container."""
+    mounts = [read_only(volume, path) for volume, path in driver_folders(job, settings).items()]
     return {
         "name": name,
+        **({"volumeMounts": mounts} if mounts else {}),
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
+
+
+def driver_folders(job: ArcFaceTrainingJob, settings: Settings) -> dict[str, str]:
+    """Folders of the node that its devices' driver is in, by the names of their volumes."""
+    if job.spec.workers.accelerator != "ascend":
+        return {}
+    return {f"driver-{number}": path for number, path in enumerate(settings.driver_mounts)}
 
 
 def pod_basics(job: ArcFaceTrainingJob) -> Manifest:

@@ -61,7 +61,7 @@ def build_worker_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings
     if (scheduler := gang_scheduler(job, settings)) is not None:
         pod_spec["schedulerName"] = scheduler
     template = with_template(
-        {"spec": {**default_pod_spec(settings), "containers": [default_container(CONTAINER)]}},
+        {"spec": {**default_pod_spec(job, settings), "containers": [default_container(CONTAINER, job, settings)]}},
         workers.template,
         {"metadata": metadata, "spec": pod_spec},
         "spec.workers.template",

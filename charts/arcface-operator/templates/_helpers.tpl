@@ -1,0 +1,60 @@
+{{/* Name of all objects. */}}
+{{- define "arcface.name" -}}
+{{- if contains "arcface-operator" .Release.Name }}{{ .Release.Name }}{{ else }}{{ .Release.Name }}-arcface-operator{{ end }}
+{{- end }}
+
+{{/* What tells the operator's pods from all others. */}}
+{{- define "arcface.selector" -}}
+app.kubernetes.io/name: arcface-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* Labels of all objects. */}}
+{{- define "arcface.labels" -}}
+{{ include "arcface.selector" . }}
+app.kubernetes.io/component: operator
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{/* An image of a map with repository, tag and digest, and the chart's version. */}}
+{{- define "arcface.image" -}}
+{{- if .image.digest }}{{ .image.repository }}@{{ .image.digest }}{{ else }}{{ .image.repository }}:{{ .image.tag | default .version }}{{ end }}
+{{- end }}
+
+{{- define "arcface.serviceAccount" -}}
+{{- .Values.serviceAccount.name | default (include "arcface.name" .) }}
+{{- end }}
+
+{{/* The operator's settings: what has a value of its own over what is under `settings`. */}}
+{{- define "arcface.settings" -}}
+{{- $own := dict
+  "trainerImage" (include "arcface.image" (dict "image" .Values.trainer "version" .Chart.AppVersion))
+  "deviceAnnotation" .Values.ascend.deviceAnnotation
+  "chipFamily" .Values.ascend.chipFamily
+  "driverMounts" .Values.ascend.driverMounts
+-}}
+{{- toYaml (merge $own .Values.settings) }}
+{{- end }}
+
+{{/* Binds a role of the operator's name to its account; takes the context, the kind of the role and a namespace. */}}
+{{- define "arcface.binding" -}}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ .kind }}Binding
+metadata:
+  name: {{ .name }}
+  {{- with .namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- include "arcface.labels" .context | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {{ .kind }}
+  name: {{ .name }}
+subjects:
+- kind: ServiceAccount
+  name: {{ include "arcface.serviceAccount" .context }}
+  namespace: {{ .context.Release.Namespace }}
+{{- end }}

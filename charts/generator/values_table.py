@@ -1,0 +1,64 @@
+"""The chart's README: a table of its values from the comments of values.yaml."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HEAD = """<!-- Generated from values.yaml by `make chart`; change that instead. -->
+# arcface-operator
+
+Installs the operator for `ArcFaceTrainingJob`s with its resource, rights, dashboards and alerts.
+
+```
+helm install arcface-operator charts/arcface-operator --namespace arcface-system --create-namespace
+```
+
+How to install, upgrade and remove it is described in [docs/install.md](../../docs/install.md), dashboards and alerts in
+[docs/monitoring.md](../../docs/monitoring.md).
+
+| value | default | means |
+| --- | --- | --- |
+"""
+
+
+def readme(values: Path) -> str:
+    """The text; KeyError where a value has no comment."""
+    text = values.read_text()
+    meanings = comments(text)
+    lines = [
+        f"| `{key}` | `{json.dumps(value)}` | {meanings[key]} |"
+        for key, value in leaves(yaml.safe_load(text), meanings)
+    ]
+    return HEAD + "\n".join(lines) + "\n"
+
+
+def leaves(values: dict[str, Any], meanings: dict[str, str], prefix: str = "") -> list[tuple[str, Any]]:
+    """Values by their paths: what has a comment is one, and what has none is looked into."""
+    found = []
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if path not in meanings and isinstance(value, dict) and value:
+            found += leaves(value, meanings, f"{path}.")
+        else:
+            found.append((path, value))
+    return found
+
+
+def comments(text: str) -> dict[str, str]:
+    """The `# --` comments by the path of the key that follows them."""
+    found: dict[str, str] = {}
+    above: list[tuple[int, str]] = []
+    pending: list[str] = []
+    for line in text.splitlines():
+        stripped = line.strip()
+        if stripped.startswith("#"):
+            pending = [stripped[4:].strip()] if stripped.startswith("# -- ") else [*pending, stripped[1:].strip()]
+        elif ":" in stripped:
+            indent, key = len(line) - len(line.lstrip()), stripped.partition(":")[0]
+            above = [(depth, name) for depth, name in above if depth < indent] + [(indent, key)]
+            if pending:
+                found[".".join(name for _, name in above)] = " ".join(pending)
+            pending = []
+    return found
