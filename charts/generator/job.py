@@ -21,6 +21,11 @@ def quantile(share: float) -> str:
     return f"histogram_quantile({share}, sum by (le) (rate(arcface_train_step_seconds_bucket{{{RANKS}}}{RATE})))"
 
 
+def last(metric: str) -> str:
+    """Of all ranks, also when they have ended."""
+    return f"last_over_time({metric}{{{RANKS}}}[$__range])"
+
+
 def build() -> Panel:
     """The dashboard."""
     variables = [
@@ -64,17 +69,17 @@ def standing() -> list[Panel]:
             shows_name=True,
         ),
         number(
-            "Ranks' pods ready",
-            "Share of the gang's pods that run.",
+            "Pods that run or are done",
+            "Share of the gang.",
             "percentunit",
             target(
-                f'arcface_job_workers{{{JOB},state="ready"}} / ignoring (state) '
-                f'arcface_job_workers{{{JOB},state="desired"}}'
+                f'sum(arcface_job_workers{{{JOB},state=~"ready|succeeded"}}) '
+                f'/ sum(arcface_job_workers{{{JOB},state="desired"}})'
             ),
             **limits((None, "red"), (1, "green")),
         ),
-        number("Epochs done", "Completed epochs.", "none", target(f"max(arcface_train_epoch{{{RANKS}}})")),
-        number("Step", "Updates made.", "none", target(f"max(arcface_train_step{{{RANKS}}})")),
+        number("Epochs done", "Completed epochs.", "none", target(f"max({last('arcface_train_epoch')})")),
+        number("Step", "Updates made.", "none", target(f"max({last('arcface_train_step')})")),
         number(
             "Restarts",
             "Gang restarts for any reason; status.failure tells the last one.",
@@ -84,9 +89,12 @@ def standing() -> list[Panel]:
         ),
         number(
             "Checkpoint age",
-            "Work that would be lost now.",
+            "Work that would be lost now; before the first checkpoint, since the ranks began to train.",
             "s",
-            target(f"time() - arcface_job_checkpoint_timestamp_seconds{{{JOB}}}"),
+            target(
+                f"time() - (arcface_job_checkpoint_timestamp_seconds{{{JOB}}} "
+                f"or arcface_job_training_start_timestamp_seconds{{{JOB}}})"
+            ),
             **limits((None, "green"), (3600, "orange"), (7200, "red")),
         ),
     ]
@@ -129,7 +137,7 @@ def speed() -> list[Panel]:
             target(quantile(0.5), "p50"),
             target(quantile(0.99), "p99"),
             target(f"max({STEPS} / {STEP_COUNTS})", "slowest rank"),
-            min=0,
+            is_logarithmic=True,
         ),
     ]
 
@@ -157,7 +165,10 @@ def waiting() -> list[Panel]:
             "Steps since the checkpoint",
             "Updates that a restart would repeat.",
             "none",
-            target(f"max(arcface_train_step{{{RANKS}}}) - max(arcface_train_checkpoint_step{{{RANKS}}})", "steps"),
+            target(
+                f"max(arcface_train_step{{{RANKS}}}) - (max(arcface_train_checkpoint_step{{{RANKS}}}) or vector(0))",
+                "steps",
+            ),
             min=0,
         ),
     ]

@@ -11,10 +11,14 @@ SCHEMA_VERSION = 39
 """Of Grafana 11; later ones convert it when they load it."""
 
 
-def target(expression: str, legend: str = "", *, is_table: bool = False) -> Panel:
-    """One query of a panel; a table shows the last value only."""
-    shape = {"format": "table", "instant": True} if is_table else {"range": True}
-    return {"datasource": SOURCE, "expr": expression, "legendFormat": legend or "__auto", **shape}
+def target(expression: str, legend: str = "") -> Panel:
+    """One query of a panel, over the time that is shown."""
+    return {"datasource": SOURCE, "expr": expression, "legendFormat": legend or "__auto", "range": True}
+
+
+def at_the_end(query: Panel, **shape: str) -> Panel:
+    """The same for the last moment: over a time, what has ended would be shown, too."""
+    return {**query, "range": False, "instant": True, **shape}
 
 
 def panel(kind: str, title: str, description: str, unit: str, *targets: Panel, **options: Any) -> Panel:
@@ -32,8 +36,13 @@ def panel(kind: str, title: str, description: str, unit: str, *targets: Panel, *
     }
 
 
-def curves(title: str, description: str, unit: str, *targets: Panel, **defaults: Any) -> Panel:
+def curves(
+    title: str, description: str, unit: str, *targets: Panel, is_logarithmic: bool = False, **defaults: Any
+) -> Panel:
     """Lines over time; what is told of each is its last value."""
+    custom: dict[str, Any] = {"lineWidth": 1, "showPoints": "never", "spanNulls": False}
+    if is_logarithmic:
+        custom["scaleDistribution"] = {"type": "log", "log": 10}
     return panel(
         "timeseries",
         title,
@@ -42,7 +51,7 @@ def curves(title: str, description: str, unit: str, *targets: Panel, **defaults:
         *targets,
         legend={"displayMode": "table", "placement": "bottom", "calcs": ["lastNotNull"]},
         tooltip={"mode": "multi", "sort": "desc"},
-        defaults={"custom": {"lineWidth": 1, "showPoints": "never", "spanNulls": False}, **defaults},
+        defaults={"custom": custom, **defaults},
     )
 
 
@@ -54,7 +63,7 @@ def number(title: str, description: str, unit: str, query: Panel, **defaults: An
         title,
         description,
         unit,
-        query,
+        at_the_end(query),
         reduceOptions={"calcs": ["lastNotNull"]},
         textMode=shown,
         graphMode="none",
@@ -65,7 +74,7 @@ def number(title: str, description: str, unit: str, query: Panel, **defaults: An
 
 def table(title: str, description: str, unit: str, query: Panel, *, row: str, column: str) -> Panel:
     """A matrix of the last values by two labels."""
-    made = panel("table", title, description, unit, query)
+    made = panel("table", title, description, unit, at_the_end(query, format="table"))
     fields = {"columnField": column, "rowField": row, "valueField": "Value"}
     return {**made, "transformations": [{"id": "groupingToMatrix", "options": fields}]}
 

@@ -45,7 +45,7 @@ def test_every_panel_has_a_unit_and_the_chosen_data_source(dashboard: dict[str, 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=DASHBOARDS)
 def test_only_variables_that_are_there_are_used(dashboard: dict[str, Any]) -> None:
-    offered = {variable["name"] for variable in dashboard["templating"]["list"]} | {"__rate_interval"}
+    offered = {variable["name"] for variable in dashboard["templating"]["list"]} | {"__rate_interval", "__range"}
     used = {name for _, query in expressions(dashboard) for name in re.findall(r"\$(?!1)(\w+)", query)}
     assert used <= offered
 

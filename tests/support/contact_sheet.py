@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.dates import DateFormatter
 from matplotlib.figure import Figure
 
 from support.shipped import filled_in
@@ -50,10 +51,14 @@ class Asked:
     def __init__(self, prometheus: Prometheus, start: float, end: float, variables: dict[str, str]) -> None:
         self.prometheus, self.start, self.end, self.variables = prometheus, start, end, variables
 
-    def series(self, expression: str) -> list[Series]:
-        """Values over the time."""
-        filled = filled_in(expression, RATE_INTERVAL, **self.variables)
+    def over_time(self, query: dict[str, Any]) -> list[Series]:
+        """Values over the time that is shown."""
+        filled = filled_in(query["expr"], RATE_INTERVAL, **self.variables)
         return self.prometheus.query_range(filled, self.start, self.end, (self.end - self.start) / POINTS)
+
+    def at_the_end(self, query: dict[str, Any]) -> list[Series]:
+        """The last values."""
+        return self.prometheus.query(filled_in(query["expr"], RATE_INTERVAL, **self.variables))
 
 
 def named(query: dict[str, Any], series: Series) -> str:
@@ -77,11 +82,13 @@ def draw_curves(axes: Axes, panel: dict[str, Any], asked: Asked) -> None:
     defaults = panel["fieldConfig"]["defaults"]
     factor, suffix = FACTORS.get(defaults["unit"], (1.0, ""))
     for query in panel["targets"]:
-        for series in asked.series(query["expr"]):
+        for series in asked.over_time(query):
             moments = [datetime.fromtimestamp(moment, UTC) for moment, _ in series["values"]]
             values = [factor * float(value) for _, value in series["values"]]
             last = shown(float(series["values"][-1][1]), defaults["unit"])
             axes.plot(moments, values, linewidth=1, label=f"{named(query, series)}: {last}")
+    if "scaleDistribution" in defaults["custom"]:
+        axes.set_yscale("log")
     if "min" in defaults:
         axes.set_ylim(bottom=factor * defaults["min"])
     axes.tick_params(labelsize=7)
@@ -89,19 +96,19 @@ def draw_curves(axes: Axes, panel: dict[str, Any], asked: Asked) -> None:
     axes.grid(visible=True, linewidth=0.3)
     axes.set_xlim(datetime.fromtimestamp(asked.start, UTC), datetime.fromtimestamp(asked.end, UTC))
     axes.xaxis.set_major_locator(plt.MaxNLocator(4))
+    axes.xaxis.set_major_formatter(DateFormatter("%H:%M:%S"))
     axes.legend(fontsize=7, loc="best", framealpha=0.7)
 
 
 def draw_number(axes: Axes, panel: dict[str, Any], asked: Asked) -> None:
     """The last values, large."""
     (query,) = panel["targets"]
-    # A series that has ended, such as another phase's, is of the past.
-    found = [series for series in asked.series(query["expr"]) if series["values"][-1][0] >= asked.end - 1]
+    found = asked.at_the_end(query)
     unit, is_name = panel["fieldConfig"]["defaults"]["unit"], panel["options"]["textMode"] == "name"
     words = [
         named(query, series)
         if is_name
-        else (f"{named(query, series)}  " if len(found) > 1 else "") + shown(float(series["values"][-1][1]), unit)
+        else (f"{named(query, series)}  " if len(found) > 1 else "") + shown(float(series["value"][1]), unit)
         for series in found
     ]
     axes.axis("off")
@@ -113,11 +120,10 @@ def draw_table(axes: Axes, panel: dict[str, Any], asked: Asked) -> None:
     """A matrix of the last values."""
     (query,) = panel["targets"]
     options = panel["transformations"][0]["options"]
+    labels = (options["rowField"], options["columnField"])
     found = {
-        (series["metric"][options["rowField"]], series["metric"][options["columnField"]]): float(
-            series["values"][-1][1]
-        )
-        for series in asked.series(query["expr"])
+        tuple(series["metric"][label] for label in labels): float(series["value"][1])
+        for series in asked.at_the_end(query)
     }
     rows, columns = (sorted({key[side] for key in found}) for side in (0, 1))
     unit = panel["fieldConfig"]["defaults"]["unit"]
@@ -126,7 +132,7 @@ def draw_table(axes: Axes, panel: dict[str, Any], asked: Asked) -> None:
     ]
     axes.axis("off")
     if found:
-        axes.table(cellText=cells, rowLabels=rows, colLabels=columns, loc="upper center", bbox=(0.15, 0.4, 0.85, 0.6))
+        axes.table(cellText=cells, rowLabels=rows, colLabels=columns, loc="upper center", bbox=(0.2, 0.4, 0.8, 0.6))
 
 
 DRAWERS = {"timeseries": draw_curves, "stat": draw_number, "table": draw_table}

@@ -38,6 +38,6 @@ def expressions(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def filled_in(expression: str, interval: str, **variables: str) -> str:
     """An expression as Grafana sends it."""
-    for name, value in {"__rate_interval": interval, **variables}.items():
+    for name, value in {"__rate_interval": interval, "__range": "1h", **variables}.items():
         expression = re.sub(rf"\${name}\b", value, expression)
     return expression

@@ -20,6 +20,18 @@ STEP_BUCKETS = (0.02, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0,
 """Seconds."""
 
 
+class RankGauge:
+    """A gauge that is absent until it is set: a loss of 0 before the first step would be a wrong number."""
+
+    def __init__(self, gauge: Gauge, rank: str) -> None:
+        self.gauge = gauge
+        self.rank = rank
+
+    def set(self, value: float) -> None:
+        """Show a value from now on."""
+        self.gauge.labels(self.rank).set(value)
+
+
 class TrainMetrics:
     """The metrics of DESIGN section 4 for one rank."""
 
@@ -62,8 +74,8 @@ class TrainMetrics:
         for result in verification.results:
             self.verification_accuracy.labels(self._rank, result.dataset).set(result.accuracy)
 
-    def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(name, text, ["rank"], registry=self.registry).labels(self._rank)
+    def _gauge(self, name: str, text: str) -> "RankGauge":
+        return RankGauge(Gauge(name, text, ["rank"], registry=self.registry), self._rank)
 
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(name, text, ["rank"], registry=self.registry).labels(self._rank)
