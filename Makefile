@@ -52,7 +52,7 @@ chart: crds ## Write what the chart holds of other places: dashboards, resource,
 	$(BIN)/python charts/generator
 
 lock: setup ## Pin all packages and their hashes anew
-	cd requirements && for set in operator trainer dev; do \
+	cd requirements && for set in build operator trainer dev; do \
 	  ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" $$set.in -o $$set.txt || exit 1; done
 

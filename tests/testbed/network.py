@@ -16,7 +16,7 @@ from typing import Self
 
 from support.waiting import wait_until
 from testbed.commands import TestbedError, run, tied_to_us
-from testbed.packages import ensure_installed
+from testbed.packages import NODE, ensure_installed
 
 NODE_LINK = "uplink"
 CANDIDATES = range(231, 251)
@@ -33,7 +33,7 @@ class NodeNetwork:
         self.name = name
 
     def __enter__(self) -> Self:
-        ensure_installed()
+        ensure_installed(NODE)
         self.turn = take_turn(self.name)
         try:
             self.holder = subprocess.Popen(tied_to_us(["unshare", "--net", "sleep", "infinity"]))

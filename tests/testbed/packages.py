@@ -1,30 +1,35 @@
-"""Debian's packages of the real node: containerd, runc, CNI plugins and a static busybox."""
+"""Debian's packages: containerd, runc, CNI plugins and a static busybox for the real node, and what builds images."""
 
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from testbed.commands import TestbedError
 
 CNI_PLUGINS = Path("/usr/lib/cni")
 NO_SERVICES = Path("/usr/sbin/policy-rc.d")
-PROVIDERS = {
+NODE = {
     "/usr/bin/containerd": "containerd",
     "/usr/sbin/runc": "runc",
     str(CNI_PLUGINS / "bridge"): "containernetworking-plugins",
     "/usr/sbin/ip": "iproute2",
+    "/usr/sbin/iptables": "iptables",
     "/usr/bin/busybox": "busybox-static",
 }
+"""Packages of the real node, by a file of each."""
+IMAGES = {"/usr/bin/buildah": "buildah", "/usr/sbin/debootstrap": "debootstrap"}
+"""Packages of the image builder."""
 
 
-def ensure_installed() -> None:
+def ensure_installed(providers: Mapping[str, str]) -> None:
     """Install what is missing, without starting any service; TestbedError says what apt-get answered."""
-    missing = sorted(package for file, package in PROVIDERS.items() if not Path(file).exists())
+    missing = sorted(package for file, package in providers.items() if not Path(file).exists())
     if not missing:
         return
-    if shutil.which("apt-get") is None:
-        raise TestbedError(f"the real node needs {', '.join(missing)} and this machine has no apt-get")
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        raise TestbedError(f"{', '.join(missing)} must be installed: only root on a Debian-like machine can do it here")
     had_policy = NO_SERVICES.exists()
     if not had_policy:
         NO_SERVICES.write_text("#!/bin/sh\nexit 101\n")

@@ -1,11 +1,11 @@
-"""A real Kubernetes node: kubelet, containerd, runc and a bridge network, in namespaces of their own.
+"""A real Kubernetes node: kubelet, kube-proxy, containerd, runc and a bridge network, in namespaces of their own.
 
     with real_cluster(workdir) as node:
         node.claim("default", "faces", folder)
         node.plane.kubectl("get", "nodes")
 
 The API server runs in the node's network and is reached at the network's `node_address`; so are the pods, at their
-own addresses. There is no DNS and no Service address: pods find each other by IP.
+own addresses. Services have their addresses, but no names: there is no DNS.
 """
 
 import os
@@ -51,6 +51,7 @@ class RealNode:
                 self.add_image(image)
             stack.callback(self.leave)
             self.start_kubelet(stack)
+            self.start_proxy(stack)
             self.stack = stack.pop_all()
         return self
 
@@ -104,6 +105,21 @@ class RealNode:
         )
         kubelet.wait_for(self.is_ready)
 
+    def start_proxy(self, stack: ExitStack) -> None:
+        """Start kube-proxy, by which pods reach the API server at the address of its Service."""
+        credentials = self.plane.kubeconfig("system:kube-proxy", ["system:authenticated"])
+        self.start(
+            stack,
+            "kube-proxy",
+            str(binary("kube-proxy")),
+            f"--kubeconfig={credentials}",
+            f"--hostname-override={self.name}",
+            "--proxy-mode=iptables",
+            # These are settings of the whole machine.
+            *("--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0s"),
+            *("--conntrack-tcp-timeout-close-wait=0s", "--oom-score-adj=0"),
+        )
+
     def start(self, stack: ExitStack, name: str, *command: str) -> ServerProcess:
         """Start a part of the node; its log is NAME.log in the working directory."""
         server = ServerProcess(name, [*self.space.command_prefix, *command], self.workdir / f"{name}.log")
@@ -138,6 +154,8 @@ def real_cluster(workdir: Path, *, is_audited: bool = False) -> Iterator[RealNod
             address=network.node_address,
             command_prefix=network.command_prefix,
             is_audited=is_audited,
+            # So that the API server's own Service leads to it.
+            flags={"kube-apiserver": ["--endpoint-reconciler-type=lease"]},
         ) as plane,
         RealNode(plane, network, workdir / "node") as node,
     ):

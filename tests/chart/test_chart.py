@@ -1,0 +1,189 @@
+"""The chart as Helm renders it; `tests/cluster/real_node/test_install.py` installs it."""
+
+import json
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+
+from arcface_operator.settings import Settings
+from support.shipped import DASHBOARDS, RULES
+from testbed.binaries import binary
+from testbed.commands import TestbedError, run
+from testbed.helm import CHART, rendered
+from testbed.image_builder import REPOSITORY
+
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+RIGHTS = yaml.safe_load((REPOSITORY / "operator" / "src" / "arcface_operator" / "rbac.yaml").read_text())
+EVERYTHING = ("monitoring.podMonitors=true", "monitoring.rules=true", "networkPolicy.enabled=true")
+OWN_VALUES = {"trainer_image", "device_annotation", "chip_family", "driver_mounts"}
+"""Settings that have values outside of `settings`."""
+
+
+def objects(*values: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """Rendered objects by kind and name."""
+    found = [each for each in yaml.safe_load_all(rendered(*values)) if each]
+    named = {(each["kind"], each["metadata"]["name"]): each for each in found}
+    assert len(named) == len({(*key, each["metadata"].get("namespace")) for key, each in named.items()})
+    return named
+
+
+@pytest.fixture(scope="module")
+def full() -> dict[tuple[str, str], dict[str, Any]]:
+    return objects(*EVERYTHING)
+
+
+@pytest.mark.parametrize("values", [(), EVERYTHING, ("namespaces={a,b}",), ("crds.enabled=false", "rbac.create=false")])
+def test_helm_finds_nothing_to_complain_about(values: tuple[str, ...]) -> None:
+    run([str(binary("helm")), "lint", "--strict", str(CHART), *(f"--set={value}" for value in values)])
+
+
+def test_generated_files_are_as_their_sources_say() -> None:
+    subprocess.run([sys.executable, REPOSITORY / "charts" / "generator", "--check"], check=True)
+
+
+def leaves(values: dict[str, Any], prefix: str = "") -> set[str]:
+    """Paths of all values; a map that is empty is one."""
+    found = set()
+    for key, value in values.items():
+        deeper = isinstance(value, dict) and value and prefix + key not in {"resources"}
+        found |= leaves(value, f"{prefix}{key}.") if deeper else {prefix + key}
+    return found
+
+
+def test_values_and_schema_name_the_same_keys() -> None:
+    def named(schema: dict[str, Any], prefix: str = "") -> set[str]:
+        found = set()
+        for key, value in schema["properties"].items():
+            path = prefix + key
+            is_map = "properties" in value and path not in {"settings", "resources"}
+            found |= named(value, f"{path}.") if is_map else {path}
+        return found
+
+    assert named(SCHEMA) - {"global"} == leaves(VALUES)
+
+
+def test_every_map_of_the_schema_is_closed() -> None:
+    def maps(schema: dict[str, Any]) -> list[dict[str, Any]]:
+        inner = [*schema.get("properties", {}).values(), schema.get("items", {})]
+        own = [schema] if "properties" in schema else []
+        return own + [each for part in inner if part for each in maps(part)]
+
+    assert all(each["additionalProperties"] is False for each in maps(SCHEMA))
+
+
+def test_templates_use_every_value_and_no_other() -> None:
+    texts = [path.read_text() for path in (CHART / "templates").rglob("*") if path.is_file()]
+    used = {match.rstrip(".") for text in texts for match in re.findall(r"\.Values\.([\w.]+)", text)}
+    keys = leaves(VALUES)
+    assert {path for path in used if not any(key == path or key.startswith(f"{path}.") for key in keys)} == set()
+    assert {key for key in keys if not any(key == path or key.startswith(f"{path}.") for path in used)} == set()
+
+
+def test_settings_are_those_of_the_operator() -> None:
+    fields = {Settings.model_fields[name].alias or name for name in Settings.model_fields if name not in OWN_VALUES}
+    camel = {re.sub(r"_(\w)", lambda found: found[1].upper(), name) for name in fields}
+    assert set(SCHEMA["properties"]["settings"]["properties"]) == camel
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("replica=3", "additional properties 'replica' not allowed"),
+        ("replicas=0", "minimum: got 0, want 1"),
+        ("settings.progressSecond=3", "additional properties 'progressSecond' not allowed"),
+        ("image.digest=latest", "does not match pattern"),
+        ("ascend.driverMounts={usr}", "does not match pattern"),
+    ],
+)
+def test_a_slip_in_the_values_is_told(value: str, message: str) -> None:
+    with pytest.raises(TestbedError, match=re.escape(message)):
+        rendered(value)
+
+
+def test_the_operator_reads_the_settings_that_are_rendered() -> None:
+    chosen = ("settings.progressSeconds=3", "trainer.digest=sha256:" + "a" * 64, "ascend.driverMounts={/usr/a,/usr/b}")
+    config = objects(*chosen)["ConfigMap", "arcface-operator-settings"]
+    settings = Settings.from_json(json.dumps(yaml.safe_load(config["data"]["settings.yaml"])), "settings")
+    assert settings.progress_seconds == 3
+    assert settings.trainer_image == f"arcface-trainer@sha256:{'a' * 64}"
+    assert settings.driver_mounts == ("/usr/a", "/usr/b")
+    default = objects()["ConfigMap", "arcface-operator-settings"]
+    assert Settings.from_json(json.dumps(yaml.safe_load(default["data"]["settings.yaml"])), "settings") == Settings()
+
+
+def test_changed_settings_start_new_pods() -> None:
+    def pods(*values: str) -> dict[str, Any]:
+        return objects(*values)["Deployment", "arcface-operator"]["spec"]["template"]
+
+    assert pods() == pods()
+    assert pods() != pods("settings.progressSeconds=3")
+
+
+def test_the_pods_keep_to_the_restricted_profile(full: Any) -> None:
+    pod = full["Deployment", "arcface-operator"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert (pod["securityContext"]["runAsNonRoot"], container["securityContext"]["readOnlyRootFilesystem"]) == (
+        True,
+        True,
+    )
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert container["resources"]["requests"]
+    assert full["Deployment", "arcface-operator"]["spec"]["replicas"] == 2
+
+
+def test_rights_are_those_that_the_operator_is_tested_with(full: Any) -> None:
+    assert full["ClusterRole", "arcface-operator"]["rules"] == RIGHTS["namespaced"] + RIGHTS["cluster"]
+    assert full["Role", "arcface-operator-election"]["rules"] == RIGHTS["election"]
+    assert full["ClusterRoleBinding", "arcface-operator"]["subjects"] == [
+        {"kind": "ServiceAccount", "name": "arcface-operator", "namespace": "arcface-system"}
+    ]
+
+
+def test_an_operator_of_some_namespaces_has_no_rights_elsewhere() -> None:
+    documents = [each for each in yaml.safe_load_all(rendered("namespaces={a,b}")) if each]
+    assert not [each for each in documents if each["kind"].startswith("ClusterRole")]
+    roles = {each["metadata"]["namespace"]: each["rules"] for each in documents if each["kind"] == "Role"}
+    assert roles == {"a": RIGHTS["namespaced"], "b": RIGHTS["namespaced"], "arcface-system": RIGHTS["election"]}
+    (deployment,) = (each for each in documents if each["kind"] == "Deployment")
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["args"][2:] == ["--namespace=a", "--namespace=b"]
+
+
+def test_the_resource_is_ours_and_stays_unless_asked(full: Any) -> None:
+    name = ("CustomResourceDefinition", "arcfacetrainingjobs.arcface.io")
+    source = yaml.safe_load((REPOSITORY / "crds" / "arcface.io_arcfacetrainingjobs.yaml").read_text())
+    assert full[name]["spec"] == source["spec"]
+    assert full[name]["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    assert "annotations" not in objects("crds.keep=false")[name]["metadata"]
+    assert name not in objects("crds.enabled=false")
+
+
+def test_another_name_of_the_device_is_every_jobs_default() -> None:
+    crd = objects("ascend.resourceName=example.com/npu")["CustomResourceDefinition", "arcfacetrainingjobs.arcface.io"]
+    assert "huawei.com/Ascend910" not in json.dumps(crd)
+    assert json.dumps(crd).count('"example.com/npu"') >= 1
+
+
+def test_dashboards_and_alerts_arrive_as_they_are(full: Any) -> None:
+    for name, dashboard in DASHBOARDS.items():
+        config = full["ConfigMap", f"arcface-operator-dashboard-{name}"]
+        assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
+        assert json.loads(config["data"][f"arcface-{name}.json"]) == dashboard
+    assert full["PrometheusRule", "arcface-operator"]["spec"] == yaml.safe_load(RULES.read_text())
+
+
+def test_monitors_find_the_ports_of_all_ranks(full: Any) -> None:
+    ranks = full["PodMonitor", "arcface-operator-ranks"]["spec"]
+    assert [each["port"] for each in ranks["podMetricsEndpoints"]][:3] == ["metrics", "metrics-1", "metrics-2"]
+    assert ranks["podTargetLabels"] == ["arcface.io/job"]
+    (operator,) = full["PodMonitor", "arcface-operator"]["spec"]["podMetricsEndpoints"]
+    assert operator["honorLabels"] is True
+
+
+def test_notes_name_the_next_command() -> None:
+    shown = run([str(binary("helm")), "install", "x", str(CHART), "--dry-run=client", "--namespace", "here"])
+    assert "kubectl -n here rollout status deployment/x-arcface-operator" in shown
