@@ -17,11 +17,11 @@ class Helm:
 
     def install(self, values: Path, *options: str) -> str:
         """Install the chart and wait until its pods are ready; what Helm prints."""
-        return self("install", self.release, str(CHART), "--values", str(values), "--wait", "--timeout=120s", *options)
+        return self("install", self.release, str(CHART), "--values", str(values), "--wait", "--timeout=60s", *options)
 
     def upgrade(self, values: Path, *options: str) -> str:
         """Give the release other values and wait until its pods are ready."""
-        return self("upgrade", self.release, str(CHART), "--values", str(values), "--wait", "--timeout=120s", *options)
+        return self("upgrade", self.release, str(CHART), "--values", str(values), "--wait", "--timeout=60s", *options)
 
     def uninstall(self) -> str:
         """Remove the release and wait until its objects are gone."""

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import kopf
 from kubernetes.aio.client.api_client import ApiClient
@@ -159,6 +159,8 @@ class Operator:
         await kopf.operator(
             registry=build_registry(self.jobs, lambda key: self.queue.wake(key, 0.0)),
             standalone=True,
+            # Kopf would name itself after its user, who has no name in a container.
+            identity=cast("Any", self.identity),
             clusterwide=not self.options.namespaces,
             namespaces=list(self.options.namespaces),
         )

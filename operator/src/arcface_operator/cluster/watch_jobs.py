@@ -1,6 +1,8 @@
 """kopf's part: it watches the jobs; handlers take notes only, so that it adds neither finalizers nor annotations."""
 
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import kopf
@@ -28,7 +30,8 @@ def build_registry(jobs: JobStore, changed: Callable[[Key], None]) -> kopf.Opera
 
     @kopf.on.login(registry=registry)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+        of_pod = kopf.login_with_service_account(**kwargs)
+        return kopf.login_with_kubeconfig(**kwargs) if of_pod is None else replace(of_pod, server=own_api_server())
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def seen(event: kopf.RawEvent, **_: Any) -> None:
@@ -40,3 +43,9 @@ def build_registry(jobs: JobStore, changed: Callable[[Key], None]) -> kopf.Opera
         changed(key_of_job(body))
 
     return registry
+
+
+def own_api_server() -> str:
+    """Where a pod finds the API server without a name: that would need the cluster's DNS."""
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
