@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test check testbed crds chart lock bench-quickstart bench-lfw bench-operator bench-rank-table bench-eval bench-ijb dashboard-pictures clean
+.PHONY: help setup quickstart fmt lint type test check testbed check-images crds chart lock bench-quickstart bench-lfw bench-operator bench-rank-table bench-eval bench-ijb dashboard-pictures clean
 
 ##@ Use
 help: ## Show this list
@@ -44,6 +44,9 @@ check: lint type test ## Everything CI checks
 
 testbed: setup ## Build the programs of the test bed once: Kubernetes, Helm, Prometheus
 	$(BIN)/python tests/testbed/binaries.py
+
+check-images: setup ## Build both images from their Dockerfiles and look into them (root; downloads half a gigabyte)
+	ARCFACE_IMAGES=all $(BIN)/pytest tests/images
 
 crds: setup ## Write crds/ from the types
 	$(BIN)/python -m arcface_api

@@ -136,6 +136,18 @@ def test_the_pods_keep_to_the_restricted_profile(full: Any) -> None:
     assert full["Deployment", "arcface-operator"]["spec"]["replicas"] == 2
 
 
+def test_kube_score_finds_nothing_that_is_not_meant() -> None:
+    meant = {
+        # An image is named by version or digest.
+        "container-image-pull-policy",
+        # Spread by a topology constraint.
+        "deployment-has-host-podantiaffinity",
+    }
+    # A limit of CPU would only make a busy operator slow.
+    options = ["--ignore-container-cpu-limit", *(f"--ignore-test={name}" for name in sorted(meant))]
+    run([str(binary("kube-score")), "score", "--exit-one-on-warning", *options, "-"], rendered(*EVERYTHING))
+
+
 def test_rights_are_those_that_the_operator_is_tested_with(full: Any) -> None:
     assert full["ClusterRole", "arcface-operator"]["rules"] == RIGHTS["namespaced"] + RIGHTS["cluster"]
     assert full["Role", "arcface-operator-election"]["rules"] == RIGHTS["election"]

@@ -1,4 +1,4 @@
-"""The programs of a cluster, Helm and Prometheus: found, or built once from the Go modules below this folder.
+"""The programs that tests run (Kubernetes, Helm, Prometheus, kube-score): found, or built once from the Go modules here.
 
 `python tests/testbed/binaries.py` builds all of them ahead of the tests (`make testbed`). A program is looked for in
 $KUBEBUILDER_ASSETS and in a cache outside the working tree whose name holds the version and a hash of the Go module;
@@ -84,6 +84,11 @@ MODULES = (
         ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"),
     ),
     Module(HERE / "modules" / "helm", "helm.sh/helm/v4", {"helm": "helm.sh/helm/v4/cmd/helm"}),
+    Module(
+        HERE / "modules" / "kube-score",
+        "github.com/zegl/kube-score",
+        {"kube-score": "github.com/zegl/kube-score/cmd/kube-score"},
+    ),
     Module(
         HERE / "modules" / "prometheus",
         "github.com/prometheus/prometheus",
