@@ -1,4 +1,4 @@
-"""The programs that tests run (Kubernetes, Helm, Prometheus, kube-score): found, or built once from the Go modules here.
+"""Programs that the tests run (Kubernetes, Helm, Prometheus, kube-score): found, or built once from Go modules here.
 
 `python tests/testbed/binaries.py` builds all of them ahead of the tests (`make testbed`). A program is looked for in
 $KUBEBUILDER_ASSETS and in a cache outside the working tree whose name holds the version and a hash of the Go module;
