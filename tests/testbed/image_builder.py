@@ -24,7 +24,7 @@ class ImageBuilder:
     """A store of images, used by one process at a time."""
 
     def __init__(self, store: Path, runtime: Path) -> None:
-        self.command = ["buildah", "--root", str(store), "--runroot", str(runtime), "--storage-driver", "vfs"]
+        self.command = ["buildah", "--root", str(store), "--runroot", str(runtime), "--storage-driver", "overlay"]
 
     def buildah(self, *arguments: str) -> str:
         """Standard output of a buildah command."""
