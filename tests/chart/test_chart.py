@@ -196,6 +196,22 @@ def test_monitors_find_the_ports_of_all_ranks(full: Any) -> None:
     assert operator["honorLabels"] is True
 
 
+def test_an_account_that_is_there_is_used() -> None:
+    def account(*values: str) -> str:
+        pod = objects("serviceAccount.create=false", *values)["Deployment", "arcface-operator"]["spec"]["template"]
+        return pod["spec"]["serviceAccountName"]
+
+    assert account() == "default"
+    assert account("serviceAccount.name=mine") == "mine"
+
+
+def test_the_longest_release_name_gives_names_that_kubernetes_takes() -> None:
+    documents = [each for each in yaml.safe_load_all(rendered(release="r" * 53)) if each]
+    names = [each["metadata"]["name"] for each in documents if each["kind"] != "CustomResourceDefinition"]
+    assert max(map(len, names)) <= 50 + len("-dashboard-fleet")
+    assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name) for name in names)
+
+
 def test_notes_name_the_next_command() -> None:
     shown = run([str(binary("helm")), "install", "x", str(CHART), "--dry-run=client", "--namespace", "here"])
     assert "kubectl -n here rollout status deployment/x-arcface-operator" in shown

@@ -1,6 +1,8 @@
 {{/* Name of all objects. */}}
 {{- define "arcface.name" -}}
-{{- if contains "arcface-operator" .Release.Name }}{{ .Release.Name }}{{ else }}{{ .Release.Name }}-arcface-operator{{ end }}
+{{- $name := .Release.Name }}
+{{- if not (contains "arcface-operator" $name) }}{{ $name = printf "%s-arcface-operator" $name }}{{ end }}
+{{- $name | trunc 50 | trimSuffix "-" }}
 {{- end }}
 
 {{/* What tells the operator's pods from all others. */}}
@@ -23,8 +25,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if .image.digest }}{{ .image.repository }}@{{ .image.digest }}{{ else }}{{ .image.repository }}:{{ .image.tag | default .version }}{{ end }}
 {{- end }}
 
+{{/* The operator's account: its own, one that is there, or the namespace's. */}}
 {{- define "arcface.serviceAccount" -}}
-{{- .Values.serviceAccount.name | default (include "arcface.name" .) }}
+{{- .Values.serviceAccount.name | default (ternary (include "arcface.name" .) "default" .Values.serviceAccount.create) }}
 {{- end }}
 
 {{/* The operator's settings: what has a value of its own over what is under `settings`. */}}
