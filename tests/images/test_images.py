@@ -78,6 +78,12 @@ def test_its_commands_are_those_of_its_distributions(built) -> None:
         assert builder.run(container, "arcface", command, "--help").startswith(f"Usage: arcface {command}")
 
 
+def test_its_libraries_find_what_they_are_linked_with(built) -> None:
+    builder, container, (_, ours, _) = built
+    modules = ["mindspore", "cv2", "onnxruntime"] if "trainer" in ours else ["kopf", "kubernetes"]
+    builder.run(container, "python3", "-c", f"import {', '.join(modules)}")
+
+
 @pytest.mark.parametrize("file", ["Dockerfile.operator", "Dockerfile.trainer"])
 def test_a_dockerfile_copies_only_what_the_builder_is_given(file: str) -> None:
     given = {line[1:] for line in (REPOSITORY / ".dockerignore").read_text().splitlines() if line.startswith("!")}
