@@ -80,9 +80,13 @@ def with_report(case: Case, report: TrainerReport) -> Case:
 
 
 def advanced(old: Progress | None, new: Progress, now: datetime) -> Progress:
-    """The newer progress by our own clock; one without a new step leaves the old, so that a stall shows."""
+    """The newer progress by our own clock; one without a new step leaves the old, so that a stall shows.
+
+    A verification comes after the step that it is about.
+    """
     if old is not None and old.step == new.step:
-        return old
+        verified = {"verification": new.verification, "best": new.best}
+        return old if new.verification is None else old.model_copy(update=verified)
     return new.model_copy(update={"updated_at": now})
 
 

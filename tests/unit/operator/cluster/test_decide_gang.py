@@ -7,7 +7,7 @@ import pytest
 from arcface_api.status import Condition, RankTableStatus
 from arcface_operator.cluster.decide import decide
 from arcface_operator.cluster.observation import Observation, PodView, view_pod
-from arcface_operator.manifests.worker_pod import SCHEDULER_ANNOTATION, build_worker_pod
+from arcface_operator.manifests.worker_pod import build_worker_pod
 from support.cluster import (
     ASCEND,
     NOW,
@@ -25,6 +25,7 @@ from support.cluster import (
     told,
 )
 from support.jobs import make_job
+from support.plans import plan_in
 
 FILLED = {"waiting": "Starting Ready=Ready !Training=Starting", "suspended": "+resume delete:0,1"}
 """All pods exist; a job that was suspended begins with pods of its own."""
@@ -251,12 +252,6 @@ def held(kind: Any, since: float, status: Any = "True") -> Condition:
     return Condition(type=kind, status=status, reason="Test", message="", last_transition_time=ago(since))
 
 
-def plan_in(phase: Any, seen: dict[str, Any], status: dict[str, Any] | None = None, **spec: Any) -> Any:
-    fields = {"workers": {"replicas": 2}, **spec}
-    job = make_job(**fields).model_copy(update={"status": status_in(phase, **(status or {}))})
-    return decide(observation_in(phase, job, seen), SETTINGS, NOW)
-
-
 def test_the_peers_of_a_failed_pod_get_a_moment_to_tell_the_cause() -> None:
     plan = plan_in("Training", {"pods": (make_worker(0), make_ended(1, code=1, at=ago(2)))})
     assert plan.look_again_seconds == 3.0
@@ -397,66 +392,3 @@ def test_a_restart_with_no_pod_left_looks_at_the_surroundings_at_once() -> None:
     plan = plan_in("Training", {"pods": ()})
     assert plan.status.phase == "Restarting"
     assert plan.look_again_seconds == 0.0
-
-
-def test_ranks_learn_where_rank_0_is() -> None:
-    told = {SCHEDULER_ANNOTATION: "10.244.0.1"}
-    pods = (
-        make_worker(0, annotations={}),
-        make_worker(1, annotations={SCHEDULER_ANNOTATION: "10.9.9.9"}),
-        make_worker(2),
-    )
-    plan = plan_in("Starting", {"pods": pods}, workers={"replicas": 3})
-    assert [(action.name, action.uid, action.annotations) for action in plan.actions] == [
-        ("quick-worker-0", "worker-0-0", told),
-        ("quick-worker-1", "worker-1-0", told),
-    ]
-
-
-def test_a_rank_that_has_ended_is_not_told_any_more() -> None:
-    pods = (make_worker(0), make_ended(1, annotations={}))
-    assert plan_in("Training", {"pods": pods}).actions == ()
-
-
-def test_ranks_are_not_told_of_a_rank_0_without_an_address() -> None:
-    pods = (make_worker(0, address=None, annotations={}), make_worker(1, annotations={}))
-    assert plan_in("Starting", {"pods": pods}).actions == ()
-
-
-def test_a_single_pod_has_nobody_to_meet() -> None:
-    assert plan_in("Starting", {"pods": (make_worker(0, annotations={}),)}, workers={"replicas": 1}).actions == ()
-
-
-def test_progress_is_timed_by_the_operators_clock_and_only_when_a_step_is_new() -> None:
-    new = plan_in("Training", {"report": make_report(8, updated_at=ago(-9999))}).status.progress
-    assert (new.step, new.updated_at) == (8, NOW)
-    old = plan_in("Training", {"report": make_report(7, updated_at=NOW)}).status.progress
-    assert (old.step, old.updated_at) == (7, ago(50))
-
-
-def test_the_last_word_of_rank_0_is_kept() -> None:
-    message = make_report(100).to_json()
-    status = plan_in("Training", {"pods": (make_ended(0, message=message), make_ended(1, message="bye"))}).status
-    assert (status.phase, status.progress.step) == ("Succeeded", 100)
-    garbled = plan_in("Training", {"pods": (make_ended(0, message="{"), make_ended(1))}).status
-    assert (garbled.phase, garbled.progress.step) == ("Succeeded", 7)
-
-
-def test_pods_are_counted_by_what_their_ranks_do() -> None:
-    pods = (
-        make_ended(0, is_ready=True),
-        make_ended(1, code=1, at=ago(1)),
-        make_worker(2),
-        make_worker(3, is_ready=False),
-    )
-    workers = plan_in("Training", {"pods": pods}, workers={"replicas": 4}).status.workers
-    assert (workers.desired, workers.ready, workers.succeeded, workers.failed) == (4, 1, 1, 1)
-    assert workers.summary == "1/4"
-
-
-def test_pods_whose_ranks_have_ended_get_a_moment_to_be_through_before_they_count_as_running() -> None:
-    pods = tuple(make_ended(index, phase="Running") for index in range(2))
-    early = plan_in("Succeeded", {"pods": pods}, {"completion_time": ago(2)})
-    assert (early.actions, early.look_again_seconds) == ((), 3.0)
-    late = plan_in("Succeeded", {"pods": pods}, {"completion_time": ago(5)})
-    assert [action.name for action in late.actions] == ["quick-worker-0", "quick-worker-1"]

@@ -1,0 +1,14 @@
+"""What is decided about the job `quick` in a phase."""
+
+from typing import Any
+
+from arcface_operator.cluster.decide import decide
+from support.cluster import NOW, SETTINGS, observation_in, status_in
+from support.jobs import make_job
+
+
+def plan_in(phase: Any, seen: dict[str, Any], status: dict[str, Any] | None = None, **spec: Any) -> Any:
+    """The plan for what is seen; `status` and `spec` are fields that differ from what is usual."""
+    fields = {"workers": {"replicas": 2}, **spec}
+    job = make_job(**fields).model_copy(update={"status": status_in(phase, **(status or {}))})
+    return decide(observation_in(phase, job, seen), SETTINGS, NOW)
