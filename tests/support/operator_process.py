@@ -29,7 +29,7 @@ QUICK = {
     "startingPollSeconds": 0.1,
     "progressSeconds": 0.3,
     "figuresSeconds": 0.3,
-    "settleSeconds": 0.3,
+    "settleSeconds": 1,
     "restartSeconds": 0.1,
     "forceDeleteSeconds": 1,
     "terminationGraceSeconds": 5,

@@ -83,7 +83,7 @@ def test_a_suspended_gang_holds_no_group(jobs: TrainingJobs) -> None:
     jobs.patch(suspend=True)
     wait_until(lambda: not jobs.pods())
     path = f"/apis/scheduling.volcano.sh/v1beta1/namespaces/{jobs.namespace}/podgroups"
-    assert jobs.api.get(path).raise_for_status().json()["items"] == []
+    wait_until(lambda: jobs.api.get(path).raise_for_status().json()["items"] == [])
     jobs.patch(suspend=False)
     wait_until(lambda: len(jobs.pods()) == 2)
     assert group(jobs, "scheduling.volcano.sh/v1beta1")["spec"]["minMember"] == 2

@@ -88,9 +88,11 @@ def test_the_operator_may_die_after_any_write(
         for request in plane.audit(since, USER)
         if (request["verb"], request["resource"], request["code"]) == ("create", "pods", 201)
     ]
-    # Two attempts, hence each pod's name was created exactly twice in every life: none doubled, none lost.
+    # Two attempts, hence each pod's name was created exactly twice in every life: none doubled, none lost. Only where
+    # the operator died between the two pods of the first attempt may rank 1 have crashed before rank 0 was there.
     per_life = Counter(created)
-    assert set(per_life.values()) == {2}
+    assert {count for (_, name), count in per_life.items() if name.endswith("-1")} == {2}
+    assert {count for (_, name), count in per_life.items() if name.endswith("-0")} <= {1, 2}
     assert len(per_life) == 2 * number
 
 

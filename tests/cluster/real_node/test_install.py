@@ -50,11 +50,13 @@ class Release:
         self.installed_at = self.ready_at = 0.0
 
     def values(self, **more: Any) -> Path:
-        """Values for this node, which has no registry."""
+        """Values for this node, which has no registry and does not account for disks."""
         image = {"repository": "localhost/arcface-operator", "tag": "test", "pullPolicy": "Never"}
         path = self.folder / "values.yaml"
         trainer = {"repository": "localhost/rank", "tag": "test"}
-        path.write_text(yaml.safe_dump({"image": image, "trainer": trainer, **more}))
+        no_disk = {"ephemeral-storage": None}
+        resources = {"requests": no_disk, "limits": no_disk}
+        path.write_text(yaml.safe_dump({"image": image, "trainer": trainer, "resources": resources, **more}))
         return path
 
     def kubectl(self, *arguments: str) -> str:
@@ -74,6 +76,7 @@ def release(node: RealNode, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         builder.build("Dockerfile.operator", OPERATOR_IMAGE)
         node.import_image(builder.export(OPERATOR_IMAGE, folder / "operator.tar"))
     node.add_image(rank_image(folder / "arcface"))
+    forget_others(node)
     node.plane.kubectl("create", "namespace", NAMESPACE)
     node.plane.kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
     made = Release(node, Helm(node.plane.kubeconfig(), NAMESPACE), folder)
@@ -87,6 +90,13 @@ def release(node: RealNode, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     yield made
     if made.pods():
         made.helm.uninstall()
+
+
+def forget_others(node: RealNode) -> None:
+    """Remove what other tests have installed without Helm."""
+    names = [f"namespace/{NAMESPACE}", f"clusterrole/{ACCOUNT}", f"clusterrolebinding/{ACCOUNT}"]
+    for name in (*names, "crd/arcfacetrainingjobs.arcface.io"):
+        node.plane.kubectl("delete", name, "--ignore-not-found", "--timeout=60s")
 
 
 def rank_image(script: Path) -> Image:
