@@ -1,5 +1,6 @@
 """`arcface evaluate`: verification of pair sets and of IJB templates, from a checkpoint or from embeddings."""
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial, reduce
@@ -23,7 +24,7 @@ from arcface_evaluator.ijb_report import table_of
 from arcface_evaluator.job import BATCH_SIZE, run_job
 from arcface_evaluator.network_source import NetworkOptions, Source, open_source
 from arcface_evaluator.pair_protocol import PairReport
-from arcface_evaluator.pairs import count_pairs, from_files, from_pictures, open_sets
+from arcface_evaluator.pairs import check_pictures, count_pairs, from_files, from_pictures, open_sets
 from arcface_evaluator.processes import open_embedder
 from arcface_evaluator.report import EvaluationFile, lines_of
 from arcface_evaluator.template_files import open_ijb
@@ -31,6 +32,8 @@ from arcface_evaluator.template_pictures import FOLDER, open_pictures
 from arcface_trainer.checkpoint_manifest import MANIFEST_FILE
 
 FILE = click.Path(path_type=Path)
+MOST_AT_ONCE = 65_536
+"""Pictures in a batch: 10 GB of numbers."""
 RANKS = click.option(
     "--ranks", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that embed, one a device."
 )
@@ -40,7 +43,7 @@ NETWORK = (
     click.option("--mean", type=float, help="Subtracted from pixels of 0 to 255, for a model that says nothing."),
     click.option("--scale", type=float, help="Divides the difference, likewise."),
     click.option("--channels", type=click.Choice(["RGB", "BGR"]), default="RGB", show_default=True, help="Likewise."),
-    click.option("--batch-size", type=click.IntRange(min=1), default=BATCH_SIZE, show_default=True),
+    click.option("--batch-size", type=click.IntRange(1, MOST_AT_ONCE), default=BATCH_SIZE, show_default=True),
     RANKS,
 )
 """What embeds pictures."""
@@ -81,7 +84,7 @@ def pairs(
     source = one_source(network, embeddings)
     paths = set_paths(bins, more_bins)
     identities = [source.identity] if source else list(embeddings)
-    refuse_input(json_file, [*paths, *folders_of(source), *identities])
+    check_outputs(json_file, report, [*paths, *folders_of(source), *identities])
     sets = open_sets(paths)
     if source is None:
         reports = [announced(found) for found in from_files(sets, embeddings)]
@@ -106,10 +109,16 @@ def pairs(
 @click.option("--ijb", "releases", type=FILE, multiple=True, help="Folder of an IJB release; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(bins: tuple[Path, ...], releases: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Check that the sets BINS and IJB releases can be evaluated and count their pairs."""
+    """Check that the sets BINS and IJB releases can be evaluated and count their pairs.
+
+    All pictures of pair sets are decoded; of an IJB release they must be there, and the first one is decoded.
+    """
     if not bins and not releases:
         raise InvalidInput("give at least one verification set, or an IJB release with --ijb")
-    counts = SetCounts(sets=count_pairs(open_sets(bins)), ijb=[count_set(open_ijb(folder)) for folder in releases])
+    sets, opened = open_sets(bins), [open_ijb(folder) for folder in releases]
+    for pair_set in sets:
+        check_pictures(pair_set)
+    counts = SetCounts(sets=count_pairs(sets), ijb=[count_set(release) for release in opened])
     lines = [f"{count.name}: {count.pairs} pairs, {count.same} of one person" for count in counts.sets]
     lines += [
         f"{count.name}: {count.pictures} pictures in {count.templates} templates, {count.pairs} pairs, "
@@ -142,7 +151,7 @@ def ijb(
     source = one_source(network, embeddings)
     opened = open_ijb(root)
     identity = source.identity if source else embeddings or Path()
-    refuse_input(json_file, [identity, *folders_of(source), *opened.files])
+    check_outputs(json_file, report, [identity, *folders_of(source), *opened.files])
     if source is None:
         array = read_embeddings(identity, len(opened.pictures))
     else:
@@ -170,6 +179,9 @@ def compare(documents: tuple[Path, ...], report: Path) -> None:
     runs = {path.stem: EvaluationFile.read(path) for path in documents}
     if len(runs) < len(documents):
         raise InvalidInput("runs are told apart by the names of their files: rename those that are equal")
+    for dataset in {result.dataset for run in runs.values() for result in run.results}:
+        if len({run.sha256_of(dataset) for run in runs.values()} - {None}) > 1:
+            raise InvalidInput(f"the runs have looked at different files called {dataset}: they cannot be compared")
     show(report, runs, [])
 
 
@@ -205,6 +217,20 @@ def set_paths(bins: tuple[Path, ...], more_bins: tuple[Path, ...]) -> tuple[Path
     if len(bins) > 1 and more_bins:
         raise InvalidInput(f"{more_bins[0]}: put --bin before it: the order of the sets is unclear")
     return bins + more_bins
+
+
+def check_outputs(json_file: Path | None, report: Path | None, inputs: Sequence[Path]) -> None:
+    """InvalidInput, before anything is computed, where an output cannot be written or would replace an input."""
+    if json_file and not json_file.parent.is_dir():
+        raise InvalidInput(f"--json {json_file}: its folder is not there; make it or name another file")
+    if json_file and not os.access(json_file if json_file.exists() else json_file.parent, os.W_OK):
+        raise InvalidInput(f"--json {json_file}: may not be written; name another file")
+    if report:
+        try:
+            report.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInput(f"--report {report}: cannot be made ({error.strerror}); name another folder") from None
+    refuse_input(json_file, inputs)
 
 
 def refuse_input(output: Path | None, inputs: Sequence[Path]) -> None:

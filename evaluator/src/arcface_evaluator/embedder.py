@@ -82,7 +82,7 @@ def embedded_batches(
     first = numbers.start
     for batch in batches_ahead(pictures, numbers, batch_size):
         views = np.stack([_embed_batch(view, network, batch_size) for view in (batch, batch[..., ::-1])], axis=1)
-        check_finite(views, "embeddings of the network", first_row=first)
+        check_finite(views, "embeddings of the network", first, "take another checkpoint or model")
         yield first, views
         first += len(batch)
 

@@ -25,14 +25,16 @@ def read_embeddings(path: Path, pictures: int) -> Embeddings:
     return embeddings
 
 
-def check_finite(embeddings: Embeddings, source: str, first_row: int = 0) -> None:
+def check_finite(
+    embeddings: Embeddings, source: str, first_row: int = 0, remedy: str = "embed that picture again"
+) -> None:
     """InvalidInput naming the first row with a NaN or an infinity; rows count from `first_row`."""
     for start in range(0, len(embeddings), BLOCK):
         block = embeddings[start : start + BLOCK]
         wrong = np.flatnonzero(~np.isfinite(block.reshape(len(block), -1)).all(axis=1))
         if len(wrong):
             row = first_row + start + int(wrong[0])
-            raise InvalidInput(f"{source}: row {row} holds a NaN or an infinity: embed that picture again")
+            raise InvalidInput(f"{source}: row {row} holds a NaN or an infinity: {remedy}")
 
 
 def _mapped(path: Path) -> NDArray[np.generic]:

@@ -30,29 +30,37 @@ Announce = Callable[[PairReport | Table], object]
 
 def run_job(config_file: Path, termination_log: Path, open_network: OpenNetwork, announce: Announce) -> None:
     """Evaluate and leave a report, whatever happens; a failure is raised again after it is written."""
+    report = EvaluatorReport()
     try:
-        report = evaluate_job(read_config(config_file), open_network, announce)
+        for report in evaluate_job(read_config(config_file), open_network, announce):  # noqa: B007 - the last one counts
+            pass
     except Exception as error:
-        write_report(EvaluatorReport(failure=failure_of(error)), termination_log)
+        write_report(report.model_copy(update={"failure": failure_of(error)}), termination_log)
         raise
     write_report(report, termination_log)
 
 
-def evaluate_job(config: RunConfig, open_network: OpenNetwork, announce: Announce) -> EvaluatorReport:
-    """Evaluate the job's newest checkpoint on its sets; all sets are checked before the network is loaded."""
+def evaluate_job(config: RunConfig, open_network: OpenNetwork, announce: Announce) -> Iterator[EvaluatorReport]:
+    """Evaluate the job's newest checkpoint on its sets; all sets are checked before the network is loaded.
+
+    After each set comes a report with the results so far, so that a later one's failure does not take them along.
+    """
     if config.evaluation is None:
         raise InvalidInput(f"job {config.job}: spec.evaluation is absent, there is nothing to evaluate")
     sets = open_sets(set_files(config.evaluation))
     opened = [open_ijb(folder) for folder in release_folders(config.evaluation)]
     releases = [(release, open_pictures(release)) for release in opened]
     checkpoint = checkpoint_folder(Path(config.checkpoint.directory))
-    results = []
+    so_far = EvaluatorReport(checkpoint=str(checkpoint))
     with open_network(checkpoint) as embedder:
-        for report in from_pictures(sets, embedder):
-            announce(report)
-            results.append(result_of(report))
-        ijb = [verify_release(opened, pictures, embedder, announce) for opened, pictures in releases]
-    return EvaluatorReport(checkpoint=str(checkpoint), results=results, ijb=ijb)
+        for found in from_pictures(sets, embedder):
+            announce(found)
+            so_far = so_far.model_copy(update={"results": [*so_far.results, result_of(found)]})
+            yield so_far
+        for release, pictures in releases:
+            rates = verify_release(release, pictures, embedder, announce)
+            so_far = so_far.model_copy(update={"ijb": [*so_far.ijb, rates]})
+            yield so_far
 
 
 def verify_release(opened: IjbSet, pictures: TemplatePictures, embedder: Embedder, announce: Announce) -> IjbResult:

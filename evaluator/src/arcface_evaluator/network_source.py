@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -44,6 +45,8 @@ class Source:
 def open_source(options: NetworkOptions) -> Source | None:
     """The checkpoint or model that is asked for; None where neither is."""
     if options["checkpoint"]:
+        if options["mean"] is not None or options["scale"] is not None:
+            raise InvalidInput("--mean and --scale are for --model: a checkpoint says itself how pictures are prepared")
         folder = checkpoint_folder(options["checkpoint"])
         load = partial(load_checkpoint, folder)
         return Source(load, options["batch_size"], options["ranks"], folder / MANIFEST_FILE, folder)
@@ -71,4 +74,6 @@ def declared_preprocessing(options: NetworkOptions) -> Preprocessing | None:
         raise InvalidInput("give --mean and --scale together")
     if mean is None or scale is None:
         return None
+    if not (isfinite(mean) and isfinite(scale) and scale > 0):
+        raise InvalidInput(f"--mean {mean:g} --scale {scale:g}: both must be finite and --scale above 0")
     return Preprocessing(channels=options["channels"], mean=mean, scale=scale)

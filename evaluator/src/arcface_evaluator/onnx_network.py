@@ -32,7 +32,12 @@ def open_onnx(path: Path, declared: Preprocessing | None) -> OnnxNetwork:
     entry, batch = _entry(path, session)
 
     def embed(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.asarray(session.run(None, {entry: preprocessing.prepared(pictures)})[0], np.float32)
+        try:
+            answer = session.run(None, {entry: preprocessing.prepared(pictures)})[0]
+        except Exception as error:  # noqa: BLE001 - onnxruntime's own classes share no other base
+            shape = pictures.shape
+            raise InvalidInput(f"{path}: takes no float32 pictures {shape} ({str(error).splitlines()[0]})") from None
+        return np.asarray(answer, np.float32)
 
     return OnnxNetwork(embed, batch if isinstance(batch, int) else None)
 

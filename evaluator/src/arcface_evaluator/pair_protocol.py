@@ -61,7 +61,7 @@ class PairReport:
 
 def verify(dataset: str, embeddings_NVD: Embeddings, is_same: NDArray[np.bool_]) -> PairReport:
     """Judge the embeddings of a set."""
-    check_foldable(dataset, len(is_same))
+    check_foldable(dataset, is_same)
     flip = embeddings_NVD.shape[1] == 2
     distances = squared_distances(embeddings_NVD)
     return PairReport(
@@ -76,10 +76,13 @@ def verify(dataset: str, embeddings_NVD: Embeddings, is_same: NDArray[np.bool_])
     )
 
 
-def check_foldable(dataset: str, pairs: int) -> None:
-    """InvalidInput where there are fewer pairs than folds."""
+def check_foldable(dataset: str, is_same: NDArray[np.bool_]) -> None:
+    """InvalidInput where there are fewer pairs than folds, or only one kind: any threshold could be right for all."""
+    pairs, same = len(is_same), int(np.count_nonzero(is_same))
     if pairs < FOLDS:
         raise InvalidInput(f"{dataset}: has {pairs} pairs; verification in {FOLDS} folds needs {FOLDS} at least")
+    if same in {0, pairs}:
+        raise InvalidInput(f"{dataset}: {same} pairs are of one person and {pairs - same} of two; there must be both")
 
 
 def squared_distances(embeddings_NVD: Embeddings) -> NDArray[np.float64]:

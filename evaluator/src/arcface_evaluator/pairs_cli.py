@@ -20,16 +20,21 @@ def pairs() -> None:
 @pairs.command()
 @click.option("--list", "list_file", type=FILE, required=True, help="CSV (first,second,same) or LFW's pairs.txt.")
 @click.option("--images", type=FILE, required=True, help="Folder of aligned 112x112 pictures that the list names.")
-@click.option("--dropped", type=FILE, help="CSV file for the pairs that are left out, with the reasons.")
 @click.option("-o", "--output", type=FILE, required=True, help="The .bin to write; it must not exist.")
+@click.option("--dropped", type=FILE, help="CSV file to write, for the pairs that are left out and why; likewise.")
 def make(list_file: Path, images: Path, dropped: Path | None, output: Path) -> None:
     """Write the pairs of a list, in its order, with their pictures as they are."""
     if not images.is_dir():
         raise InvalidInput(f"{images}: is no folder; correct --images")
+    for option, path in (("--output", output), ("--dropped", dropped)):
+        if path is not None and (path.exists() or not path.parent.is_dir()):
+            reason = "exists already" if path.exists() else "its folder is not there"
+            raise InvalidInput(f"{option} {path}: {reason}; name another file")
     made = make_set(read_list(list_file), images)
-    write_pairs(output, made.pictures, made.is_same)
     if dropped:
         write_dropped(dropped, made.dropped)
+    made.check()
+    write_pairs(output, made.pictures, made.is_same)
     click.echo(f"{output}: {made.account()}")
     for entry in made.dropped[:3]:
         click.echo(f"line {entry.pair.line}: {entry.reason}", err=True)

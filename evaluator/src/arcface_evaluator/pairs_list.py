@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from arcface_api.errors import InvalidInput
 from arcface_evaluator.pair_protocol import check_foldable
 from arcface_evaluator.pair_set import face
@@ -18,6 +20,10 @@ HEADER = ["first", "second", "same"]
 TRUTH = {"1": True, "true": True, "0": False, "false": False}
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 SIZE_LIMIT = 1 << 28
+LONGEST_NUMBER = 9
+"""Digits."""
+LONGEST_SHOWN = 80
+"""Letters of a line that a message shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,10 @@ class MadeSet:
     is_same: list[bool]
     dropped: list[DroppedPair]
 
+    def check(self) -> None:
+        """InvalidInput, with the account, where what is left makes no set."""
+        check_foldable(f"{self.account()}: what is left", np.array(self.is_same, bool))
+
     def account(self) -> str:
         """How many pairs there are, and how many were dropped for what."""
         same = sum(self.is_same)
@@ -67,12 +77,15 @@ def read_list(path: Path) -> list[ListedPair]:
     try:
         if path.stat().st_size > SIZE_LIMIT:
             raise InvalidInput(f"{path}: is longer than a list of pairs can be")
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # spreadsheets write a mark
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read ({error.strerror}); correct --list") from None
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path}: byte {error.start} is no UTF-8 text") from None
-    pairs = list(_csv_pairs(path, lines) if path.suffix.lower() == ".csv" else _lfw_pairs(path, lines))
+    try:
+        pairs = list(_csv_pairs(path, lines) if path.suffix.lower() == ".csv" else _lfw_pairs(path, lines))
+    except csv.Error as error:
+        raise InvalidInput(f"{path}: is no CSV ({error}); a line is 'file,file,1-or-0'") from None
     if not pairs:
         raise InvalidInput(f"{path}: holds no pairs")
     return pairs
@@ -89,7 +102,6 @@ def make_set(pairs: list[ListedPair], folder: Path) -> MadeSet:
             continue
         made.pictures.extend(content for content in found if isinstance(content, bytes))
         made.is_same.append(pair.is_same)
-    check_foldable(f"{folder}: what is left of the list", len(made.is_same))
     return made
 
 
@@ -114,12 +126,18 @@ def _lfw_pairs(path: Path, lines: list[str]) -> Iterator[ListedPair]:
                 continue
             case [*counts] if number == 1 and len(counts) <= 2 and all(text.isdecimal() for text in counts):
                 continue  # sets and pairs of each, or pairs alone
-            case [name, one, other] if one.isdecimal() and other.isdecimal():
+            case [name, one, other] if is_number(one) and is_number(other):
                 yield ListedPair(number, _lfw_file(name, one), _lfw_file(name, other), is_same=True)
-            case [name, one, stranger, other] if one.isdecimal() and other.isdecimal():
+            case [name, one, stranger, other] if is_number(one) and is_number(other):
                 yield ListedPair(number, _lfw_file(name, one), _lfw_file(stranger, other), is_same=False)
             case _:
-                raise InvalidInput(f"{path} line {number}: {line!r}; a line is 'name 1 4' or 'name 1 other 2'")
+                shown = line[:LONGEST_SHOWN]
+                raise InvalidInput(f"{path} line {number}: {shown!r}; a line is 'name 1 4' or 'name 1 other 2'")
+
+
+def is_number(text: str) -> bool:
+    """Whether a word is the number of a picture."""
+    return text.isdecimal() and len(text) <= LONGEST_NUMBER
 
 
 def _lfw_file(name: str, number: str) -> str:
@@ -128,14 +146,15 @@ def _lfw_file(name: str, number: str) -> str:
 
 def _picture(folder: Path, name: str) -> bytes | str:
     """The encoded picture, or why there is none."""
-    path = next((path for path in _candidates(folder, name) if path.is_file()), None)
-    if path is None or not path.resolve().is_relative_to(folder.resolve()):
-        return f"missing picture: {name}"
     try:
+        path = next((path for path in _candidates(folder, name) if path.is_file()), None)
+        if path is None or not path.resolve().is_relative_to(folder.resolve()):
+            return f"missing picture: {name}"
         content = path.read_bytes()
         face(content)
-    except OSError as error:
-        return f"missing picture: {name} ({error.strerror})"
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        reason = error.strerror if isinstance(error, OSError) else error
+        return f"missing picture: {name[:LONGEST_SHOWN]} ({reason})"
     except InvalidInput as error:
         return f"unusable picture: {name} {error}"
     return content
@@ -143,6 +162,8 @@ def _picture(folder: Path, name: str) -> bytes | str:
 
 def _candidates(folder: Path, name: str) -> Iterator[Path]:
     path = folder / name
+    if not name or path == folder:
+        return
     if path.suffix.lower() in SUFFIXES:
         yield path
     else:

@@ -2,9 +2,9 @@
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from arcface_api.errors import InvalidInput
 from arcface_api.model import Model
@@ -22,7 +22,7 @@ class PairDetails(Model):
     """Name of the set."""
     flip: bool
     """Whether mirrored pictures took part."""
-    folds: list[float]
+    folds: list[float] = Field(min_length=1)
     """Accuracy on each fold."""
     thresholds: list[float]
     """Squared distance below which each fold's pairs were called the same."""
@@ -83,6 +83,16 @@ class EvaluationFile(Model):
     """How the pairs were judged."""
     inputs: list[InputFile]
     """Files that were read; of a checkpoint its manifest, which holds the hashes of the others."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if missing := {found.dataset for found in self.details} - {result.dataset for result in self.results}:
+            raise ValueError(f"details of {', '.join(sorted(missing))} without a result")
+        return self
+
+    def sha256_of(self, dataset: str) -> str | None:
+        """Hash of the file of a pair set; None where no input is called so."""
+        return next((file.sha256 for file in self.inputs if Path(file.path).stem == dataset), None)
 
     @classmethod
     def read(cls, path: Path) -> "EvaluationFile":

@@ -1,8 +1,10 @@
 """What pictures of an evaluation are drawn from: the curve of rates and the two distributions of scores."""
 
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from arcface_api.model import Model
 from arcface_evaluator.roc import curve_up_to
@@ -31,6 +33,12 @@ class ScoreCurves(Model):
     """Pairs of one person by bin of their score."""
     impostors: list[int] = Field(min_length=1)
     """Pairs of two persons, likewise."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.fpr) != len(self.tpr) or len(self.genuine) != len(self.impostors) or self.lowest >= self.highest:
+            raise ValueError(f"{self.dataset}: the numbers of its curves do not belong together")
+        return self
 
 
 def curves_of(dataset: str, protocol: str, scores: NDArray[np.float64], is_same: NDArray[np.bool_]) -> ScoreCurves:

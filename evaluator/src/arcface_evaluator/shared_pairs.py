@@ -11,7 +11,7 @@ from arcface_evaluator.embedder import Network, Picture, embed
 from arcface_evaluator.job import set_files
 from arcface_evaluator.pair_protocol import FOLDS, fold_accuracy, squared_distances
 from arcface_evaluator.pair_set import PairSet
-from arcface_evaluator.pairs import count_pairs, open_sets
+from arcface_evaluator.pairs import check_pictures, open_sets
 
 CHOICE_SEED = 0
 """The same pairs at every verification and on every rank."""
@@ -59,13 +59,18 @@ class SharedPairs:
         """Pairs of each rank; the last ranks may have fewer."""
         return -(-sum(len(chosen.pairs) for chosen in self.sets) // self.ranks)
 
+    @property
+    def pictures(self) -> SharePictures:
+        """Pictures of this rank's pairs."""
+        joined = [(chosen.pair_set, int(pair)) for chosen in self.sets for pair in chosen.pairs]
+        return SharePictures(joined[self.rank * self.share_size : (self.rank + 1) * self.share_size])
+
     def distances(self, network: Network) -> NDArray[np.float64]:
         """(share_size,) squared distances of this rank's pairs, filled up with NaN."""
-        joined = [(chosen.pair_set, int(pair)) for chosen in self.sets for pair in chosen.pairs]
-        own = joined[self.rank * self.share_size : (self.rank + 1) * self.share_size]
+        own = self.pictures
         filled = np.full(self.share_size, np.nan)
-        if own:
-            filled[: len(own)] = squared_distances(embed(SharePictures(own), network, self.batch_size))
+        if own.pairs:
+            filled[: len(own.pairs)] = squared_distances(embed(own, network, self.batch_size))
         return filled
 
     def results(self, distances: NDArray[np.float64]) -> list[PairResult]:
@@ -84,14 +89,17 @@ class SharedPairs:
 def open_shared(evaluation: RunEvaluation, most_pairs: int, ranks: int, rank: int, batch_size: int) -> SharedPairs:
     """Open and check the sets; where they have more pairs than may be looked at, some are chosen of each.
 
+    Each rank decodes its share beforehand: a damaged picture must not end the training after an epoch.
+
     Raises:
         InvalidInput: naming the set that is missing, damaged or too small.
     """
     opened = open_sets(set_files(evaluation))
-    count_pairs(opened)
     total = sum(len(pair_set.is_same) for pair_set in opened)
     share = min(1.0, most_pairs / total)
-    return SharedPairs([choose(pair_set, share) for pair_set in opened], ranks, rank, batch_size)
+    shared = SharedPairs([choose(pair_set, share) for pair_set in opened], ranks, rank, batch_size)
+    check_pictures(shared.pictures)
+    return shared
 
 
 def choose(pair_set: PairSet, share: float) -> ChosenPairs:

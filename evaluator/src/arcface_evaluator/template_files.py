@@ -8,6 +8,7 @@
 Row i of the first two files is about the same picture; that is checked here, and by nobody else.
 """
 
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ NAMES: tuple[IjbName, ...] = ("IJBB", "IJBC")
 FILES = ("face_tid_mid", "name_5pts_score", "template_pair_label")
 POINTS = 5
 SIZE_LIMIT = 1 << 31
+WHOLE_NUMBERS = re.compile(rb"\s*\d{1,18}\s+\d{1,18}\s+\d{1,18}\s*")
+LONGEST_SHOWN = 80
+"""Bytes of a line that a message shows."""
 Ids = NDArray[np.int64]
 
 
@@ -119,6 +123,9 @@ def read_pairs(path: Path, ids: Ids) -> TemplatePairs:
     odd = np.flatnonzero((label != 0) & (label != 1))
     if len(odd):
         raise InvalidInput(f"{path} line {odd[0] + 1}: label {label[odd[0]]}; it must be 0 or 1")
+    same = int(label.sum())
+    if same in {0, len(label)}:
+        raise InvalidInput(f"{path}: {same} pairs are of one person and {len(label) - same} of two; there must be both")
     return TemplatePairs(
         np.searchsorted(ids, first).astype(np.int32), np.searchsorted(ids, second).astype(np.int32), label == 1
     )
@@ -188,11 +195,23 @@ def _numbers(path: Path) -> NDArray[np.int64]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of an empty file, which is refused below
+            warnings.simplefilter("error", DeprecationWarning)  # numpy would cut fractions off
             rows = np.loadtxt(path, dtype=np.int64, comments=None, ndmin=2, encoding="ascii")
-    except (ValueError, OverflowError) as error:
-        raise InvalidInput(f"{path}: {str(error).splitlines()[0]}; a line is 'template template label'") from None
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be read ({error.strerror}); --root is the folder with meta/") from None
+    except (ValueError, OverflowError, DeprecationWarning):
+        raise InvalidInput(f"{path} {_first_odd_line(path)}; a line is 'template template label'") from None
     if rows.size == 0 or rows.shape[1] != 3:
         raise InvalidInput(
             f"{path}: has {rows.shape[1] if rows.size else 0} columns; a line is 'template template label'"
         )
     return rows
+
+
+def _first_odd_line(path: Path) -> str:
+    """Where a file of whole numbers has something else."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip() and not WHOLE_NUMBERS.fullmatch(line):
+                return f"line {number}: {line[:LONGEST_SHOWN].decode('ascii', 'replace').strip()!r}"
+    return "holds numbers that are too large"

@@ -136,9 +136,30 @@ def test_check_refuses_what_would_fail_in_an_evaluation(small, capsys):
     few = write_pairs(small / "few.bin", pairs=9)
     assert run(["evaluate", "check", str(few)]) == 2
     assert "few.bin: has 9 pairs; verification in 10 folds needs 10 at least" in capsys.readouterr().err
-    wide = write_set(small / "wide.bin", [encoded_picture(1, height=112, width=96)] * 20, [True] * 10)
+    wide = write_set(small / "wide.bin", [encoded_picture(1, height=112, width=96)] * 20, [True, False] * 5)
     assert run(["evaluate", "check", str(wide)]) == 2
     assert "wide.bin: picture 0: has 96x112 pixels" in capsys.readouterr().err
+    damaged = write_set(small / "damaged.bin", [*[encoded_picture(1)] * 19, b"no picture"], [True, False] * 5)
+    assert run(["evaluate", "check", str(damaged)]) == 2
+    assert "damaged.bin: picture 19: does not decode" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("is_same", "counts"), [(True, "10 pairs are of one person and 0 of two"), (False, "0 pairs")])
+def test_pairs_of_one_kind_have_no_accuracy(small, capsys, is_same, counts):
+    alike = write_set(small / "alike.bin", [encoded_picture(seed) for seed in range(20)], [is_same] * 10)
+    np.save(small / "alike.npy", np.ones((20, 4), np.float32))
+    said = refused(capsys, "--embeddings", small / "alike.npy", "--bin", alike)
+    assert counts in said
+    assert "there must be both" in said
+
+
+def test_outputs_that_cannot_be_written_are_told_before_anything_is_computed(small, capsys):
+    command = ("--embeddings", small / "none.npy", "--bin", small / "small.bin")
+    assert "nowhere/x.json: its folder is not there" in refused(
+        capsys, *command, "--json", small / "nowhere" / "x.json"
+    )
+    (small / "file").touch()
+    assert "cannot be made" in refused(capsys, *command, "--report", small / "file" / "page")
 
 
 def test_bad_files_get_one_line(small, capsys):

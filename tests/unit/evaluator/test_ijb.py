@@ -176,10 +176,13 @@ def test_a_release_is_read_row_by_row(release):
         ({"pairs": "7 9 1\n7 8 0\n"}, "line 2: template 8 has no pictures"),
         ({"pairs": "7 9 2\n"}, "line 1: label 2"),
         ({"pairs": "7 9\n"}, "a line is 'template template label'"),
-        ({"pairs": "7 x 1\n"}, "a line is 'template template label'"),
+        ({"pairs": "7 9 0\n7 x 1\n"}, "line 2: '7 x 1'; a line is 'template template label'"),
+        ({"pairs": "7 9 0\n7 9 1.0\n"}, "line 2: '7 9 1.0'; a line is 'template template label'"),
+        ({"pairs": "7 9 0\n7 9.5 1\n"}, "line 2: '7 9.5 1'"),
+        ({"pairs": f"7 9 {10**30}\n"}, "line 1"),
         ({"pairs": ""}, "a line is 'template template label'"),
         ({"name": "mine"}, "--root is the folder IJBB or IJBC"),
-        ({"pairs": "7 9 1\n"}, "a curve needs both"),
+        ({"pairs": "7 9 1\n"}, "1 pairs are of one person and 0 of two; there must be both"),
     ],
 )
 def test_a_bad_release_is_one_line(release, tmp_path, capsys, changes, said):

@@ -99,6 +99,18 @@ def test_all_results_fit_into_the_termination_message():
     assert EvaluatorReport.from_json(message, "termination log") == report
 
 
+def test_what_was_found_before_a_failure_is_not_lost(tmp_path):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+    release = write_release(tmp_path, "IJBC")
+    (release / "loose_crop" / "5.jpg").write_bytes(b"no picture")
+    with pytest.raises(InvalidInput, match=r"5\.jpg"):
+        evaluate(tmp_path, ["lfw"], ijb=["IJBC"])
+    report = EvaluatorReport.from_json((tmp_path / "termination").read_bytes(), "termination log")
+    assert [(result.dataset, result.accuracy) for result in report.results] == [("lfw", 1.0)]
+    assert report.failure is not None
+    assert report.failure.exit_code == 2
+
+
 def failure_left(folder, expected, sets, open_network=opened):
     """The failure in the termination log after the job raised `expected`."""
     with pytest.raises(expected):

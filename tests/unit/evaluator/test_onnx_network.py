@@ -112,3 +112,23 @@ def test_what_is_no_model_or_takes_something_else_is_one_line(tmp_path, bin_file
     assert "cannot be read" in refused(capsys, "--model", tmp_path / "none.onnx", *BY_HAND, "--bin", bin_file)
     large = corner_model(tmp_path / "large.onnx", side=224)
     assert "(N, 3, 112, 112)" in refused(capsys, "--model", large, *BY_HAND, "--bin", bin_file)
+
+
+@pytest.mark.parametrize("ranks", ["1", "2"])
+def test_a_model_that_breaks_at_the_batch_is_one_line(tmp_path, bin_file, capfd, ranks):
+    model = onnx.load(corner_model(tmp_path / "broken.onnx", metadata=json.dumps(PREPARED)))
+    flat = next(value for value in model.graph.initializer if value.name == "flat")
+    flat.CopyFrom(numpy_helper.from_array(np.array([1, 147], np.int64), "flat"))  # says any batch, takes one
+    onnx.save(model, tmp_path / "broken.onnx")
+    command = ["--model", tmp_path / "broken.onnx", "--bin", bin_file, "--ranks", ranks]
+    assert run(["evaluate", "pairs", *map(str, command)]) == 2
+    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("arcface evaluate")]
+    assert len(told) == 1
+    assert "broken.onnx: takes no float32 pictures" in told[0]
+
+
+@pytest.mark.parametrize("words", [("--mean", "nan", "--scale", "1"), ("--mean", "0", "--scale", "0")])
+def test_numbers_that_prepare_nothing_are_refused(tmp_path, bin_file, capsys, words):
+    model = corner_model(tmp_path / "plain.onnx")
+    assert run(["evaluate", "pairs", "--model", str(model), "--bin", str(bin_file), *words]) == 2
+    assert "both must be finite and --scale above 0" in capsys.readouterr().err

@@ -98,6 +98,27 @@ def test_what_is_no_evaluation_cannot_be_compared(tmp_path, capsys, text):
     assert "run.json" in output
 
 
+def test_runs_that_do_not_belong_together_cannot_be_compared(tmp_path, pairs, capsys):
+    evaluated("pairs", *pairs, "--json", tmp_path / "one.json")
+    document = json.loads((tmp_path / "one.json").read_text())
+    for name, changed in {
+        "other": {"inputs": [{**entry, "sha256": "0" * 64} for entry in document["inputs"]]},
+        "resultless": {"results": []},
+        "curved": {"curves": [{**document["curves"][0], "fpr": [0.0]}]},
+    }.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps({**document, **changed}))
+    capsys.readouterr()
+    said = {}
+    for name in ("other", "resultless", "curved"):
+        files = [str(tmp_path / f"{each}.json") for each in ("one", name)]
+        assert run(["evaluate", "compare", *files, "--report", str(tmp_path / "page")]) == 2
+        said[name] = capsys.readouterr().err
+        assert said[name].count("\n") == 1
+    assert "different files called small" in said["other"]
+    assert "without a result" in said["resultless"]
+    assert "do not belong together" in said["curved"]
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, pairs, capsys):
     (tmp_path / "page").write_text("a file")
     assert run(["evaluate", "pairs", *map(str, pairs), "--report", str(tmp_path / "page")]) == 2

@@ -12,6 +12,7 @@ from arcface_evaluator.pairs_list import ListedPair, make_set, read_list
 from support.verification_set import encoded_picture
 
 LFW = "2\t3\nAnn 1 2\nBob 2 3\nAnn 1 Bob 2\nAnn 2 Cid 1\n"
+LINES = [*(f"Ann {number} {number + 1}" for number in range(1, 11)), "Ann 1 Ann 12"]
 COMMA = "first,second,same\na.png,b.png,1\nsub/c.png,a.png,false\n"
 
 
@@ -30,8 +31,9 @@ def test_a_list_of_lfw_names_people_and_numbers(tmp_path):
     ]
 
 
-def test_a_csv_names_files(tmp_path):
-    assert listed(tmp_path, COMMA, "pairs.CSV") == [
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_csv_names_files(tmp_path, mark):
+    assert listed(tmp_path, mark + COMMA, "pairs.CSV") == [
         ListedPair(2, "a.png", "b.png", is_same=True),
         ListedPair(3, "sub/c.png", "a.png", is_same=False),
     ]
@@ -48,12 +50,22 @@ def test_a_csv_names_files(tmp_path):
         ("first,second,same\nx,y\n", "p.csv", "line 2: 'x,y'; a line is 'file,file,1-or-0'"),
         ("first,second,same\nx,y,maybe\n", "p.csv", "line 2"),
         ("", "p.csv", "line 1"),
+        (f"Ann 1 {'9' * 5000}\n", "pairs.txt", "line 1"),
     ],
 )
 def test_a_bad_list_is_named_with_its_line(tmp_path, text, name, said):
     with pytest.raises(InvalidInput) as caught:
         listed(tmp_path, text, name)
     assert said in str(caught.value)
+
+
+def test_a_field_beyond_the_csv_readers_limit_is_one_line(tmp_path):
+    before = csv.field_size_limit(1000)  # some packages raise it for the whole process
+    try:
+        with pytest.raises(InvalidInput, match="is no CSV"):
+            listed(tmp_path, f"first,second,same\n{'x' * 2000},y,1\n", "p.csv")
+    finally:
+        csv.field_size_limit(before)
 
 
 @pytest.fixture
@@ -75,23 +87,23 @@ def make(tmp_path, images, lines, *words):
 
 
 def test_a_set_has_the_pictures_as_they_are_in_the_order_of_the_list(tmp_path, images, capsys):
-    lines = [f"Ann {number} {number + 1}" for number in range(1, 12)]
+    lines = LINES
     with pytest.raises(SystemExit, match="0"):
         make(tmp_path, images, lines)
-    assert capsys.readouterr().out.endswith("own.bin: 11 pairs, 11 of one person; none dropped\n")
+    assert capsys.readouterr().out.endswith("own.bin: 11 pairs, 10 of one person; none dropped\n")
     made = read_pair_set(tmp_path / "own.bin")
     assert len(made) == 22
     pictures, is_same = pickle.loads((tmp_path / "own.bin").read_bytes())
     assert pictures[2:4] == [encoded_picture(2), encoded_picture(3)]
-    assert is_same == [True] * 11
+    assert is_same == [*[True] * 10, False]
 
 
 def test_what_is_left_out_is_counted_and_listed_by_reason(tmp_path, images, capsys):
-    lines = [f"Ann {number} {number + 1}" for number in range(1, 12)]
+    lines = [*LINES]
     lines[3:3] = ["Ann 1 99", "Ann 20 1", "Ann 1 21", "Ann 98 99"]
     with pytest.raises(SystemExit, match="0"):
         make(tmp_path, images, lines, "--dropped", tmp_path / "dropped.csv")
-    assert "11 pairs, 11 of one person; 4 dropped: 2 missing picture, 2 unusable picture" in capsys.readouterr().out
+    assert "11 pairs, 10 of one person; 4 dropped: 2 missing picture, 2 unusable picture" in capsys.readouterr().out
     with (tmp_path / "dropped.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["line"], row["reason"]) for row in rows[:1]] == [("4", "missing picture: Ann/Ann_0099")]
@@ -102,7 +114,7 @@ def test_too_few_pairs_and_an_existing_file_are_refused(tmp_path, images, capsys
     assert make(tmp_path, images, ["Ann 1 2"]) == 2
     assert "needs 10 at least" in capsys.readouterr().err
     (tmp_path / "own.bin").write_text("mine")
-    lines = [f"Ann {number} {number + 1}" for number in range(1, 12)]
+    lines = LINES
     assert make(tmp_path, images, lines) == 2
     assert (tmp_path / "own.bin").read_text() == "mine"
 
@@ -110,5 +122,23 @@ def test_too_few_pairs_and_an_existing_file_are_refused(tmp_path, images, capsys
 def test_a_name_does_not_lead_out_of_the_folder(tmp_path, images):
     (tmp_path / "secret.png").write_bytes(encoded_picture(3))
     pair = ListedPair(1, "../secret.png", "Ann/Ann_0001", is_same=False)
-    with pytest.raises(InvalidInput, match="has 0 pairs"):
-        make_set([pair], images)
+    assert make_set([pair], images).is_same == []
+
+
+def test_a_set_that_comes_to_nothing_is_accounted_for(tmp_path, images, capsys):
+    assert make(tmp_path, images / "Ann", LINES, "--dropped", tmp_path / "dropped.csv") == 2
+    assert "0 pairs, 0 of one person; 11 dropped: 11 missing picture: what is left: has 0" in capsys.readouterr().err
+    assert (tmp_path / "dropped.csv").read_text().count("missing picture: Ann/Ann_0001") == 2
+    assert not (tmp_path / "own.bin").exists()
+
+
+def test_no_file_is_replaced(tmp_path, images, capsys):
+    assert make(tmp_path, images, LINES, "--dropped", tmp_path / "pairs.txt") == 2
+    assert "pairs.txt: exists already" in capsys.readouterr().err
+    assert (tmp_path / "pairs.txt").read_text() == "\n".join(LINES)
+
+
+@pytest.mark.parametrize("name", ["", ".", "x" * 300, "a\0b", "a" * 5000 + ".png"])
+def test_a_name_that_no_file_has_is_a_missing_picture(images, name):
+    (dropped,) = make_set([ListedPair(1, name, "Ann/Ann_0001", is_same=False)], images).dropped
+    assert dropped.reason.startswith("missing picture")

@@ -10,7 +10,7 @@ from arcface_evaluator.pair_set import read_pair_set
 from arcface_evaluator.pairs import from_pictures
 from arcface_evaluator.report import result_of
 from arcface_evaluator.shared_pairs import open_shared
-from support.verification_set import corner_network, write_pairs, write_set
+from support.verification_set import corner_network, encoded_picture, write_pairs, write_set
 
 EVERYTHING = 10_000
 
@@ -62,3 +62,11 @@ def test_a_set_of_something_else_is_refused_before_the_training(evaluation, tmp_
     write_set(tmp_path / "large.bin", [b"no picture"] * 20, [True, False] * 5)
     with pytest.raises(InvalidInput, match=r"large\.bin: picture 0: does not decode"):
         open_shared(evaluation, EVERYTHING, ranks=1, rank=0, batch_size=5)
+
+
+def test_a_damaged_picture_is_told_by_the_rank_that_would_look_at_it(evaluation, tmp_path):
+    sound = [encoded_picture(seed) for seed in range(82)]
+    write_set(tmp_path / "large.bin", [*sound[:-1], b"no picture"], [pair % 2 == 0 for pair in range(41)])
+    open_shared(evaluation, EVERYTHING, ranks=2, rank=0, batch_size=5)
+    with pytest.raises(InvalidInput, match=r"large\.bin: picture 81: does not decode"):
+        open_shared(evaluation, EVERYTHING, ranks=2, rank=1, batch_size=5)

@@ -1,6 +1,7 @@
 """Exported networks give the checkpoint's embeddings, say how pictures are prepared, and appear whole or not at all."""
 
 import json
+import stat
 
 import mindspore
 import numpy as np
@@ -35,7 +36,9 @@ def small(tmp_path):
 
 @pytest.mark.parametrize("batch", [1, 3, 7])
 def test_onnx_gives_the_checkpoints_embeddings_of_any_number_of_pictures(tmp_path, checkpoint, batch):
+    tmp_path.chmod(0o755)
     export_network(checkpoint, "onnx", tmp_path / "network.onnx")
+    assert stat.S_IMODE((tmp_path / "network.onnx").stat().st_mode) == 0o644
     session = onnxruntime.InferenceSession(tmp_path / "network.onnx", providers=["CPUExecutionProvider"])
     (entry,) = session.get_inputs()
     found = session.run(None, {entry.name: PREPARED[:batch]})[0]
@@ -100,6 +103,12 @@ def test_an_existing_file_is_kept(tmp_path, small, capsys):
     assert run([str(word) for word in command]) == 2
     assert "exists already" in capsys.readouterr().err
     assert (tmp_path / "network.onnx").read_text() == "mine"
+    (tmp_path / "network.mindir.json").write_text("mine")
+    with pytest.raises(InvalidInput, match=r"network\.mindir\.json: exists already"):
+        export_network(small, "mindir", tmp_path / "network.mindir")
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInput, match="its folder cannot be made"):
+        export_network(small, "onnx", tmp_path / "file" / "network.onnx")
 
 
 def test_a_folder_without_checkpoints_is_one_line(tmp_path, capsys):

@@ -38,22 +38,27 @@ def export_network(folder: Path, form: Format, output: Path) -> None:
         InvalidInput: where the checkpoint is damaged or the format is not to be had on this device.
         ArcFaceError: where the file does not give what the checkpoint gives.
     """
-    if output.exists():
-        raise InvalidInput(f"{output}: exists already; choose another name or remove it first")
+    beside = None if form == "onnx" else output.with_name(f"{output.name}.json")
+    for path in filter(None, (output, beside)):
+        if path.exists():
+            raise InvalidInput(f"{path}: exists already; choose another name or remove it first")
     if form == "air" and mindspore.get_context("device_target") != "Ascend":
         raise InvalidInput("--format air: only MindSpore on Ascend writes it; use mindir or onnx here")
     manifest, backbone = load_backbone(folder)
     mindspore.set_context(mode=mindspore.GRAPH_MODE)
     backbone.set_train(mode=False)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"{output}: its folder cannot be made ({error.strerror}); choose another name") from None
     with tempfile.TemporaryDirectory(prefix=".export-", dir=output.parent) as hidden:
         draft = Path(hidden) / f"network.{form}"
         written = WRITERS[form](backbone, draft, manifest)
         if form != "air":
             check(OPENERS[form](written), backbone, manifest.preprocessing)
         publish(written, output)
-    if form != "onnx":
-        output.with_name(f"{output.name}.json").write_text(manifest.preprocessing.to_json() + "\n")
+    if beside is not None:
+        beside.write_text(manifest.preprocessing.to_json() + "\n")
 
 
 def write_mindir(backbone: nn.Cell, draft: Path, _: Manifest) -> Path:
@@ -128,6 +133,8 @@ def check(run: Run, backbone: nn.Cell, preprocessing: Preprocessing) -> None:
 
 def publish(written: Path, output: Path) -> None:
     """Move a file to its place once it is on disk."""
+    # MindSpore writes it for its user alone; whoever may read the folder may read what is in it.
+    written.chmod(output.parent.stat().st_mode & 0o666)
     with written.open("rb") as file:
         os.fsync(file.fileno())
     written.rename(output)

@@ -22,8 +22,13 @@ def write_pairs(path: Path, pictures: list[bytes], is_same: list[bool]) -> None:
     if len(pictures) != 2 * len(is_same):
         raise ValueError(f"{len(pictures)} pictures for {len(is_same)} pairs")
     partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        pickle.dump((pictures, is_same), file, PROTOCOL)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
+    try:
+        with partial.open("wb") as file:
+            pickle.dump((pictures, is_same), file, PROTOCOL)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
+    except OSError as error:
+        raise InvalidInput(
+            f"{path}: cannot be written ({error.strerror}): name another file or mend its folder"
+        ) from None

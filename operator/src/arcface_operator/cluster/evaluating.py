@@ -4,7 +4,7 @@ from pydantic import ValidationError
 
 from arcface_api.reports import EvaluatorReport
 from arcface_api.spec import EvaluationSpec
-from arcface_api.status import EvaluationStatus, FailureStatus
+from arcface_api.status import EvaluationStatus, FailureStatus, GateResult
 from arcface_operator.cluster.case import Case
 from arcface_operator.cluster.conditions import with_condition
 from arcface_operator.cluster.ending import evaluator_removal, fail, has_left_its_node, succeed
@@ -137,23 +137,23 @@ def evaluator_pods(case: Case, evaluator: EvaluatorView) -> list[PodView]:
 
 
 def evaluator_failed(case: Case, ended: list[PodView], why: str) -> Plan:
-    """The evaluator is given up: the last of its pods says why."""
-    failure = FailureStatus(reason="EvaluationFailed", message=why)
+    """The evaluator is given up: the last of its pods says why, and what it had found by then."""
+    failure, found = FailureStatus(reason="EvaluationFailed", message=why), EvaluatorReport()
     for pod in ended:
         if pod.ended is not None and pod.ended.exit_code != 0:
-            failure = ended_fault(pod, pod.ended, 1).failure
+            failure, found = ended_fault(pod, pod.ended, 1).failure, report_in(pod.ended.message)
+    if found.results or found.ijb:
+        # Gates are judged on the whole evaluation only.
+        case = case.with_status(evaluation=evaluation_status(found, []))
     case = with_condition(case, "Evaluated", truth=False, reason="EvaluationFailed", message=failure.message)
     return fail(case, "EvaluationFailed", failure.message, failure)
 
 
 def read_results(case: Case, evaluation: EvaluationSpec, message: str) -> Plan:
     """Results and gates from the evaluator's termination message, which must tell of every set."""
-    try:
-        report = EvaluatorReport.model_validate_json(message)
-    except ValidationError:
-        report = EvaluatorReport()
-    told = {result.dataset for result in report.results}
-    if untold := [name for name in evaluation.sets if name not in told]:
+    report = report_in(message)
+    told = {*(pairs.dataset for pairs in report.results), *(templates.dataset for templates in report.ijb)}
+    if untold := [name for name in (*evaluation.sets, *evaluation.ijb) if name not in told]:
         message = (
             f"the evaluator ended well but reports no result for {', '.join(untold)}; "
             "is spec.image the trainer image of this release?"
@@ -163,10 +163,23 @@ def read_results(case: Case, evaluation: EvaluationSpec, message: str) -> Plan:
     return with_results(case, evaluation, report)
 
 
+def report_in(message: str) -> EvaluatorReport:
+    """The report in a termination message; an empty one where that is something else."""
+    try:
+        return EvaluatorReport.model_validate_json(message)
+    except ValidationError:
+        return EvaluatorReport()
+
+
+def evaluation_status(report: EvaluatorReport, gates: list[GateResult]) -> EvaluationStatus:
+    """What the status tells of a report."""
+    return EvaluationStatus(checkpoint=report.checkpoint or "", results=report.results, ijb=report.ijb, gates=gates)
+
+
 def with_results(case: Case, evaluation: EvaluationSpec, report: EvaluatorReport) -> Plan:
     """Write the results down and judge them."""
     gates = gate_results(evaluation.gates, report)
-    results = EvaluationStatus(checkpoint=report.checkpoint or "", results=report.results, ijb=report.ijb, gates=gates)
+    results = evaluation_status(report, gates)
     case = with_condition(case, "Evaluated", truth=True, reason="Evaluated").with_status(evaluation=results)
     if not gates:
         return succeed(case)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from arcface_api.reports import EvaluatorReport, ReportedFailure
 from arcface_operator.cluster.decide import decide
 from arcface_operator.cluster.observation import PodView
 from support.cluster import (
@@ -147,6 +148,21 @@ def test_a_missed_gate_fails_the_job_with_its_figures_and_keeps_the_results() ->
     (failed,) = [item for item in status.conditions if item.type == "Failed"]
     assert failed.message == "gate lfw.accuracy: 0.98000, needs 0.99"
     assert status.evaluation.results[0].accuracy == 0.98
+
+
+def test_an_evaluation_that_failed_half_way_keeps_what_it_had_found() -> None:
+    failed = ReportedFailure(reason="InvalidInput", message="5.jpg does not decode", exit_code=2)
+    report = EvaluatorReport.from_json(evaluator_report(0.99), "report").model_copy(update={"failure": failed})
+    status = status_after(make_evaluator_pod(2, report.to_json()), failure="PodFailurePolicy: exit code 2", spec=GATED)
+    assert (status.phase, status.failure.message) == ("Failed", "pod quick-evaluate-x: 5.jpg does not decode")
+    assert [(result.dataset, result.accuracy) for result in status.evaluation.results] == [("lfw", 0.99)]
+    assert status.evaluation.gates == []
+
+
+def test_a_report_must_tell_of_every_release() -> None:
+    status = status_after(DONE, is_complete=True, spec={"evaluation": {**EVALUATION, "ijb": ["IJBC"]}})
+    assert status.phase == "Failed"
+    assert "reports no result for IJBC" in next(item.message for item in status.conditions if item.type == "Evaluated")
 
 
 def test_results_are_those_of_the_newest_pod_that_ended_well() -> None:
