@@ -2,6 +2,8 @@
 
 The file's name holds a hash of everything that the embeddings depend on: the checkpoint by its manifest, which has the
 hashes of its files and the preprocessing, the template of the alignment, the release's files and every picture's bytes.
+
+A hash of the file itself lies beside it.
 """
 
 import hashlib
@@ -21,6 +23,7 @@ from arcface_evaluator.pair_protocol import Embeddings
 from arcface_evaluator.template_files import IjbSet
 from arcface_evaluator.template_pictures import TemplatePictures
 from arcface_trainer.backbone_input import LANDMARKS
+from arcface_trainer.checkpoint import file_sha256
 
 LOG = logging.getLogger(__name__)
 
@@ -37,10 +40,19 @@ class EmbeddingCache:
         if not self.path.is_file():
             return None
         try:
-            return read_embeddings(self.path, self.pictures)
-        except InvalidInput as error:
+            written = self.digest_file.read_text(encoding="ascii", errors="replace")
+            found = read_embeddings(self.path, self.pictures) if written == file_sha256(self.path) else None
+        except (OSError, InvalidInput) as error:
             LOG.warning("kept embeddings are not used: %s", error)
             return None
+        if found is None:
+            LOG.warning("kept embeddings are not used: %s has changed since", self.path)
+        return found
+
+    @property
+    def digest_file(self) -> Path:
+        """The hash of the file as it was written, beside it."""
+        return self.path.with_suffix(".sha256")
 
     def store(self, embeddings_NVD: Embeddings) -> None:
         """Keep embeddings; where the folder cannot be written they are not kept, which costs time only."""
@@ -50,6 +62,7 @@ class EmbeddingCache:
                 np.save(file, embeddings_NVD)
                 file.flush()
                 os.fsync(file.fileno())
+            self.digest_file.write_text(file_sha256(hidden), encoding="ascii")
             hidden.rename(self.path)
         except OSError as error:
             LOG.info("embeddings are not kept: %s (%s)", self.path, error.strerror)

@@ -151,7 +151,7 @@ def _read(path: Path) -> str:
 
 
 def _columns(path: Path, count: int) -> list[list[str]]:
-    rows = [line.split() for line in _read(path).splitlines() if line.strip()]
+    rows = [line.split() for line in _read(path).rstrip().splitlines()]
     for number, row in enumerate(rows, start=1):
         if len(row) != count:
             raise InvalidInput(f"{path} line {number}: {len(row)} fields; it must have {count}")
@@ -180,13 +180,23 @@ def _integers(path: Path, texts: list[str], what: str) -> Ids:
 def _floats(path: Path, columns: list[list[str]]) -> list[NDArray[np.float64]]:
     try:
         numbers = [np.array(column, dtype=np.float64) for column in columns]
-    except ValueError as error:
-        raise InvalidInput(f"{path}: {error}; landmarks and scores are numbers") from None
+    except ValueError:
+        rows = enumerate(zip(*columns, strict=True), start=1)
+        number, text = next((number, text) for number, row in rows for text in row if not _is_number(text))
+        raise InvalidInput(f"{path} line {number}: holds {text!r}; landmarks and scores are numbers") from None
     for column in numbers:
         wrong = np.flatnonzero(~np.isfinite(column))
         if len(wrong):
             raise InvalidInput(f"{path} line {wrong[0] + 1}: holds {column[wrong[0]]}; landmarks and scores are finite")
     return numbers
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _numbers(path: Path) -> NDArray[np.int64]:

@@ -147,7 +147,13 @@ def test_kept_embeddings_of_anything_else_are_not_taken(tmp_path, checkpoint, ch
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda path: path.write_bytes(b"\x93NUMPY"), lambda path: np.save(path, np.zeros(3))]
+    "damage",
+    [
+        lambda path: path.write_bytes(b"\x93NUMPY"),
+        lambda path: np.save(path, np.zeros(3)),
+        lambda path: np.save(path, np.load(path)[::-1]),  # sound by its looks
+        lambda path: path.with_suffix(".sha256").unlink(),
+    ],
 )
 def test_damaged_kept_embeddings_are_made_anew(tmp_path, checkpoint, damage):
     root = write_release(tmp_path)
