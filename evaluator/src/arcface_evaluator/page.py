@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from statistics import fmean, pstdev
 
 from jinja2 import Environment
 
@@ -109,8 +110,9 @@ def pair_row(run_name: str, run: EvaluationFile, details: PairDetails) -> list[s
     plain = details.accuracy_without_flip
     return [
         run_name,
-        f"{result.accuracy:.5f}",
-        f"{result.std:.5f}",
+        # From the folds: what a status holds is rounded.
+        f"{fmean(details.folds):.5f}",
+        f"{pstdev(details.folds):.5f}",
         f"{low:.4f} to {high:.4f}",
         str(result.pairs),
         "" if plain is None else f"{plain:.5f}",

@@ -98,6 +98,16 @@ def test_what_is_no_evaluation_cannot_be_compared(tmp_path, capsys, text):
     assert "run.json" in output
 
 
+def test_the_page_has_the_digits_of_the_terminal_and_not_of_rounded_results(tmp_path, pairs):
+    evaluated("pairs", *pairs, "--json", tmp_path / "one.json")
+    document = json.loads((tmp_path / "one.json").read_text())
+    document["details"][0]["folds"] = [0.5 - 0.1795051, 0.5 + 0.1795051]
+    document["results"][0] |= {"accuracy": 0.5, "std": 0.179505}
+    (tmp_path / "one.json").write_text(json.dumps(document))
+    evaluated("compare", tmp_path / "one.json", "--report", tmp_path / "page")
+    assert "<td>0.17951</td>" in page_of(tmp_path / "page")
+
+
 def test_runs_that_do_not_belong_together_cannot_be_compared(tmp_path, pairs, capsys):
     evaluated("pairs", *pairs, "--json", tmp_path / "one.json")
     document = json.loads((tmp_path / "one.json").read_text())
