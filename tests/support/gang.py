@@ -1,20 +1,14 @@
 """Starts real ranks: MindSpore processes joined by its own scheduler, each running a script."""
 
 import os
-import socket
 import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+from testbed.processes import free_port
+
 DEADLINE_SECONDS = 240
-
-
-def free_port() -> int:
-    """A port that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def run_gang(script: Path, world_size: int, *arguments: str) -> None:

@@ -10,8 +10,8 @@ import cv2
 import httpx
 import numpy as np
 
-from support.gang import free_port
 from support.waiting import wait_until
+from testbed.processes import free_port
 
 ARCFACE = Path(sys.executable).with_name("arcface")
 

@@ -104,7 +104,7 @@ def test_kueue_holds_admits_preempts_and_admits_again(jobs: TrainingJobs, fake_n
     jobs.create(
         workers={"replicas": 2},
         scheduling={"gang": "kueue", "queue": "faces"},
-        runPolicy={"backoffLimit": 0, "startupDeadlineSeconds": 1},
+        runPolicy={"backoffLimit": 0},
     )
     wait_until(lambda: len(jobs.pods()) == 2)
     for pod in jobs.pods().values():
