@@ -3,8 +3,9 @@
 from typing import Any
 
 from arcface_operator.cluster.decide import decide
-from support.cluster import NOW, SETTINGS, observation_in, status_in
+from support.decision_table import observation_in, status_in
 from support.jobs import make_job
+from support.views import NOW, SETTINGS
 
 
 def plan_in(phase: Any, seen: dict[str, Any], status: dict[str, Any] | None = None, **spec: Any) -> Any:

@@ -12,16 +12,10 @@ from arcface_operator.cluster.decide import decide
 from arcface_operator.cluster.observation import view_pod
 from arcface_operator.cluster.plan import Create, Delete, Plan
 from arcface_operator.manifests.child import ATTEMPT_LABEL
-from support.cluster import (
-    SETTINGS,
-    World,
-    assert_tells_the_truth,
-    counters,
-    evaluator_report,
-    make_report,
-    worker_names,
-)
+from support.decision_table import assert_tells_the_truth, counters
 from support.jobs import make_job
+from support.views import SETTINGS, evaluator_report, make_report, worker_names
+from support.world import World
 
 HOSTILE = st.one_of(
     st.text(max_size=60),

@@ -6,8 +6,8 @@ import pytest
 
 from arcface_operator.cluster.checks import claims_of, obstacles
 from arcface_operator.cluster.observation import ClaimView
-from support.cluster import ASCEND, make_surroundings
 from support.jobs import make_job
+from support.views import ASCEND, make_surroundings
 
 RWX, RWO, ROX, RWOP = "ReadWriteMany", "ReadWriteOnce", "ReadOnlyMany", "ReadWriteOncePod"
 EVALUATION = {"claimName": "sets"}

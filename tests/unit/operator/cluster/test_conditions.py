@@ -13,8 +13,9 @@ from arcface_operator.cluster.conditions import condition, true_since, with_cond
 from arcface_operator.cluster.decide import decide
 from arcface_operator.cluster.observation import Observation
 from arcface_operator.cluster.plan import Announce
-from support.cluster import NOW, SETTINGS, ago, make_ended, make_report, make_worker, observation_in, status_in, stored
+from support.decision_table import observation_in, status_in
 from support.jobs import make_job
+from support.views import NOW, SETTINGS, ago, make_ended, make_report, make_worker, stored
 
 
 def case(status: ArcFaceTrainingJobStatus | None = None, now: Any = NOW) -> Case:

@@ -6,24 +6,20 @@ import pytest
 
 from arcface_operator.cluster.decide import decide
 from arcface_operator.cluster.observation import ClaimView
-from support.cluster import (
+from support.decision_table import assert_cell, observation_in, row, status_in, told
+from support.jobs import make_job
+from support.views import (
     ASCEND,
     NOW,
     SETTINGS,
     ago,
-    assert_cell,
     make_ended,
     make_evaluator,
     make_evaluator_pod,
     make_surroundings,
     make_worker,
-    observation_in,
-    row,
-    status_in,
     timestamp,
-    told,
 )
-from support.jobs import make_job
 
 CREATE = "Ready=Ready apply:service,config create:0,1"
 EVALUATION = {"claimName": "sets", "sets": ["lfw"]}

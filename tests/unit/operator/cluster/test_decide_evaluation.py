@@ -7,21 +7,9 @@ import pytest
 from arcface_api.reports import EvaluatorReport, ReportedFailure
 from arcface_operator.cluster.decide import decide
 from arcface_operator.cluster.observation import PodView
-from support.cluster import (
-    NOW,
-    SETTINGS,
-    ago,
-    assert_cell,
-    evaluator_report,
-    make_ended,
-    make_evaluator,
-    make_evaluator_pod,
-    observation_in,
-    row,
-    status_in,
-    told,
-)
+from support.decision_table import assert_cell, observation_in, row, status_in, told
 from support.jobs import make_job
+from support.views import NOW, SETTINGS, ago, evaluator_report, make_ended, make_evaluator, make_evaluator_pod
 
 EVALUATION = {"claimName": "sets", "sets": ["lfw"]}
 GATED = {"evaluation": {**EVALUATION, "gates": [{"metric": "lfw.accuracy", "min": 0.99}]}}

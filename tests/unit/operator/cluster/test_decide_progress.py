@@ -2,8 +2,8 @@
 
 from arcface_api.status import BestCheckpoint, PairResult, Verification
 from arcface_operator.manifests.worker_pod import SCHEDULER_ANNOTATION
-from support.cluster import NOW, ago, make_ended, make_report, make_worker
 from support.plans import plan_in
+from support.views import NOW, ago, make_ended, make_report, make_worker
 
 
 def test_ranks_learn_where_rank_0_is() -> None:

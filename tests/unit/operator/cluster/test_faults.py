@@ -11,7 +11,7 @@ from arcface_api.reports import EvaluatorReport, ReportedFailure, TrainerReport,
 from arcface_api.status import FailureStatus
 from arcface_operator.cluster.faults import pod_fault, worst
 from arcface_operator.cluster.observation import INIT_FAILED, POD_FAILED, PodView
-from support.cluster import ago, make_ended, make_evaluator_pod, make_worker
+from support.views import ago, make_ended, make_evaluator_pod, make_worker
 
 
 def make_evicted(code: int) -> PodView:

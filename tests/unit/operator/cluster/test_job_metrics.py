@@ -9,8 +9,9 @@ from prometheus_client import CollectorRegistry
 from arcface_api.status import EvaluationStatus, GateResult, IjbResult, PairResult
 from arcface_operator.cluster.decide import decide
 from arcface_operator.cluster.job_metrics import FAMILIES, JobCollector
-from support.cluster import SETTINGS, ago, make_report, make_worker, observation_in, status_in, stored
+from support.decision_table import observation_in, status_in
 from support.jobs import make_job
+from support.views import SETTINGS, ago, make_report, make_worker, stored
 
 JOB = {"namespace": "faces", "name": "r100"}
 

@@ -15,8 +15,9 @@ from arcface_operator.cluster.observation import (
     workers_of,
 )
 from arcface_operator.manifests.worker_pod import build_worker_pod
-from support.cluster import SETTINGS, World, make_evaluator_pod, make_worker
 from support.jobs import make_job
+from support.views import SETTINGS, make_evaluator_pod, make_worker
+from support.world import World
 
 LABELS = {"app.kubernetes.io/component": "worker", "arcface.io/rank-index": "3", "arcface.io/attempt": "2"}
 MOMENT = datetime(2026, 11, 25, 12, 0, 5, tzinfo=UTC)

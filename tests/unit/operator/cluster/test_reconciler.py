@@ -11,8 +11,9 @@ from arcface_operator.cluster.jobs import JobStore
 from arcface_operator.cluster.metrics import OperatorMetrics
 from arcface_operator.cluster.queue import WorkQueue
 from arcface_operator.cluster.reconciler import Reconciler
-from support.cluster import NOW, SETTINGS, ago, make_ended, make_surroundings, make_worker, status_in
+from support.decision_table import status_in
 from support.jobs import job_document
+from support.views import NOW, SETTINGS, ago, make_ended, make_surroundings, make_worker
 
 KEY = ("default", "quick")
 UID = "1" * 8

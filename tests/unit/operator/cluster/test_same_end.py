@@ -21,16 +21,10 @@ from arcface_operator.cluster.decide import decide
 from arcface_operator.cluster.observation import PodView, view_pod
 from arcface_operator.cluster.plan import Action, Apply, Delete, Plan
 from arcface_operator.manifests.worker_pod import RANK_TABLE_ANNOTATION, SCHEDULER_ANNOTATION
-from support.cluster import (
-    ASCEND,
-    SETTINGS,
-    World,
-    assert_tells_the_truth,
-    counters,
-    evaluator_report,
-    make_report,
-)
+from support.decision_table import assert_tells_the_truth, counters
 from support.jobs import make_job
+from support.views import ASCEND, SETTINGS, evaluator_report, make_report
+from support.world import World
 
 TROUBLES: dict[str, Callable[[World, str], World]] = {
     "error": lambda world, name: world.exited(name, 1, "Traceback\nValueError: x"),

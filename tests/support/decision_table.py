@@ -1,0 +1,182 @@
+"""Tables of what follows from what is seen.
+
+A row of a table is an observation, its cells are what follows in each of the nine phases, written as words:
+
+    Restarting                     the phase; without one Pending stands for an unborn or suspended job, else the same
+    Ready=Ready  !Ready=Queued     a condition that holds or does not, and why
+    +counted  +free  +resume       a new attempt: after a fault that counts or does not, or after a suspension
+    failure:OOMKilled@1            the digest of the failure and its rank
+    apply:… create:… delete:… force:… annotate:…   all actions, in this order; numbers are rank pods
+
+An empty cell: nothing is done. `waiting` stands for the phases before all pods exist, `gang` for Starting and
+Training, `ended` for Succeeded and Failed; a phase's own name overrides them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from arcface_api.job import ArcFaceTrainingJob
+from arcface_api.status import (
+    ArcFaceTrainingJobStatus,
+    Condition,
+    FailureStatus,
+    WorkersStatus,
+)
+from arcface_operator.cluster.observation import (
+    Observation,
+)
+from arcface_operator.cluster.plan import Action, Annotate, Announce, Apply, Create, Delete, DeleteJob, Dissolve, Plan
+from arcface_operator.cluster.rank_table import INITIALIZING
+from arcface_operator.manifests.child import RANK_INDEX_LABEL
+from arcface_operator.manifests.evaluator_job import evaluation_hash
+from support.views import THE_JOBS, ago, make_ended, make_evaluator, make_report, make_surroundings, make_worker, stored
+
+GROUPS: dict[Any, str] = {
+    **dict.fromkeys((None, "Suspended", "Pending", "Restarting"), "waiting"),
+    **dict.fromkeys(("Starting", "Training"), "gang"),
+    "Evaluating": "evaluating",
+    **dict.fromkeys(("Succeeded", "Failed"), "ended"),
+}
+VERBS = {"apply", "create", "delete", "force", "annotate"}
+
+
+def row(name: str, seen: Mapping[str, Any] | None = None, *, spec: Any = None, status: Any = None, **cells: str) -> Any:
+    """One observation in all phases, as parameters of a test that ends in `assert_cell`.
+
+    Args:
+        name: the observation in words.
+        seen: fields of the Observation that differ from what is there when all goes well; pods count their attempt
+            from the job's.
+        spec: fields of the job's spec.
+        status: fields of its status.
+        cells: what follows, by phase or group of phases.
+    """
+    params = []
+    for phase, group in GROUPS.items():
+        key = str(phase).lower()
+        cell = cells.get(key, cells.get(group, "") + (" +resume" if phase == "Suspended" else ""))
+        params.append(pytest.param(phase, seen or {}, spec or {}, status or {}, cell, id=f"{name} in {phase}"))
+    return params
+
+
+def status_in(phase: Any, **changes: Any) -> ArcFaceTrainingJobStatus:
+    """The status of a job that has been restarted twice, once for a fault that counts."""
+    if phase is None:
+        return ArcFaceTrainingJobStatus()
+    is_ended = phase in {"Succeeded", "Failed"}
+    held = {"Ready": ago(4000)}
+    if phase == "Training":
+        held["Training"] = ago(3000)
+    if is_ended:
+        held["Complete" if phase == "Succeeded" else "Failed"] = ago(100)
+    default = {
+        "phase": phase,
+        "conditions": [
+            Condition(type=kind, status="True", reason="Test", message="", last_transition_time=since)
+            for kind, since in sorted(held.items())
+        ],
+        "attempt": 2,
+        "restarts": 2,
+        "counted_restarts": 1,
+        "start_time": None if phase == "Suspended" else ago(1000),
+        "completion_time": ago(100) if is_ended else None,
+        "workers": WorkersStatus(desired=2),
+        "progress": make_report(7, updated_at=ago(50)).progress if phase == "Training" else None,
+        "failure": FailureStatus(reason="Before", message="of an earlier attempt"),
+    }
+    return ArcFaceTrainingJobStatus(**{**default, **changes})
+
+
+def observation_in(phase: Any, job: ArcFaceTrainingJob, seen: Mapping[str, Any]) -> Observation:
+    """What is there in a phase when all goes well, but for what a row gives."""
+    group = GROUPS[phase]
+    gang = {"gang": make_worker, "evaluating": make_ended, "ended": make_ended}.get(group)
+    default = {
+        "pods": () if gang is None else (gang(0), gang(1)),
+        "evaluator": make_evaluator() if phase == "Evaluating" else None,
+        "surroundings": make_surroundings() if group == "waiting" else None,
+    }
+    fields = {**default, **seen}
+    fields["pods"] = tuple(replace(pod, attempt=pod.attempt + job.status.attempt) for pod in fields["pods"])
+    if fields["evaluator"] is not None and fields["evaluator"].evaluation_hash == THE_JOBS:
+        fields["evaluator"] = replace(fields["evaluator"], evaluation_hash=evaluation_hash(job))
+    return Observation(job=job, **fields)
+
+
+def told(action: Action) -> str | None:
+    """An action in the words of a cell; None for an event."""
+    match action:
+        case Apply(manifest):
+            names = {"quick-config": "config", "rings-config-quick": "table"}
+            name = names.get(manifest["metadata"]["name"], manifest["kind"].lower())
+            is_empty = manifest.get("data", {}).get("hccl.json") == INITIALIZING
+            return f"apply:{'no-' if is_empty else ''}{name}"
+        case Create(manifest):
+            return f"create:{manifest['metadata']['labels'].get(RANK_INDEX_LABEL, 'evaluator')}"
+        case Delete(resource="pods"):
+            return f"{'force' if action.is_forced else 'delete'}:{action.name[-1]}"
+        case Delete():
+            return "delete:evaluator"
+        case Annotate():
+            return f"annotate:{action.name[-1]}"
+        case Dissolve():
+            return "dissolve:group"
+        case DeleteJob():
+            return "delete:job"
+    return None
+
+
+def assert_cell(plan: Plan, cell: str, before: ArcFaceTrainingJobStatus) -> None:
+    """The plan is what a cell says, and nothing else."""
+    words, after = cell.split(), stored(plan.status)
+    assert after == plan.status
+    assert after.phase == phase_in(words, before.phase)
+    verbs = [word.split(":") for word in words if word.split(":")[0] in VERBS]
+    actions = [f"{verb}:{name}" for verb, names in verbs for name in names.split(",")]
+    assert [text for action in plan.actions if (text := told(action))] == actions
+    new = {"+counted": (1, 1, 1), "+free": (1, 1, 0), "+resume": (1, 0, 0)}
+    added = next((counts for word, counts in new.items() if word in words), (0, 0, 0))
+    assert added == tuple(new - old for new, old in zip(counters(after), counters(before), strict=True))
+    truths = {
+        item.type: f"{'' if item.status == 'True' else '!'}{item.type}={item.reason}" for item in after.conditions
+    }
+    assert {word for word in words if "=" in word} <= set(truths.values())
+    failure = next((word.removeprefix("failure:") for word in words if word.startswith("failure:")), None)
+    if failure is None and after.phase == "Failed" != before.phase:
+        assert after.failure is not None
+        assert f"Failed={after.failure.reason}" in words
+    elif failure is None:
+        assert after.failure == before.failure
+    else:
+        reason, _, rank = failure.partition("@")
+        assert after.failure is not None
+        assert (after.failure.reason, after.failure.rank) == (reason, int(rank) if rank else None)
+    assert_tells_the_truth(after)
+    events = [item for item in plan.actions if isinstance(item, Announce)]
+    assert len(events) == ((after.phase, after.attempt) != (before.phase, before.attempt))
+    assert all((event.type == "Warning") == (after.phase in {"Failed", "Restarting"}) for event in events)
+
+
+def phase_in(words: list[str], before: Any) -> Any:
+    """The phase that a cell names or means."""
+    named = next((word for word in words if word in GROUPS or word == "same"), None)
+    if named == "same":
+        return before
+    return named or ("Pending" if before in {None, "Suspended"} else before)
+
+
+def counters(status: ArcFaceTrainingJobStatus) -> tuple[int, int, int]:
+    """What never falls."""
+    return status.attempt, status.restarts, status.counted_restarts
+
+
+def assert_tells_the_truth(status: ArcFaceTrainingJobStatus) -> None:
+    """No condition contradicts the phase."""
+    held = {item.type for item in status.conditions if item.status == "True"}
+    assert ("Training" in held) == (status.phase == "Training")
+    assert ("Complete" in held) == (status.phase == "Succeeded")
+    assert ("Failed" in held) == (status.phase == "Failed")
+    assert (status.completion_time is not None) == (status.phase in {"Succeeded", "Failed"})

@@ -1,0 +1,108 @@
+"""A job's children and surroundings in plain values, as the operator sees them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from arcface_api.reports import EvaluatorReport, TrainerReport
+from arcface_api.status import (
+    ArcFaceTrainingJobStatus,
+    PairResult,
+    Progress,
+)
+from arcface_operator.cluster.observation import (
+    ClaimView,
+    Ended,
+    EvaluatorView,
+    PodView,
+    Surroundings,
+)
+from arcface_operator.cluster.plan import Create, Plan
+from arcface_operator.manifests.child import worker_name
+from arcface_operator.manifests.worker_pod import SCHEDULER_ANNOTATION
+from arcface_operator.settings import Settings
+
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+SETTINGS = Settings()
+GRACE = timedelta(seconds=SETTINGS.termination_grace_seconds)
+THE_JOBS = "of the job"
+ASCEND = {"accelerator": "ascend", "devicesPerWorker": 2, "replicas": 2}
+
+
+def ago(seconds: float) -> datetime:
+    """A moment before NOW."""
+    return NOW - timedelta(seconds=seconds)
+
+
+def make_worker(index: int, attempt: int = 0, **fields: Any) -> PodView:
+    """A rank pod of the job `quick` that runs and has been told where the others are."""
+    default = {
+        "name": worker_name("quick", index),
+        "uid": f"worker-{index}-{attempt}",
+        "component": "worker",
+        "created": ago(60),
+        "phase": "Running",
+        "address": f"10.244.0.{index + 1}",
+        "host_address": f"192.168.0.{index + 1}",
+        "node": f"node-{index}",
+        "is_ready": True,
+        "annotations": {SCHEDULER_ANNOTATION: "10.244.0.1"},
+    }
+    return PodView(index=index, attempt=attempt, **{**default, **fields})
+
+
+def make_ended(index: int, attempt: int = 0, code: int | None = 0, **fields: Any) -> PodView:
+    """A rank pod whose main container has ended; `reason`, `message` and `at` are those of its end."""
+    reason = fields.pop("reason", "Completed" if code == 0 else "Error")
+    ended = Ended(code, reason, fields.pop("message", ""), fields.pop("at", ago(60)))
+    phase = "Succeeded" if code == 0 else "Failed"
+    return make_worker(index, attempt, **{"phase": phase, "is_ready": False, "ended": ended, **fields})
+
+
+def make_evaluator_pod(code: int | None = 0, message: str = "", **fields: Any) -> PodView:
+    """A pod of the evaluator that has ended, or runs where code is None."""
+    ended = None if code is None else Ended(code, "Completed" if code == 0 else "Error", message, ago(60))
+    phase = {None: "Running", 0: "Succeeded"}.get(code, "Failed")
+    default = {"name": "quick-evaluate-x", "uid": "evaluator-pod", "owner": "evaluator", "created": ago(90)}
+    default |= {"attempt": -1, "index": -1, "phase": phase, "ended": ended, "node": "node-0", "annotations": {}}
+    return PodView(component="evaluator", **{**default, **fields})
+
+
+def make_evaluator(**fields: Any) -> EvaluatorView:
+    """The evaluator of a job's present spec.evaluation, for `observation_in`."""
+    return EvaluatorView(**{"uid": "evaluator", "evaluation_hash": THE_JOBS, **fields})
+
+
+def make_surroundings(
+    devices: tuple[int, ...] = (8, 8), missing_kinds: tuple[str, ...] = (), **claims: ClaimView | None
+) -> Surroundings:
+    """Surroundings in which everything is there, but for what is given."""
+    there = dict.fromkeys(("faces", "checkpoints", "sets"), ClaimView("Bound", ("ReadWriteMany",)))
+    return Surroundings(claims={**there, **claims}, devices=devices, missing_kinds=missing_kinds)
+
+
+def make_report(step: int, **fields: Any) -> TrainerReport:
+    """What rank 0 serves after a step."""
+    progress = {"epoch": 0, "step": step, "total_steps": 100, "loss": 2.5, "updated_at": ago(0)}
+    return TrainerReport(progress=Progress(**{**progress, **fields}))
+
+
+def evaluator_report(accuracy: float = 0.99, sets: tuple[str, ...] = ("lfw",)) -> str:
+    """Termination message of an evaluator."""
+    results = [PairResult(dataset=name, accuracy=accuracy, std=0.01, pairs=600) for name in sets]
+    return EvaluatorReport(checkpoint="step-100", results=results).to_json()
+
+
+def timestamp(moment: datetime) -> str:
+    """Time as Kubernetes writes it."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def stored(status: ArcFaceTrainingJobStatus) -> ArcFaceTrainingJobStatus:
+    """A status as it is read again after it was written: refused here where the API server would refuse it."""
+    return ArcFaceTrainingJobStatus.from_json(status.to_json(), "status")
+
+
+def worker_names(plan: Plan) -> list[str]:
+    """Names of the rank pods that a plan creates."""
+    pods = [item.manifest for item in plan.actions if isinstance(item, Create) and item.manifest["kind"] == "Pod"]
+    return [pod["metadata"]["name"] for pod in pods]
