@@ -19,15 +19,8 @@ from typing import Any
 import pytest
 
 from arcface_api.job import ArcFaceTrainingJob
-from arcface_api.status import (
-    ArcFaceTrainingJobStatus,
-    Condition,
-    FailureStatus,
-    WorkersStatus,
-)
-from arcface_operator.cluster.observation import (
-    Observation,
-)
+from arcface_api.status import ArcFaceTrainingJobStatus, Condition, FailureStatus, WorkersStatus
+from arcface_operator.cluster.observation import Observation
 from arcface_operator.cluster.plan import Action, Annotate, Announce, Apply, Create, Delete, DeleteJob, Dissolve, Plan
 from arcface_operator.cluster.rank_table import INITIALIZING
 from arcface_operator.manifests.child import RANK_INDEX_LABEL

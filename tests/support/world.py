@@ -9,14 +9,8 @@ from typing import Any
 from arcface_api.job import ArcFaceTrainingJob
 from arcface_api.names import ASCEND_910
 from arcface_api.reports import TrainerReport
-from arcface_api.status import (
-    ArcFaceTrainingJobStatus,
-)
-from arcface_operator.cluster.observation import (
-    Observation,
-    view_evaluator,
-    view_pod,
-)
+from arcface_api.status import ArcFaceTrainingJobStatus
+from arcface_operator.cluster.observation import Observation, view_evaluator, view_pod
 from arcface_operator.cluster.plan import Action, Annotate, Apply, Create, Delete, DeleteJob, Plan
 from arcface_operator.manifests.child import Manifest, evaluator_name, worker_name
 from support.views import GRACE, NOW, SETTINGS, make_surroundings, stored, timestamp
