@@ -126,6 +126,16 @@ CASES = [
         None,
         "another one takes over",
     ),
+    (
+        "ArcFaceOperatorDown",
+        {
+            'arcface_operator_is_leader{namespace="here",pod="a"}': "1x30",
+            'arcface_operator_is_leader{namespace="there",pod="b"}': "0x30",
+        },
+        10,
+        {"namespace": "there"},
+        "none leads in one of two releases",
+    ),
     ("ArcFaceOperatorFails", {**LOOKS, "arcface_operator_reconcile_errors_total{}": "0+30x60"}, 30, {}, "half fail"),
     ("ArcFaceOperatorFails", {**LOOKS, "arcface_operator_reconcile_errors_total{}": "0+1x60"}, 30, None, "few fail"),
 ]
