@@ -9,7 +9,7 @@ import pytest
 from support.gang import run_gang
 
 SCRIPT = Path(__file__).parent / "gradients_of_a_rank.py"
-LOSS, WISHES = 0, slice(3, 5)
+LOSS, WISHES, WAITS = 0, slice(3, 5), slice(5, -1)
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,14 @@ def test_loss_and_every_gradient_equal_those_of_one_rank(alone, folder, world_si
 
 def test_every_rank_learns_what_one_rank_wishes(alone, folder):
     assert alone["summary"][WISHES].tolist() == [1, 0]
-    ranks = [np.load(folder / f"2-{rank}.npz")["summary"][WISHES].tolist() for rank in range(2)]
-    assert ranks == [[1, 0], [1, 0]]
+    ranks = [np.load(folder / f"2-{rank}.npz")["summary"] for rank in range(2)]
+    assert [summary[WISHES].tolist() for summary in ranks] == [[1, 0], [1, 0]]
+
+
+def test_every_rank_learns_how_long_each_waited(alone, folder):
+    assert alone["summary"][WAITS].tolist() == [1.5]
+    ranks = [np.load(folder / f"2-{rank}.npz")["summary"] for rank in range(2)]
+    assert [summary[WAITS].tolist() for summary in ranks] == [[1.5, 2.5], [1.5, 2.5]]
 
 
 def assert_equal_gradient(measured, expected):

@@ -140,11 +140,11 @@ class Progress(Model):
     step_milliseconds: Measured | None = None
     """Mean time of a step."""
     data_wait_percent: Percent | None = None
-    """Share of the time spent waiting for pictures."""
+    """Share of the time that the rank waits for pictures which waits longest."""
     estimated_completion_time: datetime | None = None
     """When the last step will be done at this speed."""
     slowest_rank: Number | None = None
-    """Rank that the others wait for."""
+    """Rank that waits longest for its pictures, and all others with it, where that stands out."""
     verification: Verification | None = None
     """Last verification during the training."""
     best: BestCheckpoint | None = None

@@ -9,8 +9,8 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 def test_progress_tells_means_of_the_recent_steps():
     meter = Meter(steps_per_epoch=10, total_steps=100, pictures_per_step=64, step=18)
-    meter.add(StepRecord(loss=3.0, seconds=0.5, wait_seconds=0.1))
-    meter.add(StepRecord(loss=1.0, seconds=1.5, wait_seconds=0.1))
+    meter.add(StepRecord(loss=3.0, seconds=0.5, waits=(0.0, 0.1)))
+    meter.add(StepRecord(loss=1.0, seconds=1.5, waits=(0.1, 0.1)))
     progress = meter.progress(NOW)
     assert (progress.epoch, progress.step, progress.loss) == (2, 20, 2.0)
     assert progress.epochs == "2/10"
@@ -28,7 +28,7 @@ def test_steps_may_be_counted_while_another_thread_reads():
 
         @property
         def loss(self):
-            meter.add(StepRecord(loss=1.0, seconds=1.0, wait_seconds=0.0))
+            meter.add(StepRecord(loss=1.0, seconds=1.0, waits=(0.0,)))
             return 3.0
 
     meter.recent = type(meter.recent)([object.__new__(Record), object.__new__(Record)])
@@ -39,7 +39,7 @@ def test_steps_may_be_counted_while_another_thread_reads():
 def test_means_are_over_the_last_twenty_steps():
     meter = Meter(steps_per_epoch=10, total_steps=100, pictures_per_step=64)
     for number in range(50):
-        meter.add(StepRecord(loss=float(number), seconds=1.0, wait_seconds=0.0))
+        meter.add(StepRecord(loss=float(number), seconds=1.0, waits=(0.0,)))
     assert meter.loss == sum(range(30, 50)) / 20
 
 
@@ -47,4 +47,22 @@ def test_nothing_is_claimed_before_the_first_step():
     progress = Meter(10, 100, 64).progress(NOW)
     assert progress.loss is None
     assert progress.images_per_second is None
+    assert progress.data_wait_percent is None
     assert progress.estimated_completion_time is None
+
+
+@pytest.mark.parametrize(
+    ("waits", "rank"),
+    [
+        ((0.0, 0.0, 0.5, 0.0), 2),
+        ((0.3, 0.3, 0.31, 0.3), None),
+        ((0.5, 0.5, 0.0, 0.0), 0),
+        ((0.04, 0.0), None),
+        ((0.4,), None),
+    ],
+    ids=["one waits", "all wait", "half of them wait", "hardly worth a word", "there is but one"],
+)
+def test_a_rank_is_named_that_the_others_wait_for(waits, rank):
+    meter = Meter(steps_per_epoch=10, total_steps=100, pictures_per_step=64)
+    meter.add(StepRecord(loss=1.0, seconds=1.0, waits=waits))
+    assert meter.progress(NOW).slowest_rank == rank

@@ -68,8 +68,9 @@ class TrainingLoop:
             batch = self.source.take(step)
             wait = time.monotonic() - ended_at
             rate = self.schedule.rate(step)
-            result = self.train_step.run(batch.images, batch.labels, rate, self._wishes())
-            record = StepRecord(result.loss, time.monotonic() - ended_at, wait)
+            self.metrics.data_wait.inc(wait)
+            result = self.train_step.run(batch.images, batch.labels, rate, self._wishes(), wait)
+            record = StepRecord(result.loss, time.monotonic() - ended_at, result.waits)
             ended_at = time.monotonic()
             self._count(record, result, batch, rate)
             self._check_numbers(result, step)
@@ -97,7 +98,6 @@ class TrainingLoop:
         metrics.step.set(meter.step)
         metrics.epoch.set(meter.step // meter.steps_per_epoch)
         metrics.learning_rate.set(rate)
-        metrics.data_wait.inc(record.wait_seconds)
         metrics.embedding_norm.set(result.embedding_norm)
         if meter.step % LOG_EVERY == 0 or meter.step == meter.total_steps:
             LOG.info("%s learning_rate=%.6g", log_line(meter), rate)

@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from statistics import median
 
 from arcface_api.status import Progress
 
 WINDOW = 20
 """Steps that means are taken over."""
+STANDS_OUT = 0.1
+"""Share of the time that the slowest rank waits above the median."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +19,8 @@ class StepRecord:
     loss: float
     seconds: float
     """From the end of the last step to the end of this one."""
-    wait_seconds: float
-    """Part of it spent waiting for pictures."""
+    waits: tuple[float, ...]
+    """Part of it that each rank waited for its pictures, in seconds."""
 
 
 @dataclass(slots=True)
@@ -55,11 +58,25 @@ class Meter:
         return self.pictures_per_step / seconds if seconds else None
 
     @property
-    def data_wait_percent(self) -> float | None:
-        """Share of the recent steps spent waiting for pictures."""
+    def wait_shares(self) -> list[float]:
+        """Share of the recent steps that each rank waited for its pictures; of nothing before the first step."""
         recent = self.recent
         total = sum(record.seconds for record in recent)
-        return min(100.0, 100 * sum(record.wait_seconds for record in recent) / total) if total else None
+        return [sum(waits) / total for waits in zip(*(record.waits for record in recent), strict=True)] if total else []
+
+    @property
+    def data_wait_percent(self) -> float | None:
+        """Share of the recent steps that the rank waited which waited longest."""
+        shares = self.wait_shares
+        return min(100.0, 100 * max(shares)) if shares else None
+
+    @property
+    def slowest_rank(self) -> int | None:
+        """The rank that holds up the others: all go in step, so that only waits for pictures tell them apart."""
+        shares = self.wait_shares
+        if not shares or max(shares) - median(shares) < STANDS_OUT:
+            return None
+        return shares.index(max(shares))
 
     def progress(self, now: datetime) -> Progress:
         """The figures as the operator polls them."""
@@ -74,6 +91,7 @@ class Meter:
             images_per_second=self.images_per_second,
             step_milliseconds=None if seconds is None else 1000 * seconds,
             data_wait_percent=self.data_wait_percent,
+            slowest_rank=self.slowest_rank,
             estimated_completion_time=None
             if seconds is None
             else now + timedelta(seconds=(self.total_steps - step) * seconds),

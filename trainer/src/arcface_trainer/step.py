@@ -2,9 +2,10 @@
 
 One graph and not two: a tuple of a graph's outputs handed to another graph takes three times as long as the gradients
 themselves (42 against 10 ms a picture in one run; MindSpore 2.10 on one CPU core, IResNet-18 at width 0.25, batch 32).
-The host sees six numbers a step.
+The host sees six numbers a step and one for each rank.
 
-Tensor suffixes: b pictures of this rank, D embedding size, P parameters of the backbone laid end to end.
+Tensor suffixes: b pictures of this rank, D embedding size, P parameters of the backbone laid end to end,
+N notes of a rank: two wishes and a place for the wait of each rank.
 """
 
 import math
@@ -38,35 +39,36 @@ class GradientStep(nn.Cell):
         self.collectives = collectives
         self.weights = ParameterTuple(backbone.trainable_params())
 
-    def construct(self, images: Tensor, labels_b: Tensor, wishes_2: Tensor) -> tuple[Tensor, ...]:
-        """A summary (6,), then one gradient a parameter of the backbone, then the gradient of the centres.
+    def construct(self, images: Tensor, labels_b: Tensor, notes_N: Tensor) -> tuple[Tensor, ...]:
+        """A summary (4+N,), then one gradient a parameter of the backbone, then the gradient of the centres.
 
         The summary holds loss, mean embedding length, squared norm of the backbone's gradient, and, added up over all
-        ranks, their wishes and the squared norms of their centres' gradients.
+        ranks, their notes and the squared norms of their centres' gradients.
 
         Args:
             images: uint8 RGB (b, 3, 112, 112) as decoded.
             labels_b: int32 (b,).
-            wishes_2: float32; 1 where this rank wishes to stop, to save.
+            notes_N: float32 (N,); 1 where this rank wishes to stop, to save; how long it waited for its pictures, in
+                the place of its number, 0 in those of other ranks.
         """
         embeddings_bD, backward = ops.vjp(self.backbone, preprocessed(images), weights=self.weights)
         loss, d_embeddings_bD, d_centers = self.classifier(embeddings_bD, labels_b)
         _, gradients = backward(d_embeddings_bD)
         centers_squared_norm = (d_centers * d_centers).sum().reshape((1,))
-        gradients, shared_3 = self.summed(gradients, ops.concat((wishes_2, centers_squared_norm)))
+        gradients, shared = self.summed(gradients, ops.concat((notes_N, centers_squared_norm)))
         squared_norm = Tensor(0.0, mindspore.float32)
         for gradient in gradients:
             squared_norm = squared_norm + (gradient * gradient).sum()
         length = ops.sqrt((embeddings_bD * embeddings_bD).sum(axis=1)).mean()
-        summary = ops.concat((ops.stack((loss, length, squared_norm)), shared_3))
+        summary = ops.concat((ops.stack((loss, length, squared_norm)), shared))
         return (summary, *gradients, d_centers)
 
-    def summed(self, gradients: tuple[Tensor, ...], shared_3: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+    def summed(self, gradients: tuple[Tensor, ...], shared: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Sum over ranks in one message: the loss is a mean over all ranks already, so nothing is averaged."""
         if self.collectives.is_alone:
-            return gradients, shared_3
+            return gradients, shared
         flat = [gradient.reshape(-1) for gradient in gradients]
-        joined_P = self.collectives.all_sum(ops.concat((*flat, shared_3)))
+        joined_P = self.collectives.all_sum(ops.concat((*flat, shared)))
         parts, offset = [], 0
         for gradient in gradients:
             parts.append(joined_P[offset : offset + gradient.size].reshape(gradient.shape))
@@ -142,6 +144,8 @@ class StepResult:
     """False when loss or gradient were not finite and the weights stayed as they were."""
     wishes: Wishes
     """Whether any rank wishes to stop or save: all ranks learn it at the same step."""
+    waits: tuple[float, ...]
+    """Seconds that each rank waited for its pictures."""
 
 
 class TrainStep(nn.Cell):
@@ -153,23 +157,30 @@ class TrainStep(nn.Cell):
         self.update = Update([*gradient_step.weights, gradient_step.classifier.centers], optimizer, clip_norm)
         self.set_train()
 
-    def construct(self, images: Tensor, labels_b: Tensor, wishes_2: Tensor, rate: Tensor) -> Tensor:
+    def construct(self, images: Tensor, labels_b: Tensor, notes_N: Tensor, rate: Tensor) -> Tensor:
         """The summary of `GradientStep`, after the update."""
-        outputs = self.gradient_step(images, labels_b, wishes_2)
+        outputs = self.gradient_step(images, labels_b, notes_N)
         summary = outputs[0]
         self.update(rate, summary, outputs[1:])
         return summary
 
     def run(
-        self, images: NDArray[np.uint8], labels: NDArray[np.int32], rate: float, wishes: Wishes = NO_WISHES
+        self,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int32],
+        rate: float,
+        wishes: Wishes = NO_WISHES,
+        wait: float = 0.0,
     ) -> StepResult:
-        """Train on this rank's share of a batch; all ranks must call together."""
-        wishes_2 = Tensor([float(wishes.stop), float(wishes.save)], mindspore.float32)
-        summary = self(Tensor(images), Tensor(labels), wishes_2, scalar(rate))
-        loss, length, squared_norm, stop, save, centers_squared_norm = summary.asnumpy().tolist()
+        """Train on this rank's share of a batch, which it waited for; all ranks must call together."""
+        ranks = self.gradient_step.collectives
+        waits = [wait if number == ranks.rank else 0.0 for number in range(ranks.world_size)]
+        notes_N = Tensor([float(wishes.stop), float(wishes.save), *waits], mindspore.float32)
+        summary = self(Tensor(images), Tensor(labels), notes_N, scalar(rate))
+        loss, length, squared_norm, stop, save, *waits, centers_squared_norm = summary.asnumpy().tolist()
         is_finite = all(math.isfinite(number) for number in (loss, squared_norm, centers_squared_norm))
         norm = math.sqrt(squared_norm) if is_finite else math.nan
-        return StepResult(loss, norm, length, is_finite, Wishes(stop > 0, save > 0))
+        return StepResult(loss, norm, length, is_finite, Wishes(stop > 0, save > 0), tuple(waits))
 
 
 def scalar(value: float) -> Tensor:

@@ -27,7 +27,7 @@ class SurroundingsReader:
         self.listed_at: float | None = None
         self.listing = asyncio.Lock()
         self.bound: dict[tuple[str, str], tuple[float, ClaimView]] = {}
-        """Claims that were bound when last looked at, and when that was."""
+        """Claims that were bound a moment ago, and when that was."""
 
     async def read(self, job: ArcFaceTrainingJob) -> Surroundings:
         """What this job needs, as it is now."""
@@ -41,15 +41,14 @@ class SurroundingsReader:
 
     async def claim(self, namespace: str, name: str) -> ClaimView | None:
         """A claim, and whether its class binds it only with a pod."""
-        known = self.bound.get((namespace, name))
-        if known is not None and self.clock() - known[0] < BOUND_AGE_SECONDS:
-            return known[1]
+        now = self.clock()
+        self.bound = {key: known for key, known in self.bound.items() if now - known[0] < BOUND_AGE_SECONDS}
+        if (namespace, name) in self.bound:
+            return self.bound[namespace, name][1]
         claim = await self.api.find(f"{collection('v1', 'persistentvolumeclaims', namespace)}/{name}")
         view = None if claim is None else await self.viewed(claim)
         if view is not None and view.phase == "Bound":
             self.bound[namespace, name] = self.clock(), view
-        else:
-            self.bound.pop((namespace, name), None)
         return view
 
     async def viewed(self, claim: Manifest) -> ClaimView:
