@@ -121,6 +121,8 @@ def test_every_rank_and_the_operator_are_found(watched: Watched) -> None:
     assert {(label["namespace"], label["arcface_io_job"]) for label in ranks} == {(watched.namespace, "trains")}
     (phase,) = watched.prometheus.query('arcface_job_phase{name="judged"} == 1')
     assert (phase["metric"]["namespace"], phase["metric"]["phase"]) == (watched.namespace, "Failed")
+    (leader,) = watched.prometheus.query("arcface_operator_is_leader")
+    assert leader["metric"]["namespace"] == NAMESPACE
 
 
 @pytest.mark.parametrize(
