@@ -19,9 +19,11 @@ class Helm:
         """Install the chart and wait until its pods are ready; what Helm prints."""
         return self("install", self.release, str(CHART), "--values", str(values), "--wait", "--timeout=60s", *options)
 
-    def upgrade(self, values: Path, *options: str) -> str:
-        """Give the release other values and wait until its pods are ready."""
-        return self("upgrade", self.release, str(CHART), "--values", str(values), "--wait", "--timeout=60s", *options)
+    def upgrade(self, *values: str) -> str:
+        """Change some values of the release, as the documents say it, and wait until its pods are ready."""
+        changed = [f"--set={value}" for value in values]
+        kept = "--reset-then-reuse-values"
+        return self("upgrade", self.release, str(CHART), kept, *changed, "--wait", "--timeout=60s")
 
     def uninstall(self) -> str:
         """Remove the release and wait until its objects are gone."""

@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -49,14 +48,14 @@ class Release:
         self.folder = folder
         self.installed_at = self.ready_at = 0.0
 
-    def values(self, **more: Any) -> Path:
+    def values(self) -> Path:
         """Values for this node, which has no registry and does not account for disks."""
         image = {"repository": "localhost/arcface-operator", "tag": "test", "pullPolicy": "Never"}
         path = self.folder / "values.yaml"
         trainer = {"repository": "localhost/rank", "tag": "test"}
         no_disk = {"ephemeral-storage": None}
         resources = {"requests": no_disk, "limits": no_disk}
-        path.write_text(yaml.safe_dump({"image": image, "trainer": trainer, "resources": resources, **more}))
+        path.write_text(yaml.safe_dump({"image": image, "trainer": trainer, "resources": resources}))
         return path
 
     def kubectl(self, *arguments: str) -> str:
@@ -129,7 +128,7 @@ def test_a_job_runs_and_an_upgrade_meanwhile_loses_nothing(
     ranks = {name: pod["metadata"]["uid"] for name, pod in jobs.pods().items()}
     operators = release.pods()
     assert len(operators) == 2
-    release.helm.upgrade(release.values(settings={"progressSeconds": 1}))
+    release.helm.upgrade("settings.progressSeconds=1")
     wait_until(lambda: len(release.pods()) == 2, seconds=60)
     assert not set(release.pods().values()) & set(operators.values())
     assert {name: pod["metadata"]["uid"] for name, pod in jobs.pods().items()} == ranks
