@@ -2,14 +2,13 @@
 
 import codecs
 import os
-import weakref
 from collections.abc import Callable
 from enum import IntEnum
 from io import BufferedReader
-from pathlib import Path
 from typing import NamedTuple
 
 from arcface_api.errors import InvalidInput
+from arcface_trainer.positioned_file import PositionedFile
 
 LONGEST_WORD = 64
 """Bytes of the longest name (an encoding, a dtype) that is read as text."""
@@ -61,36 +60,21 @@ DECODE: dict[Coding, Callable[[bytes], bytes]] = {
 }
 
 
-class ExtentFile:
-    """Positioned reads, so that threads may share the file and none moves another's place."""
+class ExtentFile(PositionedFile):
+    """A file with strings in it."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        if path.exists() and not path.is_file():
-            raise InvalidInput(f"{path}: is not a file: give the path of a .bin")
-        try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise InvalidInput(
-                f"{path}: cannot be opened ({error.strerror}): correct the path or give this user the right to read it"
-            ) from error
-        weakref.finalize(self, os.close, self._descriptor)
-        self.size = os.fstat(self._descriptor).st_size
-
-    def __reduce__(self) -> tuple[type["ExtentFile"], tuple[Path]]:
-        """Another process opens the file anew."""
-        return ExtentFile, (self.path,)
+    suffix = ".bin"
 
     def stream(self) -> BufferedReader:
         """The same file to be read in order from its start; the caller closes it."""
-        opened = os.fdopen(os.dup(self._descriptor), "rb")
+        opened = os.fdopen(os.dup(self.descriptor), "rb")
         opened.seek(0)
         return opened
 
     def read(self, extent: Extent) -> bytes:
         """The string's bytes (text as UTF-8); InvalidInput, without the file's name, where they are not as written."""
         try:
-            data = DECODE[extent.coding](self._bytes_at(extent.offset, extent.length))
+            data = DECODE[extent.coding](self._string_at(extent.offset, extent.length))
         except ValueError as error:
             raise InvalidInput(f"the string at byte {extent.offset} cannot be decoded ({error})") from error
         if extent.size not in {-1, len(data)}:
@@ -103,11 +87,8 @@ class ExtentFile:
             return ""
         return self.read(extent).decode("ascii", errors="replace")
 
-    def _bytes_at(self, offset: int, length: int) -> bytes:
-        try:
-            data = os.pread(self._descriptor, length, offset)
-        except OSError as error:
-            raise InvalidInput(f"byte {offset} of the file cannot be read ({error.strerror})") from error
+    def _string_at(self, offset: int, length: int) -> bytes:
+        data = self.bytes_at(offset, length)
         if len(data) < length:
             raise InvalidInput(f"the file ends inside the string at byte {offset}: copy the file again")
         return data

@@ -22,7 +22,7 @@ STOP = b"."
 
 
 def pickled_value(file: ExtentFile) -> object:
-    """The value of the pickle; InvalidInput, naming file and byte, for anything that a pair set does not hold."""
+    """The value of the pickle; InvalidInput, naming file and byte, for what no pair set holds."""
     at = 0
     with file.stream() as opened:
         machine = Machine(PickleStream(file, opened), PickleStack())
@@ -34,6 +34,8 @@ def pickled_value(file: ExtentFile) -> object:
                 machine.step(opcode)
         except InvalidInput as error:
             raise InvalidInput(f"{file.path}: byte {at}: {error}") from error
+        except OSError as error:
+            raise file.unreadable(at, error) from error
     raise InvalidInput(f"{file.path}: has more than {MOST_OPCODES} pickle opcodes: split the set")
 
 

@@ -13,10 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput
 from arcface_evaluator.pair_pickle import read_pair_pickle
 from arcface_evaluator.pickle_globals import ALLOWED
 
+NO_BYTES = Path("/proc/self/mem")
+"""Nothing is mapped at its first byte, so that reading there is an error."""
 PROTOCOLS = range(6)
 PICTURES = [b"\xff\xd8'\"\\\n\r\x00\x85", b"", bytes(range(256)), b"\xff\xd8" * 400]
 
@@ -249,6 +251,12 @@ def test_missing_file_and_folder_are_named(tmp_path):
         read_pair_pickle(tmp_path / "none.bin")
     with pytest.raises(InvalidInput, match="is not a file"):
         read_pair_pickle(tmp_path)
+
+
+def test_a_disk_that_gives_no_bytes_is_worth_another_try():
+    with pytest.raises(ArcFaceError, match=r"/proc/self/mem: cannot be read at byte 0 \(Input/output error\)") as told:
+        read_pair_pickle(NO_BYTES)
+    assert told.value.exit_code == ExitCode.FAILED
 
 
 def test_memory_does_not_hold_the_pictures(tmp_path):

@@ -1,16 +1,20 @@
+import os
 import pickle
 import struct
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput
 from arcface_trainer.recordio import ImageHeader, RecordFile, pack, pack_record, unpack, unpack_record
 from support.record_file import MAGIC, image, labelled, record
 
 PICTURE = bytes(range(1, 8))
+NO_BYTES = Path("/proc/self/mem")
+"""Nothing is mapped at its first byte, so that reading there is an error."""
 
 
 def by_the_words(payload):
@@ -177,6 +181,15 @@ def test_a_file_that_is_missing_or_a_folder_is_named(tmp_path):
         RecordFile(tmp_path / "missing.rec")
     with pytest.raises(InvalidInput, match="is not a file"):
         RecordFile(tmp_path)
+    os.mkfifo(tmp_path / "pipe.rec")
+    with pytest.raises(InvalidInput, match="is not a file"):
+        RecordFile(tmp_path / "pipe.rec")
+
+
+def test_a_disk_that_gives_no_bytes_is_worth_another_try():
+    with pytest.raises(ArcFaceError, match=r"/proc/self/mem: cannot be read at byte 0 \(Input/output error\)") as told:
+        RecordFile(NO_BYTES).bytes_at(0, 8)
+    assert told.value.exit_code == ExitCode.FAILED
 
 
 def test_an_opened_file_can_be_pickled_and_shared_between_threads(stored):

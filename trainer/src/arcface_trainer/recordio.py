@@ -8,16 +8,12 @@ An image's data are `flag u32 | label f32 | id u64 | id2 u64`, then `flag` float
 then the encoded picture. (`recordio.py` of MXNet)
 """
 
-import os
-import stat
 import struct
-import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
 
-from arcface_api.errors import ArcFaceError, InvalidInput
+from arcface_api.errors import InvalidInput
+from arcface_trainer.positioned_file import PositionedFile
 
 MAGIC = 0xCED7230A
 MAGIC_BYTES = struct.pack("<I", MAGIC)
@@ -111,41 +107,10 @@ def part_head(data: bytes, position: int, *, is_first: bool) -> tuple[int, int]:
     return kind, part & LONGEST_PART
 
 
-class RecordFile:
-    """Positioned reads from a `.rec`; safe to share between threads, opened again where it is unpickled.
+class RecordFile(PositionedFile):
+    """The records of a `.rec`."""
 
-    `pread` rather than mmap: a page fault inside a mapping holds the interpreter lock while the disk works, and a file
-    cut short while mapped kills the process.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise InvalidInput(
-                f"{path}: cannot be opened ({error.strerror}): correct the path or give this user the right to read it"
-            ) from error
-        weakref.finalize(self, os.close, self._descriptor)
-        status = os.fstat(self._descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise InvalidInput(f"{path}: is not a file: give the path of a .rec")
-        self.size = status.st_size
-
-    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
-        return type(self), (self.path,)
-
-    def bytes_at(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes; fewer only at the end of the file."""
-        pieces = []
-        try:
-            while size > 0 and (piece := os.pread(self._descriptor, size, offset)):
-                pieces.append(piece)
-                offset += len(piece)
-                size -= len(piece)
-        except OSError as error:
-            raise ArcFaceError(f"{self.path}: cannot be read at byte {offset} ({error.strerror}): try again") from error
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    suffix = ".rec"
 
     def extent(self, offset: int) -> int:
         """Bytes from `offset` to the end of the record there, without padding after the last part."""
