@@ -381,7 +381,13 @@ SHOWN = {
     "LFW": "0.998167",
     "RESTARTS": "1",
 }
-WIDE = {"CFP_FP": "0.98", "IJBC": "0.962775", "CHECKPOINT": "16000", "ETA": "2026-11-25T08:00:00Z"}
+WIDE = {
+    "CFP_FP": "0.98",
+    "AGEDB_30": "",
+    "IJBC": "0.962775",
+    "CHECKPOINT": "16000",
+    "ETA": "2026-11-25T08:00:00Z",
+}
 
 
 @pytest.fixture
