@@ -5,7 +5,7 @@ from importlib.metadata import EntryPoints
 import numpy as np
 import pytest
 
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import Diverged, InvalidInput
 from arcface_api.run_config import RunConfig, RunEvaluation
 from arcface_api.spec import ModelSpec
 from arcface_api.status import PairResult, Verification
@@ -93,6 +93,13 @@ def test_the_network_that_is_judged_has_the_weights_of_the_moment():
         host_arrays(named_parameters(verifier.backbone))["embedding.weight"],
         verifier.state.networks[2]["embedding.weight"],
     )
+
+
+def test_a_network_that_gives_no_numbers_has_diverged():
+    verifier = make_verifier(0.8)
+    verifier.network = lambda images: np.full((len(images), 16), np.nan, np.float32)
+    with pytest.raises(Diverged, match=r"embeddings of the verification are not finite .*learningRate"):
+        verifier.verify(20, 2)
 
 
 def test_checkpoints_are_compared_by_the_mean_over_the_sets():

@@ -13,7 +13,7 @@ import numpy as np
 from mindspore import nn
 from numpy.typing import NDArray
 
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import Diverged, InvalidInput
 from arcface_api.run_config import RunConfig, RunEvaluation
 from arcface_api.status import BestCheckpoint, PairResult, Verification
 from arcface_trainer.backbones import build_backbone
@@ -74,14 +74,23 @@ class Verifier:
         return step > 0 and is_end and (self.last is None or self.last.step < step)
 
     def verify(self, step: int, epoch: int) -> Verification:
-        """Judge the network after `step`."""
+        """Judge the network after `step`; Diverged where it gives no numbers."""
         assign(named_parameters(self.backbone), self.state.backbone(self.world), "the network in training")
-        own = self.sets.distances(self.network)
+        own = self.sets.distances(self._embed)
         results = self.sets.results(self.world.gather_doubles(own))
         self.last = Verification(epoch=epoch, step=step, results=results)
         if self.best is None or is_better(self.last, self.best):
             self.best = self.last
         return self.last
+
+    def _embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        embeddings = self.network(images)
+        if not np.isfinite(embeddings).all():
+            raise Diverged(
+                "embeddings of the verification are not finite though the training's are: the averaged statistics of "
+                "the batch normalisations have overflowed; lower training.optimizer.learningRate"
+            )
+        return embeddings
 
     @property
     def best_checkpoint(self) -> BestCheckpoint | None:
