@@ -179,7 +179,7 @@ def compare(documents: tuple[Path, ...], report: Path) -> None:
     runs = {path.stem: EvaluationFile.read(path) for path in documents}
     if len(runs) < len(documents):
         raise InvalidInput("runs are told apart by the names of their files: rename those that are equal")
-    for dataset in {result.dataset for run in runs.values() for result in run.results}:
+    for dataset in dict.fromkeys(result.dataset for run in runs.values() for result in run.results):
         if len({run.sha256_of(dataset) for run in runs.values()} - {None}) > 1:
             raise InvalidInput(f"the runs have looked at different files called {dataset}: they cannot be compared")
     show(report, runs, [])
