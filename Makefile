@@ -2,20 +2,21 @@
 PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
+DISTRIBUTIONS := api faces operator trainer evaluator
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test check testbed check-images crds chart lock bench-quickstart bench-lfw bench-operator bench-rank-table bench-eval bench-ijb dashboard-pictures clean
+.PHONY: help setup quickstart fmt lint type test check testbed check-images crds chart lock bench-quickstart bench-lfw bench-operator bench-rank-table bench-eval bench-ijb dashboard-images clean
 
 ##@ Use
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.ready ## Create .venv with the locked packages and the four distributions
+setup: $(VENV)/.ready ## Create .venv with the locked packages and the five distributions
 
-$(VENV)/.ready: requirements/dev.txt api/pyproject.toml operator/pyproject.toml trainer/pyproject.toml evaluator/pyproject.toml
+$(VENV)/.ready: requirements/dev.txt $(DISTRIBUTIONS:=/pyproject.toml)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e api -e operator -e trainer -e evaluator
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(addprefix -e ,$(DISTRIBUTIONS))
 	touch $@
 
 quickstart: setup ## Draw faces, train on two ranks, evaluate (about 5 minutes on 2 cores; all files under work/)
@@ -80,8 +81,8 @@ bench-eval: setup ## Decoding and aligning beside the bare network (FACES=folder
 bench-ijb: setup ## IJB-C's size from embeddings to TAR@FAR, beside the reference's algorithm in plain NumPy
 	$(BIN)/python tests/benchmarks/bench_ijb.py
 
-dashboard-pictures: quickstart ## Draw docs/pictures from the quickstart on a real kubelet (needs root; 5 minutes more)
-	PYTHONPATH=tests $(BIN)/python tests/benchmarks/dashboard_pictures.py
+dashboard-images: quickstart ## Draw docs/images from the quickstart on a real kubelet (needs root; 5 minutes more)
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/dashboard_images.py
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

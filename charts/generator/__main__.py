@@ -22,7 +22,9 @@ def contents() -> dict[Path, str]:
         CHART / "dashboards" / "job.json": json.dumps(job.build(), indent=1) + "\n",
         CHART / "dashboards" / "fleet.json": json.dumps(fleet.build(), indent=1) + "\n",
         CHART / "files" / "crd.yaml": (ROOT / "crds" / "arcface.io_arcfacetrainingjobs.yaml").read_text(),
-        CHART / "files" / "rbac.yaml": (ROOT / "operator" / "src" / "arcface_operator" / "rbac.yaml").read_text(),
+        CHART / "files" / "rbac.yaml": (
+            ROOT / "operator" / "src" / "arcface_operator" / "kubernetes" / "rbac.yaml"
+        ).read_text(),
         CHART / "README.md": readme(CHART / "values.yaml"),
     }
 

@@ -43,7 +43,7 @@ def jobs() -> list[Panel]:
             decimals=0,
         ),
         curves(
-            "Pictures a second by job",
+            "Images a second by job",
             "",
             "none",
             target(

@@ -105,7 +105,7 @@ def training() -> list[Panel]:
     return [
         curves(
             "Loss",
-            "Mean over the pictures of all ranks. It begins near the value that `arcface plan` foretells.",
+            "Mean over the images of all ranks. It begins near the value that `arcface plan` foretells.",
             "none",
             target(f"avg(arcface_train_loss{{{RANKS}}})", "loss"),
         ),
@@ -122,9 +122,9 @@ def speed() -> list[Panel]:
     """How fast."""
     images = f"rate(arcface_train_images_total{{{RANKS}}}{RATE})"
     return [
-        curves("Pictures a second", "Over all ranks.", "none", target(f"sum({images})", "all ranks"), min=0),
+        curves("Images a second", "Over all ranks.", "none", target(f"sum({images})", "all ranks"), min=0),
         curves(
-            "Pictures a second by rank",
+            "Images a second by rank",
             "Ranks go in step, so all are alike; a rank that is missing has died.",
             "none",
             target(f"sum by (rank) ({images})", "rank {{rank}}"),
@@ -146,7 +146,7 @@ def waiting() -> list[Panel]:
     """What is not training."""
     return [
         curves(
-            "Waiting for pictures, by rank",
+            "Waiting for images, by rank",
             "Share of the time. One rank that waits makes all wait: its node or its storage is slow. All ranks: "
             "decoding or storage cannot keep up.",
             "percentunit",

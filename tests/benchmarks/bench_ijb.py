@@ -1,6 +1,6 @@
 """IJB-C's size from arrays to the table: `python bench_ijb.py`, beside the reference's algorithm in plain NumPy.
 
-Random embeddings of 469,375 pictures in 23,124 templates of which 3,531 are compared with 19,593 others in 15,658,489
+Random embeddings of 469,375 images in 23,124 templates of which 3,531 are compared with 19,593 others in 15,658,489
 pairs, as in IJB-C. Both sides get the same arrays; memory is the peak above them.
 """
 
@@ -11,31 +11,31 @@ from collections.abc import Callable
 
 import numpy as np
 
-from arcface_evaluator.ijb import verify_templates
-from arcface_evaluator.roc import FARS
-from arcface_evaluator.template_files import TemplatePairs, Templates
-from arcface_evaluator.template_pooling import ALL_PROTOCOLS, Protocol
+from arcface_evaluator.evaluation.ijb import verify_templates
+from arcface_evaluator.metrics.roc import FARS
+from arcface_evaluator.protocols.pooling import ALL_PROTOCOLS, Protocol
+from arcface_evaluator.sets.release import TemplatePairs, Templates
 
-PICTURES, TEMPLATES, GALLERY, PAIRS, GENUINE, SIZE = 469_375, 23_124, 3_531, 15_658_489, 19_557, 512
+IMAGES, TEMPLATES, GALLERY, PAIRS, GENUINE, SIZE = 469_375, 23_124, 3_531, 15_658_489, 19_557, 512
 CHUNK = 100_000
 
 
 def draw() -> tuple[np.ndarray, np.ndarray, Templates, TemplatePairs]:
     random = np.random.default_rng(0)
     subject = np.arange(TEMPLATES) % GALLERY
-    template = np.sort(np.concatenate([np.arange(TEMPLATES), random.integers(0, TEMPLATES, PICTURES - TEMPLATES)]))
+    template = np.sort(np.concatenate([np.arange(TEMPLATES), random.integers(0, TEMPLATES, IMAGES - TEMPLATES)]))
     centres = random.standard_normal((GALLERY, SIZE), dtype=np.float32)
-    embeddings = random.standard_normal((PICTURES, 2, SIZE), dtype=np.float32) * 8
-    for start in range(0, PICTURES, CHUNK):
+    embeddings = random.standard_normal((IMAGES, 2, SIZE), dtype=np.float32) * 8
+    for start in range(0, IMAGES, CHUNK):
         embeddings[start : start + CHUNK] += centres[subject[template[start : start + CHUNK]]][:, None]
-    media = random.integers(0, PICTURES // 2, PICTURES)
+    media = random.integers(0, IMAGES // 2, IMAGES)
     first = random.integers(0, GALLERY, PAIRS, dtype=np.int32)
     second = random.integers(GALLERY, TEMPLATES, PAIRS, dtype=np.int32)
     probes = np.arange(GENUINE, dtype=np.int32)
     second[:GENUINE] = GALLERY + probes
     first[:GENUINE] = subject[second[:GENUINE]]
     pairs = TemplatePairs(first, second, subject[first] == subject[second])
-    return embeddings, random.uniform(0.5, 1, PICTURES), Templates(np.arange(TEMPLATES), template, media), pairs
+    return embeddings, random.uniform(0.5, 1, IMAGES), Templates(np.arange(TEMPLATES), template, media), pairs
 
 
 def plainly(embeddings: np.ndarray, scores: np.ndarray, templates: Templates, pairs: TemplatePairs) -> list[float]:

@@ -19,12 +19,12 @@ import mindspore
 import numpy as np
 import yaml
 
-from arcface_api.spec import VERIFICATION_SETS
-from arcface_evaluator.embedder import OneProcess
-from arcface_evaluator.pairs import from_pictures, open_sets
-from arcface_operator.local.job_file import read_job
-from arcface_trainer.backbones import build_backbone
-from arcface_trainer.inference import as_function
+from arcface_api.resource.spec import VERIFICATION_SETS
+from arcface_evaluator.evaluation.pairs import from_images, open_sets
+from arcface_faces.embedding.embedder import OneProcess
+from arcface_operator.preflight.job_file import read_job
+from arcface_trainer.network.backbones import build_backbone
+from arcface_trainer.network.inference import as_function
 
 ROOT = Path(__file__).resolve().parents[2]
 ARCFACE = Path(sys.executable).with_name("arcface")
@@ -55,11 +55,11 @@ def measure(seed: int, work: Path) -> list[tuple[str, list[float]]]:
     return [
         (
             f"seed {seed}: raw pixels",
-            [report.folds.mean for report in from_pictures(sets, OneProcess(lambda: raw_pixels, 64))],
+            [report.folds.mean for report in from_images(sets, OneProcess(lambda: raw_pixels, 64))],
         ),
         (
             f"seed {seed}: untrained",
-            [report.folds.mean for report in from_pictures(sets, OneProcess(lambda: untrained, 64))],
+            [report.folds.mean for report in from_images(sets, OneProcess(lambda: untrained, 64))],
         ),
         (f"seed {seed}: trained", trained(work / "volumes" / "checkpoints" / job["metadata"]["name"], faces, work)),
     ]

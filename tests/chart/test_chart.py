@@ -18,7 +18,7 @@ from testbed.image_builder import REPOSITORY
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
-RIGHTS = yaml.safe_load((REPOSITORY / "operator" / "src" / "arcface_operator" / "rbac.yaml").read_text())
+RIGHTS = yaml.safe_load((REPOSITORY / "operator" / "src" / "arcface_operator" / "kubernetes" / "rbac.yaml").read_text())
 EVERYTHING = ("monitoring.podMonitors=true", "monitoring.rules=true", "networkPolicy.enabled=true")
 OWN_VALUES = {"trainer_image", "device_annotation", "chip_family", "driver_mounts"}
 """Settings that have values outside of `settings`."""

@@ -9,9 +9,19 @@ from typing import Any
 import httpx
 import pytest
 
-from arcface_api.job import ArcFaceTrainingJob
 from arcface_api.names import GROUP, PLURAL, VERSION
-from arcface_api.rules import (
+from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_api.resource.spec import ArcFaceTrainingJobSpec, LossSpec
+from arcface_api.resource.status import (
+    ArcFaceTrainingJobStatus,
+    CheckpointStatus,
+    EvaluationStatus,
+    IjbResult,
+    PairResult,
+    Progress,
+    WorkersStatus,
+)
+from arcface_api.resource.validation import (
     COMBINED_NEEDS_MARGINS,
     CPU_IS_SINGLE_PRECISION,
     FREEZE_NEEDS_INIT,
@@ -32,17 +42,7 @@ from arcface_api.rules import (
     STEM_STRIDE_IS_FOR_IRESNET,
     WARMUP_ENDS,
 )
-from arcface_api.spec import ArcFaceTrainingJobSpec, LossSpec
-from arcface_api.status import (
-    ArcFaceTrainingJobStatus,
-    CheckpointStatus,
-    EvaluationStatus,
-    IjbResult,
-    PairResult,
-    Progress,
-    WorkersStatus,
-)
-from arcface_operator.local.job_file import read_job
+from arcface_operator.preflight.job_file import read_job
 from support.jobs import job_document
 from support.waiting import wait_until
 from testbed.api_answers import answer

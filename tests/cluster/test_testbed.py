@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
+from arcface_api.contract.reports import TrainerReport
 from arcface_api.names import ASCEND_910, METRICS_PORT
-from arcface_api.reports import TrainerReport
 from support.waiting import wait_until
 from testbed.api_answers import answer, found
 from testbed.ascend_annotations import CONFIGURATION

@@ -7,11 +7,11 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
-from arcface_api.job import ArcFaceTrainingJob
-from arcface_operator.cluster.job_metrics import FAMILIES
-from arcface_operator.cluster.metrics import OperatorMetrics
-from arcface_operator.local.job_file import read_job
-from arcface_trainer.metrics import TrainMetrics
+from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_operator.controller.job_metrics import FAMILIES
+from arcface_operator.controller.metrics import OperatorMetrics
+from arcface_operator.preflight.job_file import read_job
+from arcface_trainer.training.metrics import TrainMetrics
 from support.shipped import alerts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +45,7 @@ def test_every_alert_is_documented_and_no_other() -> None:
 def test_reasons_in_the_troubleshooting_are_the_operators() -> None:
     text = (ROOT / "docs" / "troubleshooting.md").read_text()
     reasons = set(re.findall(r"`([A-Z][A-Za-z]+)`", text)) - {"RankTableReady"}
-    api = (ROOT / "api" / "src" / "arcface_api" / "reports.py").read_text()
+    api = (ROOT / "api" / "src" / "arcface_api" / "contract" / "reports.py").read_text()
     assert {reason for reason in reasons if f'"{reason}"' not in SOURCES + api} == set()
 
 

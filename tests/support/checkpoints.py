@@ -3,12 +3,12 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from arcface_api.spec import ModelSpec
-from arcface_trainer.backbones import build_backbone
-from arcface_trainer.checkpoint import BACKBONE_FILE, folder_name
-from arcface_trainer.checkpoint_manifest import MANIFEST_FILE, Manifest
-from arcface_trainer.checkpoint_writer import write
-from arcface_trainer.state import named_parameters
+from arcface_api.resource.spec import ModelSpec
+from arcface_faces.checkpoint.manifest import MANIFEST_FILE, Manifest
+from arcface_faces.checkpoint.reader import BACKBONE_FILE, folder_name
+from arcface_trainer.checkpoint.writer import write
+from arcface_trainer.network.backbones import build_backbone
+from arcface_trainer.network.parameters import named_parameters
 
 SMALL = ModelSpec(backbone="mobilefacenet", width=0.25, embedding_size=16)
 
@@ -27,7 +27,7 @@ def write_checkpoint(directory: Path, model: ModelSpec = SMALL, step: int = 10) 
         total_batch_size=8,
         world_size=1,
         seed=0,
-        picture_count=80,
+        image_count=80,
         class_count=4,
         saved_at=datetime(2026, 1, 2, tzinfo=UTC),
         model=model,

@@ -1,27 +1,27 @@
-"""Small IJB releases: pictures of noise whose landmarks lie where the template has them."""
+"""Small IJB releases: images of noise whose landmarks lie where the template has them."""
 
 from pathlib import Path
 
-from arcface_trainer.backbone_input import LANDMARKS
-from support.verification_set import encoded_picture
+from arcface_faces.face_input import LANDMARKS
+from support.verification_set import encoded_image
 
-PERSONS, PICTURES_EACH = 12, 4
+PERSONS, IMAGES_EACH = 12, 4
 ALIGNED = " ".join(f"{number}" for point in LANDMARKS for number in point)
 
 
 def write_release(folder: Path, name: str = "IJBC") -> Path:
-    """A release of twelve persons, each in two templates of two pictures; every template meets every later one.
+    """A release of twelve persons, each in two templates of two images; every template meets every later one.
 
-    A person's pictures are one picture under different names, so that a network that tells pictures apart is right.
+    A person's images are one image under different names, so that a network that tells images apart is right.
     """
     root = folder / "IJB_release" / name
     (root / "loose_crop").mkdir(parents=True)
     (root / "meta").mkdir()
     members, marks = [], []
     for person in range(PERSONS):
-        for number in range(PICTURES_EACH):
-            row = person * PICTURES_EACH + number
-            (root / "loose_crop" / f"{row}.jpg").write_bytes(encoded_picture(person))
+        for number in range(IMAGES_EACH):
+            row = person * IMAGES_EACH + number
+            (root / "loose_crop" / f"{row}.jpg").write_bytes(encoded_image(person))
             members.append(f"{row}.jpg {10 * person + number // 2} {row}")
             marks.append(f"{row}.jpg {ALIGNED} 0.9")
     templates = [10 * person + half for person in range(PERSONS) for half in range(2)]

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from arcface_api.job import ArcFaceTrainingJob
 from arcface_api.names import API_VERSION, KIND
+from arcface_api.resource.job import ArcFaceTrainingJob
 
 DEFAULTS: dict[str, Any] = {
     "data": {"claimName": "faces"},

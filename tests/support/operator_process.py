@@ -23,7 +23,9 @@ NAMESPACE, ACCOUNT = "arcface-system", "arcface-operator"
 USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
 RBAC = "rbac.authorization.k8s.io"
 GROUPS = ("system:serviceaccounts", f"system:serviceaccounts:{NAMESPACE}", "system:authenticated")
-RIGHTS: dict[str, list[dict[str, Any]]] = yaml.safe_load((files("arcface_operator") / "rbac.yaml").read_text())
+RIGHTS: dict[str, list[dict[str, Any]]] = yaml.safe_load(
+    (files("arcface_operator.kubernetes") / "rbac.yaml").read_text()
+)
 QUICK = {
     "checkSeconds": 0.3,
     "startingPollSeconds": 0.1,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from arcface_operator.cluster.decide import decide
+from arcface_operator.decision.decide import decide
 from support.decision_table import observation_in, status_in
 from support.jobs import make_job
 from support.views import NOW, SETTINGS

@@ -12,14 +12,14 @@ def record(payload: bytes) -> bytes:
     return MAGIC + struct.pack("<I", len(payload)) + payload + bytes(-len(payload) % 4)
 
 
-def image(label: float, identifier: int, picture: bytes) -> bytes:
-    """Payload of a picture with a scalar label."""
-    return struct.pack("<IfQQ", 0, label, identifier, 0) + picture
+def image(label: float, identifier: int, image: bytes) -> bytes:
+    """Payload of an image with a scalar label."""
+    return struct.pack("<IfQQ", 0, label, identifier, 0) + image
 
 
-def labelled(labels: tuple[float, ...], picture: bytes = b"") -> bytes:
+def labelled(labels: tuple[float, ...], image: bytes = b"") -> bytes:
     """Payload with labels behind the header."""
-    return struct.pack(f"<IfQQ{len(labels)}f", len(labels), 0.0, 0, 0, *labels) + picture
+    return struct.pack(f"<IfQQ{len(labels)}f", len(labels), 0.0, 0, 0, *labels) + image
 
 
 def write_records(folder: Path, records: Mapping[int, bytes]) -> tuple[Path, Path]:

@@ -1,4 +1,4 @@
-"""Small real trainings: pictures of noise, a run configuration, and the pod's own command."""
+"""Small real trainings: images of noise, a run configuration, and the pod's own command."""
 
 import json
 import os
@@ -17,14 +17,14 @@ ARCFACE = Path(sys.executable).with_name("arcface")
 
 
 def write_image_folder(folder: Path, identities: int = 4, each: int = 12) -> Path:
-    """Noise pictures, one subfolder per identity."""
+    """Noise images, one subfolder per identity."""
     random = np.random.default_rng(0)
     for identity in range(identities):
         (folder / f"person-{identity}").mkdir(parents=True)
         for number in range(each):
             pixels = random.integers(0, 256, (14, 14, 3), np.uint8)
-            picture = cv2.resize(pixels, (112, 112), interpolation=cv2.INTER_CUBIC)
-            cv2.imwrite(str(folder / f"person-{identity}" / f"{number:03d}.png"), picture)
+            image = cv2.resize(pixels, (112, 112), interpolation=cv2.INTER_CUBIC)
+            cv2.imwrite(str(folder / f"person-{identity}" / f"{number:03d}.png"), image)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""A picture made with the standard library, for tests that run without NumPy and OpenCV."""
+"""An image made with the standard library, for tests that run without NumPy and OpenCV."""
 
 import pickle
 import struct
@@ -18,6 +18,6 @@ def small_png() -> bytes:
 
 
 def write_small_set(path: Path, pairs: int = 10) -> Path:
-    """A verification set of this picture."""
+    """A verification set of this image."""
     path.write_bytes(pickle.dumps(([small_png()] * (2 * pairs), [pair % 2 == 0 for pair in range(pairs)]), 4))
     return path

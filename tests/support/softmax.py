@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from arcface_api.spec import LossSpec
+from arcface_api.resource.spec import LossSpec
 
 
 def margin_softmax(loss: LossSpec, embeddings, centers, labels):

@@ -56,7 +56,7 @@ def train(seed, folder):
             signal.pause()
     if seed == WARN:
         rank = int(os.environ["MS_NODE_ID"])
-        end(0, progress=progress, checkpoint=checkpoint, warnings=["the loss is odd"], skippedPictures=3 + rank)
+        end(0, progress=progress, checkpoint=checkpoint, warnings=["the loss is odd"], skippedImages=3 + rank)
     end(0, progress=dict(progress, step=9), checkpoint=checkpoint)
 
 

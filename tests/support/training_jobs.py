@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 
+from arcface_api.contract.reports import EvaluatorReport, TrainerReport
 from arcface_api.names import API_VERSION, KIND, PLURAL
-from arcface_api.reports import EvaluatorReport, TrainerReport
 from support.jobs import job_document
 from support.waiting import wait_until
 from testbed.api_answers import answer, found

@@ -3,11 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from arcface_api.reports import EvaluatorReport, TrainerReport
-from arcface_api.status import ArcFaceTrainingJobStatus, PairResult, Progress
-from arcface_operator.cluster.observation import ClaimView, Ended, EvaluatorView, PodView, Surroundings
-from arcface_operator.cluster.plan import Create, Plan
-from arcface_operator.manifests.child import worker_name
+from arcface_api.contract.reports import EvaluatorReport, TrainerReport
+from arcface_api.resource.status import ArcFaceTrainingJobStatus, PairResult, Progress
+from arcface_operator.decision.observation import ClaimView, Ended, EvaluatorView, PodView, Surroundings
+from arcface_operator.decision.plan import Create, Plan
+from arcface_operator.manifests.metadata import worker_name
 from arcface_operator.manifests.worker_pod import SCHEDULER_ANNOTATION
 from arcface_operator.settings import Settings
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from arcface_api.job import ArcFaceTrainingJob
+from arcface_api.contract.reports import TrainerReport
 from arcface_api.names import ASCEND_910
-from arcface_api.reports import TrainerReport
-from arcface_api.status import ArcFaceTrainingJobStatus
-from arcface_operator.cluster.observation import Observation, view_evaluator, view_pod
-from arcface_operator.cluster.plan import Action, Annotate, Apply, Create, Delete, DeleteJob, Plan
-from arcface_operator.manifests.child import Manifest, evaluator_name, worker_name
+from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_api.resource.status import ArcFaceTrainingJobStatus
+from arcface_operator.decision.observation import Observation, view_evaluator, view_pod
+from arcface_operator.decision.plan import Action, Annotate, Apply, Create, Delete, DeleteJob, Plan
+from arcface_operator.manifests.metadata import Manifest, evaluator_name, worker_name
 from support.views import GRACE, NOW, SETTINGS, make_surroundings, stored, timestamp
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from arcface_api.model import Model
-from arcface_operator.manifests.child import COMPONENT_LABEL, RANK_INDEX_LABEL
+from arcface_operator.manifests.metadata import COMPONENT_LABEL, RANK_INDEX_LABEL
 from testbed.ascend_annotations import Generation
 
 Manifest = dict[str, Any]

@@ -1,6 +1,6 @@
 """Run by every rank of test_ranks_agree: one step's loss and gradients on this rank's share of a fixed joined batch.
 
-Each quarter of the joined batch shows the same pictures under other labels. Whatever share of quarters a rank takes,
+Each quarter of the joined batch shows the same images under other labels. Whatever share of quarters a rank takes,
 its batch normalisation sees the same statistics, so ranks and joined batch must agree exactly, not only on average.
 """
 
@@ -12,12 +12,12 @@ import mindspore
 import numpy as np
 from mindspore import Tensor
 
-from arcface_api.spec import LossSpec, ModelSpec
-from arcface_trainer.backbones import build_backbone
-from arcface_trainer.class_range import class_range
-from arcface_trainer.classifier import Classifier
-from arcface_trainer.distributed import World
-from arcface_trainer.step import GradientStep
+from arcface_api.resource.spec import LossSpec, ModelSpec
+from arcface_faces.checkpoint.class_shard import class_range
+from arcface_trainer.distributed.world import World
+from arcface_trainer.head.classifier import Classifier
+from arcface_trainer.network.backbones import build_backbone
+from arcface_trainer.step.train_step import GradientStep
 from support.waiting import wait_until
 
 CLASSES, EMBEDDING, QUARTER = 11, 16, 4

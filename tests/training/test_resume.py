@@ -7,22 +7,22 @@ import signal
 import numpy as np
 import pytest
 
-from arcface_trainer.checkpoint import BACKBONE_FILE, newest_complete, read_file, read_head, read_manifest
-from arcface_trainer.class_range import ClassRange
+from arcface_faces.checkpoint.class_shard import ClassRange
+from arcface_faces.checkpoint.reader import BACKBONE_FILE, newest_complete, read_file, read_head, read_manifest
 from support.runs import Pod, write_image_folder, write_run_config
 
 TOTAL_STEPS = 3 * (4 * 12 // 8)
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return write_image_folder(tmp_path_factory.mktemp("pictures"))
+def images(tmp_path_factory):
+    return write_image_folder(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, pictures):
+def undisturbed(tmp_path_factory, images):
     folder = tmp_path_factory.mktemp("undisturbed")
-    with Pod(write_run_config(folder / "run.json", pictures, folder / "checkpoints")) as pod:
+    with Pod(write_run_config(folder / "run.json", images, folder / "checkpoints")) as pod:
         status, output = pod.wait()
         assert status == 0, output
     assert pod.report()["progress"]["step"] == TOTAL_STEPS
@@ -43,8 +43,8 @@ def assert_same_weights(checkpoints, expected):
         np.testing.assert_allclose(measured[name], array, rtol=0.02, atol=2e-3, err_msg=name)
 
 
-def test_a_killed_run_goes_on_from_its_newest_checkpoint(tmp_path, pictures, undisturbed):
-    config = write_run_config(tmp_path / "run.json", pictures, tmp_path / "checkpoints")
+def test_a_killed_run_goes_on_from_its_newest_checkpoint(tmp_path, images, undisturbed):
+    config = write_run_config(tmp_path / "run.json", images, tmp_path / "checkpoints")
     with Pod(config) as pod:
         pod.wait_for_step(6)
         pod.process.send_signal(signal.SIGKILL)
@@ -58,9 +58,9 @@ def test_a_killed_run_goes_on_from_its_newest_checkpoint(tmp_path, pictures, und
     assert_same_weights(tmp_path / "checkpoints", undisturbed)
 
 
-def test_a_stopped_run_saves_at_once_and_goes_on_there(tmp_path, pictures, undisturbed):
+def test_a_stopped_run_saves_at_once_and_goes_on_there(tmp_path, images, undisturbed):
     long = {"directory": str(tmp_path / "checkpoints"), "everySteps": 1000, "keepLast": 1}
-    config = write_run_config(tmp_path / "run.json", pictures, tmp_path / "checkpoints", checkpoint=long)
+    config = write_run_config(tmp_path / "run.json", images, tmp_path / "checkpoints", checkpoint=long)
     with Pod(config) as pod:
         pod.wait_for_step(3)
         os.kill(pod.process.pid, signal.SIGTERM)
@@ -75,8 +75,8 @@ def test_a_stopped_run_saves_at_once_and_goes_on_there(tmp_path, pictures, undis
     assert_same_weights(tmp_path / "checkpoints", undisturbed)
 
 
-def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path, pictures, undisturbed):
-    config = write_run_config(tmp_path / "run.json", pictures, tmp_path / "checkpoints")
+def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path, images, undisturbed):
+    config = write_run_config(tmp_path / "run.json", images, tmp_path / "checkpoints")
     with Pod(config) as pod:
         assert pod.wait()[0] == 0
     newest = tmp_path / "checkpoints" / f"step-{TOTAL_STEPS:08d}"
@@ -90,8 +90,8 @@ def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path, pictures, undistur
     assert_same_weights(tmp_path / "checkpoints", undisturbed)
 
 
-def test_a_checkpoint_of_another_job_is_refused_and_kept(tmp_path, pictures, undisturbed):
-    config = write_run_config(tmp_path / "run.json", pictures, undisturbed)
+def test_a_checkpoint_of_another_job_is_refused_and_kept(tmp_path, images, undisturbed):
+    config = write_run_config(tmp_path / "run.json", images, undisturbed)
     content = json.loads(config.read_text()) | {"specHash": "1" * 64}
     config.write_text(json.dumps(content))
     before = sorted(path.name for path in undisturbed.iterdir())

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from arcface_evaluator.embedder import OneProcess
-from arcface_evaluator.pairs import from_pictures, open_sets
-from arcface_evaluator.report import result_of
-from arcface_trainer.checkpoint import checkpoints, newest_complete, read_manifest
-from arcface_trainer.inference import load_network
+from arcface_evaluator.evaluation.pairs import from_images, open_sets
+from arcface_evaluator.report.document import result_of
+from arcface_faces.checkpoint.reader import checkpoints, newest_complete, read_manifest
+from arcface_faces.embedding.embedder import OneProcess
+from arcface_trainer.network.inference import load_network
 from support.runs import Pod, write_image_folder, write_run_config
-from support.verification_set import encoded_picture, write_set
+from support.verification_set import encoded_image, write_set
 
 STEPS_AN_EPOCH = 4 * 12 // 8
 PAIRS = 11
@@ -20,11 +20,11 @@ SHARED_OUT = 10
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("verified")
-    pictures = [encoded_picture(seed) for seed in range(2 * PAIRS)]
-    write_set(folder / "noise.bin", pictures, [pair % 2 == 0 for pair in range(PAIRS)])
+    images = [encoded_image(seed) for seed in range(2 * PAIRS)]
+    write_set(folder / "noise.bin", images, [pair % 2 == 0 for pair in range(PAIRS)])
     config = write_run_config(
         folder / "run.json",
-        write_image_folder(folder / "pictures"),
+        write_image_folder(folder / "images"),
         folder / "checkpoints",
         checkpoint={"directory": str(folder / "checkpoints"), "everySteps": 1000, "keepLast": 1},
         evaluation={"directory": str(folder), "sets": ["noise"], "everyEpochs": 1},
@@ -57,8 +57,8 @@ def test_two_ranks_find_what_the_evaluator_finds_with_the_checkpoint(run):
     folder, report, _ = run
     network = load_network(newest_complete(folder / "checkpoints"))
     chosen = np.sort(np.random.default_rng(0).permutation(PAIRS)[:SHARED_OUT])
-    pictures = [encoded_picture(2 * pair + view) for pair in chosen for view in (0, 1)]
-    sets = open_sets([write_set(folder / "chosen.bin", pictures, (chosen % 2 == 0).tolist())])
-    (expected,) = (result_of(judged) for judged in from_pictures(sets, OneProcess(lambda: network, 4)))
+    images = [encoded_image(2 * pair + view) for pair in chosen for view in (0, 1)]
+    sets = open_sets([write_set(folder / "chosen.bin", images, (chosen % 2 == 0).tolist())])
+    (expected,) = (result_of(judged) for judged in from_images(sets, OneProcess(lambda: network, 4)))
     (measured,) = report["progress"]["verification"]["results"]
     assert (measured["accuracy"], measured["std"]) == (expected.accuracy, expected.std)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import yaml
 
-from arcface_api.crd import custom_resource_definition
 from arcface_api.errors import ExitCode
 from arcface_api.names import GROUP, PLURAL
+from arcface_api.resource.crd import custom_resource_definition
 
 FILE = Path("crds") / f"{GROUP}_{PLURAL}.yaml"
 HEAD = "# Generated from the types of arcface_api by `make crds`; change those instead.\n"

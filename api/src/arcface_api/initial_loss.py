@@ -8,7 +8,7 @@ rare large cosines that this counts on, and the mean lies far below it.
 
 import math
 
-from arcface_api.spec import LossSpec
+from arcface_api.resource.spec import LossSpec
 
 TAIL = 8.0
 """Standard deviations beyond which a normal variable is left out."""

@@ -1,6 +1,6 @@
 """What the resource allows and this release does not do yet, in one place: asked for, it is refused, never ignored."""
 
-from arcface_api.spec import LossSpec, ModelSpec, Precision, TrainingSpec
+from arcface_api.resource.spec import LossSpec, ModelSpec, Precision, TrainingSpec
 
 
 def unsupported_training(model: ModelSpec, loss: LossSpec, training: TrainingSpec, precision: Precision) -> list[str]:

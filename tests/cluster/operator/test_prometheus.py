@@ -11,7 +11,7 @@ import httpx
 import pytest
 import yaml
 
-from arcface_api.reports import EvaluatorReport, TrainerReport
+from arcface_api.contract.reports import EvaluatorReport, TrainerReport
 from support.operator_process import NAMESPACE, OperatorProcess, bound
 from support.ranks import ServedRanks
 from support.shipped import DASHBOARDS, RULES, SCRAPE, alerts, expressions, filled_in

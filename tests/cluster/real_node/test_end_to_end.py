@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from arcface_api.spec import VERIFICATION_SETS
+from arcface_api.resource.spec import VERIFICATION_SETS
 from arcface_operator.manifests.evaluator_job import CONTAINER as EVALUATOR
 from arcface_operator.manifests.worker_pod import CONTAINER as TRAINER
 from support.operator_process import OperatorProcess, grant_rights, serve_jobs

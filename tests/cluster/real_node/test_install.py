@@ -147,7 +147,9 @@ def test_the_account_may_do_what_its_rules_say_and_nothing_else(release: Release
     release.kubectl("create", "serviceaccount", "bare", "-n", NAMESPACE)
     allowed, common = (rights(release, account) for account in (ACCOUNT, "bare"))
     release.kubectl("delete", "serviceaccount", "bare", "-n", NAMESPACE)
-    rules = yaml.safe_load((Path(__file__).parents[3] / "operator/src/arcface_operator/rbac.yaml").read_text())
+    rules = yaml.safe_load(
+        (Path(__file__).parents[3] / "operator/src/arcface_operator/kubernetes/rbac.yaml").read_text()
+    )
     wanted = {
         (named(resource, group), verb)
         for part in rules.values()

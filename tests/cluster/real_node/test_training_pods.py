@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from arcface_operator.manifests.child import worker_name
 from arcface_operator.manifests.config_map import build_config_map
+from arcface_operator.manifests.metadata import worker_name
 from arcface_operator.manifests.worker_pod import CONTAINER, SCHEDULER_ANNOTATION, build_worker_pod
 from arcface_operator.settings import Settings
 from support.jobs import make_job
@@ -34,7 +34,7 @@ def test_ranks_in_two_pods_add_up_their_numbers(pods: Pods) -> None:
 
 
 def test_pods_of_a_job_train_as_its_manifests_say(node: RealNode, pods: Pods, tmp_path: Path) -> None:
-    """As user 1000, pictures read-only from one claim, checkpoints into another, the report at the end."""
+    """As user 1000, images read-only from one claim, checkpoints into another, the report at the end."""
     faces, checkpoints = write_image_folder(tmp_path / "faces"), tmp_path / "checkpoints"
     faces.chmod(0o755)
     checkpoints.mkdir()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from arcface_api.initial_loss import expected_initial_loss
-from arcface_api.spec import LossSpec
+from arcface_api.resource.spec import LossSpec
 
 
 @pytest.mark.parametrize(

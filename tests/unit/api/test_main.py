@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from arcface_api.__main__ import FILE, main
-from arcface_api.crd import custom_resource_definition
+from arcface_api.resource.crd import custom_resource_definition
 
 ROOT = Path(__file__).parents[3]
 

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from arcface_operator.local.job_file import read_job
 from arcface_operator.manifests.config_map import build_config_map
 from arcface_operator.manifests.worker_pod import build_worker_pod
+from arcface_operator.preflight.job_file import read_job
+from arcface_operator.preflight.unsupported import unsupported
 from arcface_operator.settings import Settings
-from arcface_operator.unsupported import unsupported
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))
 

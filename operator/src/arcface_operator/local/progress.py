@@ -3,10 +3,10 @@
 import httpx
 from pydantic import ValidationError
 
+from arcface_api.contract.reports import TrainerReport
 from arcface_api.names import METRICS_PORT
-from arcface_api.reports import TrainerReport
-from arcface_api.status import Progress
-from arcface_operator.local.live import View
+from arcface_api.resource.status import Progress
+from arcface_operator.local.progress_view import View
 
 TIMEOUT_SECONDS = 0.5
 
@@ -37,7 +37,7 @@ class Notices:
         self.verified_step = -1
 
     def see(self, report: TrainerReport) -> None:
-        """Tell new warnings and verifications, and the first pictures that are skipped."""
+        """Tell new warnings and verifications, and the first images that are skipped."""
         verification = report.progress.verification if report.progress else None
         if verification is not None and verification.step > self.verified_step:
             self.verified_step = verification.step
@@ -48,14 +48,14 @@ class Notices:
                 self.told.add(warning)
                 self.view.note(f"warning: {warning}")
         if not self.skipped:
-            self.count(report.skipped_pictures)
+            self.count(report.skipped_images)
 
     def count(self, skipped: int) -> None:
-        """Tell how many pictures are skipped, where they are more than was told before."""
+        """Tell how many images are skipped, where they are more than was told before."""
         if skipped > self.skipped:
             self.skipped = skipped
             self.view.note(
-                f"warning: pictures that could not be used, so that others stand in for them: {skipped}; list them "
+                f"warning: images that could not be used, so that others stand in for them: {skipped}; list them "
                 "with 'arcface data verify'"
             )
 

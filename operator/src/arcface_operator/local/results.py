@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from arcface_api.reports import EvaluatorReport
-from arcface_api.status import GateResult
+from arcface_api.contract.reports import EvaluatorReport
+from arcface_api.resource.status import GateResult
 
 
 def results_table(report: EvaluatorReport, gates: Sequence[GateResult]) -> Table:

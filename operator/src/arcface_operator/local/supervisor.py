@@ -5,14 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
-from arcface_api.status import Progress
+from arcface_api.resource.status import Progress
 from arcface_operator.local.decision import FINAL, WAIT, Action, Decision, Limits, Seen, decide, settle
-from arcface_operator.local.executor import Executor
-from arcface_operator.local.live import View
-from arcface_operator.local.pod_process import PodProcess
+from arcface_operator.local.kubelet.kubelet import Executor
+from arcface_operator.local.kubelet.pod_process import PodProcess
 from arcface_operator.local.progress import StepWatch
+from arcface_operator.local.progress_view import View
 from arcface_operator.local.stop_requests import StopRequests
-from arcface_operator.manifests.child import Manifest
+from arcface_operator.manifests.metadata import Manifest
 
 TICK_SECONDS = 0.1
 PROBE_SECONDS = 0.5

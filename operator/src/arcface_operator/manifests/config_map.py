@@ -1,7 +1,7 @@
 """ConfigMap `<job>-config`: the run configuration as the file that every pod mounts."""
 
-from arcface_api.job import ArcFaceTrainingJob
-from arcface_operator.manifests.child import Manifest, build_metadata, config_name
+from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_operator.manifests.metadata import Manifest, build_metadata, config_name
 from arcface_operator.manifests.run_config import build_run_config
 
 CONFIG_KEY = "run.json"

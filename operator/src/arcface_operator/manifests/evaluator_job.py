@@ -3,11 +3,11 @@
 import hashlib
 
 from arcface_api.errors import ExitCode, InvalidInput
-from arcface_api.job import ArcFaceTrainingJob
-from arcface_api.spec import EvaluationSpec
-from arcface_operator.manifests.child import Manifest, build_labels, build_metadata, evaluator_name
+from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_api.resource.spec import EvaluationSpec
 from arcface_operator.manifests.config_map import CONFIG_KEY
 from arcface_operator.manifests.gang import KUEUE_QUEUE
+from arcface_operator.manifests.metadata import Manifest, build_labels, build_metadata, evaluator_name
 from arcface_operator.manifests.pod_parts import (
     CONFIG_MOUNT,
     TERMINATION_LOG,
@@ -113,7 +113,7 @@ def build_container(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, setting
 
 
 def evaluator_ranks(job: ArcFaceTrainingJob, evaluation: EvaluationSpec) -> int:
-    """Devices that `evaluation.resources` asks for, each of which embeds a share of the pictures."""
+    """Devices that `evaluation.resources` asks for, each of which embeds a share of the images."""
     if job.spec.workers.accelerator != "ascend":
         return 1
     limits = (evaluation.resources.limits if evaluation.resources else None) or {}

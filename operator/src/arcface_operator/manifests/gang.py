@@ -3,8 +3,8 @@
 Volcano and the coscheduling plugin know a group by an object of their own, Kueue by labels and a count on the pods.
 """
 
-from arcface_api.job import ArcFaceTrainingJob
-from arcface_operator.manifests.child import Manifest, build_metadata
+from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_operator.manifests.metadata import Manifest, build_metadata
 from arcface_operator.settings import Settings
 
 VOLCANO_GROUP = "scheduling.k8s.io/group-name"

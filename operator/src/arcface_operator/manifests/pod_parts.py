@@ -1,8 +1,8 @@
 """Pieces that the rank pods and the evaluator's pod have in common."""
 
-from arcface_api.job import ArcFaceTrainingJob
-from arcface_api.spec import ResourceRequirements
-from arcface_operator.manifests.child import Manifest, config_name
+from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_api.resource.spec import ResourceRequirements
+from arcface_operator.manifests.metadata import Manifest, config_name
 from arcface_operator.settings import Settings
 
 CONFIG_MOUNT = "/etc/arcface"
@@ -21,7 +21,7 @@ def default_pod_spec(job: ArcFaceTrainingJob, settings: Settings) -> Manifest:
             "runAsUser": 1000,
             "runAsGroup": 1000,
             "fsGroup": 1000,
-            # A recursive change of owner on millions of pictures would take longer than some trainings.
+            # A recursive change of owner on millions of images would take longer than some trainings.
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },

@@ -7,7 +7,7 @@ Kubernetes' strategic merge patch, and containers of the user's own are kept as 
 from typing import Any
 
 from arcface_api.errors import InvalidInput
-from arcface_operator.manifests.child import Manifest
+from arcface_operator.manifests.metadata import Manifest
 
 MERGED_BY = {"containers": "name", "initContainers": "name"}
 """Lists whose items of the same key are merged."""

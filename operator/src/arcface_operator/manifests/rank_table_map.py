@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from arcface_api.job import ArcFaceTrainingJob
-from arcface_operator.manifests.child import Manifest, build_metadata, rank_table_name
+from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_operator.manifests.metadata import Manifest, build_metadata, rank_table_name
 from arcface_operator.settings import Settings
 
 RANK_TABLE_KEY = "hccl.json"

@@ -2,10 +2,10 @@
 
 import posixpath
 
-from arcface_api.job import ArcFaceTrainingJob
+from arcface_api.contract.run_config import RunCheckpoint, RunConfig, RunData, RunEvaluation, RunRanks, spec_hash
 from arcface_api.names import METRICS_PORT
-from arcface_api.run_config import RunCheckpoint, RunConfig, RunData, RunEvaluation, RunRanks, spec_hash
-from arcface_api.spec import ArcFaceTrainingJobSpec, EvaluationSpec, TrainingSpec
+from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_api.resource.spec import ArcFaceTrainingJobSpec, EvaluationSpec, TrainingSpec
 
 DATA_MOUNT = "/data"
 CHECKPOINT_MOUNT = "/checkpoints"

@@ -1,7 +1,9 @@
 """Pod `<job>-worker-<i>`: one launcher with a rank for each of the pod's devices."""
 
-from arcface_api.job import ArcFaceTrainingJob
-from arcface_operator.manifests.child import (
+from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_operator.manifests.config_map import CONFIG_KEY
+from arcface_operator.manifests.gang import gang_metadata, gang_scheduler
+from arcface_operator.manifests.metadata import (
     ATTEMPT_LABEL,
     RANK_INDEX_LABEL,
     RENDEZVOUS_PORT,
@@ -10,8 +12,6 @@ from arcface_operator.manifests.child import (
     rank_table_name,
     worker_name,
 )
-from arcface_operator.manifests.config_map import CONFIG_KEY
-from arcface_operator.manifests.gang import gang_metadata, gang_scheduler
 from arcface_operator.manifests.pod_parts import (
     CONFIG_MOUNT,
     TERMINATION_LOG,

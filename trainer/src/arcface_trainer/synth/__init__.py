@@ -1,1 +1,1 @@
-"""Drawn faces: sets for trying the whole way from pictures to accuracy where no photographs are at hand."""
+"""Drawn faces: sets for trying the whole way from images to accuracy where no photographs are at hand."""

@@ -1,4 +1,4 @@
-"""How a person looks in one picture: pose, expression, age and light, drawn anew for each."""
+"""How a person looks in one image: pose, expression, age and light, drawn anew for each."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """How far pictures may stray; 0 is a passport photograph and 1 the hardest that is still drawn."""
+    """How far images may stray; 0 is a passport photograph and 1 the hardest that is still drawn."""
 
     pose: float
     expression: float
@@ -23,7 +23,7 @@ class Conditions:
 
 
 class Appearance(NamedTuple):
-    """One picture's share of the conditions."""
+    """One image's share of the conditions."""
 
     yaw: float
     """Turn of the head in radians, as are pitch and roll."""
@@ -53,7 +53,7 @@ TRAINING = (
     Conditions(pose=0.5, expression=0.6, light=0.7, damage=0.5, profile=0.6),
     Conditions(pose=0.4, expression=0.6, light=0.6, damage=0.5, youngest=0.6, oldest=1.0),
 )
-"""A training picture takes one of these with equal chance."""
+"""A training image takes one of these with equal chance."""
 
 VERIFICATION: dict[str, tuple[Conditions, Conditions]] = {
     "lfw": (MILD, MILD),
@@ -71,7 +71,7 @@ VERIFICATION: dict[str, tuple[Conditions, Conditions]] = {
         Conditions(pose=0.5, expression=0.5, light=0.7, damage=0.3, profile=0.5),
     ),
 }
-"""What the two pictures of a pair look like, each set with the difficulty of its namesake."""
+"""What the two images of a pair look like, each set with the difficulty of its namesake."""
 
 LARGEST_YAW = 0.55
 LARGEST_PITCH = 0.25
@@ -84,7 +84,7 @@ LARGEST_SQUINT = 0.35
 
 
 def draw_appearance(conditions: Conditions, random: np.random.Generator) -> Appearance:
-    """One picture under these conditions."""
+    """One image under these conditions."""
     yaw, pitch, roll, zoom, right, down, smile, lift, gaze = random.uniform(-1.0, 1.0, 9).tolist()
     gape, squint, age = random.random(3).tolist()
     pose, expression = conditions.pose, conditions.expression

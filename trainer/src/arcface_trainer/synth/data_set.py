@@ -12,18 +12,18 @@ from typing import NamedTuple
 import numpy as np
 
 from arcface_api.errors import InvalidInput
-from arcface_trainer.opencv import cv2
-from arcface_trainer.pair_writer import write_pairs
-from arcface_trainer.record_table import Advance
-from arcface_trainer.record_writer import NAMES, RecordWriter, refuse_existing
+from arcface_faces.opencv import cv2
+from arcface_faces.pairs.writer import write_pairs
+from arcface_faces.records.table import Advance
+from arcface_faces.records.writer import NAMES, RecordWriter, refuse_existing
 from arcface_trainer.synth.appearance import TRAINING, VERIFICATION
 from arcface_trainer.synth.identity import draw_identity
 from arcface_trainer.synth.painting import draw_face, encode_face
 
 UNFINISHED = ".drawing"
 
-# Keep people and pictures of training and of verification apart, whatever their numbers.
-TRAIN_PEOPLE, TRAIN_PICTURES, TEST_PEOPLE, TEST_PICTURES = range(1, 5)
+# Keep people and images of training and of verification apart, whatever their numbers.
+TRAIN_PEOPLE, TRAIN_IMAGES, TEST_PEOPLE, TEST_IMAGES = range(1, 5)
 
 
 class SynthRequest(NamedTuple):
@@ -76,21 +76,21 @@ def draw(out: Path, request: SynthRequest, advance: Advance) -> None:
         for name in VERIFICATION:
             write_verification_set(out / f"{name}.bin", request, name, pool, advance)
         with RecordWriter(out) as writer:
-            for pictures in pool.map(training_pictures, *_repeated(request, request.identities), chunksize=8):
+            for images in pool.map(training_images, *_repeated(request, request.identities), chunksize=8):
                 writer.start_identity()
-                for picture in pictures:
-                    writer.add(picture)
+                for image in images:
+                    writer.add(image)
                 advance(1)
 
 
 def write_verification_set(path: Path, request: SynthRequest, name: str, pool: Executor, advance: Advance) -> None:
     """One set; same and different pairs alternate, so that every fold holds as many of either."""
     names = [name] * request.pairs
-    pictures: list[bytes] = []
-    for pair in pool.map(pair_pictures, *_repeated(request, request.pairs), names, chunksize=32):
-        pictures += pair
+    images: list[bytes] = []
+    for pair in pool.map(pair_images, *_repeated(request, request.pairs), names, chunksize=32):
+        images += pair
         advance(1)
-    write_pairs(path, pictures, [is_same_pair(number) for number in range(request.pairs)])
+    write_pairs(path, images, [is_same_pair(number) for number in range(request.pairs)])
 
 
 def _repeated(request: SynthRequest, count: int) -> tuple[list[SynthRequest], Iterator[int]]:
@@ -102,21 +102,21 @@ def is_same_pair(number: int) -> bool:
     return number % 2 == 0
 
 
-def training_pictures(request: SynthRequest, identity: int) -> list[bytes]:
-    """Pictures of one training identity, each under conditions of its own."""
+def training_images(request: SynthRequest, identity: int) -> list[bytes]:
+    """Images of one training identity, each under conditions of its own."""
     person = draw_identity(np.random.default_rng([request.seed, TRAIN_PEOPLE, identity]))
-    pictures = []
+    images = []
     for number in range(request.images_per_identity):
-        random = np.random.default_rng([request.seed, TRAIN_PICTURES, identity, number])
+        random = np.random.default_rng([request.seed, TRAIN_IMAGES, identity, number])
         conditions = TRAINING[int(random.integers(len(TRAINING)))]
-        pictures.append(encode_face(draw_face(person, conditions, random)))
-    return pictures
+        images.append(encode_face(draw_face(person, conditions, random)))
+    return images
 
 
-def pair_pictures(request: SynthRequest, number: int, name: str) -> tuple[bytes, bytes]:
-    """The two pictures of a pair, taken under the set's two conditions."""
+def pair_images(request: SynthRequest, number: int, name: str) -> tuple[bytes, bytes]:
+    """The two images of a pair, taken under the set's two conditions."""
     stream = list(VERIFICATION).index(name)
-    random = np.random.default_rng([request.seed, TEST_PICTURES, stream, number])
+    random = np.random.default_rng([request.seed, TEST_IMAGES, stream, number])
     first = int(random.integers(request.test_identities))
     other = (first + 1 + int(random.integers(request.test_identities - 1))) % request.test_identities
     second = first if is_same_pair(number) else other

@@ -1,4 +1,4 @@
-"""The lines of a face: shapes in face units, back to front, and where they fall in the picture.
+"""The lines of a face: shapes in face units, back to front, and where they fall in the image.
 
 Coordinates are those of `identity`. Depth tells how far a point lies in front of the plane of the outline, as a share
 of the head's roundness: 0 for the outline, 1 for the skin, more for what stands out of it.
@@ -168,6 +168,6 @@ def projected(shapes: list[Shape], appearance: Appearance) -> list[Points]:
     turned_x = x * (1 - np.minimum(depths, 1) * (1 - np.cos(appearance.yaw))) + z * np.sin(appearance.yaw)
     turned_y = y + z * np.sin(appearance.pitch)
     scale = PIXELS_PER_UNIT * appearance.zoom
-    in_picture = scale * _turned(_points(turned_x, turned_y), appearance.roll)
-    in_picture += (CENTER[0] + appearance.right, CENTER[1] + appearance.down)
-    return np.split(in_picture, np.cumsum(counts)[:-1])
+    in_image = scale * _turned(_points(turned_x, turned_y), appearance.roll)
+    in_image += (CENTER[0] + appearance.right, CENTER[1] + appearance.down)
+    return np.split(in_image, np.cumsum(counts)[:-1])

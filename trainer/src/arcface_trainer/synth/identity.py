@@ -1,7 +1,7 @@
-"""Who is drawn: the measures of a face that all pictures of one person share.
+"""Who is drawn: the measures of a face that all images of one person share.
 
 Lengths are in face units: half a head is about one unit high, the origin lies between eyes and nose, y points down.
-Only shape belongs to a person; colours change from picture to picture so that no mean colour gives anyone away.
+Only shape belongs to a person; colours change from image to image so that no mean colour gives anyone away.
 """
 
 from typing import NamedTuple

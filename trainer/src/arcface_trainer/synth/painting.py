@@ -1,16 +1,16 @@
-"""Paints a face: colours, background, light and the damage a camera does, all drawn anew for each picture."""
+"""Paints a face: colours, background, light and the damage a camera does, all drawn anew for each image."""
 
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from arcface_trainer.opencv import cv2
+from arcface_faces.opencv import cv2
 from arcface_trainer.synth.appearance import Appearance, Conditions, draw_appearance
 from arcface_trainer.synth.geometry import PIXELS_PER_UNIT, SIZE, Ink, face_shapes, projected
 from arcface_trainer.synth.identity import Identity
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 Colour = tuple[float, float, float]
 
 SUBPIXEL_BITS = 4
@@ -18,14 +18,14 @@ JPEG_QUALITY = 92
 LEAST_CONTRAST = 45.0
 """Grey levels between skin and dark hair."""
 FAIR_CHANCE = 0.25
-"""Pictures with hair lighter than the skin; brows are always darker."""
+"""Images with hair lighter than the skin; brows are always darker."""
 DOWN, RIGHT = np.meshgrid(
     np.linspace(-1, 1, SIZE, dtype=np.float32), np.linspace(-1, 1, SIZE, dtype=np.float32), indexing="ij"
 )
 
 
-def draw_face(identity: Identity, conditions: Conditions, random: np.random.Generator) -> Picture:
-    """RGB picture (112, 112, 3) of a person; all that is not the person comes from `random`."""
+def draw_face(identity: Identity, conditions: Conditions, random: np.random.Generator) -> Image:
+    """RGB image (112, 112, 3) of a person; all that is not the person comes from `random`."""
     appearance = draw_appearance(conditions, random)
     palette = _palette(appearance, random)
     image = _background(random)
@@ -44,14 +44,14 @@ def draw_face(identity: Identity, conditions: Conditions, random: np.random.Gene
     return _photographed(image, appearance, conditions, random)
 
 
-def encode_face(picture: Picture) -> bytes:
-    """JPEG of an RGB picture."""
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
+def encode_face(image: Image) -> bytes:
+    """JPEG of an RGB image."""
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
     return data.tobytes()
 
 
 def _palette(appearance: Appearance, random: np.random.Generator) -> dict[Ink, Colour]:
-    """Colours of one picture; nothing in them tells who it is."""
+    """Colours of one image; nothing in them tells who it is."""
     skin_level = random.uniform(100, 215)
     darkest, lightest = skin_level - LEAST_CONTRAST, skin_level + 0.5 * LEAST_CONTRAST
     is_fair = random.random() < FAIR_CHANCE
@@ -79,15 +79,15 @@ def _tinted(level: float, tint: Colour, spread: float, random: np.random.Generat
     return (min(red, 255.0), min(green, 255.0), min(blue, 255.0))
 
 
-def _background(random: np.random.Generator) -> Picture:
+def _background(random: np.random.Generator) -> Image:
     """Smooth patches of colour, coarse or fine."""
     cells = int(random.integers(2, 6))
     levels = random.uniform(30, 225) + random.uniform(5, 40) * random.standard_normal((cells, cells, 3), np.float32)
     patches = np.clip(levels, 0, 255).astype(np.uint8)
-    return cast("Picture", cv2.resize(patches, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR))
+    return cast("Image", cv2.resize(patches, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR))
 
 
-def _occlude(image: Picture, conditions: Conditions, random: np.random.Generator) -> None:
+def _occlude(image: Image, conditions: Conditions, random: np.random.Generator) -> None:
     """Sometimes something stands before the face."""
     if random.random() > 0.5 * conditions.damage:
         return
@@ -97,10 +97,8 @@ def _occlude(image: Picture, conditions: Conditions, random: np.random.Generator
     cv2.fillPoly(image, [np.rint(corners).astype(np.int32)], colour, cv2.LINE_AA)
 
 
-def _photographed(
-    image: Picture, appearance: Appearance, conditions: Conditions, random: np.random.Generator
-) -> Picture:
-    """Light from a side, colour cast, faded print of old pictures, blur and noise."""
+def _photographed(image: Image, appearance: Appearance, conditions: Conditions, random: np.random.Generator) -> Image:
+    """Light from a side, colour cast, faded print of old images, blur and noise."""
     right, down, tone, *cast_rgb = random.uniform(-1, 1, 6).tolist()
     slope = np.float32(0.6 * conditions.light)
     light = 1 + slope * (np.float32(right) * RIGHT + np.float32(down) * DOWN)
@@ -110,7 +108,7 @@ def _photographed(
     grain = sigma * random.standard_normal((SIZE, SIZE), np.float32)
     lit = image * light[:, :, None] * (contrast * gain).astype(np.float32)
     lit += (grain + (1 - contrast) * 130)[:, :, None]
-    picture: Picture = np.clip(lit, 0, 255).astype(np.uint8)
+    photo: Image = np.clip(lit, 0, 255).astype(np.uint8)
     if random.random() < conditions.damage:
-        picture = cast("Picture", cv2.GaussianBlur(picture, (0, 0), random.uniform(0.4, 0.9)))
-    return picture
+        photo = cast("Image", cv2.GaussianBlur(photo, (0, 0), random.uniform(0.4, 0.9)))
+    return photo

@@ -1,0 +1,1 @@
+"""What crosses between the operator and the pods it makes."""

@@ -1,0 +1,136 @@
+"""What the pods of a job are told: one JSON file, written by the operator and parsed here by both sides.
+
+Everything the trainer needs, with all defaults filled in and claims turned into folders; the rank identity comes by
+environment.
+"""
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import Field
+
+from arcface_api.model import Model
+from arcface_api.resource.spec import (
+    ArcFaceTrainingJobSpec,
+    GateSpec,
+    LossSpec,
+    ModelSpec,
+    Precision,
+    Rendezvous,
+    TrainingSpec,
+)
+
+
+class RunData(Model):
+    """The training images as the pods see them."""
+
+    directory: str
+    """Folder with train.rec, train.idx and property, or an image folder."""
+    min_images_per_identity: int = Field(ge=1)
+    """Identities with fewer images are left out."""
+    augmentation: Literal["none", "flip", "strong"]
+    """Random changes of an image."""
+
+
+class RunCheckpoint(Model):
+    """Where and when to keep the state."""
+
+    directory: str
+    """Folder of this job's checkpoints."""
+    every_steps: int = Field(ge=1)
+    """Steps between checkpoints."""
+    every_minutes: int | None = Field(default=None, ge=1)
+    """Also save after this time."""
+    keep_last: int = Field(ge=1)
+    """Complete checkpoints to keep."""
+
+
+class RunRanks(Model):
+    """The gang of ranks."""
+
+    world_size: int = Field(ge=1)
+    """Ranks over all pods."""
+    per_pod: int = Field(ge=1)
+    """Ranks in each pod."""
+    accelerator: Literal["ascend", "cpu"]
+    """Device that the ranks compute on."""
+    rendezvous: Rendezvous
+    """How ranks find each other."""
+
+
+class RunEvaluation(Model):
+    """The verification sets as the pods see them."""
+
+    directory: str
+    """Folder with the `.bin` files."""
+    sets: list[str]
+    """Pair sets, each the file `<name>.bin`."""
+    ijb: list[Literal["IJBB", "IJBC"]] = []
+    """IJB releases, each the folder `IJB_release/<name>`."""
+    every_epochs: int | None = Field(default=None, ge=1)
+    """Epochs between verifications during the training; absent means none."""
+    gates: list[GateSpec] = []
+    """Figures to reach."""
+
+
+class RunConfig(Model):
+    """One run of one job."""
+
+    job: str
+    """Name of the job."""
+    namespace: str
+    """Namespace of the job."""
+    spec_hash: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """`spec_hash` of the job; a checkpoint with another one is not resumed."""
+    model: ModelSpec
+    """The network."""
+    loss: LossSpec
+    """The loss."""
+    data: RunData
+    """The training images."""
+    training: TrainingSpec
+    """The optimisation, with learning rate and precision filled in."""
+    ranks: RunRanks
+    """The gang of ranks."""
+    checkpoint: RunCheckpoint
+    """Checkpoints."""
+    evaluation: RunEvaluation | None = None
+    """Evaluation after training."""
+    metrics_port: int = Field(default=9400, ge=0, le=65535)
+    """Port of /metrics of a pod's first rank; the next ranks take the next ports; 0 takes any free one."""
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate at the total batch; the writer has filled it in."""
+        rate = self.training.optimizer.learning_rate
+        if rate is None:
+            raise ValueError("training.optimizer.learningRate must be filled in")
+        return rate
+
+    @property
+    def precision(self) -> Precision:
+        """Precision of the backbone; float32 where nothing else was written."""
+        return self.training.precision or "fp32"
+
+
+def spec_hash(spec: ArcFaceTrainingJobSpec) -> str:
+    """SHA-256 of what decides the weights: network, loss, images, optimisation and total batch.
+
+    The number of ranks is not part of it, so that a run may be resumed by another gang with the same total batch.
+    """
+    training = spec.training.model_dump(
+        exclude={"batch_size": True, "gradient_accumulation": True, "optimizer": {"learning_rate"}}
+    )
+    decisive = {
+        "model": spec.model.model_dump(),
+        "loss": spec.loss.model_dump(),
+        "data": spec.data.model_dump(),
+        "training": {
+            **training,
+            "learning_rate": spec.learning_rate,
+            "precision": spec.precision,
+            "total_batch_size": spec.total_batch_size,
+        },
+    }
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

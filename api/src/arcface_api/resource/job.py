@@ -1,0 +1,65 @@
+"""The resource ArcFaceTrainingJob as users write it and the API server returns it."""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from arcface_api.model import Model
+from arcface_api.names import API_VERSION, KIND
+from arcface_api.resource.spec import ArcFaceTrainingJobSpec
+from arcface_api.resource.status import ArcFaceTrainingJobStatus
+from arcface_api.resource.validation import CHILD_NAME_LIMIT, NAME_LEAVES_ROOM, NAME_PATTERN, validations
+
+
+class ObjectMeta(Model):
+    """The part of a Kubernetes object's metadata that is read here; the rest is kept but not looked at."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: Annotated[str, Field(min_length=1, max_length=253)]
+    """Name of the job."""
+    namespace: str = "default"
+    """Namespace of the job."""
+    uid: str | None = None
+    """Identity given by the API server."""
+    generation: int | None = None
+    """Version of the spec, counted by the API server."""
+    labels: dict[str, str] = {}
+    """Labels."""
+    annotations: dict[str, str] = {}
+    """Annotations."""
+    deletion_timestamp: str | None = None
+    """Set by the API server while the object is being deleted."""
+    owner_references: list[dict[str, Any]] = []
+    """Owners."""
+
+
+class ArcFaceTrainingJob(Model):
+    """Trains ArcFace on every rank and evaluates the result."""
+
+    model_config = ConfigDict(json_schema_extra=validations(NAME_LEAVES_ROOM))
+
+    api_version: Literal["arcface.io/v1alpha1"] = API_VERSION
+    """Group and version."""
+    kind: Literal["ArcFaceTrainingJob"] = KIND
+    """Kind."""
+    metadata: ObjectMeta
+    """Name and namespace."""
+    spec: ArcFaceTrainingJobSpec
+    """What the user asks for."""
+    status: ArcFaceTrainingJobStatus = ArcFaceTrainingJobStatus()
+    """What the operator has seen."""
+
+    @model_validator(mode="after")
+    def _check_name(self) -> Self:
+        limit = name_limit(self.spec.workers.replicas)
+        name = self.metadata.name
+        if len(name) > limit or re.fullmatch(NAME_PATTERN, name) is None:
+            raise ValueError(NAME_LEAVES_ROOM.message)
+        return self
+
+
+def name_limit(replicas: int) -> int:
+    """Longest job name for which `<job>-worker-<max index>` and `<job>-evaluate` stay within 63 characters."""
+    return CHILD_NAME_LIMIT - len("-worker-") - len(str(replicas - 1))

@@ -1,0 +1,261 @@
+"""`status` of an ArcFaceTrainingJob: what the operator has seen and decided."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, JsonValue
+
+from arcface_api.model import Model
+
+Phase = Literal["Suspended", "Pending", "Starting", "Training", "Restarting", "Evaluating", "Succeeded", "Failed"]
+ConditionType = Literal[
+    "Ready",
+    "RankTableReady",
+    "Training",
+    "CheckpointAvailable",
+    "Evaluated",
+    "GatesPassed",
+    "Complete",
+    "Failed",
+]
+
+# kubectl prints every digit of a number, so that no more are kept than mean something.
+FOUR_DIGITS = AfterValidator(lambda value: round(value, 4))
+SIX_DIGITS = AfterValidator(lambda value: round(value, 6))
+Measured = Annotated[float, Field(ge=0), FOUR_DIGITS]
+"""A time or a speed."""
+Percent = Annotated[float, Field(ge=0, le=100), FOUR_DIGITS]
+Number = Annotated[int, Field(ge=0, le=2**53)]
+"""A count that every reader of JSON keeps exactly."""
+Rate = Annotated[float, Field(ge=0, le=1), SIX_DIGITS]
+"""A share; the largest sets count 20,000 genuine pairs."""
+Fraction = Annotated[str, Field(pattern=r"^[0-9]+/[0-9]+$")]
+
+
+def keyed_by(field: str) -> dict[str, JsonValue]:
+    """Marks a list as a map of objects by one of their fields for server-side apply."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [field]}
+
+
+class Condition(Model):
+    """One observed fact about the job, in the form of all Kubernetes conditions."""
+
+    type: ConditionType
+    """What the condition is about."""
+    status: Literal["True", "False", "Unknown"]
+    """Whether it holds."""
+    reason: str = Field(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")
+    """CamelCase word for programs."""
+    message: str = Field(max_length=32768)
+    """Sentence for people."""
+    observed_generation: int | None = Field(default=None, ge=0)
+    """Generation of the spec this was decided for."""
+    last_transition_time: datetime
+    """When status last changed."""
+
+
+class WorkersStatus(Model):
+    """Counts of rank pods."""
+
+    desired: int = Field(ge=0)
+    """Pods wanted."""
+    ready: int = Field(default=0, ge=0)
+    """Pods ready."""
+    succeeded: int = Field(default=0, ge=0)
+    """Pods that ended well."""
+    failed: int = Field(default=0, ge=0)
+    """Pods that failed."""
+    summary: Fraction | None = None
+    """Ready and desired for kubectl, as in `8/8`."""
+
+
+class RankTableStatus(Model):
+    """State of the rank table."""
+
+    state: Literal["initializing", "completed"]
+    """Whether all ranks are in it."""
+    ready: int = Field(ge=0)
+    """Ranks known."""
+    total: int = Field(ge=1)
+    """Ranks wanted."""
+    missing: list[str] = []
+    """Pods whose devices are not known yet."""
+
+
+class PairResult(Model):
+    """Result on one pair set."""
+
+    dataset: str
+    """Name of the set."""
+    accuracy: Rate
+    """Mean accuracy over the ten folds."""
+    std: Rate
+    """Population standard deviation over the ten folds."""
+    pairs: Annotated[int, Field(ge=1, le=2**53)]
+    """Pairs in the set."""
+
+
+class Verification(Model):
+    """Pair sets judged during the training."""
+
+    epoch: Number
+    """Epochs completed by then."""
+    step: Number
+    """Steps completed by then."""
+    results: list[PairResult] = Field(json_schema_extra=keyed_by("dataset"))
+    """Pair sets; `pairs` is less than a set has where all of them would take too long."""
+
+    @property
+    def mean_accuracy(self) -> float:
+        """What checkpoints are compared by."""
+        return sum(result.accuracy for result in self.results) / len(self.results)
+
+
+class BestCheckpoint(Model):
+    """The checkpoint that did best in the verifications during the training."""
+
+    path: str
+    """Its folder, relative to the folder of the job's checkpoints."""
+    step: Number
+    """Step after which it was taken."""
+    accuracy: Rate
+    """Its mean accuracy over the sets."""
+
+
+class Progress(Model):
+    """Where the training stands; also what rank 0 serves at /progress."""
+
+    epoch: Number
+    """Epochs completed."""
+    epochs: Fraction | None = None
+    """Epochs completed and wanted for kubectl, as in `3/20`."""
+    step: Number
+    """Steps completed."""
+    total_steps: Number
+    """Steps of the whole training."""
+    loss: Annotated[float, FOUR_DIGITS] | None = None
+    """Mean loss since the last report."""
+    images_per_second: Measured | None = None
+    """Images per second over all ranks."""
+    step_milliseconds: Measured | None = None
+    """Mean time of a step."""
+    data_wait_percent: Percent | None = None
+    """Share of the time that the rank waits for images which waits longest."""
+    estimated_completion_time: datetime | None = None
+    """When the last step will be done at this speed."""
+    slowest_rank: Number | None = None
+    """Rank that waits longest for its images, and all others with it, where that stands out."""
+    verification: Verification | None = None
+    """Last verification during the training."""
+    best: BestCheckpoint | None = None
+    """Checkpoint that is kept since no later one was verified to be better."""
+    updated_at: datetime
+    """When this was measured."""
+
+
+class CheckpointStatus(Model):
+    """The newest complete checkpoint."""
+
+    path: str
+    """Its folder, relative to the claim."""
+    step: Number
+    """Step after which it was taken."""
+    saved_at: datetime
+    """When it was published."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Hash of its manifest."""
+    resumed_from_step: Number | None = None
+    """Step that the current attempt started from."""
+
+
+class IjbResult(Model):
+    """Result on one IJB set."""
+
+    dataset: Literal["IJBB", "IJBC"]
+    """Name of the set."""
+    tar_at_far: dict[str, Rate]
+    """True accept rate by false accept rate, keys 1e-6 to 1e-1."""
+
+
+class GateResult(Model):
+    """A gate and how it came out."""
+
+    metric: str
+    """The figure."""
+    min: float
+    """Least value that passes."""
+    value: Rate | None = None
+    """Value reached; absent when it was not measured."""
+    passed: bool
+    """Whether it passed."""
+
+
+class EvaluationStatus(Model):
+    """Results of the evaluation."""
+
+    checkpoint: str
+    """Checkpoint that was evaluated."""
+    results: list[PairResult] = Field(default=[], json_schema_extra=keyed_by("dataset"))
+    """Pair sets."""
+    ijb: list[IjbResult] = Field(default=[], json_schema_extra=keyed_by("dataset"))
+    """IJB sets."""
+    gates: list[GateResult] = []
+    """Gates."""
+
+
+class FailureStatus(Model):
+    """The first failure of the last attempt."""
+
+    reason: str
+    """Class of the failure."""
+    message: str
+    """What happened, in one line."""
+    rank: int | None = Field(default=None, ge=0)
+    """First rank of the pod that failed first."""
+    pod: str | None = None
+    """Its pod."""
+    node: str | None = None
+    """Its node."""
+    exit_code: int | None = None
+    """Exit code of its container."""
+    log: list[str] = []
+    """Last lines of its log."""
+
+
+class ArcFaceTrainingJobStatus(Model):
+    """What the operator has seen and decided."""
+
+    phase: Phase | None = None
+    """Summary of the conditions."""
+    conditions: list[Condition] = Field(default=[], json_schema_extra=keyed_by("type"))
+    """Facts with reasons."""
+    observed_generation: int | None = Field(default=None, ge=0)
+    """Generation of the spec that this status is about."""
+    attempt: int = Field(default=0, ge=0)
+    """Number of the current gang of pods."""
+    restarts: int = Field(default=0, ge=0)
+    """Gang restarts for any reason."""
+    counted_restarts: int = Field(default=0, ge=0)
+    """Gang restarts after training faults; backoffLimit bounds them."""
+    restarted_at: datetime | None = None
+    """When the last gang restart was decided."""
+    start_time: datetime | None = None
+    """When the job was first acted on."""
+    running_time: datetime | None = None
+    """When all pods first ran together."""
+    training_time: datetime | None = None
+    """When the ranks first trained."""
+    completion_time: datetime | None = None
+    """When the job ended."""
+    workers: WorkersStatus | None = None
+    """Counts of rank pods."""
+    rank_table: RankTableStatus | None = None
+    """State of the rank table."""
+    progress: Progress | None = None
+    """Where the training stands."""
+    checkpoint: CheckpointStatus | None = None
+    """Newest complete checkpoint."""
+    evaluation: EvaluationStatus | None = None
+    """Results of the evaluation."""
+    failure: FailureStatus | None = None
+    """First failure of the last attempt."""

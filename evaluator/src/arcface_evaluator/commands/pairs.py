@@ -1,0 +1,53 @@
+"""`arcface pairs make`: a verification set from a list of pairs and images."""
+
+import csv
+from pathlib import Path
+
+import click
+
+from arcface_api.errors import InvalidInput
+from arcface_faces.pairs.make import DroppedPair, make_set, read_list
+from arcface_faces.pairs.writer import write_pairs
+
+FILE = click.Path(path_type=Path)
+
+
+@click.group()
+def pairs() -> None:
+    """Make verification sets."""
+
+
+@pairs.command()
+@click.option("--list", "list_file", type=FILE, required=True, help="CSV (first,second,same) or LFW's pairs.txt.")
+@click.option("--images", type=FILE, required=True, help="Folder of aligned 112x112 images that the list names.")
+@click.option("-o", "--output", type=FILE, required=True, help="The .bin to write; it must not exist.")
+@click.option("--dropped", type=FILE, help="CSV file to write, for the pairs that are left out and why; likewise.")
+def make(list_file: Path, images: Path, dropped: Path | None, output: Path) -> None:
+    """Write the pairs of a list, in its order, with their images as they are."""
+    if not images.is_dir():
+        raise InvalidInput(f"{images}: is no folder; correct --images")
+    for option, path in (("--output", output), ("--dropped", dropped)):
+        if path is not None and (path.exists() or not path.parent.is_dir()):
+            reason = "exists already" if path.exists() else "its folder is not there"
+            raise InvalidInput(f"{option} {path}: {reason}; name another file")
+    made = make_set(read_list(list_file), images)
+    if dropped:
+        write_dropped(dropped, made.dropped)
+    made.check()
+    write_pairs(output, made.images, made.is_same)
+    click.echo(f"{output}: {made.account()}")
+    for entry in made.dropped[:3]:
+        click.echo(f"line {entry.pair.line}: {entry.reason}", err=True)
+
+
+def write_dropped(path: Path, dropped: list[DroppedPair]) -> None:
+    """One row a pair that was left out."""
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["line", "first", "second", "same", "reason"])
+            for entry in dropped:
+                pair = entry.pair
+                writer.writerow([pair.line, pair.first, pair.second, int(pair.is_same), entry.reason])
+    except OSError as error:
+        raise InvalidInput(f"--dropped {path}: cannot be written ({error.strerror}); name another file") from None

@@ -1,0 +1,1 @@
+"""Sources of embeddings times sets, to documents."""

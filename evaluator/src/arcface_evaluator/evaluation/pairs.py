@@ -1,0 +1,35 @@
+"""Evaluation of several pair sets, one after the other, from a network or from files of embeddings."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from arcface_api.contract.reports import PairSetCount
+from arcface_api.errors import InvalidInput
+from arcface_faces.embedding.embedder import Embedder
+from arcface_faces.embedding.npy_file import read_embeddings
+from arcface_faces.pairs.pair_set import PairSet
+from arcface_faces.pairs.protocol import PairReport, verify
+from arcface_faces.progress import progress_bar
+
+
+def count_pairs(sets: Iterable[PairSet]) -> list[PairSetCount]:
+    """Sizes of opened sets."""
+    return [
+        PairSetCount(name=opened.name, pairs=len(opened.is_same), same=int(opened.is_same.sum())) for opened in sets
+    ]
+
+
+def from_images(sets: Sequence[PairSet], embedder: Embedder) -> Iterator[PairReport]:
+    """Embed and judge each set, with a bar on a terminal."""
+    for pair_set in sets:
+        with progress_bar(pair_set.name, len(pair_set)) as advance:
+            embeddings = embedder(pair_set, advance)
+        yield verify(pair_set.name, embeddings, pair_set.is_same)
+
+
+def from_files(sets: Sequence[PairSet], files: Sequence[Path]) -> Iterator[PairReport]:
+    """Judge each set by its file of embeddings."""
+    if len(sets) != len(files):
+        raise InvalidInput(f"{len(sets)} sets but {len(files)} files of embeddings: give one --embeddings for each set")
+    for pair_set, file in zip(sets, files, strict=True):
+        yield verify(pair_set.name, read_embeddings(file, len(pair_set)), pair_set.is_same)

@@ -1,0 +1,1 @@
+"""Networks that embed images, by what they are stored in."""

@@ -1,0 +1,1 @@
+"""Protocols of verification by templates, on arrays."""

@@ -1,0 +1,1 @@
+"""Results as documents for programs, and as pages for people."""

@@ -1,0 +1,179 @@
+"""The page that people look at: one self-contained HTML file, and its plots as PNG beside it."""
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from statistics import fmean, pstdev
+
+from jinja2 import Environment
+
+from arcface_api.errors import InvalidInput
+from arcface_evaluator.metrics.roc import FARS
+from arcface_evaluator.metrics.score_curves import ScoreCurves
+from arcface_evaluator.report.document import EvaluationFile, PairDetails
+from arcface_evaluator.report.figures import folds_figure, histogram_figure, roc_figure
+from arcface_evaluator.report.hardest import HardPairs
+from arcface_evaluator.report.ijb import IjbRates, described, name
+
+PAGE = "report.html"
+PAIR_HEADINGS = ("", "accuracy", "std over folds", "95 % interval", "pairs", "without mirrored", "XNorm")
+PAIR_REMARK = (
+    "Ten contiguous folds, each judged with the threshold that is best on the other nine. The interval is a bootstrap "
+    "over the pairs of each fold with thresholds held."
+)
+IJB_REMARK = (
+    "True accept rates in %. Nearest: at the point of the curve whose false accept rate is nearest, as the reference "
+    "reports it; at most: the largest one with no more than that false accept rate. A dash: too few impostor pairs to "
+    "tell. The interval is a bootstrap over persons with thresholds held."
+)
+
+Runs = Mapping[str, EvaluationFile]
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """One image of the page."""
+
+    caption: str
+    png: bytes
+
+    @property
+    def base64(self) -> str:
+        """For the page."""
+        return base64.b64encode(self.png).decode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What is told of one set."""
+
+    dataset: str
+    headings: Sequence[str]
+    rows: list[list[str]]
+    remark: str
+    plots: list[Plot]
+    hardest: list[HardPairs]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a run's numbers come from."""
+
+    name: str
+    facts: list[tuple[str, str]]
+    inputs: list[object]
+
+
+def write_page(directory: Path, runs: Runs, hardest: Sequence[HardPairs] = ()) -> Path:
+    """Write the page of one or several runs, by name, into a folder; the path of the page."""
+    sections = [*pair_sections(runs, hardest), *ijb_sections(runs, hardest)]
+    template = Environment(autoescape=True).from_string((files(__package__) / "page.html").read_text("utf-8"))
+    title = "Verification of " + ", ".join(runs)
+    page = template.render(title=title, sections=sections, runs=[origin(*run) for run in runs.items()])
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for section in sections:
+            for plot in section.plots:
+                (directory / f"{file_stem(section.dataset, plot.caption)}.png").write_bytes(plot.png)
+        (directory / PAGE).write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(f"--report {directory}: cannot be written ({error.strerror}); name another folder") from None
+    return directory / PAGE
+
+
+def file_stem(dataset: str, caption: str) -> str:
+    """Name of a plot's file."""
+    words = f"{dataset} {caption}".lower()
+    return "-".join("".join(letter if letter.isalnum() else " " for letter in words).split())
+
+
+def pair_sections(runs: Runs, hardest: Sequence[HardPairs]) -> Iterable[Section]:
+    """A section for each pair set of any run."""
+    for dataset in names_of(result.dataset for run in runs.values() for result in run.results):
+        details = {
+            run_name: found
+            for run_name, run in runs.items()
+            if (found := next((item for item in run.details if item.dataset == dataset), None)) is not None
+        }
+        rows = [pair_row(run_name, runs[run_name], found) for run_name, found in details.items()]
+        folds = Plot("folds", folds_figure({run_name: found.folds for run_name, found in details.items()}))
+        plots = [*curve_plots(runs, dataset), folds]
+        yield Section(dataset, PAIR_HEADINGS, rows, PAIR_REMARK, plots, of_set(hardest, dataset))
+
+
+def pair_row(run_name: str, run: EvaluationFile, details: PairDetails) -> list[str]:
+    """What one run says of one pair set."""
+    result = next(result for result in run.results if result.dataset == details.dataset)
+    low, high = details.interval
+    plain = details.accuracy_without_flip
+    return [
+        run_name,
+        # From the folds: what a status holds is rounded.
+        f"{fmean(details.folds):.5f}",
+        f"{pstdev(details.folds):.5f}",
+        f"{low:.4f} to {high:.4f}",
+        str(result.pairs),
+        "" if plain is None else f"{plain:.5f}",
+        f"{details.xnorm:.3f}",
+    ]
+
+
+def ijb_sections(runs: Runs, hardest: Sequence[HardPairs]) -> Iterable[Section]:
+    """A section for each IJB set of any run."""
+    headings = ("", *(name(far) for far in FARS))
+    for dataset in names_of(result.dataset for run in runs.values() for result in run.ijb):
+        rows = [
+            row
+            for run_name, run in runs.items()
+            for rates in run.ijb_details
+            if rates.dataset == dataset
+            for row in ijb_rows(run_name, rates)
+        ]
+        yield Section(dataset, headings, rows, IJB_REMARK, curve_plots(runs, dataset), of_set(hardest, dataset))
+
+
+def ijb_rows(run_name: str, rates: IjbRates) -> list[list[str]]:
+    """What one run says under one protocol; of the usual one more."""
+    fars = [name(far) for far in FARS]
+    title = f"{run_name}: {described(rates)}"
+    rows = [[title, *(percent(rates.nearest.get(far)) for far in fars)]]
+    if rates.intervals:
+        rows.append(["at most", *(percent(rates.conservative.get(far)) for far in fars)])
+        bounds = (rates.intervals.get(far) for far in fars)
+        rows.append(["95 % interval", *("-" if b is None else f"{100 * b[0]:.2f} to {100 * b[1]:.2f}" for b in bounds)])
+    return rows
+
+
+def percent(rate: float | None) -> str:
+    """Two digits, or a dash."""
+    return "-" if rate is None else f"{100 * rate:.2f}"
+
+
+def curve_plots(runs: Runs, dataset: str) -> list[Plot]:
+    """The curves of all runs in one plot, then the scores of each."""
+    curves: dict[str, ScoreCurves] = {}
+    for run_name, run in runs.items():
+        curves.update((run_name, curve) for curve in run.curves if curve.dataset == dataset)
+    if not curves:
+        return []
+    histograms = [Plot(f"scores of {run_name}", histogram_figure(curve)) for run_name, curve in curves.items()]
+    return [Plot("ROC", roc_figure(curves)), *histograms]
+
+
+def origin(run_name: str, run: EvaluationFile) -> Origin:
+    """Protocol and inputs of a run."""
+    facts = [(field, str(value)) for field, value in run.protocol.model_dump(by_alias=True).items()]
+    checkpoint = [("checkpoint", run.checkpoint)] if run.checkpoint is not None else []
+    return Origin(run_name, [*checkpoint, *facts], list(run.inputs))
+
+
+def names_of(datasets: Iterable[str]) -> list[str]:
+    """Each once, in the order of their first appearance."""
+    return list(dict.fromkeys(datasets))
+
+
+def of_set(hardest: Sequence[HardPairs], dataset: str) -> list[HardPairs]:
+    """Those of one set."""
+    return [group for group in hardest if group.dataset == dataset]

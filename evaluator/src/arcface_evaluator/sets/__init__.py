@@ -1,0 +1,1 @@
+"""Template sets: the files of an IJB release and its images."""

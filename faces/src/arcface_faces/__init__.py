@@ -1,0 +1,1 @@
+"""Faces as files and as arrays: records, image folders, verification sets, embeddings, checkpoints."""

@@ -1,0 +1,1 @@
+"""From images to embeddings, whatever the network, and the files that embeddings are kept in."""

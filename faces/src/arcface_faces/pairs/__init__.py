@@ -1,0 +1,1 @@
+"""Verification sets of pairs: their files and the 10-fold protocol."""

@@ -1,0 +1,1 @@
+"""Pickles read as data: an interpreter of the opcodes that verification sets use, which runs no code."""

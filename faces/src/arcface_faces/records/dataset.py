@@ -1,0 +1,154 @@
+"""Training images in `train.rec`: which records are images and whose they are.
+
+Two layouts occur. In the classic one (InsightFace's faces_emore) key 0 announces two numbers a and b: images are the
+keys 1 to a - 1, and each key from a to b - 1 is an identity record without an image. In the other one (im2rec) every
+key is an image. The announced numbers are float32 and exact only up to 2^24; above it, `property` and the index tell.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arcface_api.errors import InvalidInput
+from arcface_faces.face_input import IMAGE_SIZE
+from arcface_faces.labels import kept
+from arcface_faces.records.recordio import RecordFile
+from arcface_faces.records.table import RecordTable
+from arcface_faces.records.table_cache import load_records
+
+RECORDS_FILE = "train.rec"
+INDEX_FILE = "train.idx"
+PROPERTY_FILE = "property"
+EXACT_FLOAT32 = 1 << 24
+"""Whole numbers up to here are exact in float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """The text file `property`: number of identities and size of the images."""
+
+    identities: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFaces:
+    """Images in the order of their keys."""
+
+    file: RecordFile
+    keys: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    extents: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    class_count: int
+    dropped_identities: int
+
+    @classmethod
+    def open(cls, directory: Path, min_images: int) -> Self:
+        """Read the index and the heads of the records; InvalidInput where they are damaged or disagree."""
+        records = directory / RECORDS_FILE
+        announced = read_property(directory / PROPERTY_FILE)
+        table = load_records(records, directory / INDEX_FILE)
+        rows = image_rows(table, announced, records)
+        raw_labels = whole_labels(table, rows, announced, records)
+        is_kept, labels, dropped = kept(raw_labels, min_images, directory)
+        rows = rows[is_kept]
+        return cls(
+            RecordFile(records),
+            table.keys[rows],
+            table.offsets[rows],
+            table.extents[rows],
+            labels,
+            int(labels.max()) + 1,
+            dropped,
+        )
+
+    def encoded(self, index: int) -> bytes:
+        """Encoded image of a record."""
+        return self.file.read(int(self.offsets[index]), int(self.extents[index]))[1]
+
+    def where(self, index: int) -> str:
+        """File and key of an image."""
+        return f"{self.file.path} key {self.keys[index]}"
+
+
+def read_property(path: Path) -> Property | None:
+    """Parse `property`, None where there is none; InvalidInput for other text or another image size."""
+    try:
+        text = path.read_text("ascii")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path}: cannot be read as text ({error}): copy the file again") from error
+    fields = (text.splitlines() or [""])[0].split(",")
+    if len(fields) != 3 or not all(field.strip().isdigit() for field in fields):
+        raise InvalidInput(f"{path}: {text[:40]!a} is not 'identities,height,width', such as 85742,112,112: write that")
+    identities, height, width = (int(field) for field in fields)
+    if (height, width) != (IMAGE_SIZE, IMAGE_SIZE):
+        raise InvalidInput(f"{path}: images of {width}x{height}: pack them anew at {IMAGE_SIZE}x{IMAGE_SIZE}")
+    return Property(identities, height, width)
+
+
+def image_rows(table: RecordTable, announced: Property | None, records: Path) -> NDArray[np.int64]:
+    """Rows of the table that hold an image; InvalidInput where one that should is empty."""
+    rows = np.arange(len(table), dtype=np.int64)
+    if table.keys[0] == 0 and table.flags[0] > 0 and table.image_sizes[0] == 0:
+        first_identity = _first_identity_key(table, announced, records)
+        _check_without_gaps(table, records)
+        rows = rows[(table.keys > 0) & (table.keys < first_identity)]
+    if not len(rows):
+        raise InvalidInput(f"{records}: holds no image")
+    empty = rows[table.image_sizes[rows] == 0]
+    if len(empty):
+        raise InvalidInput(f"{records}: the record of key {table.keys[empty[0]]} holds no image: write the file anew")
+    return rows
+
+
+def _check_without_gaps(table: RecordTable, records: Path) -> None:
+    """InvalidInput where the index lacks one of the keys that key 0 announces; they are unique and sorted already."""
+    missing = np.flatnonzero(table.keys != np.arange(len(table)))
+    if len(missing):
+        raise InvalidInput(
+            f"{records.with_name(INDEX_FILE)}: key {missing[0]} is missing, which key 0 announces: copy {RECORDS_FILE} "
+            f"and {INDEX_FILE} again, together"
+        )
+
+
+def _first_identity_key(table: RecordTable, announced: Property | None, records: Path) -> int:
+    """The number `a` of the classic layout."""
+    first, stop = table.labels[0].tolist()
+    last_key = int(table.keys[-1])
+    if last_key + 1 > EXACT_FLOAT32:
+        if announced is None:
+            raise InvalidInput(f"{records}: more than {EXACT_FLOAT32} records need the file {PROPERTY_FILE} beside it")
+        return last_key + 1 - announced.identities
+    if not (first == first // 1 and 1 <= first <= last_key + 1 and stop == last_key + 1):
+        raise InvalidInput(
+            f"{records}: key 0 announces images up to key {first - 1:.0f} and identities up to key {stop - 1:.0f}, "
+            f"but the index ends at key {last_key}: copy {RECORDS_FILE} and {INDEX_FILE} again, together"
+        )
+    return int(first)
+
+
+def whole_labels(
+    table: RecordTable, rows: NDArray[np.int64], announced: Property | None, records: Path
+) -> NDArray[np.int64]:
+    """Labels of the images as stored; InvalidInput where one is not a whole number from 0 to 2^24."""
+    labels = table.labels[rows, 0]
+    wrong = np.flatnonzero(~((labels >= 0) & (labels <= EXACT_FLOAT32) & (labels == np.floor(labels))))
+    if len(wrong):
+        raise InvalidInput(
+            f"{records}: key {table.keys[rows[wrong[0]]]} has label {labels[wrong[0]]}, not a whole number from 0 to "
+            f"{EXACT_FLOAT32}: write the file anew"
+        )
+    if announced is not None and labels.max() >= announced.identities:
+        row = int(labels.argmax())
+        raise InvalidInput(
+            f"{records}: key {table.keys[rows[row]]} has label {labels[row]:.0f}, but {PROPERTY_FILE} announces "
+            f"{announced.identities} identities: the files belong to different sets"
+        )
+    return np.asarray(labels, np.int64)

@@ -1,0 +1,1 @@
+"""The subcommands of `arcface` that this distribution offers."""

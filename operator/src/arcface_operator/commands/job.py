@@ -1,0 +1,101 @@
+"""Commands for a job on this machine: run, validate, plan."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from arcface_api.errors import InvalidInput
+from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_operator.local.kubelet.volumes import bind_claims, claims_of, parse_volumes
+from arcface_operator.local.pods import check_pods, evaluator_pods, worker_pods
+from arcface_operator.local.runner import LocalRun
+from arcface_operator.manifests.worker_pod import has_rank_table
+from arcface_operator.preflight.data import check_evaluation_sets, count_data
+from arcface_operator.preflight.estimate import Counts, estimate
+from arcface_operator.preflight.job_file import read_job
+from arcface_operator.preflight.plan_text import plan_text, size
+from arcface_operator.preflight.template_shape import check_templates
+from arcface_operator.preflight.unsupported import unsupported
+from arcface_operator.settings import Settings
+
+file_option = click.option(
+    "-f", "--file", required=True, type=click.Path(path_type=Path), help="YAML file with one ArcFaceTrainingJob."
+)
+volume_option = click.option(
+    "--volume",
+    "volumes",
+    multiple=True,
+    metavar="CLAIM=DIR",
+    help="Directory that stands for a claim; may be repeated.",
+)
+
+
+@click.command()
+@file_option
+@volume_option
+@click.option(
+    "--workdir", type=click.Path(path_type=Path), help="Logs and volumes of the run; ./work/<job name> unless given."
+)
+def run(file: Path, volumes: tuple[str, ...], workdir: Path | None) -> None:
+    """Run a job on this machine: train, then evaluate.
+
+    The pods of the cluster run as processes here. Ctrl-C saves and stops; the same command resumes.
+    """
+    job = read_job(file)
+    given = parse_volumes(volumes, job)
+    directory = workdir or Path("work") / job.metadata.name
+    LocalRun(job, Settings(), bind_claims(job, given, directory)).run(directory, Console(), Console(stderr=True))
+
+
+@click.command()
+@file_option
+@volume_option
+def validate(file: Path, volumes: tuple[str, ...]) -> None:
+    """Check a job before anything is taken: its fields and, with --volume, its data."""
+    job = read_job(file)
+    given = parse_volumes(volumes, job)
+    check_spec(job, given)
+    if job.spec.evaluation is not None:
+        check_evaluation_sets(job.spec.evaluation, given)
+    counts = count_data(job.spec, given)
+    click.echo(f"{file}: {job.metadata.name} is valid" if counts is None else valid_with_data(file, job, counts))
+
+
+@click.command()
+@file_option
+@volume_option
+@click.option("--identities", type=click.IntRange(min=2), help="Identities to train on, where no data is at hand.")
+@click.option("--images", type=click.IntRange(min=1), help="Images to train on, where no data is at hand.")
+def plan(file: Path, volumes: tuple[str, ...], identities: int | None, images: int | None) -> None:
+    """Print what a run needs: memory, traffic, steps, first loss."""
+    job = read_job(file)
+    counts = count_data(job.spec, parse_volumes(volumes, job))
+    if counts is None:
+        if identities is None or images is None:
+            claim = job.spec.data.claim_name
+            raise InvalidInput(f"how much data is unknown; give --volume {claim}=DIR, or --identities and --images")
+        counts = Counts(identities, images)
+    click.echo(plan_text(estimate(job.spec, counts)))
+
+
+def check_spec(job: ArcFaceTrainingJob, given: Mapping[str, Path]) -> None:
+    """Refuse what this release cannot do, and templates that make no pod or, without a rank table, no process."""
+    if sentences := unsupported(job.spec):
+        raise InvalidInput("; ".join(sentences))
+    check_templates(job)
+    if has_rank_table(job):  # runs in clusters only, where a template may have more than a process can
+        worker_pods(job, 0, Settings())
+        evaluator_pods(job, Settings())
+    else:
+        check_pods(job, {claim: given.get(claim, Path("/", claim)) for claim in claims_of(job)}, Settings())
+
+
+def valid_with_data(file: Path, job: ArcFaceTrainingJob, counts: Counts) -> str:
+    """The good news with its figures."""
+    found = estimate(job.spec, counts)
+    return (
+        f"{file}: {job.metadata.name} is valid: {counts.images:,} images of {counts.identities:,} identities, "
+        f"{found.total_steps:,} steps, about {size(found.memory.total)} a rank"
+    )

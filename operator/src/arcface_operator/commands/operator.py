@@ -1,0 +1,50 @@
+"""`arcface operator`: what the operator's image runs."""
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+
+import click
+import yaml
+
+from arcface_api.errors import InvalidInput
+from arcface_operator.controller.operator import Options, run
+from arcface_operator.settings import Settings
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+@click.command()
+@click.option("--namespace", "namespaces", multiple=True, help="Look for jobs here only; may be repeated.")
+@click.option("--settings", "file", type=click.Path(path_type=Path), help="YAML file with the operator's settings.")
+@click.option("--address", default="0.0.0.0", show_default=True, help="Address of probes and metrics.")  # noqa: S104
+@click.option("--port", default=8080, show_default=True, help="Port of probes and metrics.")
+@click.option(
+    "--leader-election/--no-leader-election", default=True, show_default=True, help="Whether replicas may run."
+)
+def operator(namespaces: tuple[str, ...], file: Path | None, address: str, port: int, leader_election: bool) -> None:  # noqa: FBT001
+    """Run the operator: watch ArcFaceTrainingJobs and act on them.
+
+    Credentials are the pod's own or those of KUBECONFIG. Probes are /healthz and /readyz, metrics are /metrics.
+    """
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    # kopf tells of every event at INFO.
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    options = Options(namespaces=namespaces, address=address, port=port, has_election=leader_election)
+    asyncio.run(run(read_settings(file), options))
+
+
+def read_settings(file: Path | None) -> Settings:
+    """The settings in a file, or their defaults."""
+    if file is None:
+        return Settings()
+    try:
+        document = yaml.safe_load(file.read_text()) or {}
+        text = json.dumps(document)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{file}: cannot be read ({error}); give the operator's settings with --settings") from None
+    except (yaml.YAMLError, TypeError) as error:
+        raise InvalidInput(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
+    return Settings.from_json(text, str(file))

@@ -1,0 +1,42 @@
+"""The operator's own HTTP port: probes and metrics."""
+
+from collections.abc import Callable
+
+from aiohttp import web
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from arcface_api.errors import InvalidInput
+from arcface_operator.controller.metrics import OperatorMetrics
+
+
+def application(metrics: OperatorMetrics, is_ready: Callable[[], bool]) -> web.Application:
+    """`/healthz`: the event loop turns; `/readyz`: standing by or acting on a complete cache; `/metrics`."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n") if is_ready() else web.Response(status=503, text="not ready\n")
+
+    async def shown(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", shown)])
+    return app
+
+
+async def serve(app: web.Application, host: str, port: int) -> web.AppRunner:
+    """Start serving; to be cleaned up by the caller.
+
+    Raises:
+        InvalidInput: where the port cannot be had.
+    """
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise InvalidInput(f"cannot serve on {host}:{port}: {error.strerror}; choose another --port") from None
+    return runner

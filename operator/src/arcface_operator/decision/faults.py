@@ -1,0 +1,108 @@
+"""Why a gang has to be restarted or given up: classification of ended, lost and idle pods."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from arcface_api.contract.reports import EvaluatorReport, ReportedFailure, TrainerReport
+from arcface_api.errors import ExitCode
+from arcface_api.resource.status import FailureStatus
+from arcface_operator.decision.observation import INIT_FAILED, POD_FAILED, Ended, PodView
+
+FINAL_CODES = {int(ExitCode.INVALID_INPUT): "InvalidInput", int(ExitCode.DIVERGED): "Diverged"}
+"""Exit codes that a retry does not cure, and the reasons they stand for."""
+OUT_OF_MEMORY = "OOMKilled"
+LOG_LINES = 20
+LINE_LIMIT = 500
+"""Characters of a log line that status keeps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One thing that ended an attempt."""
+
+    failure: FailureStatus
+    is_final: bool = False
+    """Never retried."""
+    is_counted: bool = True
+    """Counts against backoffLimit; faults of the infrastructure do not."""
+
+
+def pod_fault(pod: PodView, ranks_per_pod: int) -> Fault | None:
+    """What a pod's state says against its gang, None while it is well."""
+    if pod.ended is not None and pod.ended.exit_code != 0:
+        return ended_fault(pod, pod.ended, ranks_per_pod)
+    if pod.is_leaving and pod.ended is None:
+        message = f"pod {pod.name} is being deleted" + (" by the cluster" if pod.is_disrupted else "")
+        return Fault(failure=digest(pod, ranks_per_pod, "PodDeleted", message), is_counted=False)
+    return None
+
+
+def ended_fault(pod: PodView, ended: Ended, ranks_per_pod: int) -> Fault:
+    """The fault of a pod that ended with anything but success."""
+    code = ended.exit_code
+    if code is None:
+        message = one_line(f"pod {pod.name} failed: {ended.reason}" + (f": {ended.message}" if ended.message else ""))
+        is_own = ended.reason in {INIT_FAILED, POD_FAILED} and not (pod.is_disrupted or pod.is_leaving)
+        return Fault(failure=digest(pod, ranks_per_pod, ended.reason, message), is_counted=is_own)
+    if code in FINAL_CODES:
+        return Fault(failure=reported(pod, ended, ranks_per_pod, FINAL_CODES[code]), is_final=True)
+    if pod.is_disrupted or pod.is_leaving or code == ExitCode.STOPPED:
+        return Fault(failure=reported(pod, ended, ranks_per_pod, pod.reason or "Disrupted"), is_counted=False)
+    return Fault(failure=reported(pod, ended, ranks_per_pod, "Error"))
+
+
+def reported(pod: PodView, ended: Ended, ranks_per_pod: int, reason: str) -> FailureStatus:
+    """The digest of a pod with an exit code: what its report says, else what the kubelet kept of its log."""
+    told = told_failure(ended.message)
+    if ended.reason == OUT_OF_MEMORY:
+        reason = OUT_OF_MEMORY
+    elif told is not None and reason == "Error":
+        reason = told.reason
+    if told is not None:
+        message, log, rank = told.message, told.log, told.rank
+    else:
+        log, rank = ended.message.splitlines(), None
+        last = next((line for line in reversed(log) if line.strip()), None)
+        message = f"exit code {ended.exit_code}" + (f": {last}" if last is not None else "")
+    found = digest(pod, ranks_per_pod, reason, f"pod {pod.name}: {one_line(message)}")
+    kept = [line[:LINE_LIMIT] for line in log[-LOG_LINES:]]
+    is_own = found.rank is not None and rank is not None and found.rank <= rank < found.rank + ranks_per_pod
+    return found.model_copy(update={"exit_code": ended.exit_code, "log": kept, "rank": rank if is_own else found.rank})
+
+
+def told_failure(message: str) -> ReportedFailure | None:
+    """The failure in a termination message, whichever of our processes wrote it; None where it is something else."""
+    for kind in (TrainerReport, EvaluatorReport):
+        try:
+            return kind.model_validate_json(message).failure
+        except ValidationError:
+            continue
+    return None
+
+
+def digest(pod: PodView, ranks_per_pod: int, reason: str, message: str) -> FailureStatus:
+    """What is known of every failed pod."""
+    rank = max(pod.index, 0) * ranks_per_pod if pod.component == "worker" else None
+    return FailureStatus(reason=reason, message=message, rank=rank, pod=pod.name, node=pod.node)
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks."""
+    return " ".join(text.split())
+
+
+def worst(faults: Iterable[tuple[PodView, Fault]]) -> Fault | None:
+    """The fault to act on: one that no retry cures, else the first in time, lowest rank first among equals.
+
+    A pod that was disrupted explains the failures of its peers, who die inside collectives because of it.
+    """
+
+    def weight(item: tuple[PodView, Fault]) -> tuple[bool, bool, float, int]:
+        pod, fault = item
+        ended = None if pod.ended is None else pod.ended.at
+        return (not fault.is_final, fault.is_counted, ended.timestamp() if ended else 0.0, pod.index)
+
+    ordered = sorted(faults, key=weight)
+    return ordered[0][1] if ordered else None

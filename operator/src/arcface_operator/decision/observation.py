@@ -1,0 +1,255 @@
+"""What the operator sees: its children's manifests reduced to the facts that decisions are made on."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from arcface_api.contract.reports import TrainerReport
+from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_operator.decision.times import parse_time
+from arcface_operator.manifests.evaluator_job import CONTAINER as EVALUATOR
+from arcface_operator.manifests.evaluator_job import EVALUATION_HASH
+from arcface_operator.manifests.metadata import ATTEMPT_LABEL, COMPONENT_LABEL, RANK_INDEX_LABEL, Manifest
+from arcface_operator.manifests.worker_pod import CONTAINER as TRAINER
+
+MAIN_CONTAINERS = {"worker": TRAINER, "evaluator": EVALUATOR}
+"""The container that a pod is judged by; sidecars may live on."""
+DISRUPTIONS = {"Evicted", "Preempted", "Preempting", "NodeLost", "NodeShutdown", "Shutdown", "Terminated"}
+"""What kubelets and controllers say of a pod that they ended; those before 1.26 set no DisruptionTarget beside it."""
+INIT_FAILED, POD_FAILED = "InitContainerFailed", "PodFailed"
+"""Reasons of ours for pods that failed by themselves before the main container ran."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a pod's main container, or the pod without it, came to its end."""
+
+    exit_code: int | None
+    """None where no process of ours ended: the pod was refused, evicted or lost."""
+    reason: str
+    """Kubernetes' word: Completed, Error, OOMKilled, Evicted, NodeLost and so on."""
+    message: str
+    """Termination message or, without a process, the pod's message."""
+    at: datetime | None
+    """When."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodView:
+    """One pod."""
+
+    name: str
+    uid: str
+    component: str
+    attempt: int
+    index: int
+    created: datetime
+    owner: str | None = None
+    """Uid of its controller."""
+    phase: str = "Pending"
+    reason: str | None = None
+    """The cluster's word for what it did to the pod, such as Evicted."""
+    address: str | None = None
+    host_address: str | None = None
+    node: str | None = None
+    is_ready: bool = False
+    is_gated: bool = False
+    """Held back by a queue."""
+    leaves_at: datetime | None = None
+    """While it is being deleted: the end of its grace period."""
+    waiting: str | None = None
+    """Why its container does not run, as `Reason: message`."""
+    is_disrupted: bool = False
+    """Ended by the cluster rather than by itself."""
+    ended: Ended | None = None
+    annotations: Mapping[str, str]
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it is being deleted."""
+        return self.leaves_at is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatorView:
+    """The evaluator Job."""
+
+    uid: str
+    evaluation_hash: str
+    owner: str | None = None
+    """Uid of its controller."""
+    is_leaving: bool = False
+    is_suspended: bool = False
+    """Held back by a queue."""
+    is_complete: bool = False
+    failure: str | None = None
+    """Why Kubernetes gave it up, as `Reason: message`."""
+
+
+@dataclass(frozen=True)
+class ClaimView:
+    """A PersistentVolumeClaim."""
+
+    phase: str
+    access_modes: tuple[str, ...]
+    waits_for_pod: bool = False
+    """Bound only once a pod asks for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a job needs of its cluster before anything is taken."""
+
+    claims: Mapping[str, ClaimView | None]
+    """By name; None where there is none."""
+    devices: tuple[int, ...] | None
+    """Devices of the job's resource on each node that has any; None where the operator may not look at nodes."""
+    missing_kinds: tuple[str, ...] = ()
+    """Kinds of the gang scheduler that the API server does not serve."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """One job and everything about it at one moment."""
+
+    job: ArcFaceTrainingJob
+    pods: tuple[PodView, ...] = ()
+    evaluator: EvaluatorView | None = None
+    surroundings: Surroundings | None = None
+    """Looked at only while the job waits for them."""
+    report: TrainerReport | None = None
+    """What rank 0 serves at the moment."""
+    podless_since: datetime | None = None
+    """Since when the evaluator has no pod, as far as this replica knows."""
+    has_group: bool = False
+    """Whether the gang scheduler's group exists; looked at only where it should go."""
+    watched_since: datetime | None = None
+    """Since when this replica asks rank 0: a job that nobody asked may have made steps that nobody heard of."""
+    lost_nodes: frozenset[str] = frozenset()
+    """Nodes that are gone or do not answer, of those with pods that should have left."""
+    refusal: str | None = None
+    """What the API server would not have when it was last tried."""
+
+    def with_lost_nodes(self, names: frozenset[str]) -> "Observation":
+        """The same with what is known of nodes."""
+        return replace(self, lost_nodes=names)
+
+
+def view_pod(pod: Manifest) -> PodView:
+    """A pod of ours as the API server returns it."""
+    metadata, spec, status = pod["metadata"], pod.get("spec", {}), pod.get("status", {})
+    labels = metadata.get("labels", {})
+    conditions = {item["type"]: item for item in status.get("conditions", [])}
+    component = labels.get(COMPONENT_LABEL, "")
+    scheduled = conditions.get("PodScheduled", {})
+    return PodView(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        component=component,
+        attempt=number(labels, ATTEMPT_LABEL),
+        index=number(labels, RANK_INDEX_LABEL),
+        created=required_time(metadata["creationTimestamp"]),
+        owner=controller_of(metadata),
+        phase=status.get("phase", "Pending"),
+        reason=status.get("reason"),
+        address=status.get("podIP"),
+        host_address=status.get("hostIP"),
+        node=spec.get("nodeName"),
+        is_ready=conditions.get("Ready", {}).get("status") == "True",
+        is_gated=bool(spec.get("schedulingGates")),
+        leaves_at=parse_time(metadata.get("deletionTimestamp")),
+        waiting=waiting_reason(status, scheduled),
+        is_disrupted=conditions.get("DisruptionTarget", {}).get("status") == "True"
+        or status.get("reason") in DISRUPTIONS,
+        ended=pod_end(status, MAIN_CONTAINERS.get(component, "")),
+        annotations=metadata.get("annotations", {}),
+    )
+
+
+def controller_of(metadata: Mapping[str, Any]) -> str | None:
+    """Uid of the object that an object belongs to."""
+    return next((item["uid"] for item in metadata.get("ownerReferences", []) if item.get("controller")), None)
+
+
+def number(labels: Mapping[str, str], name: str) -> int:
+    """Number in a label; -1 where someone has removed or changed it, which no pod of ours has."""
+    text = labels.get(name, "")
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else -1
+
+
+def required_time(text: str) -> datetime:
+    """Time of a field that is always there."""
+    return datetime.fromisoformat(text)
+
+
+def waiting_reason(status: Mapping[str, Any], scheduled: Mapping[str, Any]) -> str | None:
+    """Why a pod does not run yet."""
+    if scheduled.get("status") == "False":
+        return told(scheduled, "Unscheduled")
+    for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+        if waiting := container.get("state", {}).get("waiting"):
+            return told(waiting, "Waiting")
+    return None
+
+
+def told(state: Mapping[str, Any], default: str) -> str:
+    """Reason and message of a condition or state, as far as it has them."""
+    return f"{state.get('reason') or default}: {state.get('message', '')}".rstrip(": ")
+
+
+def pod_end(status: Mapping[str, Any], main: str) -> Ended | None:
+    """How the pod ended, judged by its main container."""
+    for container in status.get("containerStatuses", []):
+        terminated = container.get("state", {}).get("terminated")
+        if container.get("name") == main and terminated is not None:
+            return Ended(
+                exit_code=terminated["exitCode"],
+                reason=terminated.get("reason", ""),
+                message=terminated.get("message", ""),
+                at=parse_time(terminated.get("finishedAt")),
+            )
+    if status.get("phase") != "Failed":
+        return None
+    if reason := status.get("reason"):
+        return Ended(None, reason, status.get("message", ""), None)
+    return init_end(status) or Ended(None, POD_FAILED, status.get("message", ""), None)
+
+
+def init_end(status: Mapping[str, Any]) -> Ended | None:
+    """How an init container ended its pod; its exit codes are the user's, not ours."""
+    for container in status.get("initContainerStatuses", []):
+        terminated = container.get("state", {}).get("terminated") or {}
+        if code := terminated.get("exitCode"):
+            message = f"container {container.get('name')} ended with exit code {code}\n{terminated.get('message', '')}"
+            return Ended(None, INIT_FAILED, message, parse_time(terminated.get("finishedAt")))
+    return None
+
+
+def view_evaluator(job: Manifest) -> EvaluatorView:
+    """The evaluator Job as the API server returns it."""
+    metadata = job["metadata"]
+    conditions = {item["type"]: item for item in job.get("status", {}).get("conditions", [])}
+    failed = conditions.get("Failed", {})
+    return EvaluatorView(
+        uid=metadata["uid"],
+        evaluation_hash=metadata.get("annotations", {}).get(EVALUATION_HASH, ""),
+        owner=controller_of(metadata),
+        is_leaving="deletionTimestamp" in metadata,
+        is_suspended=bool(job.get("spec", {}).get("suspend")),
+        is_complete=conditions.get("Complete", {}).get("status") == "True",
+        failure=told(failed, "JobFailed") if failed.get("status") == "True" else None,
+    )
+
+
+def view_claim(claim: Manifest, waits_for_pod: bool) -> ClaimView:  # noqa: FBT001 - a fact beside the manifest
+    """A claim as the API server returns it."""
+    modes = claim.get("status", {}).get("accessModes") or claim.get("spec", {}).get("accessModes", [])
+    return ClaimView(claim.get("status", {}).get("phase", "Pending"), tuple(modes), waits_for_pod)
+
+
+def workers_of(pods: Iterable[PodView], attempt: int) -> tuple[PodView, ...]:
+    """The rank pods of an attempt in the order of their ranks."""
+    found = [pod for pod in pods if pod.component == "worker" and pod.attempt == attempt]
+    return tuple(sorted(found, key=lambda pod: pod.index))

@@ -1,0 +1,97 @@
+"""What must be there before anything is taken: claims that fit, nodes with the devices, a gang scheduler."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_operator.decision.observation import ClaimView, Surroundings
+from arcface_operator.manifests.worker_pod import verified_claim
+
+READ_BY_ALL = {"ReadWriteMany", "ReadOnlyMany"}
+ONE_POD = {"ReadWriteOncePod"}
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Something that is missing and may appear while the job waits."""
+
+    reason: str
+    message: str
+
+
+def obstacles(job: ArcFaceTrainingJob, around: Surroundings) -> list[Obstacle]:
+    """All that keeps the job from starting."""
+    return [*claim_obstacles(job, around), *device_obstacles(job, around), *gang_obstacles(job, around)]
+
+
+def claims_of(job: ArcFaceTrainingJob) -> dict[str, list[str]]:
+    """Names of the claims that a job mounts, with the fields that name them."""
+    spec, found = job.spec, dict[str, list[str]]()
+    named = [("spec.data.claimName", spec.data.claim_name), ("spec.checkpoint.claimName", spec.checkpoint.claim_name)]
+    if spec.evaluation is not None:
+        named.append(("spec.evaluation.claimName", spec.evaluation.claim_name))
+    for field, name in named:
+        found.setdefault(name, []).append(field)
+    return found
+
+
+def claim_obstacles(job: ArcFaceTrainingJob, around: Surroundings) -> Iterator[Obstacle]:
+    """Claims that are absent, not bound, or mountable in too few places."""
+    for name, fields in claims_of(job).items():
+        claim, where = around.claims.get(name), " and ".join(fields)
+        if claim is None:
+            yield Obstacle("ClaimMissing", f"{where}: there is no PersistentVolumeClaim {name!r}; create it")
+        elif claim.phase == "Lost" or (claim.phase != "Bound" and not claim.waits_for_pod):
+            yield Obstacle("ClaimNotBound", f"{where}: claim {name!r} is {claim.phase}; give it a volume")
+        elif why := misfit(job, claim, fields, around):
+            yield Obstacle("ClaimAccess", f"{where}: claim {name!r} {why}")
+
+
+def misfit(job: ArcFaceTrainingJob, claim: ClaimView, fields: list[str], around: Surroundings) -> str | None:
+    """Why a claim's access modes do not do for the pods that mount it: every rank's, or the evaluator's alone."""
+    modes, is_written = set(claim.access_modes), "spec.checkpoint.claimName" in fields
+    if is_written and modes == {"ReadOnlyMany"}:
+        return "can only be read; checkpoints need ReadWriteMany, or ReadWriteOnce on one node"
+    is_evaluators_alone = fields == ["spec.evaluation.claimName"] and verified_claim(job) is None
+    if job.spec.workers.replicas == 1 or is_evaluators_alone:
+        return None
+    if modes <= ONE_POD:
+        return f"is for one pod (ReadWriteOncePod), the job has {job.spec.workers.replicas}; use ReadWriteMany"
+    shared = {"ReadWriteMany"} if is_written else READ_BY_ALL
+    if not modes & shared and needs_several_nodes(job, around):
+        return f"can be mounted on one node only ({', '.join(sorted(modes))}), the job's pods need several nodes"
+    return None
+
+
+def needs_several_nodes(job: ArcFaceTrainingJob, around: Surroundings) -> bool:
+    """Whether no single node has all the devices."""
+    workers = job.spec.workers
+    devices = around.devices
+    return workers.accelerator == "ascend" and devices is not None and workers.world_size > max(devices, default=0)
+
+
+def device_obstacles(job: ArcFaceTrainingJob, around: Surroundings) -> Iterator[Obstacle]:
+    """Whether some node offers the devices of a pod at all."""
+    workers = job.spec.workers
+    if workers.accelerator != "ascend" or around.devices is None:
+        return
+    most = max(around.devices, default=0)
+    if most == 0:
+        message = f"spec.workers.resourceName: no node offers {workers.resource_name}; is the device plugin running?"
+        yield Obstacle("DevicesMissing", message)
+    elif most < workers.devices_per_worker:
+        message = (
+            f"spec.workers.devicesPerWorker: {workers.devices_per_worker}, the largest node has {most} "
+            f"{workers.resource_name}; use more replicas with fewer devices"
+        )
+        yield Obstacle("DevicesMissing", message)
+
+
+def gang_obstacles(job: ArcFaceTrainingJob, around: Surroundings) -> Iterator[Obstacle]:
+    """Whether the gang scheduler is installed."""
+    gang = job.spec.scheduling.gang
+    for kind in around.missing_kinds:
+        yield Obstacle(
+            "GangSchedulerMissing",
+            f"spec.scheduling.gang: {gang} needs the resource {kind}, which this cluster does not have; install {gang}",
+        )

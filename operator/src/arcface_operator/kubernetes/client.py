@@ -1,0 +1,230 @@
+"""The API server, spoken to in plain manifests: the only module that knows its paths and verbs.
+
+Credentials, connections and TLS are those of the official client; its typed models would cost a conversion each way.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio.client.api_client import ApiClient
+
+from arcface_api.names import API_VERSION, PLURAL
+from arcface_operator.kubernetes.priority_semaphore import Lanes
+from arcface_operator.manifests.metadata import Manifest
+
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+FIELD_MANAGER = "arcface-operator"
+REQUEST_SECONDS = 30.0
+WATCH_SECONDS = 300
+"""After which the API server ends a watch; the next one goes on from there."""
+SILENCE_SECONDS = 150.0
+"""Without a word on a watch: bookmarks come about every minute, so that the connection must be dead."""
+IN_FLIGHT = 16
+"""Requests under way at once: more gained nothing in measurements, and the API server has other clients."""
+FORBIDDEN, NOT_FOUND, CONFLICT, GONE = 403, 404, 409, 410
+REFUSED = frozenset({400, FORBIDDEN, 422})
+"""The object itself is not acceptable: quota, admission, validation."""
+
+PLURALS = {
+    "Pod": "pods",
+    "Service": "services",
+    "ConfigMap": "configmaps",
+    "Job": "jobs",
+    "PodGroup": "podgroups",
+    "Event": "events",
+    "Lease": "leases",
+    "ArcFaceTrainingJob": PLURAL,
+}
+Query = Mapping[str, str | int]
+
+
+class ApiError(Exception):
+    """An answer that is not success."""
+
+    def __init__(self, status: int, message: str, reason: str = "", causes: frozenset[str] = frozenset()) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.causes = causes
+        """Words for programs."""
+
+
+class Unreachable(Exception):  # noqa: N818 - reads as what it says
+    """No answer."""
+
+
+def collection(api_version: str, plural: str, namespace: str | None) -> str:
+    """Path of the objects of a kind in a namespace, or in all."""
+    root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+    return f"{root}/{plural}" if namespace is None else f"{root}/namespaces/{namespace}/{plural}"
+
+
+def collection_of(manifest: Manifest) -> str:
+    """Path of the objects like this one in its namespace."""
+    return collection(manifest["apiVersion"], PLURALS[manifest["kind"]], manifest["metadata"]["namespace"])
+
+
+def job_path(namespace: str, name: str) -> str:
+    """Path of one of our jobs."""
+    return f"{collection(API_VERSION, PLURAL, namespace)}/{name}"
+
+
+class Api:
+    """Requests to one API server."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self.client = client
+        self.lanes = Lanes(IN_FLIGHT)
+
+    async def get(self, path: str, query: Query | None = None) -> Manifest:
+        """One object or list."""
+        return await self.request("GET", path, query)
+
+    async def find(self, path: str) -> Manifest | None:
+        """One object, None where there is none."""
+        try:
+            return await self.get(path)
+        except ApiError as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
+
+    async def create(
+        self, manifest: Manifest, *, is_strict: bool = False, is_dry: bool = False, is_patient: bool = False
+    ) -> Manifest:
+        """Create an object; strictly: not if it has fields that its kind does not have; dry: only in thought."""
+        query = {"fieldValidation": "Strict"} if is_strict else {}
+        query |= {"dryRun": "All"} if is_dry else {}
+        return await self.request("POST", collection_of(manifest), query or None, manifest, is_patient=is_patient)
+
+    async def apply(self, manifest: Manifest) -> Manifest:
+        """Server-side apply; what we own and leave out is removed."""
+        path = f"{collection_of(manifest)}/{manifest['metadata']['name']}"
+        query: Query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return await self.request("PATCH", path, query, manifest, APPLY_PATCH)
+
+    async def replace(self, path: str, body: Manifest, *, is_patient: bool = False) -> Manifest:
+        """Replace an object as a whole, if it is still the one that was read."""
+        return await self.request("PUT", path, body=body, is_patient=is_patient)
+
+    async def merge(self, path: str, body: Manifest) -> Manifest:
+        """Merge fields into an object."""
+        return await self.request("PATCH", path, body=body, content_type=MERGE_PATCH)
+
+    async def delete(self, path: str, uid: str, grace_seconds: int | None = None) -> None:
+        """Delete exactly the object with this uid and, in the background, what it owns."""
+        body: Manifest = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": uid},
+            "propagationPolicy": "Background",
+        }
+        if grace_seconds is not None:
+            body["gracePeriodSeconds"] = grace_seconds
+        await self.request("DELETE", path, body=body)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        body: Manifest | None = None,
+        content_type: str = JSON,
+        *,
+        is_patient: bool = False,
+    ) -> Manifest:
+        """One request and its answer; a patient one lets all others go first.
+
+        Raises:
+            ApiError: for an answer that is not success.
+            Unreachable: where none came.
+        """
+        try:
+            async with self.lanes.enter(is_patient=is_patient):
+                response = await self.send((method, path), query, body, content_type, REQUEST_SECONDS)
+                text = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(f"{method} {path}: {type(error).__name__} {error}") from None
+        answer = parsed(text)
+        if not success(response.status):
+            causes = (answer.get("details") or {}).get("causes") or []
+            told = frozenset(str(cause.get("reason")) for cause in causes)
+            raise ApiError(
+                response.status, str(answer.get("message") or response.reason), str(answer.get("reason")), told
+            )
+        return answer
+
+    async def watch(self, path: str, query: Query) -> AsyncIterator[tuple[str, Manifest]]:
+        """Changes as (type, object) until the API server or the network ends the stream.
+
+        Raises:
+            ApiError: where the answer or the stream is an error, status 410 when the version is too old.
+        """
+        asked = {**query, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": WATCH_SECONDS}
+        try:
+            response = await self.send(("GET", path), asked, None, JSON, WATCH_SECONDS + REQUEST_SECONDS)
+            if not success(response.status):
+                raise ApiError(response.status, str(response.reason))
+            async for line in lines(heard(response.response.content.iter_any())):
+                event = parsed(line)
+                if event.get("type") == "ERROR":
+                    raise ApiError(event["object"].get("code", 0), event["object"].get("message", ""))
+                yield event["type"], event["object"]
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(f"watch {path}: {type(error).__name__} {error}") from None
+
+    async def send(
+        self, request: tuple[str, str], query: Query | None, body: Manifest | None, content_type: str, seconds: float
+    ) -> Any:
+        """Send a request, method and path, with the credentials of the moment; its answer is still to be read."""
+        method, path = request
+        headers = {"Accept": JSON, "Content-Type": content_type}
+        await self.client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        url = f"{self.client.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        rest: Any = self.client.rest_client
+        return await rest.request(method, url, headers=headers, body=body, _request_timeout=seconds)
+
+
+async def heard(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Parts of a stream; TimeoutError after a silence in which the API server should have sent bookmarks."""
+    while True:
+        try:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                part = await anext(parts)
+        except StopAsyncIteration:
+            return
+        yield part
+
+
+async def lines(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Lines of a stream, however long: an object has 1.5 MiB and, with everything escaped, six times that."""
+    rest = bytearray()
+    async for part in parts:
+        rest += part
+        *whole, tail = rest.split(b"\n")
+        for line in whole:
+            yield bytes(line)
+        rest = bytearray(tail)
+    if rest:
+        yield bytes(rest)
+
+
+def success(status: int) -> bool:
+    """Whether an answer is one."""
+    return 200 <= status < 300
+
+
+def parsed(text: bytes) -> Manifest:
+    """An answer's JSON; a proxy in between may answer something else."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {"message": text[:200].decode(errors="replace")}
+    return value if isinstance(value, dict) else {}

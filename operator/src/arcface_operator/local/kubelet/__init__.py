@@ -1,0 +1,1 @@
+"""Pod manifests as processes of this machine: what a node's kubelet does in a cluster."""

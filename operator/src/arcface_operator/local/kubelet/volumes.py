@@ -1,0 +1,68 @@
+"""Which directory of this machine stands for which claim of the job."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from arcface_api.errors import InvalidInput
+from arcface_api.resource.job import ArcFaceTrainingJob
+
+Claims = Mapping[str, Path]
+"""Directory of each claim, absolute."""
+
+
+def parse_volumes(options: Iterable[str], job: ArcFaceTrainingJob) -> dict[str, Path]:
+    """Directories given as `CLAIM=DIR`; each must exist and belong to a claim of the job."""
+    known = claims_of(job)
+    volumes: dict[str, Path] = {}
+    for option in options:
+        claim, separator, directory = option.partition("=")
+        if not separator or not directory:
+            raise InvalidInput(f"--volume {option}: write CLAIM=DIR, e.g. --volume {job.spec.data.claim_name}=./data")
+        if claim not in known:
+            raise InvalidInput(f"--volume {option}: the job has no claim {claim!r}; its claims: {', '.join(known)}")
+        if claim in volumes:
+            raise InvalidInput(f"--volume {option}: {claim} was given before; give each claim once")
+        path = Path(directory).expanduser().absolute()
+        if not path.is_dir():
+            raise InvalidInput(f"--volume {option}: {path} is not a directory; create it or correct the path")
+        volumes[claim] = path
+    return volumes
+
+
+def claims_of(job: ArcFaceTrainingJob) -> list[str]:
+    """Names of the job's claims, each once."""
+    evaluation = job.spec.evaluation
+    names = [job.spec.data.claim_name, job.spec.checkpoint.claim_name]
+    return list(dict.fromkeys(names if evaluation is None else [*names, evaluation.claim_name]))
+
+
+def bind_claims(job: ArcFaceTrainingJob, given: Mapping[str, Path], workdir: Path) -> Claims:
+    """A directory for every claim: the given one or `<workdir>/volumes/<claim>`.
+
+    Images must be there already; `create_claims` makes what else is missing.
+    """
+    evaluation = job.spec.evaluation
+    sources = {job.spec.data.claim_name: "spec.data"}
+    if evaluation is not None:
+        sources.setdefault(evaluation.claim_name, "spec.evaluation")
+    claims = {}
+    for claim in claims_of(job):
+        directory = given.get(claim) or workdir.absolute() / "volumes" / claim
+        if claim in sources and not directory.is_dir():
+            raise InvalidInput(
+                f"{sources[claim]}.claimName: no directory for claim {claim}; give it with --volume {claim}=DIR"
+            )
+        claims[claim] = directory
+    return claims
+
+
+def create_claims(claims: Claims) -> None:
+    """Make the directories that are missing."""
+    for claim, directory in claims.items():
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInput(
+                f"{directory}: cannot be created ({error.strerror}); give claim {claim} a directory with --volume "
+                f"{claim}=DIR"
+            ) from None

@@ -1,0 +1,184 @@
+"""`arcface run`: a job from its first pod to its results on this machine."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+
+from arcface_api.contract.reports import EvaluatorReport, TrainerReport
+from arcface_api.errors import ArcFaceError, Diverged, ExitCode, InvalidInput, Stopped
+from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_api.resource.spec import EvaluationSpec
+from arcface_api.resource.status import Progress
+from arcface_operator.decision.gates import gate_results, missed
+from arcface_operator.local.decision import Action, Limits
+from arcface_operator.local.kubelet.kubelet import Executor
+from arcface_operator.local.kubelet.pod_process import PodProcess
+from arcface_operator.local.kubelet.process_spec import left_out
+from arcface_operator.local.kubelet.volumes import Claims, create_claims
+from arcface_operator.local.pods import check_pods, config_maps, evaluator_pods, worker_pods
+from arcface_operator.local.progress import Notices, ReportProbe
+from arcface_operator.local.progress_view import View, open_view
+from arcface_operator.local.results import results_table
+from arcface_operator.local.stop_requests import stop_requests
+from arcface_operator.local.supervisor import Outcome, Supervisor
+from arcface_operator.local.workdir import locked_workdir
+from arcface_operator.manifests.evaluator_job import RETRIES
+from arcface_operator.manifests.metadata import Manifest
+from arcface_operator.manifests.run_config import checkpoint_path
+from arcface_operator.manifests.worker_pod import has_rank_table
+from arcface_operator.preflight.data import check_evaluation_sets
+from arcface_operator.preflight.template_shape import check_templates
+from arcface_operator.preflight.unsupported import unsupported
+from arcface_operator.settings import Settings
+
+Report = TypeVar("Report")
+ReportParser = Callable[[bytes, str], TrainerReport | EvaluatorReport]
+
+ERRORS: dict[int, type[ArcFaceError]] = {ExitCode.INVALID_INPUT: InvalidInput, ExitCode.DIVERGED: Diverged}
+
+
+class LocalRun:
+    """One run of one job."""
+
+    def __init__(self, job: ArcFaceTrainingJob, settings: Settings, claims: Claims) -> None:
+        self.job = job
+        self.settings = settings
+        self.claims = claims
+
+    def run(self, path: Path, output: Console, messages: Console) -> None:
+        """Train and evaluate; the results go to `output`, everything on the way to `messages`.
+
+        Raises:
+            ArcFaceError: where the job fails, a gate is missed or the user stops it.
+        """
+        self.check()
+        with locked_workdir(path) as workdir, stop_requests() as stop:
+            create_claims(self.claims)
+            executor = Executor(workdir, self.claims, config_maps(self.job))
+            with open_view(messages) as view:
+                if executor.clear(patience=self.settings.termination_grace_seconds):
+                    view.note("killed processes that an earlier run had left behind")
+                supervisor = Supervisor(executor, view, stop)
+                self.train(supervisor, view)
+                report = self.evaluate(supervisor, view)
+            self.show(report, workdir.logs, output)
+
+    def check(self) -> None:
+        """Refuse what cannot come to a good end, before anything is created or a step is made."""
+        check_runnable(self.job)
+        check_templates(self.job)
+        check_pods(self.job, self.claims, self.settings)
+        if self.job.spec.evaluation is not None:
+            check_evaluation_sets(self.job.spec.evaluation, self.claims)
+
+    def train(self, supervisor: Supervisor, view: View) -> None:
+        """Run the rank pods to their end."""
+        for name in left_out(self.workers(0)[0]):
+            view.note(f"container {name} of the template is left out on this machine")
+        workers, policy = self.job.spec.workers, self.job.spec.run_policy
+        view.note(f"training {self.job.metadata.name} on {workers.world_size} ranks in {workers.replicas} pods")
+        limits = Limits(
+            backoff_limit=policy.backoff_limit,
+            startup_seconds=policy.startup_deadline_seconds,
+            stall_seconds=policy.stall_seconds,
+            active_seconds=policy.active_deadline_seconds,
+        )
+        notices, probe = Notices(view), ReportProbe()
+
+        def progress(address: str) -> Progress | None:
+            if (report := probe(address)) is None:
+                return None
+            notices.see(report)
+            return report.progress
+
+        outcome = supervisor.run(self.workers, limits, progress)
+        reports = [report_of(pod, TrainerReport.from_json) or TrainerReport() for pod in outcome.pods]
+        notices.see(reports[0])
+        notices.count(max(report.skipped_images for report in reports))
+        check_outcome(outcome, TrainerReport.from_json, stopped_message(outcome))
+        if reports[0].progress is not None:
+            view.progress(reports[0].progress)
+
+    def workers(self, attempt: int) -> list[Manifest]:
+        """The rank pods of an attempt."""
+        return worker_pods(self.job, attempt, self.settings)
+
+    def evaluate(self, supervisor: Supervisor, view: View) -> EvaluatorReport | None:
+        """Run the evaluator, if the job has one."""
+        evaluation = self.job.spec.evaluation
+        if evaluation is None:
+            return None
+        view.note(f"training is done; evaluating {', '.join([*evaluation.sets, *evaluation.ijb])}")
+        limits = Limits(
+            backoff_limit=RETRIES,
+            active_seconds=self.job.spec.run_policy.active_deadline_seconds,
+        )
+        outcome = supervisor.run(lambda _: evaluator_pods(self.job, self.settings), limits, lambda _: None)
+        check_outcome(
+            outcome, EvaluatorReport.from_json, "stopped; the training is done, the same command evaluates it"
+        )
+        report = report_of(outcome.pods[0], EvaluatorReport.from_json)
+        if report is None:
+            raise ArcFaceError(f"pod {outcome.pods[0].name}: left no report; log: {outcome.pods[0].log}")
+        return report
+
+    def show(self, report: EvaluatorReport | None, logs: Path, output: Console) -> None:
+        """Print the results; a missed gate is an error."""
+        evaluation: EvaluationSpec | None = self.job.spec.evaluation
+        gates = gate_results(evaluation.gates, report) if evaluation is not None and report is not None else []
+        if report is not None:
+            output.print(results_table(report, gates))
+        checkpoints = self.claims[self.job.spec.checkpoint.claim_name] / checkpoint_path(self.job)
+        output.print(f"checkpoints: {checkpoints}\nlogs: {logs}", markup=False, highlight=False, soft_wrap=True)
+        if failed := missed(gates):
+            raise ArcFaceError(failed)
+
+
+def check_runnable(job: ArcFaceTrainingJob) -> None:
+    """Refuse what this release or this machine cannot do."""
+    sentences = unsupported(job.spec)
+    if job.spec.suspend:
+        sentences.append("spec.suspend: is true; set it to false to run the job")
+    if has_rank_table(job):
+        sentences.append("spec.workers.rendezvous: a rank table is made in clusters only; set it to dynamic")
+    if sentences:
+        raise InvalidInput("; ".join(sentences))
+
+
+def stopped_message(outcome: Outcome) -> str:
+    """What a user reads who has stopped the training."""
+    report = report_of(outcome.pods[0], TrainerReport.from_json)
+    if report is None or report.checkpoint is None:
+        return "stopped; the same command resumes from the newest checkpoint, if there is one"
+    return f"saved at step {report.checkpoint.step}; the same command resumes"
+
+
+def check_outcome(outcome: Outcome, parse: ReportParser, stopped: str) -> None:
+    """Raise what the end of a gang means, nothing where it is done."""
+    decision = outcome.decision
+    if decision.action is Action.STOP:
+        raise Stopped(stopped)
+    if decision.action is Action.FAIL:
+        text = decision.reason if outcome.culprit is None else f"{told(outcome.culprit, parse)} ({decision.reason})"
+        raise ERRORS.get(decision.exit_code, ArcFaceError)(text)
+
+
+def told(pod: PodProcess, parse: ReportParser) -> str:
+    """What a failed pod says about its end, and where to read more."""
+    report = report_of(pod, parse)
+    if report is not None and report.failure is not None:
+        message = report.failure.message
+    else:
+        lines = pod.last_words().decode(errors="replace").split("\n")
+        message = next((line.strip() for line in reversed(lines) if line.strip()), "ended without a word")
+    return f"pod {pod.name}: {message}; log: {pod.log}"
+
+
+def report_of(pod: PodProcess, parse: Callable[[bytes, str], Report]) -> Report | None:
+    """The report that a pod has left, None where it died before it could."""
+    try:
+        return parse(pod.last_words(), pod.name)
+    except InvalidInput:
+        return None

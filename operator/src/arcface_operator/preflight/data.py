@@ -1,0 +1,76 @@
+"""Looking at a job's data before it runs, with the trainer's and evaluator's own readers where they are installed.
+
+They run in processes of their own, since the operator imports neither: its image has no NumPy and no MindSpore.
+"""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from arcface_api.command import GROUP
+from arcface_api.contract.reports import DataStats
+from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput
+from arcface_api.names import RELEASES
+from arcface_api.resource.spec import ArcFaceTrainingJobSpec, EvaluationSpec
+from arcface_operator.preflight.estimate import Counts
+
+
+def count_data(spec: ArcFaceTrainingJobSpec, volumes: Mapping[str, Path]) -> Counts | None:
+    """Counts of the training set; None where its claim has no directory or no reader is installed."""
+    if spec.data.claim_name not in volumes or not is_installed("data"):
+        return None
+    directory = volumes[spec.data.claim_name] / spec.data.path
+    if not directory.is_dir():
+        raise InvalidInput(f"spec.data.path: {directory} is not a directory; correct the path or the --volume")
+    stats = read_stats(directory, spec.data.min_images_per_identity)
+    return Counts(identities=stats.identities, images=stats.images)
+
+
+def read_stats(directory: Path, min_images: int) -> DataStats:
+    """What `arcface data stats` says."""
+    answer = asked("spec.data", "data", "stats", str(directory), "--min-images", str(min_images), "--json")
+    return DataStats.from_json(answer, "arcface data stats")
+
+
+def check_evaluation_sets(evaluation: EvaluationSpec, volumes: Mapping[str, Path]) -> None:
+    """Have the evaluator look at the verification sets, where their claim has a directory.
+
+    Raises:
+        InvalidInput: where a set is missing or cannot be evaluated.
+    """
+    if evaluation.claim_name not in volumes:
+        return
+    directory = volumes[evaluation.claim_name] / evaluation.path
+    files = [directory / f"{name}.bin" for name in evaluation.sets]
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise InvalidInput(
+            f"spec.evaluation.sets: {directory} has no {', '.join(missing)}; add them or name fewer sets"
+        )
+    if not is_installed("evaluate"):
+        return
+    if files:
+        asked("spec.evaluation.sets", "evaluate", "check", *map(str, files))
+    for name in evaluation.ijb:
+        asked("spec.evaluation.ijb", "evaluate", "check", "--ijb", str(directory / RELEASES / name))
+
+
+def is_installed(command: str) -> bool:
+    """Whether this `arcface` command exists here."""
+    return any(point.name == command for point in entry_points(group=GROUP))
+
+
+def asked(field: str, command: str, *arguments: str) -> str:
+    """What an `arcface` command prints; its error becomes one about this field of the job."""
+    ended = subprocess.run(
+        [sys.executable, "-c", "from arcface_api.command import main; main()", command, *arguments],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    if ended.returncode:
+        lines = [line for line in ended.stderr.splitlines() if line.strip()] or ["failed without a word"]
+        error = InvalidInput if ended.returncode == ExitCode.INVALID_INPUT else ArcFaceError
+        raise error(f"{field}: {lines[-1].removeprefix(f'arcface {command}: ')}")
+    return ended.stdout

@@ -1,0 +1,141 @@
+"""What a job takes before anything is taken: memory, traffic, steps, checkpoint size, first loss. All pure."""
+
+from dataclasses import dataclass
+
+from arcface_api.errors import InvalidInput
+from arcface_api.initial_loss import expected_initial_loss
+from arcface_api.resource.spec import ArcFaceTrainingJobSpec
+from arcface_operator.preflight.layer_sizes import backbone_layers
+
+FLOAT32 = 4
+LOGIT_MATRICES = 6
+"""Matrices of batch x classes in the head at its peak: cosines, targets, logits, exponentials, two gradients."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Size of a training set."""
+
+    identities: int
+    images: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes of one rank; rank 0's where ranks differ."""
+
+    weights: int
+    """Twice where ranks verify: the network that is judged is one of its own."""
+    momentum: int
+    gradients: int
+    head: int
+    """Centres of this rank's classes, their momentum and gradient."""
+    logits: int
+    activations: int
+    """Outputs of all layers for a batch, which the backward pass needs; frameworks keep some less or some more."""
+
+    @property
+    def total(self) -> int:
+        """Sum of all parts."""
+        return self.weights + self.momentum + self.gradients + self.head + self.logits + self.activations
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """Bytes that a rank hands to the collectives in one step; zero with one rank."""
+
+    gradients: int
+    """All-reduce of the backbone's gradient."""
+    embeddings: int
+    """All-gather of the embeddings of the joined batch."""
+    embedding_gradients: int
+    """All-reduce of the gradient for them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a run of a job needs."""
+
+    counts: Counts
+    parameters: int
+    """Of the backbone."""
+    memory: Memory
+    traffic: Traffic
+    steps_per_epoch: int
+    total_steps: int
+    checkpoint_bytes: int
+    """One checkpoint of all ranks: weights, statistics and momentum of backbone and head."""
+    initial_loss: float
+    learning_rate: float
+
+
+def estimate(spec: ArcFaceTrainingJobSpec, counts: Counts) -> Estimate:
+    """Estimate of a job on a training set of this size."""
+    layers = backbone_layers(spec.model)
+    parameters = sum(layer.parameters for layer in layers)
+    statistics = sum(layer.statistics for layer in layers)
+    per_epoch = steps_per_epoch(spec, counts)
+    head = counts.identities * spec.model.embedding_size
+    return Estimate(
+        counts=counts,
+        parameters=parameters,
+        memory=memory(spec, counts, parameters, sum(layer.outputs for layer in layers)),
+        traffic=traffic(spec, parameters),
+        steps_per_epoch=per_epoch,
+        total_steps=per_epoch * spec.training.epochs,
+        checkpoint_bytes=FLOAT32 * (2 * parameters + statistics + 2 * head),
+        initial_loss=expected_initial_loss(spec.loss, counts.identities, spec.model.embedding_size),
+        learning_rate=spec.learning_rate,
+    )
+
+
+def steps_per_epoch(spec: ArcFaceTrainingJobSpec, counts: Counts) -> int:
+    """Full batches in an epoch; the remainder is left out."""
+    if counts.identities < 2:
+        raise InvalidInput(
+            f"spec.data: {counts.identities} identities with at least {spec.data.min_images_per_identity} images; "
+            "a classifier needs 2: lower spec.data.minImagesPerIdentity or add identities"
+        )
+    if counts.identities < spec.workers.world_size:
+        raise InvalidInput(
+            f"spec.workers: {spec.workers.world_size} ranks share {counts.identities} identities and each needs one: "
+            "lower spec.workers.replicas or devicesPerWorker, or add identities"
+        )
+    if counts.images < spec.total_batch_size:
+        raise InvalidInput(
+            f"spec.data: {counts.images} images do not fill one batch of {spec.total_batch_size} over all ranks: "
+            "lower spec.training.batchSize or the number of ranks, or add images"
+        )
+    return counts.images // spec.total_batch_size
+
+
+def memory(spec: ArcFaceTrainingJobSpec, counts: Counts, parameters: int, outputs: int) -> Memory:
+    """Memory of rank 0, which holds the largest block of classes."""
+    world_size = spec.workers.world_size
+    classes = -(-counts.identities // world_size)
+    joined_batch = spec.training.batch_size * world_size
+    activation = FLOAT32 if spec.precision == "fp32" else FLOAT32 // 2
+    return Memory(
+        weights=FLOAT32 * parameters * (2 if verifies(spec) else 1),
+        momentum=FLOAT32 * parameters,
+        # Ranks join all gradients into one message before they sum them.
+        gradients=FLOAT32 * parameters * (1 if world_size == 1 else 2),
+        head=3 * FLOAT32 * classes * spec.model.embedding_size,
+        logits=LOGIT_MATRICES * FLOAT32 * joined_batch * classes,
+        activations=activation * outputs * spec.training.batch_size,
+    )
+
+
+def verifies(spec: ArcFaceTrainingJobSpec) -> bool:
+    """Whether ranks judge the network during the training."""
+    return spec.evaluation is not None and spec.evaluation.every_epochs is not None
+
+
+def traffic(spec: ArcFaceTrainingJobSpec, parameters: int) -> Traffic:
+    """Messages of one step; the class centres stay where they are."""
+    if spec.workers.world_size == 1:
+        return Traffic(gradients=0, embeddings=0, embedding_gradients=0)
+    embeddings = FLOAT32 * spec.training.batch_size * spec.workers.world_size * spec.model.embedding_size
+    # The scale of the last normalisation is fixed and has no gradient.
+    trainable = parameters - spec.model.embedding_size
+    return Traffic(gradients=FLOAT32 * trainable, embeddings=embeddings, embedding_gradients=embeddings)

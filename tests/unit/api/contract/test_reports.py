@@ -1,0 +1,90 @@
+import json
+
+import pytest
+
+from arcface_api.contract.reports import (
+    EvaluatorReport,
+    IjbResult,
+    PairResult,
+    ReportedFailure,
+    TrainerReport,
+    termination_message,
+)
+from arcface_api.names import TERMINATION_MESSAGE_LIMIT
+from arcface_api.resource.spec import MOST_SETS
+
+FARS = [f"1e-{digits}" for digits in range(6, 0, -1)]
+
+
+def failed(message="lost", log=()):
+    return TrainerReport(failure=ReportedFailure(reason="Error", message=message, exit_code=1, log=list(log)))
+
+
+def test_a_short_report_is_written_whole():
+    report = failed(log=["one", "two"])
+    assert TrainerReport.from_json(termination_message(report), "message") == report
+
+
+def test_the_oldest_log_lines_go_first():
+    lines = [f"line {number} " + "x" * 50 for number in range(200)]
+    text = termination_message(failed(log=lines))
+    kept = TrainerReport.from_json(text, "message").failure.log
+    assert len(text) <= TERMINATION_MESSAGE_LIMIT
+    assert kept == lines[-len(kept) :]
+    assert len(termination_message(failed(log=lines[-len(kept) - 1 :]))) == len(text)
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "顔", "😀", '"', "\x00"], ids=ascii)
+def test_a_long_message_keeps_its_beginning_whatever_its_letters_weigh(letter):
+    message = "no space left: " + letter * 5000
+    text = termination_message(failed(message=message))
+    kept = TrainerReport.from_json(text, "message").failure.message
+    assert len(text) <= TERMINATION_MESSAGE_LIMIT
+    assert message.startswith(kept)
+    assert len(kept) >= 15
+
+
+def test_one_log_line_too_long_for_the_limit_is_dropped():
+    report = TrainerReport.from_json(termination_message(failed(log=["x" * 9000])), "message")
+    assert (report.failure.message, report.failure.log) == ("lost", [])
+
+
+def test_results_of_all_known_sets_fit():
+    names = ["lfw", "cfp_fp", "agedb_30", "calfw", "cplfw"]
+    report = EvaluatorReport(
+        checkpoint="step-00113720",
+        results=[PairResult(dataset=name, accuracy=1 / 3, std=1 / 7, pairs=6000) for name in names],
+        ijb=[IjbResult(dataset=name, tar_at_far=dict.fromkeys(FARS, 2 / 3)) for name in ("IJBB", "IJBC")],
+    )
+    text = termination_message(report)
+    assert len(text) < TERMINATION_MESSAGE_LIMIT / 2
+    assert EvaluatorReport.from_json(text, "message") == report
+
+
+def test_absent_values_are_left_out():
+    assert json.loads(termination_message(TrainerReport())) == {"warnings": [], "skippedImages": 0}
+
+
+def test_the_last_warnings_go_before_the_message():
+    warnings = [f"warning {number} " + "x" * 500 for number in range(20)]
+    report = failed(message="disk is gone").model_copy(update={"warnings": warnings})
+    text = termination_message(report)
+    kept = TrainerReport.from_json(text, "message")
+    assert len(text) <= TERMINATION_MESSAGE_LIMIT
+    assert kept.failure.message == "disk is gone"
+    assert kept.warnings == warnings[: len(kept.warnings)]
+    assert len(kept.warnings) >= 6
+
+
+def test_a_warning_too_long_for_the_limit_is_dropped():
+    assert TrainerReport.from_json(termination_message(TrainerReport(warnings=["é" * 5000])), "m").warnings == []
+
+
+def test_results_of_the_most_and_longest_sets_fit():
+    names = [f"{number:02d}" + "x" * 61 for number in range(MOST_SETS)]
+    report = EvaluatorReport(
+        checkpoint="step-00113720",
+        results=[PairResult(dataset=name, accuracy=1 / 3, std=1 / 7, pairs=10**7) for name in names],
+        ijb=[IjbResult(dataset=name, tar_at_far=dict.fromkeys(FARS, 2 / 3)) for name in ("IJBB", "IJBC")],
+    )
+    assert len(termination_message(report)) <= TERMINATION_MESSAGE_LIMIT

@@ -1,0 +1,176 @@
+"""The command as a user sees it: standard output, one line of error, exit code."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from arcface_api.command import run
+from arcface_api.resource.status import PairResult
+from arcface_faces.embedding.embedder import embed
+from arcface_faces.pairs.pair_set import read_pair_set
+from support.verification_set import corner_network, encoded_image, write_pairs, write_set
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A set of 20 pairs and its embeddings from both views."""
+    path = write_pairs(tmp_path / "small.bin", pairs=20)
+    np.save(tmp_path / "small.npy", embed(read_pair_set(path), corner_network, batch_size=8))
+    return tmp_path
+
+
+def status(*arguments):
+    """Exit status of `arcface evaluate pairs`; click ends a good command by SystemExit."""
+    try:
+        return run(["evaluate", "pairs", *map(str, arguments)])
+    except SystemExit as ended:
+        return ended.code
+
+
+def refused(capsys, *arguments):
+    """The one line that the command prints before it ends with status 2."""
+    assert status(*arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    return output.err
+
+
+def test_real_faces_print_the_lines_of_the_reference(faces, capsys):
+    sface = faces / "sface" / "sface_pairs.npy"
+    assert status("--embeddings", sface, "--bin", faces / "lfw_dev.bin") == 0
+    assert capsys.readouterr().out == "[lfw_dev]XNorm: 12.270272\n[lfw_dev]Accuracy: 0.98917+-0.01181\n"
+
+
+def test_both_views_print_accuracy_flip(small, capsys):
+    assert status("--embeddings", small / "small.npy", "--bin", small / "small.bin") == 0
+    norm = np.linalg.norm(np.load(small / "small.npy").astype(np.float64), axis=2).mean()
+    assert capsys.readouterr().out == f"[small]XNorm: {norm:.6f}\n[small]Accuracy-Flip: 1.00000+-0.00000\n"
+
+
+def test_json_has_results_as_in_status_and_every_other_number(small, capsys):
+    written = small / "out.json"
+    options = ["--embeddings", small / "small.npy", "--bin", small / "small.bin", "--json", str(written)]
+    assert status(*options) == 0
+    document = json.loads(written.read_text())
+    assert PairResult.from_json(json.dumps(document["results"][0]), "results") == PairResult(
+        dataset="small", accuracy=1.0, std=0.0, pairs=20
+    )
+    assert document["ijb"] == []
+    details = document["details"][0]
+    assert details["folds"] == [1.0] * 10
+    assert len(details["thresholds"]) == 10
+    assert details["flip"] is True
+    assert details["accuracyWithoutFlip"] == 1.0
+    assert document["protocol"] == {
+        "folds": 10,
+        "thresholdStep": 0.01,
+        "thresholdCount": 400,
+        "same": "squaredDistance < threshold",
+        "ties": "smallestThreshold",
+        "std": "population",
+        "flip": "sum",
+    }
+    hashes = {file["path"]: file["sha256"] for file in document["inputs"]}
+    assert hashes == {
+        str(small / name): hashlib.sha256((small / name).read_bytes()).hexdigest()
+        for name in ("small.bin", "small.npy")
+    }
+
+
+@pytest.mark.parametrize("name", ["small.bin", "small.npy", "link.bin", "hard.npy", "sub/../small.bin"])
+def test_json_never_replaces_an_input(small, capsys, name):
+    (small / "sub").mkdir()
+    (small / "link.bin").symlink_to(small / "small.bin")
+    (small / "hard.npy").hardlink_to(small / "small.npy")
+    before = {path: path.read_bytes() for path in (small / "small.bin", small / "small.npy")}
+    options = ["--embeddings", small / "small.npy", "--bin", small / "small.bin", "--json", small / name]
+    assert f"--json {small / name}: would replace the input {small}/small." in refused(capsys, *options)
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_json_never_replaces_a_file_of_the_checkpoint(small, capsys):
+    (small / "manifest.json").write_text("{}")
+    options = ["--checkpoint", small, "--bin", small / "small.bin", "--json", small / "manifest.json"]
+    assert "would replace the input" in refused(capsys, *options)
+
+
+def test_further_sets_may_follow_as_a_shell_glob(small, capsys):
+    second = write_pairs(small / "second.bin", pairs=10)
+    np.save(small / "second.npy", np.load(small / "small.npy")[:20, 0])
+    embeddings = ["--embeddings", small / "small.npy", "--embeddings", small / "second.npy"]
+    assert status(*embeddings, "--bin", small / "small.bin", str(second)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("]")[0] for line in lines] == ["[small", "[small", "[second", "[second"]
+    assert lines[3].startswith("[second]Accuracy: ")
+
+
+def test_bad_arguments_get_one_line(small, capsys):
+    bin_file, embeddings = small / "small.bin", small / "small.npy"
+    assert "one of --checkpoint, --model and --embeddings" in refused(capsys, "--bin", bin_file)
+    both = ("--checkpoint", small, "--embeddings", embeddings)
+    assert "one of --checkpoint, --model and --embeddings" in refused(capsys, *both, "--bin", bin_file)
+    assert "at least one verification set" in refused(capsys, "--embeddings", embeddings)
+    second = write_pairs(small / "second.bin", pairs=10)
+    two = ("--embeddings", embeddings, "--bin", bin_file, "--bin", second)
+    assert "2 sets but 1 files of embeddings" in refused(capsys, *two)
+    assert "order of the sets is unclear" in refused(capsys, *two, small / "third.bin")
+    (small / "other").mkdir()
+    same_name = write_pairs(small / "other" / "small.bin", pairs=10)
+    assert "2 sets are called 'small'" in refused(capsys, "--embeddings", embeddings, "--bin", bin_file, same_name)
+
+
+def test_check_counts_the_pairs_of_every_set(small, capsys):
+    write_pairs(small / "second.bin", pairs=11)
+    with pytest.raises(SystemExit, match="0"):
+        run(["evaluate", "check", str(small / "small.bin"), str(small / "second.bin")])
+    assert capsys.readouterr().out == "small: 20 pairs, 10 of one person\nsecond: 11 pairs, 6 of one person\n"
+    with pytest.raises(SystemExit, match="0"):
+        run(["evaluate", "check", "--json", str(small / "small.bin")])
+    assert json.loads(capsys.readouterr().out) == {"sets": [{"name": "small", "pairs": 20, "same": 10}], "ijb": []}
+
+
+def test_check_refuses_what_would_fail_in_an_evaluation(small, capsys):
+    few = write_pairs(small / "few.bin", pairs=9)
+    assert run(["evaluate", "check", str(few)]) == 2
+    assert "few.bin: has 9 pairs; verification in 10 folds needs 10 at least" in capsys.readouterr().err
+    wide = write_set(small / "wide.bin", [encoded_image(1, height=112, width=96)] * 20, [True, False] * 5)
+    assert run(["evaluate", "check", str(wide)]) == 2
+    assert "wide.bin: image 0: has 96x112 pixels" in capsys.readouterr().err
+    damaged = write_set(small / "damaged.bin", [*[encoded_image(1)] * 19, b"no image"], [True, False] * 5)
+    assert run(["evaluate", "check", str(damaged)]) == 2
+    assert "damaged.bin: image 19: does not decode" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("is_same", "counts"), [(True, "10 pairs are of one person and 0 of two"), (False, "0 pairs")])
+def test_pairs_of_one_kind_have_no_accuracy(small, capsys, is_same, counts):
+    alike = write_set(small / "alike.bin", [encoded_image(seed) for seed in range(20)], [is_same] * 10)
+    np.save(small / "alike.npy", np.ones((20, 4), np.float32))
+    said = refused(capsys, "--embeddings", small / "alike.npy", "--bin", alike)
+    assert counts in said
+    assert "there must be both" in said
+
+
+def test_outputs_that_cannot_be_written_are_told_before_anything_is_computed(small, capsys):
+    command = ("--embeddings", small / "none.npy", "--bin", small / "small.bin")
+    assert "nowhere/x.json: its folder is not there" in refused(
+        capsys, *command, "--json", small / "nowhere" / "x.json"
+    )
+    (small / "file").touch()
+    assert "cannot be made" in refused(capsys, *command, "--report", small / "file" / "page")
+
+
+def test_bad_files_get_one_line(small, capsys):
+    bin_file, embeddings = small / "small.bin", small / "small.npy"
+    cut = small / "cut.bin"
+    cut.write_bytes(bin_file.read_bytes()[:-3])
+    assert "cut.bin: byte" in refused(capsys, "--embeddings", embeddings, "--bin", cut)
+    odd = write_set(small / "odd.bin", [b"x"] * 21, [True] * 10)
+    assert "odd number" in refused(capsys, "--embeddings", embeddings, "--bin", odd)
+    fewer = small / "fewer.npy"
+    np.save(fewer, np.load(embeddings)[:-1])
+    assert "fewer.npy: has 39 rows; the set has 40" in refused(capsys, "--embeddings", fewer, "--bin", bin_file)
+    assert "holds no complete checkpoint" in refused(capsys, "--checkpoint", small, "--bin", bin_file)
+    assert "is no folder" in refused(capsys, "--checkpoint", small / "none", "--bin", bin_file)

@@ -1,0 +1,152 @@
+"""The page of an evaluation: whole in one file, true to the numbers, harmless whatever the sets are called."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from arcface_api.command import run
+from arcface_evaluator.metrics.score_curves import BINS, curves_of
+from arcface_evaluator.sets.release import open_ijb
+from arcface_evaluator.sets.release_images import open_images
+from arcface_faces.embedding.embedder import embed
+from arcface_faces.pairs.pair_set import read_pair_set
+from support.ijb_release import write_release
+from support.verification_set import corner_network, write_pairs
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def evaluated(*words):
+    with pytest.raises(SystemExit, match="0"):
+        run(["evaluate", *map(str, words)])
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Two sets with embeddings, one of them called like a tag."""
+    words = []
+    for name in ("small", "<b>odd"):
+        path = write_pairs(tmp_path / f"{name}.bin", pairs=20)
+        np.save(tmp_path / f"{name}.npy", embed(read_pair_set(path), corner_network, batch_size=8))
+        words += ["--bin", path, "--embeddings", tmp_path / f"{name}.npy"]
+    return words
+
+
+def page_of(folder):
+    page = (folder / "report.html").read_text("utf-8")
+    assert not re.search(r"(src|href)\s*=\s*[\"'](?!data:)", page), "the page needs another file"
+    return page
+
+
+def test_pair_sets_have_their_numbers_plots_and_hardest_pairs(tmp_path, pairs):
+    evaluated("pairs", *pairs, "--report", tmp_path / "page", "--json", tmp_path / "run.json")
+    page = page_of(tmp_path / "page")
+    written = json.loads((tmp_path / "run.json").read_text())
+    for result in written["results"]:
+        assert f"<td>{result['accuracy']:.5f}</td>" in page
+    assert page.count("One person, least alike") == page.count("Two persons, most alike") == 2
+    for entry in written["inputs"]:
+        assert entry["sha256"] in page
+    plots = sorted(path.name for path in (tmp_path / "page").glob("small-*.png"))
+    assert plots == ["small-folds.png", "small-roc.png", "small-scores-of-small.png"]
+    assert all(path.read_bytes().startswith(PNG) for path in (tmp_path / "page").glob("*.png"))
+
+
+def test_names_from_outside_are_text(tmp_path, pairs):
+    evaluated("pairs", *pairs, "--report", tmp_path / "page")
+    page = page_of(tmp_path / "page")
+    assert "&lt;b&gt;odd" in page
+    assert "<b>" not in page
+
+
+def test_a_release_has_its_table_with_intervals_and_its_hardest_templates(tmp_path):
+    root = write_release(tmp_path)
+    np.save(tmp_path / "model.npy", embed(open_images(open_ijb(root)), corner_network, batch_size=8))
+    evaluated("ijb", "--embeddings", tmp_path / "model.npy", "--root", root, "--report", tmp_path / "page")
+    page = page_of(tmp_path / "page")
+    assert "model: norm kept, x detector score, + mirrored" in page
+    assert page.count("<td>95 % interval</td>") == 1
+    assert "<td>100.00 to 100.00</td>" in page
+    assert re.search(r"templates \d+ and \d+: 1.000", page)
+
+
+def test_embeddings_alone_need_no_images(tmp_path):
+    root = write_release(tmp_path)
+    np.save(tmp_path / "model.npy", embed(open_images(open_ijb(root)), corner_network, batch_size=8))
+    (root / "loose_crop").rename(tmp_path / "elsewhere")
+    evaluated("ijb", "--embeddings", tmp_path / "model.npy", "--root", root, "--report", tmp_path / "page")
+    assert "most alike" not in page_of(tmp_path / "page")
+
+
+def test_several_runs_are_compared_on_one_page(tmp_path, pairs):
+    for name in ("one", "other"):
+        evaluated("pairs", *pairs, "--json", tmp_path / f"{name}.json")
+    evaluated("compare", tmp_path / "one.json", tmp_path / "other.json", "--report", tmp_path / "page")
+    page = page_of(tmp_path / "page")
+    assert page.count("<td>one</td>") == page.count("<td>other</td>") == 2
+    assert len(list((tmp_path / "page").glob("small-scores-of-*.png"))) == 2
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"inputs": 3}', '{"unknown": 1, "inputs": []}'])
+def test_what_is_no_evaluation_cannot_be_compared(tmp_path, capsys, text):
+    (tmp_path / "run.json").write_text(text)
+    assert run(["evaluate", "compare", str(tmp_path / "run.json"), "--report", str(tmp_path / "page")]) == 2
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1
+    assert "run.json" in output
+
+
+def test_the_page_has_the_digits_of_the_terminal_and_not_of_rounded_results(tmp_path, pairs):
+    evaluated("pairs", *pairs, "--json", tmp_path / "one.json")
+    document = json.loads((tmp_path / "one.json").read_text())
+    document["details"][0]["folds"] = [0.5 - 0.1795051, 0.5 + 0.1795051]
+    document["results"][0] |= {"accuracy": 0.5, "std": 0.179505}
+    (tmp_path / "one.json").write_text(json.dumps(document))
+    evaluated("compare", tmp_path / "one.json", "--report", tmp_path / "page")
+    assert "<td>0.17951</td>" in page_of(tmp_path / "page")
+
+
+def test_runs_that_do_not_belong_together_cannot_be_compared(tmp_path, pairs, capsys):
+    evaluated("pairs", *pairs, "--json", tmp_path / "one.json")
+    document = json.loads((tmp_path / "one.json").read_text())
+    for name, changed in {
+        "other": {"inputs": [{**entry, "sha256": "0" * 64} for entry in document["inputs"]]},
+        "resultless": {"results": []},
+        "curved": {"curves": [{**document["curves"][0], "fpr": [0.0]}]},
+    }.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps({**document, **changed}))
+    capsys.readouterr()
+    said = {}
+    for name in ("other", "resultless", "curved"):
+        files = [str(tmp_path / f"{each}.json") for each in ("one", name)]
+        assert run(["evaluate", "compare", *files, "--report", str(tmp_path / "page")]) == 2
+        said[name] = capsys.readouterr().err
+        assert said[name].count("\n") == 1
+    assert "different files called small" in said["other"]
+    assert "without a result" in said["resultless"]
+    assert "do not belong together" in said["curved"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, pairs, capsys):
+    (tmp_path / "page").write_text("a file")
+    assert run(["evaluate", "pairs", *map(str, pairs), "--report", str(tmp_path / "page")]) == 2
+    assert "--report" in capsys.readouterr().err
+
+
+def test_curves_keep_the_rates_that_count():
+    random = np.random.default_rng(0)
+    is_same = np.arange(200_000) < 2_000
+    scores = random.normal(np.where(is_same, 2.0, 0.0), 1.0)
+    curves = curves_of("set", "cosine", scores, is_same)
+    assert len(curves.fpr) < 500
+    assert sum(curves.genuine) == 2_000
+    assert sum(curves.impostors) == 198_000
+    assert len(curves.genuine) == BINS
+    for far in (1e-4, 1e-3, 1e-2, 1e-1):
+        threshold = np.quantile(scores[~is_same], 1 - far)
+        expected = (scores[is_same] >= threshold).mean()
+        assert np.interp(far, curves.fpr, curves.tpr) == pytest.approx(expected, abs=0.01)
+    assert (curves.fpr[-1], curves.tpr[-1]) == (1.0, 1.0)
+    assert (np.diff(curves.fpr) >= 0).all()

@@ -1,0 +1,192 @@
+"""From the files of a release to embeddings: which images, aligned how, kept where."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from arcface_api.command import run
+from arcface_api.errors import InvalidInput
+from arcface_evaluator.evaluation.embedding_cache import open_cache
+from arcface_evaluator.evaluation.ijb import embed_set, verify_set
+from arcface_evaluator.sets.release import open_ijb
+from arcface_evaluator.sets.release_images import open_images
+from arcface_faces.checkpoint.manifest import MANIFEST_FILE
+from arcface_faces.embedding.embedder import OneProcess
+from support.ijb_release import IMAGES_EACH, PERSONS, write_release
+from support.verification_set import corner_network, encoded_image, noise_image
+
+IMAGES = PERSONS * IMAGES_EACH
+
+
+def embeddings_of(root, batch_size=7, cache=None):
+    return embed_set(open_images(open_ijb(root)), OneProcess(lambda: corner_network, batch_size), cache)
+
+
+def test_images_are_embedded_in_the_order_of_the_files_with_their_mirrored_views(tmp_path):
+    views = embeddings_of(write_release(tmp_path))
+    shown = np.stack([noise_image(row // IMAGES_EACH) for row in range(IMAGES)]).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(views[:, 0], corner_network(shown))
+    np.testing.assert_array_equal(views[:, 1], corner_network(shown[..., ::-1]))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64, IMAGES + 1])
+def test_rates_do_not_depend_on_the_batch_size(tmp_path, batch_size):
+    root = write_release(tmp_path)
+    found = verify_set(open_ijb(root), embeddings_of(root, batch_size))
+    assert found == verify_set(open_ijb(root), embeddings_of(root, IMAGES))
+    assert [rate.nearest for rate in found[0].rates] == [None, None, None, None, 1.0, 1.0]
+
+
+def test_rates_do_not_depend_on_the_order_of_the_images(tmp_path):
+    root = write_release(tmp_path)
+    expected = verify_set(open_ijb(root), embeddings_of(root))
+    order = np.random.default_rng(0).permutation(IMAGES)
+    for kind in ("face_tid_mid", "name_5pts_score"):
+        path = root / "meta" / f"ijbc_{kind}.txt"
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join(lines[row] for row in order))
+    assert verify_set(open_ijb(root), embeddings_of(root)) == expected
+
+
+def rewritten(root, old, new):
+    path = root / "meta" / "ijbc_name_5pts_score.txt"
+    path.write_text(path.read_text().replace(old, new, 1))
+
+
+@pytest.mark.parametrize("outside", ["500 51.6963", "38.2946 -40", "-29 51.6963"])
+def test_a_landmark_outside_of_its_image_is_named(tmp_path, outside):
+    root = write_release(tmp_path)
+    rewritten(root, "2.jpg 38.2946 51.6963", f"2.jpg {outside}")
+    x, y = outside.split()
+    said = rf"ijbc_name_5pts_score.txt line 3: landmark \({x}, {y}\) lies outside of 2.jpg, which has 112x112 pixels"
+    with pytest.raises(InvalidInput, match=said):
+        embeddings_of(root)
+
+
+def test_a_landmark_just_outside_is_that_of_a_face_that_was_cut(tmp_path):
+    root = write_release(tmp_path)
+    rewritten(root, "2.jpg 38.2946 51.6963", "2.jpg -20 51.6963")
+    assert np.isfinite(embeddings_of(root)).all()
+
+
+def test_a_missing_image_is_named_before_any_is_embedded(tmp_path):
+    root = write_release(tmp_path)
+    (root / "loose_crop" / "11.jpg").unlink()
+    with pytest.raises(InvalidInput, match=r"loose_crop/11.jpg: is missing, line 12 of .*ijbc_name_5pts_score.txt"):
+        open_images(open_ijb(root))
+
+
+def test_a_name_that_leads_out_of_the_folder_is_missing(tmp_path):
+    root = write_release(tmp_path)
+    for kind in ("face_tid_mid", "name_5pts_score"):
+        path = root / "meta" / f"ijbc_{kind}.txt"
+        path.write_text(path.read_text().replace("0.jpg", "../loose_crop/0.jpg", 1))
+    with pytest.raises(InvalidInput, match="is missing, line 1"):
+        open_images(open_ijb(root))
+
+
+def test_landmarks_that_are_one_point_are_named(tmp_path):
+    root = write_release(tmp_path)
+    path = root / "meta" / "ijbc_name_5pts_score.txt"
+    lines = path.read_text().splitlines()
+    lines[4] = "4.jpg " + "50 " * 10 + "0.9"
+    path.write_text("\n".join(lines))
+    with pytest.raises(InvalidInput, match="line 5: all landmarks are one point"):
+        open_images(open_ijb(root))
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", encoded_image(1)[:100]])
+def test_what_is_no_image_is_named(tmp_path, content):
+    root = write_release(tmp_path)
+    (root / "loose_crop" / "9.jpg").write_bytes(content)
+    with pytest.raises(InvalidInput, match=r"loose_crop/9.jpg: "):
+        embeddings_of(root)
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    folder = tmp_path / "step-00000010"
+    folder.mkdir()
+    (folder / MANIFEST_FILE).write_text("{}")
+    return folder
+
+
+def never():
+    raise AssertionError("the network was loaded")
+
+
+def cache_of(root, checkpoint):
+    opened = open_ijb(root)
+    return open_cache(checkpoint, checkpoint / MANIFEST_FILE, opened, open_images(opened))
+
+
+def test_embeddings_are_kept_beside_the_checkpoint_and_taken_from_there(tmp_path, checkpoint):
+    root = write_release(tmp_path)
+    first = embeddings_of(root, cache=cache_of(root, checkpoint))
+    again = embed_set(open_images(open_ijb(root)), OneProcess(never, 7), cache_of(root, checkpoint))
+    np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize("changed", ["image", "landmark", "template", "checkpoint"])
+def test_kept_embeddings_of_anything_else_are_not_taken(tmp_path, checkpoint, changed):
+    root = write_release(tmp_path)
+    embeddings_of(root, cache=cache_of(root, checkpoint))
+    if changed == "image":
+        (root / "loose_crop" / "3.jpg").write_bytes(encoded_image(99))
+    elif changed == "landmark":
+        rewritten(root, "3.jpg 38.2946", "3.jpg 38.2947")
+    elif changed == "template":
+        path = root / "meta" / "ijbc_face_tid_mid.txt"
+        path.write_text(path.read_text().replace("0.jpg 0 0", "0.jpg 0 1", 1))
+    else:
+        (checkpoint / MANIFEST_FILE).write_text('{"step": 11}')
+    with pytest.raises(AssertionError, match="was loaded"):
+        embed_set(open_images(open_ijb(root)), OneProcess(never, 7), cache_of(root, checkpoint))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b"\x93NUMPY"),
+        lambda path: np.save(path, np.zeros(3)),
+        lambda path: np.save(path, np.load(path)[::-1]),  # sound by its looks
+        lambda path: path.with_suffix(".sha256").unlink(),
+    ],
+)
+def test_damaged_kept_embeddings_are_made_anew(tmp_path, checkpoint, damage):
+    root = write_release(tmp_path)
+    expected = embeddings_of(root, cache=cache_of(root, checkpoint))
+    (kept,) = checkpoint.glob("embeddings-IJBC-*.npy")
+    damage(kept)
+    np.testing.assert_array_equal(embeddings_of(root, cache=cache_of(root, checkpoint)), expected)
+
+
+def test_a_folder_that_cannot_be_written_keeps_nothing_and_stops_nothing(tmp_path, checkpoint):
+    root = write_release(tmp_path)
+    cache = cache_of(root, checkpoint)
+    (checkpoint / MANIFEST_FILE).unlink()
+    shutil.rmtree(checkpoint)
+    assert len(embeddings_of(root, cache=cache)) == IMAGES
+
+
+def test_the_command_prints_the_table_and_writes_every_number(tmp_path, checkpoint, monkeypatch, capsys):
+    root, answer = write_release(tmp_path), tmp_path / "answer.json"
+    monkeypatch.setattr("arcface_evaluator.networks.source.load_checkpoint", lambda _folder: corner_network)
+    command = ["evaluate", "ijb", "--checkpoint", checkpoint, "--root", root, "--json", answer]
+    with pytest.raises(SystemExit, match="0"):
+        run([str(word) for word in command])
+    assert "IJBC: TAR in % at FAR" in capsys.readouterr().out
+    written = json.loads(answer.read_text())
+    assert written["checkpoint"] == str(checkpoint)
+    assert written["ijb"] == [{"dataset": "IJBC", "tarAtFar": {"1e-2": 1.0, "1e-1": 1.0}}]
+    assert len(written["ijbDetails"]) == 8
+    assert len(list(checkpoint.glob("embeddings-*.npy"))) == 1
+
+
+def test_check_counts_a_release(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        run(["evaluate", "check", "--ijb", str(write_release(tmp_path)), "--json"])
+    (count,) = json.loads(capsys.readouterr().out)["ijb"]
+    assert count == {"name": "IJBC", "images": 48, "templates": 24, "pairs": 276, "same": 12}

@@ -1,0 +1,184 @@
+"""The commands as a user calls them."""
+
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from arcface_api.errors import InvalidInput
+from arcface_operator.local.runner import check_runnable
+from arcface_operator.preflight.data import is_installed
+from arcface_operator.preflight.job_file import read_job
+from support.jobs import job_document
+from support.small_png import small_png, write_small_set
+
+
+def arcface(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", "from arcface_api.command import main; main()", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=60)
+
+
+def write_job(folder: Path, **spec: Any) -> Path:
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump(job_document(**spec)))
+    return path
+
+
+def container(**fields: Any) -> dict[str, Any]:
+    return {"spec": {"containers": [{"name": "trainer", **fields}]}}
+
+
+def test_a_valid_job_is_said_to_be_valid(tmp_path: Path) -> None:
+    write_job(tmp_path)
+    ended = arcface("validate", "-f", "job.yaml", cwd=tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "job.yaml: quick is valid\n", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "spec", "message"),
+    [
+        pytest.param(
+            "validate", {"data": {"foo": 1}}, "arcface validate: job.yaml: spec.data.foo: unknown field", id="field"
+        ),
+        pytest.param(
+            "validate",
+            {"loss": {"sampleRate": 0.5}},
+            "arcface validate: spec.loss.sampleRate: sampling of classes is not supported yet; leave it at 1",
+            id="unsupported",
+        ),
+        pytest.param(
+            "validate",
+            {"workers": {"template": {"nodeSelector": {}}}},
+            "arcface validate: spec.workers.template.nodeSelector: unknown field; a pod template has metadata and spec",
+            id="template",
+        ),
+        pytest.param(
+            "validate",
+            {"workers": {"template": {"spec": {"terminationGracePeriodSeconds": "long"}}}},
+            "arcface validate: spec.workers.template: spec.terminationGracePeriodSeconds: Input should be a valid "
+            "integer; correct the template",
+            id="grace period",
+        ),
+        pytest.param(
+            "validate",
+            {"evaluation": {"claimName": "sets", "template": container(volumeMounts=[{"mountPath": "/x"}])}},
+            "arcface validate: spec.evaluation.template: spec.containers[0].volumeMounts[0].name: required field is "
+            "missing; correct the template",
+            id="mount without a name",
+        ),
+        pytest.param(
+            "validate",
+            {"workers": {"template": container(volumeMounts=[{"mountPath": "/x", "name": "none"}])}},
+            "arcface validate: volumeMount /x: the pod has no volume 'none'; correct the template",
+            id="unknown volume",
+        ),
+        pytest.param(
+            "validate",
+            {"workers": {"template": container(env=[{"name": "A", "valueFrom": {"secretKeyRef": {"key": "k"}}}])}},
+            'arcface validate: env A: {"secretKeyRef": {"key": "k"}} is not known on this machine; give a plain value',
+            id="value from elsewhere",
+        ),
+        pytest.param(
+            "plan",
+            {},
+            "arcface plan: how much data is unknown; give --volume faces=DIR, or --identities and --images",
+            id="no counts",
+        ),
+        pytest.param(
+            "run",
+            {},
+            "arcface run: spec.data.claimName: no directory for claim faces; give it with --volume faces=DIR",
+            id="no data",
+        ),
+    ],
+)
+def test_refusals_take_one_line(tmp_path: Path, command: str, spec: dict[str, Any], message: str) -> None:
+    write_job(tmp_path, **spec)
+    ended = arcface(command, "-f", "job.yaml", cwd=tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", f"{message}\n")
+
+
+def test_evaluation_sets_must_be_files(tmp_path: Path) -> None:
+    write_job(tmp_path, evaluation={"claimName": "sets", "path": "bins", "sets": ["lfw", "cplfw"]})
+    (tmp_path / "s" / "bins").mkdir(parents=True)
+    (tmp_path / "s" / "bins" / "lfw.bin").touch()
+    ended = arcface("validate", "-f", "job.yaml", "--volume", "sets=s", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        f"arcface validate: spec.evaluation.sets: {tmp_path}/s/bins has no cplfw.bin; add them or name fewer sets\n"
+    )
+
+
+def odd(good: bytes) -> bytes:
+    return pickle.dumps(([small_png()] * 21, [True] * 10))
+
+
+@pytest.mark.skipif(not is_installed("evaluate"), reason="the evaluator is not installed here")
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        pytest.param(odd, "holds 21 images, an odd number", id="odd"),
+        pytest.param(lambda good: good[:-20], "the file ends inside the pickle", id="cut short"),
+        pytest.param(lambda _: b"cos\nsystem\n(S'touch hacked'\ntR.", "the pickle names 'os.system'", id="hostile"),
+        pytest.param(lambda good: good.replace(b"PNG", b"PMG"), "image 0: does not decode", id="no images"),
+    ],
+)
+def test_evaluation_sets_must_be_sound(tmp_path: Path, spoil: Callable[[bytes], bytes], told: str) -> None:
+    write_job(tmp_path, evaluation={"claimName": "sets", "sets": ["lfw", "cplfw"]})
+    (tmp_path / "s").mkdir()
+    good = write_small_set(tmp_path / "s" / "lfw.bin").read_bytes()
+    (tmp_path / "s" / "cplfw.bin").write_bytes(good)
+    assert arcface("validate", "-f", "job.yaml", "--volume", "sets=s", cwd=tmp_path).returncode == 0
+    (tmp_path / "s" / "cplfw.bin").write_bytes(spoil(good))
+    ended = arcface("validate", "-f", "job.yaml", "--volume", "sets=s", cwd=tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert ended.stderr.startswith(f"arcface validate: spec.evaluation.sets: {tmp_path}/s/cplfw.bin: ")
+    assert told in ended.stderr
+    assert not (tmp_path / "hacked").exists()
+
+
+def test_plan_takes_counts_where_there_is_no_data(tmp_path: Path) -> None:
+    write_job(tmp_path, model={"backbone": "iresnet18"}, training={"batchSize": 10, "epochs": 3})
+    ended = arcface("plan", "-f", "job.yaml", "--identities", "50", "--images", "1009", cwd=tmp_path)
+    assert ended.returncode == 0
+    assert "24,025,600" in ended.stdout
+    assert [line.split()[-1] for line in ended.stdout.splitlines() if line.startswith("steps in all")] == ["300"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        pytest.param({"suspend": True}, "spec.suspend: is true", id="suspended"),
+        pytest.param(
+            {"workers": {"accelerator": "ascend"}, "training": {"precision": "fp32"}},
+            "spec.workers.rendezvous: a rank table",
+            id="rank table",
+        ),
+        pytest.param({"training": {"gradientAccumulation": 2}}, "spec.training.gradientAccumulation", id="unsupported"),
+    ],
+)
+def test_what_this_machine_cannot_run_is_refused(tmp_path: Path, spec: dict[str, Any], field: str) -> None:
+    job = read_job(write_job(tmp_path, **spec))
+    with pytest.raises(InvalidInput) as caught:
+        check_runnable(job)
+    assert str(caught.value).startswith(field)
+
+
+def has_reader() -> bool:
+    return find_spec("arcface_trainer") is not None and find_spec("arcface_trainer.commands.data") is not None
+
+
+@pytest.mark.skipif(not has_reader(), reason="the trainer's reader is not installed here")
+def test_real_faces_are_counted(tmp_path: Path, faces: Path) -> None:
+    write_job(tmp_path, training={"batchSize": 32})
+    ended = arcface("plan", "-f", "job.yaml", "--volume", f"faces={faces}", cwd=tmp_path)
+    stats = arcface("data", "stats", faces, "--min-images", "1", "--json", cwd=tmp_path)
+    assert ended.returncode == 0
+    assert f"{json.loads(stats.stdout)['images']:,}" in ended.stdout

@@ -1,0 +1,295 @@
+"""What a job waits for before anything is taken, what it cannot be run with, and what its user wishes meanwhile."""
+
+from typing import Any
+
+import pytest
+
+from arcface_operator.decision.decide import decide
+from arcface_operator.decision.observation import ClaimView
+from support.decision_table import assert_cell, observation_in, row, status_in, told
+from support.jobs import make_job
+from support.views import (
+    ASCEND,
+    NOW,
+    SETTINGS,
+    ago,
+    make_ended,
+    make_evaluator,
+    make_evaluator_pod,
+    make_surroundings,
+    make_worker,
+    timestamp,
+)
+
+CREATE = "Ready=Ready apply:service,config create:0,1"
+EVALUATION = {"claimName": "sets", "sets": ["lfw"]}
+ON_ASCEND = {"workers": ASCEND, "training": {"precision": "fp32"}}
+ROX, RWO = ("ReadOnlyMany",), ("ReadWriteOnce",)
+ONE_POD, ONE_NODE = ClaimView("Bound", ("ReadWriteOncePod",)), ClaimView("Bound", RWO)
+
+
+def around(**fields: Any) -> dict[str, Any]:
+    """Other surroundings than those that have everything."""
+    return {"surroundings": make_surroundings(**fields)}
+
+
+WAITING_FOR = [
+    *row(
+        "nothing there",
+        {"pods": (), "evaluator": None},
+        waiting=CREATE,
+        gang="Restarting +free !Training=PodLost failure:PodLost@0",
+        evaluating="!Evaluated=Evaluating apply:config create:evaluator",
+    ),
+    *row("claim missing", around(faces=None), waiting="!Ready=ClaimMissing"),
+    *row("claim unbound", around(faces=ClaimView("Pending", ROX)), waiting="!Ready=ClaimNotBound"),
+    *row("claim lost", around(checkpoints=ClaimView("Lost", RWO)), waiting="!Ready=ClaimNotBound"),
+    *row("claim waits for its first pod", around(faces=ClaimView("Pending", RWO, True)), waiting=CREATE),
+    *row("claim is for one pod", around(faces=ONE_POD), waiting="!Ready=ClaimAccess"),
+    *row("checkpoints cannot be written", around(checkpoints=ClaimView("Bound", ROX)), waiting="!Ready=ClaimAccess"),
+    *row("claim for one pod is the evaluator's", around(sets=ONE_POD), waiting=CREATE),
+    *row("claim is for one node", around(faces=ONE_NODE, devices=(2,)), spec=ON_ASCEND, waiting="!Ready=ClaimAccess"),
+    *row("no node with devices", around(devices=()), spec=ON_ASCEND, waiting="!Ready=DevicesMissing"),
+    *row("no node with enough devices", around(devices=(1, 1)), spec=ON_ASCEND, waiting="!Ready=DevicesMissing"),
+    *row(
+        "nodes are not ours to see",
+        around(devices=None),
+        spec=ON_ASCEND,
+        waiting="Ready=Ready apply:service,config,no-table create:0,1",
+    ),
+    *row(
+        "gang kind missing",
+        around(missing_kinds=("PodGroup",)),
+        spec={"scheduling": {"gang": "volcano"}},
+        waiting="!Ready=GangSchedulerMissing",
+    ),
+    *row(
+        "gang kind there",
+        spec={"scheduling": {"gang": "volcano"}},
+        waiting="Ready=Ready apply:service,config,podgroup create:0,1",
+    ),
+    *row(
+        "pods refused",
+        {"refusal": "Pod quick-worker-0: exceeded quota"},
+        waiting="!Ready=Refused apply:service,config create:0,1",
+    ),
+]
+
+INVALID = "Failed Failed=InvalidSpec !Complete=InvalidSpec"
+AT_FIRST = {"none": INVALID, "suspended": INVALID, "pending": INVALID}
+CANNOT_RUN = [
+    # Only these phases can have it: the field cannot change once there are pods.
+    *row("worker template", spec={"workers": {"replicas": 2, "template": {"env": []}}}, **AT_FIRST)[:3],
+    # The evaluation can change at any time, and can be mended while the ranks train.
+    *row(
+        "evaluator's template",
+        {"evaluator": None},
+        spec={"evaluation": {**EVALUATION, "template": {"containers": []}}},
+        restarting=CREATE,
+        evaluating=INVALID,
+        **AT_FIRST,
+    ),
+]
+
+OVER = "Failed Failed=DeadlineExceeded !Complete=DeadlineExceeded"
+PAUSED = "Suspended !Ready=Suspended !Training=Suspended"
+UNTOLD = "Suspended !Ready=Suspended !RankTableReady=Suspended"
+ON_LOST_NODE = {"pods": (make_worker(0, leaves_at=ago(31)),), "lost_nodes": frozenset({"node-0"})}
+WISHES = [
+    *row(
+        "suspend",
+        spec={"suspend": True},
+        waiting=PAUSED,
+        suspended=PAUSED,
+        gang=f"{PAUSED} delete:0,1",
+        evaluating=f"{PAUSED} delete:0,1,evaluator",
+    ),
+    *row(
+        "suspend, with a rank table",
+        spec={"suspend": True, **ON_ASCEND},
+        waiting=UNTOLD,
+        suspended=UNTOLD,
+        gang=f"{UNTOLD} apply:no-table delete:0,1",
+        evaluating=f"{UNTOLD} apply:no-table delete:0,1,evaluator",
+    ),
+    *row(
+        "suspend, a pod on a lost node",
+        ON_LOST_NODE,
+        spec={"suspend": True},
+        waiting=f"{PAUSED} force:0",
+        suspended=f"{PAUSED} force:0",
+        gang=f"{PAUSED} force:0",
+        evaluating=f"{PAUSED} force:0 delete:evaluator",
+        ended="force:0",
+    ),
+    *row(
+        "active for too long",
+        spec={"runPolicy": {"activeDeadlineSeconds": 1000}},
+        waiting=OVER,
+        none=CREATE,
+        suspended=f"{CREATE} +resume",
+        gang=OVER,
+        evaluating=OVER,
+    ),
+    *row(
+        "active for too long, a rank has failed",
+        {"pods": (make_worker(0), make_ended(1, code=1))},
+        spec={"runPolicy": {"activeDeadlineSeconds": 1000}},
+        waiting=OVER,
+        none="Starting",
+        suspended="+resume delete:0,1",
+        gang=OVER,
+        evaluating=OVER,
+        ended="delete:0",
+    ),
+    *row(
+        "active for too long, a rank has diverged",
+        {"pods": (make_worker(0), make_ended(1, code=3))},
+        spec={"runPolicy": {"activeDeadlineSeconds": 1000}},
+        waiting=OVER,
+        none="Starting",
+        suspended="+resume delete:0,1",
+        gang="Failed Failed=Diverged failure:Diverged@1",
+        evaluating=OVER,
+        ended="delete:0",
+    ),
+    *row(
+        "active for too long, but done",
+        {"pods": (make_ended(0), make_ended(1))},
+        spec={"runPolicy": {"activeDeadlineSeconds": 1000}, "evaluation": None},
+        waiting=OVER,
+        none="Starting",
+        suspended="+resume delete:0,1",
+        gang="Succeeded Complete=Succeeded",
+        evaluating="Succeeded Complete=Succeeded",
+    ),
+    *row("active for less", spec={"runPolicy": {"activeDeadlineSeconds": 1001}}, waiting=CREATE),
+    *row("ended long ago", spec={"runPolicy": {"ttlSecondsAfterFinished": 100}}, waiting=CREATE, ended="delete:job"),
+    *row("ended lately", spec={"runPolicy": {"ttlSecondsAfterFinished": 101}}, waiting=CREATE),
+]
+
+PODS_OF_ALL_KINDS = {
+    "pods": (make_worker(0), make_ended(1, code=1), make_evaluator_pod(None)),
+    "evaluator": make_evaluator(),
+}
+CLEANING = [
+    param
+    for policy, ended in {"None": "", "Running": "delete:0,evaluator", "All": "delete:0,1,evaluator"}.items()
+    for param in row(
+        f"clean {policy}",
+        PODS_OF_ALL_KINDS,
+        spec={"runPolicy": {"cleanPodPolicy": policy}},
+        waiting="Starting",
+        suspended="+resume delete:0,1",
+        gang="Restarting +counted failure:Error@1 delete:0,1",
+        ended=ended,
+    )
+]
+
+
+@pytest.mark.parametrize(("phase", "seen", "spec", "status", "cell"), [*WAITING_FOR, *CANNOT_RUN, *WISHES, *CLEANING])
+def test_cell(phase: Any, seen: dict[str, Any], spec: dict[str, Any], status: dict[str, Any], cell: str) -> None:
+    before = status_in(phase, **status)
+    fields = {"workers": {"replicas": 2}, "evaluation": EVALUATION, **spec}
+    job = make_job(**fields).model_copy(update={"status": before})
+    assert_cell(decide(observation_in(phase, job, seen), SETTINGS, NOW), cell, before)
+
+
+@pytest.mark.parametrize("phase", [None, "Suspended", "Pending", "Starting", "Training", "Evaluating", "Failed"])
+def test_nothing_is_done_about_a_job_that_is_being_deleted(phase: Any) -> None:
+    job = make_job(workers={"replicas": 2}).model_copy(update={"status": status_in(phase)})
+    metadata = job.metadata.model_copy(update={"deletion_timestamp": timestamp(NOW)})
+    leaving = job.model_copy(update={"metadata": metadata})
+    plan = decide(observation_in(phase, leaving, {"pods": (), "evaluator": None}), SETTINGS, NOW)
+    assert plan.status == job.status
+    assert plan.actions == ()
+    assert plan.look_again_seconds is None
+
+
+@pytest.mark.parametrize(
+    ("seen", "message"),
+    [
+        pytest.param(around(faces=None), "spec.data.claimName: there is no PersistentVolumeClaim 'faces'", id="claim"),
+        pytest.param(
+            around(faces=None, sets=None),
+            "spec.data.claimName: there is no PersistentVolumeClaim 'faces'; create it; spec.evaluation.claimName: ",
+            id="everything is told at once",
+        ),
+    ],
+)
+def test_ready_says_what_is_missing_and_it_is_looked_for_again(seen: dict[str, Any], message: str) -> None:
+    plan = decide(observation_in(None, make_job(evaluation=EVALUATION), seen), SETTINGS, NOW)
+    (ready,) = [item for item in plan.status.conditions if item.type == "Ready"]
+    assert ready.message.startswith(message)
+    assert plan.look_again_seconds == SETTINGS.check_seconds
+
+
+def test_a_job_that_is_resumed_is_no_longer_said_to_be_suspended() -> None:
+    job = make_job(workers={"replicas": 2}, suspend=True).model_copy(update={"status": status_in("Training")})
+    suspended = decide(observation_in("Training", job, {}), SETTINGS, ago(60)).status
+    resumed = make_job(workers={"replicas": 2}).model_copy(update={"status": suspended})
+    status = decide(observation_in("Suspended", resumed, {"pods": (make_worker(0),)}), SETTINGS, NOW).status
+    assert (status.phase, status.attempt, status.start_time) == ("Pending", 3, NOW)
+    assert all("uspend" not in f"{item.reason} {item.message}" for item in status.conditions)
+
+
+def test_a_job_that_was_created_suspended_begins_with_the_first_attempt() -> None:
+    job = make_job(suspend=True)
+    suspended = decide(observation_in(None, job, {"pods": ()}), SETTINGS, ago(60)).status
+    assert (suspended.phase, suspended.attempt, suspended.workers) == ("Suspended", 0, None)
+    resumed = make_job().model_copy(update={"status": suspended})
+    begun = decide(observation_in("Suspended", resumed, {"pods": ()}), SETTINGS, NOW).status
+    assert (begun.phase, begun.attempt) == ("Pending", 0)
+
+
+@pytest.mark.parametrize(
+    ("phase", "policy", "has_group", "is_dissolved"),
+    [
+        pytest.param("Suspended", "Running", True, True, id="suspended"),
+        pytest.param("Suspended", "None", True, True, id="suspended, pods are kept at the end only"),
+        pytest.param("Suspended", "Running", False, False, id="suspended, gone already"),
+        pytest.param("Failed", "Running", True, True, id="failed"),
+        pytest.param("Succeeded", "All", True, True, id="succeeded"),
+        pytest.param("Succeeded", "None", True, False, id="everything is kept"),
+    ],
+)
+def test_a_gang_without_pods_holds_no_group(phase: Any, policy: str, has_group: bool, is_dissolved: bool) -> None:
+    job = make_job(scheduling={"gang": "volcano"}, suspend=phase == "Suspended", runPolicy={"cleanPodPolicy": policy})
+    job = job.model_copy(update={"status": status_in(phase)})
+    plan = decide(observation_in(phase, job, {"pods": (), "has_group": has_group}), SETTINGS, NOW)
+    assert ("dissolve:group" in [told(action) for action in plan.actions]) == is_dissolved
+
+
+def test_what_was_reached_survives_a_suspension() -> None:
+    job = make_job(workers={"replicas": 2}, suspend=True).model_copy(update={"status": status_in("Training")})
+    status = decide(observation_in("Training", job, {}), SETTINGS, NOW).status
+    assert status.progress == job.status.progress
+    assert status.start_time is None
+    assert status.rank_table is None
+
+
+def test_the_end_counts_the_generation_it_has_seen() -> None:
+    job = make_job(suspend=True).model_copy(update={"status": status_in("Succeeded")})
+    newer = job.model_copy(update={"metadata": job.metadata.model_copy(update={"generation": 7})})
+    plan = decide(observation_in("Succeeded", newer, {}), SETTINGS, NOW)
+    assert plan.status == job.status.model_copy(update={"observed_generation": 7})
+
+
+@pytest.mark.parametrize(
+    ("run_policy", "seconds"),
+    [
+        pytest.param({}, None, id="nothing to wait for"),
+        pytest.param({"ttlSecondsAfterFinished": 130}, 30.0, id="deletion"),
+    ],
+)
+def test_the_end_is_looked_at_again_when_there_is_something_to_do(
+    run_policy: dict[str, Any], seconds: float | None
+) -> None:
+    job = make_job(workers={"replicas": 2}, runPolicy=run_policy).model_copy(update={"status": status_in("Failed")})
+    assert decide(observation_in("Failed", job, {}), SETTINGS, NOW).look_again_seconds == seconds
+
+
+def test_the_deadline_is_kept_whatever_else_is_waited_for() -> None:
+    job = make_job(workers={"replicas": 2}, runPolicy={"activeDeadlineSeconds": 1003})
+    job = job.model_copy(update={"status": status_in("Training")})
+    assert decide(observation_in("Training", job, {}), SETTINGS, NOW).look_again_seconds == 3.0

@@ -1,0 +1,380 @@
+"""A gang of pods, whole or in ruins, in every phase."""
+
+from typing import Any
+
+import pytest
+
+from arcface_api.resource.status import Condition, RankTableStatus
+from arcface_operator.decision.decide import decide
+from arcface_operator.decision.observation import Observation, PodView, view_pod
+from arcface_operator.manifests.worker_pod import build_worker_pod
+from support.decision_table import assert_cell, observation_in, row, status_in, told
+from support.jobs import make_job
+from support.plans import plan_in
+from support.views import ASCEND, NOW, SETTINGS, ago, make_ended, make_report, make_surroundings, make_worker, timestamp
+
+FILLED = {"waiting": "Starting Ready=Ready !Training=Starting", "suspended": "+resume delete:0,1"}
+"""All pods exist; a job that was suspended begins with pods of its own."""
+CREATE = "Ready=Ready apply:service,config create:0,1"
+EVALUATE = "Evaluating !Training=Trained !Evaluated=Evaluating apply:config create:evaluator"
+LATE = "Restarting +counted !Training=StartupDeadlineExceeded failure:StartupDeadlineExceeded"
+LOST = "Restarting +free !Training=PodLost failure:PodLost"
+WAITING = {"phase": "Pending", "is_ready": False, "address": None, "node": None}
+
+
+def both(**fields: Any) -> dict[str, Any]:
+    """Both rank pods like this; `age`: of that many attempts ago."""
+    age = fields.pop("age", 0)
+    return {"pods": (make_worker(0, -age, **fields), make_worker(1, -age, **fields))}
+
+
+def with_sidecar(index: int, code: int) -> PodView:
+    """A rank pod whose main container has ended while its sidecar runs, as its kubelet tells it."""
+    pod = build_worker_pod(make_job(workers={"replicas": 2}), index, 0, SETTINGS)
+    pod["metadata"] |= {"uid": f"worker-{index}", "creationTimestamp": timestamp(ago(500))}
+    end = {"exitCode": code, "reason": "Completed" if code == 0 else "Error", "finishedAt": timestamp(ago(60))}
+    statuses = [
+        {"name": "istio-proxy", "state": {"running": {"startedAt": timestamp(ago(400))}}},
+        {"name": "trainer", "state": {"terminated": end}},
+    ]
+    return view_pod({**pod, "status": {"phase": "Running", "containerStatuses": statuses}})
+
+
+PRESENCE = [
+    *row("all is well", waiting=CREATE),
+    *row(
+        "one pod missing",
+        {"pods": (make_worker(0),)},
+        waiting="Ready=Ready apply:service,config create:1",
+        suspended="+resume delete:0",
+        gang=f"{LOST}@1 delete:0",
+        ended="delete:0",
+    ),
+    *row(
+        "one pod cannot be created for long",
+        {"pods": (make_worker(0, created=ago(4000)),), "refusal": "Pod quick-worker-1: exceeded quota"},
+        waiting=f"{LATE} delete:0",
+        none="!Ready=Refused apply:service,config create:1",
+        suspended="+resume delete:0",
+        gang=f"{LOST}@1 delete:0",
+        ended="delete:0",
+    ),
+    *row(
+        "one pod missing, and what it needs",
+        {"pods": (make_worker(0),), "surroundings": make_surroundings(faces=None)},
+        waiting="Ready=Ready apply:service,config create:1",
+        suspended="+resume delete:0",
+        gang=f"{LOST}@1 delete:0",
+        ended="delete:0",
+    ),
+    *row(
+        "pods of an attempt before, pods of the last are kept",
+        {"pods": (make_worker(0, -1), make_worker(1))},
+        spec={"runPolicy": {"cleanPodPolicy": "None"}},
+        waiting="delete:0",
+        suspended="+resume delete:0,1",
+        gang=f"{LOST}@0 delete:0,1",
+        ended="delete:0",
+    ),
+    *row(
+        "pod should have left a lost node, pods of the last are kept",
+        {"pods": (make_worker(0, leaves_at=ago(31)), make_ended(1)), "lost_nodes": frozenset({"node-0"})},
+        spec={"runPolicy": {"cleanPodPolicy": "None"}},
+        waiting=FILLED["waiting"],
+        suspended="+resume delete:1 force:0",
+        gang="Restarting +free failure:PodDeleted@0 delete:1 force:0",
+        ended="force:0",
+    ),
+    *row("all pods wait", both(**WAITING), **FILLED, ended="delete:0,1"),
+    *row(
+        "pods of an attempt before", both(age=1), waiting="delete:0,1", gang=f"{LOST}@0 delete:0,1", ended="delete:0,1"
+    ),
+    *row("labels changed by hand", both(age=9), waiting="delete:0,1", gang=f"{LOST}@0 delete:0,1", ended="delete:0,1"),
+    *row(
+        "pods leave",
+        both(leaves_at=ago(-100)),
+        **FILLED | {"suspended": "+resume"},
+        gang="Restarting +free !Training=PodDeleted failure:PodDeleted@0",
+    ),
+    *row("old pods leave", both(age=1, leaves_at=ago(-100)), gang=f"{LOST}@0"),
+    *row("old pods should have left a healthy node", both(age=1, leaves_at=ago(3600)), gang=f"{LOST}@0"),
+    *row(
+        "old pod should have left a lost node",
+        {**both(age=1, leaves_at=ago(30)), "lost_nodes": frozenset({"node-1"})},
+        waiting="force:1",
+        gang=f"{LOST}@0 force:1",
+        ended="force:1",
+    ),
+    *row(
+        "old pod on a lost node has time left",
+        {**both(age=1, leaves_at=ago(29)), "lost_nodes": frozenset({"node-1"})},
+        gang=f"{LOST}@0",
+    ),
+    *row(
+        "pod should have left a lost node",
+        {"pods": (make_worker(0, leaves_at=ago(31)), make_worker(1)), "lost_nodes": frozenset({"node-0"})},
+        **FILLED | {"suspended": "+resume delete:1 force:0"},
+        gang="Restarting +free !Training=PodDeleted failure:PodDeleted@0 delete:1 force:0",
+        ended="delete:1 force:0",
+    ),
+]
+
+ENDS = [
+    *row("all ranks are done", {"pods": (make_ended(0), make_ended(1))}, **FILLED, gang=EVALUATE),
+    *row("one rank is done", {"pods": (make_ended(0), make_worker(1))}, **FILLED, ended="delete:1"),
+    *row(
+        "sidecars outlive the ranks",
+        {"pods": (with_sidecar(0, 0), with_sidecar(1, 0))},
+        **FILLED,
+        gang=EVALUATE,
+        ended="delete:0,1",
+    ),
+    *row(
+        "a sidecar outlives a failed rank",
+        {"pods": (make_worker(0), with_sidecar(1, 1))},
+        **FILLED,
+        gang="Restarting +counted !Training=Error failure:Error@1 delete:0,1",
+        ended="delete:0,1",
+    ),
+]
+
+QUEUE = {"scheduling": {"gang": "kueue", "queue": "team"}}
+START = [
+    *row("rank 0 reports progress", {"report": make_report(8)}, waiting=CREATE, starting="Training Training=Training"),
+    *row(
+        "no new step for long",
+        status={"progress": make_report(7, updated_at=ago(1800), slowest_rank=1).progress},
+        waiting=CREATE,
+        training="Restarting +counted !Training=Stalled failure:Stalled@1 delete:0,1",
+    ),
+    *row(
+        "no new step for a while",
+        status={"progress": make_report(7, updated_at=ago(1799)).progress},
+        waiting=CREATE,
+    ),
+    *(
+        param
+        for name, fields, starting in (
+            ("image not pulled yet", {"waiting": "ImagePullBackOff: no such image", "created": ago(1799)}, ""),
+            (
+                "image not pulled for long",
+                {"waiting": "ImagePullBackOff: no", "created": ago(1800)},
+                f"{LATE} delete:0,1",
+            ),
+            ("unschedulable for long", {"waiting": "Unschedulable: 0/3", "created": ago(1800)}, f"{LATE} delete:0,1"),
+            ("held back by a queue for long", {"is_gated": True, "created": ago(90_000)}, "!Ready=Queued"),
+        )
+        for param in row(
+            name,
+            both(**WAITING, **fields),
+            spec=QUEUE if "is_gated" in fields else None,
+            **FILLED,
+            starting=starting,
+            ended="delete:0,1",
+        )
+    ),
+]
+
+
+def fault(name: str, gang: str, code: int | None, spec: Any = None, **fields: Any) -> list[Any]:
+    """A row in which rank pod 1 has failed and rank pod 0 runs: it matters only to a whole gang."""
+    seen = {"pods": (make_worker(0), make_ended(1, code=code, **fields))}
+    return row(name, seen, spec=spec, **FILLED, gang=gang, ended="delete:0")
+
+
+def again(count: str, reason: str, failure: str | None = None) -> str:
+    """The gang starts anew."""
+    return f"Restarting {count} !Training={reason} failure:{failure or reason}@1 delete:0,1"
+
+
+def failed(reason: str, failure: str | None = None) -> str:
+    """The job has failed."""
+    return f"Failed Failed={reason} !Complete={reason} failure:{failure or reason}@1"
+
+
+NO_MORE = {"runPolicy": {"backoffLimit": 1}}
+ALREADY_MORE = {"runPolicy": {"backoffLimit": 0}}
+OUT_OF_DEVICES = again("+free", "OutOfhuaweicomAscend910", "OutOfhuawei.com/Ascend910")
+FAULTS = [
+    *row(
+        "exit 1 after a peer is gone",
+        {"pods": (make_ended(1, code=1),)},
+        waiting="Ready=Ready apply:service,config create:0",
+        suspended="+resume delete:1",
+        gang=f"{LOST}@0 delete:1",
+    ),
+    *row(
+        "exit 3 and a peer is gone",
+        {"pods": (make_ended(1, code=3),)},
+        waiting="Ready=Ready apply:service,config create:0",
+        suspended="+resume delete:1",
+        gang="Failed Failed=Diverged failure:Diverged@1",
+    ),
+    *fault("exit 1", again("+counted", "Error"), 1),
+    *fault("exit 1 a moment ago", "", 1, at=ago(4)),
+    *fault("exit 2 a moment ago", failed("InvalidInput"), 2, at=ago(4)),
+    *fault("exit 3", failed("Diverged"), 3),
+    *fault("exit 143", again("+free", "Disrupted"), 143),
+    *fault("exit 137", again("+counted", "Error"), 137),
+    *fault("out of memory", again("+counted", "OOMKilled"), 137, reason="OOMKilled"),
+    *fault("disrupted", again("+free", "Disrupted"), 137, is_disrupted=True),
+    *fault("evicted", again("+free", "Evicted"), None, reason="Evicted", at=None),
+    *fault("refused by its kubelet", OUT_OF_DEVICES, None, reason="OutOfhuawei.com/Ascend910", at=None),
+    *fault("exit 1, no restart left", failed("BackoffLimitExceeded", "Error"), 1, NO_MORE),
+    *fault("exit 143, no restart left", again("+free", "Disrupted"), 143, NO_MORE),
+    *fault("exit 143, the limit was lowered", again("+free", "Disrupted"), 143, ALREADY_MORE),
+]
+
+
+@pytest.mark.parametrize(("phase", "seen", "spec", "status", "cell"), [*PRESENCE, *ENDS, *START, *FAULTS])
+def test_cell(phase: Any, seen: dict[str, Any], spec: dict[str, Any], status: dict[str, Any], cell: str) -> None:
+    before = status_in(phase, **status)
+    fields = {"workers": {"replicas": 2}, "evaluation": {"claimName": "sets", "sets": ["lfw"]}, **spec}
+    job = make_job(**fields).model_copy(update={"status": before})
+    assert_cell(decide(observation_in(phase, job, seen), SETTINGS, NOW), cell, before)
+
+
+def held(kind: Any, since: float, status: Any = "True") -> Condition:
+    return Condition(type=kind, status=status, reason="Test", message="", last_transition_time=ago(since))
+
+
+def test_the_peers_of_a_failed_pod_get_a_moment_to_tell_the_cause() -> None:
+    plan = plan_in("Training", {"pods": (make_worker(0), make_ended(1, code=1, at=ago(2)))})
+    assert plan.look_again_seconds == 3.0
+    told = plan_in("Training", {"pods": (make_ended(0, code=3, at=ago(0)), make_ended(1, code=1, at=ago(2)))})
+    assert told.status.failure.reason == "Diverged"
+
+
+def test_the_moment_begins_with_the_failure_and_not_with_a_peer_that_is_done() -> None:
+    plan = plan_in(
+        "Training",
+        {"pods": (make_ended(0, at=ago(60)), make_ended(1, code=1, at=ago(2)), make_worker(2))},
+        workers={"replicas": 3},
+    )
+    assert plan.look_again_seconds == 3.0
+
+
+def test_nobody_is_waited_for_when_all_have_ended() -> None:
+    plan = plan_in("Training", {"pods": (make_ended(0, code=1, at=ago(1)), make_ended(1, code=1, at=ago(0)))})
+    assert plan.status.phase == "Restarting"
+
+
+def test_a_restart_takes_the_rank_table_back() -> None:
+    table = RankTableStatus(state="completed", ready=4, total=4)
+    pods = (make_worker(0), make_ended(1, code=1))
+    plan = plan_in("Training", {"pods": pods}, {"rank_table": table}, workers=ASCEND, training={"precision": "fp32"})
+    assert plan.status.rank_table is None
+    assert ("RankTableReady", "False") in [(item.type, item.status) for item in plan.status.conditions]
+    assert [told(action) for action in plan.actions[:3]] == ["apply:no-table", "delete:0", "delete:1"]
+
+
+def test_a_node_whose_clock_is_ahead_does_not_hold_the_gang_up() -> None:
+    plan = plan_in("Training", {"pods": (make_worker(0), make_ended(1, code=1, at=ago(-3600)))})
+    assert plan.status.phase == "Restarting"
+
+
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [
+        pytest.param(
+            both(**WAITING, waiting="ImagePullBackOff: no such image", created=ago(1800)),
+            "pod quick-worker-0: ImagePullBackOff: no such image",
+            id="waiting reason",
+        ),
+        pytest.param(both(created=ago(1800)), "pod quick-worker-0: rank 0 reports no progress", id="silence"),
+    ],
+)
+def test_a_late_start_says_what_it_waited_for(seen: dict[str, Any], why: str) -> None:
+    message = plan_in("Starting", seen).status.failure.message
+    assert message == f"training has not begun after startupDeadlineSeconds 1800: {why}"
+
+
+def test_a_gang_that_cannot_be_completed_says_why() -> None:
+    seen = {"pods": (make_worker(0, created=ago(4000)),), "refusal": "Pod quick-worker-1: exceeded quota"}
+    assert plan_in("Pending", seen).status.failure.message.endswith(
+        "there is no pod quick-worker-1: Pod quick-worker-1: exceeded quota"
+    )
+
+
+def test_the_time_to_start_in_begins_when_the_queue_lets_the_pods_in() -> None:
+    pods, spec = both(**WAITING, created=ago(90_000)), {"scheduling": {"gang": "kueue", "queue": "team"}}
+    held = plan_in("Starting", {"pods": tuple(make_worker(i, is_gated=True) for i in range(2))}, **spec)
+    admitted = plan_in("Starting", pods, {"conditions": held.status.conditions}, **spec)
+    assert admitted.status.phase == "Starting"
+    (ready,) = [item for item in admitted.status.conditions if item.type == "Ready"]
+    assert (ready.status, ready.last_transition_time) == ("True", NOW)
+    conditions = [ready.model_copy(update={"last_transition_time": ago(1800)})]
+    assert plan_in("Starting", pods, {"conditions": conditions}, **spec).status.phase == "Restarting"
+
+
+def test_a_job_that_nobody_asked_for_a_while_is_not_said_to_have_stalled() -> None:
+    old = {"progress": make_report(7, updated_at=ago(90_000)).progress}
+    conditions = {"conditions": [held("Training", since=90_000)]}
+    assert plan_in("Training", {"watched_since": ago(10)}, {**old, **conditions}).status.phase == "Training"
+    long = plan_in("Training", {"watched_since": ago(80_000)}, {**old, **conditions}).status
+    assert (long.phase, long.failure.reason) == ("Restarting", "Stalled")
+
+
+def test_ranks_that_run_and_were_never_asked_are_not_said_to_be_late() -> None:
+    back = {"pods": both(created=ago(90_000))["pods"], "watched_since": ago(10)}
+    conditions = {"conditions": [held("Ready", since=90_000)]}
+    assert plan_in("Starting", back, conditions).status.phase == "Starting"
+    asked = {**back, "watched_since": ago(1800)}
+    assert plan_in("Starting", asked, conditions).status.failure.reason == "StartupDeadlineExceeded"
+    stuck = {"pods": both(**WAITING, created=ago(90_000))["pods"], "watched_since": ago(10)}
+    assert plan_in("Starting", stuck, conditions).status.failure.reason == "StartupDeadlineExceeded"
+
+
+@pytest.mark.parametrize(
+    "pods",
+    [
+        pytest.param((make_worker(0), make_worker(1, is_ready=False)), id="silence"),
+        pytest.param((make_ended(0, code=1), make_worker(1, is_ready=False)), id="a peer gives up"),
+    ],
+)
+def test_a_lost_node_is_not_the_trainings_fault(pods: tuple[PodView, ...]) -> None:
+    old = {"progress": make_report(7, updated_at=ago(90_000)).progress, "conditions": [held("Training", since=90_000)]}
+    counted = plan_in("Training", {"pods": pods}, old).status
+    assert counted.counted_restarts == 2
+    free = plan_in("Training", {"pods": pods, "lost_nodes": frozenset({"node-1"})}, old).status
+    assert (free.counted_restarts, free.restarts, free.failure.reason, free.failure.rank) == (1, 3, "NodeLost", 1)
+    assert free.failure.message == "node node-1 of pod quick-worker-1 is gone or does not answer"
+
+
+def test_a_fault_that_no_retry_cures_is_final_on_a_lost_node_too() -> None:
+    pods = (make_ended(0, code=3), make_worker(1, is_ready=False))
+    assert plan_in("Training", {"pods": pods, "lost_nodes": frozenset({"node-1"})}).status.phase == "Failed"
+
+
+def test_a_pod_that_does_not_leave_is_named() -> None:
+    stays = make_worker(0, -1, leaves_at=ago(7200))
+    plan = plan_in("Restarting", {"pods": (stays,)})
+    (ready,) = [item for item in plan.status.conditions if item.type == "Ready"]
+    assert (ready.status, ready.reason) == ("False", "PodsLeaving")
+    assert ready.message.startswith("pod quick-worker-0 on node node-0 should have left by 2026-11-25T10:00:00")
+    assert plan.look_again_seconds == SETTINGS.check_seconds
+
+
+def test_an_attempt_after_a_vain_one_waits_each_time_longer_and_says_so() -> None:
+    vain = {"conditions": [held("Training", since=500, status="False")], "restarted_at": ago(3)}
+    plan = plan_in("Restarting", {}, {**vain, "restarts": 2})
+    assert [told(action) for action in plan.actions] == []
+    (ready,) = [item for item in plan.status.conditions if item.type == "Ready"]
+    assert (ready.status, ready.reason) == ("False", "BackOff")
+    assert plan.look_again_seconds == 7.0  # 5 s doubled once, of which 3 s are over
+    assert plan_in("Restarting", {}, {**vain, "restarts": 1000}).look_again_seconds == 57.0
+    late = plan_in("Restarting", {}, {**vain, "restarts": 2, "restarted_at": ago(10)})
+    assert "create:0" in [told(action) for action in late.actions]
+
+
+def test_an_attempt_after_one_that_trained_begins_at_once() -> None:
+    restarting = plan_in("Training", {"pods": (make_worker(0),)}).status
+    job = make_job(workers={"replicas": 2}).model_copy(update={"status": restarting})
+    gone = decide(Observation(job=job, surroundings=make_surroundings()), SETTINGS, NOW)
+    assert "create:0" in [told(action) for action in gone.actions]
+
+
+def test_a_restart_with_no_pod_left_looks_at_the_surroundings_at_once() -> None:
+    plan = plan_in("Training", {"pods": ()})
+    assert plan.status.phase == "Restarting"
+    assert plan.look_again_seconds == 0.0

@@ -1,0 +1,198 @@
+"""What the end of a pod says, which of several ends is to blame, and what is kept of termination messages."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arcface_api.contract.reports import EvaluatorReport, ReportedFailure, TrainerReport, termination_message
+from arcface_api.resource.status import FailureStatus
+from arcface_operator.decision.faults import pod_fault, worst
+from arcface_operator.decision.observation import INIT_FAILED, POD_FAILED, PodView
+from support.views import ago, make_ended, make_evaluator_pod, make_worker
+
+
+def make_evicted(code: int) -> PodView:
+    """A pod whose container had time to end before its eviction was through."""
+    return replace(make_ended(0, code=code, is_disrupted=True), reason="Evicted")
+
+
+LEAVES = {"leaves_at": ago(-100)}
+
+
+@pytest.mark.parametrize(
+    ("pod", "reason", "is_counted"),
+    [
+        pytest.param(make_ended(0, code=1), "Error", True, id="exit 1"),
+        pytest.param(make_ended(0, code=137), "Error", True, id="killed"),
+        pytest.param(make_ended(0, code=139), "Error", True, id="segmentation fault"),
+        pytest.param(make_ended(0, code=255), "Error", True, id="exit 255"),
+        pytest.param(make_ended(0, code=137, reason="OOMKilled"), "OOMKilled", True, id="out of memory"),
+        pytest.param(make_ended(0, code=1, reason="OOMKilled"), "OOMKilled", True, id="a child was out of memory"),
+        pytest.param(make_ended(0, code=143), "Disrupted", False, id="stopped"),
+        pytest.param(make_ended(0, code=137, is_disrupted=True), "Disrupted", False, id="killed by the cluster"),
+        pytest.param(make_evicted(137), "Evicted", False, id="killed when evicted"),
+        pytest.param(make_ended(0, code=1, is_disrupted=True), "Disrupted", False, id="exit 1 when disrupted"),
+        pytest.param(make_ended(0, code=137, **LEAVES), "Disrupted", False, id="killed when deleted"),
+        pytest.param(make_ended(0, code=None, reason="Evicted"), "Evicted", False, id="evicted"),
+        pytest.param(make_ended(0, code=None, reason="Preempted"), "Preempted", False, id="preempted"),
+        pytest.param(make_ended(0, code=None, reason="NodeLost"), "NodeLost", False, id="node lost"),
+        pytest.param(
+            make_ended(0, code=None, reason="UnexpectedAdmissionError"), "UnexpectedAdmissionError", False, id="refused"
+        ),
+        pytest.param(make_ended(0, code=None, reason=INIT_FAILED), INIT_FAILED, True, id="init container"),
+        pytest.param(make_ended(0, code=None, reason=INIT_FAILED, **LEAVES), INIT_FAILED, False, id="init, deleted"),
+        pytest.param(make_ended(0, code=None, reason=POD_FAILED), POD_FAILED, True, id="failed, nobody says why"),
+        pytest.param(
+            make_ended(0, code=None, reason=POD_FAILED, is_disrupted=True), POD_FAILED, False, id="failed, disrupted"
+        ),
+        pytest.param(make_worker(0, **LEAVES), "PodDeleted", False, id="deleted"),
+    ],
+)
+def test_a_fault_that_is_tried_again(pod: PodView, reason: str, is_counted: bool) -> None:
+    fault = pod_fault(pod, 1)
+    assert fault is not None
+    assert (fault.failure.reason, fault.is_counted, fault.is_final) == (reason, is_counted, False)
+
+
+@pytest.mark.parametrize("fields", [{}, {"is_disrupted": True}, LEAVES], ids=["alone", "disrupted", "deleted"])
+@pytest.mark.parametrize(("code", "reason"), [(2, "InvalidInput"), (3, "Diverged")])
+def test_a_fault_that_no_retry_cures(code: int, reason: str, fields: dict[str, Any]) -> None:
+    fault = pod_fault(make_ended(0, code=code, **fields), 1)
+    assert fault is not None
+    assert (fault.failure.reason, fault.is_final) == (reason, True)
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        pytest.param(make_worker(0), id="runs"),
+        pytest.param(make_worker(0, phase="Pending", waiting="ImagePullBackOff"), id="waits"),
+        pytest.param(make_ended(0), id="done"),
+        pytest.param(make_ended(0, **LEAVES), id="done and deleted"),
+    ],
+)
+def test_a_pod_that_is_well_has_no_fault(pod: PodView) -> None:
+    assert pod_fault(pod, 1) is None
+
+
+def told(**fields: Any) -> ReportedFailure:
+    default = {"reason": "RankDied", "message": "rank 5 died", "exit_code": 1, "log": ["first", "last"]}
+    return ReportedFailure(**{**default, **fields})
+
+
+def failure_of(message: str, code: int = 1, **fields: Any) -> FailureStatus:
+    fault = pod_fault(make_ended(1, code=code, message=message, **fields), 4)
+    assert fault is not None
+    return fault.failure
+
+
+def test_the_digest_names_rank_pod_node_and_exit_code() -> None:
+    failure = failure_of("", code=137)
+    assert (failure.rank, failure.pod, failure.node, failure.exit_code) == (4, "quick-worker-1", "node-1", 137)
+    assert failure.message == "pod quick-worker-1: exit code 137"
+
+
+def test_a_trainers_report_is_read() -> None:
+    failure = failure_of(TrainerReport(failure=told(rank=5)).to_json())
+    assert (failure.reason, failure.message) == ("RankDied", "pod quick-worker-1: rank 5 died")
+    assert (failure.rank, failure.log) == (5, ["first", "last"])
+
+
+def test_an_evaluators_report_is_read() -> None:
+    report = EvaluatorReport(checkpoint="step-9", failure=told(message="no lfw.bin", reason="Error"))
+    pod = make_evaluator_pod(1, report.to_json())
+    fault = pod_fault(pod, 1)
+    assert fault is not None
+    assert (fault.failure.message, fault.failure.rank) == ("pod quick-evaluate-x: no lfw.bin", None)
+
+
+def test_a_report_that_was_shortened_to_fit_is_read() -> None:
+    report = TrainerReport(failure=told(message="lost " * 5000, log=["line"] * 5000))
+    assert failure_of(termination_message(report).decode()).reason == "RankDied"
+
+
+@pytest.mark.parametrize("rank", [0, 3, 8, 10**30])
+def test_a_report_cannot_speak_for_ranks_of_other_pods(rank: int) -> None:
+    assert failure_of(TrainerReport(failure=told(rank=rank)).to_json()).rank == 4
+
+
+@pytest.mark.parametrize(
+    ("code", "fields", "reason"),
+    [
+        pytest.param(2, {}, "InvalidInput", id="final code"),
+        pytest.param(137, {"reason": "OOMKilled"}, "OOMKilled", id="out of memory"),
+        pytest.param(143, {}, "Disrupted", id="stopped"),
+    ],
+)
+def test_the_exit_code_weighs_more_than_the_report(code: int, fields: dict[str, Any], reason: str) -> None:
+    assert failure_of(TrainerReport(failure=told()).to_json(), code, **fields).reason == reason
+
+
+def test_the_tail_of_a_plain_log_is_kept_and_its_last_line_told() -> None:
+    lines = [f"line {number}" for number in range(30)]
+    failure = failure_of("\n".join([*lines, "  ", ""]))
+    assert failure.message == "pod quick-worker-1: exit code 1: line 29"
+    assert failure.log == [*lines[-19:], "  "]
+    assert failure_of("x" * 4096).log == ["x" * 500]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param("{}", id="empty report"),
+        pytest.param('{"failure":null}', id="report of success"),
+        pytest.param('{"failure":{"reason":"Cosmic","message":"","exit_code":1}}', id="unknown reason"),
+        pytest.param('{"failure":{"reason":"Error","message":"","exitCode":1,"extra":1}}', id="unknown field"),
+        pytest.param('{"failure":{"reason":"Error"', id="cut off"),
+        pytest.param("[" * 4096, id="deep"),
+        pytest.param('"\\ud800"', id="half a character"),
+        pytest.param("\x00\x1b]0;title\x07", id="control characters"),
+    ],
+)
+def test_what_is_no_report_is_taken_for_a_log(message: str) -> None:
+    failure = failure_of(message)
+    assert failure.reason == "Error"
+    assert failure.message.startswith(f"pod quick-worker-1: exit code 1: {message[:9]}")
+    assert failure.log == [message[:500]]
+
+
+@given(st.text(max_size=300), st.sampled_from([None, 1, 2, 3, 137, 143]), st.text(max_size=40))
+def test_no_message_breaks_the_digest(message: str, code: int | None, reason: str) -> None:
+    fault = pod_fault(make_ended(1, code=code, message=message, reason=reason), 4)
+    assert fault is not None
+    assert FailureStatus.from_json(fault.failure.to_json(), "failure") == fault.failure
+    assert len(fault.failure.message.splitlines()) == 1
+    assert len(fault.failure.log) <= 20
+    assert all(len(line) <= 500 for line in fault.failure.log)
+
+
+FINAL = make_ended(2, code=3, at=ago(1))
+DISRUPTED = make_ended(1, code=143, at=ago(2))
+EVICTED = make_ended(3, code=None, reason="Evicted", at=None)
+EARLY, LATE = make_ended(4, code=1, at=ago(9)), make_ended(0, code=1, at=ago(3))
+SAME = make_ended(1, code=1, at=ago(9))
+
+
+@pytest.mark.parametrize(
+    ("pods", "index"),
+    [
+        pytest.param([LATE, EARLY, DISRUPTED, EVICTED, FINAL], 2, id="what no retry cures comes first"),
+        pytest.param([LATE, EARLY, DISRUPTED], 1, id="then what the cluster did"),
+        pytest.param([LATE, EARLY, EVICTED], 3, id="even where its time is not known"),
+        pytest.param([LATE, EARLY], 4, id="then the first in time"),
+        pytest.param([EARLY, SAME], 1, id="then the lowest rank"),
+        pytest.param([make_ended(0), LATE, make_worker(1)], 0, id="pods that are well are not to blame"),
+    ],
+)
+def test_the_fault_to_act_on(pods: list[PodView], index: int) -> None:
+    for order in (pods, pods[::-1]):
+        fault = worst((pod, fault) for pod in order if (fault := pod_fault(pod, 1)) is not None)
+        assert fault is not None
+        assert fault.failure.rank == index
+
+
+def test_without_faults_nothing_is_acted_on() -> None:
+    assert worst([]) is None

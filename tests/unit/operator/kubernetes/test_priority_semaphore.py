@@ -1,0 +1,58 @@
+"""Who goes first when there are more requests than slots."""
+
+import asyncio
+
+import pytest
+
+from arcface_operator.kubernetes.priority_semaphore import Lanes
+
+
+def order(slots: int, *requests: tuple[str, bool]) -> list[str]:
+    """In which order requests that come in together are let in; each holds its slot for a moment."""
+
+    async def play() -> list[str]:
+        lanes, entered = Lanes(slots), list[str]()
+
+        async def ask(name: str, is_patient: bool) -> None:
+            async with lanes.enter(is_patient=is_patient):
+                entered.append(name)
+                await asyncio.sleep(0)
+
+        await asyncio.gather(*(ask(*request) for request in requests))
+        assert (lanes.free, lanes.waiting) == (slots, [])
+        return entered
+
+    return asyncio.run(play())
+
+
+def test_patient_requests_wait_for_all_others() -> None:
+    asked = [("event a", True), ("event b", True), ("pod a", False), ("pod b", False)]
+    assert order(1, *asked) == ["event a", "pod a", "pod b", "event b"]
+
+
+def test_requests_of_one_kind_go_in_their_order() -> None:
+    names = [f"pod {number}" for number in range(20)]
+    assert order(3, *((name, False) for name in names)) == names
+
+
+def test_a_slot_that_was_given_to_somebody_who_gave_up_is_not_lost() -> None:
+    async def play() -> tuple[int, list[object]]:
+        lanes = Lanes(1)
+
+        async def hold() -> None:
+            async with lanes.enter(is_patient=False):
+                pass
+
+        held = lanes.enter(is_patient=False)
+        await held.__aenter__()
+        given_up, given = asyncio.create_task(hold()), asyncio.create_task(hold())
+        await asyncio.sleep(0)  # both wait
+        given.cancel()
+        await held.__aexit__(None, None, None)  # the slot is the first one's, which has not run yet
+        given_up.cancel()
+        for task in (given_up, given):
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        return lanes.free, list(lanes.waiting)
+
+    assert asyncio.run(play()) == (1, [])

@@ -1,0 +1,245 @@
+"""Real processes: what a pod sees, how it ends, and that nothing of it stays."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from arcface_operator.local.kubelet.addresses import draw_addresses, is_free
+from arcface_operator.local.kubelet.kubelet import Executor
+from arcface_operator.local.kubelet.orphans import marked
+from arcface_operator.local.kubelet.pod_process import PodProcess
+from arcface_operator.local.workdir import Workdir, locked_workdir
+from support.pods import make_pod
+from support.waiting import wait_until
+
+PRINT_WHAT_IT_SEES = """
+import json, os, pathlib, sys
+config = pathlib.Path(sys.argv[1])
+print("hello from", os.environ["POD_NAME"])
+pathlib.Path(sys.argv[2]).write_text(json.dumps({
+    "address": os.environ["POD_IP"], "peer": os.environ["PEER"], "config": json.loads(config.read_text()),
+    "scratch": os.path.isdir(os.environ["SCRATCH"]), "cwd": os.getcwd(),
+}))
+"""
+IGNORE_SIGTERM = """
+import pathlib, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path("ready").touch()
+while True:
+    signal.pause()
+"""
+SAVE_ON_SIGTERM = """
+import pathlib, signal, sys
+def save(*_):
+    pathlib.Path("saved").touch()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, save)
+pathlib.Path("ready").touch()
+while True:
+    signal.pause()
+"""
+WITH_A_CHILD = """
+import pathlib, subprocess, sys
+subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], start_new_session={session})
+pathlib.Path("ready").touch()
+{end}
+"""
+
+
+@pytest.fixture
+def executor(tmp_path: Path) -> Iterator[Executor]:
+    config_map = {"data": {"run.json": json.dumps({"directory": "/data/x"}), "notes": "/data"}}
+    with locked_workdir(tmp_path / "work") as workdir:
+        executor = Executor(workdir, {"faces": tmp_path / "faces"}, {"config": config_map})
+        yield executor
+        executor.clear(patience=0.0)
+
+
+def start(executor: Executor, *pods: dict[str, object]) -> list[PodProcess]:
+    return executor.start(list(pods), attempt=0)
+
+
+def await_end(pod: PodProcess) -> int | None:
+    wait_until(lambda: pod.exit_code() is not None)
+    return pod.exit_code()
+
+
+def await_ready(executor: Executor, pod: PodProcess) -> None:
+    wait_until((executor.folder(pod.name) / "ready").exists)
+
+
+def test_a_pod_sees_its_files_its_address_and_its_peers(executor: Executor, tmp_path: Path) -> None:
+    field = {"POD_NAME": "metadata.name", "POD_IP": "status.podIP"}
+    env = [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in field.items()]
+    env += [{"name": "PEER", "value": "host-b.jobs"}, {"name": "SCRATCH", "value": "/scratch"}]
+    first = make_pod(
+        "a",
+        PRINT_WHAT_IT_SEES,
+        volumes=[
+            {"name": "config", "configMap": {"name": "config"}},
+            {"name": "data", "persistentVolumeClaim": {"claimName": "faces"}},
+            {"name": "scratch", "emptyDir": {}},
+        ],
+        container={
+            "args": ["/etc/arcface/run.json", "/dev/termination-log"],
+            "env": env,
+            "terminationMessagePath": "/dev/termination-log",
+            "volumeMounts": [
+                {"name": "config", "mountPath": "/etc/arcface"},
+                {"name": "data", "mountPath": "/data"},
+                {"name": "scratch", "mountPath": "/scratch"},
+            ],
+        },
+    )
+    pods = start(executor, first, make_pod("b", "", hostname="host-b", subdomain="jobs"))
+    assert [await_end(pod) for pod in pods] == [0, 0]
+    assert json.loads(pods[0].last_words()) == {
+        "address": pods[0].address,
+        "peer": pods[1].address,
+        "config": {"directory": str(tmp_path / "faces" / "x")},
+        "scratch": True,
+        "cwd": str(executor.folder("a")),
+    }
+    assert pods[0].address != pods[1].address
+    assert pods[0].log == executor.workdir.logs / "a-0.log"
+    assert pods[0].log.read_text() == "hello from a\n"
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 3, 143])
+def test_exit_codes_come_through(executor: Executor, code: int) -> None:
+    (pod,) = start(executor, make_pod("a", f"import sys; sys.exit({code})"))
+    assert await_end(pod) == code
+
+
+def test_a_process_that_dies_of_a_signal_ends_as_in_a_container(executor: Executor) -> None:
+    (pod,) = start(executor, make_pod("a", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"))
+    assert await_end(pod) == 137
+
+
+def test_a_command_that_does_not_exist_ends_with_127(executor: Executor) -> None:
+    (pod,) = start(executor, make_pod("a", "", container={"command": ["/no/such/command"]}))
+    assert await_end(pod) == 127
+    assert pod.last_words() == b"/no/such/command: No such file or directory\n"
+
+
+def test_a_pod_that_is_stopped_may_save(executor: Executor) -> None:
+    (pod,) = start(executor, make_pod("a", SAVE_ON_SIGTERM))
+    await_ready(executor, pod)
+    pod.stop()
+    assert await_end(pod) == 143
+    assert (executor.folder("a") / "saved").exists()
+
+
+def test_a_pod_that_does_not_stop_is_killed_after_its_grace_period(executor: Executor) -> None:
+    (pod,) = start(executor, make_pod("a", IGNORE_SIGTERM, terminationGracePeriodSeconds=0.3))
+    await_ready(executor, pod)
+    pod.stop()
+    assert await_end(pod) == 137
+
+
+def test_a_pod_can_be_killed_while_it_is_given_time_to_save(executor: Executor) -> None:
+    (pod,) = start(executor, make_pod("a", IGNORE_SIGTERM, terminationGracePeriodSeconds=600))
+    await_ready(executor, pod)
+    pod.stop()
+    pod.kill()
+    assert await_end(pod) == 137
+
+
+def test_children_do_not_outlive_the_main_process(executor: Executor) -> None:
+    (pod,) = start(executor, make_pod("a", WITH_A_CHILD.format(session=False, end="")))
+    assert await_end(pod) == 0
+    wait_until(lambda: marked(executor.folder("a")) == [])
+
+
+def test_children_in_sessions_of_their_own_are_found_and_ended(executor: Executor) -> None:
+    (pod,) = start(executor, make_pod("a", WITH_A_CHILD.format(session=True, end="")))
+    assert await_end(pod) == 0
+    assert len(marked(executor.folder("a"))) == 1
+    assert executor.clear(patience=0.0) == 1
+    assert marked(executor.workdir.pods) == []
+
+
+def test_when_the_shim_is_killed_its_command_dies_with_it(executor: Executor) -> None:
+    (pod,) = start(executor, make_pod("a", IGNORE_SIGTERM))
+    await_ready(executor, pod)
+    os.kill(pod.shim.pid, signal.SIGKILL)
+    assert await_end(pod) == 137
+    wait_until(lambda: marked(executor.folder("a")) == [])
+
+
+def test_a_pod_starts_in_a_new_folder_and_keeps_its_logs(executor: Executor) -> None:
+    (pod,) = start(executor, make_pod("a", "print('first'); open('rest', 'w')"))
+    await_end(pod)
+    (pod,) = start(executor, make_pod("a", "import os; print(os.listdir())"))
+    await_end(pod)
+    assert pod.log.read_text() == "first\n[]\n"
+
+
+def test_clearing_waits_for_processes_that_are_about_to_end(executor: Executor) -> None:
+    (pod,) = start(executor, make_pod("a", SAVE_ON_SIGTERM))
+    await_ready(executor, pod)
+    pod.stop()
+    assert executor.clear(patience=20.0) == 0
+    assert await_end(pod) == 143
+
+
+def test_processes_of_another_workdir_are_left_alone(executor: Executor, tmp_path: Path) -> None:
+    (pod,) = start(executor, make_pod("a", SAVE_ON_SIGTERM))
+    await_ready(executor, pod)
+    other = Executor(Workdir(tmp_path / "wor"), {}, {})
+    assert marked(other.workdir.pods) == []
+    assert other.clear(patience=0.0) == 0
+    assert pod.exit_code() is None
+    pod.kill()
+    assert await_end(pod) == 137
+
+
+RUN_AND_WAIT = """
+import sys
+from pathlib import Path
+from arcface_operator.local.kubelet.kubelet import Executor
+from arcface_operator.local.workdir import locked_workdir
+from support.pods import make_pod
+with locked_workdir(Path(sys.argv[1])) as workdir:
+    pods = [make_pod(name, sys.argv[2], terminationGracePeriodSeconds=1) for name in ("a", "b")]
+    Executor(workdir, {}, {}).start(pods, 0)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    "script",
+    [pytest.param(SAVE_ON_SIGTERM, id="saves"), pytest.param(IGNORE_SIGTERM, id="has to be killed")],
+)
+def test_pods_end_when_their_runner_is_killed(tmp_path: Path, script: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])}
+    with subprocess.Popen(
+        [sys.executable, "-c", RUN_AND_WAIT, str(tmp_path), script], stdin=subprocess.PIPE, env=environment
+    ) as runner:
+        wait_until(lambda: all((tmp_path / "pods" / name / "ready").exists() for name in ("a", "b")))
+        assert len(marked(tmp_path / "pods")) == 4
+        runner.kill()
+    wait_until(lambda: marked(tmp_path / "pods") == [])
+    assert (tmp_path / "pods" / "a" / "saved").exists() == (script == SAVE_ON_SIGTERM)
+
+
+def test_addresses_are_consecutive_and_their_ports_free() -> None:
+    first, second = draw_addresses(2, {9400, 8118})
+    assert first.startswith("127.")
+    assert first.rpartition(".")[2] == "1"
+    assert second == f"{first.removesuffix('1')}2"
+
+
+def test_a_port_that_somebody_listens_on_is_not_free() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        assert not is_free("127.0.0.1", server.getsockname()[1])
+        assert is_free("127.77.77.77", server.getsockname()[1])

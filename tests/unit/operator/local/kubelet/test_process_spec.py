@@ -1,0 +1,139 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arcface_api.errors import InvalidInput
+from arcface_operator.local.kubelet.kubelet import annotated, host_names
+from arcface_operator.local.kubelet.process_spec import Place, build_launch, left_out
+from arcface_operator.manifests.config_map import build_config_map
+from arcface_operator.manifests.worker_pod import SCHEDULER_ANNOTATION, build_worker_pod
+from arcface_operator.settings import Settings
+from support.jobs import make_job
+from support.pods import make_pod
+
+JOB = make_job("quick", workers={"replicas": 2})
+POD = annotated(build_worker_pod(JOB, index=1, attempt=0, settings=Settings()), {SCHEDULER_ANNOTATION: "127.77.3.1"})
+VOLUMES = Path("/w/pods/quick-worker-1/volumes")
+PLACE = Place(
+    folder=Path("/w/pods/quick-worker-1"),
+    address="127.77.3.2",
+    hosts={"quick-worker-0.quick": "127.77.3.1", "quick-worker-1.quick": "127.77.3.2"},
+    claims={"faces": Path("/home/me/faces"), "checkpoints": Path("/w/volumes/checkpoints")},
+    config_maps={"quick-config": build_config_map(JOB)},
+)
+
+
+def test_a_worker_pod_becomes_a_process() -> None:
+    launch = build_launch(POD, PLACE)
+    assert launch.arguments == [
+        "arcface",
+        "train",
+        "--config",
+        "/w/pods/quick-worker-1/volumes/config/run.json",
+        "--termination-log",
+        "/w/pods/quick-worker-1/termination-log",
+    ]
+    assert launch.environment == {
+        "POD_NAME": "quick-worker-1",
+        "POD_IP": "127.77.3.2",
+        "MS_ROLE": "MS_WORKER",
+        "MS_SCHED_HOST": "127.77.3.1",
+        "MS_SCHED_PORT": "8118",
+        "MS_WORKER_NUM": "2",
+        "MS_NODE_ID": "1",
+        "ARCFACE_SCHEDULER_FILE": f"{VOLUMES}/rendezvous/scheduler-address",
+    }
+    assert launch.grace_seconds == 120
+    assert launch.termination_log == PLACE.folder / "termination-log"
+    assert launch.folders == [VOLUMES / "config", VOLUMES / "shared-memory", VOLUMES / "rendezvous"]
+
+
+def test_an_annotation_becomes_the_file_that_shows_it() -> None:
+    assert build_launch(POD, PLACE).files[VOLUMES / "rendezvous" / "scheduler-address"] == "127.77.3.1"
+
+
+def test_the_run_configuration_names_folders_of_this_machine() -> None:
+    text = build_launch(POD, PLACE).files[VOLUMES / "config" / "run.json"]
+    assert json.loads(text)["data"]["directory"] == "/home/me/faces"
+    assert json.loads(text)["checkpoint"]["directory"] == "/w/volumes/checkpoints/quick"
+
+
+def test_a_pod_is_known_by_its_host_name_and_subdomain() -> None:
+    assert host_names(POD) == ["quick-worker-1.quick", "quick-worker-1.quick.default"]
+    assert host_names(make_pod("alone", "")) == []
+
+
+def test_a_folder_of_this_machine_and_a_part_of_a_volume_can_be_mounted() -> None:
+    pod = make_pod(
+        "p",
+        "",
+        volumes=[
+            {"name": "host", "hostPath": {"path": "/opt/tools"}},
+            {"name": "claim", "persistentVolumeClaim": {"claimName": "faces"}},
+        ],
+        container={
+            "args": ["/tools/x", "/part/y"],
+            "volumeMounts": [
+                {"name": "host", "mountPath": "/tools"},
+                {"name": "claim", "mountPath": "/part", "subPath": "a/b"},
+            ],
+        },
+    )
+    assert build_launch(pod, PLACE).arguments[-2:] == ["/opt/tools/x", "/home/me/faces/a/b/y"]
+
+
+def test_containers_beside_ours_are_named_as_left_out() -> None:
+    pod = make_pod("p", "", initContainers=[{"name": "before"}])
+    pod["spec"]["containers"].append({"name": "sidecar"})
+    assert left_out(pod) == ["before", "sidecar"]
+    assert left_out(POD) == []
+
+
+def mounting(volume: dict[str, Any]) -> dict[str, Any]:
+    return make_pod("p", "", volumes=[volume], container={"volumeMounts": [{"name": "v", "mountPath": "/v"}]})
+
+
+@pytest.mark.parametrize(
+    ("pod", "message"),
+    [
+        pytest.param(
+            mounting({"name": "v", "secret": {"secretName": "s"}}),
+            "volume v: secret cannot be mounted on this machine; leave it out of the template",
+            id="secret",
+        ),
+        pytest.param(
+            mounting({"name": "v", "persistentVolumeClaim": {"claimName": "other"}}),
+            "volume v: claim 'other' has no directory on this machine; leave it out",
+            id="claim of the template",
+        ),
+        pytest.param(
+            mounting({"name": "v", "configMap": {"name": "rings-config-quick"}}),
+            "volume v: ConfigMap 'rings-config-quick' is not at hand on this machine; leave it out",
+            id="config map of the cluster",
+        ),
+        pytest.param(
+            mounting({"name": "v", "hostPath": "/x"}), "volume v: hostPath needs path; correct the template", id="shape"
+        ),
+        pytest.param(
+            make_pod("p", "", container={"volumeMounts": [{"name": "v", "mountPath": "/v"}]}),
+            "volumeMount /v: the pod has no volume 'v'; correct the template",
+            id="no such volume",
+        ),
+        pytest.param(
+            make_pod("p", "", container={"env": [{"name": "E", "value": 1}]}),
+            "env E: value 1 must be text; quote it in the template",
+            id="number as value",
+        ),
+        pytest.param(
+            make_pod("p", "", container={"env": [{"name": "E", "valueFrom": {"secretKeyRef": {"key": "k"}}}]}),
+            'env E: {"secretKeyRef": {"key": "k"}} is not known on this machine; give a plain value',
+            id="value from a secret",
+        ),
+    ],
+)
+def test_what_only_a_cluster_has_is_refused(pod: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        build_launch(pod, PLACE)
+    assert str(caught.value) == message

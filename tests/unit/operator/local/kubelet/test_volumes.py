@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pytest
+
+from arcface_api.errors import InvalidInput
+from arcface_operator.local.kubelet.volumes import bind_claims, create_claims, parse_volumes
+from support.jobs import make_job
+
+JOB = make_job(evaluation={"claimName": "sets"})
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "file").touch()
+    return tmp_path
+
+
+def test_directories_are_relative_to_the_current_one(here: Path) -> None:
+    assert parse_volumes(["faces=images"], JOB) == {"faces": here / "images"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param(["faces"], "write CLAIM=DIR, e.g. --volume faces=./data", id="no directory"),
+        pytest.param(
+            ["other=images"], "the job has no claim 'other'; its claims: faces, checkpoints, sets", id="other claim"
+        ),
+        pytest.param(["faces=none"], "is not a directory; create it or correct the path", id="missing directory"),
+        pytest.param(["faces=file"], "is not a directory; create it or correct the path", id="file"),
+        pytest.param(
+            ["faces=images", "faces=images"], "faces was given before; give each claim once", id="given twice"
+        ),
+    ],
+)
+def test_wrong_options_are_refused(here: Path, options: list[str], message: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"^--volume {options[-1]}: ") as caught:
+        parse_volumes(options, JOB)
+    assert message in str(caught.value)
+
+
+def test_checkpoints_start_in_a_new_directory_of_the_workdir(here: Path) -> None:
+    given = {"faces": here / "images", "sets": here / "images"}
+    claims = bind_claims(JOB, given, Path("w"))
+    assert claims == {**given, "checkpoints": here / "w" / "volumes" / "checkpoints"}
+    assert not (here / "w").exists()
+    create_claims(claims)
+    assert claims["checkpoints"].is_dir()
+
+
+def test_a_directory_that_cannot_be_made_is_told_with_the_option_to_give(here: Path) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        create_claims({"checkpoints": here / "file" / "checkpoints"})
+    assert str(caught.value) == (
+        f"{here}/file/checkpoints: cannot be created (Not a directory); give claim checkpoints a directory with "
+        "--volume checkpoints=DIR"
+    )
+
+
+def test_images_without_a_directory_are_refused_with_the_option_to_give(here: Path) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        bind_claims(JOB, {"sets": here / "images"}, here / "w")
+    assert str(caught.value) == ("spec.data.claimName: no directory for claim faces; give it with --volume faces=DIR")
+    with pytest.raises(InvalidInput, match=r"^spec\.evaluation\.claimName: .* --volume sets=DIR$"):
+        bind_claims(JOB, {"faces": here / "images"}, here / "w")
+
+
+def test_images_that_lie_in_the_workdir_are_taken(here: Path) -> None:
+    folder = here / "w" / "volumes" / "faces"
+    folder.mkdir(parents=True)
+    assert bind_claims(make_job(), {}, here / "w")["faces"] == folder
+
+
+def test_one_claim_may_serve_all_purposes(here: Path) -> None:
+    job = make_job(data={"claimName": "all"}, checkpoint={"claimName": "all"}, evaluation={"claimName": "all"})
+    assert bind_claims(job, {"all": here / "images"}, here / "w") == {"all": here / "images"}

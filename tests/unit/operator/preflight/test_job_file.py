@@ -1,0 +1,149 @@
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arcface_api.errors import InvalidInput
+from arcface_operator.preflight.job_file import SIZE_LIMIT, parse_job, read_job
+from support.jobs import job_document
+
+JOB = yaml.safe_dump(job_document(training={"optimizer": {"weightDecay": 1}}))
+
+
+def error_of(text: str) -> str:
+    with pytest.raises(InvalidInput) as caught:
+        parse_job(textwrap.dedent(text), "job.yaml")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def job_with(lines: str) -> str:
+    head = "apiVersion: arcface.io/v1alpha1\nkind: ArcFaceTrainingJob\nmetadata: {name: quick}\nspec:\n"
+    return (
+        head + textwrap.indent("checkpoint: {claimName: checkpoints}\n" + textwrap.dedent(lines), "  ").rstrip() + "\n"
+    )
+
+
+def test_a_job_is_read_and_an_integer_serves_for_a_float(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(JOB)
+    job = read_job(path)
+    assert job.metadata.name == "quick"
+    assert job.spec.training.optimizer.weight_decay == 1.0
+
+
+def test_numbers_with_an_exponent_need_no_dot() -> None:
+    job = parse_job(job_with("data: {claimName: d}\ntraining: {optimizer: {weightDecay: 5e-4}}"), "job.yaml")
+    assert job.spec.training.optimizer.weight_decay == 0.0005
+
+
+def test_a_date_stays_text() -> None:
+    job = parse_job(job_with("data: {claimName: d, path: 2024-05-06}"), "job.yaml")
+    assert job.spec.data.path == "2024-05-06"
+
+
+def test_anchors_are_followed() -> None:
+    job = parse_job(job_with("data: &claim {claimName: d}\nevaluation: {<<: *claim}"), "job.yaml")
+    assert job.spec.evaluation is not None
+    assert job.spec.evaluation.claim_name == "d"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        pytest.param("data: {claimName: d, foo: 1}", "job.yaml: spec.data.foo: unknown field", id="unknown field"),
+        pytest.param("data: {}", "job.yaml: spec.data.claimName: required field is missing", id="missing field"),
+        pytest.param(
+            "data: {claimName: d}\ntraining: {epochs: 2, schedule: {warmupEpochs: 2}}",
+            "job.yaml: spec.training: schedule.warmupEpochs must be below epochs",
+            id="rule over two fields",
+        ),
+        pytest.param(
+            "data: {claimName: d}\nevaluation: {claimName: d, sets: [lfw, 7]}",
+            "job.yaml: spec.evaluation.sets[1]: Input should be a valid string",
+            id="item of a list",
+        ),
+        pytest.param(
+            "data:\n  claimName: d\n  claimName: e",
+            "job.yaml line 8: key 'claimName' stands twice; remove one",
+            id="doubled key",
+        ),
+        pytest.param(
+            "data: {claimName: d", "job.yaml line 7: expected ',' or '}', but got '<stream end>'", id="syntax"
+        ),
+        pytest.param("data: !!python/name:os.system ''", "job.yaml line 6: could not determine", id="python object"),
+    ],
+)
+def test_wrong_jobs_are_refused_with_their_place(lines: str, message: str) -> None:
+    assert error_of(job_with(lines)).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("", "job.yaml: is empty; it must be one ArcFaceTrainingJob", id="empty"),
+        pytest.param("- a", "job.yaml: is not a map; it must be one ArcFaceTrainingJob", id="list"),
+        pytest.param(
+            f"{JOB}---\n{JOB}",
+            f"job.yaml line {JOB.count(chr(10)) + 1}: a second document starts here; put each job into a file",
+            id="two documents",
+        ),
+        pytest.param(
+            "apiVersion: v1\nkind: Pod",
+            "job.yaml: apiVersion is 'v1'; it must be arcface.io/v1alpha1",
+            id="other kind",
+        ),
+        pytest.param("kind: ArcFaceTrainingJob", "job.yaml: apiVersion is missing; it must be ", id="no version"),
+        pytest.param(
+            "apiVersion: arcface.io/v1alpha1\nkind: Pod",
+            "job.yaml: kind is 'Pod'; it must be ArcFaceTrainingJob",
+            id="kind of our group",
+        ),
+        pytest.param(JOB.replace("weightDecay: 1", "weightDecay: .nan"), "job.yaml: holds a value that JSON", id="nan"),
+        pytest.param("a: &a [*a]", "job.yaml: grows beyond", id="alias to itself"),
+        pytest.param("\x01", "job.yaml: not valid YAML: unacceptable character", id="control character"),
+    ],
+)
+def test_other_documents_are_refused(text: str, message: str) -> None:
+    assert error_of(text).startswith(message)
+
+
+def test_aliases_do_not_grow_without_bounds() -> None:
+    levels = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    levels += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 30)]
+    assert error_of("\n".join(levels)).startswith("job.yaml: grows beyond 100000 nodes")
+
+
+def test_deep_nesting_is_refused() -> None:
+    usual = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)  # MindSpore, where a test has loaded it, raises the limit
+    try:
+        assert error_of("[" * 1500).startswith("job.yaml: not valid YAML")
+    finally:
+        sys.setrecursionlimit(usual)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        pytest.param(None, "No such file or directory; give the job's YAML file with -f", id="no file"),
+        pytest.param(b"\xff\xfe\xff", "byte 0 is not UTF-8; save the file as UTF-8 text", id="not text"),
+        pytest.param(b"#" * (SIZE_LIMIT + 1), f"{SIZE_LIMIT + 1} bytes; a job has at most {SIZE_LIMIT}", id="huge"),
+    ],
+)
+def test_unreadable_files_are_refused_by_name(tmp_path: Path, data: bytes | None, message: str) -> None:
+    path = tmp_path / "job.yaml"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(InvalidInput) as caught:
+        read_job(path)
+    assert str(caught.value) == f"{path}: {message}"
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_job_or_one_line_of_error(text: str) -> None:
+    assert error_of(text).startswith("job.yaml")

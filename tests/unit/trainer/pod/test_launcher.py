@@ -1,0 +1,77 @@
+"""What a pod says of ranks that end in one way or another; real processes, no training."""
+
+import subprocess
+import sys
+from collections import deque
+from threading import Thread
+
+import pytest
+
+from arcface_api.contract.reports import ReportedFailure, TrainerReport
+from arcface_trainer.pod.launcher import RankProcess, _wait
+
+INVALID = ReportedFailure(reason="InvalidInput", message="data.path: no such folder", rank=0, exit_code=2)
+
+
+@pytest.fixture
+def rank(tmp_path):
+    def start(code: str, report: TrainerReport | None = None, number: int = 0) -> RankProcess:
+        path = tmp_path / f"rank-{number}.json"
+        if report is not None:
+            path.write_text(report.to_json())
+        reader = Thread(target=lambda: None)
+        reader.start()
+        return RankProcess(number, subprocess.Popen([sys.executable, "-c", code]), path, deque(["last line"]), reader)
+
+    return start
+
+
+def test_a_rank_that_dies_after_its_report_has_done_its_work(rank):
+    report, status = _wait([rank("import os; os.abort()", TrainerReport())])
+    assert status == 0
+    assert report.failure is None
+
+
+def test_a_pod_tells_rank_0s_warnings_and_the_most_images_skipped_by_a_rank(rank):
+    first = rank("", TrainerReport(warnings=["odd"], skipped_images=1))
+    second = rank("", TrainerReport(skipped_images=4), number=1)
+    report, status = _wait([first, second])
+    assert (status, report.warnings, report.skipped_images) == (0, ["odd"], 4)
+
+
+def test_a_reported_failure_keeps_its_code_and_brings_the_log(rank):
+    report, status = _wait([rank("raise SystemExit(2)", TrainerReport(failure=INVALID))])
+    assert status == 2
+    assert report.failure == INVALID.model_copy(update={"log": ["last line"]})
+
+
+def test_a_killed_rank_is_told_by_its_signal(rank):
+    report, status = _wait([rank("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")])
+    assert status == 137
+    assert (report.failure.reason, report.failure.message) == ("RankDied", "rank 0 died with signal SIGKILL")
+
+
+def test_the_first_failing_rank_ends_the_others(rank, tmp_path):
+    endless = rank("import time\nwhile True: time.sleep(1)")
+    endless.report = tmp_path / "none.json"
+    _, status = _wait([endless, rank("raise SystemExit(5)")])
+    assert status == 5
+    assert endless.process.poll() is not None
+
+
+ENDLESS = "import time\nwhile True: time.sleep(1)"
+
+
+def test_a_rank_that_hangs_after_its_report_has_done_its_work(rank):
+    hanging = rank(ENDLESS, TrainerReport())
+    report, status = _wait([hanging, rank("", TrainerReport(), number=1)], leave_seconds=0.2)
+    assert (status, report.failure) == (0, None)
+    assert hanging.process.poll() is not None
+
+
+def test_a_rank_that_the_others_have_left_behind_is_a_failure_worth_a_retry(rank):
+    behind = rank(ENDLESS, number=1)
+    report, status = _wait([rank("", TrainerReport()), behind], leave_seconds=0.2)
+    assert status == 1
+    assert report.failure.message == "rank 1 did not end within 0.2 s of the first rank"
+    assert behind.process.poll() is not None

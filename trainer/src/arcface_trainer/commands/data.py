@@ -1,0 +1,118 @@
+"""`arcface data`: make, check and convert training sets."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from arcface_api.contract.reports import DataStats
+from arcface_api.errors import InvalidInput
+from arcface_faces.convert import faults, pack_folder, unpack_records
+from arcface_faces.dataset import open_faces
+from arcface_faces.image_folder import FolderFaces
+from arcface_faces.records.table import Advance
+from arcface_trainer.commands.data_stats import stats_of
+from arcface_trainer.synth.appearance import VERIFICATION
+from arcface_trainer.synth.data_set import SynthRequest, write_data_set
+
+FOLDER = click.Path(path_type=Path)
+SHOWN_FAULTS = 20
+THREADS = os.cpu_count() or 1
+
+
+@click.group()
+def data() -> None:
+    """Make, check and convert training sets."""
+
+
+@data.command()
+@click.argument("images", type=FOLDER)
+@click.argument("out", type=FOLDER)
+@click.option("--workers", type=click.IntRange(min=1), default=THREADS, help="Threads that check images.")
+@click.option("--skip-bad", is_flag=True, help="Leave unusable images out and count them.")
+def pack(images: Path, out: Path, workers: int, skip_bad: bool) -> None:  # noqa: FBT001 - click passes flags so
+    """Pack the folder IMAGES (one subfolder of 112x112 images per identity) into OUT/train.rec."""
+    if not images.is_dir():
+        raise InvalidInput(f"{images}: no such folder: give the folder with one subfolder per identity")
+    faces = FolderFaces.open(images, 1)
+    with progress_bar("packing", len(faces.labels)) as advance:
+        skipped = pack_folder(faces, out, workers, advance, skip_bad=skip_bad)
+    click.echo(f"{len(faces.labels) - skipped} images packed into {out}, {skipped} left out")
+
+
+@data.command()
+@click.argument("directory", type=FOLDER)
+@click.argument("out", type=FOLDER)
+def unpack(directory: Path, out: Path) -> None:
+    """Write the images of DIRECTORY into one folder per identity under OUT."""
+    faces = open_faces(directory)
+    with progress_bar("unpacking", len(faces.labels)) as advance:
+        unpack_records(faces, out, advance)
+    click.echo(f"{len(faces.labels)} images of {faces.class_count} identities written to {out}")
+
+
+@data.command()
+@click.argument("directory", type=FOLDER)
+def verify(directory: Path) -> None:
+    """Read every record and decode every image of DIRECTORY."""
+    faces = open_faces(directory)
+    count = 0
+    with progress_bar("verifying", len(faces.labels)) as advance:
+        for fault in faults(faces, THREADS, advance):
+            count += 1
+            if count <= SHOWN_FAULTS:
+                click.echo(fault)
+    if count:
+        raise InvalidInput(f"{directory}: {count} of {len(faces.labels)} images cannot be used; the first are above")
+    click.echo(f"{len(faces.labels)} images of {faces.class_count} identities, all decodable")
+
+
+@data.command()
+@click.argument("directory", type=FOLDER)
+@click.option("--min-images", type=click.IntRange(min=1), default=1, help="Leave identities with fewer images out.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def stats(directory: Path, min_images: int, as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
+    """Count images and identities of DIRECTORY."""
+    counted = stats_of(open_faces(directory, min_images), directory)
+    click.echo(counted.to_json() if as_json else table(counted))
+
+
+@data.command()
+@click.argument("out", type=FOLDER)
+@click.option("--identities", type=click.IntRange(min=2), default=400, show_default=True, help="Training identities.")
+@click.option("--images-per-identity", type=click.IntRange(min=1), default=20, show_default=True, help="Images each.")
+@click.option("--test-identities", type=click.IntRange(min=2), default=200, show_default=True, help="Other identities.")
+@click.option("--pairs", type=click.IntRange(min=20), default=300, show_default=True, help="Pairs in each of the sets.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Other seeds draw other faces.")
+def synth(out: Path, **numbers: int) -> None:
+    """Draw a training set and five verification sets of other faces into OUT."""
+    request = SynthRequest(**numbers)
+    with progress_bar("drawing", request.steps) as advance:
+        write_data_set(out, request, advance)
+    drawn = request.identities * request.images_per_identity
+    click.echo(f"{drawn} images of {request.identities} identities and {len(VERIFICATION)} sets drawn into {out}")
+
+
+def table(counted: DataStats) -> str:
+    """The counts for people."""
+    return "\n".join(
+        (
+            f"{counted.directory} ({counted.layout})",
+            f"  images            {counted.images}",
+            f"  identities          {counted.identities} ({counted.dropped_identities} left out)",
+            f"  images each       {counted.fewest_images} to {counted.most_images}, median {counted.median_images:g}",
+        )
+    )
+
+
+@contextmanager
+def progress_bar(text: str, total: int) -> Iterator[Advance]:
+    """A bar on stderr where that is a terminal."""
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+        task = bar.add_task(text, total=total)
+        yield lambda count: bar.advance(task, count)

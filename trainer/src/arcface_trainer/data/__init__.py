@@ -1,0 +1,1 @@
+"""From the images of a training set to the batches of a rank."""

@@ -1,0 +1,149 @@
+"""A checkpoint's network in a file for other programs: MindIR, ONNX, and AIR for Ascend's compiler.
+
+The exported network takes prepared images, float32 (N, 3, 112, 112). How images are prepared and where landmarks
+must lie goes with it: in the metadata of an ONNX file, and beside any other as `FILE.json`. A file is kept only once it
+has given the checkpoint's own embeddings of drawn images; AIR, which only Ascend's compiler reads, cannot be asked.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import mindspore
+import numpy as np
+import onnx
+import onnxruntime
+from mindspore import Tensor, nn
+from numpy.typing import NDArray
+
+from arcface_api.errors import ArcFaceError, InvalidInput
+from arcface_faces.checkpoint.manifest import Manifest, Preprocessing
+from arcface_faces.preprocessing import METADATA_KEY
+from arcface_trainer.export.format import Format
+from arcface_trainer.network.inference import as_function, load_backbone
+
+SAMPLE = 5
+"""Images that a file is tried with, together and one by one."""
+TOLERANCE = 1e-4
+"""Of the largest number of an embedding."""
+
+Prepared = NDArray[np.float32]
+Run = Callable[[Prepared], NDArray[np.float32]]
+
+
+def export_network(folder: Path, form: Format, output: Path) -> None:
+    """Write the network of a checkpoint; it appears under its name only when it has proved right.
+
+    Raises:
+        InvalidInput: where the checkpoint is damaged or the format is not to be had on this device.
+        ArcFaceError: where the file does not give what the checkpoint gives.
+    """
+    beside = None if form == "onnx" else output.with_name(f"{output.name}.json")
+    for path in filter(None, (output, beside)):
+        if path.exists():
+            raise InvalidInput(f"{path}: exists already; choose another name or remove it first")
+    if form == "air" and mindspore.get_context("device_target") != "Ascend":
+        raise InvalidInput("--format air: only MindSpore on Ascend writes it; use mindir or onnx here")
+    manifest, backbone = load_backbone(folder)
+    mindspore.set_context(mode=mindspore.GRAPH_MODE)
+    backbone.set_train(mode=False)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"{output}: its folder cannot be made ({error.strerror}); choose another name") from None
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=output.parent) as hidden:
+        draft = Path(hidden) / f"network.{form}"
+        written = WRITERS[form](backbone, draft, manifest)
+        if form != "air":
+            check(OPENERS[form](written), backbone, manifest.preprocessing)
+        publish(written, output)
+    if beside is not None:
+        beside.write_text(manifest.preprocessing.to_json() + "\n")
+
+
+def write_mindir(backbone: nn.Cell, draft: Path, _: Manifest) -> Path:
+    """MindIR for any number of images."""
+    images = Tensor(shape=[None, 3, None, None], dtype=mindspore.float32)
+    mindspore.export(backbone, images, file_name=str(draft), file_format="MINDIR")
+    return draft
+
+
+def write_air(backbone: nn.Cell, draft: Path, manifest: Manifest) -> Path:
+    """AIR for one image at a time: Ascend's compiler sets the batch."""
+    mindspore.export(backbone, one_image(manifest.preprocessing), file_name=str(draft), file_format="AIR")
+    return draft
+
+
+def write_onnx(backbone: nn.Cell, draft: Path, manifest: Manifest) -> Path:
+    """ONNX for any number of images, which MindSpore itself writes for a fixed number only."""
+    mindspore.export(backbone, one_image(manifest.preprocessing), file_name=str(draft), file_format="ONNX")
+    model = onnx.load(draft)
+    free_batch(model)
+    onnx.helper.set_model_props(model, {METADATA_KEY: manifest.preprocessing.to_json()})
+    onnx.checker.check_model(model)
+    onnx.save(model, draft)
+    return draft
+
+
+def free_batch(model: onnx.ModelProto) -> None:
+    """Let a model of one image take any number: every shape that begins with the batch has it free."""
+    graph = model.graph
+    del graph.value_info[:]
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "N"
+    # MindSpore writes the shapes of Reshape as nodes of their own.
+    constants = {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant"}
+    for node in graph.node:
+        if node.op_type == "Reshape":
+            shape = onnx.numpy_helper.to_array(constants[node.input[1]]).copy()
+            shape[0] = -1 if -1 not in shape[1:] else 0
+            constants[node.input[1]].CopyFrom(onnx.numpy_helper.from_array(shape))
+
+
+def one_image(preprocessing: Preprocessing) -> Tensor:
+    """An input of the network."""
+    return Tensor(np.zeros((1, 3, preprocessing.height, preprocessing.width), np.float32))
+
+
+def open_mindir(path: Path) -> Run:
+    """The network in a MindIR file."""
+    network = nn.GraphCell(mindspore.load(str(path)))
+    return lambda images: np.asarray(network(Tensor(images)).asnumpy(), np.float32)
+
+
+def open_onnx(path: Path) -> Run:
+    """The network in an ONNX file."""
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    entry = session.get_inputs()[0].name
+    return lambda images: np.asarray(session.run(None, {entry: images})[0], np.float32)
+
+
+def check(run: Run, backbone: nn.Cell, preprocessing: Preprocessing) -> None:
+    """ArcFaceError unless a file gives the checkpoint's embeddings, of several images at once and of each alone."""
+    random = np.random.default_rng(0)
+    shape = (SAMPLE, 3, preprocessing.height, preprocessing.width)
+    images = random.integers(0, 256, shape).astype(np.uint8)
+    expected = as_function(backbone)(images)
+    prepared = (images.astype(np.float32) - np.float32(preprocessing.mean)) / np.float32(preprocessing.scale)
+    for found in (run(prepared), np.concatenate([run(prepared[row : row + 1]) for row in range(SAMPLE)])):
+        difference = float(np.abs(found - expected).max() / np.abs(expected).max())
+        if not difference <= TOLERANCE:
+            raise ArcFaceError(f"the exported network is off by {difference:.1e} of the checkpoint's numbers; not kept")
+
+
+def publish(written: Path, output: Path) -> None:
+    """Move a file to its place once it is on disk."""
+    # MindSpore writes it for its user alone; whoever may read the folder may read what is in it.
+    written.chmod(output.parent.stat().st_mode & 0o666)
+    with written.open("rb") as file:
+        os.fsync(file.fileno())
+    written.rename(output)
+
+
+WRITERS: dict[Format, Callable[[nn.Cell, Path, Manifest], Path]] = {
+    "mindir": write_mindir,
+    "onnx": write_onnx,
+    "air": write_air,
+}
+OPENERS: dict[Format, Callable[[Path], Run]] = {"mindir": open_mindir, "onnx": open_onnx}

@@ -1,0 +1,108 @@
+"""Waiting for the other pods: for the address that the ranks meet at, or for the rank table."""
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from arcface_api.errors import ArcFaceError
+from arcface_trainer.pod.identity import PodIdentity
+
+LOG = logging.getLogger(__name__)
+WAIT_SECONDS = 1800.0
+"""Beyond every deadline that an operator would set for a start."""
+POLL_SECONDS = 0.5
+
+Value = TypeVar("Value")
+
+
+class Device(BaseModel):
+    """A card of the rank table, as far as it is read here."""
+
+    rank_id: str
+
+
+class Server(BaseModel):
+    """A pod of the rank table."""
+
+    container_ip: str | None = None
+    device: list[Device] = []
+
+
+class RankTable(BaseModel):
+    """hccl.json."""
+
+    status: str = ""
+    server_list: list[Server] = []
+
+
+def scheduler_address(identity: PodIdentity) -> str:
+    """IP address of the scheduler, which runs in rank 0's pod; MindSpore takes no names.
+
+    Where the operator writes it into a file, no name has to be resolved: a cluster's DNS may still answer with the
+    address that a pod of this name had before a restart.
+    """
+    if identity.first_rank == 0 and identity.scheduler_file is not None:
+        return identity.address
+    if identity.scheduler_file is not None:
+        file = identity.scheduler_file
+        return wait_for(lambda: content(file), f"{file} has no address: is the pod of rank 0 running?")
+    name = f"MS_SCHED_HOST={identity.scheduler_host}"
+    return wait_for(lambda: resolved(identity), f"{name} has no address: is the pod of rank 0 running?")
+
+
+def await_rank_table(path: Path, identity: PodIdentity) -> None:
+    """Until the table is complete and lists this very pod; a table of the pods before a restart does not."""
+    LOG.info("waiting for the rank table %s", path)
+    absent = f"{path} does not list rank {identity.first_rank} at {identity.address}"
+    wait_for(lambda: is_mine(path, identity) or None, f"{absent}: see condition RankTableReady of the job")
+
+
+def is_mine(path: Path, identity: PodIdentity) -> bool:
+    """Whether a table is complete and has this pod's first rank at this pod's address."""
+    try:
+        table = RankTable.model_validate_json(content(path) or "{}")
+    except ValidationError:
+        return False
+    return table.status == "completed" and any(has_rank(server, identity) for server in table.server_list)
+
+
+def has_rank(server: Server, identity: PodIdentity) -> bool:
+    """Whether a server of the table is this pod; tables written by hand name no container."""
+    ranks = {device.rank_id for device in server.device}
+    return str(identity.first_rank) in ranks and server.container_ip in {None, identity.address}
+
+
+def content(path: Path) -> str | None:
+    """Text of a file that somebody else writes; None while there is none."""
+    try:
+        return path.read_text().strip() or None
+    except OSError:
+        return None
+
+
+def resolved(identity: PodIdentity) -> str | None:
+    """Address of the scheduler's name, None while it has none: rank 0's pod may be scheduled after this one."""
+    try:
+        found = socket.getaddrinfo(identity.scheduler_host, identity.scheduler_port, type=socket.SOCK_STREAM)
+    except socket.gaierror:
+        return None
+    return str(found[0][4][0])
+
+
+def wait_for(look: Callable[[], Value | None], failure: str, seconds: float = WAIT_SECONDS) -> Value:
+    """What `look` finds, as soon as it finds something.
+
+    Raises:
+        ArcFaceError: with the given text when it finds nothing in time.
+    """
+    deadline = time.monotonic() + seconds
+    while (value := look()) is None:
+        if time.monotonic() > deadline:
+            raise ArcFaceError(f"{failure} (waited {seconds:.0f} s)")
+        time.sleep(POLL_SECONDS)
+    return value

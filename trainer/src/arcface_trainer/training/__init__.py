@@ -1,0 +1,1 @@
+"""One rank from its configuration to its last step."""
