@@ -44,7 +44,7 @@ test: setup ## Run all tests
 check: lint type test ## Everything CI checks
 
 testbed: setup ## Build the programs of the test bed once: Kubernetes, Helm, Prometheus
-	$(BIN)/python tests/testbed/binaries.py
+	$(BIN)/python tests/testbed/programs/binaries.py
 
 check-images: setup ## Build both images from their Dockerfiles and look into them (root; downloads half a gigabyte)
 	ARCFACE_IMAGES=all $(BIN)/pytest tests/images

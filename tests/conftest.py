@@ -2,13 +2,16 @@
 
 import os
 
-# Read by oneDNN and MindSpore when they are loaded: see arcface_trainer.pod.environment.
+# Read by oneDNN and MindSpore when they are loaded: see arcface_trainer.network.mindspore_settings.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 os.environ.setdefault("GLOG_v", "3")
 
 from pathlib import Path
 
 import pytest
+
+# What these assert is shown with its values, as in a test itself.
+pytest.register_assert_rewrite("support", "testbed")
 
 ROOT = Path(__file__).resolve().parent.parent
 

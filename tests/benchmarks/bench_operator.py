@@ -19,11 +19,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support.jobs import job_document
-from support.operator_process import DEFAULTS, GROUPS, USER, OperatorProcess, grant_rights, serve_jobs
-from testbed.claims import bind_empty_claim
-from testbed.control_plane import ControlPlane
-from testbed.pods import Pods, own_namespace
+from support.builders.jobs import job_document
+from support.processes.operator_process import DEFAULTS, GROUPS, USER, OperatorProcess, grant_rights, serve_jobs
+from testbed.control_plane.claims import bind_empty_claim
+from testbed.control_plane.cluster import ControlPlane
+from testbed.control_plane.pods import Pods, own_namespace
 
 SIZES = [(1, 8, 30), (1, 64, 12), (1, 512, 4), (200, 8, 1)]
 """Jobs at once, pods of each, repetitions."""

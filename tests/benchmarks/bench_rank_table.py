@@ -14,13 +14,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support.operator_process import DEFAULTS, USER, OperatorProcess, grant_rights, serve_jobs
-from support.training_jobs import TrainingJobs
-from testbed.control_plane import ADMIN
-from testbed.device_plugin import RESOURCE, DevicePlugin
-from testbed.images import BUSYBOX, Image, applets
-from testbed.pods import own_namespace
-from testbed.real_node import RealNode, real_cluster, why_impossible
+from support.processes.operator_process import DEFAULTS, USER, OperatorProcess, grant_rights, serve_jobs
+from support.processes.training_jobs import TrainingJobs
+from testbed.ascend.device_plugin import RESOURCE, DevicePlugin
+from testbed.control_plane.cluster import ADMIN
+from testbed.control_plane.pods import own_namespace
+from testbed.images.oci_images import BUSYBOX, Image, applets
+from testbed.real_node.node import RealNode, real_cluster, why_impossible
 
 JOBS, PODS, CARDS = 100, 2, 4
 PLUGIN_POLL_SECONDS = 0.5

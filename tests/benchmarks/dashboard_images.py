@@ -12,12 +12,12 @@ import yaml
 from arcface_operator.manifests.evaluator_job import CONTAINER as EVALUATOR
 from arcface_operator.manifests.worker_pod import CONTAINER as TRAINER
 from support.contact_sheet import draw
-from support.operator_process import OperatorProcess, grant_rights, serve_jobs
+from support.processes.operator_process import OperatorProcess, grant_rights, serve_jobs
+from support.processes.training_jobs import TrainingJobs
 from support.shipped import DASHBOARDS, RULES, SCRAPE
-from support.training_jobs import TrainingJobs
-from testbed.images import TRAINER_IMAGE, host_python
-from testbed.prometheus import Prometheus
-from testbed.real_node import RealNode, real_cluster
+from testbed.images.oci_images import TRAINER_IMAGE, host_python
+from testbed.programs.prometheus import Prometheus
+from testbed.real_node.node import RealNode, real_cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "docs" / "images"

@@ -11,10 +11,10 @@ import yaml
 
 from arcface_operator.settings import Settings
 from support.shipped import DASHBOARDS, RULES
-from testbed.binaries import binary
-from testbed.commands import TestbedError, run
-from testbed.helm import CHART, rendered
-from testbed.image_builder import REPOSITORY
+from testbed.images.builder import REPOSITORY
+from testbed.programs.binaries import binary
+from testbed.programs.commands import TestbedError, run
+from testbed.programs.helm import CHART, rendered
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())

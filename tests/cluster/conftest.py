@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from support.operator_process import serve_jobs
+from support.processes.operator_process import serve_jobs
 from support.waiting import wait_until
-from testbed.api_answers import answer
-from testbed.control_plane import ControlPlane
-from testbed.fake_nodes import FakeNodes
-from testbed.pods import own_namespace
+from testbed.control_plane.api_answers import answer
+from testbed.control_plane.cluster import ControlPlane
+from testbed.control_plane.pods import own_namespace
+from testbed.fake_nodes.nodes import FakeNodes
 
 
 @pytest.fixture(scope="session")

@@ -43,11 +43,11 @@ from arcface_api.resource.validation import (
     WARMUP_ENDS,
 )
 from arcface_operator.preflight.job_file import read_job
-from support.jobs import job_document
+from support.builders.jobs import job_document
 from support.waiting import wait_until
-from testbed.api_answers import answer
-from testbed.commands import TestbedError
-from testbed.control_plane import ControlPlane
+from testbed.control_plane.api_answers import answer
+from testbed.control_plane.cluster import ControlPlane
+from testbed.programs.commands import TestbedError
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))

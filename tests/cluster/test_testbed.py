@@ -16,10 +16,10 @@ import pytest
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.names import ASCEND_910, METRICS_PORT
 from support.waiting import wait_until
-from testbed.api_answers import answer, found
-from testbed.ascend_annotations import CONFIGURATION
-from testbed.pods import Pods
-from testbed.scripts import NEVER_PULLED, Devices, Ending, Script, by_rank
+from testbed.ascend.annotations import CONFIGURATION
+from testbed.control_plane.api_answers import answer, found
+from testbed.control_plane.pods import Pods
+from testbed.fake_nodes.scripts import NEVER_PULLED, Devices, Ending, Script, by_rank
 
 KEPT = "testbed.test/kept"
 """Finalizer that shows a pod after its end; without it the API server forgets a deleted pod at once."""
@@ -255,7 +255,7 @@ def test_fake_nodes_go_on_when_the_api_server_was_away(control_plane, fake_nodes
 STARTS_AND_DIES = """
 import os, signal, sys
 from pathlib import Path
-from testbed.processes import ServerProcess
+from testbed.programs.processes import ServerProcess
 
 server = ServerProcess("sleeper", ["sleep", "600"], Path(sys.argv[1]))
 server.start()

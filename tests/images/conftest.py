@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from testbed.commands import TestbedError
-from testbed.image_builder import ImageBuilder, image_builder
+from testbed.images.builder import ImageBuilder, image_builder
+from testbed.programs.commands import TestbedError
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from testbed.image_builder import REPOSITORY, ImageBuilder
+from testbed.images.builder import REPOSITORY, ImageBuilder
 
 LISTED = (
     "import json, sys; from importlib.metadata import distributions; "

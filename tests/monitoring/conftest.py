@@ -2,7 +2,7 @@
 
 import pytest
 
-from testbed.binaries import binary
+from testbed.programs.binaries import binary
 
 
 @pytest.fixture(scope="session")

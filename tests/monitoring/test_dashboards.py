@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from arcface_trainer.training.metrics import TrainMetrics
-from support.ranks import show
+from support.fakes.served_ranks import show
 from support.shipped import DASHBOARDS, expressions, panels
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from matplotlib.dates import DateFormatter
 from matplotlib.figure import Figure
 
 from support.shipped import filled_in
-from testbed.prometheus import RATE_INTERVAL, Prometheus, Series
+from testbed.programs.prometheus import RATE_INTERVAL, Prometheus, Series
 
 COLUMNS, INCHES, ROW_INCHES = 24, 18.0, 0.36
 POINTS = 240

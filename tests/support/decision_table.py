@@ -25,7 +25,16 @@ from arcface_operator.decision.plan import Action, Annotate, Announce, Apply, Cr
 from arcface_operator.decision.rank_table import INITIALIZING
 from arcface_operator.manifests.evaluator_job import evaluation_hash
 from arcface_operator.manifests.metadata import RANK_INDEX_LABEL
-from support.views import THE_JOBS, ago, make_ended, make_evaluator, make_report, make_surroundings, make_worker, stored
+from support.builders.views import (
+    THE_JOBS,
+    ago,
+    make_ended,
+    make_evaluator,
+    make_report,
+    make_surroundings,
+    make_worker,
+    stored,
+)
 
 GROUPS: dict[Any, str] = {
     **dict.fromkeys((None, "Suspended", "Pending", "Restarting"), "waiting"),

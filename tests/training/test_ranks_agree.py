@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from support.gang import run_gang
+from support.processes.real_ranks import run_gang
 
 SCRIPT = Path(__file__).parent / "gradients_of_a_rank.py"
 LOSS, WISHES, WAITS = 0, slice(3, 5), slice(5, -1)

@@ -9,7 +9,7 @@ import pytest
 
 from arcface_faces.checkpoint.class_shard import ClassRange
 from arcface_faces.checkpoint.reader import BACKBONE_FILE, newest_complete, read_file, read_head, read_manifest
-from support.runs import Pod, write_image_folder, write_run_config
+from support.processes.trainings import Pod, write_image_folder, write_run_config
 
 TOTAL_STEPS = 3 * (4 * 12 // 8)
 

@@ -8,8 +8,8 @@ from arcface_evaluator.report.document import result_of
 from arcface_faces.checkpoint.reader import checkpoints, newest_complete, read_manifest
 from arcface_faces.embedding.embedder import OneProcess
 from arcface_trainer.network.inference import load_network
-from support.runs import Pod, write_image_folder, write_run_config
-from support.verification_set import encoded_image, write_set
+from support.builders.verification_set import encoded_image, write_set
+from support.processes.trainings import Pod, write_image_folder, write_run_config
 
 STEPS_AN_EPOCH = 4 * 12 // 8
 PAIRS = 11

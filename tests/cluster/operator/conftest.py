@@ -6,10 +6,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from support.operator_process import OperatorProcess, grant_rights
-from support.training_jobs import TrainingJobs
-from testbed.control_plane import ControlPlane
-from testbed.fake_nodes import FakeNodes
+from support.processes.operator_process import OperatorProcess, grant_rights
+from support.processes.training_jobs import TrainingJobs
+from testbed.control_plane.cluster import ControlPlane
+from testbed.fake_nodes.nodes import FakeNodes
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from support.operator_process import NAMESPACE, OperatorProcess
-from support.training_jobs import TRAINS, TrainingJobs
+from support.processes.operator_process import NAMESPACE, OperatorProcess
+from support.processes.training_jobs import TRAINS, TrainingJobs
 from support.waiting import wait_until
-from testbed.control_plane import ControlPlane
-from testbed.fake_nodes import FakeNodes
+from testbed.control_plane.cluster import ControlPlane
+from testbed.fake_nodes.nodes import FakeNodes
 
 LEASE_PATH = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/arcface-operator"
 

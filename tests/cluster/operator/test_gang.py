@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import yaml
 
-from support.training_jobs import TRAINS, TrainingJobs, condition, goes_well
+from support.processes.training_jobs import TRAINS, TrainingJobs, condition, goes_well
 from support.waiting import wait_until
-from testbed.control_plane import ControlPlane
-from testbed.fake_nodes import FakeNodes
-from testbed.gang_resources import KUEUE_GATE, kueue_hold, pod_group_definitions
-from testbed.pods import MERGE
+from testbed.control_plane.cluster import ControlPlane
+from testbed.control_plane.pods import MERGE
+from testbed.fake_nodes.nodes import FakeNodes
+from testbed.schedulers.gang_resources import KUEUE_GATE, kueue_hold, pod_group_definitions
 
 pytestmark = pytest.mark.usefixtures("operator")
 ASCEND = {"accelerator": "ascend", "replicas": 2, "devicesPerWorker": 4}

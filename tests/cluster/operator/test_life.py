@@ -1,16 +1,16 @@
-"""A job's life on a real control plane; kubelets are played, see testbed.scripts."""
+"""A job's life on a real control plane; kubelets are played, see testbed.fake_nodes.scripts."""
 
 import json
 
 import pytest
 
-from support.operator_process import OperatorProcess
-from support.training_jobs import CHECKPOINT, EVALUATED, TRAINED, TRAINS, TrainingJobs, condition, goes_well
+from support.processes.operator_process import OperatorProcess
+from support.processes.training_jobs import CHECKPOINT, EVALUATED, TRAINED, TRAINS, TrainingJobs, condition, goes_well
 from support.waiting import wait_until
-from testbed.claims import bind_empty_claim
-from testbed.control_plane import ControlPlane
-from testbed.fake_nodes import FakeNodes
-from testbed.scripts import NEVER_PULLED, Devices, Ending, Eviction, Script, by_rank
+from testbed.control_plane.claims import bind_empty_claim
+from testbed.control_plane.cluster import ControlPlane
+from testbed.fake_nodes.nodes import FakeNodes
+from testbed.fake_nodes.scripts import NEVER_PULLED, Devices, Ending, Eviction, Script, by_rank
 
 pytestmark = pytest.mark.usefixtures("operator")
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import httpx
 
-from support.operator_process import NAMESPACE, OperatorProcess, grant_rights_in
-from support.training_jobs import TrainingJobs, goes_well
-from testbed.control_plane import ControlPlane
-from testbed.fake_nodes import FakeNodes
-from testbed.pods import own_namespace
+from support.processes.operator_process import NAMESPACE, OperatorProcess, grant_rights_in
+from support.processes.training_jobs import TrainingJobs, goes_well
+from testbed.control_plane.cluster import ControlPlane
+from testbed.control_plane.pods import own_namespace
+from testbed.fake_nodes.nodes import FakeNodes
 
 NAME = "narrow"
 USER = f"system:serviceaccount:{NAMESPACE}:{NAME}"

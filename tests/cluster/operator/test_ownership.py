@@ -3,10 +3,10 @@
 import httpx
 import pytest
 
-from support.training_jobs import TRAINS, TrainingJobs, condition, goes_well
+from support.processes.training_jobs import TRAINS, TrainingJobs, condition, goes_well
 from support.waiting import wait_until
-from testbed.fake_nodes import FakeNodes
-from testbed.pods import MERGE
+from testbed.control_plane.pods import MERGE
+from testbed.fake_nodes.nodes import FakeNodes
 
 pytestmark = pytest.mark.usefixtures("operator")
 TWO = {"replicas": 2}

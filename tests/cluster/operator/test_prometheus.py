@@ -12,18 +12,18 @@ import pytest
 import yaml
 
 from arcface_api.contract.reports import EvaluatorReport, TrainerReport
-from support.operator_process import NAMESPACE, OperatorProcess, bound
-from support.ranks import ServedRanks
+from support.fakes.served_ranks import ServedRanks
+from support.processes.operator_process import NAMESPACE, OperatorProcess, bound
+from support.processes.training_jobs import CHECKPOINT, LIVE, TrainingJobs, goes_well
 from support.shipped import DASHBOARDS, RULES, SCRAPE, alerts, expressions, filled_in
-from support.training_jobs import CHECKPOINT, LIVE, TrainingJobs, goes_well
 from support.waiting import wait_until
-from testbed.api_answers import answer
-from testbed.binaries import binary
-from testbed.control_plane import ControlPlane
-from testbed.fake_nodes import FakeNodes
-from testbed.npu_exporter import NpuExporter
-from testbed.prometheus import RATE_INTERVAL, Prometheus
-from testbed.scripts import Ending, Script
+from testbed.ascend.npu_exporter import NpuExporter
+from testbed.control_plane.api_answers import answer
+from testbed.control_plane.cluster import ControlPlane
+from testbed.fake_nodes.nodes import FakeNodes
+from testbed.fake_nodes.scripts import Ending, Script
+from testbed.programs.binaries import binary
+from testbed.programs.prometheus import RATE_INTERVAL, Prometheus
 
 ASCEND = {"accelerator": "ascend", "replicas": 2, "devicesPerWorker": 2}
 LIVE_REPORT = TrainerReport.from_json(json.dumps({**LIVE, "checkpoint": CHECKPOINT}), "live report")

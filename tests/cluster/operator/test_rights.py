@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from support.operator_process import RIGHTS, USER
-from support.training_jobs import TrainingJobs, goes_well
-from testbed.control_plane import ControlPlane
-from testbed.fake_nodes import FakeNodes
+from support.processes.operator_process import RIGHTS, USER
+from support.processes.training_jobs import TrainingJobs, goes_well
+from testbed.control_plane.cluster import ControlPlane
+from testbed.fake_nodes.nodes import FakeNodes
 
 
 def rights() -> Iterator[tuple[str, str, str]]:

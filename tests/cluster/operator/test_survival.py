@@ -7,14 +7,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from support.api_proxy import ApiProxy
-from support.operator_process import GROUPS, USER, OperatorProcess
-from support.training_jobs import EVALUATES, TRAINS, WELL, TrainingJobs
+from support.fakes.api_proxy import ApiProxy
+from support.processes.operator_process import GROUPS, USER, OperatorProcess
+from support.processes.training_jobs import EVALUATES, TRAINS, WELL, TrainingJobs
 from support.waiting import wait_until
-from testbed.control_plane import ControlPlane
-from testbed.fake_nodes import FakeNodes
-from testbed.pods import own_namespace
-from testbed.scripts import Ending, Manifest, Script, label_of
+from testbed.control_plane.cluster import ControlPlane
+from testbed.control_plane.pods import own_namespace
+from testbed.fake_nodes.nodes import FakeNodes
+from testbed.fake_nodes.scripts import Ending, Manifest, Script, label_of
 
 CRASHES = Script(progress=TRAINS.progress, runs=0.5, ending=Ending(exit_code=1))
 TRAINS_WELL = Script(progress=TRAINS.progress, runs=0.5, ending=WELL)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from testbed.pods import Pods, own_namespace
-from testbed.real_node import RealNode, real_cluster, why_impossible
+from testbed.control_plane.pods import Pods, own_namespace
+from testbed.real_node.node import RealNode, real_cluster, why_impossible
 
 
 @pytest.fixture(scope="session")

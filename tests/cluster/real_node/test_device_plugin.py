@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from support.waiting import wait_until
-from testbed.api_answers import answer
-from testbed.ascend_annotations import CONFIGURATION, KUBELET_DEVICES, REAL_DEVICES
-from testbed.device_plugin import HEALTHY, RESOURCE, UNHEALTHY, DevicePlugin
-from testbed.pods import Pods, shell_pod
-from testbed.real_node import RealNode
+from testbed.ascend.annotations import CONFIGURATION, KUBELET_DEVICES, REAL_DEVICES
+from testbed.ascend.device_plugin import HEALTHY, RESOURCE, UNHEALTHY, DevicePlugin
+from testbed.control_plane.api_answers import answer
+from testbed.control_plane.pods import Pods, shell_pod
+from testbed.real_node.node import RealNode
 
 pytestmark = pytest.mark.real_node
 

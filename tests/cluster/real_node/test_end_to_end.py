@@ -13,12 +13,12 @@ import yaml
 from arcface_api.resource.spec import VERIFICATION_SETS
 from arcface_operator.manifests.evaluator_job import CONTAINER as EVALUATOR
 from arcface_operator.manifests.worker_pod import CONTAINER as TRAINER
-from support.operator_process import OperatorProcess, grant_rights, serve_jobs
-from support.training_jobs import TrainingJobs, condition
-from testbed.device_plugin import RESOURCE, DevicePlugin
-from testbed.images import BUSYBOX, TRAINER_IMAGE, Image, applets, host_python
-from testbed.pods import Pods
-from testbed.real_node import RealNode
+from support.processes.operator_process import OperatorProcess, grant_rights, serve_jobs
+from support.processes.training_jobs import TrainingJobs, condition
+from testbed.ascend.device_plugin import RESOURCE, DevicePlugin
+from testbed.control_plane.pods import Pods
+from testbed.images.oci_images import BUSYBOX, TRAINER_IMAGE, Image, applets, host_python
+from testbed.real_node.node import RealNode
 
 pytestmark = pytest.mark.real_node
 ROOT = Path(__file__).resolve().parents[3]

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support.training_jobs import CHECKPOINT, TrainingJobs
+from support.processes.training_jobs import CHECKPOINT, TrainingJobs
 from support.waiting import wait_until
-from testbed.commands import TestbedError
-from testbed.helm import Helm
-from testbed.image_builder import image_builder
-from testbed.images import BUSYBOX, Image, applets
-from testbed.pods import Pods
-from testbed.real_node import RealNode
+from testbed.control_plane.pods import Pods
+from testbed.images.builder import image_builder
+from testbed.images.oci_images import BUSYBOX, Image, applets
+from testbed.programs.commands import TestbedError
+from testbed.programs.helm import Helm
+from testbed.real_node.node import RealNode
 
 pytestmark = pytest.mark.real_node
 LOG = logging.getLogger(__name__)

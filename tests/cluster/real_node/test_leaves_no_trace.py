@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 
 from support.waiting import wait_until
-from testbed.cgroup_tree import CgroupTree, hierarchies
-from testbed.commands import run
-from testbed.network import NodeNetwork
+from testbed.programs.commands import run
+from testbed.real_node.cgroup_tree import CgroupTree, hierarchies
+from testbed.real_node.network import NodeNetwork
 
 pytestmark = [pytest.mark.real_node, pytest.mark.usefixtures("able_machine")]
 NAME = "arcface-killed"
 VICTIM = f"""
 import subprocess, sys, time
 from pathlib import Path
-from testbed.cgroup_tree import CgroupTree
-from testbed.network import NodeNetwork
-from testbed.private_space import PrivateSpace
+from testbed.real_node.cgroup_tree import CgroupTree
+from testbed.real_node.network import NodeNetwork
+from testbed.real_node.private_space import PrivateSpace
 with NodeNetwork("{NAME}") as network, CgroupTree("{NAME}"), PrivateSpace(network, Path(sys.argv[1])) as space:
     child = subprocess.Popen([*space.command_prefix, "sleep", "infinity"])
     print(space.first_process, network.holder.pid, flush=True)

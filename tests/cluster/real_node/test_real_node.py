@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from testbed.pods import MERGE, Pods, shell_pod
-from testbed.real_node import RealNode
+from testbed.control_plane.pods import MERGE, Pods, shell_pod
+from testbed.real_node.node import RealNode
 
 pytestmark = pytest.mark.real_node
 LOG = logging.getLogger(__name__)

@@ -10,12 +10,12 @@ from arcface_operator.manifests.config_map import build_config_map
 from arcface_operator.manifests.metadata import worker_name
 from arcface_operator.manifests.worker_pod import CONTAINER, SCHEDULER_ANNOTATION, build_worker_pod
 from arcface_operator.settings import Settings
-from support.jobs import make_job
-from support.runs import write_image_folder
-from testbed.api_answers import answer
-from testbed.images import TRAINER_IMAGE, host_python
-from testbed.pods import Pods
-from testbed.real_node import RealNode
+from support.builders.jobs import make_job
+from support.processes.trainings import write_image_folder
+from testbed.control_plane.api_answers import answer
+from testbed.control_plane.pods import Pods
+from testbed.images.oci_images import TRAINER_IMAGE, host_python
+from testbed.real_node.node import RealNode
 
 pytestmark = pytest.mark.real_node
 RANK_SCRIPT = Path(__file__).with_name("all_reduce_rank.py")

@@ -5,7 +5,7 @@ from arcface_api.errors import InvalidInput
 from arcface_faces.convert import faults, pack_folder, unpack_records
 from arcface_faces.dataset import open_faces
 from arcface_faces.image_folder import FolderFaces
-from support.verification_set import encoded_image, noise_image
+from support.builders.verification_set import encoded_image, noise_image
 
 FILES = ("train.rec", "train.idx", "property")
 

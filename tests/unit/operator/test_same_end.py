@@ -21,10 +21,10 @@ from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import PodView, view_pod
 from arcface_operator.decision.plan import Action, Apply, Delete, Plan
 from arcface_operator.manifests.worker_pod import RANK_TABLE_ANNOTATION, SCHEDULER_ANNOTATION
+from support.builders.jobs import make_job
+from support.builders.views import ASCEND, SETTINGS, evaluator_report, make_report
 from support.decision_table import assert_tells_the_truth, counters
-from support.jobs import make_job
-from support.views import ASCEND, SETTINGS, evaluator_report, make_report
-from support.world import World
+from support.fakes.cluster_world import World
 
 TROUBLES: dict[str, Callable[[World, str], World]] = {
     "error": lambda world, name: world.exited(name, 1, "Traceback\nValueError: x"),

@@ -1,7 +1,7 @@
 import pytest
 
 from arcface_api.contract.run_config import spec_hash
-from support.jobs import make_job
+from support.builders.jobs import make_job
 
 
 def hash_of(**spec):

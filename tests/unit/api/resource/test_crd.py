@@ -10,7 +10,7 @@ from arcface_api.model import Model
 from arcface_api.resource.crd import custom_resource_definition, job_schema, structural_schema
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
-from support.jobs import job_document
+from support.builders.jobs import job_document
 
 Schema = dict[str, Any]
 

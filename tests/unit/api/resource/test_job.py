@@ -4,7 +4,7 @@ import pytest
 
 from arcface_api.errors import InvalidInput
 from arcface_api.resource.job import ArcFaceTrainingJob, name_limit
-from support.jobs import job_document, make_job
+from support.builders.jobs import job_document, make_job
 
 
 @pytest.mark.parametrize(("replicas", "limit"), [(1, 54), (10, 54), (11, 53), (100, 53), (101, 52), (10_000, 51)])

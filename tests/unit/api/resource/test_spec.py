@@ -1,7 +1,7 @@
 import pytest
 
 from arcface_api.errors import InvalidInput
-from support.jobs import make_job
+from support.builders.jobs import make_job
 
 ASCEND = {"accelerator": "ascend"}
 

@@ -7,7 +7,7 @@ from arcface_api.errors import InvalidInput
 from arcface_api.resource import validation as rules
 from arcface_api.resource.crd import job_schema
 from arcface_api.resource.job import ArcFaceTrainingJob
-from support.jobs import job_document
+from support.builders.jobs import job_document
 
 EVALUATION = {"claimName": "faces"}
 

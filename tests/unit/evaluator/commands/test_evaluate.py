@@ -10,7 +10,7 @@ from arcface_api.command import run
 from arcface_api.resource.status import PairResult
 from arcface_faces.embedding.embedder import embed
 from arcface_faces.pairs.pair_set import read_pair_set
-from support.verification_set import corner_network, encoded_image, write_pairs, write_set
+from support.builders.verification_set import corner_network, encoded_image, write_pairs, write_set
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from arcface_api.resource.status import IjbResult, PairResult
 from arcface_evaluator.evaluation.job import run_job
 from arcface_faces.checkpoint.manifest import MANIFEST_FILE
 from arcface_faces.embedding.embedder import OneProcess
-from support.ijb_release import write_release
-from support.verification_set import corner_network, write_pairs
+from support.builders.ijb_release import write_release
+from support.builders.verification_set import corner_network, write_pairs
 
 
 def written_config(folder, sets, ijb=()):

@@ -12,8 +12,8 @@ from arcface_api.errors import InvalidInput
 from arcface_evaluator.networks.checkpoint import load_checkpoint
 from arcface_faces.checkpoint.reader import checkpoint_folder
 from arcface_faces.embedding.embedder import embed
-from support.checkpoints import write_checkpoint
-from support.verification_set import Shown, noise_image, write_pairs
+from support.builders.checkpoints import write_checkpoint
+from support.builders.verification_set import Shown, noise_image, write_pairs
 
 
 @pytest.fixture(scope="module")

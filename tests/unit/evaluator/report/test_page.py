@@ -12,8 +12,8 @@ from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import open_images
 from arcface_faces.embedding.embedder import embed
 from arcface_faces.pairs.pair_set import read_pair_set
-from support.ijb_release import write_release
-from support.verification_set import corner_network, write_pairs
+from support.builders.ijb_release import write_release
+from support.builders.verification_set import corner_network, write_pairs
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -14,8 +14,8 @@ from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import open_images
 from arcface_faces.checkpoint.manifest import MANIFEST_FILE
 from arcface_faces.embedding.embedder import OneProcess
-from support.ijb_release import IMAGES_EACH, PERSONS, write_release
-from support.verification_set import corner_network, encoded_image, noise_image
+from support.builders.ijb_release import IMAGES_EACH, PERSONS, write_release
+from support.builders.verification_set import corner_network, encoded_image, noise_image
 
 IMAGES = PERSONS * IMAGES_EACH
 

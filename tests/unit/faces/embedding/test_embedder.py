@@ -6,7 +6,7 @@ import pytest
 
 from arcface_api.errors import InvalidInput
 from arcface_faces.embedding.embedder import BATCHES_AHEAD, decoding_threads, embed
-from support.verification_set import Shown, corner_network, noise_image
+from support.builders.verification_set import Shown, corner_network, noise_image
 
 IMAGES = [noise_image(seed) for seed in range(9)]
 

@@ -11,9 +11,9 @@ from arcface_evaluator.sets.release_images import open_images
 from arcface_faces.embedding.embedder import OneProcess
 from arcface_faces.embedding.multi_process import open_embedder
 from arcface_faces.pairs.pair_set import read_pair_set
-from support.ijb_release import write_release
-from support.loaders import load_corner, load_damaged, load_deadly, load_own_card
-from support.verification_set import encoded_image, write_pairs, write_set
+from support.builders.ijb_release import write_release
+from support.builders.verification_set import encoded_image, write_pairs, write_set
+from support.fakes.networks import load_corner, load_damaged, load_deadly, load_own_card
 
 
 def silent(_count):

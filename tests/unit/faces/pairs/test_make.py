@@ -9,7 +9,7 @@ from arcface_api.command import run
 from arcface_api.errors import InvalidInput
 from arcface_faces.pairs.make import ListedPair, make_set, read_list
 from arcface_faces.pairs.pair_set import read_pair_set
-from support.verification_set import encoded_image
+from support.builders.verification_set import encoded_image
 
 LFW = "2\t3\nAnn 1 2\nBob 2 3\nAnn 1 Bob 2\nAnn 2 Cid 1\n"
 LINES = [*(f"Ann {number} {number + 1}" for number in range(1, 11)), "Ann 1 Ann 12"]

@@ -4,7 +4,7 @@ import pytest
 
 from arcface_api.errors import InvalidInput
 from arcface_faces.pairs.pair_set import read_pair_set
-from support.verification_set import encoded_image, noise_image, write_pairs, write_set
+from support.builders.verification_set import encoded_image, noise_image, write_pairs, write_set
 
 JPEG = cv2.imencode(".jpg", noise_image(1))[1].tobytes()
 HALF_A_JPEG = JPEG[: len(JPEG) // 2]

@@ -4,7 +4,7 @@ import pytest
 
 from arcface_api.errors import InvalidInput
 from arcface_faces.dataset import open_faces
-from support.record_file import image, labelled, record, write_records
+from support.builders.record_file import image, labelled, record, write_records
 
 CLASSIC = {
     0: record(labelled((5.0, 7.0))),

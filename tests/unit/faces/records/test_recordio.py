@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput
 from arcface_faces.records.recordio import ImageHeader, RecordFile, pack, pack_record, unpack, unpack_record
-from support.record_file import MAGIC, image, labelled, record
+from support.builders.record_file import MAGIC, image, labelled, record
 
 IMAGE = bytes(range(1, 8))
 NO_BYTES = Path("/proc/self/mem")

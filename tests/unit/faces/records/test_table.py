@@ -7,7 +7,7 @@ from arcface_api.errors import InvalidInput
 from arcface_faces.records import table as record_table
 from arcface_faces.records.recordio import RecordFile, pack_record
 from arcface_faces.records.table import scan_records
-from support.record_file import MAGIC, image, labelled, record, write_records
+from support.builders.record_file import MAGIC, image, labelled, record, write_records
 
 CLASSIC = {
     1: record(image(0, 1, b"one")),

@@ -7,7 +7,7 @@ import pytest
 from arcface_api.errors import InvalidInput
 from arcface_faces.records import table_cache
 from arcface_faces.records.table_cache import load_records
-from support.record_file import image, record, write_records
+from support.builders.record_file import image, record, write_records
 
 COLUMNS = ("keys", "offsets", "extents", "image_sizes", "flags", "labels")
 

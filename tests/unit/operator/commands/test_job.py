@@ -16,8 +16,8 @@ from arcface_api.errors import InvalidInput
 from arcface_operator.local.runner import check_runnable
 from arcface_operator.preflight.data import is_installed
 from arcface_operator.preflight.job_file import read_job
-from support.jobs import job_document
-from support.small_png import small_png, write_small_set
+from support.builders.jobs import job_document
+from support.builders.small_png import small_png, write_small_set
 
 
 def arcface(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":

@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry
 from arcface_api.resource.status import EvaluationStatus, GateResult, IjbResult, PairResult
 from arcface_operator.controller.job_metrics import FAMILIES, JobCollector
 from arcface_operator.decision.decide import decide
+from support.builders.jobs import make_job
+from support.builders.views import SETTINGS, ago, make_report, make_worker, stored
 from support.decision_table import observation_in, status_in
-from support.jobs import make_job
-from support.views import SETTINGS, ago, make_report, make_worker, stored
 
 JOB = {"namespace": "faces", "name": "r100"}
 

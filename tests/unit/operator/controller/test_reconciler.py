@@ -11,9 +11,9 @@ from arcface_operator.controller.reconciler import Reconciler
 from arcface_operator.controller.work_queue import WorkQueue
 from arcface_operator.kubernetes.client import ApiError
 from arcface_operator.kubernetes.executor import Actor
+from support.builders.jobs import job_document
+from support.builders.views import NOW, SETTINGS, ago, make_ended, make_surroundings, make_worker
 from support.decision_table import status_in
-from support.jobs import job_document
-from support.views import NOW, SETTINGS, ago, make_ended, make_surroundings, make_worker
 
 KEY = ("default", "quick")
 UID = "1" * 8

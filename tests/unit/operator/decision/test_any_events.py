@@ -12,10 +12,10 @@ from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import view_pod
 from arcface_operator.decision.plan import Create, Delete, Plan
 from arcface_operator.manifests.metadata import ATTEMPT_LABEL
+from support.builders.jobs import make_job
+from support.builders.views import SETTINGS, evaluator_report, make_report, worker_names
 from support.decision_table import assert_tells_the_truth, counters
-from support.jobs import make_job
-from support.views import SETTINGS, evaluator_report, make_report, worker_names
-from support.world import World
+from support.fakes.cluster_world import World
 
 HOSTILE = st.one_of(
     st.text(max_size=60),

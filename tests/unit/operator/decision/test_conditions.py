@@ -13,9 +13,9 @@ from arcface_operator.decision.context import Case
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import Observation
 from arcface_operator.decision.plan import Announce
+from support.builders.jobs import make_job
+from support.builders.views import NOW, SETTINGS, ago, make_ended, make_report, make_worker, stored
 from support.decision_table import observation_in, status_in
-from support.jobs import make_job
-from support.views import NOW, SETTINGS, ago, make_ended, make_report, make_worker, stored
 
 
 def case(status: ArcFaceTrainingJobStatus | None = None, now: Any = NOW) -> Case:

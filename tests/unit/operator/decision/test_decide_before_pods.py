@@ -6,9 +6,8 @@ import pytest
 
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import ClaimView
-from support.decision_table import assert_cell, observation_in, row, status_in, told
-from support.jobs import make_job
-from support.views import (
+from support.builders.jobs import make_job
+from support.builders.views import (
     ASCEND,
     NOW,
     SETTINGS,
@@ -20,6 +19,7 @@ from support.views import (
     make_worker,
     timestamp,
 )
+from support.decision_table import assert_cell, observation_in, row, status_in, told
 
 CREATE = "Ready=Ready apply:service,config create:0,1"
 EVALUATION = {"claimName": "sets", "sets": ["lfw"]}

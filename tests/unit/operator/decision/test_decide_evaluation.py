@@ -7,9 +7,9 @@ import pytest
 from arcface_api.contract.reports import EvaluatorReport, ReportedFailure
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import PodView
+from support.builders.jobs import make_job
+from support.builders.views import NOW, SETTINGS, ago, evaluator_report, make_ended, make_evaluator, make_evaluator_pod
 from support.decision_table import assert_cell, observation_in, row, status_in, told
-from support.jobs import make_job
-from support.views import NOW, SETTINGS, ago, evaluator_report, make_ended, make_evaluator, make_evaluator_pod
 
 EVALUATION = {"claimName": "sets", "sets": ["lfw"]}
 GATED = {"evaluation": {**EVALUATION, "gates": [{"metric": "lfw.accuracy", "min": 0.99}]}}

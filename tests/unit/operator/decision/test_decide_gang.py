@@ -8,10 +8,20 @@ from arcface_api.resource.status import Condition, RankTableStatus
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import Observation, PodView, view_pod
 from arcface_operator.manifests.worker_pod import build_worker_pod
+from support.builders.jobs import make_job
+from support.builders.plans import plan_in
+from support.builders.views import (
+    ASCEND,
+    NOW,
+    SETTINGS,
+    ago,
+    make_ended,
+    make_report,
+    make_surroundings,
+    make_worker,
+    timestamp,
+)
 from support.decision_table import assert_cell, observation_in, row, status_in, told
-from support.jobs import make_job
-from support.plans import plan_in
-from support.views import ASCEND, NOW, SETTINGS, ago, make_ended, make_report, make_surroundings, make_worker, timestamp
 
 FILLED = {"waiting": "Starting Ready=Ready !Training=Starting", "suspended": "+resume delete:0,1"}
 """All pods exist; a job that was suspended begins with pods of its own."""

@@ -2,8 +2,8 @@
 
 from arcface_api.resource.status import BestCheckpoint, PairResult, Verification
 from arcface_operator.manifests.worker_pod import SCHEDULER_ANNOTATION
-from support.plans import plan_in
-from support.views import NOW, ago, make_ended, make_report, make_worker
+from support.builders.plans import plan_in
+from support.builders.views import NOW, ago, make_ended, make_report, make_worker
 
 
 def test_ranks_learn_where_rank_0_is() -> None:

@@ -11,7 +11,7 @@ from arcface_api.contract.reports import EvaluatorReport, ReportedFailure, Train
 from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision.faults import pod_fault, worst
 from arcface_operator.decision.observation import INIT_FAILED, POD_FAILED, PodView
-from support.views import ago, make_ended, make_evaluator_pod, make_worker
+from support.builders.views import ago, make_ended, make_evaluator_pod, make_worker
 
 
 def make_evicted(code: int) -> PodView:

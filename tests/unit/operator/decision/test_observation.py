@@ -15,9 +15,9 @@ from arcface_operator.decision.observation import (
     workers_of,
 )
 from arcface_operator.manifests.worker_pod import build_worker_pod
-from support.jobs import make_job
-from support.views import SETTINGS, make_evaluator_pod, make_worker
-from support.world import World
+from support.builders.jobs import make_job
+from support.builders.views import SETTINGS, make_evaluator_pod, make_worker
+from support.fakes.cluster_world import World
 
 LABELS = {"app.kubernetes.io/component": "worker", "arcface.io/rank-index": "3", "arcface.io/attempt": "2"}
 MOMENT = datetime(2026, 11, 25, 12, 0, 5, tzinfo=UTC)

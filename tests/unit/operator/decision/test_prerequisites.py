@@ -6,8 +6,8 @@ import pytest
 
 from arcface_operator.decision.observation import ClaimView
 from arcface_operator.decision.prerequisites import claims_of, obstacles
-from support.jobs import make_job
-from support.views import ASCEND, make_surroundings
+from support.builders.jobs import make_job
+from support.builders.views import ASCEND, make_surroundings
 
 RWX, RWO, ROX, RWOP = "ReadWriteMany", "ReadWriteOnce", "ReadOnlyMany", "ReadWriteOncePod"
 EVALUATION = {"claimName": "sets"}

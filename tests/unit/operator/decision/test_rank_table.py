@@ -12,9 +12,9 @@ from arcface_operator.decision.plan import Annotate, Apply
 from arcface_operator.decision.rank_table import RankTable, assemble
 from arcface_operator.manifests.worker_pod import RANK_TABLE_ANNOTATION
 from arcface_operator.settings import Settings
+from support.builders.jobs import make_job
+from support.builders.views import NOW, SETTINGS, ago, make_worker
 from support.decision_table import observation_in, status_in
-from support.jobs import make_job
-from support.views import NOW, SETTINGS, ago, make_worker
 
 NAME = "ascend.kubectl.kubernetes.io/ascend-910-configuration"
 ADDRESSES = ("10.244.1.7", "10.244.2.9", "10.244.3.5", "10.244.4.3")

@@ -11,9 +11,9 @@ import yaml
 
 from arcface_operator.local.kubelet.orphans import marked
 from arcface_operator.preflight.data import is_installed
-from support.jobs import job_document
-from support.small_png import write_small_set
-from support.stand_in import CRASH, CRASH_ONCE, DONE, ENDLESS, INVALID, WARN, make_environment
+from support.builders.jobs import job_document
+from support.builders.small_png import write_small_set
+from support.fakes.trainer_stand_in import CRASH, CRASH_ONCE, DONE, ENDLESS, INVALID, WARN, make_environment
 from support.waiting import wait_until
 
 

@@ -15,7 +15,7 @@ from arcface_operator.local.kubelet.orphans import marked
 from arcface_operator.local.stop_requests import StopRequests, stop_requests
 from arcface_operator.local.supervisor import Outcome, Supervisor
 from arcface_operator.local.workdir import locked_workdir
-from support.pods import make_pod
+from support.builders.pods import make_pod
 from support.waiting import wait_until
 
 SLEEP = "import signal; signal.pause()"

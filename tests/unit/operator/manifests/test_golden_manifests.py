@@ -15,7 +15,7 @@ from arcface_operator.manifests.evaluator_job import build_evaluator_job
 from arcface_operator.manifests.service import build_service
 from arcface_operator.manifests.worker_pod import build_worker_pod
 from arcface_operator.settings import Settings
-from support.jobs import make_job
+from support.builders.jobs import make_job
 
 GOLDEN = Path(__file__).parent / "golden"
 

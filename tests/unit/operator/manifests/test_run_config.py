@@ -1,6 +1,6 @@
 from arcface_api.contract.run_config import RunConfig, spec_hash
 from arcface_operator.manifests.run_config import build_run_config
-from support.jobs import make_job
+from support.builders.jobs import make_job
 
 
 def test_defaults_are_filled_in() -> None:

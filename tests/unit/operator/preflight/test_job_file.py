@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from arcface_api.errors import InvalidInput
 from arcface_operator.preflight.job_file import SIZE_LIMIT, parse_job, read_job
-from support.jobs import job_document
+from support.builders.jobs import job_document
 
 JOB = yaml.safe_dump(job_document(training={"optimizer": {"weightDecay": 1}}))
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from arcface_operator.preflight.unsupported import unsupported
-from support.jobs import make_job
+from support.builders.jobs import make_job
 
 CPU = {"accelerator": "cpu"}
 

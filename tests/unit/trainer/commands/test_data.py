@@ -8,7 +8,7 @@ from arcface_api.contract.reports import DataStats
 from arcface_api.errors import ExitCode, InvalidInput
 from arcface_faces.images import decode
 from arcface_trainer.commands.data import data
-from support.verification_set import encoded_image
+from support.builders.verification_set import encoded_image
 
 
 def run(*arguments):

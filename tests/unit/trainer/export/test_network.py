@@ -16,8 +16,8 @@ from arcface_faces.preprocessing import METADATA_KEY
 from arcface_trainer.export import network as export_module
 from arcface_trainer.export.network import export_network
 from arcface_trainer.network.inference import load_network
-from support.checkpoints import SMALL, write_checkpoint
-from support.verification_set import write_pairs
+from support.builders.checkpoints import SMALL, write_checkpoint
+from support.builders.verification_set import write_pairs
 
 MODELS = [SMALL, ModelSpec(backbone="iresnet18", width=0.125, embedding_size=24)]
 IMAGES = np.random.default_rng(5).integers(0, 256, (7, 3, 112, 112)).astype(np.uint8)

@@ -6,7 +6,7 @@ from arcface_api.contract.run_config import RunConfig
 from arcface_api.errors import InvalidInput
 from arcface_trainer.pod.identity import PodIdentity
 from arcface_trainer.training.rank import StopRequest, assemble
-from support.runs import write_image_folder, write_run_config
+from support.processes.trainings import write_image_folder, write_run_config
 
 
 def test_more_ranks_than_identities_are_refused_before_the_ranks_meet(tmp_path):

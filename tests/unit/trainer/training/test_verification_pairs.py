@@ -10,7 +10,7 @@ from arcface_evaluator.report.document import result_of
 from arcface_faces.embedding.embedder import OneProcess
 from arcface_faces.pairs.pair_set import read_pair_set
 from arcface_trainer.training.verification_pairs import open_shared
-from support.verification_set import corner_network, encoded_image, write_pairs, write_set
+from support.builders.verification_set import corner_network, encoded_image, write_pairs, write_set
 
 EVERYTHING = 10_000
 

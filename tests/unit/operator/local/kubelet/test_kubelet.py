@@ -16,7 +16,7 @@ from arcface_operator.local.kubelet.kubelet import Executor
 from arcface_operator.local.kubelet.orphans import marked
 from arcface_operator.local.kubelet.pod_process import PodProcess
 from arcface_operator.local.workdir import Workdir, locked_workdir
-from support.pods import make_pod
+from support.builders.pods import make_pod
 from support.waiting import wait_until
 
 PRINT_WHAT_IT_SEES = """
@@ -206,7 +206,7 @@ import sys
 from pathlib import Path
 from arcface_operator.local.kubelet.kubelet import Executor
 from arcface_operator.local.workdir import locked_workdir
-from support.pods import make_pod
+from support.builders.pods import make_pod
 with locked_workdir(Path(sys.argv[1])) as workdir:
     pods = [make_pod(name, sys.argv[2], terminationGracePeriodSeconds=1) for name in ("a", "b")]
     Executor(workdir, {}, {}).start(pods, 0)

@@ -10,8 +10,8 @@ from arcface_operator.local.kubelet.process_spec import Place, build_launch, lef
 from arcface_operator.manifests.config_map import build_config_map
 from arcface_operator.manifests.worker_pod import SCHEDULER_ANNOTATION, build_worker_pod
 from arcface_operator.settings import Settings
-from support.jobs import make_job
-from support.pods import make_pod
+from support.builders.jobs import make_job
+from support.builders.pods import make_pod
 
 JOB = make_job("quick", workers={"replicas": 2})
 POD = annotated(build_worker_pod(JOB, index=1, attempt=0, settings=Settings()), {SCHEDULER_ANNOTATION: "127.77.3.1"})

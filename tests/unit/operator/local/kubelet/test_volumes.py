@@ -4,7 +4,7 @@ import pytest
 
 from arcface_api.errors import InvalidInput
 from arcface_operator.local.kubelet.volumes import bind_claims, create_claims, parse_volumes
-from support.jobs import make_job
+from support.builders.jobs import make_job
 
 JOB = make_job(evaluation={"claimName": "sets"})
 

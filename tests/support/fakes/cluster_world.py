@@ -1,0 +1,201 @@
+"""A model of the API server in plain values: what it holds of one job, and what everybody does to that."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from arcface_api.contract.reports import TrainerReport
+from arcface_api.names import ASCEND_910
+from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_api.resource.status import ArcFaceTrainingJobStatus
+from arcface_operator.decision.observation import Observation, view_evaluator, view_pod
+from arcface_operator.decision.plan import Action, Annotate, Apply, Create, Delete, DeleteJob, Plan
+from arcface_operator.manifests.metadata import Manifest, evaluator_name, worker_name
+from support.builders.views import GRACE, NOW, SETTINGS, make_surroundings, stored, timestamp
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """What the API server holds of one job, at one moment."""
+
+    job: ArcFaceTrainingJob
+    now: datetime = NOW
+    pods: Mapping[str, Manifest] = field(default_factory=dict)
+    """By name."""
+    evaluator: Manifest | None = None
+    applied: Mapping[tuple[str, str], Manifest] = field(default_factory=dict)
+    """Service, ConfigMaps and PodGroup by kind and name."""
+    lost_nodes: frozenset[str] = frozenset()
+    is_job_deleted: bool = False
+    serial: int = 0
+    """Uids given out."""
+
+    @property
+    def status(self) -> ArcFaceTrainingJobStatus:
+        """Status of the job."""
+        return self.job.status
+
+    def observe(self, seen: "World | None" = None, report: TrainerReport | None = None) -> Observation:
+        """What the operator sees: the job as it is, its children perhaps as they were in an earlier world."""
+        seen = seen or self
+        return Observation(
+            job=self.job,
+            pods=tuple(view_pod(pod) for pod in seen.pods.values()),
+            evaluator=None if seen.evaluator is None else view_evaluator(seen.evaluator),
+            surroundings=make_surroundings(),
+            report=report,
+            lost_nodes=self.lost_nodes,
+        )
+
+    # What the API server does on the operator's behalf.
+
+    def written(self, status: ArcFaceTrainingJobStatus) -> "World":
+        """The job with another status."""
+        return replace(self, job=self.job.model_copy(update={"status": stored(status)}))
+
+    def carried_out(self, plan: Plan, actions: Iterable[Action] | None = None) -> "World":
+        """The plan's status and all its actions, or only some of them."""
+        world = self.written(plan.status)
+        for action in plan.actions if actions is None else actions:
+            world = world.after(action)
+        return world
+
+    def after(self, action: Action) -> "World":
+        """One action; one on an object that is gone, or is another by now, does nothing."""
+        match action:
+            case Apply(manifest):
+                key = (manifest["kind"], manifest["metadata"]["name"])
+                return replace(self, applied={**self.applied, key: manifest})
+            case Create(manifest):
+                return self.created(manifest)
+            case Delete(resource="pods"):
+                pod = self.pods.get(action.name)
+                is_same = pod is not None and pod["metadata"]["uid"] == action.uid
+                return self.pod_deleted(action.name, is_forced=action.is_forced) if is_same else self
+            case Delete():
+                is_same = self.evaluator is not None and self.evaluator["metadata"]["uid"] == action.uid
+                return self.evaluator_deleted() if is_same else self
+            case Annotate():
+                pod = self.pods.get(action.name)
+                if pod is None or pod["metadata"]["uid"] != action.uid:
+                    return self
+                known = pod["metadata"].get("annotations", {})
+                return self.with_metadata(action.name, annotations={**known, **action.annotations})
+            case DeleteJob():
+                return replace(self, is_job_deleted=True, pods={}, evaluator=None, applied={})
+        return self  # an event
+
+    def created(self, manifest: Manifest) -> "World":
+        """The object under a uid of its own; a name that is taken stays with the object that has it."""
+        kind, name = manifest["kind"], manifest["metadata"]["name"]
+        identity = {"uid": f"{kind}-{self.serial}", "creationTimestamp": timestamp(self.now)}
+        made = {**manifest, "metadata": {**manifest["metadata"], **identity}}
+        if kind == "Job" and self.evaluator is None:
+            return replace(self, evaluator=made, serial=self.serial + 1)
+        if kind == "Pod" and name not in self.pods:
+            pods = {**self.pods, name: {**made, "status": {"phase": "Pending"}}}
+            return replace(self, pods=pods, serial=self.serial + 1)
+        return self
+
+    def pod_deleted(self, name: str, *, is_forced: bool = False) -> "World":
+        """The pod leaves: at once where no kubelet has it, else when its kubelet says so."""
+        pod = self.pods[name]
+        if is_forced or "nodeName" not in pod["spec"]:
+            return self.pod_gone(name)
+        if "deletionTimestamp" in pod["metadata"]:
+            return self
+        return self.with_metadata(name, deletionTimestamp=timestamp(self.now + GRACE))
+
+    def evaluator_deleted(self) -> "World":
+        """The evaluator leaves with its pods."""
+        if self.evaluator is None:
+            return self
+        metadata = {**self.evaluator["metadata"], "deletionTimestamp": timestamp(self.now)}
+        world = replace(self, evaluator={**self.evaluator, "metadata": metadata})
+        for name in [name for name in world.pods if name.startswith(evaluator_name(self.job.metadata.name))]:
+            world = world.pod_deleted(name)
+        return world
+
+    def with_metadata(self, name: str, **fields: Any) -> "World":
+        """A pod with other metadata."""
+        pod = self.pods[name]
+        return replace(self, pods={**self.pods, name: {**pod, "metadata": {**pod["metadata"], **fields}}})
+
+    # What everybody else does.
+
+    def later(self, seconds: float) -> "World":
+        """Time passes."""
+        return replace(self, now=self.now + timedelta(seconds=seconds))
+
+    def with_spec(self, **changes: Any) -> "World":
+        """The user changes the spec."""
+        spec = self.job.spec.model_copy(update=changes)
+        return replace(self, job=self.job.model_copy(update={"spec": spec}))
+
+    def pod_gone(self, name: str) -> "World":
+        """Nothing is left of a pod."""
+        return replace(self, pods={key: pod for key, pod in self.pods.items() if key != name})
+
+    def swept(self) -> "World":
+        """All that leaves has left, but for pods on lost nodes."""
+        world = self
+        for name, pod in self.pods.items():
+            if "deletionTimestamp" in pod["metadata"] and pod["spec"].get("nodeName") not in self.lost_nodes:
+                world = world.pod_gone(name)
+        if self.evaluator is not None and "deletionTimestamp" in self.evaluator["metadata"]:
+            world = replace(world, evaluator=None)
+        return world
+
+    def with_pod_status(self, name: str, **status: Any) -> "World":
+        """A kubelet says how a pod is."""
+        pod = self.pods[name]
+        return replace(self, pods={**self.pods, name: {**pod, "status": {**pod["status"], **status}}})
+
+    def started(self, index: int, node: str = "") -> "World":
+        """A rank pod runs on a node of its own, unless one is named, and its devices are known."""
+        name, node = worker_name(self.job.metadata.name, index), node or f"node-{index}"
+        pod = self.pods[name]
+        world = replace(self, pods={**self.pods, name: {**pod, "spec": {**pod["spec"], "nodeName": node}}})
+        annotations = {**pod["metadata"].get("annotations", {}), **self.devices_of(index)}
+        world = world.with_metadata(name, annotations=annotations)
+        ready = {"type": "Ready", "status": "True", "lastTransitionTime": timestamp(self.now)}
+        addresses = {"podIP": f"10.244.{self.serial}.{index + 1}", "hostIP": f"192.168.0.{index + 1}"}
+        return world.with_pod_status(name, phase="Running", conditions=[ready], **addresses)
+
+    def devices_of(self, index: int) -> dict[str, str]:
+        """What the device plugin writes on a rank pod."""
+        if self.job.spec.workers.accelerator == "cpu":
+            return {}
+        per_pod = self.job.spec.workers.devices_per_worker
+        devices = [{"device_id": str(n), "device_ip": f"192.168.10{n}.{index + 1}"} for n in range(per_pod)]
+        configuration = {"pod_name": "", "server_id": f"192.168.0.{index + 1}", "devices": devices}
+        return {SETTINGS.device_annotation: json.dumps(configuration), ASCEND_910: "Ascend910-0"}
+
+    def exited(self, name: str, code: int, message: str = "", container: str = "trainer") -> "World":
+        """The main container of a pod ends."""
+        reason = "Completed" if code == 0 else "Error"
+        terminated = {"exitCode": code, "reason": reason, "message": message, "finishedAt": timestamp(self.now)}
+        statuses = [{"name": container, "state": {"terminated": terminated}}]
+        phase = "Succeeded" if code == 0 else "Failed"
+        return self.with_pod_status(name, phase=phase, conditions=[], containerStatuses=statuses)
+
+    def evicted(self, name: str) -> "World":
+        """A kubelet evicts a pod before anything of it has run."""
+        return self.with_pod_status(name, phase="Failed", reason="Evicted", message="low on memory", conditions=[])
+
+    def evaluated(self, code: int, message: str) -> "World":
+        """The evaluator's pod runs and ends, and the Job controller draws its conclusion."""
+        if self.evaluator is None or "deletionTimestamp" in self.evaluator["metadata"]:
+            return self
+        owner = self.evaluator["metadata"]["uid"]
+        name = f"{self.evaluator['metadata']['name']}-{self.serial}"
+        template = self.evaluator["spec"]["template"]
+        references = [{"kind": "Job", "name": self.evaluator["metadata"]["name"], "uid": owner, "controller": True}]
+        metadata = {**template["metadata"], "name": name, "ownerReferences": references}
+        world = self.created({"kind": "Pod", "metadata": metadata, "spec": {**template["spec"], "nodeName": "node-0"}})
+        world = world.exited(name, code, message, container="evaluator")
+        kind = {"type": "Complete" if code == 0 else "Failed", "status": "True"}
+        condition = {**kind, "reason": "BackoffLimitExceeded", "message": "too many failures"}
+        return replace(world, evaluator={**self.evaluator, "status": {"conditions": [condition]}})

@@ -1,0 +1,160 @@
+"""`arcface operator` as a process of its own, with exactly the rights of rbac.yaml."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import yaml
+
+from arcface_operator.settings import Settings
+from support.waiting import wait_until
+from testbed.control_plane.cluster import ControlPlane
+from testbed.programs.processes import free_port
+
+CRDS = Path(__file__).resolve().parents[3] / "crds"
+NAMESPACE, ACCOUNT = "arcface-system", "arcface-operator"
+USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
+RBAC = "rbac.authorization.k8s.io"
+GROUPS = ("system:serviceaccounts", f"system:serviceaccounts:{NAMESPACE}", "system:authenticated")
+RIGHTS: dict[str, list[dict[str, Any]]] = yaml.safe_load(
+    (files("arcface_operator.kubernetes") / "rbac.yaml").read_text()
+)
+QUICK = {
+    "checkSeconds": 0.3,
+    "startingPollSeconds": 0.1,
+    "progressSeconds": 0.3,
+    "figuresSeconds": 0.3,
+    "settleSeconds": 1,
+    "restartSeconds": 0.1,
+    "forceDeleteSeconds": 1,
+    "terminationGraceSeconds": 5,
+}
+"""Periods for tests, which have no hours to wait."""
+DEFAULTS = json.loads(Settings().to_json())
+"""What users have, for measurements."""
+
+
+def serve_jobs(plane: ControlPlane) -> None:
+    """Have the API server take ArcFaceTrainingJobs."""
+    plane.kubectl("apply", "--server-side", "--filename", str(CRDS))
+    plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+
+
+def grant_rights(plane: ControlPlane) -> None:
+    """The operator's ServiceAccount with the roles that the chart makes of rbac.yaml."""
+    objects = [
+        *account(ACCOUNT),
+        *bound("ClusterRole", ACCOUNT, {}, RIGHTS["namespaced"] + RIGHTS["cluster"]),
+        *bound("Role", ACCOUNT, {"namespace": NAMESPACE}, RIGHTS["election"]),
+    ]
+    plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
+
+
+def grant_rights_in(plane: ControlPlane, namespace: str, name: str) -> None:
+    """Another ServiceAccount with the rights of an operator of one namespace, and none elsewhere."""
+    objects = [*account(name), *bound("Role", name, {"namespace": namespace}, RIGHTS["namespaced"])]
+    plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
+
+
+def account(name: str) -> list[dict[str, Any]]:
+    """A ServiceAccount in the operator's namespace."""
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": NAMESPACE}},
+    ]
+
+
+def bound(kind: str, name: str, place: dict[str, str], rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A role and its binding to a ServiceAccount of the same name."""
+    metadata = {"name": name, **place}
+    return [
+        {"apiVersion": f"{RBAC}/v1", "kind": kind, "metadata": metadata, "rules": rules},
+        {
+            "apiVersion": f"{RBAC}/v1",
+            "kind": f"{kind}Binding",
+            "metadata": metadata,
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}],
+            "roleRef": {"apiGroup": RBAC, "kind": kind, "name": name},
+        },
+    ]
+
+
+class OperatorProcess:
+    """One replica."""
+
+    def __init__(
+        self,
+        plane: ControlPlane,
+        folder: Path,
+        *arguments: str,
+        settings: Mapping[str, object] | None = None,
+        user: str = USER,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.kubeconfig = plane.kubeconfig(user, GROUPS)
+        self.log = folder / "operator.log"
+        self.settings = folder / "settings.yaml"
+        self.settings.write_text(json.dumps({**QUICK, **(settings or {})}))
+        self.arguments = arguments
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it; returns at once."""
+        command = [Path(sys.executable).with_name("arcface"), "operator", "--settings", self.settings]
+        own = ["--address", "127.0.0.1", "--port", str(self.port), *self.arguments]
+        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "POD_NAMESPACE": NAMESPACE}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen([*command, *own], env=environment, stdout=log, stderr=log)
+
+    def is_serving(self, path: str = "/readyz") -> bool:
+        """Whether a probe succeeds."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}{path}", trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    def metrics(self) -> str:
+        """Text of /metrics."""
+        return httpx.get(f"http://127.0.0.1:{self.port}/metrics", trust_env=False).text
+
+    def leads(self) -> bool:
+        """Whether it is the one that acts."""
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text()
+        return self.is_serving() and "arcface_operator_is_leader 1.0" in self.metrics()
+
+    def wait_until_it_leads(self) -> None:
+        """Until it acts on jobs."""
+        wait_until(self.leads, seconds=30)
+
+    def kill(self) -> None:
+        """End it as a lost node does."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """End it as a kubelet does; its exit status."""
+        if self.process is None or self.process.poll() is not None:
+            return 0
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise

@@ -1,0 +1,195 @@
+"""The life of one pod on a fake node, by its script."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+
+from testbed.ascend.annotations import UNKNOWN_ADDRESS, Holder, annotations_of, device_name
+from testbed.control_plane.api_client import MERGE, STRATEGIC, ApiClient
+from testbed.fake_nodes import pod_status
+from testbed.fake_nodes.pod_status import PodFacts, Status
+from testbed.fake_nodes.progress_server import ProgressServer
+from testbed.fake_nodes.scripts import KILLED, Devices, Ending, Eviction, Script, as_text
+
+
+class Order(Enum):
+    """What may happen to a pod beside an Ending and an Eviction."""
+
+    START = "start"
+    DELETE = "delete"
+
+
+@dataclass(eq=False)
+class FakeNode:
+    """A node and what its kubelet keeps of it."""
+
+    number: int
+    name: str
+    address: str
+    devices: int
+    reachable: asyncio.Event
+    """Cleared while the node is lost: its kubelet then neither hears nor says anything."""
+    free: set[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.free = set(range(self.devices))
+        self.reachable.set()
+
+    def take(self, count: int) -> list[int]:
+        """The lowest free devices; the scheduler sees to it that there are enough."""
+        taken = sorted(self.free)[:count]
+        self.free -= set(taken)
+        return taken
+
+    def give_back(self, devices: Iterable[int]) -> None:
+        """Devices that nobody uses any more."""
+        self.free |= set(devices)
+
+    def device_address(self, device: int) -> str:
+        """Address of a device's network port, unlike that of any other device of the cluster."""
+        return f"10.{100 + device}.{self.number // 256}.{self.number % 256}"
+
+
+@dataclass(eq=False, slots=True)
+class FakePod:
+    """A pod from its binding to a node until it is gone."""
+
+    facts: PodFacts
+    script: Script
+    node: FakeNode
+    address: str
+    api: ApiClient
+    progress: ProgressServer
+    orders: asyncio.Queue = field(default_factory=asyncio.Queue)
+    is_leaving: asyncio.Event = field(default_factory=asyncio.Event)
+    grace_seconds: float = 0.0
+    devices: list[int] = field(default_factory=list)
+    started_at: str | None = None
+    is_running: bool = False
+    task: asyncio.Task | None = None
+
+    def delete(self, grace_seconds: float) -> None:
+        """The API server says that the pod is to go."""
+        if not self.is_leaving.is_set():
+            self.grace_seconds = grace_seconds
+            self.is_leaving.set()
+            self.orders.put_nowait(Order.DELETE)
+
+    async def play(self) -> None:
+        """Do all that the script says and what is ordered meanwhile, until the pod is gone."""
+        self.devices = self.node.take(self.facts.devices)
+        try:
+            async with asyncio.TaskGroup() as group:
+                if self.devices and self.script.devices is not None:
+                    group.create_task(self.write_devices(self.script.devices, tuple(self.devices)))
+                await self.live()
+        finally:
+            self.release()
+
+    async def live(self) -> None:
+        """Run, end and leave."""
+        end = await self.wait_for_start() or await self.run()
+        self.is_running = False
+        self.release()
+        if not isinstance(end, Order):
+            await self.write_end(end)
+        await self.is_leaving.wait()
+        await self.node.reachable.wait()
+        await self.api.request("DELETE", self.facts.path, self.last_delete())
+
+    def release(self) -> None:
+        """Give the devices back, before the API server hears of the end and the scheduler counts them as free."""
+        self.node.give_back(self.devices)
+        self.devices = []
+
+    async def wait_for_start(self) -> Ending | Eviction | Order | None:
+        """What ends the pod before it runs; None when it is to run."""
+        if self.script.starts == 0:
+            return None
+        await self.write(pod_status.waiting(self.facts, self.script.waiting, self.node.address))
+        order = await self.next_order(self.script.starts)
+        return None if order is Order.START else order
+
+    async def run(self) -> Ending | Eviction:
+        """Run until something ends it."""
+        self.started_at = pod_status.now()
+        is_ready = self.script.is_ready
+        async with self.serving():
+            await self.write(pod_status.running(self.facts, self.address, self.node.address, is_ready=is_ready))
+            self.is_running = True
+            order = await self.next_order(self.script.runs) or self.script.ending
+            return await self.stop() if order is Order.DELETE else order
+
+    async def stop(self) -> Ending | Eviction:
+        """Be told to stop, and be killed when the grace period is over."""
+        await self.node.reachable.wait()
+        stops = self.script.stops
+        is_in_time = stops is not None and stops <= self.grace_seconds
+        order = await self.next_order(stops if is_in_time else self.grace_seconds)
+        return order or (self.script.stopped if is_in_time else KILLED)
+
+    async def next_order(self, seconds: float | None) -> Ending | Eviction | Order | None:
+        """The next order; None if there is none within some seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.orders.get()
+        except TimeoutError:
+            return None
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Answer /progress at the pod's address if the script has an answer."""
+        if self.script.progress is None:
+            yield
+            return
+        started = time.monotonic()
+        progress = self.script.progress
+
+        def answer() -> str | None:
+            if not self.node.reachable.is_set():
+                return None
+            return as_text(progress(time.monotonic() - started) if callable(progress) else progress)
+
+        async with self.progress.at(self.address, answer):
+            yield
+
+    async def write(self, status: Status) -> None:
+        """Write the pod's status, once the node is reachable."""
+        await self.node.reachable.wait()
+        await self.write_now(status)
+
+    async def write_now(self, status: Status) -> None:
+        """Write the pod's status."""
+        await self.api.request("PATCH", f"{self.facts.path}/status", pod_status.patch_of(self.facts, status), STRATEGIC)
+
+    async def write_readiness(self, *, is_reachable: bool) -> None:
+        """Write what the control plane says of a pod whose node is lost, or its kubelet when it is back."""
+        if self.is_running:
+            is_ready = is_reachable and self.script.is_ready
+            await self.write_now({"conditions": pod_status.readiness(is_ready=is_ready, reason=None)})
+
+    async def write_end(self, end: Ending | Eviction) -> None:
+        """Write how the pod ended."""
+        builder = pod_status.evicted if isinstance(end, Eviction) else pod_status.ended
+        await self.write(builder(self.facts, end, self.started_at))
+
+    def last_delete(self) -> dict[str, object]:
+        """Options of the deletion with which the kubelet lets a pod go."""
+        return {"gracePeriodSeconds": 0, "preconditions": {"uid": self.facts.uid}}
+
+    async def write_devices(self, plugin: Devices, held: Sequence[int]) -> None:
+        """Write the device plugin's annotations."""
+        chips = held[: len(held) - plugin.withheld]
+        addresses = {
+            chip: UNKNOWN_ADDRESS if position < plugin.without_address else self.node.device_address(chip)
+            for position, chip in enumerate(chips)
+        }
+        holder = Holder(name=self.facts.name, uid=self.facts.uid, node_address=self.node.address)
+        annotations = annotations_of(holder, [device_name(chip) for chip in chips], addresses, plugin.generation)
+        await asyncio.sleep(plugin.delay)
+        await self.node.reachable.wait()
+        patch = {"metadata": {"uid": self.facts.uid, "annotations": annotations}}
+        await self.api.request("PATCH", self.facts.path, patch, MERGE)

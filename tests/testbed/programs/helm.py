@@ -1,0 +1,40 @@
+"""The Helm program on a test cluster."""
+
+from pathlib import Path
+
+from testbed.programs.binaries import binary
+from testbed.programs.commands import run
+
+CHART = Path(__file__).resolve().parents[3] / "charts" / "arcface-operator"
+
+
+class Helm:
+    """Helm as an administrator, with one release of the chart."""
+
+    def __init__(self, kubeconfig: Path, namespace: str, release: str = "arcface-operator") -> None:
+        self.options = ["--kubeconfig", str(kubeconfig), "--namespace", namespace]
+        self.release = release
+
+    def install(self, values: Path, *options: str) -> str:
+        """Install the chart and wait until its pods are ready; what Helm prints."""
+        return self("install", self.release, str(CHART), "--values", str(values), "--wait", "--timeout=60s", *options)
+
+    def upgrade(self, *values: str) -> str:
+        """Change some values of the release, as the documents say it, and wait until its pods are ready."""
+        changed = [f"--set={value}" for value in values]
+        kept = "--reset-then-reuse-values"
+        return self("upgrade", self.release, str(CHART), kept, *changed, "--wait", "--timeout=60s")
+
+    def uninstall(self) -> str:
+        """Remove the release and wait until its objects are gone."""
+        return self("uninstall", self.release, "--wait", "--timeout=60s")
+
+    def __call__(self, *arguments: str) -> str:
+        """Standard output of a command; TestbedError with what it says if it fails."""
+        return run([str(binary("helm")), *arguments, *self.options])
+
+
+def rendered(*values: str, release: str = "arcface-operator", namespace: str = "arcface-system") -> str:
+    """YAML of the chart with `--set` values; nothing is asked of a cluster."""
+    chosen = [f"--set={value}" for value in values]
+    return run([str(binary("helm")), "template", release, str(CHART), "--namespace", namespace, *chosen])
