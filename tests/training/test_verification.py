@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from arcface_evaluator.evaluation.pairs import from_images, open_sets
+from arcface_evaluator.evaluation.pairs import from_images
 from arcface_evaluator.report.document import result_of
 from arcface_faces.checkpoint.reader import checkpoints, newest_complete, read_manifest
 from arcface_faces.embedding.embedder import OneProcess
+from arcface_faces.pairs.pair_set import open_sets
 from arcface_trainer.network.inference import load_network
 from support.builders.verification_set import encoded_image, write_set
 from support.processes.trainings import Pod, write_image_folder, write_run_config
