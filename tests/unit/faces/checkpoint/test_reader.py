@@ -12,7 +12,7 @@ from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_api.resource.spec import ModelSpec
 from arcface_api.resource.status import PairResult, Verification
 from arcface_faces.checkpoint.class_shard import ClassRange, class_range
-from arcface_faces.checkpoint.manifest import Manifest
+from arcface_faces.checkpoint.manifest import CheckpointManifest
 from arcface_faces.checkpoint.reader import (
     BACKBONE_FILE,
     newest_complete,
@@ -44,8 +44,8 @@ class State:
         return {"centers": centers, "momentum": -centers}
 
 
-def manifest(step: int = 4) -> Manifest:
-    return Manifest(
+def manifest(step: int = 4) -> CheckpointManifest:
+    return CheckpointManifest(
         job="job",
         spec_hash="a" * 64,
         step=step,
@@ -114,7 +114,7 @@ def read_manifest_with(folder, entries):
 
 
 def read_stored(folder):
-    return Manifest.from_json((folder / "manifest.json").read_bytes(), "manifest")
+    return CheckpointManifest.from_json((folder / "manifest.json").read_bytes(), "manifest")
 
 
 def test_whoever_may_read_the_folder_may_read_its_files(tmp_path, save):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from arcface_api.errors import InvalidInput
 from arcface_faces.checkpoint.class_shard import class_range
-from arcface_faces.checkpoint.manifest import Manifest
+from arcface_faces.checkpoint.manifest import CheckpointManifest
 from arcface_faces.checkpoint.reader import (
     BACKBONE_FILE,
     MOMENTUM_FILE,
@@ -26,7 +26,7 @@ CANDIDATES = 8
 NONE = -1
 
 
-def resume(state: TrainingState, directory: Path, expected: Manifest, world: World) -> int:
+def resume(state: TrainingState, directory: Path, expected: CheckpointManifest, world: World) -> int:
     """Load the newest checkpoint that all ranks find sound.
 
     Args:
@@ -56,7 +56,7 @@ def resume(state: TrainingState, directory: Path, expected: Manifest, world: Wor
     return 0
 
 
-def _candidates(directory: Path, expected: Manifest, world: World) -> tuple[int, list[int]]:
+def _candidates(directory: Path, expected: CheckpointManifest, world: World) -> tuple[int, list[int]]:
     """Number of folders named like checkpoints, and the steps of the complete ones, newest first, as rank 0 sees them.
 
     No more than `CANDIDATES` steps.
@@ -73,7 +73,7 @@ def _candidates(directory: Path, expected: Manifest, world: World) -> tuple[int,
     return count, [step for step in shared if step != NONE]
 
 
-def check_same_run(manifest: Manifest, expected: Manifest, folder: Path) -> None:
+def check_same_run(manifest: CheckpointManifest, expected: CheckpointManifest, folder: Path) -> None:
     """InvalidInput where a checkpoint comes from another job specification or other images."""
     remedy = "choose another checkpoint.path or remove the folder"
     if manifest.spec_hash != expected.spec_hash:

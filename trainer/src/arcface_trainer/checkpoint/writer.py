@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_api.resource.status import CheckpointStatus
 from arcface_faces.checkpoint.class_shard import class_range
-from arcface_faces.checkpoint.manifest import MANIFEST_FILE, FileEntry, Manifest, TensorEntry
+from arcface_faces.checkpoint.manifest import MANIFEST_FILE, CheckpointManifest, FileEntry, TensorEntry
 from arcface_faces.checkpoint.reader import (
     BACKBONE_FILE,
     MOMENTUM_FILE,
@@ -65,7 +65,7 @@ class CheckpointWriter:
                 f"user {os.getuid()}, mend its rights or choose another one for spec.checkpoint"
             ) from error
 
-    def save(self, state: TrainingState, manifest: Manifest) -> CheckpointStatus:
+    def save(self, state: TrainingState, manifest: CheckpointManifest) -> CheckpointStatus:
         """Write and publish a checkpoint; `manifest` comes without files. All ranks call together.
 
         ArcFaceError where the disk refuses.
@@ -79,7 +79,7 @@ class CheckpointWriter:
                 "mend the volume"
             ) from error
 
-    def _save(self, state: TrainingState, manifest: Manifest) -> CheckpointStatus:
+    def _save(self, state: TrainingState, manifest: CheckpointManifest) -> CheckpointStatus:
         hidden = self.directory / f"{HIDDEN}{folder_name(manifest.step)}"
         hidden.mkdir(parents=True, exist_ok=True)
         backbone = state.backbone(self.world)
@@ -98,7 +98,7 @@ class CheckpointWriter:
         entry = write(hidden / head_name(classes.start), head)
         return entry.model_copy(update={"first_class": classes.start})
 
-    def _head_entries(self, own: FileEntry, manifest: Manifest) -> list[FileEntry]:
+    def _head_entries(self, own: FileEntry, manifest: CheckpointManifest) -> list[FileEntry]:
         """Entries of all ranks' heads: only hash and size travel, the rest follows from the rank."""
         words = np.frombuffer(bytes.fromhex(own.sha256), ">i4").astype(int).tolist()
         rows = self.world.gather([*words, own.size >> 31, own.size & 0x7FFFFFFF])
@@ -116,7 +116,7 @@ class CheckpointWriter:
             entries.append(entry)
         return entries
 
-    def _publish(self, hidden: Path, manifest: Manifest) -> None:
+    def _publish(self, hidden: Path, manifest: CheckpointManifest) -> None:
         with (hidden / MANIFEST_FILE).open("wb") as file:
             file.write(manifest.to_json().encode())
             file.flush()
@@ -144,7 +144,7 @@ class CheckpointWriter:
                 shutil.rmtree(aside, ignore_errors=True)
                 folder.rename(aside)
 
-    def _status(self, manifest: Manifest) -> CheckpointStatus:
+    def _status(self, manifest: CheckpointManifest) -> CheckpointStatus:
         name = folder_name(manifest.step)
         return CheckpointStatus(
             path=name,

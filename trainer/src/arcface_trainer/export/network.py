@@ -18,7 +18,7 @@ from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
 from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_faces.checkpoint.manifest import Manifest, Preprocessing
+from arcface_faces.checkpoint.manifest import CheckpointManifest, Preprocessing
 from arcface_faces.preprocessing import METADATA_KEY
 from arcface_trainer.export.format import Format
 from arcface_trainer.network.inference import as_function, load_backbone
@@ -62,20 +62,20 @@ def export_network(folder: Path, form: Format, output: Path) -> None:
         beside.write_text(manifest.preprocessing.to_json() + "\n")
 
 
-def write_mindir(backbone: nn.Cell, draft: Path, _: Manifest) -> Path:
+def write_mindir(backbone: nn.Cell, draft: Path, _: CheckpointManifest) -> Path:
     """MindIR for any number of images."""
     images = Tensor(shape=[None, 3, None, None], dtype=mindspore.float32)
     mindspore.export(backbone, images, file_name=str(draft), file_format="MINDIR")
     return draft
 
 
-def write_air(backbone: nn.Cell, draft: Path, manifest: Manifest) -> Path:
+def write_air(backbone: nn.Cell, draft: Path, manifest: CheckpointManifest) -> Path:
     """AIR for one image at a time: Ascend's compiler sets the batch."""
     mindspore.export(backbone, one_image(manifest.preprocessing), file_name=str(draft), file_format="AIR")
     return draft
 
 
-def write_onnx(backbone: nn.Cell, draft: Path, manifest: Manifest) -> Path:
+def write_onnx(backbone: nn.Cell, draft: Path, manifest: CheckpointManifest) -> Path:
     """ONNX for any number of images, which MindSpore itself writes for a fixed number only."""
     mindspore.export(backbone, one_image(manifest.preprocessing), file_name=str(draft), file_format="ONNX")
     model = onnx.load(draft)
@@ -141,7 +141,7 @@ def publish(written: Path, output: Path) -> None:
     written.rename(output)
 
 
-WRITERS: dict[Format, Callable[[nn.Cell, Path, Manifest], Path]] = {
+WRITERS: dict[Format, Callable[[nn.Cell, Path, CheckpointManifest], Path]] = {
     "mindir": write_mindir,
     "onnx": write_onnx,
     "air": write_air,

@@ -8,7 +8,7 @@ import numpy as np
 from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
-from arcface_faces.checkpoint.manifest import Manifest
+from arcface_faces.checkpoint.manifest import CheckpointManifest
 from arcface_faces.checkpoint.reader import BACKBONE_FILE, read_file, read_manifest
 from arcface_trainer.network.backbones import build_backbone, preprocessed
 from arcface_trainer.network.parameters import assign, named_parameters
@@ -26,7 +26,7 @@ class _Embed(nn.Cell):
         return self.backbone(preprocessed(images))
 
 
-def load_backbone(folder: Path) -> tuple[Manifest, nn.Cell]:
+def load_backbone(folder: Path) -> tuple[CheckpointManifest, nn.Cell]:
     """Manifest and backbone of a checkpoint; InvalidInput where the checkpoint is damaged."""
     manifest = read_manifest(folder)
     backbone = build_backbone(manifest.model)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from arcface_api.contract.run_config import RunConfig
 from arcface_api.errors import Diverged, Stopped
 from arcface_api.resource.status import CheckpointStatus
-from arcface_faces.checkpoint.manifest import Manifest
+from arcface_faces.checkpoint.manifest import CheckpointManifest
 from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.checkpoint.writer import CheckpointWriter
 from arcface_trainer.data.loader import Batch, BatchSource
@@ -32,7 +32,7 @@ class TrainingLoop:
     """Steps, figures and checkpoints of one rank; all ranks run it together."""
 
     config: RunConfig
-    manifest: Manifest
+    manifest: CheckpointManifest
     """What checkpoints of this run say, step and files aside."""
     train_step: TrainStep
     state: TrainingState

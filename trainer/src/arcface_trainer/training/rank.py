@@ -20,7 +20,7 @@ from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, Stopped
 from arcface_api.resource.status import CheckpointStatus
 from arcface_api.unsupported import unsupported_training
 from arcface_faces.checkpoint.class_shard import class_range
-from arcface_faces.checkpoint.manifest import Manifest
+from arcface_faces.checkpoint.manifest import CheckpointManifest
 from arcface_faces.checkpoint.reader import folder_name, manifest_sha256, read_manifest
 from arcface_faces.dataset import FaceSet, open_faces
 from arcface_faces.opencv import cv2
@@ -201,9 +201,9 @@ def build_step(config: RunConfig, faces: FaceSet, world: World) -> TrainStep:
     )
 
 
-def manifest_of(config: RunConfig, faces: FaceSet, sampler: Sampler, schedule: Schedule) -> Manifest:
+def manifest_of(config: RunConfig, faces: FaceSet, sampler: Sampler, schedule: Schedule) -> CheckpointManifest:
     """What every checkpoint of this run says."""
-    return Manifest(
+    return CheckpointManifest(
         job=config.job,
         spec_hash=config.spec_hash,
         step=0,
@@ -220,7 +220,7 @@ def manifest_of(config: RunConfig, faces: FaceSet, sampler: Sampler, schedule: S
     )
 
 
-def resumed_status(folder: Path, manifest: Manifest) -> CheckpointStatus:
+def resumed_status(folder: Path, manifest: CheckpointManifest) -> CheckpointStatus:
     """Status of the checkpoint that the run goes on from."""
     LOG.info("resumed folder=%s", folder)
     return CheckpointStatus(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from arcface_api.contract.run_config import RunConfig
 from arcface_api.errors import Diverged
 from arcface_api.resource.status import BestCheckpoint, Verification
-from arcface_faces.checkpoint.manifest import Manifest
+from arcface_faces.checkpoint.manifest import CheckpointManifest
 from arcface_faces.checkpoint.reader import folder_name
 from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.data.sampler import Sampler
@@ -46,7 +46,7 @@ class Verifier:
     last: Verification | None = None
     best: Verification | None = None
 
-    def resume(self, manifest: Manifest) -> None:
+    def resume(self, manifest: CheckpointManifest) -> None:
         """Go on from what a checkpoint tells."""
         self.last = manifest.verification
         self.best = manifest.best
