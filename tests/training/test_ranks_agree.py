@@ -8,7 +8,7 @@ import pytest
 from support.processes.real_ranks import run_gang
 
 SCRIPT = Path(__file__).parent / "gradients_of_a_rank.py"
-LOSS, WISHES, WAITS = 0, slice(3, 5), slice(5, -1)
+LOSS, VOTES, WAITS = 0, slice(3, 5), slice(5, -1)
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +34,10 @@ def test_loss_and_every_gradient_equal_those_of_one_rank(alone, folder, world_si
     assert_equal_gradient(np.concatenate([rank["centers"] for rank in ranks]), alone["centers"])
 
 
-def test_every_rank_learns_what_one_rank_wishes(alone, folder):
-    assert alone["summary"][WISHES].tolist() == [1, 0]
+def test_every_rank_learns_what_one_rank_votes(alone, folder):
+    assert alone["summary"][VOTES].tolist() == [1, 0]
     ranks = [np.load(folder / f"2-{rank}.npz")["summary"] for rank in range(2)]
-    assert [summary[WISHES].tolist() for summary in ranks] == [[1, 0], [1, 0]]
+    assert [summary[VOTES].tolist() for summary in ranks] == [[1, 0], [1, 0]]
 
 
 def test_every_rank_learns_how_long_each_waited(alone, folder):

@@ -37,7 +37,7 @@ def run_gang(script: Path, world_size: int, *arguments: str) -> None:
             return process
 
         if world_size > 1:
-            start(["-m", "arcface_trainer.pod.scheduler"], MS_ROLE="MS_SCHED")
+            start(["-m", "arcface_trainer.distributed.scheduler"], MS_ROLE="MS_SCHED")
         role = {"MS_ROLE": "MS_WORKER"} if world_size > 1 else {}
         ranks = [start([str(script), *arguments], MS_NODE_ID=str(rank), **role) for rank in range(world_size)]
         for number, rank in enumerate(ranks):

@@ -3,7 +3,6 @@
 import json
 import os
 import resource
-from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -22,7 +21,8 @@ from arcface_faces.checkpoint.reader import (
 )
 from arcface_trainer.checkpoint.resume import resume
 from arcface_trainer.checkpoint.writer import CheckpointWriter, head_name, write
-from arcface_trainer.distributed.world import World
+from arcface_trainer.distributed.collectives import World
+from support.builders.training_plan import make_plan
 
 CLASSES, EMBEDDING = 10, 8
 
@@ -44,29 +44,18 @@ class State:
         return {"centers": centers, "momentum": -centers}
 
 
-def manifest(step: int = 4) -> CheckpointManifest:
-    return CheckpointManifest(
-        job="job",
-        spec_hash="a" * 64,
-        step=step,
-        total_steps=100,
-        epoch=0,
-        total_batch_size=4,
-        world_size=1,
-        seed=0,
-        image_count=50,
-        class_count=CLASSES,
-        saved_at=datetime(2026, 1, 1, tzinfo=UTC),
-        model=ModelSpec(embedding_size=EMBEDDING),
-        files=[],
-    )
+PLAN = make_plan(class_count=CLASSES, model=ModelSpec(embedding_size=EMBEDDING))
+
+
+def make_writer(directory):
+    return CheckpointWriter(directory, keep_last=2, plan=PLAN, world=World(1, 0))
 
 
 @pytest.fixture
 def save(tmp_path):
-    writer = CheckpointWriter(tmp_path, keep_last=2, world=World(1, 0))
+    writer = make_writer(tmp_path)
     writer.prepare()
-    return lambda step, value=1.0, **changes: writer.save(State(value), manifest(step).model_copy(update=changes))
+    return lambda step, value=1.0, **verifications: writer.save(State(value), step, **verifications)
 
 
 def test_a_saved_checkpoint_is_found_and_read_back(tmp_path, save):
@@ -144,7 +133,7 @@ def test_a_half_written_folder_is_neither_found_nor_left_behind(tmp_path, save):
     save(4)
     (tmp_path / ".writing-step-00000008").mkdir()
     assert newest_complete(tmp_path).name == "step-00000004"
-    CheckpointWriter(tmp_path, 2, World(1, 0)).prepare()
+    make_writer(tmp_path).prepare()
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000004"]
 
 
@@ -160,7 +149,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_first_step(tmp_pa
     (tmp_path / "file").touch()
     directory = tmp_path / place
     with pytest.raises(InvalidInput) as caught:
-        CheckpointWriter(directory, 2, World(1, 0)).prepare()
+        make_writer(directory).prepare()
     assert str(caught.value).startswith(
         f"{directory}: checkpoints cannot be written ({reason}): the folder must be writable for user {os.getuid()},"
     )
@@ -171,7 +160,7 @@ def test_an_existing_folder_of_another_user_is_refused(tmp_path):
     os.seteuid(65534)
     try:
         with pytest.raises(InvalidInput, match=r"cannot be written \(Permission denied\)"):
-            CheckpointWriter(tmp_path, 2, World(1, 0)).prepare()
+            make_writer(tmp_path).prepare()
     finally:
         os.seteuid(0)
 
@@ -193,7 +182,7 @@ def test_a_disk_that_refuses_is_one_line_and_may_be_tried_again(tmp_path, save):
 
 
 def test_preparing_leaves_nothing_behind(tmp_path):
-    CheckpointWriter(tmp_path / "new", 2, World(1, 0)).prepare()
+    make_writer(tmp_path / "new").prepare()
     assert list((tmp_path / "new").iterdir()) == []
 
 
@@ -252,12 +241,12 @@ def test_a_run_goes_on_from_the_newest_sound_checkpoint(tmp_path, save):
     save(8)
     flip_the_last_bit(tmp_path / "step-00000008" / BACKBONE_FILE)
     state = Loaded()
-    assert resume(state, tmp_path, manifest(), World(1, 0)) == 4
+    assert resume(state, tmp_path, PLAN, World(1, 0)).step == 4
     assert state.source == str(tmp_path / "step-00000004")
 
 
 def test_a_run_without_checkpoints_starts_anew(tmp_path):
-    assert resume(Loaded(), tmp_path / "none", manifest(), World(1, 0)) == 0
+    assert resume(Loaded(), tmp_path / "none", PLAN, World(1, 0)) is None
 
 
 @pytest.mark.parametrize(
@@ -273,7 +262,7 @@ def test_a_run_never_starts_anew_beside_damaged_checkpoints(tmp_path, save, dama
     for folder in tmp_path.iterdir():
         damage(folder)
     with pytest.raises(InvalidInput) as caught:
-        resume(Loaded(), tmp_path, manifest(), World(1, 0))
+        resume(Loaded(), tmp_path, PLAN, World(1, 0))
     assert str(caught.value).startswith(f"{tmp_path}: holds 2 checkpoints, but those that were tried are damaged: ")
     assert "move all away to start anew" in str(caught.value)
 

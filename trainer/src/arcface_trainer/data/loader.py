@@ -1,6 +1,7 @@
 """Decodes the batches of coming steps in threads while the network computes."""
 
 import logging
+import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ LOG = logging.getLogger(__name__)
 FEWEST_TOLERATED = 10
 TOLERATED_SHARE = 0.001
 """Share of the images that may be undecodable before the data as a whole are taken for damaged."""
+MOST_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Batch:
     """Identity of each image, (b,)."""
 
 
-class BatchSource:
+class BatchLoader:
     """Batches by step, prefetched in the order of the steps; use as a context manager."""
 
     def __init__(self, faces: FaceSet, sampler: Sampler, augmentation: str, threads: int) -> None:
@@ -62,27 +64,31 @@ class BatchSource:
             self._ahead.clear()
             self._next_step = step
         while len(self._ahead) <= self._depth:
-            self._ahead.append(self._pool.submit(self.make, self._next_step + len(self._ahead)))
+            self._ahead.append(self._pool.submit(self._make, self._next_step + len(self._ahead)))
         self._next_step += 1
         return self._ahead.popleft().result()
 
-    def make(self, step: int) -> Batch:
+    def _make(self, step: int) -> Batch:
         """Read, decode and augment the images of a step."""
         plan = self.sampler.batch(step)
         size = len(plan.indices)
         images = np.empty((size, 3, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
         labels = np.empty(size, np.int32)
         for row, (position, index) in enumerate(zip(plan.positions.tolist(), plan.indices.tolist(), strict=True)):
-            image, labels[row] = self.image_or_next(index)
+            image, labels[row] = self._image_or_next(index)
             random = image_random(self.sampler.seed, plan.epoch, position)
             images[row] = augment(image, self.augmentation, random).transpose(2, 0, 1)
         return Batch(images, labels)
 
-    def image_or_next(self, index: int) -> tuple[Image, int]:
+    def _image_or_next(self, index: int) -> tuple[Image, int]:
         """Image and label at `index`, or of the next image that can be decoded.
 
         Which image stands in does not depend on rank or step, so the joined batch stays the same for any number of
-        ranks. InvalidInput when more images than tolerated are undecodable.
+        ranks.
+
+        Raises:
+            InvalidInput: when more images than tolerated are undecodable.
+            ArcFaceError: when one cannot be read now but may be later: that is no damage, and the run is tried again.
         """
         while True:
             try:
@@ -105,3 +111,8 @@ class BatchSource:
             )
         if is_new:
             LOG.warning("image is skipped and the next one taken skipped=%d reason=%s", count, error)
+
+
+def decode_threads() -> int:
+    """Threads that decode images: the cores that this rank may use, within reason."""
+    return max(1, min(MOST_THREADS, len(os.sched_getaffinity(0))))

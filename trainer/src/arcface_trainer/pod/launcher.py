@@ -123,7 +123,7 @@ def _forward_signals(ranks: list[RankProcess]) -> list[int]:
 
 def _start_scheduler(environment: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "arcface_trainer.pod.parent_bound", "arcface_trainer.pod.scheduler"],
+        [sys.executable, "-m", "arcface_trainer.pod.parent_bound", "arcface_trainer.distributed.scheduler"],
         env=environment | {"MS_ROLE": "MS_SCHED"},
         start_new_session=True,
     )

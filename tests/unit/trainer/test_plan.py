@@ -3,7 +3,7 @@ import math
 import pytest
 
 from arcface_api.resource.spec import ScheduleSpec
-from arcface_trainer.training.schedule import Schedule
+from arcface_trainer.plan import Schedule
 
 
 def test_polynomial_rates_of_ms1mv2():

@@ -1,4 +1,4 @@
-"""Pair sets judged during the training: each rank embeds a share of the pairs of all sets."""
+"""A rank's shard of the verification pairs: each rank embeds its part of the pairs of all sets."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ from arcface_faces.embedding.embedder import Image, Network, embed
 from arcface_faces.pairs.pair_set import PairSet, check_images, open_sets, set_files
 from arcface_faces.pairs.protocol import FOLDS, fold_accuracy, squared_distances
 
-CHOICE_SEED = 0
+SAMPLE_SEED = 0
 """The same pairs at every verification and on every rank."""
 
 
 @dataclass(frozen=True, slots=True)
-class ChosenPairs:
-    """The pairs of a set that are looked at, in its order."""
+class SampledPairs:
+    """The pairs of a set that were drawn to be looked at, in its order."""
 
     pair_set: PairSet
     pairs: NDArray[np.int64]
@@ -29,8 +29,8 @@ class ChosenPairs:
 
 
 @dataclass(frozen=True, slots=True)
-class ShareImages:
-    """Images of a share of the pairs: 2i and 2i + 1 are its pair i."""
+class ShardImages:
+    """Images of a shard: 2i and 2i + 1 are its pair i."""
 
     pairs: list[tuple[PairSet, int]]
 
@@ -44,64 +44,64 @@ class ShareImages:
 
 
 @dataclass(frozen=True, slots=True)
-class SharedPairs:
-    """All sets, and this rank's share of their pairs laid end to end."""
+class PairShard:
+    """All sets, and this rank's shard of their pairs laid end to end."""
 
-    sets: list[ChosenPairs]
+    sets: list[SampledPairs]
     ranks: int
     rank: int
     batch_size: int
 
     @property
-    def share_size(self) -> int:
+    def shard_size(self) -> int:
         """Pairs of each rank; the last ranks may have fewer."""
-        return -(-sum(len(chosen.pairs) for chosen in self.sets) // self.ranks)
+        return -(-sum(len(sampled.pairs) for sampled in self.sets) // self.ranks)
 
     @property
-    def images(self) -> ShareImages:
+    def images(self) -> ShardImages:
         """Images of this rank's pairs."""
-        joined = [(chosen.pair_set, int(pair)) for chosen in self.sets for pair in chosen.pairs]
-        return ShareImages(joined[self.rank * self.share_size : (self.rank + 1) * self.share_size])
+        joined = [(sampled.pair_set, int(pair)) for sampled in self.sets for pair in sampled.pairs]
+        return ShardImages(joined[self.rank * self.shard_size : (self.rank + 1) * self.shard_size])
 
     def distances(self, network: Network) -> NDArray[np.float64]:
-        """(share_size,) squared distances of this rank's pairs, filled up with NaN."""
+        """(shard_size,) squared distances of this rank's pairs, filled up with NaN."""
         own = self.images
-        filled = np.full(self.share_size, np.nan)
+        filled = np.full(self.shard_size, np.nan)
         if own.pairs:
             filled[: len(own.pairs)] = squared_distances(embed(own, network, self.batch_size))
         return filled
 
     def results(self, distances: NDArray[np.float64]) -> list[PairResult]:
-        """Results on each set from the shares of all ranks, (ranks, share_size)."""
+        """Results on each set from the shards of all ranks, (ranks, shard_size)."""
         joined, start, results = distances.ravel(), 0, []
-        for chosen in self.sets:
-            stop = start + len(chosen.pairs)
-            folds = fold_accuracy(joined[start:stop], chosen.is_same)
+        for sampled in self.sets:
+            stop = start + len(sampled.pairs)
+            folds = fold_accuracy(joined[start:stop], sampled.is_same)
             results.append(
-                PairResult(dataset=chosen.pair_set.name, accuracy=folds.mean, std=folds.std, pairs=len(chosen.pairs))
+                PairResult(dataset=sampled.pair_set.name, accuracy=folds.mean, std=folds.std, pairs=len(sampled.pairs))
             )
             start = stop
         return results
 
 
-def open_shared(evaluation: RunEvaluation, most_pairs: int, ranks: int, rank: int, batch_size: int) -> SharedPairs:
+def open_pair_shard(evaluation: RunEvaluation, most_pairs: int, ranks: int, rank: int, batch_size: int) -> PairShard:
     """Open and check the sets; where they have more pairs than may be looked at, some are chosen of each.
 
-    Each rank decodes its share beforehand: a damaged image must not end the training after an epoch.
+    Each rank decodes its shard beforehand: a damaged image must not end the training after an epoch.
 
     Raises:
         InvalidInput: naming the set that is missing, damaged or too small.
     """
     opened = open_sets(set_files(evaluation))
     total = sum(len(pair_set.is_same) for pair_set in opened)
-    share = min(1.0, most_pairs / total)
-    shared = SharedPairs([choose(pair_set, share) for pair_set in opened], ranks, rank, batch_size)
-    check_images(shared.images)
-    return shared
+    drawn = min(1.0, most_pairs / total)
+    shard = PairShard([_sample(pair_set, drawn) for pair_set in opened], ranks, rank, batch_size)
+    check_images(shard.images)
+    return shard
 
 
-def choose(pair_set: PairSet, share: float) -> ChosenPairs:
+def _sample(pair_set: PairSet, share: float) -> SampledPairs:
     """A random share of the pairs of a set, at least one for each fold."""
     pairs = len(pair_set.is_same)
     count = max(FOLDS, int(share * pairs))
-    return ChosenPairs(pair_set, np.sort(np.random.default_rng(CHOICE_SEED).permutation(pairs)[:count]))
+    return SampledPairs(pair_set, np.sort(np.random.default_rng(SAMPLE_SEED).permutation(pairs)[:count]))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from arcface_api.resource.spec import LossSpec
-from arcface_trainer.training.initial_loss import initial_loss_warning
+from arcface_trainer.training.loss_check import initial_loss_warning
 
 
 def fresh_loss(loss, margin, dimension, classes, images):
