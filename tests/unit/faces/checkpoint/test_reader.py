@@ -20,7 +20,7 @@ from arcface_faces.checkpoint.reader import (
     read_manifest,
 )
 from arcface_trainer.checkpoint.resume import resume
-from arcface_trainer.checkpoint.writer import CheckpointWriter, head_name, write
+from arcface_trainer.checkpoint.writer import CheckpointWriter, head_name, write_tensors
 from arcface_trainer.distributed.collectives import World
 from support.builders.training_plan import make_plan
 
@@ -90,7 +90,7 @@ def test_a_head_written_by_three_ranks_is_read_by_two(tmp_path, save):
     (folder / head_name(0)).unlink()
     for start, size in (class_range(CLASSES, 3, rank) for rank in range(3)):
         block = {name: np.ascontiguousarray(rows[start : start + size]) for name, rows in whole.items()}
-        entries.append(write(folder / head_name(start), block).model_copy(update={"first_class": start}))
+        entries.append(write_tensors(folder / head_name(start), block).model_copy(update={"first_class": start}))
     stored = read_manifest_with(folder, entries)
     for rank in range(2):
         start, size = class_range(CLASSES, 2, rank)

@@ -7,8 +7,7 @@ import numpy as np
 
 from arcface_faces.checkpoint.reader import Tensors
 from arcface_trainer.distributed.collectives import World
-from arcface_trainer.network.backbones import STATISTICS_SUFFIXES
-from arcface_trainer.network.parameters import assign, host_arrays, named_parameters
+from arcface_trainer.network.parameters import STATISTICS_SUFFIXES, assign, host_arrays, named_parameters
 from arcface_trainer.step.train_step import TrainStep
 
 

@@ -88,13 +88,14 @@ class CheckpointWriter:
         heads = self._head_entries(self._write_head(hidden, state.head()))
         if not self.world.is_first:
             return None
-        files = [write(hidden / BACKBONE_FILE, backbone), write(hidden / MOMENTUM_FILE, state.momentum())]
+        shared = {BACKBONE_FILE: backbone, MOMENTUM_FILE: state.momentum()}
+        files = [write_tensors(hidden / name, tensors) for name, tensors in shared.items()]
         manifest = self.plan.manifest(step, [*files, *heads], verification, best)
         return status_of(self._publish(hidden, manifest), manifest)
 
     def _write_head(self, hidden: Path, head: Tensors) -> FileEntry:
         classes = class_range(self.plan.class_count, self.world.size, self.world.rank)
-        entry = write(hidden / head_name(classes.start), head)
+        entry = write_tensors(hidden / head_name(classes.start), head)
         return entry.model_copy(update={"first_class": classes.start})
 
     def _head_entries(self, own: FileEntry) -> list[FileEntry]:
@@ -161,7 +162,7 @@ def head_name(first_class: int) -> str:
     return f"head-{first_class:09d}.safetensors"
 
 
-def write(path: Path, tensors: Tensors) -> FileEntry:
+def write_tensors(path: Path, tensors: Tensors) -> FileEntry:
     """Write tensors and flush them to disk."""
     save_file(tensors, path)
     # It writes for its user alone; whoever may read the folder may read what is in it.

@@ -13,23 +13,24 @@ from pathlib import Path
 import mindspore
 import numpy as np
 import onnx
-import onnxruntime
 from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
 from arcface_api.errors import ArcFaceError, InvalidInput
+from arcface_api.os_errors import explained
 from arcface_faces.checkpoint.manifest import CheckpointManifest, Preprocessing
+from arcface_faces.embedding.onnx_network import open_onnx
 from arcface_faces.preprocessing import METADATA_KEY
-from arcface_trainer.export.format import Format
-from arcface_trainer.network.inference import as_function, load_backbone
+from arcface_trainer.export import Format
+from arcface_trainer.network.inference import Network, as_function, load_backbone
 
 SAMPLE = 5
 """Images that a file is tried with, together and one by one."""
 TOLERANCE = 1e-4
 """Of the largest number of an embedding."""
 
-Prepared = NDArray[np.float32]
-Run = Callable[[Prepared], NDArray[np.float32]]
+Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Prepared images (B, 3, 112, 112) to embeddings (B, D)."""
 
 
 def export_network(folder: Path, form: Format, output: Path) -> None:
@@ -48,45 +49,46 @@ def export_network(folder: Path, form: Format, output: Path) -> None:
     manifest, backbone = load_backbone(folder)
     mindspore.set_context(mode=mindspore.GRAPH_MODE)
     backbone.set_train(mode=False)
-    try:
+    with explained(output, "its folder cannot be made", "choose another name"):
         output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInput(f"{output}: its folder cannot be made ({error.strerror}); choose another name") from None
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=output.parent) as hidden:
+    with (
+        explained(output, "cannot be written", "choose another name"),
+        tempfile.TemporaryDirectory(prefix=".export-", dir=output.parent) as hidden,
+    ):
         draft = Path(hidden) / f"network.{form}"
         written = WRITERS[form](backbone, draft, manifest)
         if form != "air":
-            check(OPENERS[form](written), backbone, manifest.preprocessing)
-        publish(written, output)
-    if beside is not None:
-        beside.write_text(manifest.preprocessing.to_json() + "\n")
+            _check(_open(written, form, manifest.preprocessing), backbone, manifest.preprocessing)
+        _publish(written, output)
+        if beside is not None:
+            beside.write_text(manifest.preprocessing.to_json() + "\n")
 
 
-def write_mindir(backbone: nn.Cell, draft: Path, _: CheckpointManifest) -> Path:
+def _write_mindir(backbone: nn.Cell, draft: Path, _: CheckpointManifest) -> Path:
     """MindIR for any number of images."""
     images = Tensor(shape=[None, 3, None, None], dtype=mindspore.float32)
     mindspore.export(backbone, images, file_name=str(draft), file_format="MINDIR")
     return draft
 
 
-def write_air(backbone: nn.Cell, draft: Path, manifest: CheckpointManifest) -> Path:
+def _write_air(backbone: nn.Cell, draft: Path, manifest: CheckpointManifest) -> Path:
     """AIR for one image at a time: Ascend's compiler sets the batch."""
-    mindspore.export(backbone, one_image(manifest.preprocessing), file_name=str(draft), file_format="AIR")
+    mindspore.export(backbone, _one_image(manifest.preprocessing), file_name=str(draft), file_format="AIR")
     return draft
 
 
-def write_onnx(backbone: nn.Cell, draft: Path, manifest: CheckpointManifest) -> Path:
+def _write_onnx(backbone: nn.Cell, draft: Path, manifest: CheckpointManifest) -> Path:
     """ONNX for any number of images, which MindSpore itself writes for a fixed number only."""
-    mindspore.export(backbone, one_image(manifest.preprocessing), file_name=str(draft), file_format="ONNX")
+    mindspore.export(backbone, _one_image(manifest.preprocessing), file_name=str(draft), file_format="ONNX")
     model = onnx.load(draft)
-    free_batch(model)
+    _free_batch(model)
     onnx.helper.set_model_props(model, {METADATA_KEY: manifest.preprocessing.to_json()})
     onnx.checker.check_model(model)
     onnx.save(model, draft)
     return draft
 
 
-def free_batch(model: onnx.ModelProto) -> None:
+def _free_batch(model: onnx.ModelProto) -> None:
     """Let a model of one image take any number: every shape that begins with the batch has it free."""
     graph = model.graph
     del graph.value_info[:]
@@ -101,38 +103,38 @@ def free_batch(model: onnx.ModelProto) -> None:
             constants[node.input[1]].CopyFrom(onnx.numpy_helper.from_array(shape))
 
 
-def one_image(preprocessing: Preprocessing) -> Tensor:
+def _one_image(preprocessing: Preprocessing) -> Tensor:
     """An input of the network."""
     return Tensor(np.zeros((1, 3, preprocessing.height, preprocessing.width), np.float32))
 
 
 def open_mindir(path: Path) -> Run:
-    """The network in a MindIR file."""
+    """The network in a MindIR file, which takes prepared images."""
     network = nn.GraphCell(mindspore.load(str(path)))
     return lambda images: np.asarray(network(Tensor(images)).asnumpy(), np.float32)
 
 
-def open_onnx(path: Path) -> Run:
-    """The network in an ONNX file."""
-    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    entry = session.get_inputs()[0].name
-    return lambda images: np.asarray(session.run(None, {entry: images})[0], np.float32)
+def _open(path: Path, form: Format, preprocessing: Preprocessing) -> Network:
+    """The network in a file that was just written, as others will use it."""
+    if form == "onnx":
+        return open_onnx(path, None).network
+    run, mean, scale = open_mindir(path), np.float32(preprocessing.mean), np.float32(preprocessing.scale)
+    return lambda images: run((images.astype(np.float32) - mean) / scale)
 
 
-def check(run: Run, backbone: nn.Cell, preprocessing: Preprocessing) -> None:
+def _check(network: Network, backbone: nn.Cell, preprocessing: Preprocessing) -> None:
     """ArcFaceError unless a file gives the checkpoint's embeddings, of several images at once and of each alone."""
     random = np.random.default_rng(0)
     shape = (SAMPLE, 3, preprocessing.height, preprocessing.width)
     images = random.integers(0, 256, shape).astype(np.uint8)
     expected = as_function(backbone)(images)
-    prepared = (images.astype(np.float32) - np.float32(preprocessing.mean)) / np.float32(preprocessing.scale)
-    for found in (run(prepared), np.concatenate([run(prepared[row : row + 1]) for row in range(SAMPLE)])):
+    for found in (network(images), np.concatenate([network(images[row : row + 1]) for row in range(SAMPLE)])):
         difference = float(np.abs(found - expected).max() / np.abs(expected).max())
         if not difference <= TOLERANCE:
             raise ArcFaceError(f"the exported network is off by {difference:.1e} of the checkpoint's numbers; not kept")
 
 
-def publish(written: Path, output: Path) -> None:
+def _publish(written: Path, output: Path) -> None:
     """Move a file to its place once it is on disk."""
     # MindSpore writes it for its user alone; whoever may read the folder may read what is in it.
     written.chmod(output.parent.stat().st_mode & 0o666)
@@ -142,8 +144,7 @@ def publish(written: Path, output: Path) -> None:
 
 
 WRITERS: dict[Format, Callable[[nn.Cell, Path, CheckpointManifest], Path]] = {
-    "mindir": write_mindir,
-    "onnx": write_onnx,
-    "air": write_air,
+    "mindir": _write_mindir,
+    "onnx": _write_onnx,
+    "air": _write_air,
 }
-OPENERS: dict[Format, Callable[[Path], Run]] = {"mindir": open_mindir, "onnx": open_onnx}

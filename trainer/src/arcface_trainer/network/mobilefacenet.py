@@ -10,7 +10,7 @@ LAST_CHANNELS = 512
 BATCH_NORM = {"eps": 1e-5, "momentum": 0.9}
 
 
-def conv_block(inputs: int, outputs: int, kernel: int, stride: int = 1, group: int = 1) -> list[nn.Cell]:
+def _conv_block(inputs: int, outputs: int, kernel: int, stride: int = 1, group: int = 1) -> list[nn.Cell]:
     """Convolution and batch normalisation without activation."""
     return [
         nn.Conv2d(inputs, outputs, kernel, stride, pad_mode="pad", padding=kernel // 2, group=group, has_bias=False),
@@ -25,11 +25,11 @@ class Bottleneck(nn.Cell):
         super().__init__()
         hidden = inputs * expansion
         self.body = nn.SequentialCell(
-            *conv_block(inputs, hidden, 1),
+            *_conv_block(inputs, hidden, 1),
             nn.PReLU(hidden),
-            *conv_block(hidden, hidden, 3, stride, group=hidden),
+            *_conv_block(hidden, hidden, 3, stride, group=hidden),
             nn.PReLU(hidden),
-            *conv_block(hidden, outputs, 1),
+            *_conv_block(hidden, outputs, 1),
         )
         self.is_residual = stride == 1 and inputs == outputs
 
@@ -44,16 +44,16 @@ class MobileFaceNet(nn.Cell):
 
     def __init__(self, model: ModelSpec) -> None:
         super().__init__()
-        stem, last = scaled(64, model.width), scaled(LAST_CHANNELS, model.width)
-        cells: list[nn.Cell] = [*conv_block(3, stem, 3, 2), nn.PReLU(stem)]
-        cells += [*conv_block(stem, stem, 3, group=stem), nn.PReLU(stem)]
+        stem, last = _scaled(64, model.width), _scaled(LAST_CHANNELS, model.width)
+        cells: list[nn.Cell] = [*_conv_block(3, stem, 3, 2), nn.PReLU(stem)]
+        cells += [*_conv_block(stem, stem, 3, group=stem), nn.PReLU(stem)]
         inputs = stem
         for expansion, base, repetitions, stride in BOTTLENECKS:
-            outputs = scaled(base, model.width)
+            outputs = _scaled(base, model.width)
             for index in range(repetitions):
                 cells.append(Bottleneck(inputs, outputs, expansion, stride if index == 0 else 1))
                 inputs = outputs
-        cells += [*conv_block(inputs, last, 1), nn.PReLU(last)]
+        cells += [*_conv_block(inputs, last, 1), nn.PReLU(last)]
         self.body = nn.SequentialCell(cells)
         self.global_depthwise = nn.SequentialCell(
             nn.Conv2d(last, last, 7, pad_mode="valid", group=last, has_bias=False),
@@ -71,6 +71,6 @@ class MobileFaceNet(nn.Cell):
         return self.features(self.embedding(x))
 
 
-def scaled(channels: int, width: float) -> int:
+def _scaled(channels: int, width: float) -> int:
     """Channels at a width multiplier, at least 4."""
     return max(4, round(channels * width))

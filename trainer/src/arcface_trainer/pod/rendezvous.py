@@ -50,9 +50,9 @@ def scheduler_address(identity: PodIdentity) -> str:
         return identity.address
     if identity.scheduler_file is not None:
         file = identity.scheduler_file
-        return wait_for(lambda: content(file), f"{file} has no address: is the pod of rank 0 running?")
+        return wait_for(lambda: _content(file), f"{file} has no address: is the pod of rank 0 running?")
     name = f"MS_SCHED_HOST={identity.scheduler_host}"
-    return wait_for(lambda: resolved(identity), f"{name} has no address: is the pod of rank 0 running?")
+    return wait_for(lambda: _resolved(identity), f"{name} has no address: is the pod of rank 0 running?")
 
 
 def await_rank_table(path: Path, identity: PodIdentity) -> None:
@@ -65,19 +65,19 @@ def await_rank_table(path: Path, identity: PodIdentity) -> None:
 def is_mine(path: Path, identity: PodIdentity) -> bool:
     """Whether a table is complete and has this pod's first rank at this pod's address."""
     try:
-        table = RankTable.model_validate_json(content(path) or "{}")
+        table = RankTable.model_validate_json(_content(path) or "{}")
     except ValidationError:
         return False
-    return table.status == "completed" and any(has_rank(server, identity) for server in table.server_list)
+    return table.status == "completed" and any(_has_rank(server, identity) for server in table.server_list)
 
 
-def has_rank(server: Server, identity: PodIdentity) -> bool:
+def _has_rank(server: Server, identity: PodIdentity) -> bool:
     """Whether a server of the table is this pod; tables written by hand name no container."""
     ranks = {device.rank_id for device in server.device}
     return str(identity.first_rank) in ranks and server.container_ip in {None, identity.address}
 
 
-def content(path: Path) -> str | None:
+def _content(path: Path) -> str | None:
     """Text of a file that somebody else writes; None while there is none."""
     try:
         return path.read_text().strip() or None
@@ -85,7 +85,7 @@ def content(path: Path) -> str | None:
         return None
 
 
-def resolved(identity: PodIdentity) -> str | None:
+def _resolved(identity: PodIdentity) -> str | None:
     """Address of the scheduler's name, None while it has none: rank 0's pod may be scheduled after this one."""
     try:
         found = socket.getaddrinfo(identity.scheduler_host, identity.scheduler_port, type=socket.SOCK_STREAM)

@@ -1,4 +1,4 @@
-"""Writes the drawn training set and verification sets: other people in each of the two."""
+"""Writes a drawn dataset, a training set and verification sets: other people in each of the two."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arcface_api.errors import InvalidInput
+from arcface_api.os_errors import explained
 from arcface_faces.opencv import cv2
 from arcface_faces.pairs.writer import write_pairs
 from arcface_faces.records.table import Advance
@@ -41,35 +41,33 @@ class SynthRequest(NamedTuple):
         return self.identities + len(VERIFICATION) * self.pairs
 
 
-def write_data_set(out: Path, request: SynthRequest, advance: Advance) -> None:
+def write_dataset(out: Path, request: SynthRequest, advance: Advance) -> None:
     """Draw everything into a folder; InvalidInput where it holds such files already.
 
     The files get there when all are drawn, `train.rec` last, so that a drawing that is broken off can be started anew.
     """
     names = [*(f"{name}.bin" for name in VERIFICATION), *NAMES]
     refuse_existing(out, tuple(names))
-    with drawing_folder(out) as folder:
-        draw(folder, request, advance)
+    with _drawing_folder(out) as folder:
+        _draw(folder, request, advance)
         for name in names:
             (folder / name).rename(out / name)
 
 
 @contextmanager
-def drawing_folder(out: Path) -> Iterator[Path]:
+def _drawing_folder(out: Path) -> Iterator[Path]:
     """A folder for unfinished files inside of `out`, anew; it goes in the end, whatever happens."""
     folder = out / UNFINISHED
     try:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise InvalidInput(f"{out}: cannot be written ({error.strerror}): choose another folder") from error
-    try:
+        with explained(out, "cannot be written", "choose another folder"):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def draw(out: Path, request: SynthRequest, advance: Advance) -> None:
+def _draw(out: Path, request: SynthRequest, advance: Advance) -> None:
     """Draw everything into an empty folder."""
     context = get_context("spawn")  # forking a process with OpenCV's threads may hang
     with ProcessPoolExecutor(os.cpu_count() or 1, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
@@ -90,14 +88,14 @@ def write_verification_set(path: Path, request: SynthRequest, name: str, pool: E
     for pair in pool.map(pair_images, *_repeated(request, request.pairs), names, chunksize=32):
         images += pair
         advance(1)
-    write_pairs(path, images, [is_same_pair(number) for number in range(request.pairs)])
+    write_pairs(path, images, [_is_same_pair(number) for number in range(request.pairs)])
 
 
 def _repeated(request: SynthRequest, count: int) -> tuple[list[SynthRequest], Iterator[int]]:
     return [request] * count, iter(range(count))
 
 
-def is_same_pair(number: int) -> bool:
+def _is_same_pair(number: int) -> bool:
     """Whether this pair shows one person twice."""
     return number % 2 == 0
 
@@ -119,7 +117,7 @@ def pair_images(request: SynthRequest, number: int, name: str) -> tuple[bytes, b
     random = np.random.default_rng([request.seed, TEST_IMAGES, stream, number])
     first = int(random.integers(request.test_identities))
     other = (first + 1 + int(random.integers(request.test_identities - 1))) % request.test_identities
-    second = first if is_same_pair(number) else other
+    second = first if _is_same_pair(number) else other
     people = [
         draw_identity(np.random.default_rng([request.seed, TEST_PEOPLE, identity])) for identity in (first, second)
     ]
