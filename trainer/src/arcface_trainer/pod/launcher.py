@@ -123,25 +123,22 @@ def _forward_signals(ranks: list[RankProcess]) -> list[int]:
 
 def _start_scheduler(environment: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "arcface_trainer.pod.parent_bound", "arcface_trainer.distributed.scheduler"],
+        _module_command("arcface_trainer.distributed.scheduler"),
         env=environment | {"MS_ROLE": "MS_SCHED"},
         start_new_session=True,
     )
+
+
+def _module_command(module: str) -> list[str]:
+    """Command of a process that runs a module and dies with this one."""
+    return [sys.executable, "-m", "arcface_api.parent_death", str(os.getpid()), module]
 
 
 def _start_rank(config: Path, folder: Path, rank: int, local: int, environment: dict[str, str]) -> RankProcess:
     report = folder / f"rank-{rank}.json"
     # A session of its own keeps a terminal's Ctrl-C from reaching the rank beside the signal that is passed on.
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "arcface_trainer.pod.parent_bound",
-            "arcface_trainer.training.rank",
-            config,
-            report,
-            str(local),
-        ],
+        [*_module_command("arcface_trainer.training.rank"), config, report, str(local)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
