@@ -8,7 +8,7 @@ from arcface_api.errors import InvalidInput
 from arcface_faces.checkpoint.reader import Tensors
 
 STATISTICS_SUFFIXES = ("moving_mean", "moving_variance")
-"""Of the names of running statistics, which are no weights."""
+"""Ends of the names of batch normalisation's running statistics."""
 
 
 def named_parameters(network: nn.Cell) -> dict[str, Parameter]:

@@ -11,11 +11,12 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from arcface_api.contract.reports import FailureReason, ReportedFailure, TrainerReport, termination_message
+from arcface_api.contract.pod_environment import RankIdentity
+from arcface_api.contract.reports import ReportedFailure, TrainerReport, failure_from
 from arcface_api.contract.run_config import RunConfig
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, Stopped
-from arcface_trainer.pod.identity import PodIdentity
 from arcface_trainer.training.assembly import build_training_loop
 from arcface_trainer.training.loop import TrainingLoop
 from arcface_trainer.training.metrics import serve
@@ -24,39 +25,36 @@ LOG = logging.getLogger(__name__)
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 STOP_PATIENCE_SECONDS = 90.0
 """After a request to stop: a rank that waits for dead peers inside a collective cannot save and ends by itself."""
-REASONS: dict[ExitCode, FailureReason] = {
-    ExitCode.INVALID_INPUT: "InvalidInput",
-    ExitCode.DIVERGED: "Diverged",
-    ExitCode.STOPPED: "Stopped",
-}
 
 
-def _main(arguments: list[str]) -> int:
+def _main(config_path: Path, report_path: Path, local_rank: int) -> int:
     """Run the rank and write its report; returns the exit status."""
-    config_path, report_path, local_rank = Path(arguments[0]), Path(arguments[1]), int(arguments[2])
-    identity = PodIdentity.from_environment()
-    logging.basicConfig(level=logging.INFO if identity.first_rank == 0 else logging.WARNING, format=LOG_FORMAT)
+    identity = RankIdentity.from_environment()
+    logging.basicConfig(level=logging.INFO if identity.rank == 0 else logging.WARNING, format=LOG_FORMAT)
     loop: TrainingLoop | None = None
     failure: ReportedFailure | None = None
     try:
-        config = RunConfig.from_json(config_path.read_bytes(), str(config_path))
-        loop = prepare(config, identity, local_rank, StopRequest.install())
+        loop = prepare(RunConfig.read(config_path), identity, local_rank, StopRequest.install())
         loop.run()
     except ArcFaceError as error:
         (LOG.info if isinstance(error, Stopped) else LOG.error)("%s", error)
-        failure = _failure_of(error, identity.first_rank)
-    report = TrainerReport(failure=failure) if loop is None else loop.report(failure)
+        failure = failure_from(error, identity.rank)
     partial = report_path.with_suffix(".partial")
-    partial.write_bytes(termination_message(report))
+    report = TrainerReport(failure=failure) if loop is None else loop.report(failure)
+    report.write(partial)
     partial.rename(report_path)  # the launcher may look at any time
     return failure.exit_code if failure else ExitCode.DONE
 
 
-def _failure_of(error: ArcFaceError, rank: int) -> ReportedFailure:
-    """The error as the report tells it."""
-    return ReportedFailure(
-        reason=REASONS.get(error.exit_code, "Error"), message=str(error), rank=rank, exit_code=error.exit_code
-    )
+def prepare(config: RunConfig, identity: RankIdentity, local_rank: int, stop: "StopRequest") -> TrainingLoop:
+    """A loop that is ready to run, its figures served."""
+    rank, world_size = identity.rank, config.ranks.world_size
+    if identity.world_size != world_size:
+        raise InvalidInput(f"MS_WORKER_NUM={identity.world_size}, but the run has {world_size} ranks")
+    loop = build_training_loop(config, rank, lambda: stop.is_wanted)
+    port = config.metrics_port + local_rank if config.metrics_port else 0
+    serve(identity.address, port, loop.metrics, loop.report if rank == 0 else None)
+    return loop
 
 
 @dataclass
@@ -66,7 +64,7 @@ class StopRequest:
     is_wanted: bool = False
 
     @classmethod
-    def install(cls) -> "StopRequest":
+    def install(cls) -> Self:
         """Take over the signals."""
         request = cls()
 
@@ -86,16 +84,5 @@ def _end_after_patience() -> None:
     os._exit(ExitCode.FAILED)
 
 
-def prepare(config: RunConfig, identity: PodIdentity, local_rank: int, stop: StopRequest) -> TrainingLoop:
-    """A loop that is ready to run, its figures served."""
-    rank, world_size = identity.first_rank, config.ranks.world_size
-    if identity.world_size != world_size:
-        raise InvalidInput(f"MS_WORKER_NUM={identity.world_size}, but the run has {world_size} ranks")
-    loop = build_training_loop(config, rank, lambda: stop.is_wanted)
-    port = config.metrics_port + local_rank if config.metrics_port else 0
-    serve(identity.address, port, loop.metrics, loop.report if rank == 0 else None)
-    return loop
-
-
 if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1:]))
+    sys.exit(_main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])))
