@@ -3,8 +3,6 @@
 from types import SimpleNamespace
 
 from arcface_trainer.training.loop import TrainingLoop
-from arcface_trainer.training.loss_check import LossCheck
-from arcface_trainer.training.meter import Meter
 from support.builders.training_plan import make_plan
 
 
@@ -14,10 +12,8 @@ def make_loop(rank: int) -> TrainingLoop:
         plan=plan,
         rank=rank,
         loader=SimpleNamespace(skipped={4, 7}),
-        checkpointing=SimpleNamespace(newest=None),
-        meter=Meter(steps_per_epoch=10, total_steps=100, images_per_step=64),
-        loss_check=LossCheck(plan),
-        **dict.fromkeys(("train_step", "verifier", "metrics", "is_stop_wanted")),
+        checkpointing=SimpleNamespace(newest=None, resumed=None),
+        **dict.fromkeys(("train_step", "verifier", "is_stop_wanted")),
     )
 
 

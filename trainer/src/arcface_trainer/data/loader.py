@@ -5,6 +5,7 @@ import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Self
@@ -12,10 +13,13 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from arcface_api.contract.run_config import RunData, RunRanks
 from arcface_api.errors import InvalidInput
-from arcface_faces.dataset import FaceSet
+from arcface_api.resource.spec import TrainingSpec
+from arcface_faces.dataset import FaceSet, open_faces
 from arcface_faces.face_input import IMAGE_SIZE
 from arcface_faces.images import Image, decode
+from arcface_faces.opencv import cv2
 from arcface_trainer.data.augmentation import augment, image_random
 from arcface_trainer.data.sampler import Sampler
 
@@ -24,6 +28,7 @@ FEWEST_TOLERATED = 10
 TOLERATED_SHARE = 0.001
 """Share of the images that may be undecodable before the data as a whole are taken for damaged."""
 MOST_THREADS = 8
+"""That decode for one rank, if it may use so many cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,17 @@ class BatchLoader:
             LOG.warning("image is skipped and the next one taken skipped=%d reason=%s", count, error)
 
 
-def decode_threads() -> int:
-    """Threads that decode images: the cores that this rank may use, within reason."""
-    return max(1, min(MOST_THREADS, len(os.sched_getaffinity(0))))
+def open_loader(data: RunData, training: TrainingSpec, ranks: RunRanks, rank: int) -> BatchLoader:
+    """The loader of a rank's batches; InvalidInput where the images are damaged, or too few for ranks and batch."""
+    cv2.setNumThreads(1)  # images are decoded in threads of ours
+    faces = open_faces(Path(data.directory), data.min_images_per_identity)
+    if faces.class_count < ranks.world_size:
+        raise InvalidInput(
+            f"{data.directory}: {ranks.world_size} ranks share {faces.class_count} identities and each needs one: "
+            "lower spec.workers.replicas or devicesPerWorker, or add identities"
+        )
+    total_batch_size = training.batch_size * ranks.world_size
+    sampler = Sampler(len(faces.labels), total_batch_size, training.seed, ranks.world_size, rank)
+    LOG.info("images=%d identities=%d left_out=%d", len(faces.labels), faces.class_count, faces.dropped_identities)
+    threads = max(1, min(MOST_THREADS, len(os.sched_getaffinity(0))))
+    return BatchLoader(faces, sampler, data.augmentation, threads)

@@ -13,7 +13,12 @@ import numpy as np
 from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
-from arcface_api.resource.spec import OptimizerSpec
+from arcface_api.resource.spec import OptimizerSpec, TrainingSpec
+from arcface_faces.checkpoint.class_shard import class_range
+from arcface_trainer.distributed.collectives import World
+from arcface_trainer.head.classifier import Classifier, initial_centers
+from arcface_trainer.network.backbones import build_backbone
+from arcface_trainer.plan import TrainingPlan
 from arcface_trainer.step.gradient_step import GradientStep
 from arcface_trainer.step.momentum_update import MomentumUpdate, scalar
 
@@ -84,3 +89,13 @@ class TrainStep(nn.Cell):
         is_finite = all(math.isfinite(number) for number in (loss, squared_norm, centers_squared_norm))
         norm = math.sqrt(squared_norm) if is_finite else math.nan
         return StepResult(loss, norm, length, is_finite, StepVotes(stop > 0, save > 0), tuple(waits))
+
+
+def build_train_step(plan: TrainingPlan, training: TrainingSpec, world: World) -> TrainStep:
+    """The step of a network and a head with fresh weights, the same for any number of ranks."""
+    mindspore.set_seed(plan.seed)
+    backbone = build_backbone(plan.model)
+    classes = class_range(plan.class_count, world.size, world.rank)
+    centers = initial_centers(classes, plan.model.embedding_size, plan.seed)
+    classifier = Classifier(plan.loss, classes, centers, world.collectives)
+    return TrainStep(GradientStep(backbone, classifier, world.collectives), training.optimizer, training.clip_norm)

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from arcface_api.contract.reports import ReportedFailure, TrainerReport
@@ -32,10 +32,17 @@ class TrainingLoop:
     loader: BatchLoader
     checkpointing: Checkpointing
     verifier: Verifier | None
-    meter: Meter
-    metrics: TrainMetrics
-    loss_check: LossCheck
     is_stop_wanted: Callable[[], bool]
+    meter: Meter = field(init=False)
+    metrics: TrainMetrics = field(init=False)
+    loss_check: LossCheck = field(init=False)
+
+    def __post_init__(self) -> None:
+        plan, resumed = self.plan, self.checkpointing.resumed
+        step = 0 if resumed is None else resumed.step
+        self.meter = Meter(plan.schedule.steps_per_epoch, plan.total_steps, plan.total_batch_size, step)
+        self.metrics = TrainMetrics(self.rank)
+        self.loss_check = LossCheck(plan)
 
     def run(self) -> None:
         """Train from `meter.step` to the end.

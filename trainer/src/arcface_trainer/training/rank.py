@@ -17,9 +17,16 @@ from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.reports import ReportedFailure, TrainerReport, failure_from
 from arcface_api.contract.run_config import RunConfig
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, Stopped
-from arcface_trainer.training.assembly import build_training_loop
+from arcface_api.unsupported import unsupported_training
+from arcface_trainer.checkpoint.state import TrainingState
+from arcface_trainer.data.loader import open_loader
+from arcface_trainer.distributed.collectives import init_distributed
+from arcface_trainer.plan import TrainingPlan
+from arcface_trainer.step.train_step import build_train_step
+from arcface_trainer.training.checkpointing import Checkpointing
 from arcface_trainer.training.loop import TrainingLoop
 from arcface_trainer.training.metrics import serve
+from arcface_trainer.training.verification import build_verifier
 
 LOG = logging.getLogger(__name__)
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -34,7 +41,7 @@ def _main(config_path: Path, report_path: Path, local_rank: int) -> int:
     loop: TrainingLoop | None = None
     failure: ReportedFailure | None = None
     try:
-        loop = prepare(RunConfig.read(config_path), identity, local_rank, StopRequest.install())
+        loop = build_training_loop(RunConfig.read(config_path), identity, local_rank, StopRequest.install())
         loop.run()
     except ArcFaceError as error:
         (LOG.info if isinstance(error, Stopped) else LOG.error)("%s", error)
@@ -46,12 +53,29 @@ def _main(config_path: Path, report_path: Path, local_rank: int) -> int:
     return failure.exit_code if failure else ExitCode.DONE
 
 
-def prepare(config: RunConfig, identity: RankIdentity, local_rank: int, stop: "StopRequest") -> TrainingLoop:
-    """A loop that is ready to run, its figures served."""
-    rank, world_size = identity.rank, config.ranks.world_size
-    if identity.world_size != world_size:
-        raise InvalidInput(f"MS_WORKER_NUM={identity.world_size}, but the run has {world_size} ranks")
-    loop = build_training_loop(config, rank, lambda: stop.is_wanted)
+def build_training_loop(
+    config: RunConfig, identity: RankIdentity, local_rank: int, stop: "StopRequest"
+) -> TrainingLoop:
+    """A loop that is ready to run, its figures served; the run configuration goes no further than here.
+
+    Raises:
+        InvalidInput: where configuration, data, checkpoints or verification sets cannot be used.
+    """
+    rank, ranks, training = identity.rank, config.ranks, config.training
+    if identity.world_size != ranks.world_size:
+        raise InvalidInput(f"MS_WORKER_NUM={identity.world_size}, but the run has {ranks.world_size} ranks")
+    for sentence in unsupported_training(config.model, config.loss, training, config.precision):
+        raise InvalidInput(sentence)
+    loader = open_loader(config.data, training, ranks, rank)
+    plan = TrainingPlan.of(config, loader.sampler, loader.faces.class_count)
+    world = init_distributed(ranks, rank)
+    train_step = build_train_step(plan, training, world)
+    state = TrainingState(train_step)
+    checkpointing = Checkpointing.start(config.checkpoint, state, plan, world)
+    verifier = build_verifier(config.evaluation, plan, training.batch_size, state, world)
+    if verifier is not None and checkpointing.resumed is not None:
+        verifier.resume(checkpointing.resumed)
+    loop = TrainingLoop(plan, rank, train_step, loader, checkpointing, verifier, lambda: stop.is_wanted)
     port = config.metrics_port + local_rank if config.metrics_port else 0
     serve(identity.address, port, loop.metrics, loop.report if rank == 0 else None)
     return loop
