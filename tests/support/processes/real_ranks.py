@@ -11,7 +11,7 @@ from testbed.programs.processes import free_port
 DEADLINE_SECONDS = 240
 
 
-def run_gang(script: Path, world_size: int, *arguments: str) -> None:
+def run_on_ranks(script: Path, world_size: int, *arguments: str) -> None:
     """Run `python script ARGUMENTS` on every rank and wait for all; a failing rank fails the test."""
     environment = os.environ | {
         "MS_WORKER_NUM": str(world_size),

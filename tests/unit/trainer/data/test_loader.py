@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_trainer.data.loader import BatchLoader
 from arcface_trainer.data.sampler import Sampler
 
@@ -65,3 +65,14 @@ def test_the_next_image_stands_in_for_an_undecodable_one():
 def test_too_many_undecodable_images_end_the_run():
     with make_loader(Faces(broken=range(12))) as batches, pytest.raises(InvalidInput, match="arcface data verify"):
         batches.take(0)
+
+
+def test_an_image_that_cannot_be_read_for_now_is_not_taken_for_damaged():
+    class Unmounted(Faces):
+        def encoded(self, _index):
+            raise ArcFaceError("train.rec: cannot be read (Stale file handle): this may pass, try again")
+
+    with make_loader(Unmounted()) as batches, pytest.raises(ArcFaceError) as caught:
+        batches.take(0)
+    assert not isinstance(caught.value, InvalidInput)
+    assert batches.skipped == set()
