@@ -47,7 +47,7 @@ def test_the_same_pairs_are_looked_at_each_time(evaluation):
 
 
 def test_chosen_pairs_keep_their_truth_values(evaluation):
-    (_, large) = open_pair_shard(evaluation, 40, ranks=1, rank=0, batch_size=5).sets
+    (_, large) = open_pair_shard(evaluation, 40, world_size=1, rank=0, batch_size=5).sets
     assert len(set(large.pairs.tolist())) == 30
     np.testing.assert_array_equal(large.is_same, large.pairs % 2 == 0)
 
@@ -55,18 +55,18 @@ def test_chosen_pairs_keep_their_truth_values(evaluation):
 def test_a_missing_set_is_named(evaluation, tmp_path):
     (tmp_path / "large.bin").unlink()
     with pytest.raises(InvalidInput, match=r"large\.bin: is missing"):
-        open_pair_shard(evaluation, EVERYTHING, ranks=1, rank=0, batch_size=5)
+        open_pair_shard(evaluation, EVERYTHING, world_size=1, rank=0, batch_size=5)
 
 
 def test_a_set_of_something_else_is_refused_before_the_training(evaluation, tmp_path):
     write_set(tmp_path / "large.bin", [b"no image"] * 20, [True, False] * 5)
     with pytest.raises(InvalidInput, match=r"large\.bin: image 0: does not decode"):
-        open_pair_shard(evaluation, EVERYTHING, ranks=1, rank=0, batch_size=5)
+        open_pair_shard(evaluation, EVERYTHING, world_size=1, rank=0, batch_size=5)
 
 
 def test_a_damaged_image_is_told_by_the_rank_that_would_look_at_it(evaluation, tmp_path):
     sound = [encoded_image(seed) for seed in range(82)]
     write_set(tmp_path / "large.bin", [*sound[:-1], b"no image"], [pair % 2 == 0 for pair in range(41)])
-    open_pair_shard(evaluation, EVERYTHING, ranks=2, rank=0, batch_size=5)
+    open_pair_shard(evaluation, EVERYTHING, world_size=2, rank=0, batch_size=5)
     with pytest.raises(InvalidInput, match=r"large\.bin: image 81: does not decode"):
-        open_pair_shard(evaluation, EVERYTHING, ranks=2, rank=1, batch_size=5)
+        open_pair_shard(evaluation, EVERYTHING, world_size=2, rank=1, batch_size=5)

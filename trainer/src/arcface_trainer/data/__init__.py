@@ -1,1 +1,1 @@
-"""Which images a rank takes at a step, decoded and augmented ahead of the network. Imports no MindSpore."""
+"""Which images a rank takes at a step, decoded and augmented ahead of the network. Imports no other room."""

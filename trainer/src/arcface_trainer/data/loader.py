@@ -75,13 +75,13 @@ class BatchLoader:
 
     def _make(self, step: int) -> Batch:
         """Read, decode and augment the images of a step."""
-        plan = self.sampler.batch(step)
-        size = len(plan.indices)
+        share = self.sampler.batch(step)
+        size = len(share.indices)
         images = np.empty((size, 3, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
         labels = np.empty(size, np.int32)
-        for row, (position, index) in enumerate(zip(plan.positions.tolist(), plan.indices.tolist(), strict=True)):
+        for row, (position, index) in enumerate(zip(share.positions.tolist(), share.indices.tolist(), strict=True)):
             image, labels[row] = self._image_or_next(index)
-            random = image_random(self.sampler.seed, plan.epoch, position)
+            random = image_random(self.sampler.seed, share.epoch, position)
             images[row] = augment(image, self.augmentation, random).transpose(2, 0, 1)
         return Batch(images, labels)
 

@@ -48,14 +48,14 @@ class PairShard:
     """All sets, and this rank's shard of their pairs laid end to end."""
 
     sets: list[SampledPairs]
-    ranks: int
+    world_size: int
     rank: int
     batch_size: int
 
     @property
     def shard_size(self) -> int:
         """Pairs of each rank; the last ranks may have fewer."""
-        return -(-sum(len(sampled.pairs) for sampled in self.sets) // self.ranks)
+        return -(-sum(len(sampled.pairs) for sampled in self.sets) // self.world_size)
 
     @property
     def images(self) -> ShardImages:
@@ -72,7 +72,7 @@ class PairShard:
         return filled
 
     def results(self, distances: NDArray[np.float64]) -> list[PairResult]:
-        """Results on each set from the shards of all ranks, (ranks, shard_size)."""
+        """Results on each set from the shards of all ranks, (world_size, shard_size)."""
         joined, start, results = distances.ravel(), 0, []
         for sampled in self.sets:
             stop = start + len(sampled.pairs)
@@ -84,8 +84,10 @@ class PairShard:
         return results
 
 
-def open_pair_shard(evaluation: RunEvaluation, most_pairs: int, ranks: int, rank: int, batch_size: int) -> PairShard:
-    """Open and check the sets; where they have more pairs than may be looked at, some are chosen of each.
+def open_pair_shard(
+    evaluation: RunEvaluation, most_pairs: int, world_size: int, rank: int, batch_size: int
+) -> PairShard:
+    """Open and check the sets; where they have more pairs than may be looked at, a sample of each is taken.
 
     Each rank decodes its shard beforehand: a damaged image must not end the training after an epoch.
 
@@ -95,7 +97,7 @@ def open_pair_shard(evaluation: RunEvaluation, most_pairs: int, ranks: int, rank
     opened = open_sets(set_files(evaluation))
     total = sum(len(pair_set.is_same) for pair_set in opened)
     drawn = min(1.0, most_pairs / total)
-    shard = PairShard([_sample(pair_set, drawn) for pair_set in opened], ranks, rank, batch_size)
+    shard = PairShard([_sample(pair_set, drawn) for pair_set in opened], world_size, rank, batch_size)
     check_images(shard.images)
     return shard
 
