@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_api.os_errors import explained
 from arcface_faces.checkpoint.manifest import CheckpointManifest, Preprocessing
+from arcface_faces.embedding.embedder import Network
 from arcface_faces.embedding.onnx_network import open_onnx
 from arcface_faces.preprocessing import METADATA_KEY
 from arcface_trainer.export import Format
-from arcface_trainer.network.inference import Network, as_function, load_backbone
+from arcface_trainer.network.inference import as_function, load_backbone
 
 SAMPLE = 5
 """Images that a file is tried with, together and one by one."""

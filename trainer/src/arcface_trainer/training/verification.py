@@ -14,10 +14,11 @@ from arcface_api.errors import Diverged
 from arcface_api.resource.status import BestCheckpoint, Verification
 from arcface_faces.checkpoint.manifest import CheckpointManifest
 from arcface_faces.checkpoint.reader import folder_name
+from arcface_faces.embedding.embedder import Network
 from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.network.backbones import build_backbone
-from arcface_trainer.network.inference import Network, as_function
+from arcface_trainer.network.inference import as_function
 from arcface_trainer.network.parameters import assign, named_parameters
 from arcface_trainer.plan import TrainingPlan
 from arcface_trainer.training.pair_shard import PairShard, open_pair_shard
