@@ -6,6 +6,7 @@ import weakref
 from pathlib import Path
 from typing import ClassVar, Self
 
+from arcface_api import os_errors
 from arcface_api.errors import ArcFaceError, InvalidInput
 
 
@@ -21,15 +22,11 @@ class PositionedFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with os_errors.explained(path, "cannot be opened", "correct the path or give this user the right to read it"):
             # Were it a pipe, opening it would wait for somebody who writes.
             self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError as error:
-            raise InvalidInput(
-                f"{path}: cannot be opened ({error.strerror}): correct the path or give this user the right to read it"
-            ) from error
-        weakref.finalize(self, os.close, self.descriptor)
-        status = os.fstat(self.descriptor)
+            weakref.finalize(self, os.close, self.descriptor)
+            status = os.fstat(self.descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise InvalidInput(f"{path}: is not a file: give the path of a {self.suffix}")
         self.size = status.st_size
@@ -50,5 +47,5 @@ class PositionedFile:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def unreadable(self, offset: int, error: OSError) -> ArcFaceError:
-        """What is told where the disk gives no bytes: another try may go well."""
-        return ArcFaceError(f"{self.path}: cannot be read at byte {offset} ({error.strerror}): try again")
+        """What is raised where the disk gives no bytes."""
+        return os_errors.failure(self.path, f"cannot be read at byte {offset}", error, "copy the file again")

@@ -28,9 +28,9 @@ from arcface_evaluator.sets.release_images import FOLDER, open_images
 from arcface_faces.checkpoint.manifest import MANIFEST_FILE
 from arcface_faces.embedding.embedder import Embedder
 from arcface_faces.embedding.multi_process import open_embedder
-from arcface_faces.embedding.npy_file import read_embeddings
+from arcface_faces.embedding.vectors import read_embeddings
 from arcface_faces.pairs.pair_set import check_images, open_sets
-from arcface_faces.pairs.protocol import PairReport
+from arcface_faces.pairs.protocol import PairScores
 
 FILE = click.Path(path_type=Path)
 MOST_AT_ONCE = 65_536
@@ -261,15 +261,15 @@ def show(report: Path, runs: dict[str, EvaluationFile], hardest: list[HardPairs]
     click.echo(f"report: {write_page(report, runs, hardest)}", err=True)
 
 
-def announced(report: PairReport) -> PairReport:
+def announced(report: PairScores) -> PairScores:
     """Print the lines of a set as soon as it is judged."""
     click.echo("\n".join(lines_of(report)))
     return report
 
 
-def announce(report: PairReport | Table) -> None:
+def announce(report: PairScores | Table) -> None:
     """Print what a job has found."""
-    if isinstance(report, PairReport):
+    if isinstance(report, PairScores):
         announced(report)
     else:
         Console().print(report)

@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.pairs.make import DroppedPair, make_set, read_list
-from arcface_faces.pairs.writer import write_pairs
+from arcface_faces.pairs.bin_file import write_pairs
+from arcface_faces.pairs.pair_list import DroppedPair, make_set, read_list
 
 FILE = click.Path(path_type=Path)
 

@@ -11,10 +11,10 @@ from arcface_evaluator.metrics.score_curves import curves_of
 from arcface_evaluator.report.document import EvaluationFile, details_of, input_file, result_of
 from arcface_evaluator.report.ijb import IjbProtocol, described, ijb_result_of, intervals_of, rates_of
 from arcface_evaluator.sets.release import IjbSet
-from arcface_faces.pairs.protocol import PairReport
+from arcface_faces.pairs.protocol import PairScores
 
 
-def pairs_document(reports: Sequence[PairReport], checkpoint: Path | None, inputs: Sequence[Path]) -> EvaluationFile:
+def pairs_document(reports: Sequence[PairScores], checkpoint: Path | None, inputs: Sequence[Path]) -> EvaluationFile:
     """Of pair sets; `inputs` are the files that the numbers depend on."""
     return EvaluationFile(
         checkpoint=None if checkpoint is None else str(checkpoint),

@@ -21,9 +21,8 @@ from arcface_evaluator.sets.release import IjbSet
 from arcface_evaluator.sets.release_images import TemplateImages
 from arcface_faces.checkpoint.reader import file_sha256
 from arcface_faces.embedding.embedder import decoding_threads
-from arcface_faces.embedding.npy_file import read_embeddings
-from arcface_faces.face_input import LANDMARKS
-from arcface_faces.pairs.protocol import Embeddings
+from arcface_faces.embedding.vectors import Embeddings, read_embeddings
+from arcface_faces.images.face_input import LANDMARKS
 
 LOG = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from arcface_evaluator.protocols.template_scores import ordered_scores, plan_pai
 from arcface_evaluator.sets.release import IjbSet, TemplatePairs, Templates
 from arcface_evaluator.sets.release_images import TemplateImages, open_images
 from arcface_faces.embedding.embedder import Embedder
-from arcface_faces.pairs.protocol import Embeddings
+from arcface_faces.embedding.vectors import Embeddings
 from arcface_faces.progress import progress_bar
 
 

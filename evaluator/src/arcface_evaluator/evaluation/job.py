@@ -20,13 +20,13 @@ from arcface_evaluator.sets.release_images import TemplateImages, open_images
 from arcface_faces.checkpoint.reader import checkpoint_folder
 from arcface_faces.embedding.embedder import Embedder
 from arcface_faces.pairs.pair_set import open_sets, set_files
-from arcface_faces.pairs.protocol import PairReport
+from arcface_faces.pairs.protocol import PairScores
 
 BATCH_SIZE = 64
 
 OpenNetwork = Callable[[Path], AbstractContextManager[Embedder]]
 """Of the checkpoint in a folder."""
-Announce = Callable[[PairReport | Table], object]
+Announce = Callable[[PairScores | Table], object]
 
 
 def run_job(config_file: Path, termination_log: Path, open_network: OpenNetwork, announce: Announce) -> None:

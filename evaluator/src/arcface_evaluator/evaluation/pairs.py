@@ -6,9 +6,9 @@ from pathlib import Path
 from arcface_api.contract.reports import PairSetCount
 from arcface_api.errors import InvalidInput
 from arcface_faces.embedding.embedder import Embedder
-from arcface_faces.embedding.npy_file import read_embeddings
+from arcface_faces.embedding.vectors import read_embeddings
 from arcface_faces.pairs.pair_set import PairSet
-from arcface_faces.pairs.protocol import PairReport, verify
+from arcface_faces.pairs.protocol import PairScores, verify
 from arcface_faces.progress import progress_bar
 
 
@@ -19,7 +19,7 @@ def count_pairs(sets: Iterable[PairSet]) -> list[PairSetCount]:
     ]
 
 
-def from_images(sets: Sequence[PairSet], embedder: Embedder) -> Iterator[PairReport]:
+def from_images(sets: Sequence[PairSet], embedder: Embedder) -> Iterator[PairScores]:
     """Embed and judge each set, with a bar on a terminal."""
     for pair_set in sets:
         with progress_bar(pair_set.name, len(pair_set)) as advance:
@@ -27,7 +27,7 @@ def from_images(sets: Sequence[PairSet], embedder: Embedder) -> Iterator[PairRep
         yield verify(pair_set.name, embeddings, pair_set.is_same)
 
 
-def from_files(sets: Sequence[PairSet], files: Sequence[Path]) -> Iterator[PairReport]:
+def from_files(sets: Sequence[PairSet], files: Sequence[Path]) -> Iterator[PairScores]:
     """Judge each set by its file of embeddings."""
     if len(sets) != len(files):
         raise InvalidInput(f"{len(sets)} sets but {len(files)} files of embeddings: give one --embeddings for each set")

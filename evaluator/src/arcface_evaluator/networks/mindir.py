@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
 from arcface_faces.embedding.embedder import Network
-from arcface_faces.preprocessing import Preprocessing, agreed
+from arcface_faces.images.preprocessing import Preprocessing, resolve_preprocessing
 from arcface_trainer.network.mindspore_settings import compute_environment
 
 CRITICAL_ONLY = "4"
@@ -25,7 +25,7 @@ def read_preprocessing(path: Path, declared: Preprocessing | None) -> Preprocess
         stored = beside.read_bytes() if beside.exists() else None
     except OSError as error:
         raise InvalidInput(f"{beside}: cannot be read ({error.strerror})") from None
-    return agreed(path, stored, str(beside), declared)
+    return resolve_preprocessing(path, stored, str(beside), declared)
 
 
 def load_mindir(path: Path, preprocessing: Preprocessing) -> Network:
@@ -42,7 +42,7 @@ def load_mindir(path: Path, preprocessing: Preprocessing) -> Network:
 
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
-            return run(preprocessing.prepared(images))
+            return run(preprocessing.prepare(images))
         except REFUSALS as error:
             raise InvalidInput(f"{path}: takes no float32 images {images.shape} ({first_line(error)})") from None
 

@@ -12,7 +12,7 @@ from arcface_evaluator.networks.mindir import load_mindir, read_preprocessing
 from arcface_faces.checkpoint.manifest import MANIFEST_FILE
 from arcface_faces.checkpoint.reader import checkpoint_folder
 from arcface_faces.embedding.embedder import LoadNetwork
-from arcface_faces.preprocessing import Preprocessing
+from arcface_faces.images.preprocessing import Preprocessing
 
 
 class NetworkOptions(TypedDict):

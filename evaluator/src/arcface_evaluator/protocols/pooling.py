@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_evaluator.sets.release import Templates
-from arcface_faces.pairs.protocol import Embeddings
+from arcface_faces.embedding.vectors import Embeddings
 
 BLOCK = 128
 """Images that a thread holds in float64 at once: few enough for a core's cache, and few templates to multiply for."""

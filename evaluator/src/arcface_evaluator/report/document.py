@@ -12,7 +12,7 @@ from arcface_api.resource.status import IjbResult, PairResult
 from arcface_evaluator.metrics.intervals import accuracy_interval
 from arcface_evaluator.metrics.score_curves import ScoreCurves
 from arcface_evaluator.report.ijb import IjbProtocol, IjbRates
-from arcface_faces.pairs.protocol import FOLDS, THRESHOLD_STEP, THRESHOLDS, PairReport
+from arcface_faces.pairs.protocol import FOLDS, THRESHOLD_STEP, THRESHOLDS, PairScores
 
 
 class PairDetails(Model):
@@ -110,7 +110,7 @@ class EvaluationFile(Model):
             raise InvalidInput(f"{path}: cannot be written ({error.strerror}): name another file") from error
 
 
-def lines_of(report: PairReport) -> list[str]:
+def lines_of(report: PairScores) -> list[str]:
     """The two lines of a set, as the reference prints them."""
     kind = "Accuracy-Flip" if report.flip else "Accuracy"
     return [
@@ -119,12 +119,12 @@ def lines_of(report: PairReport) -> list[str]:
     ]
 
 
-def result_of(report: PairReport) -> PairResult:
+def result_of(report: PairScores) -> PairResult:
     """The entry of `results`."""
     return PairResult(dataset=report.dataset, accuracy=report.folds.mean, std=report.folds.std, pairs=report.pairs)
 
 
-def details_of(report: PairReport) -> PairDetails:
+def details_of(report: PairScores) -> PairDetails:
     """The entry of `details`."""
     plain = report.folds_without_flip
     return PairDetails(

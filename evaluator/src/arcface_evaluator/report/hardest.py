@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_evaluator.sets.release import IjbSet
-from arcface_faces.opencv import cv2
+from arcface_faces.images.opencv import cv2
 
 SHOWN = 8
 """Of each kind."""

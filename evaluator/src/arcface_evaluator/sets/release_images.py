@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
 from arcface_evaluator.sets.release import IjbSet
-from arcface_faces.alignment import aligned, similarity_transforms
-from arcface_faces.images import decode_any_size
+from arcface_faces.images.alignment import align, similarity_transforms
+from arcface_faces.images.decoding import decode_any_size
 
 FOLDER = "loose_crop"
 OUTSIDE = 0.25
@@ -64,7 +64,7 @@ class TemplateImages:
                 f"{self.marks_file} line {number + 1}: landmark ({x:g}, {y:g}) lies outside of "
                 f"{self.files[number]}, which has {width}x{height} pixels"
             )
-        return aligned(pixels, self.matrices[number])
+        return align(pixels, self.matrices[number])
 
 
 def open_images(opened: IjbSet) -> TemplateImages:

@@ -12,13 +12,9 @@ from numpy.typing import NDArray
 from arcface_api.contract.run_config import RunEvaluation
 from arcface_api.errors import InvalidInput
 from arcface_faces.embedding.embedder import Images, decoding_threads
-from arcface_faces.opencv import MOST_PIXELS, cv2
+from arcface_faces.images.decoding import Image, decode_scaled
 from arcface_faces.pairs.bin_file import PairPickle, read_pair_pickle
 from arcface_faces.pairs.protocol import check_foldable
-
-SIDE = 112
-"""Pixels of a side of the images that the networks take."""
-UNDECODABLE = f"does not decode as an image (of at most {MOST_PIXELS} pixels)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +30,24 @@ class PairSet:
         """(pairs,): whether the two images of a pair show one person."""
         return self.pickle.is_same
 
-    def image(self, number: int) -> NDArray[np.uint8]:
+    def image(self, number: int) -> Image:
         """One image as the network takes it; InvalidInput naming file and number where it is none."""
+        where = f"{self.path}: image {number}"
         try:
-            return face(self.pickle.encoded(number))
+            encoded = self.pickle.encoded(number)
         except InvalidInput as error:
-            raise InvalidInput(f"{self.path}: image {number}: {error}") from error
+            raise InvalidInput(f"{where}: {error}") from error
+        return decode_scaled(encoded, where)
 
     def __len__(self) -> int:
         """Number of images, twice the number of pairs."""
-        return len(self.pickle.extents)
+        return len(self.pickle.slices)
 
 
 def read_pair_set(path: Path) -> PairSet:
     """Open a `.bin`; InvalidInput where images and truth values do not make pairs."""
     pickle = read_pair_pickle(path)
-    images, pairs = len(pickle.extents), len(pickle.is_same)
+    images, pairs = len(pickle.slices), len(pickle.is_same)
     if not images:
         raise InvalidInput(f"{path}: holds no images")
     if images % 2:
@@ -84,33 +82,3 @@ def check_images(images: Images) -> None:
     with ThreadPoolExecutor(decoding_threads(), thread_name_prefix="check") as pool:
         for _ in pool.map(images.image, range(len(images))):
             pass
-
-
-def face(encoded: bytes) -> NDArray[np.uint8]:
-    """RGB image (112, 112, 3).
-
-    As in the reference, another size is scaled (bicubic, its default) until the short side has 112 pixels, and nothing
-    is cut off: what is not square then is InvalidInput.
-    """
-    decoded = _decoded(encoded)
-    height, width = decoded.shape[:2]
-    if (height, width) == (SIDE, SIDE):
-        return np.ascontiguousarray(decoded[:, :, ::-1])
-    short = min(height, width)
-    scaled_height, scaled_width = SIDE * height // short, SIDE * width // short
-    if (scaled_height, scaled_width) != (SIDE, SIDE):
-        raise InvalidInput(f"has {width}x{height} pixels; images must be {SIDE}x{SIDE} or square: align them first")
-    scaled = cv2.resize(decoded, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-    return np.ascontiguousarray(scaled[:, :, ::-1], dtype=np.uint8)
-
-
-def _decoded(encoded: bytes) -> NDArray[np.uint8]:
-    try:
-        # Orientation tags are ignored, as in training and by the decoder of the reference.
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        decoded = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded else None
-    except cv2.error as error:
-        raise InvalidInput(UNDECODABLE) from error
-    if decoded is None:
-        raise InvalidInput(UNDECODABLE)
-    return decoded.astype(np.uint8, copy=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from arcface_api import os_errors
 from arcface_api.errors import InvalidInput
 
 LINE = re.compile(rb"\d{1,18}[ \t]+\d{1,18}[ \t]*\r?")
@@ -49,12 +50,8 @@ def read_index(path: Path, record_bytes: int) -> Index:
 
 
 def _text_of(path: Path) -> bytes:
-    try:
+    with os_errors.explained(path, "cannot be read", "put it beside the .rec and give this user the right to read it"):
         return path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(
-            f"{path}: cannot be read ({error.strerror}): put it beside the .rec and give this user the right to read it"
-        ) from error
 
 
 def _first_bad_line(path: Path, text: bytes) -> InvalidInput:

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from arcface_api.command import run
-from arcface_faces.preprocessing import METADATA_KEY
+from arcface_faces.images.preprocessing import METADATA_KEY
 from support.builders.verification_set import corner_network, write_pairs
 
 PREPARED = {"channels": "RGB", "mean": 127.5, "scale": 1.0, "height": 112, "width": 112}

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput
-from arcface_faces.pairs.bin_file import read_pair_pickle
+from arcface_faces.pairs.bin_file import read_pair_pickle, write_pairs
 from arcface_faces.pickle.globals import ALLOWED
 
 NO_BYTES = Path("/proc/self/mem")
@@ -35,7 +35,7 @@ def column(data: bytes) -> object:
 
 def contents(path: Path) -> tuple[list[bytes], list[bool]]:
     read = read_pair_pickle(path)
-    return [read.encoded(number) for number in range(len(read.extents))], read.is_same.tolist()
+    return [read.encoded(number) for number in range(len(read.slices))], read.is_same.tolist()
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -264,7 +264,7 @@ def test_memory_does_not_hold_the_images(tmp_path):
     del images
     tracemalloc.start()
     read = read_pair_pickle(path)
-    total = sum(len(read.encoded(number)) for number in range(len(read.extents)))
+    total = sum(len(read.encoded(number)) for number in range(len(read.slices)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert total == 16_000_000
@@ -276,3 +276,25 @@ def test_real_set_equals_what_python_unpickles(faces):
     with path.open("rb") as opened:
         images, is_same = pickle.load(opened, encoding="bytes")
     assert contents(path) == (images, is_same)
+
+
+WRITTEN = [b"a", b"b", b"a", b"c"]
+
+
+def test_a_set_is_a_pickle_of_images_and_of_who_is_the_same(tmp_path):
+    write_pairs(tmp_path / "lfw.bin", WRITTEN, [True, False])
+    data = (tmp_path / "lfw.bin").read_bytes()
+    assert data[:2] == b"\x80\x04"
+    assert pickle.loads(data) == (WRITTEN, [True, False])
+    assert [path.name for path in tmp_path.iterdir()] == ["lfw.bin"]
+
+
+def test_a_set_is_not_written_over(tmp_path):
+    write_pairs(tmp_path / "lfw.bin", WRITTEN, [True, False])
+    with pytest.raises(InvalidInput, match=r"lfw\.bin: exists already"):
+        write_pairs(tmp_path / "lfw.bin", WRITTEN, [False, False])
+
+
+def test_two_images_a_pair(tmp_path):
+    with pytest.raises(ValueError, match="4 images for 1 pairs"):
+        write_pairs(tmp_path / "lfw.bin", WRITTEN, [True])

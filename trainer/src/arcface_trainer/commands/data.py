@@ -1,21 +1,16 @@
 """`arcface data`: make, check and convert training sets."""
 
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 
 from arcface_api.contract.reports import DataStats
 from arcface_api.errors import InvalidInput
-from arcface_faces.convert import faults, pack_folder, unpack_records
-from arcface_faces.dataset import open_faces
-from arcface_faces.image_folder import FolderFaces
-from arcface_faces.records.table import Advance
+from arcface_faces.datasets.convert import faults, pack_folder, unpack_records
+from arcface_faces.datasets.dataset import open_dataset
+from arcface_faces.datasets.image_folder import ImageFolderDataset
+from arcface_faces.progress import progress_bar
 from arcface_trainer.commands.data_stats import stats_of
 from arcface_trainer.synth.appearance import VERIFICATION
 from arcface_trainer.synth.data_set import SynthRequest, write_data_set
@@ -39,7 +34,7 @@ def pack(images: Path, out: Path, workers: int, skip_bad: bool) -> None:  # noqa
     """Pack the folder IMAGES (one subfolder of 112x112 images per identity) into OUT/train.rec."""
     if not images.is_dir():
         raise InvalidInput(f"{images}: no such folder: give the folder with one subfolder per identity")
-    faces = FolderFaces.open(images, 1)
+    faces = ImageFolderDataset.open(images, 1)
     with progress_bar("packing", len(faces.labels)) as advance:
         skipped = pack_folder(faces, out, workers, advance, skip_bad=skip_bad)
     click.echo(f"{len(faces.labels) - skipped} images packed into {out}, {skipped} left out")
@@ -50,7 +45,7 @@ def pack(images: Path, out: Path, workers: int, skip_bad: bool) -> None:  # noqa
 @click.argument("out", type=FOLDER)
 def unpack(directory: Path, out: Path) -> None:
     """Write the images of DIRECTORY into one folder per identity under OUT."""
-    faces = open_faces(directory)
+    faces = open_dataset(directory)
     with progress_bar("unpacking", len(faces.labels)) as advance:
         unpack_records(faces, out, advance)
     click.echo(f"{len(faces.labels)} images of {faces.class_count} identities written to {out}")
@@ -60,7 +55,7 @@ def unpack(directory: Path, out: Path) -> None:
 @click.argument("directory", type=FOLDER)
 def verify(directory: Path) -> None:
     """Read every record and decode every image of DIRECTORY."""
-    faces = open_faces(directory)
+    faces = open_dataset(directory)
     count = 0
     with progress_bar("verifying", len(faces.labels)) as advance:
         for fault in faults(faces, THREADS, advance):
@@ -78,7 +73,7 @@ def verify(directory: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stats(directory: Path, min_images: int, as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Count images and identities of DIRECTORY."""
-    counted = stats_of(open_faces(directory, min_images), directory)
+    counted = stats_of(open_dataset(directory, min_images), directory)
     click.echo(counted.to_json() if as_json else table(counted))
 
 
@@ -108,11 +103,3 @@ def table(counted: DataStats) -> str:
             f"  images each       {counted.fewest_images} to {counted.most_images}, median {counted.median_images:g}",
         )
     )
-
-
-@contextmanager
-def progress_bar(text: str, total: int) -> Iterator[Advance]:
-    """A bar on stderr where that is a terminal."""
-    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
-        task = bar.add_task(text, total=total)
-        yield lambda count: bar.advance(task, count)

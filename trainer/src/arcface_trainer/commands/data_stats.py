@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 
 from arcface_api.contract.reports import DataStats
-from arcface_faces.dataset import FaceSet
-from arcface_faces.image_folder import FolderFaces
+from arcface_faces.datasets.dataset import FaceDataset
+from arcface_faces.datasets.image_folder import ImageFolderDataset
 
 
-def stats_of(faces: FaceSet, directory: Path) -> DataStats:
+def stats_of(faces: FaceDataset, directory: Path) -> DataStats:
     """Images and identities that a training would use."""
     counts = np.bincount(faces.labels)
     return DataStats(
         directory=str(directory),
-        layout="folder" if isinstance(faces, FolderFaces) else "records",
+        layout="folder" if isinstance(faces, ImageFolderDataset) else "records",
         images=len(faces.labels),
         identities=faces.class_count,
         dropped_identities=faces.dropped_identities,

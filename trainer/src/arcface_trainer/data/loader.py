@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.dataset import FaceSet
-from arcface_faces.face_input import IMAGE_SIZE
-from arcface_faces.images import Image, decode
+from arcface_faces.datasets.dataset import FaceDataset
+from arcface_faces.images.decoding import Image, decode
+from arcface_faces.images.face_input import IMAGE_SIZE
 from arcface_trainer.data.augmentation import augment, image_random
 from arcface_trainer.data.sampler import Sampler
 
@@ -37,7 +37,7 @@ class Batch:
 class BatchSource:
     """Batches by step, prefetched in the order of the steps; use as a context manager."""
 
-    def __init__(self, faces: FaceSet, sampler: Sampler, augmentation: str, threads: int) -> None:
+    def __init__(self, faces: FaceDataset, sampler: Sampler, augmentation: str, threads: int) -> None:
         self.faces = faces
         self.sampler = sampler
         self.augmentation = augmentation

@@ -13,13 +13,14 @@ from pathlib import Path
 import mindspore
 import numpy as np
 import onnx
-import onnxruntime
 from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
 from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_faces.checkpoint.manifest import Manifest, Preprocessing
-from arcface_faces.preprocessing import METADATA_KEY
+from arcface_faces.checkpoint.manifest import Manifest
+from arcface_faces.embedding.embedder import Network
+from arcface_faces.embedding.onnx_network import open_onnx
+from arcface_faces.images.preprocessing import METADATA_KEY, Preprocessing
 from arcface_trainer.export.format import Format
 from arcface_trainer.network.inference import as_function, load_backbone
 
@@ -56,7 +57,7 @@ def export_network(folder: Path, form: Format, output: Path) -> None:
         draft = Path(hidden) / f"network.{form}"
         written = WRITERS[form](backbone, draft, manifest)
         if form != "air":
-            check(OPENERS[form](written), backbone, manifest.preprocessing)
+            check(OPENERS[form](written, manifest.preprocessing), backbone, manifest.preprocessing)
         publish(written, output)
     if beside is not None:
         beside.write_text(manifest.preprocessing.to_json() + "\n")
@@ -112,21 +113,24 @@ def open_mindir(path: Path) -> Run:
     return lambda images: np.asarray(network(Tensor(images)).asnumpy(), np.float32)
 
 
-def open_onnx(path: Path) -> Run:
-    """The network in an ONNX file."""
-    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    entry = session.get_inputs()[0].name
-    return lambda images: np.asarray(session.run(None, {entry: images})[0], np.float32)
+def written_mindir(path: Path, preprocessing: Preprocessing) -> Network:
+    """The network in a MindIR file, with the preparation of images before it."""
+    run = open_mindir(path)
+    return lambda images: run(preprocessing.prepare(images))
 
 
-def check(run: Run, backbone: nn.Cell, preprocessing: Preprocessing) -> None:
+def written_onnx(path: Path, _: Preprocessing) -> Network:
+    """The network in an ONNX file, which says itself how images are prepared."""
+    return open_onnx(path, None).network
+
+
+def check(network: Network, backbone: nn.Cell, preprocessing: Preprocessing) -> None:
     """ArcFaceError unless a file gives the checkpoint's embeddings, of several images at once and of each alone."""
     random = np.random.default_rng(0)
     shape = (SAMPLE, 3, preprocessing.height, preprocessing.width)
     images = random.integers(0, 256, shape).astype(np.uint8)
     expected = as_function(backbone)(images)
-    prepared = (images.astype(np.float32) - np.float32(preprocessing.mean)) / np.float32(preprocessing.scale)
-    for found in (run(prepared), np.concatenate([run(prepared[row : row + 1]) for row in range(SAMPLE)])):
+    for found in (network(images), np.concatenate([network(images[row : row + 1]) for row in range(SAMPLE)])):
         difference = float(np.abs(found - expected).max() / np.abs(expected).max())
         if not difference <= TOLERANCE:
             raise ArcFaceError(f"the exported network is off by {difference:.1e} of the checkpoint's numbers; not kept")
@@ -146,4 +150,4 @@ WRITERS: dict[Format, Callable[[nn.Cell, Path, Manifest], Path]] = {
     "onnx": write_onnx,
     "air": write_air,
 }
-OPENERS: dict[Format, Callable[[Path], Run]] = {"mindir": open_mindir, "onnx": open_onnx}
+OPENERS: dict[Format, Callable[[Path, Preprocessing], Network]] = {"mindir": written_mindir, "onnx": written_onnx}

@@ -12,7 +12,7 @@ from mindspore import Tensor, nn
 from mindspore.common.initializer import Normal
 
 from arcface_api.resource.spec import Backbone, ModelSpec
-from arcface_faces.face_input import IMAGE_SIZE, PIXEL_MEAN, PIXEL_SCALE
+from arcface_faces.images.face_input import IMAGE_SIZE, PIXEL_MEAN, PIXEL_SCALE
 from arcface_trainer.network.mobilefacenet import MobileFaceNet
 
 BASE_CHANNELS = (64, 64, 128, 256, 512)

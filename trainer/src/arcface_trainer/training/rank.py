@@ -22,8 +22,8 @@ from arcface_api.unsupported import unsupported_training
 from arcface_faces.checkpoint.class_shard import class_range
 from arcface_faces.checkpoint.manifest import Manifest
 from arcface_faces.checkpoint.reader import folder_name, manifest_sha256, read_manifest
-from arcface_faces.dataset import FaceSet, open_faces
-from arcface_faces.opencv import cv2
+from arcface_faces.datasets.dataset import FaceDataset, open_dataset
+from arcface_faces.images.opencv import cv2
 from arcface_trainer.checkpoint.resume import resume
 from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.checkpoint.writer import CheckpointWriter
@@ -128,7 +128,7 @@ def assemble(config: RunConfig, identity: PodIdentity, local_rank: int, stop: St
         raise InvalidInput(f"MS_WORKER_NUM={identity.world_size}, but the run has {ranks.world_size} ranks")
     for sentence in unsupported_training(config.model, config.loss, config.training, config.precision):
         raise InvalidInput(sentence)
-    faces = open_faces(Path(config.data.directory), config.data.min_images_per_identity)
+    faces = open_dataset(Path(config.data.directory), config.data.min_images_per_identity)
     if faces.class_count < ranks.world_size:
         raise InvalidInput(
             f"{config.data.directory}: {ranks.world_size} ranks share {faces.class_count} identities and each needs "
@@ -189,7 +189,7 @@ def join(config: RunConfig, rank: int) -> World:
     return World(config.ranks.world_size, rank)
 
 
-def build_step(config: RunConfig, faces: FaceSet, world: World) -> TrainStep:
+def build_step(config: RunConfig, faces: FaceDataset, world: World) -> TrainStep:
     """Network and head with fresh weights, the same for any number of ranks."""
     mindspore.set_seed(config.training.seed)
     backbone = build_backbone(config.model)
@@ -201,7 +201,7 @@ def build_step(config: RunConfig, faces: FaceSet, world: World) -> TrainStep:
     )
 
 
-def manifest_of(config: RunConfig, faces: FaceSet, sampler: Sampler, schedule: Schedule) -> Manifest:
+def manifest_of(config: RunConfig, faces: FaceDataset, sampler: Sampler, schedule: Schedule) -> Manifest:
     """What every checkpoint of this run says."""
     return Manifest(
         job=config.job,

@@ -13,30 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.face_input import IMAGE_SIZE
-from arcface_faces.labels import kept
+from arcface_faces.datasets.labels import select_identities
+from arcface_faces.records.layout import (
+    EXACT_FLOAT32,
+    INDEX_FILE,
+    PROPERTY_FILE,
+    RECORDS_FILE,
+    Property,
+    read_property,
+)
 from arcface_faces.records.recordio import RecordFile
 from arcface_faces.records.table import RecordTable
 from arcface_faces.records.table_cache import load_records
 
-RECORDS_FILE = "train.rec"
-INDEX_FILE = "train.idx"
-PROPERTY_FILE = "property"
-EXACT_FLOAT32 = 1 << 24
-"""Whole numbers up to here are exact in float32."""
-
 
 @dataclass(frozen=True, slots=True)
-class Property:
-    """The text file `property`: number of identities and size of the images."""
-
-    identities: int
-    height: int
-    width: int
-
-
-@dataclass(frozen=True, slots=True)
-class RecordFaces:
+class RecordDataset:
     """Images in the order of their keys."""
 
     file: RecordFile
@@ -53,9 +45,9 @@ class RecordFaces:
         records = directory / RECORDS_FILE
         announced = read_property(directory / PROPERTY_FILE)
         table = load_records(records, directory / INDEX_FILE)
-        rows = image_rows(table, announced, records)
-        raw_labels = whole_labels(table, rows, announced, records)
-        is_kept, labels, dropped = kept(raw_labels, min_images, directory)
+        rows = _image_rows(table, announced, records)
+        raw_labels = _whole_labels(table, rows, announced, records)
+        is_kept, labels, dropped = select_identities(raw_labels, min_images, directory)
         rows = rows[is_kept]
         return cls(
             RecordFile(records),
@@ -76,24 +68,7 @@ class RecordFaces:
         return f"{self.file.path} key {self.keys[index]}"
 
 
-def read_property(path: Path) -> Property | None:
-    """Parse `property`, None where there is none; InvalidInput for other text or another image size."""
-    try:
-        text = path.read_text("ascii")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path}: cannot be read as text ({error}): copy the file again") from error
-    fields = (text.splitlines() or [""])[0].split(",")
-    if len(fields) != 3 or not all(field.strip().isdigit() for field in fields):
-        raise InvalidInput(f"{path}: {text[:40]!a} is not 'identities,height,width', such as 85742,112,112: write that")
-    identities, height, width = (int(field) for field in fields)
-    if (height, width) != (IMAGE_SIZE, IMAGE_SIZE):
-        raise InvalidInput(f"{path}: images of {width}x{height}: pack them anew at {IMAGE_SIZE}x{IMAGE_SIZE}")
-    return Property(identities, height, width)
-
-
-def image_rows(table: RecordTable, announced: Property | None, records: Path) -> NDArray[np.int64]:
+def _image_rows(table: RecordTable, announced: Property | None, records: Path) -> NDArray[np.int64]:
     """Rows of the table that hold an image; InvalidInput where one that should is empty."""
     rows = np.arange(len(table), dtype=np.int64)
     if table.keys[0] == 0 and table.flags[0] > 0 and table.image_sizes[0] == 0:
@@ -134,7 +109,7 @@ def _first_identity_key(table: RecordTable, announced: Property | None, records:
     return int(first)
 
 
-def whole_labels(
+def _whole_labels(
     table: RecordTable, rows: NDArray[np.int64], announced: Property | None, records: Path
 ) -> NDArray[np.int64]:
     """Labels of the images as stored; InvalidInput where one is not a whole number from 0 to 2^24."""

@@ -1,6 +1,6 @@
-"""How images are prepared for a network in a model file: the file says it, or the user must.
+"""How images are prepared for a network: what manifests, ONNX metadata and the files beside MindIR say of it.
 
-A wrong preprocessing costs accuracy and raises no error, so that nothing is guessed.
+A wrong preprocessing costs accuracy and raises no error, so that nothing is guessed: a model says it, or the user must.
 """
 
 from pathlib import Path
@@ -12,37 +12,50 @@ from pydantic import ConfigDict, Field
 
 from arcface_api.errors import InvalidInput
 from arcface_api.model import Model
+from arcface_faces.images.face_input import IMAGE_SIZE, LANDMARKS, PIXEL_MEAN, PIXEL_SCALE
 
 METADATA_KEY = "arcface.preprocessing"
 """Entry of an ONNX file's metadata with the JSON of how images are prepared."""
 
 
 class Preprocessing(Model):
-    """From the pixels of an aligned image to what a model takes."""
+    """From an aligned image to the network's input."""
 
     model_config = ConfigDict(extra="ignore")
 
+    height: int = IMAGE_SIZE
+    """Pixels."""
+    width: int = IMAGE_SIZE
+    """Pixels."""
     channels: Literal["RGB", "BGR"] = "RGB"
-    """Their order."""
+    """Order of the channels."""
     mean: float
     """Subtracted from each pixel."""
     scale: float = Field(gt=0)
     """Divides the difference."""
+    landmarks: tuple[tuple[float, float], ...] = LANDMARKS
+    """Where eyes, nose and corners of the mouth lie (x, y) after alignment."""
 
-    def prepared(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """RGB images (B, 3, H, W) as the model takes them."""
+    def prepare(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """RGB images (B, 3, H, W) as the network takes them."""
         pixels = (images.astype(np.float32) - np.float32(self.mean)) / np.float32(self.scale)
         return np.ascontiguousarray(pixels[:, ::-1]) if self.channels == "BGR" else pixels
 
 
-def agreed(path: Path, stored: str | bytes | None, where: str, declared: Preprocessing | None) -> Preprocessing:
+OWN_PREPROCESSING = Preprocessing(mean=PIXEL_MEAN, scale=PIXEL_SCALE)
+"""Of the networks that are trained here."""
+
+
+def resolve_preprocessing(
+    path: Path, stored: str | bytes | None, where: str, declared: Preprocessing | None
+) -> Preprocessing:
     """What the model says itself, or what is declared where it says nothing.
 
     Args:
         path: the model's file.
         stored: JSON that goes with it.
         where: place of that JSON, for messages.
-        declared: what the user says.
+        declared: what the user says of channels, mean and scale.
 
     Raises:
         InvalidInput: where neither or both say how images are prepared.
@@ -52,6 +65,10 @@ def agreed(path: Path, stored: str | bytes | None, where: str, declared: Preproc
             raise InvalidInput(f"{path}: does not say how images are prepared; give --mean, --scale and --channels")
         return declared
     found = Preprocessing.from_json(stored, where)
-    if declared is not None and declared != found:
+    if declared is not None and _pixel_rule(declared) != _pixel_rule(found):
         raise InvalidInput(f"{path}: says itself how images are prepared; leave --mean, --scale and --channels out")
     return found
+
+
+def _pixel_rule(preprocessing: Preprocessing) -> tuple[str, float, float]:
+    return preprocessing.channels, preprocessing.mean, preprocessing.scale

@@ -1,4 +1,4 @@
-"""Embeddings that something else has computed: `.npy` with one row an image, in the order of the set."""
+"""Embeddings as arrays, and as `.npy` files that something else has made: a row an image, in the order of the set."""
 
 from pathlib import Path
 from tokenize import TokenError
@@ -6,8 +6,19 @@ from tokenize import TokenError
 import numpy as np
 from numpy.typing import NDArray
 
+from arcface_api import os_errors
 from arcface_api.errors import InvalidInput
-from arcface_faces.pairs.protocol import BLOCK, Embeddings
+
+Embeddings = NDArray[np.float32]
+"""(N, V, D): N images in V = 2 views (original, mirrored) or 1, D numbers."""
+BLOCK = 2048
+"""Images, an even number, that are looked at in one go."""
+
+
+def nonzero_norms(vectors_ND: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N,) lengths of the vectors, by which they become units; 1 for zeros, which stay zeros."""
+    norms = np.sqrt(np.einsum("nd,nd->n", vectors_ND, vectors_ND))
+    return np.where(norms == 0, 1, norms)
 
 
 def read_embeddings(path: Path, images: int) -> Embeddings:
@@ -39,10 +50,9 @@ def check_finite(
 
 def _mapped(path: Path) -> NDArray[np.generic]:
     try:
-        # Maps the file; refuses arrays of objects, whose reading would execute what the file says.
-        mapped: NDArray[np.generic] = np.lib.format.open_memmap(path, mode="r")  # type: ignore[no-untyped-call]
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror or error}): correct the path") from error
+        with os_errors.explained(path, "cannot be read", "correct the path"):
+            # Maps the file; refuses arrays of objects, whose reading would execute what the file says.
+            mapped: NDArray[np.generic] = np.lib.format.open_memmap(path, mode="r")  # type: ignore[no-untyped-call]
     except (ValueError, TypeError, OverflowError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InvalidInput(f"{path}: is no .npy array of numbers ({reason}): write it with numpy.save") from error

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.embedding.npy_file import read_embeddings
+from arcface_faces.embedding.vectors import read_embeddings
 
 ROWS = np.random.default_rng(3).normal(size=(6, 2, 5)).astype(np.float32)
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from arcface_api.errors import InvalidInput
 
 
-def kept(
+def select_identities(
     raw_labels: NDArray[np.int64], min_images: int, directory: Path
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64], int]:
     """Which images belong to identities with enough images, their labels without gaps, and identities dropped.

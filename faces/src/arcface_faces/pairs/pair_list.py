@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from arcface_api import os_errors
 from arcface_api.errors import InvalidInput
-from arcface_faces.pairs.pair_set import face
+from arcface_faces.images.decoding import decode_scaled
 from arcface_faces.pairs.protocol import check_foldable
 
 HEADER = ["first", "second", "same"]
@@ -64,8 +65,8 @@ class MadeSet:
         if not self.dropped:
             return f"{text}; none dropped"
         reasons = Counter(dropped.reason.split(": ")[0] for dropped in self.dropped)
-        told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-        return f"{text}; {len(self.dropped)} dropped: {told}"
+        counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        return f"{text}; {len(self.dropped)} dropped: {counts}"
 
 
 def read_list(path: Path) -> list[ListedPair]:
@@ -74,14 +75,7 @@ def read_list(path: Path) -> list[ListedPair]:
     Raises:
         InvalidInput: naming the first line that is not one.
     """
-    try:
-        if path.stat().st_size > SIZE_LIMIT:
-            raise InvalidInput(f"{path}: is longer than a list of pairs can be")
-        lines = path.read_text(encoding="utf-8-sig").splitlines()  # spreadsheets write a mark
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror}); correct --list") from None
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path}: byte {error.start} is no UTF-8 text") from None
+    lines = _lines_of(path)
     try:
         pairs = list(_csv_pairs(path, lines) if path.suffix.lower() == ".csv" else _lfw_pairs(path, lines))
     except csv.Error as error:
@@ -105,6 +99,16 @@ def make_set(pairs: list[ListedPair], folder: Path) -> MadeSet:
     return made
 
 
+def _lines_of(path: Path) -> list[str]:
+    try:
+        with os_errors.explained(path, "cannot be read", "correct --list"):
+            if path.stat().st_size > SIZE_LIMIT:
+                raise InvalidInput(f"{path}: is longer than a list of pairs can be")
+            return path.read_text(encoding="utf-8-sig").splitlines()  # spreadsheets write a mark
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path}: byte {error.start} is no UTF-8 text") from None
+
+
 def _csv_pairs(path: Path, lines: list[str]) -> Iterator[ListedPair]:
     rows = csv.reader(lines)
     header = next(rows, [])
@@ -126,16 +130,16 @@ def _lfw_pairs(path: Path, lines: list[str]) -> Iterator[ListedPair]:
                 continue
             case [*counts] if number == 1 and len(counts) <= 2 and all(text.isdecimal() for text in counts):
                 continue  # sets and pairs of each, or pairs alone
-            case [name, one, other] if is_number(one) and is_number(other):
+            case [name, one, other] if _is_number(one) and _is_number(other):
                 yield ListedPair(number, _lfw_file(name, one), _lfw_file(name, other), is_same=True)
-            case [name, one, stranger, other] if is_number(one) and is_number(other):
+            case [name, one, stranger, other] if _is_number(one) and _is_number(other):
                 yield ListedPair(number, _lfw_file(name, one), _lfw_file(stranger, other), is_same=False)
             case _:
                 shown = line[:LONGEST_SHOWN]
                 raise InvalidInput(f"{path} line {number}: {shown!r}; a line is 'name 1 4' or 'name 1 other 2'")
 
 
-def is_number(text: str) -> bool:
+def _is_number(text: str) -> bool:
     """Whether a word is the number of an image."""
     return text.isdecimal() and len(text) <= LONGEST_NUMBER
 
@@ -145,18 +149,20 @@ def _lfw_file(name: str, number: str) -> str:
 
 
 def _image(folder: Path, name: str) -> bytes | str:
-    """The encoded image, or why there is none."""
+    """The encoded image, or why there is none; ArcFaceError where another look may find it."""
     try:
         path = next((path for path in _candidates(folder, name) if path.is_file()), None)
         if path is None or not path.resolve().is_relative_to(folder.resolve()):
             return f"missing image: {name}"
         content = path.read_bytes()
-        face(content)
+        decode_scaled(content, name)
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        if isinstance(error, OSError) and os_errors.is_passing(error):
+            raise os_errors.failure(folder / name, "cannot be read", error, "") from error
         reason = error.strerror if isinstance(error, OSError) else error
         return f"missing image: {name[:LONGEST_SHOWN]} ({reason})"
     except InvalidInput as error:
-        return f"unusable image: {name} {error}"
+        return f"unusable image: {error}"
     return content
 
 

@@ -10,8 +10,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from arcface_faces.face_input import IMAGE_SIZE, LANDMARKS
-from arcface_faces.opencv import cv2
+from arcface_faces.images.face_input import IMAGE_SIZE, LANDMARKS
+from arcface_faces.images.opencv import cv2
 
 TEMPLATE: NDArray[np.float64] = np.array(LANDMARKS)
 
@@ -31,7 +31,7 @@ def similarity_transforms(points_N52: NDArray[np.float64]) -> NDArray[np.float64
     return np.moveaxis(np.array(rows), 2, 0)
 
 
-def aligned(image: NDArray[np.uint8], matrix_23: NDArray[np.float64]) -> NDArray[np.uint8]:
+def align(image: NDArray[np.uint8], matrix_23: NDArray[np.float64]) -> NDArray[np.uint8]:
     """The image (112, 112, 3) that a network takes: bilinear, black where there is nothing."""
     warped = cv2.warpAffine(image, matrix_23, (IMAGE_SIZE, IMAGE_SIZE), flags=cv2.INTER_LINEAR)
     return cast("NDArray[np.uint8]", warped)

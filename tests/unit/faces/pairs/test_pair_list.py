@@ -7,7 +7,7 @@ import pytest
 
 from arcface_api.command import run
 from arcface_api.errors import InvalidInput
-from arcface_faces.pairs.make import ListedPair, make_set, read_list
+from arcface_faces.pairs.pair_list import ListedPair, make_set, read_list
 from arcface_faces.pairs.pair_set import read_pair_set
 from support.builders.verification_set import encoded_image
 

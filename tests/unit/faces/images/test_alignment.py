@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from arcface_faces.alignment import TEMPLATE, aligned, similarity_transforms
+from arcface_faces.images.alignment import TEMPLATE, align, similarity_transforms
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_landmarks_come_to_lie_on_the_template():
     for x, y in points.round().astype(int):
         image[y - 2 : y + 3, x - 2 : x + 3] = 255
     (matrix,) = similarity_transforms(np.array([points]))
-    found = aligned(image, matrix)
+    found = align(image, matrix)
     assert found.shape == (112, 112, 3)
     for x, y in TEMPLATE.round().astype(int):
         assert found[y, x].min() > 200
@@ -58,6 +58,6 @@ def test_landmarks_come_to_lie_on_the_template():
 
 def test_what_lies_outside_of_the_image_is_black():
     (matrix,) = similarity_transforms(np.array([TEMPLATE - 60]))
-    found = aligned(np.full((52, 52, 3), 255, np.uint8), matrix)
+    found = align(np.full((52, 52, 3), 255, np.uint8), matrix)
     assert not found[:50].any()
     assert (found[70:100, 70:100] == 255).all()

@@ -5,13 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from arcface_api import os_errors
 from arcface_api.errors import InvalidInput
-from arcface_faces.dataset import FaceSet
-from arcface_faces.image_folder import FolderFaces
-from arcface_faces.images import decode
-from arcface_faces.records.dataset import RecordFaces
-from arcface_faces.records.table import Advance
-from arcface_faces.records.writer import RecordWriter, refuse_existing
+from arcface_faces.datasets.dataset import FaceDataset
+from arcface_faces.datasets.image_folder import ImageFolderDataset
+from arcface_faces.datasets.record_dataset import RecordDataset
+from arcface_faces.images.decoding import decode
+from arcface_faces.progress import Advance
+from arcface_faces.records.layout import refuse_existing
+from arcface_faces.records.writer import RecordWriter
 
 T = TypeVar("T")
 
@@ -20,25 +22,25 @@ CHUNK = 2048
 """Images that are under way in the threads at once."""
 
 
-def faults(faces: FaceSet, threads: int, advance: Advance) -> Iterator[str]:
+def faults(faces: FaceDataset, threads: int, advance: Advance) -> Iterator[str]:
     """One line for each image that cannot be decoded at 112x112, in the order of the set."""
 
     def check(index: int) -> None:
-        decode(faces.encoded(index), place(faces, index))
+        decode(faces.encoded(index), _stored_at(faces, index))
 
-    for outcome in in_threads(check, len(faces.labels), threads):
+    for outcome in _map_in_threads(check, len(faces.labels), threads):
         advance(1)
         if isinstance(outcome, InvalidInput):
             yield str(outcome)
 
 
-def place(faces: FaceSet, index: int) -> str:
+def _stored_at(faces: FaceDataset, index: int) -> str:
     """Where an image is stored; in records with the byte, for those who look with other tools."""
     where = faces.where(index)
-    return f"{where} at byte {faces.offsets[index]}" if isinstance(faces, RecordFaces) else where
+    return f"{where} at byte {faces.offsets[index]}" if isinstance(faces, RecordDataset) else where
 
 
-def in_threads(work: Callable[[int], T], count: int, threads: int) -> Iterator[T | InvalidInput]:
+def _map_in_threads(work: Callable[[int], T], count: int, threads: int) -> Iterator[T | InvalidInput]:
     """Results of `work` for 0 to count - 1 in this order, or what it found wrong; memory holds one chunk."""
 
     def outcome(index: int) -> T | InvalidInput:
@@ -52,7 +54,7 @@ def in_threads(work: Callable[[int], T], count: int, threads: int) -> Iterator[T
             yield from pool.map(outcome, range(start, min(start + CHUNK, count)))
 
 
-def pack_folder(faces: FolderFaces, out: Path, threads: int, advance: Advance, *, skip_bad: bool = False) -> int:
+def pack_folder(faces: ImageFolderDataset, out: Path, threads: int, advance: Advance, *, skip_bad: bool = False) -> int:
     """Write the images of a folder as records, JPEG and PNG byte for byte; returns how many were skipped.
 
     Raises:
@@ -62,14 +64,14 @@ def pack_folder(faces: FolderFaces, out: Path, threads: int, advance: Advance, *
 
     def checked(index: int) -> bytes:
         image, where = faces.encoded(index), faces.where(index)
-        suffix_of(image, where)
+        _suffix_of(image, where)
         decode(image, where)
         return image
 
     skipped = 0
     last_label = -1
     with RecordWriter(out) as writer:
-        outcomes = in_threads(checked, len(faces.labels), threads)
+        outcomes = _map_in_threads(checked, len(faces.labels), threads)
         for label, outcome in zip(faces.labels.tolist(), outcomes, strict=True):
             advance(1)
             if isinstance(outcome, InvalidInput):
@@ -85,23 +87,21 @@ def pack_folder(faces: FolderFaces, out: Path, threads: int, advance: Advance, *
     return skipped
 
 
-def unpack_records(faces: FaceSet, out: Path, advance: Advance) -> None:
+def unpack_records(faces: FaceDataset, out: Path, advance: Advance) -> None:
     """Write every image as it is stored into one folder per identity, named by its number."""
     folders = [f"{label:07d}" for label in range(faces.class_count)]
     refuse_existing(out, tuple(folders))
-    try:
+    with os_errors.explained(out, "cannot be written", "choose another folder"):
         for folder in folders:
             (out / folder).mkdir(parents=True)
         for index, label in enumerate(faces.labels.tolist()):
             image = faces.encoded(index)
-            name = f"{index:08d}{suffix_of(image, faces.where(index))}"
+            name = f"{index:08d}{_suffix_of(image, faces.where(index))}"
             (out / folders[label] / name).write_bytes(image)
             advance(1)
-    except OSError as error:
-        raise InvalidInput(f"{out}: cannot be written ({error.strerror}): choose another folder") from error
 
 
-def suffix_of(image: bytes, where: str) -> str:
+def _suffix_of(image: bytes, where: str) -> str:
     """File suffix of an encoded image; InvalidInput for other formats than JPEG and PNG."""
     if image.startswith(JPEG_START):
         return ".jpg"

@@ -6,12 +6,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from arcface_api import os_errors
 from arcface_api.errors import InvalidInput
-from arcface_faces.image_folder import FolderFaces
-from arcface_faces.records.dataset import RECORDS_FILE, RecordFaces
+from arcface_faces.datasets.image_folder import ImageFolderDataset
+from arcface_faces.datasets.record_dataset import RecordDataset
+from arcface_faces.records.layout import RECORDS_FILE
 
 
-class FaceSet(Protocol):
+class FaceDataset(Protocol):
     """Encoded images with identities numbered 0 to class_count - 1 without gaps."""
 
     @property
@@ -33,7 +35,7 @@ class FaceSet(Protocol):
         """Place of an image, for messages."""
 
 
-def open_faces(directory: Path, min_images: int = 1) -> FaceSet:
+def open_dataset(directory: Path, min_images: int = 1) -> FaceDataset:
     """Open `train.rec` with its index, or an image folder with one subfolder per identity.
 
     Args:
@@ -43,8 +45,10 @@ def open_faces(directory: Path, min_images: int = 1) -> FaceSet:
     Raises:
         InvalidInput: naming file and place where the data are missing or damaged.
     """
-    if not directory.is_dir():
+    with os_errors.explained(directory, "cannot be read", "correct the path or give this user the right to read it"):
+        is_folder, has_records = directory.is_dir(), (directory / RECORDS_FILE).exists()
+    if not is_folder:
         raise InvalidInput(f"{directory}: no such folder: give the folder with {RECORDS_FILE} or with image folders")
-    if (directory / RECORDS_FILE).exists():
-        return RecordFaces.open(directory, min_images)
-    return FolderFaces.open(directory, min_images)
+    if has_records:
+        return RecordDataset.open(directory, min_images)
+    return ImageFolderDataset.open(directory, min_images)
