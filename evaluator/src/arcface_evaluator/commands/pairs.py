@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from arcface_api import os_errors
 from arcface_api.errors import InvalidInput
 from arcface_faces.pairs.bin_file import write_pairs
 from arcface_faces.pairs.pair_list import DroppedPair, make_set, read_list
@@ -32,7 +33,7 @@ def make(list_file: Path, images: Path, dropped: Path | None, output: Path) -> N
             raise InvalidInput(f"{option} {path}: {reason}; name another file")
     made = make_set(read_list(list_file), images)
     if dropped:
-        write_dropped(dropped, made.dropped)
+        _write_dropped(dropped, made.dropped)
     made.check()
     write_pairs(output, made.images, made.is_same)
     click.echo(f"{output}: {made.account()}")
@@ -40,14 +41,12 @@ def make(list_file: Path, images: Path, dropped: Path | None, output: Path) -> N
         click.echo(f"line {entry.pair.line}: {entry.reason}", err=True)
 
 
-def write_dropped(path: Path, dropped: list[DroppedPair]) -> None:
+def _write_dropped(path: Path, dropped: list[DroppedPair]) -> None:
     """One row a pair that was left out."""
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["line", "first", "second", "same", "reason"])
-            for entry in dropped:
-                pair = entry.pair
-                writer.writerow([pair.line, pair.first, pair.second, int(pair.is_same), entry.reason])
-    except OSError as error:
-        raise InvalidInput(f"--dropped {path}: cannot be written ({error.strerror}); name another file") from None
+    rows = [
+        [entry.pair.line, entry.pair.first, entry.pair.second, int(entry.pair.is_same), entry.reason]
+        for entry in dropped
+    ]
+    explained = os_errors.explained(f"--dropped {path}", "cannot be written", "name another file")
+    with explained, path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["line", "first", "second", "same", "reason"], *rows])

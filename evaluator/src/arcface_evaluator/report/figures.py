@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from arcface_evaluator.metrics.roc import FARS
-from arcface_evaluator.metrics.score_curves import ScoreCurves
+from arcface_evaluator.report.document import ScoreCurves
 
 SIZE = (6.4, 4.2)
 DOTS_PER_INCH = 120

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from arcface_evaluator.sets.release import IjbSet
+from arcface_faces.images.decoding import Image
 from arcface_faces.images.opencv import cv2
 
 SHOWN = 8
 """Of each kind."""
-
-Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +56,3 @@ def hardest_pairs(
         HardPairs(dataset, title, [show(int(number), f"{scores[number]:.3f}") for number in numbers])
         for title, numbers in titles.items()
     ]
-
-
-def shown_pair(image: Callable[[int], Image], number: int, score: str) -> HardPair:
-    """Pair of a pair set."""
-    return HardPair(f"pair {number}: {score}", (image(2 * number), image(2 * number + 1)))
-
-
-def shown_templates(opened: IjbSet, image: Callable[[int], Image], number: int, score: str) -> HardPair:
-    """Pair of templates, each shown by its first image."""
-    templates = [int(side[number]) for side in (opened.pairs.first, opened.pairs.second)]
-    one, other = (image(int(np.argmax(opened.templates.template == template))) for template in templates)
-    names = " and ".join(str(opened.templates.ids[template]) for template in templates)
-    return HardPair(f"templates {names}: {score}", (one, other))

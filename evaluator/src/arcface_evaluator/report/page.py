@@ -9,13 +9,12 @@ from statistics import fmean, pstdev
 
 from jinja2 import Environment
 
-from arcface_api.errors import InvalidInput
+from arcface_api import os_errors
 from arcface_evaluator.metrics.roc import FARS
-from arcface_evaluator.metrics.score_curves import ScoreCurves
-from arcface_evaluator.report.document import EvaluationFile, PairDetails
+from arcface_evaluator.report.document import EvaluationFile, IjbRates, PairDetails, ScoreCurves
+from arcface_evaluator.report.entries import described, far_name
 from arcface_evaluator.report.figures import folds_figure, histogram_figure, roc_figure
 from arcface_evaluator.report.hardest import HardPairs
-from arcface_evaluator.report.ijb import IjbRates, described, name
 
 PAGE = "report.html"
 PAIR_HEADINGS = ("", "accuracy", "std over folds", "95 % interval", "pairs", "without mirrored", "XNorm")
@@ -68,42 +67,40 @@ class Origin:
 
 def write_page(directory: Path, runs: Runs, hardest: Sequence[HardPairs] = ()) -> Path:
     """Write the page of one or several runs, by name, into a folder; the path of the page."""
-    sections = [*pair_sections(runs, hardest), *ijb_sections(runs, hardest)]
+    sections = [*_pair_sections(runs, hardest), *_ijb_sections(runs, hardest)]
     template = Environment(autoescape=True).from_string((files(__package__) / "page.html").read_text("utf-8"))
     title = "Verification of " + ", ".join(runs)
-    page = template.render(title=title, sections=sections, runs=[origin(*run) for run in runs.items()])
-    try:
+    page = template.render(title=title, sections=sections, runs=[_origin_of(*run) for run in runs.items()])
+    with os_errors.explained(f"--report {directory}", "cannot be written", "name another folder"):
         directory.mkdir(parents=True, exist_ok=True)
         for section in sections:
             for plot in section.plots:
-                (directory / f"{file_stem(section.dataset, plot.caption)}.png").write_bytes(plot.png)
+                (directory / f"{_file_stem(section.dataset, plot.caption)}.png").write_bytes(plot.png)
         (directory / PAGE).write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(f"--report {directory}: cannot be written ({error.strerror}); name another folder") from None
     return directory / PAGE
 
 
-def file_stem(dataset: str, caption: str) -> str:
+def _file_stem(dataset: str, caption: str) -> str:
     """Name of a plot's file."""
     words = f"{dataset} {caption}".lower()
     return "-".join("".join(letter if letter.isalnum() else " " for letter in words).split())
 
 
-def pair_sections(runs: Runs, hardest: Sequence[HardPairs]) -> Iterable[Section]:
+def _pair_sections(runs: Runs, hardest: Sequence[HardPairs]) -> Iterable[Section]:
     """A section for each pair set of any run."""
-    for dataset in names_of(result.dataset for run in runs.values() for result in run.results):
+    for dataset in _names_of(result.dataset for run in runs.values() for result in run.results):
         details = {
             run_name: found
             for run_name, run in runs.items()
             if (found := next((item for item in run.details if item.dataset == dataset), None)) is not None
         }
-        rows = [pair_row(run_name, runs[run_name], found) for run_name, found in details.items()]
+        rows = [_pair_row(run_name, runs[run_name], found) for run_name, found in details.items()]
         folds = Plot("folds", folds_figure({run_name: found.folds for run_name, found in details.items()}))
-        plots = [*curve_plots(runs, dataset), folds]
-        yield Section(dataset, PAIR_HEADINGS, rows, PAIR_REMARK, plots, of_set(hardest, dataset))
+        plots = [*_curve_plots(runs, dataset), folds]
+        yield Section(dataset, PAIR_HEADINGS, rows, PAIR_REMARK, plots, _pairs_of_set(hardest, dataset))
 
 
-def pair_row(run_name: str, run: EvaluationFile, details: PairDetails) -> list[str]:
+def _pair_row(run_name: str, run: EvaluationFile, details: PairDetails) -> list[str]:
     """What one run says of one pair set."""
     result = next(result for result in run.results if result.dataset == details.dataset)
     low, high = details.interval
@@ -120,38 +117,38 @@ def pair_row(run_name: str, run: EvaluationFile, details: PairDetails) -> list[s
     ]
 
 
-def ijb_sections(runs: Runs, hardest: Sequence[HardPairs]) -> Iterable[Section]:
+def _ijb_sections(runs: Runs, hardest: Sequence[HardPairs]) -> Iterable[Section]:
     """A section for each IJB set of any run."""
-    headings = ("", *(name(far) for far in FARS))
-    for dataset in names_of(result.dataset for run in runs.values() for result in run.ijb):
+    headings = ("", *(far_name(far) for far in FARS))
+    for dataset in _names_of(result.dataset for run in runs.values() for result in run.ijb):
         rows = [
             row
             for run_name, run in runs.items()
             for rates in run.ijb_details
             if rates.dataset == dataset
-            for row in ijb_rows(run_name, rates)
+            for row in _ijb_rows(run_name, rates)
         ]
-        yield Section(dataset, headings, rows, IJB_REMARK, curve_plots(runs, dataset), of_set(hardest, dataset))
+        yield Section(dataset, headings, rows, IJB_REMARK, _curve_plots(runs, dataset), _pairs_of_set(hardest, dataset))
 
 
-def ijb_rows(run_name: str, rates: IjbRates) -> list[list[str]]:
+def _ijb_rows(run_name: str, rates: IjbRates) -> list[list[str]]:
     """What one run says under one protocol; of the usual one more."""
-    fars = [name(far) for far in FARS]
+    fars = [far_name(far) for far in FARS]
     title = f"{run_name}: {described(rates)}"
-    rows = [[title, *(percent(rates.nearest.get(far)) for far in fars)]]
+    rows = [[title, *(_percent(rates.nearest.get(far)) for far in fars)]]
     if rates.intervals:
-        rows.append(["at most", *(percent(rates.conservative.get(far)) for far in fars)])
+        rows.append(["at most", *(_percent(rates.conservative.get(far)) for far in fars)])
         bounds = (rates.intervals.get(far) for far in fars)
         rows.append(["95 % interval", *("-" if b is None else f"{100 * b[0]:.2f} to {100 * b[1]:.2f}" for b in bounds)])
     return rows
 
 
-def percent(rate: float | None) -> str:
+def _percent(rate: float | None) -> str:
     """Two digits, or a dash."""
     return "-" if rate is None else f"{100 * rate:.2f}"
 
 
-def curve_plots(runs: Runs, dataset: str) -> list[Plot]:
+def _curve_plots(runs: Runs, dataset: str) -> list[Plot]:
     """The curves of all runs in one plot, then the scores of each."""
     curves: dict[str, ScoreCurves] = {}
     for run_name, run in runs.items():
@@ -162,18 +159,18 @@ def curve_plots(runs: Runs, dataset: str) -> list[Plot]:
     return [Plot("ROC", roc_figure(curves)), *histograms]
 
 
-def origin(run_name: str, run: EvaluationFile) -> Origin:
+def _origin_of(run_name: str, run: EvaluationFile) -> Origin:
     """Protocol and inputs of a run."""
     facts = [(field, str(value)) for field, value in run.protocol.model_dump(by_alias=True).items()]
     checkpoint = [("checkpoint", run.checkpoint)] if run.checkpoint is not None else []
     return Origin(run_name, [*checkpoint, *facts], list(run.inputs))
 
 
-def names_of(datasets: Iterable[str]) -> list[str]:
+def _names_of(datasets: Iterable[str]) -> list[str]:
     """Each once, in the order of their first appearance."""
     return list(dict.fromkeys(datasets))
 
 
-def of_set(hardest: Sequence[HardPairs], dataset: str) -> list[HardPairs]:
+def _pairs_of_set(hardest: Sequence[HardPairs], dataset: str) -> list[HardPairs]:
     """Those of one set."""
     return [group for group in hardest if group.dataset == dataset]
