@@ -1,20 +1,19 @@
 """After the training: the evaluator Job, its results and the gates."""
 
-from pydantic import ValidationError
-
 from arcface_api.contract.reports import EvaluatorReport
+from arcface_api.errors import NEVER_RETRIED
 from arcface_api.resource.spec import EvaluationSpec
 from arcface_api.resource.status import EvaluationStatus, FailureStatus, GateResult
 from arcface_operator.decision.conditions import with_condition
 from arcface_operator.decision.context import Case
 from arcface_operator.decision.ending import evaluator_removal, fail, has_left_its_node, succeed
-from arcface_operator.decision.faults import FINAL_CODES, ended_fault
+from arcface_operator.decision.faults import ended_fault
 from arcface_operator.decision.gates import gate_results, missed
 from arcface_operator.decision.observation import EvaluatorView, PodView
 from arcface_operator.decision.plan import Apply, Create, Delete, Plan
 from arcface_operator.decision.starting import flaw
-from arcface_operator.manifests.config_map import build_config_map
 from arcface_operator.manifests.evaluator_job import build_evaluator_job, evaluation_hash
+from arcface_operator.manifests.run_config import build_config_map
 
 USUAL_WAITS = {"ContainerCreating", "PodInitializing", "Waiting"}
 """What every pod waits for; not worth telling."""
@@ -68,7 +67,7 @@ def judge(case: Case, evaluation: EvaluationSpec, evaluator: EvaluatorView) -> P
 
 def give_up(case: Case, ended: list[PodView]) -> Plan:
     """Pods whose evaluator has failed beside a sidecar that lives on: Kubernetes retries once they are gone."""
-    if any(pod.ended is not None and pod.ended.exit_code in FINAL_CODES for pod in ended):
+    if any(pod.ended is not None and pod.ended.exit_code in NEVER_RETRIED for pod in ended):
         return evaluator_failed(case, ended, "the evaluator has failed")
     lingering = [pod for pod in ended if not has_left_its_node(pod) and not pod.is_leaving]
     return Plan(
@@ -141,7 +140,8 @@ def evaluator_failed(case: Case, ended: list[PodView], why: str) -> Plan:
     failure, found = FailureStatus(reason="EvaluationFailed", message=why), EvaluatorReport()
     for pod in ended:
         if pod.ended is not None and pod.ended.exit_code != 0:
-            failure, found = ended_fault(pod, pod.ended, 1).failure, report_in(pod.ended.message)
+            failure = ended_fault(pod, pod.ended, 1).failure
+            found = EvaluatorReport.parse(pod.ended.message) or EvaluatorReport()
     if found.results or found.ijb:
         # Gates are judged on the whole evaluation only.
         case = case.with_status(evaluation=evaluation_status(found, []))
@@ -151,7 +151,7 @@ def evaluator_failed(case: Case, ended: list[PodView], why: str) -> Plan:
 
 def read_results(case: Case, evaluation: EvaluationSpec, message: str) -> Plan:
     """Results and gates from the evaluator's termination message, which must tell of every set."""
-    report = report_in(message)
+    report = EvaluatorReport.parse(message) or EvaluatorReport()
     told = {*(pairs.dataset for pairs in report.results), *(templates.dataset for templates in report.ijb)}
     if untold := [name for name in (*evaluation.sets, *evaluation.ijb) if name not in told]:
         message = (
@@ -161,14 +161,6 @@ def read_results(case: Case, evaluation: EvaluationSpec, message: str) -> Plan:
         case = with_condition(case, "Evaluated", truth=False, reason="NoReport", message=message)
         return fail(case, "EvaluationFailed", message)
     return with_results(case, evaluation, report)
-
-
-def report_in(message: str) -> EvaluatorReport:
-    """The report in a termination message; an empty one where that is something else."""
-    try:
-        return EvaluatorReport.model_validate_json(message)
-    except ValidationError:
-        return EvaluatorReport()
 
 
 def evaluation_status(report: EvaluatorReport, gates: list[GateResult]) -> EvaluationStatus:

@@ -3,8 +3,7 @@
 import hashlib
 from datetime import datetime
 
-from pydantic import ValidationError
-
+from arcface_api.contract.pod_environment import RANK_TABLE_ANNOTATION, SCHEDULER_ANNOTATION
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.resource.status import CheckpointStatus, FailureStatus, Progress
 from arcface_operator.decision.conditions import true_since, with_condition
@@ -19,7 +18,6 @@ from arcface_operator.decision.starting import start
 from arcface_operator.manifests.metadata import worker_name
 from arcface_operator.manifests.rank_table_map import build_rank_table_map
 from arcface_operator.manifests.run_config import checkpoint_path
-from arcface_operator.manifests.worker_pod import RANK_TABLE_ANNOTATION, SCHEDULER_ANNOTATION
 
 
 def train(case: Case) -> Plan:
@@ -109,11 +107,8 @@ def is_done(case: Case) -> bool:
 def with_last_report(case: Case) -> Case:
     """The case with what the first pod said at its end."""
     ended = case.workers[0].ended
-    try:
-        report = TrainerReport.model_validate_json(ended.message if ended is not None else "")
-    except ValidationError:
-        report = TrainerReport()
-    case = with_report(case, report)
+    report = None if ended is None else TrainerReport.parse(ended.message)
+    case = with_report(case, report or TrainerReport())
     return with_condition(case, "Training", truth=False, reason="Trained", message="every rank has ended well")
 
 

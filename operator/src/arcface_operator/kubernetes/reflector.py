@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from arcface_api.contract.pod_environment import JOB_LABEL, MANAGER, MANAGER_LABEL
 from arcface_operator.kubernetes.client import GONE, Api, ApiError, Unreachable
-from arcface_operator.manifests.metadata import JOB_LABEL, MANAGER, MANAGER_LABEL, Manifest
+from arcface_operator.manifests.metadata import Manifest
 
 LOG = logging.getLogger(__name__)
 SELECTOR = f"{MANAGER_LABEL}={MANAGER}"
