@@ -11,7 +11,7 @@ from arcface_api import os_errors
 from arcface_api.errors import InvalidInput
 from arcface_evaluator.networks.source import Source
 from arcface_evaluator.report.document import EvaluationFile
-from arcface_evaluator.report.hardest import HardPairs
+from arcface_evaluator.report.entries import HardPairs
 from arcface_faces.checkpoint.manifest import MANIFEST_FILE
 
 

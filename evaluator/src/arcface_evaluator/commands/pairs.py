@@ -7,8 +7,8 @@ import click
 
 from arcface_api import os_errors
 from arcface_api.errors import InvalidInput
-from arcface_faces.pairs.bin_file import write_pairs
 from arcface_faces.pairs.pair_list import DroppedPair, make_set, read_list
+from arcface_faces.pairs.pair_set import write_pairs
 
 FILE = click.Path(path_type=Path)
 

@@ -15,8 +15,7 @@ from arcface_evaluator.protocols.pooling import ALL_CHOICES, PoolingChoice, Temp
 from arcface_evaluator.protocols.template_scores import TemplatePairs, ordered_scores, plan_pairs, score_pairs
 from arcface_evaluator.report import entries
 from arcface_evaluator.report.document import EvaluationFile, IjbProtocol, InputFile
-from arcface_evaluator.report.entries import ChoiceRates
-from arcface_evaluator.report.hardest import HardPair, HardPairs, hardest_pairs
+from arcface_evaluator.report.entries import ChoiceRates, HardPair, HardPairs, hardest_pairs
 from arcface_evaluator.sets.release import IjbRelease
 from arcface_evaluator.sets.release_images import ReleaseImages, open_images
 from arcface_faces.embedding.embedder import Embedder

@@ -7,7 +7,7 @@ from arcface_api.contract.reports import PairSetCount
 from arcface_api.errors import InvalidInput
 from arcface_evaluator.report import entries
 from arcface_evaluator.report.document import EvaluationFile, InputFile
-from arcface_evaluator.report.hardest import HardPair, HardPairs, hardest_pairs
+from arcface_evaluator.report.entries import HardPair, HardPairs, hardest_pairs
 from arcface_faces.embedding.embedder import Embedder
 from arcface_faces.embedding.vectors import read_embeddings
 from arcface_faces.pairs.pair_set import PairSet

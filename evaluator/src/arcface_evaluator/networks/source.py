@@ -11,7 +11,7 @@ from arcface_evaluator.networks import mindspore_network
 from arcface_faces.checkpoint.manifest import MANIFEST_FILE
 from arcface_faces.checkpoint.reader import checkpoint_folder
 from arcface_faces.embedding.embedder import LoadNetwork
-from arcface_faces.images.preprocessing import Preprocessing
+from arcface_faces.images.face_input import Preprocessing
 
 
 class NetworkOptions(TypedDict):

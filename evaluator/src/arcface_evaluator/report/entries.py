@@ -1,6 +1,7 @@
-"""From what was measured to entries of the document, and to lines and tables for people."""
+"""From what was measured to entries of the document, to lines and tables for people, and to the pairs of the page."""
 
-from collections.abc import Mapping
+import base64
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +14,11 @@ from arcface_evaluator.metrics import roc as roc_metrics
 from arcface_evaluator.protocols.pooling import PoolingChoice
 from arcface_evaluator.protocols.template_scores import TemplatePairs
 from arcface_evaluator.report.document import IjbRates, PairDetails, ScoreCurves
+from arcface_faces.images.decoding import Image, cv2
 from arcface_faces.pairs.protocol import PairScores, fold_sizes
 
+SHOWN = 8
+"""Of the hardest pairs of each kind."""
 BINS = 100
 """Of the histograms of scores."""
 
@@ -122,3 +126,47 @@ def curves_of(dataset: str, protocol: str, scores: NDArray[np.float64], is_same:
         genuine=genuine.tolist(),
         impostors=impostors.tolist(),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class HardPair:
+    """Two images and what was made of them."""
+
+    caption: str
+    images: tuple[Image, Image]
+
+    @property
+    def base64(self) -> list[str]:
+        """The images as PNG for a page."""
+        encoded = [cv2.imencode(".png", image[:, :, ::-1])[1].tobytes() for image in self.images]
+        return [base64.b64encode(content).decode("ascii") for content in encoded]
+
+
+@dataclass(frozen=True, slots=True)
+class HardPairs:
+    """The hardest pairs of one kind in a set."""
+
+    dataset: str
+    title: str
+    pairs: list[HardPair]
+
+
+def hardest_pairs(
+    dataset: str, scores: NDArray[np.float64], is_same: NDArray[np.bool_], show: Callable[[int, str], HardPair]
+) -> list[HardPairs]:
+    """Genuine pairs with the lowest and impostors with the highest scores.
+
+    Args:
+        dataset: name of the set.
+        scores: (P,), the higher the more alike.
+        is_same: (P,).
+        show: makes the pair of a number and a caption that begins with its score.
+    """
+    genuine, impostors = np.flatnonzero(is_same), np.flatnonzero(~is_same)
+    alike = genuine[np.argsort(scores[genuine], kind="stable")[:SHOWN]]
+    different = impostors[np.argsort(-scores[impostors], kind="stable")[:SHOWN]]
+    titles = {"One person, least alike": alike, "Two persons, most alike": different}
+    return [
+        HardPairs(dataset, title, [show(int(number), f"{scores[number]:.3f}") for number in numbers])
+        for title, numbers in titles.items()
+    ]

@@ -1,22 +1,27 @@
 """The page that people look at: one self-contained HTML file, and its plots as PNG beside it."""
 
 import base64
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from statistics import fmean, pstdev
 
+import numpy as np
 from jinja2 import Environment
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from arcface_api import os_errors
 from arcface_evaluator.metrics.roc import FARS
 from arcface_evaluator.report.document import EvaluationFile, IjbRates, PairDetails, ScoreCurves
-from arcface_evaluator.report.entries import described, far_name
-from arcface_evaluator.report.figures import folds_figure, histogram_figure, roc_figure
-from arcface_evaluator.report.hardest import HardPairs
+from arcface_evaluator.report.entries import HardPairs, described, far_name
 
 PAGE = "report.html"
+PLOT_SIZE = (6.4, 4.2)
+"""Inches."""
+DOTS_PER_INCH = 120
 PAIR_HEADINGS = ("", "accuracy", "std over folds", "95 % interval", "pairs", "without mirrored", "XNorm")
 PAIR_REMARK = (
     "Ten contiguous folds, each judged with the threshold that is best on the other nine. The interval is a bootstrap "
@@ -95,7 +100,7 @@ def _pair_sections(runs: Runs, hardest: Sequence[HardPairs]) -> Iterable[Section
             if (found := next((item for item in run.details if item.dataset == dataset), None)) is not None
         }
         rows = [_pair_row(run_name, runs[run_name], found) for run_name, found in details.items()]
-        folds = Plot("folds", folds_figure({run_name: found.folds for run_name, found in details.items()}))
+        folds = Plot("folds", _folds_figure({run_name: found.folds for run_name, found in details.items()}))
         plots = [*_curve_plots(runs, dataset), folds]
         yield Section(dataset, PAIR_HEADINGS, rows, PAIR_REMARK, plots, _pairs_of_set(hardest, dataset))
 
@@ -155,8 +160,8 @@ def _curve_plots(runs: Runs, dataset: str) -> list[Plot]:
         curves.update((run_name, curve) for curve in run.curves if curve.dataset == dataset)
     if not curves:
         return []
-    histograms = [Plot(f"scores of {run_name}", histogram_figure(curve)) for run_name, curve in curves.items()]
-    return [Plot("ROC", roc_figure(curves)), *histograms]
+    histograms = [Plot(f"scores of {run_name}", _histogram_figure(curve)) for run_name, curve in curves.items()]
+    return [Plot("ROC", _roc_figure(curves)), *histograms]
 
 
 def _origin_of(run_name: str, run: EvaluationFile) -> Origin:
@@ -174,3 +179,59 @@ def _names_of(datasets: Iterable[str]) -> list[str]:
 def _pairs_of_set(hardest: Sequence[HardPairs], dataset: str) -> list[HardPairs]:
     """Those of one set."""
     return [group for group in hardest if group.dataset == dataset]
+
+
+def _roc_figure(curves: Mapping[str, ScoreCurves]) -> bytes:
+    """Curves of one set by run, with the operating points marked."""
+    figure, axes = _empty("false accept rate", "true accept rate")
+    lowest = min(min((rate for rate in curve.fpr if rate > 0), default=1.0) for curve in curves.values())
+    for name, curve in curves.items():
+        axes.step(curve.fpr, curve.tpr, where="post", label=name)
+    for far in FARS:
+        if far >= lowest:
+            axes.axvline(far, color="0.8", linewidth=0.8, zorder=0)
+    axes.set_xscale("log")
+    axes.set_xlim(lowest / 1.5, 1)
+    axes.set_ylim(top=1.005)
+    axes.legend(loc="lower right")
+    return _png(figure)
+
+
+def _histogram_figure(curves: ScoreCurves) -> bytes:
+    """Shares of the genuine and the impostor pairs by score."""
+    figure, axes = _empty(f"score ({curves.protocol})", "share of the pairs")
+    edges = np.linspace(curves.lowest, curves.highest, len(curves.genuine) + 1)
+    for name, counts in (("impostors", curves.impostors), ("genuine", curves.genuine)):
+        axes.stairs(
+            np.array(counts) / max(sum(counts), 1), edges, fill=True, alpha=0.55, label=f"{name}: {sum(counts)}"
+        )
+    axes.legend()
+    return _png(figure)
+
+
+def _folds_figure(folds: Mapping[str, Sequence[float]]) -> bytes:
+    """Accuracy on each fold by run."""
+    figure, axes = _empty("fold", "accuracy")
+    width = 0.8 / len(folds)
+    for place, (name, accuracies) in enumerate(folds.items()):
+        positions = np.arange(1, len(accuracies) + 1) + (place - (len(folds) - 1) / 2) * width
+        axes.bar(positions, accuracies, width, label=name)
+    lowest = min(min(accuracies) for accuracies in folds.values())
+    axes.set_ylim(max(0.0, lowest - 0.02), 1.0)
+    axes.set_xticks(range(1, 11))
+    axes.legend(loc="lower right")
+    return _png(figure)
+
+
+def _empty(across: str, up: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=PLOT_SIZE, dpi=DOTS_PER_INCH, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    return figure, axes
+
+
+def _png(figure: Figure) -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()

@@ -8,7 +8,7 @@ from pydantic import Field
 from arcface_api.model import Model
 from arcface_api.resource.spec import ModelSpec
 from arcface_api.resource.status import Verification
-from arcface_faces.images.preprocessing import OWN_PREPROCESSING, Preprocessing
+from arcface_faces.images.face_input import OWN_PREPROCESSING, Preprocessing
 
 MANIFEST_FILE = "manifest.json"
 FORMAT: Final = "arcface-checkpoint/1"

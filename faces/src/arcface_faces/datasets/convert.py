@@ -7,8 +7,7 @@ from typing import TypeVar
 
 from arcface_api import os_errors
 from arcface_api.errors import InvalidInput
-from arcface_faces.datasets.dataset import FaceDataset
-from arcface_faces.datasets.image_folder import ImageFolderDataset
+from arcface_faces.datasets.dataset import FaceDataset, ImageFolderDataset
 from arcface_faces.datasets.record_dataset import RecordDataset
 from arcface_faces.images.decoding import decode
 from arcface_faces.progress import Advance

@@ -10,8 +10,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from arcface_faces.images.decoding import cv2
 from arcface_faces.images.face_input import IMAGE_SIZE, LANDMARKS
-from arcface_faces.images.opencv import cv2
 
 TEMPLATE: NDArray[np.float64] = np.array(LANDMARKS)
 

@@ -1,5 +1,9 @@
-"""From the bytes of an encoded image to its pixels."""
+"""From the bytes of an encoded image to its pixels. The one place that imports OpenCV, which reads its limits then.
 
+An image of a few kilobytes may announce a billion pixels; OpenCV's own limit would let it take gigabytes.
+"""
+
+import os
 from typing import cast
 
 import numpy as np
@@ -7,7 +11,15 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
 from arcface_faces.images.face_input import IMAGE_SIZE
-from arcface_faces.images.opencv import MOST_PIXELS, cv2
+
+MOST_PIXELS = 1 << 26
+"""Of an image that is decoded; a face has 12,544."""
+
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_PIXELS))
+
+import cv2  # noqa: E402 - only now
+
+__all__ = ["MOST_PIXELS", "Image", "cv2", "decode", "decode_any_size", "decode_scaled"]
 
 Image = NDArray[np.uint8]
 """RGB (H, W, 3); as networks take it, (112, 112, 3)."""

@@ -3,8 +3,7 @@ import pytest
 
 from arcface_api.errors import InvalidInput
 from arcface_faces.datasets.convert import faults, pack_folder, unpack_records
-from arcface_faces.datasets.dataset import open_dataset
-from arcface_faces.datasets.image_folder import ImageFolderDataset
+from arcface_faces.datasets.dataset import ImageFolderDataset, open_dataset
 from support.builders.verification_set import encoded_image, noise_image
 
 FILES = ("train.rec", "train.idx", "property")

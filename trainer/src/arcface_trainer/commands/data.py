@@ -8,8 +8,7 @@ import click
 from arcface_api.contract.reports import DataStats
 from arcface_api.errors import InvalidInput
 from arcface_faces.datasets.convert import faults, pack_folder, unpack_records
-from arcface_faces.datasets.dataset import open_dataset
-from arcface_faces.datasets.image_folder import ImageFolderDataset
+from arcface_faces.datasets.dataset import ImageFolderDataset, open_dataset
 from arcface_faces.progress import progress_bar
 from arcface_trainer.commands.data_stats import stats_of
 from arcface_trainer.synth.appearance import VERIFICATION

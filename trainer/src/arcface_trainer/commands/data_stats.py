@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from arcface_api.contract.reports import DataStats
-from arcface_faces.datasets.dataset import FaceDataset
-from arcface_faces.datasets.image_folder import ImageFolderDataset
+from arcface_faces.datasets.dataset import FaceDataset, ImageFolderDataset
 
 
 def stats_of(faces: FaceDataset, directory: Path) -> DataStats:

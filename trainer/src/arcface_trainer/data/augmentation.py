@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from arcface_faces.images.opencv import cv2
+from arcface_faces.images.decoding import cv2
 
 Image = NDArray[np.uint8]
 

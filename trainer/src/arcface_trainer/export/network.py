@@ -20,7 +20,7 @@ from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_faces.checkpoint.manifest import Manifest
 from arcface_faces.embedding.embedder import Network
 from arcface_faces.embedding.onnx_network import open_onnx
-from arcface_faces.images.preprocessing import METADATA_KEY, Preprocessing
+from arcface_faces.images.face_input import METADATA_KEY, Preprocessing
 from arcface_trainer.export.format import Format
 from arcface_trainer.network.inference import as_function, load_backbone
 

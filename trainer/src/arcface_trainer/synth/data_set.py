@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.images.opencv import cv2
-from arcface_faces.pairs.bin_file import write_pairs
+from arcface_faces.images.decoding import cv2
+from arcface_faces.pairs.pair_set import write_pairs
 from arcface_faces.progress import Advance
 from arcface_faces.records.layout import refuse_existing
 from arcface_faces.records.writer import NAMES, RecordWriter

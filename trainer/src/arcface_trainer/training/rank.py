@@ -24,7 +24,7 @@ from arcface_faces.checkpoint.class_shard import class_range
 from arcface_faces.checkpoint.manifest import Manifest
 from arcface_faces.checkpoint.reader import folder_name, manifest_sha256, read_manifest
 from arcface_faces.datasets.dataset import FaceDataset, open_dataset
-from arcface_faces.images.opencv import cv2
+from arcface_faces.images.decoding import cv2
 from arcface_trainer.checkpoint.resume import resume
 from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.checkpoint.writer import CheckpointWriter

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.records.index import read_index
+from arcface_faces.records.layout import read_index
 
 
 @pytest.fixture

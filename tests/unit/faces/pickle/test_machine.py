@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput
-from arcface_faces.pairs.bin_file import read_pair_pickle, write_pairs
+from arcface_faces.pairs.pair_set import read_pair_pickle
 from arcface_faces.pickle.globals import ALLOWED
 
 NO_BYTES = Path("/proc/self/mem")
@@ -276,25 +276,3 @@ def test_real_set_equals_what_python_unpickles(faces):
     with path.open("rb") as opened:
         images, is_same = pickle.load(opened, encoding="bytes")
     assert contents(path) == (images, is_same)
-
-
-WRITTEN = [b"a", b"b", b"a", b"c"]
-
-
-def test_a_set_is_a_pickle_of_images_and_of_who_is_the_same(tmp_path):
-    write_pairs(tmp_path / "lfw.bin", WRITTEN, [True, False])
-    data = (tmp_path / "lfw.bin").read_bytes()
-    assert data[:2] == b"\x80\x04"
-    assert pickle.loads(data) == (WRITTEN, [True, False])
-    assert [path.name for path in tmp_path.iterdir()] == ["lfw.bin"]
-
-
-def test_a_set_is_not_written_over(tmp_path):
-    write_pairs(tmp_path / "lfw.bin", WRITTEN, [True, False])
-    with pytest.raises(InvalidInput, match=r"lfw\.bin: exists already"):
-        write_pairs(tmp_path / "lfw.bin", WRITTEN, [False, False])
-
-
-def test_two_images_a_pair(tmp_path):
-    with pytest.raises(ValueError, match="4 images for 1 pairs"):
-        write_pairs(tmp_path / "lfw.bin", WRITTEN, [True])
