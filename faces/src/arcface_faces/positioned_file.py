@@ -3,11 +3,12 @@
 import os
 import stat
 import weakref
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar, Self
 
 from arcface_api import os_errors
-from arcface_api.errors import ArcFaceError, InvalidInput
+from arcface_api.errors import InvalidInput
 
 
 class PositionedFile:
@@ -42,10 +43,11 @@ class PositionedFile:
                 pieces.append(piece)
                 offset += len(piece)
                 size -= len(piece)
-        except OSError as error:
-            raise self.unreadable(offset, error) from error
+        except OSError:
+            with self.explained(offset):
+                raise
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def unreadable(self, offset: int, error: OSError) -> ArcFaceError:
-        """What is raised where the disk gives no bytes."""
-        return os_errors.failure(self.path, f"cannot be read at byte {offset}", error, "copy the file again")
+    def explained(self, offset: int) -> AbstractContextManager[None]:
+        """Turns an error of the disk at this byte into one of ours, entered for it alone: reads are many."""
+        return os_errors.explained(self.path, f"cannot be read at byte {offset}", "copy the file again")

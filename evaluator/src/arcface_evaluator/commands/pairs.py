@@ -25,12 +25,12 @@ def pairs() -> None:
 @click.option("--dropped", type=FILE, help="CSV file to write, for the pairs that are left out and why; likewise.")
 def make(list_file: Path, images: Path, dropped: Path | None, output: Path) -> None:
     """Write the pairs of a list, in its order, with their images as they are."""
-    if not images.is_dir():
-        raise InvalidInput(f"{images}: is no folder; correct --images")
-    for option, path in (("--output", output), ("--dropped", dropped)):
-        if path is not None and (path.exists() or not path.parent.is_dir()):
-            reason = "exists already" if path.exists() else "its folder is not there"
-            raise InvalidInput(f"{option} {path}: {reason}; name another file")
+    with os_errors.explained(images, "cannot be looked into", "correct --images"):
+        if not images.is_dir():
+            raise InvalidInput(f"{images}: is no folder; correct --images")
+    _check_new("--output", output)
+    if dropped is not None:
+        _check_new("--dropped", dropped)
     made = make_set(read_list(list_file), images)
     if dropped:
         _write_dropped(dropped, made.dropped)
@@ -39,6 +39,14 @@ def make(list_file: Path, images: Path, dropped: Path | None, output: Path) -> N
     click.echo(f"{output}: {made.account()}")
     for entry in made.dropped[:3]:
         click.echo(f"line {entry.pair.line}: {entry.reason}", err=True)
+
+
+def _check_new(option: str, path: Path) -> None:
+    """InvalidInput where a file cannot be written without replacing one."""
+    with os_errors.explained(f"{option} {path}", "cannot be looked for", "name another file"):
+        if path.exists() or not path.parent.is_dir():
+            reason = "exists already" if path.exists() else "its folder is not there"
+            raise InvalidInput(f"{option} {path}: {reason}; name another file")
 
 
 def _write_dropped(path: Path, dropped: list[DroppedPair]) -> None:

@@ -58,9 +58,11 @@ def complete_checkpoints(directory: Path) -> Iterator[tuple[Path, Manifest]]:
 
 def checkpoint_folder(given: Path) -> Path:
     """The folder itself where it is a checkpoint, else the newest complete one inside."""
-    if not given.is_dir():
+    with os_errors.explained(given, "cannot be looked into", "correct the path or give this user the right to read it"):
+        is_folder, has_manifest = given.is_dir(), (given / MANIFEST_FILE).is_file()
+    if not is_folder:
         raise InvalidInput(f"{given}: is no folder; give a checkpoint or the folder of a job's checkpoints")
-    if (given / MANIFEST_FILE).is_file():
+    if has_manifest:
         return given
     if (newest := newest_complete(given)) is None:
         raise InvalidInput(f"{given}: holds no complete checkpoint; train until one is saved")

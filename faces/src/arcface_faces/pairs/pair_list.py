@@ -150,17 +150,17 @@ def _lfw_file(name: str, number: str) -> str:
 
 def _image(folder: Path, name: str) -> bytes | str:
     """The encoded image, or why there is none; ArcFaceError where another look may find it."""
+    shown = name[:LONGEST_SHOWN]
     try:
-        path = next((path for path in _candidates(folder, name) if path.is_file()), None)
-        if path is None or not path.resolve().is_relative_to(folder.resolve()):
-            return f"missing image: {name}"
-        content = path.read_bytes()
-        decode_scaled(content, name)
-    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
-        if isinstance(error, OSError) and os_errors.is_passing(error):
-            raise os_errors.failure(folder / name, "cannot be read", error, "") from error
-        reason = error.strerror if isinstance(error, OSError) else error
-        return f"missing image: {name[:LONGEST_SHOWN]} ({reason})"
+        with os_errors.explained(shown, "cannot be read", "correct the list"):
+            path = next((path for path in _candidates(folder, name) if path.is_file()), None)
+            if path is None or not path.resolve().is_relative_to(folder.resolve()):
+                return f"missing image: {shown}"
+            content = path.read_bytes()
+    except (InvalidInput, ValueError) as error:  # ValueError: a name with a zero byte
+        return f"missing image: {error}"
+    try:
+        decode_scaled(content, shown)
     except InvalidInput as error:
         return f"unusable image: {error}"
     return content

@@ -132,12 +132,12 @@ def write_pairs(path: Path, images: list[bytes], is_same: list[bool]) -> None:
         images: encoded images, pair i at 2i and 2i + 1.
         is_same: one entry a pair.
     """
-    if path.exists():
-        raise InvalidInput(f"{path}: exists already: choose another name or remove it first")
     if len(images) != 2 * len(is_same):
         raise ValueError(f"{len(images)} images for {len(is_same)} pairs")
     partial = path.with_suffix(".partial")
     with os_errors.explained(path, "cannot be written", "name another file or mend its folder"):
+        if path.exists():
+            raise InvalidInput(f"{path}: exists already: choose another name or remove it first")
         with partial.open("wb") as file:
             pickle.dump((images, is_same), file, PICKLE_PROTOCOL)
             file.flush()

@@ -33,8 +33,9 @@ def pickled_value(file: SlicedFile) -> object:
                 machine.step(opcode)
         except InvalidInput as error:
             raise InvalidInput(f"{file.path}: byte {at}: {error}") from error
-        except OSError as error:
-            raise file.unreadable(at, error) from error
+        except OSError:
+            with file.explained(at):
+                raise
     raise InvalidInput(f"{file.path}: has more than {MOST_OPCODES} pickle opcodes: split the set")
 
 
