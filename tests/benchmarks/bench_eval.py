@@ -19,7 +19,7 @@ import numpy as np
 
 from arcface_api.resource.spec import ModelSpec
 from arcface_evaluator.sets.release import open_ijb
-from arcface_evaluator.sets.release_images import TemplateImages, open_images
+from arcface_evaluator.sets.release_images import ReleaseImages, open_images
 from arcface_faces.embedding.embedder import Network, embed
 from arcface_trainer.network.backbones import build_backbone
 from arcface_trainer.network.inference import as_function
@@ -71,7 +71,7 @@ def whole_seconds(network: Network, images: "First") -> float:
 class First:
     """The first images of a release."""
 
-    def __init__(self, images: TemplateImages, count: int) -> None:
+    def __init__(self, images: ReleaseImages, count: int) -> None:
         self.image, self.count = images.image, count
 
     def __len__(self) -> int:

@@ -13,8 +13,8 @@ import numpy as np
 
 from arcface_evaluator.evaluation.ijb import verify_templates
 from arcface_evaluator.metrics.roc import FARS
-from arcface_evaluator.protocols.pooling import ALL_PROTOCOLS, Protocol
-from arcface_evaluator.sets.release import TemplatePairs, Templates
+from arcface_evaluator.protocols.pooling import ALL_CHOICES, PoolingChoice, Templates
+from arcface_evaluator.protocols.template_scores import TemplatePairs
 
 IMAGES, TEMPLATES, GALLERY, PAIRS, GENUINE, SIZE = 469_375, 23_124, 3_531, 15_658_489, 19_557, 512
 CHUNK = 100_000
@@ -70,10 +70,10 @@ def measured(name: str, work: Callable[[], object]) -> tuple[float, object]:
 
 def main() -> None:
     arrays = draw()
-    ours, results = measured("ours, one protocol", lambda: verify_templates(*arrays, [Protocol()]))
-    every, _ = measured("ours, all protocols", lambda: verify_templates(*arrays, ALL_PROTOCOLS))
+    ours, results = measured("ours, one protocol", lambda: verify_templates(*arrays, [PoolingChoice()]))
+    every, _ = measured("ours, all protocols", lambda: verify_templates(*arrays, ALL_CHOICES))
     plain, expected = measured("plain NumPy, one protocol", lambda: plainly(*arrays))
-    print(f"{plain / ours:.1f} times as fast; all {len(ALL_PROTOCOLS)} protocols cost {every / ours:.2f} times one")
+    print(f"{plain / ours:.1f} times as fast; all {len(ALL_CHOICES)} protocols cost {every / ours:.2f} times one")
     rates = [rate.nearest for rate in results[0].rates]
     for far, rate, other in zip(FARS, rates, expected, strict=True):
         print(f"TAR at {far:g}: {rate:.6f}, plainly {other:.6f}")

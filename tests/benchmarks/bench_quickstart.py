@@ -21,7 +21,7 @@ import yaml
 
 from arcface_api.resource.spec import VERIFICATION_SETS
 from arcface_evaluator.evaluation.pairs import from_images
-from arcface_faces.embedding.embedder import OneProcess
+from arcface_faces.embedding.embedder import InProcessEmbedder
 from arcface_faces.pairs.pair_set import open_sets
 from arcface_operator.preflight.job_file import read_job
 from arcface_trainer.network.backbones import build_backbone
@@ -56,11 +56,11 @@ def measure(seed: int, work: Path) -> list[tuple[str, list[float]]]:
     return [
         (
             f"seed {seed}: raw pixels",
-            [report.folds.mean for report in from_images(sets, OneProcess(lambda: raw_pixels, 64))],
+            [report.folds.mean for report in from_images(sets, InProcessEmbedder(lambda: raw_pixels, 64))],
         ),
         (
             f"seed {seed}: untrained",
-            [report.folds.mean for report in from_images(sets, OneProcess(lambda: untrained, 64))],
+            [report.folds.mean for report in from_images(sets, InProcessEmbedder(lambda: untrained, 64))],
         ),
         (f"seed {seed}: trained", trained(work / "volumes" / "checkpoints" / job["metadata"]["name"], faces, work)),
     ]

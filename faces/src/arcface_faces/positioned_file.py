@@ -3,10 +3,12 @@
 import os
 import stat
 import weakref
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar, Self
 
-from arcface_api.errors import ArcFaceError, InvalidInput
+from arcface_api import os_errors
+from arcface_api.errors import InvalidInput
 
 
 class PositionedFile:
@@ -21,15 +23,11 @@ class PositionedFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with os_errors.explained(path, "cannot be opened", "correct the path or give this user the right to read it"):
             # Were it a pipe, opening it would wait for somebody who writes.
             self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError as error:
-            raise InvalidInput(
-                f"{path}: cannot be opened ({error.strerror}): correct the path or give this user the right to read it"
-            ) from error
-        weakref.finalize(self, os.close, self.descriptor)
-        status = os.fstat(self.descriptor)
+            weakref.finalize(self, os.close, self.descriptor)
+            status = os.fstat(self.descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise InvalidInput(f"{path}: is not a file: give the path of a {self.suffix}")
         self.size = status.st_size
@@ -45,10 +43,11 @@ class PositionedFile:
                 pieces.append(piece)
                 offset += len(piece)
                 size -= len(piece)
-        except OSError as error:
-            raise self.unreadable(offset, error) from error
+        except OSError:
+            with self.explained(offset):
+                raise
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def unreadable(self, offset: int, error: OSError) -> ArcFaceError:
-        """What is told where the disk gives no bytes: another try may go well."""
-        return ArcFaceError(f"{self.path}: cannot be read at byte {offset} ({error.strerror}): try again")
+    def explained(self, offset: int) -> AbstractContextManager[None]:
+        """Turns an error of the disk at this byte into one of ours, entered for it alone: reads are many."""
+        return os_errors.explained(self.path, f"cannot be read at byte {offset}", "copy the file again")

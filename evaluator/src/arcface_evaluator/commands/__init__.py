@@ -1,1 +1,1 @@
-"""The subcommands of `arcface` that this distribution offers."""
+"""The commands `arcface evaluate` and `arcface pairs`. Sees all rooms."""

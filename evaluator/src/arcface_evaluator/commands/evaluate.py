@@ -1,8 +1,8 @@
-"""`arcface evaluate`: verification of pair sets and of IJB templates, from a checkpoint or from embeddings."""
+"""`arcface evaluate`: verification of pair sets and of IJB templates, from a checkpoint, a model or embeddings."""
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import cache as cache_of
 from functools import partial, reduce
 from pathlib import Path
 from typing import TypeVar, Unpack
@@ -13,24 +13,22 @@ from rich.table import Table
 
 from arcface_api.contract.reports import SetCounts
 from arcface_api.errors import InvalidInput
-from arcface_evaluator.evaluation.documents import ijb_document, pairs_document
+from arcface_evaluator.commands.outputs import Outputs, write_page
+from arcface_evaluator.evaluation import ijb as ijb_evaluation
+from arcface_evaluator.evaluation import pairs as pair_evaluation
 from arcface_evaluator.evaluation.embedding_cache import open_cache
-from arcface_evaluator.evaluation.ijb import count_set, embed_set, usual_scores, verify_set
 from arcface_evaluator.evaluation.job import BATCH_SIZE, run_job
-from arcface_evaluator.evaluation.pairs import count_pairs, from_files, from_images
-from arcface_evaluator.networks.checkpoint import load_checkpoint
+from arcface_evaluator.networks import mindspore_network
 from arcface_evaluator.networks.source import NetworkOptions, Source, open_source
-from arcface_evaluator.report.document import EvaluationFile, lines_of
-from arcface_evaluator.report.hardest import HardPairs, hardest_pairs, shown_pair, shown_templates
-from arcface_evaluator.report.ijb import table_of
+from arcface_evaluator.report import entries
+from arcface_evaluator.report.document import EvaluationFile
 from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import FOLDER, open_images
-from arcface_faces.checkpoint.manifest import MANIFEST_FILE
 from arcface_faces.embedding.embedder import Embedder
 from arcface_faces.embedding.multi_process import open_embedder
-from arcface_faces.embedding.npy_file import read_embeddings
+from arcface_faces.embedding.vectors import read_embeddings
 from arcface_faces.pairs.pair_set import check_images, open_sets
-from arcface_faces.pairs.protocol import PairReport
+from arcface_faces.pairs.protocol import PairScores
 
 FILE = click.Path(path_type=Path)
 MOST_AT_ONCE = 65_536
@@ -55,7 +53,7 @@ REPORT = click.option("--report", type=FILE, help="Write a page with plots and t
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
-def network_options(command: Command) -> Command:
+def _network_options(command: Command) -> Command:
     """Give a command the options of `NetworkOptions`."""
     return reduce(lambda made, option: option(made), reversed(NETWORK), command)
 
@@ -66,7 +64,7 @@ def evaluate() -> None:
 
 
 @evaluate.command()
-@network_options
+@_network_options
 @click.option("--embeddings", type=FILE, multiple=True, help=".npy (N, D) or (N, 2, D), one for each set.")
 @click.option("--bin", "bins", type=FILE, multiple=True, help="Verification set; more may follow as plain arguments.")
 @JSON
@@ -82,25 +80,22 @@ def pairs(
     **network: Unpack[NetworkOptions],
 ) -> None:
     """Verify pair sets in 10 folds and print accuracy and deviation of each."""
-    source = one_source(network, embeddings)
-    paths = set_paths(bins, more_bins)
+    source, outputs = _one_source(network, embeddings), Outputs(json_file, report)
+    paths = _set_paths(bins, more_bins)
     identities = [source.identity] if source else list(embeddings)
-    check_outputs(json_file, report, [*paths, *folders_of(source), *identities])
+    outputs.check(source, [*paths, *identities])
     sets = open_sets(paths)
     if source is None:
-        reports = [announced(found) for found in from_files(sets, embeddings)]
+        found = [_print_pairs(scores) for scores in pair_evaluation.from_files(sets, embeddings)]
     else:
         with open_embedder(source.load, source.batch_size, source.ranks) as embedder:
-            reports = [announced(found) for found in from_images(sets, embedder)]
-    if json_file or report:
-        inputs = [*(pair_set.path for pair_set in sets), *identities]
-        document = pairs_document(reports, source.checkpoint if source else None, inputs)
-        hardest = [
-            group
-            for pair_set, found in zip(sets, reports, strict=True)
-            for group in hardest_pairs(found.dataset, found.scores, found.is_same, partial(shown_pair, pair_set.image))
-        ]
-        write(document, json_file, report, identities[0], hardest)
+            found = [_print_pairs(scores) for scores in pair_evaluation.from_images(sets, embedder)]
+    checkpoint, inputs = source.checkpoint if source else None, [*paths, *identities]
+    outputs.write(
+        lambda: pair_evaluation.pairs_document(found, checkpoint, inputs),
+        identities[0],
+        lambda: [group for each in zip(sets, found, strict=True) for group in pair_evaluation.hardest_of_set(*each)],
+    )
 
 
 @evaluate.command()
@@ -117,7 +112,9 @@ def check(bins: tuple[Path, ...], releases: tuple[Path, ...], as_json: bool) -> 
     sets, opened = open_sets(bins), [open_ijb(folder) for folder in releases]
     for pair_set in sets:
         check_images(pair_set)
-    counts = SetCounts(sets=count_pairs(sets), ijb=[count_set(release) for release in opened])
+    counts = SetCounts(
+        sets=pair_evaluation.count_pairs(sets), ijb=[ijb_evaluation.count_set(release) for release in opened]
+    )
     lines = [f"{count.name}: {count.pairs} pairs, {count.same} of one person" for count in counts.sets]
     lines += [
         f"{count.name}: {count.images} images in {count.templates} templates, {count.pairs} pairs, "
@@ -128,7 +125,7 @@ def check(bins: tuple[Path, ...], releases: tuple[Path, ...], as_json: bool) -> 
 
 
 @evaluate.command()
-@network_options
+@_network_options
 @click.option("--embeddings", type=FILE, help=".npy (N, D) or (N, 2, D), a row for each image.")
 @click.option("--root", type=FILE, required=True, help="Folder of the release, such as IJB_release/IJBC.")
 @JSON
@@ -147,27 +144,26 @@ def ijb(
 
     Rows of the embeddings are in the order of *_face_tid_mid.txt.
     """
-    source = one_source(network, embeddings)
+    source, outputs = _one_source(network, embeddings), Outputs(json_file, report)
     opened = open_ijb(root)
     identity = source.identity if source else embeddings or Path()
-    check_outputs(json_file, report, [identity, *folders_of(source), *opened.files])
+    outputs.check(source, [identity, *opened.files])
     if source is None:
         array = read_embeddings(identity, len(opened.images))
     else:
         images, folder = open_images(opened), source.checkpoint
         kept = open_cache(folder, identity, opened, images) if cache and folder else None
         with open_embedder(source.load, source.batch_size, source.ranks) as embedder:
-            array = embed_set(images, embedder, kept)
-    results = verify_set(opened, array)
-    Console().print(table_of(opened.name, results))
-    if json_file or report:
-        scores = usual_scores(opened, array, results[0].protocol)
-        document = ijb_document(opened, results, scores, source.checkpoint if source else None, [identity])
-        hardest: list[HardPairs] = []
-        if report and (root / FOLDER).is_dir():  # embeddings may have come without the images
-            show = partial(shown_templates, opened, open_images(opened).image)
-            hardest = hardest_pairs(opened.name, scores, opened.pairs.is_same, show)
-        write(document, json_file, report, identity, hardest)
+            array = ijb_evaluation.embed_set(images, embedder, kept)
+    results = ijb_evaluation.verify_set(opened, array)
+    Console().print(entries.table_of(opened.name, results))
+    scores = cache_of(partial(ijb_evaluation.scores_of, opened, array, results[0].choice))
+    outputs.write(
+        lambda: ijb_evaluation.ijb_document(opened, results, scores(), source.checkpoint if source else None, identity),
+        identity,
+        # Embeddings may have come without the images.
+        lambda: ijb_evaluation.hardest_of_release(opened, scores()) if (root / FOLDER).is_dir() else [],
+    )
 
 
 @evaluate.command()
@@ -181,7 +177,7 @@ def compare(documents: tuple[Path, ...], report: Path) -> None:
     for dataset in dict.fromkeys(result.dataset for run in runs.values() for result in run.results):
         if len({run.sha256_of(dataset) for run in runs.values()} - {None}) > 1:
             raise InvalidInput(f"the runs have looked at different files called {dataset}: they cannot be compared")
-    show(report, runs, [])
+    write_page(report, runs, [])
 
 
 @evaluate.command()
@@ -192,24 +188,19 @@ def job(config_file: Path, termination_log: Path, ranks: int) -> None:
     """Evaluate the newest checkpoint of a job on its sets: what the evaluator's pod runs."""
 
     def open_network(folder: Path) -> AbstractContextManager[Embedder]:
-        return open_embedder(partial(load_checkpoint, folder), BATCH_SIZE, ranks)
+        return open_embedder(partial(mindspore_network.load_checkpoint, folder), BATCH_SIZE, ranks)
 
-    run_job(config_file, termination_log, open_network, announce)
+    run_job(config_file, termination_log, open_network, _print_found)
 
 
-def one_source(network: NetworkOptions, embeddings: object) -> Source | None:
+def _one_source(network: NetworkOptions, embeddings: object) -> Source | None:
     """The network that is asked for; None where there are embeddings instead."""
     if sum(map(bool, (network["checkpoint"], network["model"], embeddings))) != 1:
         raise InvalidInput("give one of --checkpoint, --model and --embeddings")
     return open_source(network)
 
 
-def folders_of(source: Source | None) -> list[Path]:
-    """The checkpoint's folder, where there is one."""
-    return [source.checkpoint] if source is not None and source.checkpoint is not None else []
-
-
-def set_paths(bins: tuple[Path, ...], more_bins: tuple[Path, ...]) -> tuple[Path, ...]:
+def _set_paths(bins: tuple[Path, ...], more_bins: tuple[Path, ...]) -> tuple[Path, ...]:
     """All sets in the order of the command line, which embeddings are matched by."""
     if not bins:
         raise InvalidInput("give at least one verification set with --bin")
@@ -218,58 +209,15 @@ def set_paths(bins: tuple[Path, ...], more_bins: tuple[Path, ...]) -> tuple[Path
     return bins + more_bins
 
 
-def check_outputs(json_file: Path | None, report: Path | None, inputs: Sequence[Path]) -> None:
-    """InvalidInput, before anything is computed, where an output cannot be written or would replace an input."""
-    if json_file and not json_file.parent.is_dir():
-        raise InvalidInput(f"--json {json_file}: its folder is not there; make it or name another file")
-    if json_file and not os.access(json_file if json_file.exists() else json_file.parent, os.W_OK):
-        raise InvalidInput(f"--json {json_file}: may not be written; name another file")
-    if report:
-        try:
-            report.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InvalidInput(f"--report {report}: cannot be made ({error.strerror}); name another folder") from None
-    refuse_input(json_file, inputs)
-
-
-def refuse_input(output: Path | None, inputs: Sequence[Path]) -> None:
-    """InvalidInput where the output would replace an input, or a file inside of one that is a folder."""
-    if output is None or not output.exists():
-        return
-    for path in inputs:
-        is_same = path.exists() and output.samefile(path)
-        if is_same or output.resolve().is_relative_to(path.resolve()):
-            raise InvalidInput(f"--json {output}: would replace the input {path}; name another file")
-
-
-def write(
-    document: EvaluationFile, json_file: Path | None, report: Path | None, source: Path, hardest: list[HardPairs]
-) -> None:
-    """Write what was asked for; the page calls the run by the checkpoint's folder or the file of embeddings."""
-    if json_file:
-        document.write(json_file)
-    if report:
-        name = source.parent.name if source.name == MANIFEST_FILE else source.stem
-        show(report, {name: document}, hardest)
-
-
-def show(report: Path, runs: dict[str, EvaluationFile], hardest: list[HardPairs]) -> None:
-    """Write the page and say where it is."""
-    # Imported here: plotting takes long to load, and most evaluations print numbers only.
-    from arcface_evaluator.report.page import write_page  # noqa: PLC0415
-
-    click.echo(f"report: {write_page(report, runs, hardest)}", err=True)
-
-
-def announced(report: PairReport) -> PairReport:
+def _print_pairs(found: PairScores) -> PairScores:
     """Print the lines of a set as soon as it is judged."""
-    click.echo("\n".join(lines_of(report)))
-    return report
+    click.echo("\n".join(entries.lines_of(found)))
+    return found
 
 
-def announce(report: PairReport | Table) -> None:
+def _print_found(found: PairScores | Table) -> None:
     """Print what a job has found."""
-    if isinstance(report, PairReport):
-        announced(report)
+    if isinstance(found, PairScores):
+        _print_pairs(found)
     else:
-        Console().print(report)
+        Console().print(found)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import click
 
+from arcface_api import os_errors
 from arcface_api.errors import InvalidInput
-from arcface_faces.pairs.make import DroppedPair, make_set, read_list
-from arcface_faces.pairs.writer import write_pairs
+from arcface_faces.pairs.pair_list import DroppedPair, make_set, read_list
+from arcface_faces.pairs.pair_set import write_pairs
 
 FILE = click.Path(path_type=Path)
 
@@ -24,15 +25,15 @@ def pairs() -> None:
 @click.option("--dropped", type=FILE, help="CSV file to write, for the pairs that are left out and why; likewise.")
 def make(list_file: Path, images: Path, dropped: Path | None, output: Path) -> None:
     """Write the pairs of a list, in its order, with their images as they are."""
-    if not images.is_dir():
-        raise InvalidInput(f"{images}: is no folder; correct --images")
-    for option, path in (("--output", output), ("--dropped", dropped)):
-        if path is not None and (path.exists() or not path.parent.is_dir()):
-            reason = "exists already" if path.exists() else "its folder is not there"
-            raise InvalidInput(f"{option} {path}: {reason}; name another file")
+    with os_errors.explained(images, "cannot be looked into", "correct --images"):
+        if not images.is_dir():
+            raise InvalidInput(f"{images}: is no folder; correct --images")
+    _check_new("--output", output)
+    if dropped is not None:
+        _check_new("--dropped", dropped)
     made = make_set(read_list(list_file), images)
     if dropped:
-        write_dropped(dropped, made.dropped)
+        _write_dropped(dropped, made.dropped)
     made.check()
     write_pairs(output, made.images, made.is_same)
     click.echo(f"{output}: {made.account()}")
@@ -40,14 +41,20 @@ def make(list_file: Path, images: Path, dropped: Path | None, output: Path) -> N
         click.echo(f"line {entry.pair.line}: {entry.reason}", err=True)
 
 
-def write_dropped(path: Path, dropped: list[DroppedPair]) -> None:
+def _check_new(option: str, path: Path) -> None:
+    """InvalidInput where a file cannot be written without replacing one."""
+    with os_errors.explained(f"{option} {path}", "cannot be looked for", "name another file"):
+        if path.exists() or not path.parent.is_dir():
+            reason = "exists already" if path.exists() else "its folder is not there"
+            raise InvalidInput(f"{option} {path}: {reason}; name another file")
+
+
+def _write_dropped(path: Path, dropped: list[DroppedPair]) -> None:
     """One row a pair that was left out."""
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["line", "first", "second", "same", "reason"])
-            for entry in dropped:
-                pair = entry.pair
-                writer.writerow([pair.line, pair.first, pair.second, int(pair.is_same), entry.reason])
-    except OSError as error:
-        raise InvalidInput(f"--dropped {path}: cannot be written ({error.strerror}); name another file") from None
+    rows = [
+        [entry.pair.line, entry.pair.first, entry.pair.second, int(entry.pair.is_same), entry.reason]
+        for entry in dropped
+    ]
+    explained = os_errors.explained(f"--dropped {path}", "cannot be written", "name another file")
+    with explained, path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["line", "first", "second", "same", "reason"], *rows])

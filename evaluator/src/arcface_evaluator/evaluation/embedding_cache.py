@@ -16,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from arcface_api.errors import InvalidInput
-from arcface_evaluator.sets.release import IjbSet
-from arcface_evaluator.sets.release_images import TemplateImages
+from arcface_api import os_errors
+from arcface_api.errors import ArcFaceError
+from arcface_evaluator.sets.release import IjbRelease
+from arcface_evaluator.sets.release_images import ReleaseImages
 from arcface_faces.checkpoint.reader import file_sha256
 from arcface_faces.embedding.embedder import decoding_threads
-from arcface_faces.embedding.npy_file import read_embeddings
-from arcface_faces.face_input import LANDMARKS
-from arcface_faces.pairs.protocol import Embeddings
+from arcface_faces.embedding.vectors import Embeddings, read_embeddings
+from arcface_faces.images.face_input import LANDMARKS
 
 LOG = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class EmbeddingCache:
         try:
             written = self.digest_file.read_text(encoding="ascii", errors="replace")
             found = read_embeddings(self.path, self.images) if written == file_sha256(self.path) else None
-        except (OSError, InvalidInput) as error:
+        except (OSError, ArcFaceError) as error:
             LOG.warning("kept embeddings are not used: %s", error)
             return None
         if found is None:
@@ -64,16 +64,17 @@ class EmbeddingCache:
                 os.fsync(file.fileno())
             self.digest_file.write_text(file_sha256(hidden), encoding="ascii")
             hidden.rename(self.path)
-        except OSError as error:
-            LOG.info("embeddings are not kept: %s (%s)", self.path, error.strerror)
+        except (OSError, ArcFaceError) as error:
+            LOG.info("embeddings are not kept: %s (%s)", self.path, error)
             hidden.unlink(missing_ok=True)
 
 
-def open_cache(folder: Path, manifest: Path, opened: IjbSet, images: TemplateImages) -> EmbeddingCache:
+def open_cache(folder: Path, manifest: Path, opened: IjbRelease, images: ReleaseImages) -> EmbeddingCache:
     """The cache of one release with one checkpoint, whose folder and manifest are given."""
     whole = hashlib.sha256(repr(LANDMARKS).encode())
     for part in (manifest, opened.members_file, opened.marks_file):
-        whole.update(hashlib.sha256(part.read_bytes()).digest())
+        with os_errors.explained(part, "cannot be read", "give this user the right to read it"):
+            whole.update(hashlib.sha256(part.read_bytes()).digest())
 
     def of_image(number: int) -> bytes:
         return hashlib.sha256(images.encoded(number)).digest()
@@ -84,7 +85,7 @@ def open_cache(folder: Path, manifest: Path, opened: IjbSet, images: TemplateIma
     return EmbeddingCache(folder / f"embeddings-{opened.name}-{whole.hexdigest()[:32]}.npy", len(images))
 
 
-def embedded(cache: EmbeddingCache | None, embed: Callable[[], Embeddings]) -> Embeddings:
+def cached_embeddings(cache: EmbeddingCache | None, embed: Callable[[], Embeddings]) -> Embeddings:
     """Kept embeddings, or new ones that are kept from now on."""
     found = cache.load() if cache is not None else None
     if found is not None:

@@ -1,30 +1,26 @@
 """IJB 1:1 verification: from embeddings of images to TAR@FAR, for every choice that the protocol leaves open."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.contract.reports import IjbCount
 from arcface_api.errors import InvalidInput
-from arcface_evaluator.evaluation.embedding_cache import EmbeddingCache, embedded
-from arcface_evaluator.metrics.roc import TarAtFar, tar_at_far
-from arcface_evaluator.protocols.pooling import ALL_PROTOCOLS, Protocol, pool
-from arcface_evaluator.protocols.template_scores import ordered_scores, plan_pairs, score_pairs
-from arcface_evaluator.sets.release import IjbSet, TemplatePairs, Templates
-from arcface_evaluator.sets.release_images import TemplateImages, open_images
+from arcface_api.resource.status import IjbResult
+from arcface_evaluator.evaluation.embedding_cache import EmbeddingCache, cached_embeddings
+from arcface_evaluator.metrics.roc import tar_at_far
+from arcface_evaluator.protocols.pooling import ALL_CHOICES, PoolingChoice, Templates, pool
+from arcface_evaluator.protocols.template_scores import TemplatePairs, ordered_scores, plan_pairs, score_pairs
+from arcface_evaluator.report import entries
+from arcface_evaluator.report.document import EvaluationFile, IjbProtocol, InputFile
+from arcface_evaluator.report.entries import ChoiceRates, HardPair, HardPairs, hardest_pairs
+from arcface_evaluator.sets.release import IjbRelease
+from arcface_evaluator.sets.release_images import ReleaseImages, open_images
 from arcface_faces.embedding.embedder import Embedder
-from arcface_faces.pairs.protocol import Embeddings
+from arcface_faces.embedding.vectors import Embeddings
 from arcface_faces.progress import progress_bar
-
-
-@dataclass(frozen=True, slots=True)
-class ProtocolResult:
-    """Rates under one protocol."""
-
-    protocol: Protocol
-    rates: list[TarAtFar]
 
 
 def verify_templates(
@@ -32,35 +28,35 @@ def verify_templates(
     scores: NDArray[np.float64],
     templates: Templates,
     pairs: TemplatePairs,
-    protocols: Sequence[Protocol],
-) -> list[ProtocolResult]:
-    """Rates under each protocol; images are pooled in one pass, pairs sorted once."""
-    pooled = pool(embeddings_NVD, scores, templates, protocols)
+    choices: Sequence[PoolingChoice],
+) -> list[ChoiceRates]:
+    """Rates under each choice; images are pooled in one pass, pairs sorted once."""
+    pooled = pool(embeddings_NVD, scores, templates, choices)
     plan = plan_pairs(pairs)
     is_same = pairs.is_same[plan.order]
     return [
-        ProtocolResult(protocol, tar_at_far(ordered_scores(vectors, plan), is_same))
-        for protocol, vectors in zip(protocols, pooled, strict=True)
+        ChoiceRates(choice, tar_at_far(ordered_scores(vectors, plan), is_same))
+        for choice, vectors in zip(choices, pooled, strict=True)
     ]
 
 
-def usual_scores(opened: IjbSet, embeddings_NVD: Embeddings, protocol: Protocol) -> NDArray[np.float64]:
-    """(P,) scores of the release's pairs under one protocol."""
-    (vectors,) = pool(embeddings_NVD, opened.scores, opened.templates, [protocol])
+def scores_of(opened: IjbRelease, embeddings_NVD: Embeddings, choice: PoolingChoice) -> NDArray[np.float64]:
+    """(P,) scores of the release's pairs under one choice."""
+    (vectors,) = pool(embeddings_NVD, opened.scores, opened.templates, [choice])
     return score_pairs(vectors, plan_pairs(opened.pairs))
 
 
-def embed_set(images: TemplateImages, embedder: Embedder, cache: EmbeddingCache | None) -> Embeddings:
+def embed_set(images: ReleaseImages, embedder: Embedder, cache: EmbeddingCache | None) -> Embeddings:
     """Embeddings (N, 2, D) of a release, kept ones where there are any: then the network is not even loaded."""
 
     def with_network() -> Embeddings:
         with progress_bar(images.name, len(images)) as advance:
             return embedder(images, advance)
 
-    return embedded(cache, with_network)
+    return cached_embeddings(cache, with_network)
 
 
-def count_set(opened: IjbSet) -> IjbCount:
+def count_set(opened: IjbRelease) -> IjbCount:
     """Size of a release whose images are all there; the first is decoded and aligned, as a sample."""
     open_images(opened).image(0)
     return IjbCount(
@@ -72,12 +68,53 @@ def count_set(opened: IjbSet) -> IjbCount:
     )
 
 
-def verify_set(opened: IjbSet, embeddings_NVD: Embeddings) -> list[ProtocolResult]:
-    """All protocols that the embeddings allow, the usual one first."""
+def verify_set(opened: IjbRelease, embeddings_NVD: Embeddings) -> list[ChoiceRates]:
+    """Rates under all choices that the embeddings allow, the usual one first."""
     if len(embeddings_NVD) != len(opened.images):
         raise InvalidInput(
             f"{opened.name}: {len(embeddings_NVD)} embeddings for {len(opened.images)} images; give a row for each"
         )
     has_flip = embeddings_NVD.shape[1] == 2
-    protocols = [protocol for protocol in ALL_PROTOCOLS if has_flip or not protocol.flip]
-    return verify_templates(embeddings_NVD, opened.scores, opened.templates, opened.pairs, protocols)
+    choices = [choice for choice in ALL_CHOICES if has_flip or not choice.flip]
+    return verify_templates(embeddings_NVD, opened.scores, opened.templates, opened.pairs, choices)
+
+
+def ijb_result(opened: IjbRelease, usual: ChoiceRates) -> IjbResult:
+    """The entry of a release in the status of a job."""
+    return IjbResult(dataset=opened.name, tar_at_far=entries.rates_of(opened.name, usual).nearest)
+
+
+def ijb_document(
+    opened: IjbRelease,
+    results: Sequence[ChoiceRates],
+    scores: NDArray[np.float64],
+    checkpoint: Path | None,
+    source: Path,
+) -> EvaluationFile:
+    """The numbers of a release, whose first result is that of the usual choice, as are the pairs' scores (P,)."""
+    usual, *others = results
+    intervals = entries.intervals_of(usual, scores, opened.pairs)
+    return EvaluationFile(
+        checkpoint=None if checkpoint is None else str(checkpoint),
+        ijb=[ijb_result(opened, usual)],
+        ijb_details=[
+            entries.rates_of(opened.name, usual, intervals),
+            *(entries.rates_of(opened.name, result) for result in others),
+        ],
+        curves=[entries.curves_of(opened.name, entries.described(usual.choice), scores, opened.pairs.is_same)],
+        protocol=IjbProtocol(),
+        inputs=[InputFile.of(path) for path in [source, *opened.files]],
+    )
+
+
+def hardest_of_release(opened: IjbRelease, scores: NDArray[np.float64]) -> list[HardPairs]:
+    """The pairs of templates that the scores (P,) are most wrong about, each template shown by its first image."""
+    images, pairs, templates = open_images(opened), opened.pairs, opened.templates
+
+    def show(number: int, score: str) -> HardPair:
+        shown = int(pairs.first[number]), int(pairs.second[number])
+        one, other = (images.image(int(np.argmax(templates.template == template))) for template in shown)
+        names = " and ".join(str(templates.ids[template]) for template in shown)
+        return HardPair(f"templates {names}: {score}", (one, other))
+
+    return hardest_pairs(opened.name, scores, pairs.is_same, show)

@@ -1,1 +1,1 @@
-"""Figures from scores, on arrays."""
+"""Figures from scores, on arrays. Sees NumPy only."""

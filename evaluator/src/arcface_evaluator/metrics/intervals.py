@@ -11,9 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from arcface_evaluator.sets.release import TemplatePairs
-from arcface_faces.pairs.protocol import FoldAccuracy, fold_sizes
-
 DRAWS = 2000
 LEVEL = (0.025, 0.975)
 SEED = 0
@@ -21,17 +18,24 @@ SEED = 0
 Interval = tuple[float, float]
 
 
-def accuracy_interval(folds: FoldAccuracy, pairs: int) -> Interval:
-    """Interval of the mean accuracy over the folds of this many pairs."""
-    random, sizes = np.random.default_rng(SEED), fold_sizes(pairs)
-    drawn = random.binomial(sizes, folds.accuracies, (DRAWS, len(sizes))) / sizes
+def accuracy_interval(accuracies: NDArray[np.float64], sizes: NDArray[np.int64]) -> Interval:
+    """Interval of the mean over the folds, whose accuracies and numbers of pairs are given."""
+    drawn = np.random.default_rng(SEED).binomial(sizes, accuracies, (DRAWS, len(sizes))) / sizes
     return _bounds(drawn.mean(axis=1))
 
 
-def tar_intervals(scores: NDArray[np.float64], pairs: TemplatePairs, thresholds: Sequence[float]) -> list[Interval]:
-    """Interval of the share of genuine pairs that score at least each threshold."""
-    genuine = np.flatnonzero(pairs.is_same)
-    person = persons(pairs.first[genuine], pairs.second[genuine])
+def tar_intervals(
+    scores: NDArray[np.float64], first: NDArray[np.int32], second: NDArray[np.int32], thresholds: Sequence[float]
+) -> list[Interval]:
+    """Interval of the share of genuine pairs that score at least each threshold.
+
+    Args:
+        scores: (G,) of the genuine pairs alone.
+        first: (G,) template of each.
+        second: (G,) the other one.
+        thresholds: scores from which on a pair is accepted.
+    """
+    person = persons(first, second)
     count = int(person.max()) + 1
     random = np.random.default_rng(SEED)
     # (DRAWS, persons): how often each is drawn; small integers, since there may be thousands of persons.
@@ -39,7 +43,7 @@ def tar_intervals(scores: NDArray[np.float64], pairs: TemplatePairs, thresholds:
     totals = drawn @ np.bincount(person, minlength=count).astype(np.float32)
     intervals = []
     for threshold in thresholds:
-        hits = np.bincount(person, weights=scores[genuine] >= threshold, minlength=count).astype(np.float32)
+        hits = np.bincount(person, weights=scores >= threshold, minlength=count).astype(np.float32)
         intervals.append(_bounds(drawn @ hits / np.maximum(totals, 1)))
     return intervals
 

@@ -19,6 +19,8 @@ FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 MARGIN = 1.02
 """Of the impostors that the largest target needs, so that points on both sides of it are there."""
 
+POINTS = 400
+"""Of a curve that is drawn; a screen shows no more."""
 SAMPLE, SAMPLE_MARGIN = 100_000, 0.01
 """Impostors that a bound is guessed from, and the share that is added: ten standard errors of a tenth."""
 
@@ -56,10 +58,10 @@ def tar_at_far(scores: Scores, is_same: NDArray[np.bool_], fars: Sequence[float]
         fars: targets.
     """
     roc = curve_up_to(scores, is_same, max(fars))
-    return [at(roc, far) for far in fars]
+    return [_rates_at(roc, far) for far in fars]
 
 
-def at(roc: Roc, far: float) -> TarAtFar:
+def _rates_at(roc: Roc, far: float) -> TarAtFar:
     """Both rates at one target."""
     if far * roc.impostors < 1:
         return TarAtFar(far, None, None)
@@ -82,6 +84,17 @@ def curve_up_to(scores: Scores, is_same: NDArray[np.bool_], far: float) -> Roc:
         if is_whole or roc.fpr[-1] - far > _distances(roc, far)[:-1].min():
             return roc
         wanted *= 4  # many impostors of one score
+
+
+def thinned(fpr: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Indices of about POINTS points, evenly spread on a logarithmic axis; the last of equal rates is the highest."""
+    rising = fpr[fpr > 0]
+    if not len(rising):
+        return np.arange(len(fpr))
+    wanted = np.geomspace(rising[0], 1, POINTS)
+    places = np.searchsorted(fpr, wanted, side="right") - 1
+    last_of_zero = int(np.searchsorted(fpr, 0.0, side="right")) - 1
+    return np.asarray(np.unique(np.concatenate([[last_of_zero], places, [len(fpr) - 1]])), np.int64)
 
 
 def _bound(impostors: Scores, wanted: int) -> float:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from arcface_api.errors import InvalidInput
-from arcface_evaluator.networks.checkpoint import load_checkpoint
-from arcface_evaluator.networks.mindir import load_mindir, read_preprocessing
+from arcface_evaluator.networks import mindspore_network
 from arcface_faces.checkpoint.manifest import MANIFEST_FILE
 from arcface_faces.checkpoint.reader import checkpoint_folder
 from arcface_faces.embedding.embedder import LoadNetwork
-from arcface_faces.preprocessing import Preprocessing
+from arcface_faces.images.face_input import Preprocessing
 
 
 class NetworkOptions(TypedDict):
@@ -47,19 +46,23 @@ def open_source(options: NetworkOptions) -> Source | None:
     if options["checkpoint"]:
         if options["mean"] is not None or options["scale"] is not None:
             raise InvalidInput("--mean and --scale are for --model: a checkpoint says itself how images are prepared")
+        mindspore_network.require_mindspore(options["checkpoint"])
         folder = checkpoint_folder(options["checkpoint"])
-        load = partial(load_checkpoint, folder)
+        load = partial(mindspore_network.load_checkpoint, folder)
         return Source(load, options["batch_size"], options["ranks"], folder / MANIFEST_FILE, folder)
-    return open_model(options["model"], options) if options["model"] else None
+    return _open_model(options["model"], options) if options["model"] else None
 
 
-def open_model(path: Path, options: NetworkOptions) -> Source:
+def _open_model(path: Path, options: NetworkOptions) -> Source:
     """A MindIR file, or an ONNX file, whose batch counts where it has a fixed one."""
-    declared = declared_preprocessing(options)
+    declared = _declared_preprocessing(options)
     if path.suffix == ".mindir":
-        # Read here, too, so that what is wrong is told before any image is read.
-        preprocessing = read_preprocessing(path, declared)
-        return Source(partial(load_mindir, path, preprocessing), options["batch_size"], options["ranks"], path)
+        # Looked at here, too, so that what is wrong is told before any image is read.
+        mindspore_network.require_mindspore(path)
+        preprocessing = mindspore_network.read_preprocessing(path, declared)
+        return Source(
+            partial(mindspore_network.load_mindir, path, preprocessing), options["batch_size"], options["ranks"], path
+        )
     # Imported here: onnxruntime takes a moment to load.
     from arcface_faces.embedding.onnx_network import load_onnx, open_onnx  # noqa: PLC0415
 
@@ -67,7 +70,7 @@ def open_model(path: Path, options: NetworkOptions) -> Source:
     return Source(partial(load_onnx, path, declared), batch_size, options["ranks"], path)
 
 
-def declared_preprocessing(options: NetworkOptions) -> Preprocessing | None:
+def _declared_preprocessing(options: NetworkOptions) -> Preprocessing | None:
     """What the command line says about the preprocessing."""
     mean, scale = options["mean"], options["scale"]
     if (mean is None) != (scale is None):

@@ -1,1 +1,1 @@
-"""Protocols of verification by templates, on arrays."""
+"""Protocols of verification by templates, on arrays. Sees NumPy only."""

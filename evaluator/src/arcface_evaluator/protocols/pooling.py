@@ -13,15 +13,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from arcface_evaluator.sets.release import Templates
-from arcface_faces.pairs.protocol import Embeddings
+from arcface_faces.embedding.vectors import Embeddings, nonzero_norms
 
 BLOCK = 128
 """Images that a thread holds in float64 at once: few enough for a core's cache, and few templates to multiply for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Protocol:
+class Templates:
+    """Who is who, by index: templates are counted in the order of their ids."""
+
+    ids: NDArray[np.int64]
+    """(T,) id of each template."""
+    template: NDArray[np.int64]
+    """(N,) index of each image's template."""
+    media: NDArray[np.int64]
+    """(N,) media id of each image; frames of one video share it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolingChoice:
     """How the vector of an image enters its template."""
 
     keep_norm: bool = True
@@ -32,39 +43,42 @@ class Protocol:
     """Whether the mirrored view is added."""
 
 
-ALL_PROTOCOLS = tuple(
-    Protocol(keep_norm, score, flip) for flip in (True, False) for keep_norm in (True, False) for score in (True, False)
+ALL_CHOICES = tuple(
+    PoolingChoice(keep_norm, score, flip)
+    for flip in (True, False)
+    for keep_norm in (True, False)
+    for score in (True, False)
 )
 
 
 def pool(
-    embeddings_NVD: Embeddings, scores: NDArray[np.float64], templates: Templates, protocols: Sequence[Protocol]
+    embeddings_NVD: Embeddings, scores: NDArray[np.float64], templates: Templates, choices: Sequence[PoolingChoice]
 ) -> list[NDArray[np.float64]]:
-    """Unit vectors (T, D) of the templates for each protocol; a template of zeros stays zero.
+    """Unit vectors (T, D) of the templates for each choice; a template of zeros stays zero.
 
     Args:
         embeddings_NVD: N images in V = 1 or 2 views.
         scores: (N,) the detector's confidence.
         templates: which image belongs where.
-        protocols: what to compute; flip needs two views.
+        choices: what to compute; flip needs two views.
     """
     shape = (len(templates.ids), embeddings_NVD.shape[2])
-    pooled = [np.zeros(shape) for _ in protocols]
+    pooled = [np.zeros(shape) for _ in choices]
     order = np.argsort(templates.template, kind="stable")
-    shares = media_shares(templates)
+    shares = _media_shares(templates)
 
     def add(rows: slice) -> None:
         images = order[rows]
         members, place = np.unique(templates.template[images], return_inverse=True)
         views = embeddings_NVD[images]
-        for flip in {protocol.flip for protocol in protocols}:
-            chosen = [number for number, protocol in enumerate(protocols) if protocol.flip == flip]
+        for flip in {choice.flip for choice in choices}:
+            chosen = [number for number, choice in enumerate(choices) if choice.flip == flip]
             vectors = np.add.reduce(views, axis=1, dtype=np.float64) if flip else views[:, 0].astype(np.float64)
-            # One product for all protocols: a row of weights for each template of each.
+            # One product for all choices: a row of weights for each template of each.
             weights = np.zeros((len(chosen), len(members), len(images)))
             for row, number in enumerate(chosen):
-                weights[row, place, np.arange(len(images))] = image_weights(
-                    protocols[number], vectors, shares[images], scores[images]
+                weights[row, place, np.arange(len(images))] = _image_weights(
+                    choices[number], vectors, shares[images], scores[images]
                 )
             sums = weights.reshape(-1, len(images)) @ vectors
             for row, number in enumerate(chosen):
@@ -72,26 +86,19 @@ def pool(
 
     # Blocks end where templates end, so that no two write to one template.
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-        list(threads.map(add, blocks(templates.template[order])))
-    return [normalised(sums) for sums in pooled]
+        list(threads.map(add, _blocks(templates.template[order])))
+    return [sums * (1 / nonzero_norms(sums))[:, None] for sums in pooled]
 
 
-def image_weights(
-    protocol: Protocol, vectors_ND: NDArray[np.float64], shares: NDArray[np.float64], scores: NDArray[np.float64]
+def _image_weights(
+    choice: PoolingChoice, vectors_ND: NDArray[np.float64], shares: NDArray[np.float64], scores: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """(N,) how much each image's vector counts in its template."""
-    weights = shares * scores if protocol.detector_score else shares
-    return weights if protocol.keep_norm else weights * unit_factors(vectors_ND)
+    weights = shares * scores if choice.detector_score else shares
+    return weights if choice.keep_norm else weights * (1 / nonzero_norms(vectors_ND))
 
 
-def unit_factors(vectors_ND: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N,) what scales each vector to unit length; 1 for zeros."""
-    lengths = np.sqrt(np.einsum("nd,nd->n", vectors_ND, vectors_ND))
-    factors: NDArray[np.float64] = 1 / np.where(lengths == 0, 1, lengths)
-    return factors
-
-
-def media_shares(templates: Templates) -> NDArray[np.float64]:
+def _media_shares(templates: Templates) -> NDArray[np.float64]:
     """(N,) one by the number of images with the same template and media."""
     order = np.lexsort((templates.media, templates.template))
     template, media = templates.template[order], templates.media[order]
@@ -103,7 +110,7 @@ def media_shares(templates: Templates) -> NDArray[np.float64]:
     return shares
 
 
-def blocks(sorted_templates: NDArray[np.int64]) -> Iterator[slice]:
+def _blocks(sorted_templates: NDArray[np.int64]) -> Iterator[slice]:
     """Runs of about BLOCK images that end where a template ends."""
     ends = np.append(np.flatnonzero(np.diff(sorted_templates)) + 1, len(sorted_templates))
     start = 0
@@ -111,9 +118,3 @@ def blocks(sorted_templates: NDArray[np.int64]) -> Iterator[slice]:
         end = int(ends[np.searchsorted(ends, min(start + BLOCK, len(sorted_templates)))])
         yield slice(start, end)
         start = end
-
-
-def normalised(sums_TD: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows of unit length, except those of zeros."""
-    units: NDArray[np.float64] = sums_TD * unit_factors(sums_TD)[:, None]
-    return units

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from arcface_evaluator.sets.release import TemplatePairs
-
 BLOCK = 256
 """First templates whose products with all second ones are held at once."""
 FETCHED = 8192
@@ -21,8 +19,17 @@ SPARSE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
+class TemplatePairs:
+    """Comparisons (P,) of templates, by their indices."""
+
+    first: NDArray[np.int32]
+    second: NDArray[np.int32]
+    is_same: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
 class PairPlan:
-    """Pairs in the order of their places in the table of all products; made once for all protocols."""
+    """Pairs in the order of their places in the table of all products; made once for all choices of pooling."""
 
     order: NDArray[np.int64]
     """(P,) the pairs in the order of their cells."""

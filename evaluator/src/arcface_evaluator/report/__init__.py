@@ -1,1 +1,1 @@
-"""Results as documents for programs, and as pages for people."""
+"""Results as documents for programs, and as tables and pages for people. Sees protocols and metrics."""

@@ -1,4 +1,4 @@
-"""What an evaluation prints and writes: lines for people, JSON for programs."""
+"""The document that an evaluation writes for programs, and that reports are drawn from."""
 
 import hashlib
 from pathlib import Path
@@ -6,13 +6,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from arcface_api.errors import InvalidInput
+from arcface_api import os_errors
 from arcface_api.model import Model
 from arcface_api.resource.status import IjbResult, PairResult
-from arcface_evaluator.metrics.intervals import accuracy_interval
-from arcface_evaluator.metrics.score_curves import ScoreCurves
-from arcface_evaluator.report.ijb import IjbProtocol, IjbRates
-from arcface_faces.pairs.protocol import FOLDS, THRESHOLD_STEP, THRESHOLDS, PairReport
+from arcface_faces.pairs.protocol import FOLDS, THRESHOLD_STEP, THRESHOLDS
 
 
 class PairDetails(Model):
@@ -55,6 +52,65 @@ class PairProtocol(Model):
     """How the embeddings of original and mirrored image are joined where both are known."""
 
 
+class IjbRates(Model):
+    """Rates under one choice of the protocol."""
+
+    dataset: str
+    """Name of the set."""
+    keep_norm: bool
+    """Whether images' vectors kept their length."""
+    detector_score: bool
+    """Whether they were multiplied by the detector's confidence."""
+    flip: bool
+    """Whether the mirrored view was added."""
+    nearest: dict[str, float]
+    """True accept rate at the point of the curve nearest to each false accept rate, as the reference reports it."""
+    conservative: dict[str, float]
+    """Largest true accept rate with at most that false accept rate."""
+    unresolved: list[str]
+    """False accept rates for which there are too few impostor pairs."""
+    intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """Of the usual choice: 95 % intervals of `nearest`; bootstrap over persons, thresholds held."""
+
+
+class IjbProtocol(Model):
+    """How templates were made and compared."""
+
+    pooling: Literal["meanOverMediaSumOverTemplate"] = "meanOverMediaSumOverTemplate"
+    """How images make a template."""
+    score: Literal["cosine"] = "cosine"
+    """What a pair is judged by."""
+    tar_at_far: Literal["nearest"] = "nearest"
+    """Which of the two conventions `ijb[].tarAtFar` has."""
+
+
+class ScoreCurves(Model):
+    """Scores of a set's pairs, condensed."""
+
+    dataset: str
+    """Name of the set."""
+    protocol: str
+    """How scores came about, in words."""
+    fpr: list[float]
+    """False accept rates of points of the curve, rising."""
+    tpr: list[float]
+    """True accept rates there."""
+    lowest: float
+    """Where the first bin begins."""
+    highest: float
+    """Where the last bin ends; bins are equally wide."""
+    genuine: list[int] = Field(min_length=1)
+    """Pairs of one person by bin of their score."""
+    impostors: list[int] = Field(min_length=1)
+    """Pairs of two persons, likewise."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.fpr) != len(self.tpr) or len(self.genuine) != len(self.impostors) or self.lowest >= self.highest:
+            raise ValueError(f"{self.dataset}: the numbers of its curves do not belong together")
+        return self
+
+
 class InputFile(Model):
     """A file that the numbers depend on."""
 
@@ -62,6 +118,12 @@ class InputFile(Model):
     """Where it was."""
     sha256: str
     """Hash of its bytes."""
+
+    @classmethod
+    def of(cls, path: Path) -> "InputFile":
+        """Hash a file that was read."""
+        with os_errors.explained(path, "cannot be read", "mend its rights"), path.open("rb") as opened:
+            return cls(path=str(path), sha256=hashlib.file_digest(opened, "sha256").hexdigest())
 
 
 class EvaluationFile(Model):
@@ -97,52 +159,10 @@ class EvaluationFile(Model):
     @classmethod
     def read(cls, path: Path) -> "EvaluationFile":
         """Read one that was written."""
-        try:
+        with os_errors.explained(path, "cannot be read", "correct the path"):
             return cls.from_json(path.read_bytes(), str(path))
-        except OSError as error:
-            raise InvalidInput(f"{path}: cannot be read ({error.strerror}): correct the path") from None
 
     def write(self, path: Path) -> None:
         """Write it for people and programs."""
-        try:
+        with os_errors.explained(path, "cannot be written", "name another file"):
             path.write_text(self.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n")
-        except OSError as error:
-            raise InvalidInput(f"{path}: cannot be written ({error.strerror}): name another file") from error
-
-
-def lines_of(report: PairReport) -> list[str]:
-    """The two lines of a set, as the reference prints them."""
-    kind = "Accuracy-Flip" if report.flip else "Accuracy"
-    return [
-        f"[{report.dataset}]XNorm: {report.xnorm:f}",
-        f"[{report.dataset}]{kind}: {report.folds.mean:1.5f}+-{report.folds.std:1.5f}",
-    ]
-
-
-def result_of(report: PairReport) -> PairResult:
-    """The entry of `results`."""
-    return PairResult(dataset=report.dataset, accuracy=report.folds.mean, std=report.folds.std, pairs=report.pairs)
-
-
-def details_of(report: PairReport) -> PairDetails:
-    """The entry of `details`."""
-    plain = report.folds_without_flip
-    return PairDetails(
-        dataset=report.dataset,
-        flip=report.flip,
-        folds=report.folds.accuracies.tolist(),
-        thresholds=report.folds.thresholds.tolist(),
-        xnorm=report.xnorm,
-        accuracy_without_flip=plain.mean if plain else None,
-        std_without_flip=plain.std if plain else None,
-        interval=accuracy_interval(report.folds, report.pairs),
-    )
-
-
-def input_file(path: Path) -> InputFile:
-    """Hash a file that was read."""
-    try:
-        with path.open("rb") as opened:
-            return InputFile(path=str(path), sha256=hashlib.file_digest(opened, "sha256").hexdigest())
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror}): mend its rights") from error

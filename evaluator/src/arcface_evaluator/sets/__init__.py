@@ -1,1 +1,1 @@
-"""Template sets: the files of an IJB release and its images."""
+"""Sets that are not in one file: an IJB release, its text files and its images. Sees protocols."""

@@ -10,6 +10,8 @@ Row i of the first two files is about the same image; that is checked here, and 
 
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +19,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from arcface_api import os_errors
 from arcface_api.errors import InvalidInput
+from arcface_evaluator.protocols.pooling import Templates
+from arcface_evaluator.protocols.template_scores import TemplatePairs
 
 IjbName = Literal["IJBB", "IJBC"]
 NAMES: tuple[IjbName, ...] = ("IJBB", "IJBC")
@@ -31,28 +36,7 @@ Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Templates:
-    """Who is who, by index: templates are counted in the order of their ids."""
-
-    ids: Ids
-    """(T,) id of each template."""
-    template: NDArray[np.int64]
-    """(N,) index of each image's template."""
-    media: Ids
-    """(N,) media id of each image; frames of one video share it."""
-
-
-@dataclass(frozen=True, slots=True)
-class TemplatePairs:
-    """Comparisons of templates, by their indices."""
-
-    first: NDArray[np.int32]
-    second: NDArray[np.int32]
-    is_same: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class IjbSet:
+class IjbRelease:
     """One opened release."""
 
     name: IjbName
@@ -78,7 +62,7 @@ class IjbSet:
         return self.members_file, self.marks_file, self.pairs_file
 
 
-def open_ijb(folder: Path) -> IjbSet:
+def open_ijb(folder: Path) -> IjbRelease:
     """Read and check the three files of a release, whose name is that of its folder.
 
     Raises:
@@ -93,7 +77,7 @@ def open_ijb(folder: Path) -> IjbSet:
     _check_rows_agree(members_file, marks_file, members[0], marks[0])
     ids, index = np.unique(_integers(members_file, members[1], "template"), return_inverse=True)
     numbers = _floats(marks_file, marks[1:])
-    return IjbSet(
+    return IjbRelease(
         name=name,
         folder=folder,
         members_file=members_file,
@@ -103,11 +87,11 @@ def open_ijb(folder: Path) -> IjbSet:
         points=np.stack(numbers[:-1], axis=1).reshape(-1, POINTS, 2),
         scores=numbers[-1],
         templates=Templates(ids, index, _integers(members_file, members[2], "media")),
-        pairs=read_pairs(pairs_file, ids),
+        pairs=_read_pairs(pairs_file, ids),
     )
 
 
-def read_pairs(path: Path, ids: Ids) -> TemplatePairs:
+def _read_pairs(path: Path, ids: Ids) -> TemplatePairs:
     """Comparisons, fifteen million of them in IJB-C: parsed as one array of numbers.
 
     Raises:
@@ -131,21 +115,20 @@ def read_pairs(path: Path, ids: Ids) -> TemplatePairs:
     )
 
 
-def _check_size(path: Path) -> None:
-    try:
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Reads a file of a release inside of this context; its size is looked at before."""
+    with os_errors.explained(path, "cannot be read", "--root is the folder with meta/"):
         size = path.stat().st_size
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror}); --root is the folder with meta/") from None
-    if size > SIZE_LIMIT:
-        raise InvalidInput(f"{path}: {size} bytes; a file of a release has less than {SIZE_LIMIT}")
+        if size > SIZE_LIMIT:
+            raise InvalidInput(f"{path}: {size} bytes; a file of a release has less than {SIZE_LIMIT}")
+        yield
 
 
 def _read(path: Path) -> str:
-    _check_size(path)
     try:
-        return path.read_text(encoding="ascii")
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror}); --root is the folder with meta/") from None
+        with _reading(path):
+            return path.read_text(encoding="ascii")
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path}: byte {error.start} is no ASCII text; take the file from the release") from None
 
@@ -201,14 +184,11 @@ def _is_number(text: str) -> bool:
 
 def _numbers(path: Path) -> NDArray[np.int64]:
     """(P, 3) whole numbers."""
-    _check_size(path)
     try:
-        with warnings.catch_warnings():
+        with _reading(path), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of an empty file, which is refused below
             warnings.simplefilter("error", DeprecationWarning)  # numpy would cut fractions off
             rows = np.loadtxt(path, dtype=np.int64, comments=None, ndmin=2, encoding="ascii")
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror}); --root is the folder with meta/") from None
     except (ValueError, OverflowError, DeprecationWarning):
         raise InvalidInput(f"{path} {_first_odd_line(path)}; a line is 'template template label'") from None
     if rows.size == 0 or rows.shape[1] != 3:
@@ -220,7 +200,7 @@ def _numbers(path: Path) -> NDArray[np.int64]:
 
 def _first_odd_line(path: Path) -> str:
     """Where a file of whole numbers has something else."""
-    with path.open("rb") as file:
+    with _reading(path), path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip() and not WHOLE_NUMBERS.fullmatch(line):
                 return f"line {number}: {line[:LONGEST_SHOWN].decode('ascii', 'replace').strip()!r}"

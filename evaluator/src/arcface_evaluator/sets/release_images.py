@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from arcface_api import os_errors
 from arcface_api.errors import InvalidInput
-from arcface_evaluator.sets.release import IjbSet
-from arcface_faces.alignment import aligned, similarity_transforms
-from arcface_faces.images import decode_any_size
+from arcface_evaluator.sets.release import IjbRelease
+from arcface_faces.images.alignment import align, similarity_transforms
+from arcface_faces.images.decoding import Image, decode_any_size
 
 FOLDER = "loose_crop"
 OUTSIDE = 0.25
@@ -18,7 +19,7 @@ OUTSIDE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class TemplateImages:
+class ReleaseImages:
     """The images in the order of the release's files."""
 
     name: str
@@ -44,14 +45,10 @@ class TemplateImages:
 
     def encoded(self, number: int) -> bytes:
         """An image as it is on disk."""
-        try:
+        with os_errors.explained(self.path(number), "cannot be read", "take it from the release"):
             return self.path(number).read_bytes()
-        except OSError as error:
-            raise InvalidInput(
-                f"{self.path(number)}: cannot be read ({error.strerror}); take it from the release"
-            ) from None
 
-    def image(self, number: int) -> NDArray[np.uint8]:
+    def image(self, number: int) -> Image:
         """An image as the network takes it; InvalidInput where it is none, or its landmarks are not in it."""
         pixels = decode_any_size(self.encoded(number), str(self.path(number)))
         height, width = pixels.shape[:2]
@@ -64,16 +61,14 @@ class TemplateImages:
                 f"{self.marks_file} line {number + 1}: landmark ({x:g}, {y:g}) lies outside of "
                 f"{self.files[number]}, which has {width}x{height} pixels"
             )
-        return aligned(pixels, self.matrices[number])
+        return align(pixels, self.matrices[number])
 
 
-def open_images(opened: IjbSet) -> TemplateImages:
+def open_images(opened: IjbRelease) -> ReleaseImages:
     """Check that every image is there and can be aligned, before the first is embedded."""
     folder = opened.folder / FOLDER
-    try:
-        present = {entry.name for entry in os.scandir(folder)}
-    except OSError as error:
-        raise InvalidInput(f"{folder}: cannot be read ({error.strerror}); it holds the release's images") from None
+    with os_errors.explained(folder, "cannot be read", "it holds the release's images"), os.scandir(folder) as entries:
+        present = {entry.name for entry in entries}
     for number, name in enumerate(opened.images, start=1):
         if name not in present:  # nor is a name that leads out of the folder
             raise InvalidInput(f"{folder / name}: is missing, line {number} of {opened.marks_file} names it")
@@ -81,4 +76,4 @@ def open_images(opened: IjbSet) -> TemplateImages:
     wrong = np.flatnonzero(~np.isfinite(matrices).all(axis=(1, 2)))
     if len(wrong):
         raise InvalidInput(f"{opened.marks_file} line {wrong[0] + 1}: all landmarks are one point; correct them")
-    return TemplateImages(opened.name, folder, opened.images, opened.marks_file, opened.points, matrices)
+    return ReleaseImages(opened.name, folder, opened.images, opened.marks_file, opened.points, matrices)

@@ -1,1 +1,1 @@
-"""Checkpoints as files: their manifest, how they are found and read."""
+"""Checkpoints as files: their manifest, how they are found and read. Sees images."""

@@ -8,29 +8,12 @@ from pydantic import Field
 from arcface_api.model import Model
 from arcface_api.resource.spec import ModelSpec
 from arcface_api.resource.status import Verification
-from arcface_faces.face_input import IMAGE_SIZE, LANDMARKS, PIXEL_MEAN, PIXEL_SCALE
+from arcface_faces.images.face_input import OWN_PREPROCESSING, Preprocessing
 
 MANIFEST_FILE = "manifest.json"
 FORMAT: Final = "arcface-checkpoint/1"
 
 Sha256 = str
-
-
-class Preprocessing(Model):
-    """From an image to the network's input."""
-
-    height: int = IMAGE_SIZE
-    """Pixels."""
-    width: int = IMAGE_SIZE
-    """Pixels."""
-    channels: Literal["RGB"] = "RGB"
-    """Order of the channels."""
-    mean: float = PIXEL_MEAN
-    """Subtracted from each pixel."""
-    scale: float = PIXEL_SCALE
-    """Divides the difference."""
-    landmarks: tuple[tuple[float, float], ...] = LANDMARKS
-    """Where eyes, nose and corners of the mouth lie (x, y) after alignment."""
 
 
 class TensorEntry(Model):
@@ -95,7 +78,7 @@ class CheckpointManifest(Model):
     """The best one, which names by its step the checkpoint that is kept beside the newest ones."""
     model: ModelSpec
     """The network."""
-    preprocessing: Preprocessing = Preprocessing()
+    preprocessing: Preprocessing = OWN_PREPROCESSING
     """The network's input."""
     files: list[FileEntry]
     """Tensors: `backbone` (weights), `momentum` (its optimizer state) and `head-<first class>` (centres, momentum)."""

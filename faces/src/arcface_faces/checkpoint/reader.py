@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from arcface_api import os_errors
 from arcface_api.errors import InvalidInput
 from arcface_faces.checkpoint.class_shard import ClassRange
 from arcface_faces.checkpoint.manifest import MANIFEST_FILE, CheckpointManifest, FileEntry
@@ -22,7 +23,7 @@ from arcface_faces.checkpoint.manifest import MANIFEST_FILE, CheckpointManifest,
 FOLDER = re.compile(r"step-(\d{8,})")
 BACKBONE_FILE = "backbone.safetensors"
 MOMENTUM_FILE = "momentum.safetensors"
-HASH_BLOCK = 1 << 20
+REMEDY = "use another checkpoint"
 
 Tensors = dict[str, NDArray[np.float32]]
 
@@ -40,9 +41,10 @@ def step_of(folder: Path) -> int:
 
 def checkpoints(directory: Path) -> list[Path]:
     """Folders named like checkpoints, newest first."""
-    if not directory.is_dir():
-        return []
-    return sorted((path for path in directory.iterdir() if step_of(path) >= 0), key=step_of, reverse=True)
+    with os_errors.explained(directory, "cannot be listed", "correct the path or give this user the right to read it"):
+        if not directory.is_dir():
+            return []
+        return sorted((path for path in directory.iterdir() if step_of(path) >= 0), key=step_of, reverse=True)
 
 
 def complete_checkpoints(directory: Path) -> Iterator[tuple[Path, CheckpointManifest]]:
@@ -56,9 +58,11 @@ def complete_checkpoints(directory: Path) -> Iterator[tuple[Path, CheckpointMani
 
 def checkpoint_folder(given: Path) -> Path:
     """The folder itself where it is a checkpoint, else the newest complete one inside."""
-    if not given.is_dir():
+    with os_errors.explained(given, "cannot be looked into", "correct the path or give this user the right to read it"):
+        is_folder, has_manifest = given.is_dir(), (given / MANIFEST_FILE).is_file()
+    if not is_folder:
         raise InvalidInput(f"{given}: is no folder; give a checkpoint or the folder of a job's checkpoints")
-    if (given / MANIFEST_FILE).is_file():
+    if has_manifest:
         return given
     if (newest := newest_complete(given)) is None:
         raise InvalidInput(f"{given}: holds no complete checkpoint; train until one is saved")
@@ -73,14 +77,13 @@ def newest_complete(directory: Path) -> Path | None:
 def read_manifest(folder: Path) -> CheckpointManifest:
     """Manifest of a checkpoint; InvalidInput where it is damaged or a file is missing or has another size."""
     path = folder / MANIFEST_FILE
-    try:
+    with os_errors.explained(path, "cannot be read", "name a complete checkpoint"):
         text = path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror}): name a complete checkpoint") from error
     manifest = CheckpointManifest.from_json(text, str(path))
     for entry in manifest.files:
         file = folder / entry.name
-        size = file.stat().st_size if file.is_file() else -1
+        with os_errors.explained(file, "cannot be read", REMEDY):
+            size = file.stat().st_size if file.is_file() else -1
         if size != entry.size:
             found = "is missing" if size < 0 else f"has {size} bytes instead of {entry.size}"
             raise InvalidInput(f"{file}: {found}: use another checkpoint")
@@ -89,16 +92,13 @@ def read_manifest(folder: Path) -> CheckpointManifest:
 
 def manifest_sha256(folder: Path) -> str:
     """Hash of the manifest, which holds the hashes of all files."""
-    return hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest()
+    return file_sha256(folder / MANIFEST_FILE)
 
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(HASH_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+    with os_errors.explained(path, "cannot be read", REMEDY), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_file(folder: Path, manifest: CheckpointManifest, name: str) -> Tensors:
@@ -142,14 +142,10 @@ def _entry(folder: Path, manifest: CheckpointManifest, name: str) -> FileEntry:
 def _checked(folder: Path, entry: FileEntry) -> Iterator[Any]:
     """An open safetensors file with the hash and the tensors that the manifest announces."""
     path = folder / entry.name
-    try:
-        found = file_sha256(path)
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror}): use another checkpoint") from error
-    if found != entry.sha256:
+    if file_sha256(path) != entry.sha256:
         raise InvalidInput(f"{path}: is damaged (its SHA-256 is not the manifest's): use another checkpoint")
     try:
-        with safe_open(path, framework="np") as file:
+        with os_errors.explained(path, "cannot be read", REMEDY), safe_open(path, framework="np") as file:
             for name, tensor in entry.tensors.items():
                 stored = file.get_slice(name)
                 if stored.get_shape() != tensor.shape or stored.get_dtype() != "F32":

@@ -1,1 +1,1 @@
-"""From images to embeddings, whatever the network, and the files that embeddings are kept in."""
+"""From images to embeddings, whatever the network is stored in, and embeddings as arrays and files. Sees images."""

@@ -15,22 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.embedding.npy_file import check_finite
-from arcface_faces.face_input import IMAGE_SIZE as SIDE
-from arcface_faces.pairs.protocol import Embeddings
+from arcface_faces.embedding.vectors import Embeddings, check_finite
+from arcface_faces.images.decoding import Image
+from arcface_faces.images.face_input import IMAGE_SIZE
+from arcface_faces.progress import Advance
 
 BATCHES_AHEAD = 2
 """Beyond those that the threads work on."""
 MOST_THREADS = 16
 """One decodes and aligns some 2,400 images a second; more of them would only hold more batches."""
 
-Image = NDArray[np.uint8]
-"""RGB (112, 112, 3)."""
 Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """RGB images (B, 3, 112, 112) to embeddings (B, D)."""
 LoadNetwork = Callable[[], Network]
-Advance = Callable[[int], object]
-"""Told the number of images embedded since the last call."""
 
 
 class Images(Protocol):
@@ -49,7 +46,7 @@ class Embedder(Protocol):
         """Embeddings of all images."""
 
 
-class OneProcess:
+class InProcessEmbedder:
     """Embeds in this process, with a network that is loaded when the first images come."""
 
     def __init__(self, load: LoadNetwork, batch_size: int) -> None:
@@ -72,22 +69,22 @@ def embed(images: Images, network: Network, batch_size: int, advance: Advance = 
     The network always sees `batch_size` images, so graph compilers meet one shape; the last batch is filled with
     black images whose embeddings are dropped. Kept in memory are the embeddings and a few batches.
     """
-    return gathered(embedded_batches(images, range(len(images)), network, batch_size), len(images), advance)
+    return gather_batches(embed_batches(images, range(len(images)), network, batch_size), len(images), advance)
 
 
-def embedded_batches(
+def embed_batches(
     images: Images, numbers: range, network: Network, batch_size: int
 ) -> Iterator[tuple[int, Embeddings]]:
     """Embeddings of the images with these numbers, a batch at a time with the number of its first image."""
     first = numbers.start
-    for batch in batches_ahead(images, numbers, batch_size):
+    for batch in _prefetch(images, numbers, batch_size):
         views = np.stack([_embed_batch(view, network, batch_size) for view in (batch, batch[..., ::-1])], axis=1)
         check_finite(views, "embeddings of the network", first, "take another checkpoint or model")
         yield first, views
         first += len(batch)
 
 
-def gathered(batches: Iterable[tuple[int, Embeddings]], count: int, advance: Advance) -> Embeddings:
+def gather_batches(batches: Iterable[tuple[int, Embeddings]], count: int, advance: Advance) -> Embeddings:
     """The batches of `count` images, which may come in any order, as one array."""
     embeddings: Embeddings | None = None
     for first, views in batches:
@@ -105,14 +102,14 @@ def decoding_threads() -> int:
     return min(len(os.sched_getaffinity(0)), MOST_THREADS)
 
 
-def batches_ahead(images: Images, numbers: range, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+def _prefetch(images: Images, numbers: range, batch_size: int) -> Iterator[NDArray[np.uint8]]:
     """Batches (up to B, 3, 112, 112) in order; threads prepare the next ones while the caller works on one."""
     threads = decoding_threads()
     starts = iter(range(0, len(numbers), batch_size))
 
     def make(start: int) -> NDArray[np.uint8]:
         own = numbers[start : start + batch_size]
-        batch = np.empty((len(own), 3, SIDE, SIDE), np.uint8)
+        batch = np.empty((len(own), 3, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
         for row, number in enumerate(own):
             batch[row] = images.image(number).transpose(2, 0, 1)
         return batch

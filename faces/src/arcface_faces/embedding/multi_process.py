@@ -13,22 +13,16 @@ from typing import cast
 
 from arcface_api.cpu_affinity import core_share
 from arcface_api.errors import ArcFaceError
-from arcface_faces.embedding.embedder import (
-    Advance,
-    Embedder,
-    Images,
-    LoadNetwork,
-    OneProcess,
-    embedded_batches,
-    gathered,
-)
-from arcface_faces.pairs.protocol import Embeddings
+from arcface_faces.embedding import embedder
+from arcface_faces.embedding.embedder import Embedder, Images, InProcessEmbedder, LoadNetwork
+from arcface_faces.embedding.vectors import Embeddings
+from arcface_faces.progress import Advance
 
 SPAWN = multiprocessing.get_context("spawn")
 """Forks of a process with threads may hang."""
 
 
-class SeveralProcesses:
+class MultiProcessEmbedder:
     """The processes behind these connections."""
 
     def __init__(self, connections: list[Connection]) -> None:
@@ -44,21 +38,21 @@ class SeveralProcesses:
         for connection in self.connections:
             with contextlib.suppress(OSError):  # of a process that has died; waiting for its answer tells
                 connection.send(images)
-        return gathered(self.answers(), len(images), advance)
+        return embedder.gather_batches(self._answers(), len(images), advance)
 
-    def answers(self) -> Iterator[tuple[int, Embeddings]]:
+    def _answers(self) -> Iterator[tuple[int, Embeddings]]:
         """Batches as they come, until every process has sent its last one."""
         busy = list(self.connections)
         while busy:
             for ready in wait(busy):
-                answer = received(cast("Connection", ready))
+                answer = _receive(cast("Connection", ready))
                 if answer is None:
                     busy.remove(cast("Connection", ready))
                 else:
                     yield answer
 
 
-def received(connection: Connection) -> tuple[int, Embeddings] | None:
+def _receive(connection: Connection) -> tuple[int, Embeddings] | None:
     """A batch; None where the process has embedded its share."""
     try:
         answer = connection.recv()
@@ -73,19 +67,19 @@ def received(connection: Connection) -> tuple[int, Embeddings] | None:
 def open_embedder(load: LoadNetwork, batch_size: int, processes: int) -> Iterator[Embedder]:
     """An embedder with that many processes; one needs none beside this."""
     if processes == 1:
-        yield OneProcess(load, batch_size)
+        yield InProcessEmbedder(load, batch_size)
         return
     with contextlib.ExitStack() as stack:
-        yield SeveralProcesses(
-            [stack.enter_context(started(load, batch_size, number, processes)) for number in range(processes)]
+        yield MultiProcessEmbedder(
+            [stack.enter_context(_start(load, batch_size, number, processes)) for number in range(processes)]
         )
 
 
 @contextmanager
-def started(load: LoadNetwork, batch_size: int, number: int, processes: int) -> Iterator[Connection]:
+def _start(load: LoadNetwork, batch_size: int, number: int, processes: int) -> Iterator[Connection]:
     """One process and the connection to it."""
     ours, theirs = SPAWN.Pipe()
-    process = SPAWN.Process(target=serve, args=(theirs, load, batch_size, number, processes), daemon=True)
+    process = SPAWN.Process(target=_serve, args=(theirs, load, batch_size, number, processes), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -96,28 +90,30 @@ def started(load: LoadNetwork, batch_size: int, number: int, processes: int) -> 
         process.join()
 
 
-def serve(connection: Connection, load: LoadNetwork, batch_size: int, number: int, processes: int) -> None:
+def _serve(connection: Connection, load: LoadNetwork, batch_size: int, number: int, processes: int) -> None:
     """Embed this process's share of whatever images come."""
     # Where several processes share a host's cores, each decodes and computes on its own ones.
     os.sched_setaffinity(0, core_share(os.sched_getaffinity(0), processes, number))
     os.environ["DEVICE_ID"] = str(number)  # MindSpore on Ascend takes the card from it
-    embedder = OneProcess(load, batch_size)
+    own = InProcessEmbedder(load, batch_size)
     with contextlib.suppress(EOFError, OSError):  # whoever asked has left
         while True:
             images: Images = connection.recv()
             try:
-                for batch in share_of(embedder, images, number, processes):
+                for batch in _embed_share(own, images, number, processes):
                     connection.send(batch)
                 connection.send(None)
             except ArcFaceError as error:
                 connection.send(error)
 
 
-def share_of(embedder: OneProcess, images: Images, number: int, processes: int) -> Iterator[tuple[int, Embeddings]]:
+def _embed_share(
+    own: InProcessEmbedder, images: Images, number: int, processes: int
+) -> Iterator[tuple[int, Embeddings]]:
     """The batches of one of several equal shares."""
-    size = embedder.batch_size
+    size = own.batch_size
     batches = -(-len(images) // size)
     share = -(-batches // processes) * size
     numbers = range(len(images))[number * share : (number + 1) * share]
     if numbers:
-        yield from embedded_batches(images, numbers, embedder.network, size)
+        yield from embedder.embed_batches(images, numbers, own.network, size)

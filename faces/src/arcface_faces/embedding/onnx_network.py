@@ -8,10 +8,13 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from arcface_api import os_errors
 from arcface_api.errors import InvalidInput
 from arcface_faces.embedding.embedder import Network
-from arcface_faces.face_input import IMAGE_SIZE as SIDE
-from arcface_faces.preprocessing import METADATA_KEY, Preprocessing, agreed
+from arcface_faces.images.face_input import IMAGE_SIZE, METADATA_KEY, Preprocessing, resolve_preprocessing
+
+TAKEN = ("tensor(float)", [3, IMAGE_SIZE, IMAGE_SIZE])
+"""Type and shape of the input, without the batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +30,12 @@ def open_onnx(path: Path, declared: Preprocessing | None) -> OnnxNetwork:
     """Open a file; `declared` is needed where the file itself says nothing, and refused where it says otherwise."""
     session = _session(path)
     stored = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    preprocessing = agreed(path, stored, f"{path}: metadata {METADATA_KEY}", declared)
+    preprocessing = resolve_preprocessing(path, stored, f"{path}: metadata {METADATA_KEY}", declared)
     entry, batch = _entry(path, session)
 
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
-            answer = session.run(None, {entry: preprocessing.prepared(images)})[0]
+            answer = session.run(None, {entry: preprocessing.prepare(images)})[0]
         except Exception as error:  # noqa: BLE001 - onnxruntime's own classes share no other base
             shape = images.shape
             raise InvalidInput(f"{path}: takes no float32 images {shape} ({str(error).splitlines()[0]})") from None
@@ -47,10 +50,8 @@ def load_onnx(path: Path, declared: Preprocessing | None) -> Network:
 
 
 def _session(path: Path) -> Any:
-    try:
+    with os_errors.explained(path, "cannot be read", "correct --model"):
         data = path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror}); correct --model") from None
     try:
         return onnxruntime.InferenceSession(data, providers=onnxruntime.get_available_providers())
     except Exception as error:  # noqa: BLE001 - onnxruntime's own classes share no other base
@@ -60,7 +61,7 @@ def _session(path: Path) -> Any:
 def _entry(path: Path, session: Any) -> tuple[str, object]:
     """Name of the input, and the batch that it takes: a number, or something else where any will do."""
     inputs = session.get_inputs()
-    if len(inputs) != 1 or inputs[0].type != "tensor(float)" or list(inputs[0].shape)[1:] != [3, SIDE, SIDE]:
+    if [(entry.type, list(entry.shape)[1:]) for entry in inputs] != [TAKEN]:
         shapes = ", ".join(f"{entry.name}: {entry.type} {entry.shape}" for entry in inputs)
-        raise InvalidInput(f"{path}: takes {shapes}; it must take one float tensor (N, 3, {SIDE}, {SIDE})")
+        raise InvalidInput(f"{path}: takes {shapes}; it must take one float tensor (N, 3, {IMAGE_SIZE}, {IMAGE_SIZE})")
     return inputs[0].name, inputs[0].shape[0]

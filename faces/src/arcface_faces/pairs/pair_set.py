@@ -1,5 +1,10 @@
-"""A verification set: images 2i and 2i + 1 are pair i."""
+"""A verification set in a `.bin` file: a pickle of (list of encoded images, list of truth values), never unpickled.
 
+Images 2i and 2i + 1 are pair i.
+"""
+
+import os
+import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,16 +14,35 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from arcface_api import os_errors
 from arcface_api.contract.run_config import RunEvaluation
 from arcface_api.errors import InvalidInput
 from arcface_faces.embedding.embedder import Images, decoding_threads
-from arcface_faces.opencv import MOST_PIXELS, cv2
-from arcface_faces.pairs.bin_file import PairPickle, read_pair_pickle
+from arcface_faces.images.decoding import Image, decode_scaled
 from arcface_faces.pairs.protocol import check_foldable
+from arcface_faces.pickle.globals import Array
+from arcface_faces.pickle.machine import pickled_value
+from arcface_faces.pickle.stack import Items
+from arcface_faces.pickle.stream import Coding, FileSlice, SlicedFile
 
-SIDE = 112
-"""Pixels of a side of the images that the networks take."""
-UNDECODABLE = f"does not decode as an image (of at most {MOST_PIXELS} pixels)"
+SHAPE = "a pair set is a tuple of a list of encoded images and a list of truth values"
+PICKLE_PROTOCOL = 4
+"""Of files that are written; all are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairPickle:
+    """Where the images are in the file, and the truth values."""
+
+    file: SlicedFile
+    slices: NDArray[np.int64]
+    """(N, 4): offset, length, coding and size of each image."""
+    is_same: NDArray[np.bool_]
+
+    def encoded(self, image: int) -> bytes:
+        """One image as it was encoded, read from the file; InvalidInput without the names of file and image."""
+        offset, length, coding, size = (int(number) for number in self.slices[image])
+        return self.file.read(FileSlice(offset, length, Coding(coding), size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,36 +51,38 @@ class PairSet:
 
     name: str
     path: Path
-    pickle: PairPickle
+    stored: PairPickle
 
     @property
     def is_same(self) -> NDArray[np.bool_]:
         """(pairs,): whether the two images of a pair show one person."""
-        return self.pickle.is_same
+        return self.stored.is_same
 
-    def image(self, number: int) -> NDArray[np.uint8]:
+    def image(self, number: int) -> Image:
         """One image as the network takes it; InvalidInput naming file and number where it is none."""
+        where = f"{self.path}: image {number}"
         try:
-            return face(self.pickle.encoded(number))
+            encoded = self.stored.encoded(number)
         except InvalidInput as error:
-            raise InvalidInput(f"{self.path}: image {number}: {error}") from error
+            raise InvalidInput(f"{where}: {error}") from error
+        return decode_scaled(encoded, where)
 
     def __len__(self) -> int:
         """Number of images, twice the number of pairs."""
-        return len(self.pickle.extents)
+        return len(self.stored.slices)
 
 
 def read_pair_set(path: Path) -> PairSet:
     """Open a `.bin`; InvalidInput where images and truth values do not make pairs."""
-    pickle = read_pair_pickle(path)
-    images, pairs = len(pickle.extents), len(pickle.is_same)
+    stored = read_pair_pickle(path)
+    images, pairs = len(stored.slices), len(stored.is_same)
     if not images:
         raise InvalidInput(f"{path}: holds no images")
     if images % 2:
         raise InvalidInput(f"{path}: holds {images} images, an odd number: images 2i and 2i + 1 make pair i")
     if images != 2 * pairs:
         raise InvalidInput(f"{path}: holds {images} images but {pairs} truth values; they should be {images // 2}")
-    return PairSet(path.stem, path, pickle)
+    return PairSet(path.stem, path, stored)
 
 
 def open_sets(paths: Iterable[Path]) -> list[PairSet]:
@@ -74,7 +100,9 @@ def set_files(evaluation: RunEvaluation) -> Iterator[Path]:
     """The `.bin` of each set; InvalidInput names the first that is missing."""
     for name in evaluation.sets:
         path = Path(evaluation.directory) / f"{name}.bin"
-        if not path.is_file():
+        with os_errors.explained(path, "cannot be looked for", "correct spec.evaluation.path"):
+            is_there = path.is_file()
+        if not is_there:
             raise InvalidInput(f"{path}: is missing; put the set there or take {name} out of spec.evaluation.sets")
         yield path
 
@@ -86,31 +114,48 @@ def check_images(images: Images) -> None:
             pass
 
 
-def face(encoded: bytes) -> NDArray[np.uint8]:
-    """RGB image (112, 112, 3).
+def read_pair_pickle(path: Path) -> PairPickle:
+    """Find the images and truth values of a `.bin`; InvalidInput, in one line, for anything else."""
+    file = SlicedFile(path)
+    match pickled_value(file):
+        case (Items() as images, labels) if not images.flags:
+            slices = np.array(images.slices, np.int64).reshape(-1, 4)
+            return PairPickle(file, slices, _truth_values(file, labels))
+    raise InvalidInput(f"{path}: {SHAPE}; this file holds something else")
 
-    As in the reference, another size is scaled (bicubic, its default) until the short side has 112 pixels, and nothing
-    is cut off: what is not square then is InvalidInput.
+
+def write_pairs(path: Path, images: list[bytes], is_same: list[bool]) -> None:
+    """Write a `.bin` under another name and rename it.
+
+    Args:
+        path: the file; it must not exist.
+        images: encoded images, pair i at 2i and 2i + 1.
+        is_same: one entry a pair.
     """
-    decoded = _decoded(encoded)
-    height, width = decoded.shape[:2]
-    if (height, width) == (SIDE, SIDE):
-        return np.ascontiguousarray(decoded[:, :, ::-1])
-    short = min(height, width)
-    scaled_height, scaled_width = SIDE * height // short, SIDE * width // short
-    if (scaled_height, scaled_width) != (SIDE, SIDE):
-        raise InvalidInput(f"has {width}x{height} pixels; images must be {SIDE}x{SIDE} or square: align them first")
-    scaled = cv2.resize(decoded, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-    return np.ascontiguousarray(scaled[:, :, ::-1], dtype=np.uint8)
+    if len(images) != 2 * len(is_same):
+        raise ValueError(f"{len(images)} images for {len(is_same)} pairs")
+    partial = path.with_suffix(".partial")
+    with os_errors.explained(path, "cannot be written", "name another file or mend its folder"):
+        if path.exists():
+            raise InvalidInput(f"{path}: exists already: choose another name or remove it first")
+        with partial.open("wb") as file:
+            pickle.dump((images, is_same), file, PICKLE_PROTOCOL)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
 
 
-def _decoded(encoded: bytes) -> NDArray[np.uint8]:
+def _truth_values(file: SlicedFile, labels: object) -> NDArray[np.bool_]:
+    match labels:
+        case Items() if not labels.slices:
+            return np.array(labels.flags, np.bool_)
+        case Array(data=FileSlice() as part, is_bool=True):
+            return np.frombuffer(_array_bytes(file, part), np.uint8).astype(np.bool_)
+    raise InvalidInput(f"{file.path}: {SHAPE}; the second part holds something else")
+
+
+def _array_bytes(file: SlicedFile, part: FileSlice) -> bytes:
     try:
-        # Orientation tags are ignored, as in training and by the decoder of the reference.
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        decoded = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded else None
-    except cv2.error as error:
-        raise InvalidInput(UNDECODABLE) from error
-    if decoded is None:
-        raise InvalidInput(UNDECODABLE)
-    return decoded.astype(np.uint8, copy=False)
+        return file.read(part)
+    except InvalidInput as error:
+        raise InvalidInput(f"{file.path}: truth values: {error}") from error

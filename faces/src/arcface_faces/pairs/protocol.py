@@ -1,8 +1,8 @@
 """10-fold verification of a pair set, number for number as the reference (`verification.py` of InsightFace) does it.
 
-Embeddings are (N, V, D) float32: N images, V = 2 views (original, mirrored) or 1, D numbers. Views are added, the
-sums scaled to unit length, and pair i (images 2i and 2i + 1) is called the same person where the squared distance is
-less than a threshold. Each of 10 contiguous folds is judged with the threshold that is best on the other nine.
+Views of an image are added, the sums scaled to unit length, and pair i (images 2i and 2i + 1) is called the same person
+where the squared distance is less than a threshold. Each of 10 contiguous folds is judged with the threshold that is
+best on the other nine. On arrays: needs NumPy only.
 """
 
 from collections.abc import Iterator
@@ -12,14 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
+from arcface_faces.embedding.vectors import BLOCK, Embeddings, nonzero_norms
 
 FOLDS = 10
 THRESHOLD_STEP = 0.01
 THRESHOLDS: NDArray[np.float64] = np.arange(0, 4, THRESHOLD_STEP)
-BLOCK = 2048
-"""Images, an even number, that are computed in float64 at once."""
-
-Embeddings = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +38,7 @@ class FoldAccuracy:
 
 
 @dataclass(frozen=True, slots=True)
-class PairReport:
+class PairScores:
     """Everything that is measured on one set."""
 
     dataset: str
@@ -59,12 +56,12 @@ class PairReport:
     """(pairs,) whether a pair is of one person."""
 
 
-def verify(dataset: str, embeddings_NVD: Embeddings, is_same: NDArray[np.bool_]) -> PairReport:
+def verify(dataset: str, embeddings_NVD: Embeddings, is_same: NDArray[np.bool_]) -> PairScores:
     """Judge the embeddings of a set."""
     check_foldable(dataset, is_same)
     flip = embeddings_NVD.shape[1] == 2
     distances = squared_distances(embeddings_NVD)
-    return PairReport(
+    return PairScores(
         dataset=dataset,
         pairs=len(is_same),
         folds=fold_accuracy(distances, is_same),
@@ -91,8 +88,7 @@ def squared_distances(embeddings_NVD: Embeddings) -> NDArray[np.float64]:
 
 
 def _block_distances(sums_ND: NDArray[np.float64]) -> NDArray[np.float64]:
-    norms = np.sqrt(np.einsum("nd,nd->n", sums_ND, sums_ND))
-    units = sums_ND / np.where(norms == 0, 1, norms)[:, None]
+    units = sums_ND / nonzero_norms(sums_ND)[:, None]
     squared: NDArray[np.float64] = np.square(units[0::2] - units[1::2]).sum(axis=1)
     return squared
 

@@ -1,10 +1,10 @@
-"""The few functions and classes that the pickle of a pair set may name, re-enacted on extents instead of called."""
+"""The few functions and classes that the pickle of a pair set may name, re-enacted on slices instead of called."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.pickle.file_slice import LATIN1, Coding, Extent, ExtentFile
+from arcface_faces.pickle.stream import LATIN1, Coding, FileSlice, SlicedFile
 
 BYTE_DTYPES = frozenset({"u1", "|u1", "uint8"})
 BOOL_DTYPES = frozenset({"b1", "|b1", "?", "bool"})
@@ -19,9 +19,9 @@ class Dtype:
 
 @dataclass(slots=True)
 class Array:
-    """A numpy array; `extent` is missing between its making and the setting of its state."""
+    """A numpy array; `data` are missing between its making and the setting of its state."""
 
-    extent: Extent | None = None
+    data: FileSlice | None = None
     is_bool: bool = False
 
 
@@ -30,71 +30,71 @@ class Global:
     """A name that the pickle may call."""
 
     name: str
-    call: Callable[[ExtentFile, tuple[object, ...]], object]
+    call: Callable[[SlicedFile, tuple[object, ...]], object]
 
 
-def encoded_text(file: ExtentFile, arguments: tuple[object, ...]) -> object:
+def _encoded_text(file: SlicedFile, arguments: tuple[object, ...]) -> object:
     """`_codecs.encode(text, "latin1")`: how Python 3 writes bytes in the protocols 0 to 2."""
     match arguments:
-        case (Extent(is_text=True) as text, Extent() as encoding) if file.word(encoding) in {"latin1", "latin-1"}:
+        case (FileSlice(is_text=True) as text, FileSlice() as encoding) if file.word(encoding) in {"latin1", "latin-1"}:
             return text._replace(coding=LATIN1[text.coding])
     raise InvalidInput("encode() is not called with text and latin1")
 
 
-def byte_string(file: ExtentFile, arguments: tuple[object, ...]) -> object:
+def _byte_string(file: SlicedFile, arguments: tuple[object, ...]) -> object:
     """`bytes()`, `bytearray()`, `bytearray(bytes)` or `bytearray(text, "latin-1")`."""
     match arguments:
         case ():
-            return Extent(0, 0, Coding.BYTES)
-        case (Extent(is_text=False) as data,):
+            return FileSlice(0, 0, Coding.BYTES)
+        case (FileSlice(is_text=False) as data,):
             return data
-        case (Extent(is_text=True), Extent()):
-            return encoded_text(file, arguments)
+        case (FileSlice(is_text=True), FileSlice()):
+            return _encoded_text(file, arguments)
     raise InvalidInput("a byte string is made of something else than bytes")
 
 
-def dtype(file: ExtentFile, arguments: tuple[object, ...]) -> object:
+def _dtype(file: SlicedFile, arguments: tuple[object, ...]) -> object:
     """`numpy.dtype("u1", False, True)`, or `"b1"`."""
     match arguments:
-        case (Extent() as code, int(), int()) if (name := file.word(code)) in BYTE_DTYPES | BOOL_DTYPES:
+        case (FileSlice() as code, int(), int()) if (name := file.word(code)) in BYTE_DTYPES | BOOL_DTYPES:
             return Dtype(name)
-        case (Extent() as code, *_):
+        case (FileSlice() as code, *_):
             raise InvalidInput(f"an array has items of dtype {file.word(code)!r}; images are uint8")
     raise InvalidInput("dtype() is called without a code")
 
 
-def empty_array(_file: ExtentFile, arguments: tuple[object, ...]) -> object:
+def _empty_array(_file: SlicedFile, arguments: tuple[object, ...]) -> object:
     """`_reconstruct(ndarray, (0,), b"b")`: the array whose state follows."""
     match arguments:
-        case (Global(name="ndarray"), (0,), Extent()):
+        case (Global(name="ndarray"), (0,), FileSlice()):
             return Array()
     raise InvalidInput("_reconstruct() is not called for an empty ndarray")
 
 
-def array_of_buffer(_file: ExtentFile, arguments: tuple[object, ...]) -> object:
+def _array_of_buffer(_file: SlicedFile, arguments: tuple[object, ...]) -> object:
     """`_frombuffer(buffer, dtype, shape, order)`: arrays in protocol 5."""
     match arguments:
-        case (Extent(is_text=False) as data, Dtype() as items, tuple() as shape, Extent()):
-            return filled_array(data, items, shape)
+        case (FileSlice(is_text=False) as data, Dtype() as items, tuple() as shape, FileSlice()):
+            return _filled_array(data, items, shape)
     raise InvalidInput("_frombuffer() is not called with bytes, a dtype, a shape and an order")
 
 
-def numpy_scalar(file: ExtentFile, arguments: tuple[object, ...]) -> object:
+def _numpy_scalar(file: SlicedFile, arguments: tuple[object, ...]) -> object:
     """`scalar(dtype, bytes)` of a truth value."""
     match arguments:
-        case (Dtype(code=code), Extent(is_text=False) as data) if code in BOOL_DTYPES:
+        case (Dtype(code=code), FileSlice(is_text=False) as data) if code in BOOL_DTYPES:
             value = file.read(data)
             if value in {b"\0", b"\1"}:
                 return value == b"\1"
     raise InvalidInput("a numpy scalar is not a truth value")
 
 
-def not_callable(_file: ExtentFile, _arguments: tuple[object, ...]) -> object:
+def _not_callable(_file: SlicedFile, _arguments: tuple[object, ...]) -> object:
     """`numpy.ndarray` itself, which is only an argument."""
     raise InvalidInput("ndarray() is called directly")
 
 
-def filled_array(data: Extent, items: Dtype, shape: tuple[object, ...]) -> Array:
+def _filled_array(data: FileSlice, items: Dtype, shape: tuple[object, ...]) -> Array:
     """An array of one-byte items in one dimension, or in two of which one has length 1."""
     lengths = [length for length in shape if type(length) is int and 0 <= length < 1 << 40]
     if len(lengths) != len(shape) or len(lengths) not in {1, 2} or (len(lengths) == 2 and 1 not in lengths):
@@ -106,10 +106,19 @@ def filled_array(data: Extent, items: Dtype, shape: tuple[object, ...]) -> Array
 def set_state(target: object, state: object) -> None:
     """What BUILD does to an array or a dtype."""
     match target, state:
-        case Array(), (1, tuple() as shape, Dtype() as items, int(), Extent(is_text=False) as data):
-            filled = filled_array(data, items, shape)
-            target.extent, target.is_bool = filled.extent, filled.is_bool
-        case Dtype(), (3, Extent(), None, None, None, -1, -1, 0):  # version, byte order, nothing, sizes of the default
+        case Array(), (1, tuple() as shape, Dtype() as items, int(), FileSlice(is_text=False) as data):
+            filled = _filled_array(data, items, shape)
+            target.data, target.is_bool = filled.data, filled.is_bool
+        case Dtype(), (
+            3,
+            FileSlice(),
+            None,
+            None,
+            None,
+            -1,
+            -1,
+            0,
+        ):  # version, byte order, default sizes
             pass
         case _:
             raise InvalidInput("the state of something else than a numpy array is set")
@@ -118,14 +127,14 @@ def set_state(target: object, state: object) -> None:
 ALLOWED: dict[tuple[str, str], Global] = {
     (module, name): Global(name, call)
     for name, call, modules in [
-        ("encode", encoded_text, ["_codecs"]),
-        ("bytes", byte_string, ["builtins", "__builtin__"]),
-        ("bytearray", byte_string, ["builtins", "__builtin__"]),
-        ("dtype", dtype, ["numpy"]),
-        ("ndarray", not_callable, ["numpy"]),
-        ("_reconstruct", empty_array, ["numpy.core.multiarray", "numpy._core.multiarray"]),
-        ("scalar", numpy_scalar, ["numpy.core.multiarray", "numpy._core.multiarray"]),
-        ("_frombuffer", array_of_buffer, ["numpy.core.numeric", "numpy._core.numeric"]),
+        ("encode", _encoded_text, ["_codecs"]),
+        ("bytes", _byte_string, ["builtins", "__builtin__"]),
+        ("bytearray", _byte_string, ["builtins", "__builtin__"]),
+        ("dtype", _dtype, ["numpy"]),
+        ("ndarray", _not_callable, ["numpy"]),
+        ("_reconstruct", _empty_array, ["numpy.core.multiarray", "numpy._core.multiarray"]),
+        ("scalar", _numpy_scalar, ["numpy.core.multiarray", "numpy._core.multiarray"]),
+        ("_frombuffer", _array_of_buffer, ["numpy.core.numeric", "numpy._core.numeric"]),
     ]
     for module in modules
 }

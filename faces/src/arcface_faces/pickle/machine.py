@@ -1,6 +1,6 @@
 """A small interpreter of pickle opcodes: knows those that pair sets are written with and calls nothing.
 
-Strings are kept as extents, so memory holds some hundred bytes an image whatever the images' sizes; the number of
+Strings are kept as slices, so memory holds some hundred bytes an image whatever the images' sizes; the number of
 opcodes is limited, so a file made to fill the memory ends in an error. (opcodes: `pickletools` of Python)
 """
 
@@ -9,10 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.pickle.file_slice import Coding, Extent, ExtentFile
 from arcface_faces.pickle.globals import Global, allowed_global, set_state
 from arcface_faces.pickle.stack import DAMAGED, PickleStack
-from arcface_faces.pickle.stream import PickleStream, decimal
+from arcface_faces.pickle.stream import Coding, FileSlice, PickleStream, SlicedFile, decimal
 
 MOST_OPCODES = 1 << 22
 """An image takes 3 to 20 of them; the public sets have 14,000 images at most."""
@@ -21,7 +20,7 @@ U1, U2, U4, U8, I4 = (struct.Struct(layout) for layout in ("<B", "<H", "<I", "<Q
 STOP = b"."
 
 
-def pickled_value(file: ExtentFile) -> object:
+def pickled_value(file: SlicedFile) -> object:
     """The value of the pickle; InvalidInput, naming file and byte, for what no pair set holds."""
     at = 0
     with file.stream() as opened:
@@ -34,8 +33,9 @@ def pickled_value(file: ExtentFile) -> object:
                 machine.step(opcode)
         except InvalidInput as error:
             raise InvalidInput(f"{file.path}: byte {at}: {error}") from error
-        except OSError as error:
-            raise file.unreadable(at, error) from error
+        except OSError:
+            with file.explained(at):
+                raise
     raise InvalidInput(f"{file.path}: has more than {MOST_OPCODES} pickle opcodes: split the set")
 
 
@@ -87,7 +87,7 @@ def _global(stream: PickleStream, stack: PickleStack) -> None:
 
 def _stack_global(stream: PickleStream, stack: PickleStack) -> None:
     match stack.pop_two():
-        case (Extent(is_text=True) as module, Extent(is_text=True) as name):
+        case (FileSlice(is_text=True) as module, FileSlice(is_text=True) as name):
             stack.push(allowed_global(stream.file.word(module), stream.file.word(name)))
         case _:
             raise InvalidInput(DAMAGED)

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.pickle.file_slice import Extent
 from arcface_faces.pickle.globals import Array
+from arcface_faces.pickle.stream import FileSlice
 
 MOST_LISTS = 16
 DAMAGED = "the pickle is damaged (its stack does not work out): copy the file again"
@@ -14,21 +14,21 @@ DAMAGED = "the pickle is damaged (its stack does not work out): copy the file ag
 
 @dataclass(slots=True)
 class Items:
-    """A list of the pickle, packed: images as the four numbers of their extents, truth values as bytes."""
+    """A list of the pickle, packed: images as the four numbers of their slices, truth values as bytes."""
 
-    extents: "array[int]" = field(default_factory=lambda: array("q"))
+    slices: "array[int]" = field(default_factory=lambda: array("q"))
     flags: bytearray = field(default_factory=bytearray)
 
     def append(self, item: object) -> None:
         """Add an image or a truth value."""
         match item:
-            case Extent(is_text=False):
-                self.extents.extend(item)
-            case Array(extent=Extent() as extent, is_bool=False):
-                self.extents.extend(extent)
+            case FileSlice(is_text=False):
+                self.slices.extend(item)
+            case Array(data=FileSlice() as part, is_bool=False):
+                self.slices.extend(part)
             case bool() | 0 | 1:
                 self.flags.append(bool(item))
-            case Extent():
+            case FileSlice():
                 raise InvalidInput("a list holds text, not images: pickle the encoded bytes of each image")
             case _:
                 raise InvalidInput("a list holds something else than encoded images or truth values")

@@ -1,1 +1,1 @@
-"""Records of images as MXNet packs them: `train.rec`, `train.idx`, `property`."""
+"""Records of images as MXNet packs them: `train.rec`, `train.idx`, `property`. Sees images."""

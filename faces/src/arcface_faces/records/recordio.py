@@ -86,7 +86,7 @@ def unpack_record(data: bytes) -> bytes:
     while True:
         if len(data) < position + PART_HEAD.size:
             raise InvalidInput("the record is cut short")
-        kind, length = part_head(data, position, is_first=not pieces)
+        kind, length = _part_head(data, position, is_first=not pieces)
         position += PART_HEAD.size
         if len(data) < position + length:
             raise InvalidInput("the record is cut short")
@@ -96,7 +96,7 @@ def unpack_record(data: bytes) -> bytes:
         position += length + -length % 4
 
 
-def part_head(data: bytes, position: int, *, is_first: bool) -> tuple[int, int]:
+def _part_head(data: bytes, position: int, *, is_first: bool) -> tuple[int, int]:
     """Kind and length of the part whose 8-byte head is at `position`; InvalidInput where no such part may be."""
     magic, part = PART_HEAD.unpack_from(data, position)
     kind = part >> LENGTH_BITS
@@ -129,7 +129,7 @@ class RecordFile(PositionedFile):
 
     def _checked_head(self, head: bytes, offset: int, *, is_first: bool) -> tuple[int, int]:
         try:
-            return part_head(head, 0, is_first=is_first)
+            return _part_head(head, 0, is_first=is_first)
         except InvalidInput as error:
             raise InvalidInput(f"{self.path}: record at byte {offset}: {error}") from error
 

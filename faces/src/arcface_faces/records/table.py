@@ -1,6 +1,6 @@
 """What the heads of all records say, as arrays: the one pass over a `.rec` that finds its labels and its faults."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -9,16 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.records.index import Index, read_index
-from arcface_faces.records.recordio import (
-    FIRST,
-    IMAGE_HEAD,
-    LENGTH_BITS,
-    LONGEST_PART,
-    MAGIC,
-    PART_HEAD,
-    RecordFile,
-)
+from arcface_faces.progress import Advance
+from arcface_faces.records.layout import Index, read_index
+from arcface_faces.records.recordio import FIRST, IMAGE_HEAD, LENGTH_BITS, LONGEST_PART, MAGIC, PART_HEAD, RecordFile
 
 # The first 40 bytes of a record; `first` and `second` are labels only where the flag says so.
 HEAD = np.dtype(
@@ -34,9 +27,6 @@ HEAD = np.dtype(
 )
 BLOCK = 32 << 20
 """Bytes of the record file read at once."""
-
-Advance = Callable[[int], object]
-"""Told the number of records done since the last call."""
 
 
 @dataclass(frozen=True, slots=True)

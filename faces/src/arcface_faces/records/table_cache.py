@@ -22,7 +22,7 @@ LOG = logging.getLogger(__name__)
 FORMAT = 2
 """Raised where tables of older versions may hold what is refused now."""
 WRITE_BITS = 0o222
-DAMAGE = (OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, MemoryError, zipfile.BadZipFile)
+DAMAGE = (ValueError, KeyError, EOFError, TypeError, RuntimeError, MemoryError, zipfile.BadZipFile)
 """What NumPy and zipfile answer to files that are no table; flipped bits can also mean "encrypted" or a vast shape."""
 
 
@@ -73,7 +73,7 @@ def _read(place: Path, made_from: NDArray[np.int64]) -> RecordTable | None:
             table = RecordTable(*(stored[name] for name in names))
     except FileNotFoundError:
         return None
-    except PermissionError as error:
+    except OSError as error:  # which says nothing about what the file holds
         LOG.info("index cache is not readable file=%s reason=%s", place, error)
         return None
     except DAMAGE as error:

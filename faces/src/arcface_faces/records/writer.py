@@ -8,9 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_faces.face_input import IMAGE_SIZE
-from arcface_faces.records.dataset import EXACT_FLOAT32, INDEX_FILE, PROPERTY_FILE, RECORDS_FILE
+from arcface_api import os_errors
+from arcface_api.errors import InvalidInput
+from arcface_faces.images.face_input import IMAGE_SIZE
+from arcface_faces.records.layout import EXACT_FLOAT32, INDEX_FILE, PROPERTY_FILE, RECORDS_FILE, refuse_existing
 from arcface_faces.records.recordio import ImageHeader, pack, pack_record
 
 NAMES = (INDEX_FILE, PROPERTY_FILE, RECORDS_FILE)
@@ -29,13 +30,9 @@ class RecordWriter:
 
     def __enter__(self) -> Self:
         refuse_existing(self.directory, NAMES)
-        try:
+        with os_errors.explained(self.directory, "cannot be written", "choose another folder"):
             self.directory.mkdir(parents=True, exist_ok=True)
             self._file: BinaryIO = self._partial(RECORDS_FILE).open("wb")
-        except OSError as error:
-            raise InvalidInput(
-                f"{self.directory}: cannot be written ({error.strerror}): choose another folder"
-            ) from error
         return self
 
     def __exit__(
@@ -66,10 +63,8 @@ class RecordWriter:
     def _append(self, header: ImageHeader, image: bytes) -> int:
         record = pack_record(pack(header, image))
         offset = self._position
-        try:
+        with os_errors.explained(self._file.name, "cannot be written", "free space or choose another folder"):
             self._file.write(record)
-        except OSError as error:
-            raise ArcFaceError(f"{self._file.name}: cannot be written ({error.strerror}): free space") from error
         self._position += len(record)
         return offset
 
@@ -87,19 +82,13 @@ class RecordWriter:
             lines.append(f"{key}\t{self._append(ImageHeader(2, tuple(map(float, span)), key), b'')}\n")
         announced = (float(self.image_count + 1), float(last_key + 1))
         lines.append(f"0\t{self._append(ImageHeader(2, announced, 0), b'')}\n")
-        self._partial(INDEX_FILE).write_text("".join(lines), "ascii")
-        self._partial(PROPERTY_FILE).write_text(f"{len(self._starts)},{IMAGE_SIZE},{IMAGE_SIZE}\n", "ascii")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        for name in NAMES:
-            self._partial(name).rename(self.directory / name)
+        with os_errors.explained(self.directory, "cannot be written", "free space or choose another folder"):
+            self._partial(INDEX_FILE).write_text("".join(lines), "ascii")
+            self._partial(PROPERTY_FILE).write_text(f"{len(self._starts)},{IMAGE_SIZE},{IMAGE_SIZE}\n", "ascii")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            for name in NAMES:
+                self._partial(name).rename(self.directory / name)
 
     def _partial(self, name: str) -> Path:
         return self.directory / f"{name}{PARTIAL}"
-
-
-def refuse_existing(directory: Path, names: tuple[str, ...]) -> None:
-    """InvalidInput where one of the files is there already: nothing is written over."""
-    for name in names:
-        if (directory / name).exists():
-            raise InvalidInput(f"{directory / name}: exists already: choose another folder or remove it first")

@@ -10,9 +10,15 @@ from arcface_api.command import run
 from arcface_api.errors import InvalidInput
 from arcface_evaluator.evaluation.ijb import verify_set
 from arcface_evaluator.metrics.roc import curve_up_to, tar_at_far
-from arcface_evaluator.protocols.pooling import ALL_PROTOCOLS, Protocol, pool
-from arcface_evaluator.protocols.template_scores import _fetched, _multiplied, plan_pairs, score_pairs
-from arcface_evaluator.sets.release import TemplatePairs, Templates, open_ijb
+from arcface_evaluator.protocols.pooling import ALL_CHOICES, PoolingChoice, Templates, pool
+from arcface_evaluator.protocols.template_scores import (
+    TemplatePairs,
+    _fetched,
+    _multiplied,
+    plan_pairs,
+    score_pairs,
+)
+from arcface_evaluator.sets.release import open_ijb
 
 # Case J1: five images (original, mirrored), templates 7 and 9, two frames of one medium in template 7.
 VIEWS = np.array(
@@ -26,10 +32,10 @@ PAIR = TemplatePairs(np.array([0], dtype=np.int32), np.array([1], dtype=np.int32
 @pytest.mark.parametrize(
     ("protocol", "score", "seven", "nine"),
     [
-        (Protocol(True, True, True), 0.90015925, (0.707107, 0.707107), (0.328521, 0.944497)),
-        (Protocol(True, False, True), 0.87415728, (0.707107, 0.707107), (0.274721, 0.961524)),
-        (Protocol(False, True, False), 0.78306542, (0.901412, 0.432962), (0.436589, 0.899661)),
-        (Protocol(False, False, True), 0.92387953, (0.707107, 0.707107), (0.382683, 0.923880)),
+        (PoolingChoice(True, True, True), 0.90015925, (0.707107, 0.707107), (0.328521, 0.944497)),
+        (PoolingChoice(True, False, True), 0.87415728, (0.707107, 0.707107), (0.274721, 0.961524)),
+        (PoolingChoice(False, True, False), 0.78306542, (0.901412, 0.432962), (0.436589, 0.899661)),
+        (PoolingChoice(False, False, True), 0.92387953, (0.707107, 0.707107), (0.382683, 0.923880)),
     ],
 )
 def test_templates_of_the_reference_case(protocol, score, seven, nine):
@@ -41,19 +47,19 @@ def test_templates_of_the_reference_case(protocol, score, seven, nine):
 def test_the_order_of_images_and_the_company_of_other_protocols_change_nothing():
     order = np.array([4, 2, 0, 3, 1])
     shuffled = Templates(TEMPLATES.ids, TEMPLATES.template[order], TEMPLATES.media[order])
-    together = pool(VIEWS[order], SCORES[order], shuffled, ALL_PROTOCOLS)
-    for protocol, vectors in zip(ALL_PROTOCOLS, together, strict=True):
+    together = pool(VIEWS[order], SCORES[order], shuffled, ALL_CHOICES)
+    for protocol, vectors in zip(ALL_CHOICES, together, strict=True):
         assert vectors == pytest.approx(pool(VIEWS, SCORES, TEMPLATES, [protocol])[0], abs=1e-12)
 
 
 def test_blocks_of_images_do_not_cut_templates(monkeypatch):
     monkeypatch.setattr("arcface_evaluator.protocols.pooling.BLOCK", 2)
-    (vectors,) = pool(VIEWS, SCORES, TEMPLATES, [Protocol()])
+    (vectors,) = pool(VIEWS, SCORES, TEMPLATES, [PoolingChoice()])
     assert vectors[1] == pytest.approx([0.328521, 0.944497], abs=1e-6)
 
 
 def test_a_template_of_zeros_stays_zero():
-    (vectors,) = pool(np.zeros((5, 2, 2), np.float32), SCORES, TEMPLATES, [Protocol(keep_norm=False)])
+    (vectors,) = pool(np.zeros((5, 2, 2), np.float32), SCORES, TEMPLATES, [PoolingChoice(keep_norm=False)])
     assert not vectors.any()
 
 
@@ -128,7 +134,7 @@ def test_real_faces_give_the_rates_of_the_known_model(faces: Path):
     results = verify_set(open_ijb(root), stored[:, None])
     assert len(results) == len(expected) == 4
     for result in results:
-        protocol, rates = result.protocol, {rate.far: rate for rate in result.rates}
+        protocol, rates = result.choice, {rate.far: rate for rate in result.rates}
         row = expected[f"keep_norm={protocol.keep_norm},detector_score={protocol.detector_score}"]
         for far, nearest, conservative in zip(row["far"], row["tar_nearest"], row["tar_conservative"], strict=True):
             assert rates[far].nearest == pytest.approx(nearest, abs=1e-9)

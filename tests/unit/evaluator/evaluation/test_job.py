@@ -11,7 +11,7 @@ from arcface_api.resource.spec import VERIFICATION_SETS, LossSpec, ModelSpec, Tr
 from arcface_api.resource.status import IjbResult, PairResult
 from arcface_evaluator.evaluation.job import run_job
 from arcface_faces.checkpoint.manifest import MANIFEST_FILE
-from arcface_faces.embedding.embedder import OneProcess
+from arcface_faces.embedding.embedder import InProcessEmbedder
 from support.builders.ijb_release import write_release
 from support.builders.verification_set import corner_network, write_pairs
 
@@ -36,7 +36,7 @@ def written_config(folder, sets, ijb=()):
 
 
 def opened(_folder):
-    return nullcontext(OneProcess(lambda: corner_network, batch_size=7))
+    return nullcontext(InProcessEmbedder(lambda: corner_network, batch_size=7))
 
 
 def evaluate(folder, sets, open_network=opened, ijb=()):

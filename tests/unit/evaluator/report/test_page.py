@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from arcface_api.command import run
-from arcface_evaluator.metrics.score_curves import BINS, curves_of
+from arcface_evaluator.report.entries import BINS, curves_of
 from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import open_images
 from arcface_faces.embedding.embedder import embed

@@ -13,7 +13,7 @@ from arcface_evaluator.evaluation.ijb import embed_set, verify_set
 from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import open_images
 from arcface_faces.checkpoint.manifest import MANIFEST_FILE
-from arcface_faces.embedding.embedder import OneProcess
+from arcface_faces.embedding.embedder import InProcessEmbedder
 from support.builders.ijb_release import IMAGES_EACH, PERSONS, write_release
 from support.builders.verification_set import corner_network, encoded_image, noise_image
 
@@ -21,7 +21,7 @@ IMAGES = PERSONS * IMAGES_EACH
 
 
 def embeddings_of(root, batch_size=7, cache=None):
-    return embed_set(open_images(open_ijb(root)), OneProcess(lambda: corner_network, batch_size), cache)
+    return embed_set(open_images(open_ijb(root)), InProcessEmbedder(lambda: corner_network, batch_size), cache)
 
 
 def test_images_are_embedded_in_the_order_of_the_files_with_their_mirrored_views(tmp_path):
@@ -125,7 +125,7 @@ def cache_of(root, checkpoint):
 def test_embeddings_are_kept_beside_the_checkpoint_and_taken_from_there(tmp_path, checkpoint):
     root = write_release(tmp_path)
     first = embeddings_of(root, cache=cache_of(root, checkpoint))
-    again = embed_set(open_images(open_ijb(root)), OneProcess(never, 7), cache_of(root, checkpoint))
+    again = embed_set(open_images(open_ijb(root)), InProcessEmbedder(never, 7), cache_of(root, checkpoint))
     np.testing.assert_array_equal(first, again)
 
 
@@ -143,7 +143,7 @@ def test_kept_embeddings_of_anything_else_are_not_taken(tmp_path, checkpoint, ch
     else:
         (checkpoint / MANIFEST_FILE).write_text('{"step": 11}')
     with pytest.raises(AssertionError, match="was loaded"):
-        embed_set(open_images(open_ijb(root)), OneProcess(never, 7), cache_of(root, checkpoint))
+        embed_set(open_images(open_ijb(root)), InProcessEmbedder(never, 7), cache_of(root, checkpoint))
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_folder_that_cannot_be_written_keeps_nothing_and_stops_nothing(tmp_pat
 
 def test_the_command_prints_the_table_and_writes_every_number(tmp_path, checkpoint, monkeypatch, capsys):
     root, answer = write_release(tmp_path), tmp_path / "answer.json"
-    monkeypatch.setattr("arcface_evaluator.networks.source.load_checkpoint", lambda _folder: corner_network)
+    monkeypatch.setattr("arcface_evaluator.networks.mindspore_network.load_checkpoint", lambda _folder: corner_network)
     command = ["evaluate", "ijb", "--checkpoint", checkpoint, "--root", root, "--json", answer]
     with pytest.raises(SystemExit, match="0"):
         run([str(word) for word in command])

@@ -8,7 +8,7 @@ import pytest
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import open_images
-from arcface_faces.embedding.embedder import OneProcess
+from arcface_faces.embedding.embedder import InProcessEmbedder
 from arcface_faces.embedding.multi_process import open_embedder
 from arcface_faces.pairs.pair_set import read_pair_set
 from support.builders.ijb_release import write_release
@@ -27,7 +27,7 @@ def test_any_number_of_processes_gives_the_same_embeddings(tmp_path, processes):
     told = []
     with open_embedder(load_corner, 7, processes) as embedder:
         for images in (pair_set, release):
-            expected = OneProcess(load_corner, 7)(images, silent)
+            expected = InProcessEmbedder(load_corner, 7)(images, silent)
             np.testing.assert_array_equal(embedder(images, told.append), expected)
     assert sum(told) == len(pair_set) + len(release)
 
@@ -35,7 +35,7 @@ def test_any_number_of_processes_gives_the_same_embeddings(tmp_path, processes):
 def test_more_processes_than_batches_leave_some_idle(tmp_path):
     pair_set = read_pair_set(write_pairs(tmp_path / "pairs.bin", 10))
     with open_embedder(load_corner, 15, 3) as embedder:
-        np.testing.assert_array_equal(embedder(pair_set, silent), OneProcess(load_corner, 15)(pair_set, silent))
+        np.testing.assert_array_equal(embedder(pair_set, silent), InProcessEmbedder(load_corner, 15)(pair_set, silent))
 
 
 def test_every_process_has_a_card_of_its_own(tmp_path):

@@ -5,47 +5,14 @@ import json
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 
 from arcface_api.command import run
-from arcface_faces.preprocessing import METADATA_KEY
+from support.builders.onnx_model import corner_model
 from support.builders.verification_set import corner_network, write_pairs
 
 PREPARED = {"channels": "RGB", "mean": 127.5, "scale": 1.0, "height": 112, "width": 112}
 BY_HAND = ("--mean", "127.5", "--scale", "1")
-
-
-def corner_model(path, batch="N", side=112, metadata=None, reverse=False):
-    """`corner_network` as a file; `reverse` takes BGR."""
-    channels = {"starts": [2], "ends": [-4], "steps": [-1]} if reverse else {"starts": [0], "ends": [3], "steps": [1]}
-    constants = {
-        **{name: np.array(values, np.int64) for name, values in channels.items()},
-        "channel": np.array([1], np.int64),
-        "corner_starts": np.array([0, 0], np.int64),
-        "corner_ends": np.array([56, 56], np.int64),
-        "corner_axes": np.array([2, 3], np.int64),
-        "corner_steps": np.array([8, 8], np.int64),
-        "flat": np.array([0, -1], np.int64),
-    }
-    nodes = [
-        helper.make_node("Slice", ["pixels", "starts", "ends", "channel", "steps"], ["ordered"]),
-        helper.make_node(
-            "Slice", ["ordered", "corner_starts", "corner_ends", "corner_axes", "corner_steps"], ["corner"]
-        ),
-        helper.make_node("Reshape", ["corner", "flat"], ["embedding"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "corner",
-        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [batch, 3, side, side])],
-        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [batch, 147])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    if metadata is not None:
-        helper.set_model_props(model, {METADATA_KEY: metadata})
-    onnx.save(model, path)
-    return path
 
 
 @pytest.fixture

@@ -1,8 +1,11 @@
+import pickle
+
 import cv2
 import numpy as np
 import pytest
 
 from arcface_api.errors import InvalidInput
+from arcface_faces.pairs import pair_set as pair_sets
 from arcface_faces.pairs.pair_set import read_pair_set
 from support.builders.verification_set import encoded_image, noise_image, write_pairs, write_set
 
@@ -58,3 +61,25 @@ def test_grey_image_has_three_equal_channels(tmp_path):
     grey = cv2.imencode(".png", np.full((112, 112), 77, np.uint8))[1].tobytes()
     pair_set = read_pair_set(write_set(tmp_path / "grey.bin", [grey] * 2, [True]))
     np.testing.assert_array_equal(pair_set.image(1), np.full((112, 112, 3), 77))
+
+
+WRITTEN = [b"a", b"b", b"a", b"c"]
+
+
+def test_a_set_is_a_pickle_of_images_and_of_who_is_the_same(tmp_path):
+    pair_sets.write_pairs(tmp_path / "lfw.bin", WRITTEN, [True, False])
+    data = (tmp_path / "lfw.bin").read_bytes()
+    assert data[:2] == b"\x80\x04"
+    assert pickle.loads(data) == (WRITTEN, [True, False])
+    assert [path.name for path in tmp_path.iterdir()] == ["lfw.bin"]
+
+
+def test_a_set_is_not_written_over(tmp_path):
+    pair_sets.write_pairs(tmp_path / "lfw.bin", WRITTEN, [True, False])
+    with pytest.raises(InvalidInput, match=r"lfw\.bin: exists already"):
+        pair_sets.write_pairs(tmp_path / "lfw.bin", WRITTEN, [False, False])
+
+
+def test_two_images_a_pair(tmp_path):
+    with pytest.raises(ValueError, match="4 images for 1 pairs"):
+        pair_sets.write_pairs(tmp_path / "lfw.bin", WRITTEN, [True])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.embedding.npy_file import read_embeddings
+from arcface_faces.embedding.vectors import read_embeddings
 from arcface_faces.pairs.pair_set import read_pair_set
 from arcface_faces.pairs.protocol import (
     THRESHOLDS,

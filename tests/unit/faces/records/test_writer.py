@@ -3,7 +3,7 @@ import struct
 import pytest
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.dataset import open_faces
+from arcface_faces.datasets.dataset import open_dataset
 from arcface_faces.records.writer import RecordWriter
 
 # Holds the magic at an aligned and at an odd place of the payload.
@@ -21,7 +21,7 @@ def write(folder, identities=SET):
 
 def test_what_was_written_is_read_back(tmp_path):
     write(tmp_path / "set")
-    faces = open_faces(tmp_path / "set")
+    faces = open_dataset(tmp_path / "set")
     assert faces.labels.tolist() == [0, 0, 1, 2]
     assert [faces.encoded(index) for index in range(4)] == [image for one in SET for image in one]
 

@@ -6,8 +6,8 @@ import pytest
 from arcface_api.contract.run_config import RunEvaluation
 from arcface_api.errors import InvalidInput
 from arcface_evaluator.evaluation.pairs import from_images
-from arcface_evaluator.report.document import result_of
-from arcface_faces.embedding.embedder import OneProcess
+from arcface_evaluator.report.entries import result_of
+from arcface_faces.embedding.embedder import InProcessEmbedder
 from arcface_faces.pairs.pair_set import read_pair_set
 from arcface_trainer.training.pair_shard import open_pair_shard
 from support.builders.verification_set import corner_network, encoded_image, write_pairs, write_set
@@ -30,7 +30,7 @@ def judged(evaluation, most_pairs, ranks, batch_size=5):
 @pytest.mark.parametrize("ranks", [1, 2, 3, 8, 64])
 def test_any_number_of_ranks_finds_what_the_evaluator_finds(evaluation, tmp_path, ranks):
     sets = [read_pair_set(tmp_path / f"{name}.bin") for name in evaluation.sets]
-    expected = [result_of(report) for report in from_images(sets, OneProcess(lambda: corner_network, 7))]
+    expected = [result_of(report) for report in from_images(sets, InProcessEmbedder(lambda: corner_network, 7))]
     assert judged(evaluation, EVERYTHING, ranks) == expected
 
 

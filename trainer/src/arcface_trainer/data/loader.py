@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from arcface_api.contract.run_config import RunData, RunRanks
 from arcface_api.errors import InvalidInput
 from arcface_api.resource.spec import TrainingSpec
-from arcface_faces.dataset import FaceSet, open_faces
-from arcface_faces.face_input import IMAGE_SIZE
-from arcface_faces.images import Image, decode
-from arcface_faces.opencv import cv2
+from arcface_faces.datasets.dataset import FaceDataset, open_dataset
+from arcface_faces.images.decoding import Image, cv2, decode
+from arcface_faces.images.face_input import IMAGE_SIZE
 from arcface_trainer.data.augmentation import augment, image_random
 from arcface_trainer.data.sampler import Sampler
 
@@ -44,7 +43,7 @@ class Batch:
 class BatchLoader:
     """Batches by step, prefetched in the order of the steps; use as a context manager."""
 
-    def __init__(self, faces: FaceSet, sampler: Sampler, augmentation: str, threads: int) -> None:
+    def __init__(self, faces: FaceDataset, sampler: Sampler, augmentation: str, threads: int) -> None:
         self.faces = faces
         self.sampler = sampler
         self.augmentation = augmentation
@@ -121,7 +120,7 @@ class BatchLoader:
 def open_loader(data: RunData, training: TrainingSpec, ranks: RunRanks, rank: int) -> BatchLoader:
     """The loader of a rank's batches; InvalidInput where the images are damaged, or too few for ranks and batch."""
     cv2.setNumThreads(1)  # images are decoded in threads of ours
-    faces = open_faces(Path(data.directory), data.min_images_per_identity)
+    faces = open_dataset(Path(data.directory), data.min_images_per_identity)
     if faces.class_count < ranks.world_size:
         raise InvalidInput(
             f"{data.directory}: {ranks.world_size} ranks share {faces.class_count} identities and each needs one: "

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_api.os_errors import explained
-from arcface_faces.checkpoint.manifest import CheckpointManifest, Preprocessing
+from arcface_faces.checkpoint.manifest import CheckpointManifest
 from arcface_faces.embedding.embedder import Network
 from arcface_faces.embedding.onnx_network import open_onnx
-from arcface_faces.preprocessing import METADATA_KEY
+from arcface_faces.images.face_input import METADATA_KEY, Preprocessing
 from arcface_trainer.export import Format
 from arcface_trainer.network.inference import as_function, load_backbone
 
@@ -119,8 +119,8 @@ def _open(path: Path, form: Format, preprocessing: Preprocessing) -> Network:
     """The network in a file that was just written, as others will use it."""
     if form == "onnx":
         return open_onnx(path, None).network
-    run, mean, scale = open_mindir(path), np.float32(preprocessing.mean), np.float32(preprocessing.scale)
-    return lambda images: run((images.astype(np.float32) - mean) / scale)
+    run = open_mindir(path)
+    return lambda images: run(preprocessing.prepare(images))
 
 
 def _check(network: Network, backbone: nn.Cell, preprocessing: Preprocessing) -> None:

@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from arcface_api.os_errors import explained
-from arcface_faces.opencv import cv2
-from arcface_faces.pairs.writer import write_pairs
-from arcface_faces.records.table import Advance
-from arcface_faces.records.writer import NAMES, RecordWriter, refuse_existing
+from arcface_faces.images.decoding import cv2
+from arcface_faces.pairs.pair_set import write_pairs
+from arcface_faces.progress import Advance
+from arcface_faces.records.layout import refuse_existing
+from arcface_faces.records.writer import NAMES, RecordWriter
 from arcface_trainer.synth.appearance import TRAINING, VERIFICATION
 from arcface_trainer.synth.identity import draw_identity
 from arcface_trainer.synth.painting import draw_face, encode_face

@@ -1,0 +1,172 @@
+"""From what was measured to entries of the document, to lines and tables for people, and to the pairs of the page."""
+
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from arcface_api.resource.status import PairResult
+from arcface_evaluator.metrics import intervals
+from arcface_evaluator.metrics import roc as roc_metrics
+from arcface_evaluator.protocols.pooling import PoolingChoice
+from arcface_evaluator.protocols.template_scores import TemplatePairs
+from arcface_evaluator.report.document import IjbRates, PairDetails, ScoreCurves
+from arcface_faces.images.decoding import Image, cv2
+from arcface_faces.pairs.protocol import PairScores, fold_sizes
+
+SHOWN = 8
+"""Of the hardest pairs of each kind."""
+BINS = 100
+"""Of the histograms of scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceRates:
+    """Rates under one choice of pooling."""
+
+    choice: PoolingChoice
+    rates: list[roc_metrics.TarAtFar]
+
+
+def lines_of(found: PairScores) -> list[str]:
+    """The two lines of a set, as the reference prints them."""
+    kind = "Accuracy-Flip" if found.flip else "Accuracy"
+    return [
+        f"[{found.dataset}]XNorm: {found.xnorm:f}",
+        f"[{found.dataset}]{kind}: {found.folds.mean:1.5f}+-{found.folds.std:1.5f}",
+    ]
+
+
+def result_of(found: PairScores) -> PairResult:
+    """The entry of `results`."""
+    return PairResult(dataset=found.dataset, accuracy=found.folds.mean, std=found.folds.std, pairs=found.pairs)
+
+
+def details_of(found: PairScores) -> PairDetails:
+    """The entry of `details`."""
+    plain = found.folds_without_flip
+    return PairDetails(
+        dataset=found.dataset,
+        flip=found.flip,
+        folds=found.folds.accuracies.tolist(),
+        thresholds=found.folds.thresholds.tolist(),
+        xnorm=found.xnorm,
+        accuracy_without_flip=plain.mean if plain else None,
+        std_without_flip=plain.std if plain else None,
+        interval=intervals.accuracy_interval(found.folds.accuracies, fold_sizes(found.pairs)),
+    )
+
+
+def rates_of(dataset: str, result: ChoiceRates, bounds: Mapping[str, intervals.Interval] | None = None) -> IjbRates:
+    """The numbers of one choice."""
+    return IjbRates(
+        dataset=dataset,
+        keep_norm=result.choice.keep_norm,
+        detector_score=result.choice.detector_score,
+        flip=result.choice.flip,
+        nearest={far_name(rate.far): rate.nearest for rate in result.rates if rate.nearest is not None},
+        conservative={far_name(rate.far): rate.conservative for rate in result.rates if rate.conservative is not None},
+        unresolved=[far_name(rate.far) for rate in result.rates if rate.nearest is None],
+        intervals=dict(bounds or {}),
+    )
+
+
+def intervals_of(
+    result: ChoiceRates, scores: NDArray[np.float64], pairs: TemplatePairs
+) -> dict[str, intervals.Interval]:
+    """How sure the rates of one choice are, whose scores (P,) are given."""
+    thresholds = {far_name(rate.far): rate.threshold for rate in result.rates if rate.threshold is not None}
+    genuine = np.flatnonzero(pairs.is_same)
+    found = intervals.tar_intervals(
+        scores[genuine], pairs.first[genuine], pairs.second[genuine], list(thresholds.values())
+    )
+    return dict(zip(thresholds, found, strict=True))
+
+
+def table_of(dataset: str, results: list[ChoiceRates]) -> Table:
+    """Rates in percent, a row for each choice, the usual one first."""
+    table = Table(title=f"{dataset}: TAR in % at FAR (nearest point of the curve)")
+    table.add_column("images' vectors")
+    for far in roc_metrics.FARS:
+        table.add_column(far_name(far), justify="right")
+    for result in results:
+        rates = ("-" if rate.nearest is None else f"{100 * rate.nearest:.2f}" for rate in result.rates)
+        table.add_row(described(result.choice), *rates)
+    return table
+
+
+def described(choice: PoolingChoice | IjbRates) -> str:
+    """A choice in words."""
+    norm = "norm kept" if choice.keep_norm else "unit norm"
+    return ", ".join([norm, *(["x detector score"] * choice.detector_score), *(["+ mirrored"] * choice.flip)])
+
+
+def far_name(far: float) -> str:
+    """1e-6 for 0.000001."""
+    return f"1e{int(f'{far:e}'.partition('e')[2])}"
+
+
+def curves_of(dataset: str, protocol: str, scores: NDArray[np.float64], is_same: NDArray[np.bool_]) -> ScoreCurves:
+    """Condense the scores (P,) of pairs, the higher the more alike."""
+    roc = roc_metrics.curve_up_to(scores, is_same, 1.0)
+    points = roc_metrics.thinned(roc.fpr)
+    lowest, highest = float(scores.min()), float(scores.max())
+    edges = np.linspace(lowest, highest if highest > lowest else lowest + 1, BINS + 1)
+    genuine, impostors = (np.histogram(part, edges)[0] for part in (scores[is_same], scores[~is_same]))
+    return ScoreCurves(
+        dataset=dataset,
+        protocol=protocol,
+        fpr=roc.fpr[points].tolist(),
+        tpr=roc.tpr[points].tolist(),
+        lowest=float(edges[0]),
+        highest=float(edges[-1]),
+        genuine=genuine.tolist(),
+        impostors=impostors.tolist(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HardPair:
+    """Two images and what was made of them."""
+
+    caption: str
+    images: tuple[Image, Image]
+
+    @property
+    def base64(self) -> list[str]:
+        """The images as PNG for a page."""
+        encoded = [cv2.imencode(".png", image[:, :, ::-1])[1].tobytes() for image in self.images]
+        return [base64.b64encode(content).decode("ascii") for content in encoded]
+
+
+@dataclass(frozen=True, slots=True)
+class HardPairs:
+    """The hardest pairs of one kind in a set."""
+
+    dataset: str
+    title: str
+    pairs: list[HardPair]
+
+
+def hardest_pairs(
+    dataset: str, scores: NDArray[np.float64], is_same: NDArray[np.bool_], show: Callable[[int, str], HardPair]
+) -> list[HardPairs]:
+    """Genuine pairs with the lowest and impostors with the highest scores.
+
+    Args:
+        dataset: name of the set.
+        scores: (P,), the higher the more alike.
+        is_same: (P,).
+        show: makes the pair of a number and a caption that begins with its score.
+    """
+    genuine, impostors = np.flatnonzero(is_same), np.flatnonzero(~is_same)
+    alike = genuine[np.argsort(scores[genuine], kind="stable")[:SHOWN]]
+    different = impostors[np.argsort(-scores[impostors], kind="stable")[:SHOWN]]
+    titles = {"One person, least alike": alike, "Two persons, most alike": different}
+    return [
+        HardPairs(dataset, title, [show(int(number), f"{scores[number]:.3f}") for number in numbers])
+        for title, numbers in titles.items()
+    ]

@@ -1,0 +1,109 @@
+"""Image folder to records and back, and a check of every image."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from arcface_api import os_errors
+from arcface_api.errors import InvalidInput
+from arcface_faces.datasets.dataset import FaceDataset, ImageFolderDataset
+from arcface_faces.datasets.record_dataset import RecordDataset
+from arcface_faces.images.decoding import decode
+from arcface_faces.progress import Advance
+from arcface_faces.records.layout import refuse_existing
+from arcface_faces.records.writer import RecordWriter
+
+T = TypeVar("T")
+
+JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG"
+CHUNK = 2048
+"""Images that are under way in the threads at once."""
+
+
+def faults(faces: FaceDataset, threads: int, advance: Advance) -> Iterator[str]:
+    """One line for each image that cannot be decoded at 112x112, in the order of the set."""
+
+    def check(index: int) -> None:
+        decode(faces.encoded(index), _stored_at(faces, index))
+
+    for outcome in _map_in_threads(check, len(faces.labels), threads):
+        advance(1)
+        if isinstance(outcome, InvalidInput):
+            yield str(outcome)
+
+
+def _stored_at(faces: FaceDataset, index: int) -> str:
+    """Where an image is stored; in records with the byte, for those who look with other tools."""
+    where = faces.where(index)
+    return f"{where} at byte {faces.offsets[index]}" if isinstance(faces, RecordDataset) else where
+
+
+def _map_in_threads(work: Callable[[int], T], count: int, threads: int) -> Iterator[T | InvalidInput]:
+    """Results of `work` for 0 to count - 1 in this order, or what it found wrong; memory holds one chunk."""
+
+    def outcome(index: int) -> T | InvalidInput:
+        try:
+            return work(index)
+        except InvalidInput as error:
+            return error
+
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, count, CHUNK):
+            yield from pool.map(outcome, range(start, min(start + CHUNK, count)))
+
+
+def pack_folder(faces: ImageFolderDataset, out: Path, threads: int, advance: Advance, *, skip_bad: bool = False) -> int:
+    """Write the images of a folder as records, JPEG and PNG byte for byte; returns how many were skipped.
+
+    Raises:
+        InvalidInput: for an image that is not 112x112 or neither JPEG nor PNG, unless these are skipped; nothing is
+            left behind then.
+    """
+
+    def checked(index: int) -> bytes:
+        image, where = faces.encoded(index), faces.where(index)
+        _suffix_of(image, where)
+        decode(image, where)
+        return image
+
+    skipped = 0
+    last_label = -1
+    with RecordWriter(out) as writer:
+        outcomes = _map_in_threads(checked, len(faces.labels), threads)
+        for label, outcome in zip(faces.labels.tolist(), outcomes, strict=True):
+            advance(1)
+            if isinstance(outcome, InvalidInput):
+                if not skip_bad:
+                    raise outcome
+                skipped += 1
+                continue
+            # An identity is started by its first good image: one without any takes no number.
+            if label != last_label:
+                writer.start_identity()
+                last_label = label
+            writer.add(outcome)
+    return skipped
+
+
+def unpack_records(faces: FaceDataset, out: Path, advance: Advance) -> None:
+    """Write every image as it is stored into one folder per identity, named by its number."""
+    folders = [f"{label:07d}" for label in range(faces.class_count)]
+    refuse_existing(out, tuple(folders))
+    with os_errors.explained(out, "cannot be written", "choose another folder"):
+        for folder in folders:
+            (out / folder).mkdir(parents=True)
+        for index, label in enumerate(faces.labels.tolist()):
+            image = faces.encoded(index)
+            name = f"{index:08d}{_suffix_of(image, faces.where(index))}"
+            (out / folders[label] / name).write_bytes(image)
+            advance(1)
+
+
+def _suffix_of(image: bytes, where: str) -> str:
+    """File suffix of an encoded image; InvalidInput for other formats than JPEG and PNG."""
+    if image.startswith(JPEG_START):
+        return ".jpg"
+    if image.startswith(PNG_START):
+        return ".png"
+    raise InvalidInput(f"{where}: is neither JPEG nor PNG: convert it first")

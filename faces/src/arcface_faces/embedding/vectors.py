@@ -1,0 +1,68 @@
+"""Embeddings as arrays, and as `.npy` files that something else has made: a row an image, in the order of the set."""
+
+from pathlib import Path
+from tokenize import TokenError
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arcface_api import os_errors
+from arcface_api.errors import InvalidInput
+
+Embeddings = NDArray[np.float32]
+"""(N, V, D): N images in V = 2 views (original, mirrored) or 1, D numbers."""
+BLOCK = 2048
+"""Images, an even number, that are looked at in one go."""
+
+
+def nonzero_norms(vectors_ND: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N,) lengths of the vectors, by which they become units; 1 for zeros, which stay zeros."""
+    norms = np.sqrt(np.einsum("nd,nd->n", vectors_ND, vectors_ND))
+    return np.where(norms == 0, 1, norms)
+
+
+def read_embeddings(path: Path, images: int) -> Embeddings:
+    """Embeddings (N, V, D) of N images in V = 1 or 2 views, mapped from the file where it holds float32.
+
+    The file's array is (N, D) or (N, 2, D); other floating types are rounded to float32, in which networks answer.
+    InvalidInput names the first row that is not finite.
+    """
+    stored = _mapped(path)
+    _check_shape(path, stored, images)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is reported as such
+        rounded = stored.astype(np.float32, copy=False)
+    embeddings = rounded if stored.ndim == 3 else rounded[:, None, :]
+    check_finite(embeddings, str(path))
+    return embeddings
+
+
+def check_finite(
+    embeddings: Embeddings, source: str, first_row: int = 0, remedy: str = "embed that image again"
+) -> None:
+    """InvalidInput naming the first row with a NaN or an infinity; rows count from `first_row`."""
+    for start in range(0, len(embeddings), BLOCK):
+        block = embeddings[start : start + BLOCK]
+        wrong = np.flatnonzero(~np.isfinite(block.reshape(len(block), -1)).all(axis=1))
+        if len(wrong):
+            row = first_row + start + int(wrong[0])
+            raise InvalidInput(f"{source}: row {row} holds a NaN or an infinity: {remedy}")
+
+
+def _mapped(path: Path) -> NDArray[np.generic]:
+    try:
+        with os_errors.explained(path, "cannot be read", "correct the path"):
+            # Maps the file; refuses arrays of objects, whose reading would execute what the file says.
+            mapped: NDArray[np.generic] = np.lib.format.open_memmap(path, mode="r")  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError, OverflowError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InvalidInput(f"{path}: is no .npy array of numbers ({reason}): write it with numpy.save") from error
+    return mapped
+
+
+def _check_shape(path: Path, stored: NDArray[np.generic], images: int) -> None:
+    if not np.issubdtype(stored.dtype, np.floating):
+        raise InvalidInput(f"{path}: holds {stored.dtype}; embeddings are float32")
+    if stored.ndim not in {2, 3} or (stored.ndim == 3 and stored.shape[1] != 2) or 0 in stored.shape:
+        raise InvalidInput(f"{path}: has shape {stored.shape}; embeddings are (N, D), or (N, 2, D) with mirrored views")
+    if len(stored) != images:
+        raise InvalidInput(f"{path}: has {len(stored)} rows; the set has {images} images and needs a row for each")

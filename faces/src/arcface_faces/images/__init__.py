@@ -1,0 +1,1 @@
+"""One image: its bytes, its pixels, its alignment, and how it is prepared for a network. Sees no other room."""

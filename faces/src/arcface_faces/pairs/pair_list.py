@@ -1,0 +1,176 @@
+"""Pairs as people write them down, made into a verification set.
+
+Two kinds of lists: CSV with the header `first,second,same`, where the first two are files below the images' folder;
+and LFW's `pairs.txt`, whose lines `name 1 4` and `name 1 other 2` stand for `name/name_0001.jpg` and so on.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from arcface_api import os_errors
+from arcface_api.errors import InvalidInput
+from arcface_faces.images.decoding import decode_scaled
+from arcface_faces.pairs.protocol import check_foldable
+
+HEADER = ["first", "second", "same"]
+TRUTH = {"1": True, "true": True, "0": False, "false": False}
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+SIZE_LIMIT = 1 << 28
+LONGEST_NUMBER = 9
+"""Digits."""
+LONGEST_SHOWN = 80
+"""Letters of a line that a message shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPair:
+    """One line of a list."""
+
+    line: int
+    first: str
+    second: str
+    is_same: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedPair:
+    """A pair that a set cannot have."""
+
+    pair: ListedPair
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MadeSet:
+    """What becomes of a list."""
+
+    images: list[bytes]
+    """As they are on disk, pair i at 2i and 2i + 1."""
+    is_same: list[bool]
+    dropped: list[DroppedPair]
+
+    def check(self) -> None:
+        """InvalidInput, with the account, where what is left makes no set."""
+        check_foldable(f"{self.account()}: what is left", np.array(self.is_same, bool))
+
+    def account(self) -> str:
+        """How many pairs there are, and how many were dropped for what."""
+        same = sum(self.is_same)
+        text = f"{len(self.is_same)} pairs, {same} of one person"
+        if not self.dropped:
+            return f"{text}; none dropped"
+        reasons = Counter(dropped.reason.split(": ")[0] for dropped in self.dropped)
+        counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        return f"{text}; {len(self.dropped)} dropped: {counts}"
+
+
+def read_list(path: Path) -> list[ListedPair]:
+    """The pairs of a list, in its order, which decides on the folds.
+
+    Raises:
+        InvalidInput: naming the first line that is not one.
+    """
+    lines = _lines_of(path)
+    try:
+        pairs = list(_csv_pairs(path, lines) if path.suffix.lower() == ".csv" else _lfw_pairs(path, lines))
+    except csv.Error as error:
+        raise InvalidInput(f"{path}: is no CSV ({error}); a line is 'file,file,1-or-0'") from None
+    if not pairs:
+        raise InvalidInput(f"{path}: holds no pairs")
+    return pairs
+
+
+def make_set(pairs: list[ListedPair], folder: Path) -> MadeSet:
+    """Read the images below a folder; pairs that lack a usable one are dropped and accounted for."""
+    made = MadeSet([], [], [])
+    for pair in pairs:
+        found = [_image(folder, name) for name in (pair.first, pair.second)]
+        problem = next((text for text in found if isinstance(text, str)), None)
+        if problem is not None:
+            made.dropped.append(DroppedPair(pair, problem))
+            continue
+        made.images.extend(content for content in found if isinstance(content, bytes))
+        made.is_same.append(pair.is_same)
+    return made
+
+
+def _lines_of(path: Path) -> list[str]:
+    try:
+        with os_errors.explained(path, "cannot be read", "correct --list"):
+            if path.stat().st_size > SIZE_LIMIT:
+                raise InvalidInput(f"{path}: is longer than a list of pairs can be")
+            return path.read_text(encoding="utf-8-sig").splitlines()  # spreadsheets write a mark
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path}: byte {error.start} is no UTF-8 text") from None
+
+
+def _csv_pairs(path: Path, lines: list[str]) -> Iterator[ListedPair]:
+    rows = csv.reader(lines)
+    header = next(rows, [])
+    if [name.strip().lower() for name in header] != HEADER:
+        raise InvalidInput(f"{path} line 1: {','.join(header)!r}; the header is {','.join(HEADER)!r}")
+    for row in rows:
+        if not row:
+            continue
+        truth = TRUTH.get(row[2].strip().lower()) if len(row) == len(HEADER) else None
+        if truth is None:
+            raise InvalidInput(f"{path} line {rows.line_num}: {','.join(row)!r}; a line is 'file,file,1-or-0'")
+        yield ListedPair(rows.line_num, row[0].strip(), row[1].strip(), truth)
+
+
+def _lfw_pairs(path: Path, lines: list[str]) -> Iterator[ListedPair]:
+    for number, line in enumerate(lines, start=1):
+        match line.split():
+            case []:
+                continue
+            case [*counts] if number == 1 and len(counts) <= 2 and all(text.isdecimal() for text in counts):
+                continue  # sets and pairs of each, or pairs alone
+            case [name, one, other] if _is_number(one) and _is_number(other):
+                yield ListedPair(number, _lfw_file(name, one), _lfw_file(name, other), is_same=True)
+            case [name, one, stranger, other] if _is_number(one) and _is_number(other):
+                yield ListedPair(number, _lfw_file(name, one), _lfw_file(stranger, other), is_same=False)
+            case _:
+                shown = line[:LONGEST_SHOWN]
+                raise InvalidInput(f"{path} line {number}: {shown!r}; a line is 'name 1 4' or 'name 1 other 2'")
+
+
+def _is_number(text: str) -> bool:
+    """Whether a word is the number of an image."""
+    return text.isdecimal() and len(text) <= LONGEST_NUMBER
+
+
+def _lfw_file(name: str, number: str) -> str:
+    return f"{name}/{name}_{int(number):04d}"
+
+
+def _image(folder: Path, name: str) -> bytes | str:
+    """The encoded image, or why there is none; ArcFaceError where another look may find it."""
+    shown = name[:LONGEST_SHOWN]
+    try:
+        with os_errors.explained(shown, "cannot be read", "correct the list"):
+            path = next((path for path in _candidates(folder, name) if path.is_file()), None)
+            if path is None or not path.resolve().is_relative_to(folder.resolve()):
+                return f"missing image: {shown}"
+            content = path.read_bytes()
+    except (InvalidInput, ValueError) as error:  # ValueError: a name with a zero byte
+        return f"missing image: {error}"
+    try:
+        decode_scaled(content, shown)
+    except InvalidInput as error:
+        return f"unusable image: {error}"
+    return content
+
+
+def _candidates(folder: Path, name: str) -> Iterator[Path]:
+    path = folder / name
+    if not name or path == folder:
+        return
+    if path.suffix.lower() in SUFFIXES:
+        yield path
+    else:
+        yield from (path.with_name(path.name + suffix) for suffix in SUFFIXES)

@@ -1,0 +1,44 @@
+"""A small network as an ONNX file."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from arcface_faces.images.face_input import METADATA_KEY
+
+
+def corner_model(
+    path: Path, batch: str | int = "N", side: int = 112, metadata: str | None = None, reverse: bool = False
+) -> Path:
+    """`corner_network` as a file; `reverse` takes BGR."""
+    channels = {"starts": [2], "ends": [-4], "steps": [-1]} if reverse else {"starts": [0], "ends": [3], "steps": [1]}
+    constants = {
+        **{name: np.array(values, np.int64) for name, values in channels.items()},
+        "channel": np.array([1], np.int64),
+        "corner_starts": np.array([0, 0], np.int64),
+        "corner_ends": np.array([56, 56], np.int64),
+        "corner_axes": np.array([2, 3], np.int64),
+        "corner_steps": np.array([8, 8], np.int64),
+        "flat": np.array([0, -1], np.int64),
+    }
+    nodes = [
+        helper.make_node("Slice", ["pixels", "starts", "ends", "channel", "steps"], ["ordered"]),
+        helper.make_node(
+            "Slice", ["ordered", "corner_starts", "corner_ends", "corner_axes", "corner_steps"], ["corner"]
+        ),
+        helper.make_node("Reshape", ["corner", "flat"], ["embedding"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "corner",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [batch, 3, side, side])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [batch, 147])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    if metadata is not None:
+        helper.set_model_props(model, {METADATA_KEY: metadata})
+    onnx.save(model, path)
+    return path
