@@ -1,8 +1,10 @@
 """Writing, finding and reading checkpoints on one rank, and reading them as another number of ranks."""
 
+import errno
 import json
 import os
 import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -243,6 +245,22 @@ def test_a_run_goes_on_from_the_newest_sound_checkpoint(tmp_path, save):
     state = Loaded()
     assert resume(state, tmp_path, PLAN, World(1, 0)).step == 4
     assert state.source == str(tmp_path / "step-00000004")
+
+
+def test_a_checkpoint_that_cannot_be_read_for_now_is_not_passed_over(tmp_path, save, monkeypatch):
+    save(4)
+    save(8)
+    read_bytes = Path.read_bytes
+
+    def stale(path):
+        if path.name == "manifest.json" and path.parent.name == "step-00000008":
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    with pytest.raises(ArcFaceError, match="Stale file handle") as caught:
+        resume(Loaded(), tmp_path, PLAN, World(1, 0))
+    assert not isinstance(caught.value, InvalidInput)
 
 
 def test_a_run_without_checkpoints_starts_anew(tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from arcface_api.errors import ArcFaceError
+from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_api.os_errors import explained
 from arcface_api.resource.status import CheckpointStatus, Verification
 from arcface_faces.checkpoint import reader
@@ -69,7 +69,7 @@ class CheckpointWriter:
         """
         try:
             status = self._save(state, step, verification, best)
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, InvalidInput) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
             raise ArcFaceError(
                 f"{self.directory}: the checkpoint of step {step} cannot be written ({reason}): free space or mend the "
