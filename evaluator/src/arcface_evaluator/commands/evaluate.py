@@ -94,7 +94,7 @@ def pairs(
     outputs.write(
         lambda: pair_evaluation.pairs_document(found, checkpoint, inputs),
         identities[0],
-        lambda: [group for each in zip(sets, found, strict=True) for group in pair_evaluation.hardest_of_set(*each)],
+        lambda: [group for each in zip(sets, found, strict=True) for group in pair_evaluation.hardest_of_pairs(*each)],
     )
 
 
@@ -113,7 +113,7 @@ def check(bins: tuple[Path, ...], releases: tuple[Path, ...], as_json: bool) -> 
     for pair_set in sets:
         check_images(pair_set)
     counts = SetCounts(
-        sets=pair_evaluation.count_pairs(sets), ijb=[ijb_evaluation.count_set(release) for release in opened]
+        sets=pair_evaluation.count_pairs(sets), ijb=[ijb_evaluation.count_release(release) for release in opened]
     )
     lines = [f"{count.name}: {count.pairs} pairs, {count.same} of one person" for count in counts.sets]
     lines += [
@@ -154,8 +154,8 @@ def ijb(
         images, folder = open_images(opened), source.checkpoint
         kept = open_cache(folder, identity, opened, images) if cache and folder else None
         with open_embedder(source.load, source.batch_size, source.ranks) as embedder:
-            array = ijb_evaluation.embed_set(images, embedder, kept)
-    results = ijb_evaluation.verify_set(opened, array)
+            array = ijb_evaluation.embed_release(images, embedder, kept)
+    results = ijb_evaluation.verify_release(opened, array)
     Console().print(entries.table_of(opened.name, results))
     scores = cache_of(partial(ijb_evaluation.scores_of, opened, array, results[0].choice))
     outputs.write(
