@@ -21,8 +21,6 @@ from arcface_faces.embedding.embedder import Embedder
 from arcface_faces.pairs.pair_set import open_sets, set_files
 from arcface_faces.pairs.protocol import PairScores
 
-BATCH_SIZE = 64
-
 OpenNetwork = Callable[[Path], AbstractContextManager[Embedder]]
 """Of the checkpoint in a folder."""
 Announce = Callable[[PairScores | Table], object]
