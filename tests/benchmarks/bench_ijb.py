@@ -70,10 +70,10 @@ def measured(name: str, work: Callable[[], object]) -> tuple[float, object]:
 
 def main() -> None:
     arrays = draw()
-    ours, results = measured("ours, one protocol", lambda: verify_templates(*arrays, [PoolingChoice()]))
-    every, _ = measured("ours, all protocols", lambda: verify_templates(*arrays, ALL_CHOICES))
-    plain, expected = measured("plain NumPy, one protocol", lambda: plainly(*arrays))
-    print(f"{plain / ours:.1f} times as fast; all {len(ALL_CHOICES)} protocols cost {every / ours:.2f} times one")
+    ours, results = measured("ours, one choice", lambda: verify_templates(*arrays, [PoolingChoice()]))
+    every, _ = measured("ours, all choices", lambda: verify_templates(*arrays, ALL_CHOICES))
+    plain, expected = measured("plain NumPy, one choice", lambda: plainly(*arrays))
+    print(f"{plain / ours:.1f} times as fast; all {len(ALL_CHOICES)} choices cost {every / ours:.2f} times one")
     rates = [rate.nearest for rate in results[0].rates]
     for far, rate, other in zip(FARS, rates, expected, strict=True):
         print(f"TAR at {far:g}: {rate:.6f}, plainly {other:.6f}")

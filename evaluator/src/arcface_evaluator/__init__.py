@@ -1,1 +1,1 @@
-"""Face verification protocols: 10-fold pair sets from checkpoints or embeddings."""
+"""Face verification: pair sets in 10 folds and IJB releases, from checkpoints, models or embeddings."""

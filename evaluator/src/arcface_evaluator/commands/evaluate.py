@@ -1,7 +1,6 @@
 """`arcface evaluate`: verification of pair sets and of IJB templates, from a checkpoint, a model or embeddings."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import cache as cache_of
 from functools import partial, reduce
 from pathlib import Path
@@ -17,15 +16,12 @@ from arcface_evaluator.commands.outputs import Outputs, write_page
 from arcface_evaluator.evaluation import ijb as ijb_evaluation
 from arcface_evaluator.evaluation import pairs as pair_evaluation
 from arcface_evaluator.evaluation.embedding_cache import open_cache
-from arcface_evaluator.evaluation.job import BATCH_SIZE, run_job
-from arcface_evaluator.networks import mindspore_network
-from arcface_evaluator.networks.source import NetworkOptions, Source, open_source
+from arcface_evaluator.evaluation.job import run_job
+from arcface_evaluator.networks.source import BATCH_SIZE, NetworkOptions, Source, checkpoint_source, open_source
 from arcface_evaluator.report import entries
 from arcface_evaluator.report.document import EvaluationFile
 from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import FOLDER, open_images
-from arcface_faces.embedding.embedder import Embedder
-from arcface_faces.embedding.multi_process import open_embedder
 from arcface_faces.embedding.vectors import read_embeddings
 from arcface_faces.pairs.pair_set import check_images, open_sets
 from arcface_faces.pairs.protocol import PairScores
@@ -88,13 +84,13 @@ def pairs(
     if source is None:
         found = [_print_pairs(scores) for scores in pair_evaluation.from_files(sets, embeddings)]
     else:
-        with open_embedder(source.load, source.batch_size, source.ranks) as embedder:
+        with source.embedder() as embedder:
             found = [_print_pairs(scores) for scores in pair_evaluation.from_images(sets, embedder)]
     checkpoint, inputs = source.checkpoint if source else None, [*paths, *identities]
     outputs.write(
         lambda: pair_evaluation.pairs_document(found, checkpoint, inputs),
         identities[0],
-        lambda: [group for each in zip(sets, found, strict=True) for group in pair_evaluation.hardest_of_set(*each)],
+        lambda: [group for each in zip(sets, found, strict=True) for group in pair_evaluation.hardest_of_pairs(*each)],
     )
 
 
@@ -113,7 +109,7 @@ def check(bins: tuple[Path, ...], releases: tuple[Path, ...], as_json: bool) -> 
     for pair_set in sets:
         check_images(pair_set)
     counts = SetCounts(
-        sets=pair_evaluation.count_pairs(sets), ijb=[ijb_evaluation.count_set(release) for release in opened]
+        sets=pair_evaluation.count_pairs(sets), ijb=[ijb_evaluation.count_release(release) for release in opened]
     )
     lines = [f"{count.name}: {count.pairs} pairs, {count.same} of one person" for count in counts.sets]
     lines += [
@@ -153,9 +149,9 @@ def ijb(
     else:
         images, folder = open_images(opened), source.checkpoint
         kept = open_cache(folder, identity, opened, images) if cache and folder else None
-        with open_embedder(source.load, source.batch_size, source.ranks) as embedder:
-            array = ijb_evaluation.embed_set(images, embedder, kept)
-    results = ijb_evaluation.verify_set(opened, array)
+        with source.embedder() as embedder:
+            array = ijb_evaluation.embed_release(images, embedder, kept)
+    results = ijb_evaluation.verify_release(opened, array)
     Console().print(entries.table_of(opened.name, results))
     scores = cache_of(partial(ijb_evaluation.scores_of, opened, array, results[0].choice))
     outputs.write(
@@ -186,11 +182,7 @@ def compare(documents: tuple[Path, ...], report: Path) -> None:
 @RANKS
 def job(config_file: Path, termination_log: Path, ranks: int) -> None:
     """Evaluate the newest checkpoint of a job on its sets: what the evaluator's pod runs."""
-
-    def open_network(folder: Path) -> AbstractContextManager[Embedder]:
-        return open_embedder(partial(mindspore_network.load_checkpoint, folder), BATCH_SIZE, ranks)
-
-    run_job(config_file, termination_log, open_network, _print_found)
+    run_job(config_file, termination_log, lambda folder: checkpoint_source(folder, ranks).embedder(), _print_found)
 
 
 def _one_source(network: NetworkOptions, embeddings: object) -> Source | None:

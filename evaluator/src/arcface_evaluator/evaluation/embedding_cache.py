@@ -77,7 +77,7 @@ def open_cache(folder: Path, manifest: Path, opened: IjbRelease, images: Release
             whole.update(hashlib.sha256(part.read_bytes()).digest())
 
     def of_image(number: int) -> bytes:
-        return hashlib.sha256(images.encoded(number)).digest()
+        return hashlib.sha256(images.image_bytes(number)).digest()
 
     with ThreadPoolExecutor(decoding_threads(), thread_name_prefix="hash") as pool:
         for digest in pool.map(of_image, range(len(images))):

@@ -46,7 +46,7 @@ def scores_of(opened: IjbRelease, embeddings_NVD: Embeddings, choice: PoolingCho
     return score_pairs(vectors, plan_pairs(opened.pairs))
 
 
-def embed_set(images: ReleaseImages, embedder: Embedder, cache: EmbeddingCache | None) -> Embeddings:
+def embed_release(images: ReleaseImages, embedder: Embedder, cache: EmbeddingCache | None) -> Embeddings:
     """Embeddings (N, 2, D) of a release, kept ones where there are any: then the network is not even loaded."""
 
     def with_network() -> Embeddings:
@@ -56,7 +56,7 @@ def embed_set(images: ReleaseImages, embedder: Embedder, cache: EmbeddingCache |
     return cached_embeddings(cache, with_network)
 
 
-def count_set(opened: IjbRelease) -> IjbCount:
+def count_release(opened: IjbRelease) -> IjbCount:
     """Size of a release whose images are all there; the first is decoded and aligned, as a sample."""
     open_images(opened).image(0)
     return IjbCount(
@@ -68,7 +68,7 @@ def count_set(opened: IjbRelease) -> IjbCount:
     )
 
 
-def verify_set(opened: IjbRelease, embeddings_NVD: Embeddings) -> list[ChoiceRates]:
+def verify_release(opened: IjbRelease, embeddings_NVD: Embeddings) -> list[ChoiceRates]:
     """Rates under all choices that the embeddings allow, the usual one first."""
     if len(embeddings_NVD) != len(opened.images):
         raise InvalidInput(
@@ -101,7 +101,7 @@ def ijb_document(
             entries.rates_of(opened.name, usual, intervals),
             *(entries.rates_of(opened.name, result) for result in others),
         ],
-        curves=[entries.curves_of(opened.name, entries.described(usual.choice), scores, opened.pairs.is_same)],
+        curves=[entries.curves_of(opened.name, entries.choice_name(usual.choice), scores, opened.pairs.is_same)],
         protocol=IjbProtocol(),
         inputs=[InputFile.of(path) for path in [source, *opened.files]],
     )

@@ -21,8 +21,6 @@ from arcface_faces.embedding.embedder import Embedder
 from arcface_faces.pairs.pair_set import open_sets, set_files
 from arcface_faces.pairs.protocol import PairScores
 
-BATCH_SIZE = 64
-
 OpenNetwork = Callable[[Path], AbstractContextManager[Embedder]]
 """Of the checkpoint in a folder."""
 Announce = Callable[[PairScores | Table], object]
@@ -58,15 +56,15 @@ def _evaluate_job(config: RunConfig, open_network: OpenNetwork, announce: Announ
             so_far = so_far.model_copy(update={"results": [*so_far.results, result_of(found)]})
             yield so_far
         for release, images in releases:
-            rates = _verify_release(release, images, embedder, announce)
+            rates = _judge_release(release, images, embedder, announce)
             so_far = so_far.model_copy(update={"ijb": [*so_far.ijb, rates]})
             yield so_far
 
 
-def _verify_release(opened: IjbRelease, images: ReleaseImages, embedder: Embedder, announce: Announce) -> IjbResult:
+def _judge_release(opened: IjbRelease, images: ReleaseImages, embedder: Embedder, announce: Announce) -> IjbResult:
     """The rates of one release under the usual choice of pooling, all choices announced."""
     # Nothing is kept beside the checkpoint: it is mounted read-only, and an evaluator looks at it once.
-    results = ijb.verify_set(opened, ijb.embed_set(images, embedder, cache=None))
+    results = ijb.verify_release(opened, ijb.embed_release(images, embedder, cache=None))
     announce(table_of(opened.name, results))
     return ijb.ijb_result(opened, results[0])
 

@@ -53,7 +53,7 @@ def pairs_document(found: Sequence[PairScores], checkpoint: Path | None, inputs:
     )
 
 
-def hardest_of_set(pair_set: PairSet, found: PairScores) -> list[HardPairs]:
+def hardest_of_pairs(pair_set: PairSet, found: PairScores) -> list[HardPairs]:
     """The pairs of a set that the scores are most wrong about."""
 
     def show(number: int, score: str) -> HardPair:

@@ -86,7 +86,7 @@ def curve_up_to(scores: Scores, is_same: NDArray[np.bool_], far: float) -> Roc:
         wanted *= 4  # many impostors of one score
 
 
-def thinned(fpr: NDArray[np.float64]) -> NDArray[np.int64]:
+def points_to_draw(fpr: NDArray[np.float64]) -> NDArray[np.int64]:
     """Indices of about POINTS points, evenly spread on a logarithmic axis; the last of equal rates is the highest."""
     rising = fpr[fpr > 0]
     if not len(rising):

@@ -1,5 +1,6 @@
 """Where embeddings come from, as the command line says it: a checkpoint or a model file."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite
@@ -10,8 +11,12 @@ from arcface_api.errors import InvalidInput
 from arcface_evaluator.networks import mindspore_network
 from arcface_faces.checkpoint.manifest import MANIFEST_FILE
 from arcface_faces.checkpoint.reader import checkpoint_folder
-from arcface_faces.embedding.embedder import LoadNetwork
+from arcface_faces.embedding.embedder import Embedder, LoadNetwork
+from arcface_faces.embedding.multi_process import open_embedder
 from arcface_faces.images.face_input import Preprocessing
+
+BATCH_SIZE = 64
+"""Where none is asked for."""
 
 
 class NetworkOptions(TypedDict):
@@ -40,6 +45,16 @@ class Source:
     checkpoint: Path | None = None
     """Folder of the checkpoint."""
 
+    def embedder(self) -> AbstractContextManager[Embedder]:
+        """Embeds with the network, in as many processes as there are ranks."""
+        return open_embedder(self.load, self.batch_size, self.ranks)
+
+
+def checkpoint_source(folder: Path, ranks: int, batch_size: int = BATCH_SIZE) -> Source:
+    """The network of the checkpoint in this very folder."""
+    load = partial(mindspore_network.load_checkpoint, folder)
+    return Source(load, batch_size, ranks, folder / MANIFEST_FILE, folder)
+
 
 def open_source(options: NetworkOptions) -> Source | None:
     """The checkpoint or model that is asked for; None where neither is."""
@@ -48,8 +63,7 @@ def open_source(options: NetworkOptions) -> Source | None:
             raise InvalidInput("--mean and --scale are for --model: a checkpoint says itself how images are prepared")
         mindspore_network.require_mindspore(options["checkpoint"])
         folder = checkpoint_folder(options["checkpoint"])
-        load = partial(mindspore_network.load_checkpoint, folder)
-        return Source(load, options["batch_size"], options["ranks"], folder / MANIFEST_FILE, folder)
+        return checkpoint_source(folder, options["ranks"], options["batch_size"])
     return _open_model(options["model"], options) if options["model"] else None
 
 

@@ -77,10 +77,10 @@ def score_pairs(templates_TD: NDArray[np.float64], plan: PairPlan) -> NDArray[np
 def ordered_scores(templates_TD: NDArray[np.float64], plan: PairPlan) -> NDArray[np.float64]:
     """(P,) scores in the order of the plan."""
     density = len(plan.order) / (len(plan.first) * len(plan.second))
-    return _fetched(templates_TD, plan) if density < SPARSE else _multiplied(templates_TD, plan)
+    return _scores_by_fetching(templates_TD, plan) if density < SPARSE else _scores_by_blocks(templates_TD, plan)
 
 
-def _multiplied(templates_TD: NDArray[np.float64], plan: PairPlan) -> NDArray[np.float64]:
+def _scores_by_blocks(templates_TD: NDArray[np.float64], plan: PairPlan) -> NDArray[np.float64]:
     scores = np.empty(len(plan.order))
     columns = len(plan.second)
     second_DT = np.ascontiguousarray(templates_TD[plan.second].T)
@@ -91,7 +91,7 @@ def _multiplied(templates_TD: NDArray[np.float64], plan: PairPlan) -> NDArray[np
     return scores
 
 
-def _fetched(templates_TD: NDArray[np.float64], plan: PairPlan) -> NDArray[np.float64]:
+def _scores_by_fetching(templates_TD: NDArray[np.float64], plan: PairPlan) -> NDArray[np.float64]:
     scores = np.empty(len(plan.order))
     for start in range(0, len(plan.order), FETCHED):
         part = slice(start, start + FETCHED)

@@ -94,11 +94,11 @@ def table_of(dataset: str, results: list[ChoiceRates]) -> Table:
         table.add_column(far_name(far), justify="right")
     for result in results:
         rates = ("-" if rate.nearest is None else f"{100 * rate.nearest:.2f}" for rate in result.rates)
-        table.add_row(described(result.choice), *rates)
+        table.add_row(choice_name(result.choice), *rates)
     return table
 
 
-def described(choice: PoolingChoice | IjbRates) -> str:
+def choice_name(choice: PoolingChoice | IjbRates) -> str:
     """A choice in words."""
     norm = "norm kept" if choice.keep_norm else "unit norm"
     return ", ".join([norm, *(["x detector score"] * choice.detector_score), *(["+ mirrored"] * choice.flip)])
@@ -112,7 +112,7 @@ def far_name(far: float) -> str:
 def curves_of(dataset: str, protocol: str, scores: NDArray[np.float64], is_same: NDArray[np.bool_]) -> ScoreCurves:
     """Condense the scores (P,) of pairs, the higher the more alike."""
     roc = roc_metrics.curve_up_to(scores, is_same, 1.0)
-    points = roc_metrics.thinned(roc.fpr)
+    points = roc_metrics.points_to_draw(roc.fpr)
     lowest, highest = float(scores.min()), float(scores.max())
     edges = np.linspace(lowest, highest if highest > lowest else lowest + 1, BINS + 1)
     genuine, impostors = (np.histogram(part, edges)[0] for part in (scores[is_same], scores[~is_same]))

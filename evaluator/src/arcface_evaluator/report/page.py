@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from arcface_api import os_errors
 from arcface_evaluator.metrics.roc import FARS
 from arcface_evaluator.report.document import EvaluationFile, IjbRates, PairDetails, ScoreCurves
-from arcface_evaluator.report.entries import HardPairs, described, far_name
+from arcface_evaluator.report.entries import HardPairs, choice_name, far_name
 
 PAGE = "report.html"
 PLOT_SIZE = (6.4, 4.2)
@@ -137,9 +137,9 @@ def _ijb_sections(runs: Runs, hardest: Sequence[HardPairs]) -> Iterable[Section]
 
 
 def _ijb_rows(run_name: str, rates: IjbRates) -> list[list[str]]:
-    """What one run says under one protocol; of the usual one more."""
+    """What one run says of one choice of pooling; of the usual one more."""
     fars = [far_name(far) for far in FARS]
-    title = f"{run_name}: {described(rates)}"
+    title = f"{run_name}: {choice_name(rates)}"
     rows = [[title, *(_percent(rates.nearest.get(far)) for far in fars)]]
     if rates.intervals:
         rows.append(["at most", *(_percent(rates.conservative.get(far)) for far in fars)])

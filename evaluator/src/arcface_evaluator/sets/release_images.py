@@ -43,14 +43,14 @@ class ReleaseImages:
         """File of an image."""
         return self.folder / self.files[number]
 
-    def encoded(self, number: int) -> bytes:
+    def image_bytes(self, number: int) -> bytes:
         """An image as it is on disk."""
         with os_errors.explained(self.path(number), "cannot be read", "take it from the release"):
             return self.path(number).read_bytes()
 
     def image(self, number: int) -> Image:
         """An image as the network takes it; InvalidInput where it is none, or its landmarks are not in it."""
-        pixels = decode_any_size(self.encoded(number), str(self.path(number)))
+        pixels = decode_any_size(self.image_bytes(number), str(self.path(number)))
         height, width = pixels.shape[:2]
         room = OUTSIDE * np.array([width, height])
         points = self.points[number]

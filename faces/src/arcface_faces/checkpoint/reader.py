@@ -104,7 +104,7 @@ def file_sha256(path: Path) -> str:
 def read_file(folder: Path, manifest: CheckpointManifest, name: str) -> Tensors:
     """All tensors of one file after checking its hash; InvalidInput where it is damaged."""
     entry = _entry(folder, manifest, name)
-    with _checked(folder, entry) as file:
+    with _open_verified(folder, entry) as file:
         return {tensor: file.get_tensor(tensor) for tensor in entry.tensors}
 
 
@@ -122,7 +122,7 @@ def read_head(folder: Path, manifest: CheckpointManifest, classes: ClassRange) -
         low, high = max(classes.start, first), min(stop, first + entry.class_count)
         if low >= high:
             continue
-        with _checked(folder, entry) as file:
+        with _open_verified(folder, entry) as file:
             for name, blocks in rows.items():
                 blocks.append(file.get_slice(name)[low - first : high - first])
         covered += high - low
@@ -139,7 +139,7 @@ def _entry(folder: Path, manifest: CheckpointManifest, name: str) -> FileEntry:
 
 
 @contextmanager
-def _checked(folder: Path, entry: FileEntry) -> Iterator[Any]:
+def _open_verified(folder: Path, entry: FileEntry) -> Iterator[Any]:
     """An open safetensors file with the hash and the tensors that the manifest announces."""
     path = folder / entry.name
     if file_sha256(path) != entry.sha256:

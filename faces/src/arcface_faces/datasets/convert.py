@@ -25,7 +25,7 @@ def faults(faces: FaceDataset, threads: int, advance: Advance) -> Iterator[str]:
     """One line for each image that cannot be decoded at 112x112, in the order of the set."""
 
     def check(index: int) -> None:
-        decode(faces.encoded(index), _stored_at(faces, index))
+        decode(faces.image_bytes(index), _place_of(faces, index))
 
     for outcome in _map_in_threads(check, len(faces.labels), threads):
         advance(1)
@@ -33,7 +33,7 @@ def faults(faces: FaceDataset, threads: int, advance: Advance) -> Iterator[str]:
             yield str(outcome)
 
 
-def _stored_at(faces: FaceDataset, index: int) -> str:
+def _place_of(faces: FaceDataset, index: int) -> str:
     """Where an image is stored; in records with the byte, for those who look with other tools."""
     where = faces.where(index)
     return f"{where} at byte {faces.offsets[index]}" if isinstance(faces, RecordDataset) else where
@@ -62,7 +62,7 @@ def pack_folder(faces: ImageFolderDataset, out: Path, threads: int, advance: Adv
     """
 
     def checked(index: int) -> bytes:
-        image, where = faces.encoded(index), faces.where(index)
+        image, where = faces.image_bytes(index), faces.where(index)
         _suffix_of(image, where)
         decode(image, where)
         return image
@@ -94,7 +94,7 @@ def unpack_records(faces: FaceDataset, out: Path, advance: Advance) -> None:
         for folder in folders:
             (out / folder).mkdir(parents=True)
         for index, label in enumerate(faces.labels.tolist()):
-            image = faces.encoded(index)
+            image = faces.image_bytes(index)
             name = f"{index:08d}{_suffix_of(image, faces.where(index))}"
             (out / folders[label] / name).write_bytes(image)
             advance(1)

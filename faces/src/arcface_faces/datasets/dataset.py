@@ -33,7 +33,7 @@ class FaceDataset(Protocol):
     def dropped_identities(self) -> int:
         """Identities left out since they have too few images."""
 
-    def encoded(self, index: int) -> bytes:
+    def image_bytes(self, index: int) -> bytes:
         """Stored bytes of an image (JPEG or PNG)."""
 
     def where(self, index: int) -> str:
@@ -66,7 +66,7 @@ class ImageFolderDataset:
         chosen = [paths[index] for index in np.flatnonzero(is_kept)]
         return cls(chosen, labels, int(labels.max()) + 1, dropped)
 
-    def encoded(self, index: int) -> bytes:
+    def image_bytes(self, index: int) -> bytes:
         """Bytes of the image's file."""
         path = self.paths[index]
         with os_errors.explained(path, "cannot be read", "copy it again or give this user the right to read it"):

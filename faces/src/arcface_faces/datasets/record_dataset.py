@@ -58,7 +58,7 @@ class RecordDataset:
             dropped,
         )
 
-    def encoded(self, index: int) -> bytes:
+    def image_bytes(self, index: int) -> bytes:
         """Encoded image of a record."""
         return self.file.read(int(self.offsets[index]), int(self.extents[index]))[1]
 

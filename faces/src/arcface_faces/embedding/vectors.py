@@ -27,7 +27,7 @@ def read_embeddings(path: Path, images: int) -> Embeddings:
     The file's array is (N, D) or (N, 2, D); other floating types are rounded to float32, in which networks answer.
     InvalidInput names the first row that is not finite.
     """
-    stored = _mapped(path)
+    stored = _map_file(path)
     _check_shape(path, stored, images)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is reported as such
         rounded = stored.astype(np.float32, copy=False)
@@ -48,7 +48,7 @@ def check_finite(
             raise InvalidInput(f"{source}: row {row} holds a NaN or an infinity: {remedy}")
 
 
-def _mapped(path: Path) -> NDArray[np.generic]:
+def _map_file(path: Path) -> NDArray[np.generic]:
     try:
         with os_errors.explained(path, "cannot be read", "correct the path"):
             # Maps the file; refuses arrays of objects, whose reading would execute what the file says.

@@ -39,7 +39,7 @@ class PairPickle:
     """(N, 4): offset, length, coding and size of each image."""
     is_same: NDArray[np.bool_]
 
-    def encoded(self, image: int) -> bytes:
+    def image_bytes(self, image: int) -> bytes:
         """One image as it was encoded, read from the file; InvalidInput without the names of file and image."""
         offset, length, coding, size = (int(number) for number in self.slices[image])
         return self.file.read(FileSlice(offset, length, Coding(coding), size))
@@ -62,7 +62,7 @@ class PairSet:
         """One image as the network takes it; InvalidInput naming file and number where it is none."""
         where = f"{self.path}: image {number}"
         try:
-            encoded = self.stored.encoded(number)
+            encoded = self.stored.image_bytes(number)
         except InvalidInput as error:
             raise InvalidInput(f"{where}: {error}") from error
         return decode_scaled(encoded, where)

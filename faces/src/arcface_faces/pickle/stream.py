@@ -52,13 +52,13 @@ class FileSlice(NamedTuple):
         return self.coding in LATIN1
 
 
-def _unquoted(written: bytes) -> bytes:
+def _unquote(written: bytes) -> bytes:
     return codecs.escape_decode(written)[0]
 
 
 DECODE: dict[Coding, Callable[[bytes], bytes]] = {
     Coding.BYTES: bytes,
-    Coding.QUOTED: _unquoted,
+    Coding.QUOTED: _unquote,
     Coding.UTF8: bytes,
     Coding.ESCAPED: lambda written: written.decode("raw-unicode-escape").encode(),
     Coding.UTF8_LATIN1: lambda written: written.decode().encode("latin-1"),

@@ -28,7 +28,7 @@ DAMAGE = (ValueError, KeyError, EOFError, TypeError, RuntimeError, MemoryError, 
 
 def load_records(records: Path, index: Path) -> RecordTable:
     """Table of the records, from the cache where it is current; InvalidInput as from `scan_records`."""
-    made_from = _made_from(records, index)
+    made_from = _fingerprint_of(records, index)
     for place in _places(records):
         if (table := _read(place, made_from)) is not None:
             return table
@@ -40,7 +40,7 @@ def load_records(records: Path, index: Path) -> RecordTable:
     return table
 
 
-def _made_from(records: Path, index: Path) -> NDArray[np.int64]:
+def _fingerprint_of(records: Path, index: Path) -> NDArray[np.int64]:
     """Format, sizes and times; zeros stand for files out of reach, which the scan then reports."""
     return np.array([FORMAT, *_size_and_time(records), *_size_and_time(index)], np.int64)
 

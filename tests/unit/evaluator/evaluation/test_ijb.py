@@ -8,13 +8,13 @@ import pytest
 
 from arcface_api.command import run
 from arcface_api.errors import InvalidInput
-from arcface_evaluator.evaluation.ijb import verify_set
+from arcface_evaluator.evaluation.ijb import verify_release
 from arcface_evaluator.metrics.roc import curve_up_to, tar_at_far
 from arcface_evaluator.protocols.pooling import ALL_CHOICES, PoolingChoice, Templates, pool
 from arcface_evaluator.protocols.template_scores import (
     TemplatePairs,
-    _fetched,
-    _multiplied,
+    _scores_by_blocks,
+    _scores_by_fetching,
     plan_pairs,
     score_pairs,
 )
@@ -70,7 +70,7 @@ def test_both_ways_of_scoring_agree_with_single_products():
     plan = plan_pairs(TemplatePairs(first, second, first == second))
     expected = np.array([vectors[a] @ vectors[b] for a, b in zip(first, second, strict=True)])
     assert score_pairs(vectors, plan) == pytest.approx(expected, abs=1e-12)
-    assert _fetched(vectors, plan) == pytest.approx(_multiplied(vectors, plan), abs=1e-12)
+    assert _scores_by_fetching(vectors, plan) == pytest.approx(_scores_by_blocks(vectors, plan), abs=1e-12)
 
 
 # Case R1.
@@ -131,7 +131,7 @@ def test_a_curve_needs_both_kinds_of_pairs(genuine):
 def test_real_faces_give_the_rates_of_the_known_model(faces: Path):
     root, stored = faces / "IJB_release" / "IJBC", np.load(faces / "sface" / "sface_ijb.npy")
     expected = json.loads((faces / "sface" / "expected_sface.json").read_text())["ijb"]
-    results = verify_set(open_ijb(root), stored[:, None])
+    results = verify_release(open_ijb(root), stored[:, None])
     assert len(results) == len(expected) == 4
     for result in results:
         protocol, rates = result.choice, {rate.far: rate for rate in result.rates}

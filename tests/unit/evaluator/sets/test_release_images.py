@@ -9,7 +9,7 @@ import pytest
 from arcface_api.command import run
 from arcface_api.errors import InvalidInput
 from arcface_evaluator.evaluation.embedding_cache import open_cache
-from arcface_evaluator.evaluation.ijb import embed_set, verify_set
+from arcface_evaluator.evaluation.ijb import embed_release, verify_release
 from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import open_images
 from arcface_faces.checkpoint.manifest import MANIFEST_FILE
@@ -21,7 +21,7 @@ IMAGES = PERSONS * IMAGES_EACH
 
 
 def embeddings_of(root, batch_size=7, cache=None):
-    return embed_set(open_images(open_ijb(root)), InProcessEmbedder(lambda: corner_network, batch_size), cache)
+    return embed_release(open_images(open_ijb(root)), InProcessEmbedder(lambda: corner_network, batch_size), cache)
 
 
 def test_images_are_embedded_in_the_order_of_the_files_with_their_mirrored_views(tmp_path):
@@ -34,20 +34,20 @@ def test_images_are_embedded_in_the_order_of_the_files_with_their_mirrored_views
 @pytest.mark.parametrize("batch_size", [1, 7, 64, IMAGES + 1])
 def test_rates_do_not_depend_on_the_batch_size(tmp_path, batch_size):
     root = write_release(tmp_path)
-    found = verify_set(open_ijb(root), embeddings_of(root, batch_size))
-    assert found == verify_set(open_ijb(root), embeddings_of(root, IMAGES))
+    found = verify_release(open_ijb(root), embeddings_of(root, batch_size))
+    assert found == verify_release(open_ijb(root), embeddings_of(root, IMAGES))
     assert [rate.nearest for rate in found[0].rates] == [None, None, None, None, 1.0, 1.0]
 
 
 def test_rates_do_not_depend_on_the_order_of_the_images(tmp_path):
     root = write_release(tmp_path)
-    expected = verify_set(open_ijb(root), embeddings_of(root))
+    expected = verify_release(open_ijb(root), embeddings_of(root))
     order = np.random.default_rng(0).permutation(IMAGES)
     for kind in ("face_tid_mid", "name_5pts_score"):
         path = root / "meta" / f"ijbc_{kind}.txt"
         lines = path.read_text().splitlines()
         path.write_text("\n".join(lines[row] for row in order))
-    assert verify_set(open_ijb(root), embeddings_of(root)) == expected
+    assert verify_release(open_ijb(root), embeddings_of(root)) == expected
 
 
 def rewritten(root, old, new):
@@ -125,7 +125,7 @@ def cache_of(root, checkpoint):
 def test_embeddings_are_kept_beside_the_checkpoint_and_taken_from_there(tmp_path, checkpoint):
     root = write_release(tmp_path)
     first = embeddings_of(root, cache=cache_of(root, checkpoint))
-    again = embed_set(open_images(open_ijb(root)), InProcessEmbedder(never, 7), cache_of(root, checkpoint))
+    again = embed_release(open_images(open_ijb(root)), InProcessEmbedder(never, 7), cache_of(root, checkpoint))
     np.testing.assert_array_equal(first, again)
 
 
@@ -143,7 +143,7 @@ def test_kept_embeddings_of_anything_else_are_not_taken(tmp_path, checkpoint, ch
     else:
         (checkpoint / MANIFEST_FILE).write_text('{"step": 11}')
     with pytest.raises(AssertionError, match="was loaded"):
-        embed_set(open_images(open_ijb(root)), InProcessEmbedder(never, 7), cache_of(root, checkpoint))
+        embed_release(open_images(open_ijb(root)), InProcessEmbedder(never, 7), cache_of(root, checkpoint))
 
 
 @pytest.mark.parametrize(

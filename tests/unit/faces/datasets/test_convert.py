@@ -33,7 +33,7 @@ def test_packing_keeps_every_byte(tmp_path):
     assert pack(images, tmp_path / "set") == 0
     folder, records = ImageFolderDataset.open(images, 1), open_dataset(tmp_path / "set")
     assert records.labels.tolist() == folder.labels.tolist() == [0, 0, 0, 1, 2, 2]
-    assert [records.encoded(i) for i in range(6)] == [folder.encoded(i) for i in range(6)]
+    assert [records.image_bytes(i) for i in range(6)] == [folder.image_bytes(i) for i in range(6)]
 
 
 def test_unpacked_and_packed_again_the_set_is_the_same(tmp_path):

@@ -21,7 +21,7 @@ CLASSIC = {
 def test_images_are_the_keys_that_key_0_announces(tmp_path):
     write_records(tmp_path, CLASSIC)
     faces = open_dataset(tmp_path)
-    assert [faces.encoded(index) for index in range(len(faces.labels))] == [b"one", b"two", b"three", b"four"]
+    assert [faces.image_bytes(index) for index in range(len(faces.labels))] == [b"one", b"two", b"three", b"four"]
     assert faces.labels.tolist() == [0, 0, 1, 1]
 
 

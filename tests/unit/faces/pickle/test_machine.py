@@ -35,7 +35,7 @@ def column(data: bytes) -> object:
 
 def contents(path: Path) -> tuple[list[bytes], list[bool]]:
     read = read_pair_pickle(path)
-    return [read.encoded(number) for number in range(len(read.slices))], read.is_same.tolist()
+    return [read.image_bytes(number) for number in range(len(read.slices))], read.is_same.tolist()
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -264,7 +264,7 @@ def test_memory_does_not_hold_the_images(tmp_path):
     del images
     tracemalloc.start()
     read = read_pair_pickle(path)
-    total = sum(len(read.encoded(number)) for number in range(len(read.slices)))
+    total = sum(len(read.image_bytes(number)) for number in range(len(read.slices)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert total == 16_000_000

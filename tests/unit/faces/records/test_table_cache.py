@@ -87,7 +87,7 @@ def test_a_damaged_cache_never_gives_another_table(paths, damaged, caplog):
     whole = load_records(*paths)
     place = beside(paths[0])
     good = place.read_bytes()
-    made_from = table_cache._made_from(*paths)
+    made_from = table_cache._fingerprint_of(*paths)
     # Every seventh byte meets each kind of byte in the seven arrays of the file.
     for at in range(0, len(good), 7):
         place.write_bytes(damaged(good, at))
@@ -128,7 +128,7 @@ def test_pickled_objects_in_a_cache_are_not_executed(paths, scans, tmp_path):
             return os.mkdir, (str(tmp_path / "executed"),)
 
     arrays = {column: np.array([Bomb()], dtype=object) for column in COLUMNS}
-    np.savez(beside(paths[0]), made_from=table_cache._made_from(*paths), **arrays)
+    np.savez(beside(paths[0]), made_from=table_cache._fingerprint_of(*paths), **arrays)
     load_records(*paths)
     assert len(scans) == 1
     assert not (tmp_path / "executed").exists()
@@ -138,7 +138,7 @@ def test_columns_of_other_types_or_lengths_are_scanned_anew(paths, scans):
     table = load_records(*paths)
     good = {column: getattr(table, column) for column in COLUMNS}
     for column, wrong in [("offsets", good["offsets"][:-1]), ("labels", good["labels"].astype(np.float64))]:
-        np.savez(beside(paths[0]), made_from=table_cache._made_from(*paths), **{**good, column: wrong})
+        np.savez(beside(paths[0]), made_from=table_cache._fingerprint_of(*paths), **{**good, column: wrong})
         assert_same(load_records(*paths), table)
     assert len(scans) == 3
 
@@ -160,7 +160,7 @@ def test_a_cache_without_the_right_to_read_it_is_not_called_damaged(paths, caplo
     place.chmod(0o600)
     os.seteuid(65534)
     try:
-        assert table_cache._read(place, table_cache._made_from(*paths)) is None
+        assert table_cache._read(place, table_cache._fingerprint_of(*paths)) is None
     finally:
         os.seteuid(0)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []

@@ -23,7 +23,7 @@ def test_what_was_written_is_read_back(tmp_path):
     write(tmp_path / "set")
     faces = open_dataset(tmp_path / "set")
     assert faces.labels.tolist() == [0, 0, 1, 2]
-    assert [faces.encoded(index) for index in range(4)] == [image for one in SET for image in one]
+    assert [faces.image_bytes(index) for index in range(4)] == [image for one in SET for image in one]
 
 
 def test_the_layout_is_the_classic_one(tmp_path):

@@ -16,7 +16,7 @@ class Faces:
         self.dropped_identities = 0
         self.broken = broken
 
-    def encoded(self, index):
+    def image_bytes(self, index):
         if index in self.broken:
             return b"not an image"
         return cv2.imencode(".png", np.full((112, 112, 3), 20 * index, np.uint8))[1].tobytes()

@@ -96,7 +96,7 @@ class BatchLoader:
         """
         while True:
             try:
-                image = decode(self.faces.encoded(index), self.faces.where(index))
+                image = decode(self.faces.image_bytes(index), self.faces.where(index))
                 return image, int(self.faces.labels[index])
             except InvalidInput as error:
                 self._count_skipped(index, error)
