@@ -21,7 +21,17 @@ import pytest
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import ArcFaceTrainingJobStatus, Condition, FailureStatus, WorkersStatus
 from arcface_operator.decision.observation import Observation
-from arcface_operator.decision.plan import Action, Annotate, Announce, Apply, Create, Delete, DeleteJob, Dissolve, Plan
+from arcface_operator.decision.plan import (
+    Action,
+    Annotate,
+    Apply,
+    Create,
+    Delete,
+    DeleteJob,
+    DeletePodGroup,
+    EmitEvent,
+    Plan,
+)
 from arcface_operator.decision.rank_table import INITIALIZING
 from arcface_operator.manifests.evaluator_job import evaluation_hash
 from arcface_operator.manifests.metadata import RANK_INDEX_LABEL
@@ -30,8 +40,8 @@ from support.builders.views import (
     ago,
     make_ended,
     make_evaluator,
+    make_prerequisites,
     make_report,
-    make_surroundings,
     make_worker,
     stored,
 )
@@ -99,7 +109,7 @@ def observation_in(phase: Any, job: ArcFaceTrainingJob, seen: Mapping[str, Any])
     default = {
         "pods": () if gang is None else (gang(0), gang(1)),
         "evaluator": make_evaluator() if phase == "Evaluating" else None,
-        "surroundings": make_surroundings() if group == "waiting" else None,
+        "prerequisites": make_prerequisites() if group == "waiting" else None,
     }
     fields = {**default, **seen}
     fields["pods"] = tuple(replace(pod, attempt=pod.attempt + job.status.attempt) for pod in fields["pods"])
@@ -119,13 +129,13 @@ def told(action: Action) -> str | None:
         case Create(manifest):
             return f"create:{manifest['metadata']['labels'].get(RANK_INDEX_LABEL, 'evaluator')}"
         case Delete(resource="pods"):
-            return f"{'force' if action.is_forced else 'delete'}:{action.name[-1]}"
+            return f"{'force' if action.grace_seconds == 0 else 'delete'}:{action.name[-1]}"
         case Delete():
             return "delete:evaluator"
         case Annotate():
             return f"annotate:{action.name[-1]}"
-        case Dissolve():
-            return "dissolve:group"
+        case DeletePodGroup():
+            return "delete:group"
         case DeleteJob():
             return "delete:job"
     return None
@@ -157,7 +167,7 @@ def assert_cell(plan: Plan, cell: str, before: ArcFaceTrainingJobStatus) -> None
         assert after.failure is not None
         assert (after.failure.reason, after.failure.rank) == (reason, int(rank) if rank else None)
     assert_tells_the_truth(after)
-    events = [item for item in plan.actions if isinstance(item, Announce)]
+    events = [item for item in plan.actions if isinstance(item, EmitEvent)]
     assert len(events) == ((after.phase, after.attempt) != (before.phase, before.attempt))
     assert all((event.type == "Warning") == (after.phase in {"Failed", "Restarting"}) for event in events)
 

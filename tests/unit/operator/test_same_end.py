@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.resource.status import ArcFaceTrainingJobStatus
-from arcface_operator.decision.conditions import condition
+from arcface_operator.decision.context import condition
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import PodView, view_pod
 from arcface_operator.decision.plan import Action, Apply, Delete, Plan
@@ -270,7 +270,7 @@ def assert_goes_on(old: ArcFaceTrainingJobStatus, new: ArcFaceTrainingJobStatus,
 
 def assert_may_be_forced(world: World, seen: tuple[PodView, ...], action: Action) -> None:
     """A pod that may still run is never taken out of the API: its twin would train beside it."""
-    if isinstance(action, Delete) and action.is_forced:
+    if isinstance(action, Delete) and action.grace_seconds == 0:
         (view,) = [pod for pod in seen if pod.uid == action.uid]
         assert view.node in world.lost_nodes
         assert view.leaves_at is not None

@@ -28,6 +28,11 @@ class Fault:
     is_counted: bool = True
     """Counts against backoffLimit; faults of the infrastructure do not."""
 
+    @property
+    def is_blamed(self) -> bool:
+        """Whether it is held against the training and may yet turn out to be another's."""
+        return self.is_counted and not self.is_final
+
 
 def pod_fault(pod: PodView, ranks_per_pod: int) -> Fault | None:
     """What a pod's state says against its gang, None while it is well."""

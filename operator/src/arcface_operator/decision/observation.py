@@ -3,12 +3,11 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_operator.decision.times import parse_time
 from arcface_operator.manifests.evaluator_job import CONTAINER as EVALUATOR
 from arcface_operator.manifests.evaluator_job import EVALUATION_HASH
 from arcface_operator.manifests.metadata import ATTEMPT_LABEL, COMPONENT_LABEL, RANK_INDEX_LABEL, Manifest
@@ -71,6 +70,11 @@ class PodView:
         """Whether it is being deleted."""
         return self.leaves_at is not None
 
+    @property
+    def has_left_its_node(self) -> bool:
+        """Whether nothing of it runs any more; until then it holds its devices."""
+        return self.phase in {"Succeeded", "Failed"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatorView:
@@ -99,7 +103,7 @@ class ClaimView:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class Prerequisites:
     """What a job needs of its cluster before anything is taken."""
 
     claims: Mapping[str, ClaimView | None]
@@ -117,7 +121,7 @@ class Observation:
     job: ArcFaceTrainingJob
     pods: tuple[PodView, ...] = ()
     evaluator: EvaluatorView | None = None
-    surroundings: Surroundings | None = None
+    prerequisites: Prerequisites | None = None
     """Looked at only while the job waits for them."""
     report: TrainerReport | None = None
     """What rank 0 serves at the moment."""
@@ -150,7 +154,7 @@ def view_pod(pod: Manifest) -> PodView:
         component=component,
         attempt=number(labels, ATTEMPT_LABEL),
         index=number(labels, RANK_INDEX_LABEL),
-        created=required_time(metadata["creationTimestamp"]),
+        created=datetime.fromisoformat(metadata["creationTimestamp"]),
         owner=controller_of(metadata),
         phase=status.get("phase", "Pending"),
         reason=status.get("reason"),
@@ -179,9 +183,9 @@ def number(labels: Mapping[str, str], name: str) -> int:
     return int(text) if re.fullmatch("[0-9]{1,9}", text) else -1
 
 
-def required_time(text: str) -> datetime:
-    """Time of a field that is always there."""
-    return datetime.fromisoformat(text)
+def parse_time(text: str | None) -> datetime | None:
+    """Time of a field such as `deletionTimestamp`; None where the field is absent."""
+    return None if text is None else datetime.fromisoformat(text).astimezone(UTC)
 
 
 def waiting_reason(status: Mapping[str, Any], scheduled: Mapping[str, Any]) -> str | None:

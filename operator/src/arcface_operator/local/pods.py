@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_operator.local.kubelet.process_spec import Place, build_launch
+from arcface_operator.local.kubelet.process_spec import PodPlacement, build_process_spec
 from arcface_operator.manifests.config_map import build_config_map
 from arcface_operator.manifests.evaluator_job import build_evaluator_job
 from arcface_operator.manifests.metadata import Manifest
@@ -36,11 +36,11 @@ def config_maps(job: ArcFaceTrainingJob) -> dict[str, Manifest]:
 def check_pods(job: ArcFaceTrainingJob, claims: Mapping[str, Path], settings: Settings) -> None:
     """InvalidInput where a pod of the job cannot become a process; nothing is created."""
     for pod in [*worker_pods(job, 0, settings)[:1], *evaluator_pods(job, settings)]:
-        place = Place(
+        placement = PodPlacement(
             folder=Path("/", pod["metadata"]["name"]),
             address="127.0.0.1",
             hosts={},
             claims=claims,
             config_maps=config_maps(job),
         )
-        build_launch(pod, place)
+        build_process_spec(pod, placement)

@@ -11,9 +11,9 @@ from arcface_api.errors import ArcFaceError, Diverged, ExitCode, InvalidInput, S
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import EvaluationSpec
 from arcface_api.resource.status import Progress
-from arcface_operator.decision.gates import gate_results, missed
+from arcface_operator.decision.policies.gates import gate_results, missed
 from arcface_operator.local.decision import Action, Limits
-from arcface_operator.local.kubelet.kubelet import Executor
+from arcface_operator.local.kubelet.kubelet import Kubelet
 from arcface_operator.local.kubelet.pod_process import PodProcess
 from arcface_operator.local.kubelet.process_spec import left_out
 from arcface_operator.local.kubelet.volumes import Claims, create_claims
@@ -56,11 +56,11 @@ class LocalRun:
         self.check()
         with locked_workdir(path) as workdir, stop_requests() as stop:
             create_claims(self.claims)
-            executor = Executor(workdir, self.claims, config_maps(self.job))
+            kubelet = Kubelet(workdir, self.claims, config_maps(self.job))
             with open_view(messages) as view:
-                if executor.clear(patience=self.settings.termination_grace_seconds):
+                if kubelet.clear(patience=self.settings.termination_grace_seconds):
                     view.note("killed processes that an earlier run had left behind")
-                supervisor = Supervisor(executor, view, stop)
+                supervisor = Supervisor(kubelet, view, stop)
                 self.train(supervisor, view)
                 report = self.evaluate(supervisor, view)
             self.show(report, workdir.logs, output)

@@ -7,7 +7,7 @@ from itertools import count
 
 from arcface_api.resource.status import Progress
 from arcface_operator.local.decision import FINAL, WAIT, Action, Decision, Limits, Seen, decide, settle
-from arcface_operator.local.kubelet.kubelet import Executor
+from arcface_operator.local.kubelet.kubelet import Kubelet
 from arcface_operator.local.kubelet.pod_process import PodProcess
 from arcface_operator.local.progress import StepWatch
 from arcface_operator.local.progress_view import View
@@ -37,13 +37,13 @@ class Supervisor:
 
     def __init__(
         self,
-        executor: Executor,
+        kubelet: Kubelet,
         view: View,
         stop: StopRequests,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.executor = executor
+        self.kubelet = kubelet
         self.view = view
         self.stop = stop
         self.clock = clock
@@ -68,7 +68,7 @@ class Supervisor:
 
     def attempt(self, pods: list[Manifest], attempt: int, limits: Limits, probe: Probe) -> Outcome:
         """Start the pods and stay until every process of theirs has ended."""
-        gang = self.executor.start(pods, attempt)
+        gang = self.kubelet.start(pods, attempt)
         try:
             decision = self.watch(gang, attempt, limits, probe)
             first = first_failed(gang)
@@ -110,7 +110,7 @@ class Supervisor:
         if running and self.stop.count:
             self.view.note("stopping; the ranks save their state (a second Ctrl-C kills them)")
         self.await_end(running)
-        self.executor.clear(patience=0.0)
+        self.kubelet.clear(patience=0.0)
 
     def await_end(self, running: list[PodProcess]) -> None:
         """Wait for pods that were asked to stop."""
@@ -122,7 +122,7 @@ class Supervisor:
                 for pod in running:
                     pod.kill()
             if self.clock() > deadline:
-                self.executor.clear(patience=0.0)
+                self.kubelet.clear(patience=0.0)
             self.wait(TICK_SECONDS)
 
 

@@ -15,7 +15,7 @@ from support.builders.views import (
     make_ended,
     make_evaluator,
     make_evaluator_pod,
-    make_surroundings,
+    make_prerequisites,
     make_worker,
     timestamp,
 )
@@ -29,8 +29,8 @@ ONE_POD, ONE_NODE = ClaimView("Bound", ("ReadWriteOncePod",)), ClaimView("Bound"
 
 
 def around(**fields: Any) -> dict[str, Any]:
-    """Other surroundings than those that have everything."""
-    return {"surroundings": make_surroundings(**fields)}
+    """Other prerequisites than those that have everything."""
+    return {"prerequisites": make_prerequisites(**fields)}
 
 
 WAITING_FOR = [
@@ -257,7 +257,7 @@ def test_a_gang_without_pods_holds_no_group(phase: Any, policy: str, has_group: 
     job = make_job(scheduling={"gang": "volcano"}, suspend=phase == "Suspended", runPolicy={"cleanPodPolicy": policy})
     job = job.model_copy(update={"status": status_in(phase)})
     plan = decide(observation_in(phase, job, {"pods": (), "has_group": has_group}), SETTINGS, NOW)
-    assert ("dissolve:group" in [told(action) for action in plan.actions]) == is_dissolved
+    assert ("delete:group" in [told(action) for action in plan.actions]) == is_dissolved
 
 
 def test_what_was_reached_survives_a_suspension() -> None:

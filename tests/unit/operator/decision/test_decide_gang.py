@@ -16,8 +16,8 @@ from support.builders.views import (
     SETTINGS,
     ago,
     make_ended,
+    make_prerequisites,
     make_report,
-    make_surroundings,
     make_worker,
     timestamp,
 )
@@ -71,7 +71,7 @@ PRESENCE = [
     ),
     *row(
         "one pod missing, and what it needs",
-        {"pods": (make_worker(0),), "surroundings": make_surroundings(faces=None)},
+        {"pods": (make_worker(0),), "prerequisites": make_prerequisites(faces=None)},
         waiting="Ready=Ready apply:service,config create:1",
         suspended="+resume delete:0",
         gang=f"{LOST}@1 delete:0",
@@ -380,7 +380,7 @@ def test_an_attempt_after_a_vain_one_waits_each_time_longer_and_says_so() -> Non
 def test_an_attempt_after_one_that_trained_begins_at_once() -> None:
     restarting = plan_in("Training", {"pods": (make_worker(0),)}).status
     job = make_job(workers={"replicas": 2}).model_copy(update={"status": restarting})
-    gone = decide(Observation(job=job, surroundings=make_surroundings()), SETTINGS, NOW)
+    gone = decide(Observation(job=job, prerequisites=make_prerequisites()), SETTINGS, NOW)
     assert "create:0" in [told(action) for action in gone.actions]
 
 

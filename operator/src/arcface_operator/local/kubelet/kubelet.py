@@ -12,14 +12,14 @@ from arcface_api.errors import InvalidInput
 from arcface_operator.local.kubelet.addresses import draw_addresses
 from arcface_operator.local.kubelet.orphans import MARK, end_marked
 from arcface_operator.local.kubelet.pod_process import PodProcess, start_shim
-from arcface_operator.local.kubelet.process_spec import Launch, Place, build_launch
+from arcface_operator.local.kubelet.process_spec import PodPlacement, ProcessSpec, build_process_spec
 from arcface_operator.local.kubelet.volumes import Claims
 from arcface_operator.local.workdir import Workdir
 from arcface_operator.manifests.metadata import Manifest
 from arcface_operator.manifests.worker_pod import SCHEDULER_ANNOTATION
 
 
-class Executor:
+class Kubelet:
     """Runs pods in a directory of this machine."""
 
     def __init__(
@@ -41,14 +41,14 @@ class Executor:
         addresses = draw_addresses(len(pods), {port for pod in pods for port in container_ports(pod)})
         hosts = {host: address for pod, address in zip(pods, addresses, strict=True) for host in host_names(pod)}
         told = {SCHEDULER_ANNOTATION: addresses[0]}
-        launches = [
-            build_launch(annotated(pod, told), self.place(pod, address, hosts))
+        specs = [
+            build_process_spec(annotated(pod, told), self.placement(pod, address, hosts))
             for pod, address in zip(pods, addresses, strict=True)
         ]
         started: list[PodProcess] = []
         try:
-            for pod, address, launch in zip(pods, addresses, launches, strict=True):
-                process = self.start_one(pod["metadata"]["name"], address, launch, attempt)
+            for pod, address, spec in zip(pods, addresses, specs, strict=True):
+                process = self.start_one(pod["metadata"]["name"], address, spec, attempt)
                 cores = core_share(os.sched_getaffinity(0), len(pods), len(started))
                 os.sched_setaffinity(process.shim.pid, cores)  # its children inherit it
                 started.append(process)
@@ -57,9 +57,9 @@ class Executor:
             raise
         return started
 
-    def place(self, pod: Manifest, address: str, hosts: Mapping[str, str]) -> Place:
+    def placement(self, pod: Manifest, address: str, hosts: Mapping[str, str]) -> PodPlacement:
         """Where a pod runs."""
-        return Place(
+        return PodPlacement(
             folder=self.folder(pod["metadata"]["name"]),
             address=address,
             hosts=hosts,
@@ -71,17 +71,17 @@ class Executor:
         """The pod's own folder."""
         return self.workdir.pods / pod
 
-    def start_one(self, name: str, address: str, launch: Launch, attempt: int) -> PodProcess:
+    def start_one(self, name: str, address: str, spec: ProcessSpec, attempt: int) -> PodProcess:
         """Make the pod's folder anew and start its process."""
         folder, log = self.folder(name), self.workdir.logs / f"{name}-{attempt}.log"
         shutil.rmtree(folder, ignore_errors=True)
-        for directory in (folder, *launch.folders):
+        for directory in (folder, *spec.folders):
             directory.mkdir(parents=True)
-        for path, text in launch.files.items():
+        for path, text in spec.files.items():
             path.write_text(text)
-        environment = {**launch.environment, MARK: str(folder)}
-        shim = start_shim(resolved(launch.arguments), environment, folder, log, launch.grace_seconds)
-        return PodProcess(name, address, launch.grace_seconds, log, launch.termination_log, shim)
+        environment = {**spec.environment, MARK: str(folder)}
+        shim = start_shim(resolved(spec.arguments), environment, folder, log, spec.grace_seconds)
+        return PodProcess(name, address, spec.grace_seconds, log, spec.termination_log, shim)
 
     def clear(self, patience: float) -> int:
         """End every process of pods in this directory, also an earlier run's; the number that had to be killed."""
