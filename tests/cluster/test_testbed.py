@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
+from arcface_api.contract.pod_environment import METRICS_PORT
 from arcface_api.contract.reports import TrainerReport
-from arcface_api.names import ASCEND_910, METRICS_PORT
+from arcface_api.names import ASCEND_910
 from support.waiting import wait_until
 from testbed.ascend.annotations import CONFIGURATION
 from testbed.control_plane.api_answers import answer, found

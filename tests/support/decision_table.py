@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from arcface_api.contract.pod_environment import RANK_INDEX_LABEL
+from arcface_api.contract.rank_table import INITIALIZING
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import ArcFaceTrainingJobStatus, Condition, FailureStatus, WorkersStatus
 from arcface_operator.decision.observation import Observation
@@ -32,9 +34,7 @@ from arcface_operator.decision.plan import (
     EmitEvent,
     Plan,
 )
-from arcface_operator.decision.rank_table import INITIALIZING
 from arcface_operator.manifests.evaluator_job import evaluation_hash
-from arcface_operator.manifests.metadata import RANK_INDEX_LABEL
 from support.builders.views import (
     THE_JOBS,
     ago,

@@ -20,18 +20,18 @@ HEAD = "# Generated from the types of arcface_api by `make crds`; change those i
 def main(arguments: Sequence[str]) -> int:
     """Write or check the file and return the exit status."""
     if list(arguments) not in ([], ["--check"]):
-        return complain("usage: python -m arcface_api [--check]", ExitCode.INVALID_INPUT)
+        return _complain("usage: python -m arcface_api [--check]", ExitCode.INVALID_INPUT)
     text = HEAD + yaml.safe_dump(custom_resource_definition(), sort_keys=False, width=120, allow_unicode=True)
     if arguments:
         if FILE.is_file() and FILE.read_text() == text:
             return ExitCode.DONE
-        return complain(f"{FILE}: is not what the types say: run `make crds`", ExitCode.FAILED)
+        return _complain(f"{FILE}: is not what the types say: run `make crds`", ExitCode.FAILED)
     FILE.parent.mkdir(exist_ok=True)
     FILE.write_text(text)
     return ExitCode.DONE
 
 
-def complain(sentence: str, code: ExitCode) -> int:
+def _complain(sentence: str, code: ExitCode) -> int:
     """Say what is wrong in one line."""
     print(sentence, file=sys.stderr)
     return code

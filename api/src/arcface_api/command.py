@@ -33,7 +33,7 @@ def run(argv: Sequence[str]) -> int:
     """Run one subcommand and return its exit status; errors of ours become one line on stderr."""
     offered = {point.name: point for point in entry_points(group=GROUP)}
     if not argv or argv[0] in {"-h", "--help"}:
-        sys.stdout.write(usage(offered))
+        sys.stdout.write(_usage(offered))
         return ExitCode.DONE
     name, *args = argv
     if name not in offered:
@@ -48,14 +48,14 @@ def run(argv: Sequence[str]) -> int:
     return ExitCode.DONE
 
 
-def usage(offered: dict[str, EntryPoint]) -> str:
+def _usage(offered: dict[str, EntryPoint]) -> str:
     """Text of `arcface --help`: one line for each installed subcommand."""
     width = max(map(len, offered), default=0)
-    lines = [f"  {name:<{width}}  {summary(offered[name])}" for name in sorted(offered)]
+    lines = [f"  {name:<{width}}  {_summary(offered[name])}" for name in sorted(offered)]
     return "\n".join(["Usage: arcface COMMAND [OPTIONS]", "", "Commands:", *lines, ""])
 
 
-def summary(point: EntryPoint) -> str:
+def _summary(point: EntryPoint) -> str:
     """One line of help for a subcommand."""
     command: Command = point.load()
     return command.get_short_help_str(limit=90)

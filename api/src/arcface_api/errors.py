@@ -21,6 +21,10 @@ class ExitCode(IntEnum):
     STOPPED = 143
 
 
+NEVER_RETRIED = frozenset({ExitCode.INVALID_INPUT, ExitCode.DIVERGED})
+"""What another attempt does not cure."""
+
+
 class ArcFaceError(Exception):
     """A failure told in one line: what (file, field, value) is wrong and the remedy."""
 

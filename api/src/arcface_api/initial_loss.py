@@ -24,22 +24,22 @@ def expected_initial_loss(loss: LossSpec, class_count: int, embedding_size: int)
     """Mean loss of random embeddings against random centres of two or more classes."""
     cost = margin_cost(loss)
     deviation = loss.scale / math.sqrt(embedding_size)
-    return cost + mean_log_sum(-cost, margin_slope(loss) * deviation, deviation, class_count - 1)
+    return cost + _mean_log_sum(-cost, _margin_slope(loss) * deviation, deviation, class_count - 1)
 
 
 def margin_cost(loss: LossSpec) -> float:
     """Minus the logit of the right class at a right angle: 30.683 for ArcFace at s = 64, m = 0.5."""
-    factor, angle, subtracted = angular_margin(loss)
+    factor, angle, subtracted = _angular_margin(loss)
     return -loss.scale * (math.cos(factor * math.pi / 2 + angle) - subtracted)
 
 
-def margin_slope(loss: LossSpec) -> float:
+def _margin_slope(loss: LossSpec) -> float:
     """Change of the right class's cosine after the margin by its cosine, at a right angle."""
-    factor, angle, _ = angular_margin(loss)
+    factor, angle, _ = _angular_margin(loss)
     return factor * math.sin(factor * math.pi / 2 + angle)
 
 
-def angular_margin(loss: LossSpec) -> tuple[float, float, float]:
+def _angular_margin(loss: LossSpec) -> tuple[float, float, float]:
     """The margin as cos(m1 * angle + m2) - m3."""
     if loss.type == "cosface":
         return 1.0, 0.0, loss.margin
@@ -48,7 +48,7 @@ def angular_margin(loss: LossSpec) -> tuple[float, float, float]:
     return loss.m1 or 1.0, loss.m2 or 0.0, loss.m3 or 0.0
 
 
-def mean_log_sum(own: float, own_deviation: float, deviation: float, others: int) -> float:
+def _mean_log_sum(own: float, own_deviation: float, deviation: float, others: int) -> float:
     """Mean of log S, where S = e^N(own, own_deviation^2) + the sum of e^N(0, deviation^2) over the others.
 
     By Frullani's integral log S is that of (exp(-t) - exp(-t S)) / t over t > 0. The mean of exp(-t S) is a product of
@@ -61,12 +61,12 @@ def mean_log_sum(own: float, own_deviation: float, deviation: float, others: int
     total = 0.0
     for index in range(count + 1):
         u = first + index * step
-        absent = mean_of_gone(u, 0.0, deviation) ** others * mean_of_gone(u, own, own_deviation)
-        total += gone(u) - absent
+        absent = _mean_of_gone(u, 0.0, deviation) ** others * _mean_of_gone(u, own, own_deviation)
+        total += _gone(u) - absent
     return total * step
 
 
-def mean_of_gone(u: float, mean: float, deviation: float) -> float:
+def _mean_of_gone(u: float, mean: float, deviation: float) -> float:
     """Mean of exp(-exp(u + x)) with x from N(mean, deviation^2)."""
     spread = abs(deviation)
     step = min(0.5, max(FINEST_STEP / spread, 1 / STEPS_PER_DEVIATION)) if spread else 0.5
@@ -76,11 +76,11 @@ def mean_of_gone(u: float, mean: float, deviation: float) -> float:
         z = index * step
         weight = math.exp(-z * z / 2)
         weights += weight
-        total += weight * gone(u + mean + spread * z)
+        total += weight * _gone(u + mean + spread * z)
     return total / weights
 
 
-def gone(v: float) -> float:
+def _gone(v: float) -> float:
     """exp(-exp(v))."""
     if v > GONE:
         return 0.0

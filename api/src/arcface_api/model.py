@@ -45,12 +45,12 @@ class Model(BaseModel):
 def describe(error: ValidationError) -> str:
     """All faults of a validation in one line, each with the path of its field."""
     return "; ".join(
-        f"{field_path(fault['loc'])}: {message(fault['type'], fault['msg'])}"
+        f"{field_path(fault['loc'])}: {_message(fault['type'], fault['msg'])}"
         for fault in error.errors(include_url=False, include_context=False)
     )
 
 
-def message(kind: str, text: str) -> str:
+def _message(kind: str, text: str) -> str:
     """What is wrong, in the words of the resource rather than of the validator."""
     if kind == "extra_forbidden":
         return "unknown field"

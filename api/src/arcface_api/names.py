@@ -1,4 +1,4 @@
-"""Names that other tools see: the resource, labels, files and ports (the contract in one place)."""
+"""Names that other tools see: of the resource, of devices, of archives."""
 
 from typing import Final
 
@@ -9,10 +9,6 @@ PLURAL = "arcfacetrainingjobs"
 SINGULAR = "arcfacetrainingjob"
 SHORT_NAMES = ("arcfacejobs", "arcfacejob", "afj")
 API_VERSION: Final = "arcface.io/v1alpha1"
-
-METRICS_PORT = 9400
-TERMINATION_MESSAGE_LIMIT = 4096
-"""Bytes of a container's termination message that Kubernetes keeps."""
 
 ASCEND_910 = "huawei.com/Ascend910"
 """Extended resource that the Ascend device plugin registers for 910 cards."""

@@ -39,12 +39,12 @@ PASSING = frozenset(
 )
 
 
-def is_passing(error: OSError) -> bool:
+def _is_passing(error: OSError) -> bool:
     """Whether the same call may go well later."""
     return error.errno in PASSING
 
 
-def failure(subject: Path | str, deed: str, error: OSError, remedy: str) -> ArcFaceError:
+def _failure(subject: Path | str, deed: str, error: OSError, remedy: str) -> ArcFaceError:
     """What an error means, to be raised.
 
     Args:
@@ -54,14 +54,14 @@ def failure(subject: Path | str, deed: str, error: OSError, remedy: str) -> ArcF
         remedy: what the user may do where the error lasts.
     """
     reason = error.strerror or str(error) or type(error).__name__
-    if is_passing(error):
+    if _is_passing(error):
         return ArcFaceError(f"{subject}: {deed} ({reason}): this may pass, try again")
     return InvalidInput(f"{subject}: {deed} ({reason}): {remedy}")
 
 
 @contextmanager
 def explained(subject: Path | str, deed: str, remedy: str) -> Iterator[None]:
-    """Raise `failure` for any error of the system inside.
+    """Raise `_failure` for any error of the system inside.
 
     Raises:
         ArcFaceError: where another try may go well.
@@ -70,4 +70,4 @@ def explained(subject: Path | str, deed: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise failure(subject, deed, error, remedy) from error
+        raise _failure(subject, deed, error, remedy) from error

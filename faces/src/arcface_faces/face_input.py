@@ -2,7 +2,9 @@
 
 from typing import Final
 
-IMAGE_SIZE: Final = 112
+from arcface_api import architectures
+
+IMAGE_SIZE: Final = architectures.IMAGE_SIZE
 """Height and width in pixels."""
 PIXEL_MEAN: Final = 127.5
 PIXEL_SCALE: Final = 127.5

@@ -3,12 +3,12 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from arcface_api.contract.pod_environment import SCHEDULER_ANNOTATION
 from arcface_api.contract.reports import EvaluatorReport, TrainerReport
 from arcface_api.resource.status import ArcFaceTrainingJobStatus, PairResult, Progress
 from arcface_operator.decision.observation import ClaimView, Ended, EvaluatorView, PodView, Prerequisites
 from arcface_operator.decision.plan import Create, Plan
 from arcface_operator.manifests.metadata import worker_name
-from arcface_operator.manifests.worker_pod import SCHEDULER_ANNOTATION
 from arcface_operator.settings import Settings
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)

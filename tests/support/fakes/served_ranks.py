@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Self
 from wsgiref.simple_server import make_server
 
+from arcface_api.contract.pod_environment import METRICS_PORT
 from arcface_api.contract.reports import TrainerReport
-from arcface_api.names import METRICS_PORT
 from arcface_api.resource.status import PairResult, Verification
 from arcface_trainer.training.metrics import TrainMetrics, application
 

@@ -7,7 +7,7 @@ from typing import Self
 
 from aiohttp import web
 
-from arcface_api.names import METRICS_PORT
+from arcface_api.contract.pod_environment import METRICS_PORT
 
 Answer = Callable[[], str | None]
 """JSON to answer with; None where the connection breaks."""

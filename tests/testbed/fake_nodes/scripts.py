@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from arcface_api.contract.pod_environment import COMPONENT_LABEL, RANK_INDEX_LABEL
 from arcface_api.model import Model
-from arcface_operator.manifests.metadata import COMPONENT_LABEL, RANK_INDEX_LABEL
 from testbed.ascend.annotations import Generation
 
 Manifest = dict[str, Any]

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from arcface_api.contract.pod_environment import RANK_TABLE_ANNOTATION, SCHEDULER_ANNOTATION
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.resource.status import ArcFaceTrainingJobStatus
 from arcface_operator.decision.context import condition
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import PodView, view_pod
 from arcface_operator.decision.plan import Action, Apply, Delete, Plan
-from arcface_operator.manifests.worker_pod import RANK_TABLE_ANNOTATION, SCHEDULER_ANNOTATION
 from support.builders.jobs import make_job
 from support.builders.views import ASCEND, SETTINGS, evaluator_report, make_report
 from support.decision_table import assert_tells_the_truth, counters

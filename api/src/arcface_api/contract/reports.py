@@ -1,12 +1,17 @@
 """What processes of ours tell others: the end of a pod (termination message, at most 4096 bytes), counts of data."""
 
+from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
+from arcface_api.errors import ArcFaceError, ExitCode
 from arcface_api.model import Model
-from arcface_api.names import TERMINATION_MESSAGE_LIMIT
+from arcface_api.os_errors import explained
 from arcface_api.resource.status import CheckpointStatus, IjbResult, PairResult, Progress
+
+TERMINATION_MESSAGE_LIMIT = 4096
+"""Bytes of a container's termination message that Kubernetes keeps."""
 
 FailureReason = Literal[
     "InvalidInput",  # exit code 2
@@ -32,8 +37,39 @@ class ReportedFailure(Model):
     """Last lines it logged."""
 
 
-class TrainerReport(Model):
-    """The end of a trainer pod."""
+REASONS: dict[ExitCode, FailureReason] = {
+    ExitCode.INVALID_INPUT: "InvalidInput",
+    ExitCode.DIVERGED: "Diverged",
+    ExitCode.STOPPED: "Stopped",
+}
+"""What an exit code of ours means."""
+
+
+class Report(Model):
+    """What all processes of ours say of their end; what a newer release says besides is passed over."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    failure: ReportedFailure | None = None
+    """Why it failed; absent when it succeeded."""
+
+    @classmethod
+    def parse(cls, message: str | bytes | bytearray) -> Self | None:
+        """The report in a termination message or an answer; None where it holds something else."""
+        try:
+            report = cls.model_validate_json(message)
+        except ValidationError:
+            return None
+        return report if report.model_fields_set else None
+
+    def write(self, path: Path) -> None:
+        """Leave the report where the kubelet, or a launcher, looks for it."""
+        with explained(path, "the report cannot be written", "name another file"):
+            path.write_bytes(termination_message(self))
+
+
+class TrainerReport(Report):
+    """The end of a trainer pod, and what rank 0 serves at /progress meanwhile."""
 
     progress: Progress | None = None
     """Where the training stood; rank 0's pod only."""
@@ -43,11 +79,9 @@ class TrainerReport(Model):
     """What looks wrong without ending the training, a line each; rank 0's pod only."""
     skipped_images: int = Field(default=0, ge=0)
     """Images that a rank of this pod could not use, others taken in their place; the most of any of its ranks."""
-    failure: ReportedFailure | None = None
-    """Why it failed; absent when it succeeded."""
 
 
-class EvaluatorReport(Model):
+class EvaluatorReport(Report):
     """The end of the evaluator."""
 
     checkpoint: str | None = None
@@ -56,8 +90,6 @@ class EvaluatorReport(Model):
     """Pair sets."""
     ijb: list[IjbResult] = []
     """IJB sets."""
-    failure: ReportedFailure | None = None
-    """Why it failed; absent when it succeeded."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -123,16 +155,26 @@ class SetCounts(Model):
     """IJB releases, likewise."""
 
 
-def termination_message(report: TrainerReport | EvaluatorReport) -> bytes:
+def failure_from(error: Exception, rank: int | None = None) -> ReportedFailure:
+    """The failure that an error means; of an error that is not ours, its kind is told, too."""
+    if isinstance(error, ArcFaceError):
+        code, message = error.exit_code, str(error)
+    else:
+        code, message = ExitCode.FAILED, f"{type(error).__name__}: {error}"
+    reason = REASONS.get(code, "Error")
+    return ReportedFailure(reason=reason, message=" ".join(message.split()), rank=rank, exit_code=int(code))
+
+
+def termination_message(report: Report) -> bytes:
     """JSON of a report, shortened to what Kubernetes keeps."""
     text = report.to_json().encode()
-    while len(text) > TERMINATION_MESSAGE_LIMIT and (shorter := shortened(report)) is not None:
+    while len(text) > TERMINATION_MESSAGE_LIMIT and (shorter := _shortened(report)) is not None:
         report = shorter
         text = report.to_json().encode()
     return text
 
 
-def shortened(report: TrainerReport | EvaluatorReport) -> TrainerReport | EvaluatorReport | None:
+def _shortened(report: Report) -> Report | None:
     """The report with less: the oldest log line goes first, then warnings, the verification, the message's end."""
     failure = report.failure
     if failure is not None and failure.log:

@@ -6,11 +6,13 @@ environment.
 
 import hashlib
 import json
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Self
 
 from pydantic import Field
 
 from arcface_api.model import Model
+from arcface_api.os_errors import explained
 from arcface_api.resource.spec import (
     ArcFaceTrainingJobSpec,
     GateSpec,
@@ -99,6 +101,13 @@ class RunConfig(Model):
     """Evaluation after training."""
     metrics_port: int = Field(default=9400, ge=0, le=65535)
     """Port of /metrics of a pod's first rank; the next ranks take the next ports; 0 takes any free one."""
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The configuration in a file that the operator wrote; InvalidInput, naming the field, where it is none."""
+        with explained(path, "cannot be read", "the operator mounts it"):
+            text = path.read_bytes()
+        return cls.from_json(text, str(path))
 
     @property
     def learning_rate(self) -> float:

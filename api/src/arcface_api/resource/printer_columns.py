@@ -12,40 +12,40 @@ WIDE = 1
 
 def printer_columns() -> list[Column]:
     """All columns from left to right."""
-    first, *others = (accuracy(name) for name in VERIFICATION_SETS)
+    first, *others = (_accuracy(name) for name in VERIFICATION_SETS)
     return [
-        column("Phase", "string", ".status.phase"),
-        column("Ready", "string", ".status.workers.summary"),
-        column("Epoch", "string", ".status.progress.epochs"),
-        column("Loss", "number", ".status.progress.loss"),
-        column("Img/s", "number", ".status.progress.imagesPerSecond"),
-        column("Step-ms", "number", ".status.progress.stepMilliseconds"),
+        _column("Phase", "string", ".status.phase"),
+        _column("Ready", "string", ".status.workers.summary"),
+        _column("Epoch", "string", ".status.progress.epochs"),
+        _column("Loss", "number", ".status.progress.loss"),
+        _column("Img/s", "number", ".status.progress.imagesPerSecond"),
+        _column("Step-ms", "number", ".status.progress.stepMilliseconds"),
         first,
-        column("Restarts", "integer", ".status.restarts"),
-        *(wide(other) for other in others),
-        *(wide(tar_at_1e_4(name)) for name in ("IJBB", "IJBC")),
-        wide(column("Checkpoint", "integer", ".status.checkpoint.step")),
+        _column("Restarts", "integer", ".status.restarts"),
+        *(_wide(other) for other in others),
+        *(_wide(_tar_at_1e_4(name)) for name in ("IJBB", "IJBC")),
+        _wide(_column("Checkpoint", "integer", ".status.checkpoint.step")),
         # A date column would print the time since, which is "<invalid>" for a time to come.
-        wide(column("ETA", "string", ".status.progress.estimatedCompletionTime")),
-        column("Age", "date", ".metadata.creationTimestamp"),
+        _wide(_column("ETA", "string", ".status.progress.estimatedCompletionTime")),
+        _column("Age", "date", ".metadata.creationTimestamp"),
     ]
 
 
-def accuracy(dataset: str) -> Column:
+def _accuracy(dataset: str) -> Column:
     """Accuracy on a pair set."""
-    return column(dataset.upper(), "number", f'.status.evaluation.results[?(@.dataset=="{dataset}")].accuracy')
+    return _column(dataset.upper(), "number", f'.status.evaluation.results[?(@.dataset=="{dataset}")].accuracy')
 
 
-def tar_at_1e_4(dataset: str) -> Column:
+def _tar_at_1e_4(dataset: str) -> Column:
     """True accept rate of an IJB set at the false accept rate that papers compare."""
-    return column(dataset, "number", f".status.evaluation.ijb[?(@.dataset==\"{dataset}\")].tarAtFar['1e-4']")
+    return _column(dataset, "number", f".status.evaluation.ijb[?(@.dataset==\"{dataset}\")].tarAtFar['1e-4']")
 
 
-def column(name: str, kind: str, path: str) -> Column:
+def _column(name: str, kind: str, path: str) -> Column:
     """A column that is always shown."""
     return {"name": name, "type": kind, "jsonPath": path}
 
 
-def wide(shown: Column) -> Column:
+def _wide(shown: Column) -> Column:
     """The column, shown by `-o wide` only."""
     return {**shown, "priority": WIDE}

@@ -32,7 +32,7 @@ Rate = Annotated[float, Field(ge=0, le=1), SIX_DIGITS]
 Fraction = Annotated[str, Field(pattern=r"^[0-9]+/[0-9]+$")]
 
 
-def keyed_by(field: str) -> dict[str, JsonValue]:
+def _keyed_by(field: str) -> dict[str, JsonValue]:
     """Marks a list as a map of objects by one of their fields for server-side apply."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [field]}
 
@@ -102,7 +102,7 @@ class Verification(Model):
     """Epochs completed by then."""
     step: Number
     """Steps completed by then."""
-    results: list[PairResult] = Field(json_schema_extra=keyed_by("dataset"))
+    results: list[PairResult] = Field(json_schema_extra=_keyed_by("dataset"))
     """Pair sets; `pairs` is less than a set has where all of them would take too long."""
 
     @property
@@ -195,9 +195,9 @@ class EvaluationStatus(Model):
 
     checkpoint: str
     """Checkpoint that was evaluated."""
-    results: list[PairResult] = Field(default=[], json_schema_extra=keyed_by("dataset"))
+    results: list[PairResult] = Field(default=[], json_schema_extra=_keyed_by("dataset"))
     """Pair sets."""
-    ijb: list[IjbResult] = Field(default=[], json_schema_extra=keyed_by("dataset"))
+    ijb: list[IjbResult] = Field(default=[], json_schema_extra=_keyed_by("dataset"))
     """IJB sets."""
     gates: list[GateResult] = []
     """Gates."""
@@ -227,7 +227,7 @@ class ArcFaceTrainingJobStatus(Model):
 
     phase: Phase | None = None
     """Summary of the conditions."""
-    conditions: list[Condition] = Field(default=[], json_schema_extra=keyed_by("type"))
+    conditions: list[Condition] = Field(default=[], json_schema_extra=_keyed_by("type"))
     """Facts with reasons."""
     observed_generation: int | None = Field(default=None, ge=0)
     """Generation of the spec that this status is about."""

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.table import Table
 
-from arcface_api.contract.reports import EvaluatorReport, FailureReason, ReportedFailure, termination_message
+from arcface_api.contract.reports import EvaluatorReport, failure_from
 from arcface_api.contract.run_config import RunConfig, RunEvaluation
-from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput
+from arcface_api.errors import InvalidInput
 from arcface_api.names import RELEASES
 from arcface_api.resource.status import IjbResult
 from arcface_evaluator.evaluation.ijb import embed_set, verify_set
@@ -33,12 +33,12 @@ def run_job(config_file: Path, termination_log: Path, open_network: OpenNetwork,
     """Evaluate and leave a report, whatever happens; a failure is raised again after it is written."""
     report = EvaluatorReport()
     try:
-        for report in evaluate_job(read_config(config_file), open_network, announce):  # noqa: B007 - the last one counts
+        for report in evaluate_job(RunConfig.read(config_file), open_network, announce):  # noqa: B007 - the last one counts
             pass
     except Exception as error:
-        write_report(report.model_copy(update={"failure": failure_of(error)}), termination_log)
+        report.model_copy(update={"failure": failure_from(error)}).write(termination_log)
         raise
-    write_report(report, termination_log)
+    report.write(termination_log)
 
 
 def evaluate_job(config: RunConfig, open_network: OpenNetwork, announce: Announce) -> Iterator[EvaluatorReport]:
@@ -75,28 +75,3 @@ def verify_release(opened: IjbSet, images: TemplateImages, embedder: Embedder, a
 def release_folders(evaluation: RunEvaluation) -> list[Path]:
     """The folder of each IJB release, as its archive has them."""
     return [Path(evaluation.directory) / RELEASES / name for name in evaluation.ijb]
-
-
-def read_config(path: Path) -> RunConfig:
-    """The run configuration of the job."""
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror}): the operator mounts it") from error
-    return RunConfig.from_json(text, str(path))
-
-
-def failure_of(error: Exception) -> ReportedFailure:
-    """What the operator is told about an error."""
-    code = error.exit_code if isinstance(error, ArcFaceError) else ExitCode.FAILED
-    reason: FailureReason = "InvalidInput" if isinstance(error, InvalidInput) else "Error"
-    message = str(error) if isinstance(error, ArcFaceError) else f"{type(error).__name__}: {error}"
-    return ReportedFailure(reason=reason, message=" ".join(message.split()), exit_code=int(code))
-
-
-def write_report(report: EvaluatorReport, termination_log: Path) -> None:
-    """Leave the report where the kubelet looks for it."""
-    try:
-        termination_log.write_bytes(termination_message(report))
-    except OSError as error:
-        raise InvalidInput(f"{termination_log}: cannot be written ({error.strerror}): name another file") from error

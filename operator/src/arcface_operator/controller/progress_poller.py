@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Callable
 
 import httpx
-from pydantic import ValidationError
 
+from arcface_api.contract.pod_environment import METRICS_PORT
 from arcface_api.contract.reports import TrainerReport
-from arcface_api.names import METRICS_PORT
 from arcface_operator.kubernetes.client import JobRef
 
 TIMEOUT_SECONDS = 2.0
@@ -64,8 +63,8 @@ class ProgressPoller:
                     content += part
                     if len(content) > SIZE_LIMIT:
                         return None
-            return TrainerReport.model_validate_json(content) if response.is_success else None
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValidationError):
+            return TrainerReport.parse(content) if response.is_success else None
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
             return None
 
     async def close(self) -> None:

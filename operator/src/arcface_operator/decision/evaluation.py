@@ -1,20 +1,19 @@
 """After the training: the evaluator Job, its results and the gates."""
 
-from pydantic import ValidationError
-
 from arcface_api.contract.reports import EvaluatorReport
+from arcface_api.errors import NEVER_RETRIED
 from arcface_api.resource.spec import EvaluationSpec
 from arcface_api.resource.status import EvaluationStatus, FailureStatus, GateResult
 from arcface_operator.decision.context import DecisionContext
 from arcface_operator.decision.ending import evaluator_removal, fail, succeed
-from arcface_operator.decision.faults import FINAL_CODES, ended_fault
+from arcface_operator.decision.faults import ended_fault
 from arcface_operator.decision.observation import EvaluatorView, PodView
 from arcface_operator.decision.plan import Apply, Create, Delete, Plan
 from arcface_operator.decision.policies.gates import gate_results, missed
 from arcface_operator.decision.policies.startup_deadline_seconds import late_evaluator
 from arcface_operator.decision.starting import flaw
-from arcface_operator.manifests.config_map import build_config_map
 from arcface_operator.manifests.evaluator_job import build_evaluator_job, evaluation_hash
+from arcface_operator.manifests.run_config import build_config_map
 
 USUAL_WAITS = {"ContainerCreating", "PodInitializing", "Waiting"}
 """What every pod waits for; not worth telling."""
@@ -68,7 +67,7 @@ def judge(context: DecisionContext, evaluation: EvaluationSpec, evaluator: Evalu
 
 def give_up(context: DecisionContext, ended: list[PodView]) -> Plan:
     """Pods whose evaluator has failed beside a sidecar that lives on: Kubernetes retries once they are gone."""
-    if any(pod.ended is not None and pod.ended.exit_code in FINAL_CODES for pod in ended):
+    if any(pod.ended is not None and pod.ended.exit_code in NEVER_RETRIED for pod in ended):
         return evaluator_failed(context, ended, "the evaluator has failed")
     lingering = [pod for pod in ended if not pod.has_left_its_node and not pod.is_leaving]
     return Plan(
@@ -137,7 +136,8 @@ def evaluator_failed(context: DecisionContext, ended: list[PodView], why: str) -
     failure, found = FailureStatus(reason="EvaluationFailed", message=why), EvaluatorReport()
     for pod in ended:
         if pod.ended is not None and pod.ended.exit_code != 0:
-            failure, found = ended_fault(pod, pod.ended, 1).failure, report_in(pod.ended.message)
+            failure = ended_fault(pod, pod.ended, 1).failure
+            found = EvaluatorReport.parse(pod.ended.message) or EvaluatorReport()
     if found.results or found.ijb:
         # Gates are judged on the whole evaluation only.
         context = context.with_status(evaluation=evaluation_status(found, []))
@@ -152,7 +152,7 @@ def _failed(context: DecisionContext, failure: FailureStatus) -> Plan:
 
 def read_results(context: DecisionContext, evaluation: EvaluationSpec, message: str) -> Plan:
     """Results and gates from the evaluator's termination message, which must tell of every set."""
-    report = report_in(message)
+    report = EvaluatorReport.parse(message) or EvaluatorReport()
     told = {*(pairs.dataset for pairs in report.results), *(templates.dataset for templates in report.ijb)}
     if untold := [name for name in (*evaluation.sets, *evaluation.ijb) if name not in told]:
         message = (
@@ -162,14 +162,6 @@ def read_results(context: DecisionContext, evaluation: EvaluationSpec, message: 
         context = context.with_condition("Evaluated", truth=False, reason="NoReport", message=message)
         return fail(context, "EvaluationFailed", message)
     return with_results(context, evaluation, report)
-
-
-def report_in(message: str) -> EvaluatorReport:
-    """The report in a termination message; an empty one where that is something else."""
-    try:
-        return EvaluatorReport.model_validate_json(message)
-    except ValidationError:
-        return EvaluatorReport()
 
 
 def evaluation_status(report: EvaluatorReport, gates: list[GateResult]) -> EvaluationStatus:

@@ -3,15 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
-from arcface_api.contract.reports import EvaluatorReport, ReportedFailure, TrainerReport
-from arcface_api.errors import ExitCode
+from arcface_api.contract.reports import REASONS, Report
+from arcface_api.errors import NEVER_RETRIED, ExitCode
 from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision.observation import INIT_FAILED, POD_FAILED, Ended, PodView
 
-FINAL_CODES = {int(ExitCode.INVALID_INPUT): "InvalidInput", int(ExitCode.DIVERGED): "Diverged"}
-"""Exit codes that a retry does not cure, and the reasons they stand for."""
 OUT_OF_MEMORY = "OOMKilled"
 LOG_LINES = 20
 LINE_LIMIT = 500
@@ -51,8 +47,8 @@ def ended_fault(pod: PodView, ended: Ended, ranks_per_pod: int) -> Fault:
         message = one_line(f"pod {pod.name} failed: {ended.reason}" + (f": {ended.message}" if ended.message else ""))
         is_own = ended.reason in {INIT_FAILED, POD_FAILED} and not (pod.is_disrupted or pod.is_leaving)
         return Fault(failure=digest(pod, ranks_per_pod, ended.reason, message), is_counted=is_own)
-    if code in FINAL_CODES:
-        return Fault(failure=reported(pod, ended, ranks_per_pod, FINAL_CODES[code]), is_final=True)
+    if code in NEVER_RETRIED:
+        return Fault(failure=reported(pod, ended, ranks_per_pod, REASONS[ExitCode(code)]), is_final=True)
     if pod.is_disrupted or pod.is_leaving or code == ExitCode.STOPPED:
         return Fault(failure=reported(pod, ended, ranks_per_pod, pod.reason or "Disrupted"), is_counted=False)
     return Fault(failure=reported(pod, ended, ranks_per_pod, "Error"))
@@ -60,7 +56,8 @@ def ended_fault(pod: PodView, ended: Ended, ranks_per_pod: int) -> Fault:
 
 def reported(pod: PodView, ended: Ended, ranks_per_pod: int, reason: str) -> FailureStatus:
     """The digest of a pod with an exit code: what its report says, else what the kubelet kept of its log."""
-    told = told_failure(ended.message)
+    report = Report.parse(ended.message)
+    told = None if report is None else report.failure
     if ended.reason == OUT_OF_MEMORY:
         reason = OUT_OF_MEMORY
     elif told is not None and reason == "Error":
@@ -75,16 +72,6 @@ def reported(pod: PodView, ended: Ended, ranks_per_pod: int, reason: str) -> Fai
     kept = [line[:LINE_LIMIT] for line in log[-LOG_LINES:]]
     is_own = found.rank is not None and rank is not None and found.rank <= rank < found.rank + ranks_per_pod
     return found.model_copy(update={"exit_code": ended.exit_code, "log": kept, "rank": rank if is_own else found.rank})
-
-
-def told_failure(message: str) -> ReportedFailure | None:
-    """The failure in a termination message, whichever of our processes wrote it; None where it is something else."""
-    for kind in (TrainerReport, EvaluatorReport):
-        try:
-            return kind.model_validate_json(message).failure
-        except ValidationError:
-            continue
-    return None
 
 
 def digest(pod: PodView, ranks_per_pod: int, reason: str, message: str) -> FailureStatus:

@@ -6,11 +6,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from arcface_api.contract.pod_environment import (
+    ATTEMPT_LABEL,
+    COMPONENT_LABEL,
+    EVALUATION_HASH_ANNOTATION,
+    RANK_INDEX_LABEL,
+)
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.manifests.evaluator_job import CONTAINER as EVALUATOR
-from arcface_operator.manifests.evaluator_job import EVALUATION_HASH
-from arcface_operator.manifests.metadata import ATTEMPT_LABEL, COMPONENT_LABEL, RANK_INDEX_LABEL, Manifest
+from arcface_operator.manifests.metadata import Manifest
 from arcface_operator.manifests.worker_pod import CONTAINER as TRAINER
 
 MAIN_CONTAINERS = {"worker": TRAINER, "evaluator": EVALUATOR}
@@ -238,7 +243,7 @@ def view_evaluator(job: Manifest) -> EvaluatorView:
     failed = conditions.get("Failed", {})
     return EvaluatorView(
         uid=metadata["uid"],
-        evaluation_hash=metadata.get("annotations", {}).get(EVALUATION_HASH, ""),
+        evaluation_hash=metadata.get("annotations", {}).get(EVALUATION_HASH_ANNOTATION, ""),
         owner=controller_of(metadata),
         is_leaving="deletionTimestamp" in metadata,
         is_suspended=bool(job.get("spec", {}).get("suspend")),

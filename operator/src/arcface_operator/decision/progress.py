@@ -2,8 +2,6 @@
 
 from datetime import datetime
 
-from pydantic import ValidationError
-
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.resource.status import CheckpointStatus, Progress
 from arcface_operator.decision.context import DecisionContext
@@ -25,11 +23,8 @@ def with_live_report(context: DecisionContext) -> DecisionContext:
 def with_last_report(context: DecisionContext) -> DecisionContext:
     """The context with what the first pod said at its end."""
     ended = context.workers[0].ended
-    try:
-        report = TrainerReport.model_validate_json(ended.message if ended is not None else "")
-    except ValidationError:
-        report = TrainerReport()
-    context = _with_report(context, report)
+    report = None if ended is None else TrainerReport.parse(ended.message)
+    context = _with_report(context, report or TrainerReport())
     return context.with_condition("Training", truth=False, reason="Trained", message="every rank has ended well")
 
 

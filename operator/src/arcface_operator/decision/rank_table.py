@@ -4,15 +4,15 @@ Format, rank formula and checks follow the ascend-operator of Ascend's mind-clus
 super pods. All scalars of the document are strings.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from arcface_api.contract.rank_table import RankedDevice, RankTableDocument, Server, ServerReference, SuperPod
 from arcface_api.model import Model, describe
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
 from arcface_api.resource.status import RankTableStatus
@@ -66,9 +66,6 @@ class Member:
     devices: tuple[Device, ...]
 
 
-INITIALIZING = json.dumps({"status": "initializing"}, separators=(",", ":"))
-
-
 def is_super_pod(spec: ArcFaceTrainingJobSpec) -> bool:
     """Whether the job asks for super pods, by the marks that mind-cluster goes by."""
     template = spec.workers.template or {}
@@ -116,7 +113,7 @@ def assemble(spec: ArcFaceTrainingJobSpec, pods: Sequence[PodView], annotation: 
         problem = f"the device plugin does not know the network address of a card of {', '.join(unknown)}"
         return incomplete(spec, members, unknown, problem)
     state = RankTableStatus(state="completed", ready=workers.world_size, total=workers.world_size)
-    return RankTable(state, json.dumps(document(spec, members), separators=(",", ":")))
+    return RankTable(state, document(spec, members).to_json())
 
 
 def parse(pod: PodView, text: str) -> Member | str:
@@ -181,37 +178,40 @@ def incomplete(
     return RankTable(status, problem=problem)
 
 
-def document(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> dict[str, Any]:
+def document(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> RankTableDocument:
     """The completed table."""
-    table: dict[str, Any] = {
-        "status": "completed",
-        "version": "1.2" if is_super_pod(spec) else "1.0",
-        "server_count": str(len(members)),
-        "server_list": [server(member, with_super_device=is_super_pod(spec)) for member in members],
-    }
-    if is_super_pod(spec):
-        table["super_pod_list"] = [
-            {"super_pod_id": identity, "server_list": [{"server_id": name} for name in servers]}
+    is_super = is_super_pod(spec)
+    return RankTableDocument(
+        status="completed",
+        version="1.2" if is_super else "1.0",
+        server_count=str(len(members)),
+        server_list=[server(member, with_super_device=is_super) for member in members],
+        super_pod_list=[
+            SuperPod(super_pod_id=identity, server_list=[ServerReference(server_id=name) for name in servers])
             for identity, servers in super_pods(spec, members).items()
         ]
-    return table
+        if is_super
+        else None,
+    )
 
 
-def server(member: Member, *, with_super_device: bool) -> dict[str, Any]:
+def server(member: Member, *, with_super_device: bool) -> Server:
     """One pod's entry."""
     first_rank = member.pod.index * len(member.devices)
-    devices = []
-    for position, device in enumerate(member.devices):
-        entry = {"device_id": device.device_id, "device_ip": device.device_ip}
-        if with_super_device and device.super_device_id is not None:
-            entry["super_device_id"] = device.super_device_id
-        devices.append({**entry, "rank_id": str(first_rank + position)})
-    return {
-        "server_id": member.configuration.server_id,
-        "host_ip": member.configuration.host_ip or member.pod.host_address or member.configuration.server_id,
-        "container_ip": member.pod.address,
-        "device": devices,
-    }
+    return Server(
+        server_id=member.configuration.server_id,
+        host_ip=member.configuration.host_ip or member.pod.host_address or member.configuration.server_id,
+        container_ip=member.pod.address,
+        device=[
+            RankedDevice(
+                device_id=device.device_id,
+                device_ip=device.device_ip,
+                super_device_id=device.super_device_id if with_super_device else None,
+                rank_id=str(first_rank + position),
+            )
+            for position, device in enumerate(member.devices)
+        ],
+    )
 
 
 def super_pods(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> dict[str, list[str]]:

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from arcface_api.contract.rank_table import INITIALIZING
 from arcface_operator.decision.context import DecisionContext
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Apply, Delete, earliest
-from arcface_operator.decision.rank_table import INITIALIZING
 from arcface_operator.manifests.rank_table_map import build_rank_table_map
 
 

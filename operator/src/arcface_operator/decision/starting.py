@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from arcface_api.contract.rank_table import INITIALIZING
 from arcface_api.errors import InvalidInput
 from arcface_api.resource.status import ConditionType
 from arcface_operator.decision.context import DecisionContext, condition
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Apply, Create, DryRunCreate, Plan
 from arcface_operator.decision.prerequisites import unmet_prerequisites
-from arcface_operator.decision.rank_table import INITIALIZING
 from arcface_operator.decision.removal import is_overdue, removal, removal_seconds
-from arcface_operator.manifests.config_map import build_config_map
 from arcface_operator.manifests.evaluator_job import build_evaluator_job
 from arcface_operator.manifests.gang import build_pod_group
 from arcface_operator.manifests.metadata import Manifest
 from arcface_operator.manifests.rank_table_map import build_rank_table_map
+from arcface_operator.manifests.run_config import build_config_map
 from arcface_operator.manifests.service import build_service
 from arcface_operator.manifests.worker_pod import build_worker_pod
 from arcface_operator.preflight.unsupported import unsupported

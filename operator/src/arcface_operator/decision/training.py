@@ -2,6 +2,7 @@
 
 import hashlib
 
+from arcface_api.contract.pod_environment import RANK_TABLE_ANNOTATION, SCHEDULER_ANNOTATION
 from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision.context import DecisionContext
 from arcface_operator.decision.ending import fail
@@ -17,7 +18,6 @@ from arcface_operator.decision.rank_table import assemble
 from arcface_operator.decision.starting import start
 from arcface_operator.manifests.metadata import worker_name
 from arcface_operator.manifests.rank_table_map import build_rank_table_map
-from arcface_operator.manifests.worker_pod import RANK_TABLE_ANNOTATION, SCHEDULER_ANNOTATION
 
 
 def gather(context: DecisionContext) -> Plan:

@@ -13,9 +13,10 @@ from urllib.parse import urlencode
 import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
 
+from arcface_api.contract.pod_environment import JOB_LABEL
 from arcface_api.names import API_VERSION, PLURAL
 from arcface_operator.kubernetes.priority_semaphore import Priority, PrioritySemaphore
-from arcface_operator.manifests.metadata import JOB_LABEL, Manifest
+from arcface_operator.manifests.metadata import Manifest
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"

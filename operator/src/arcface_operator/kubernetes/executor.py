@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import TypeVar
 
+from arcface_api.contract.pod_environment import MANAGER
 from arcface_api.names import API_VERSION, KIND
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.decision import plan as decided
@@ -13,7 +14,7 @@ from arcface_operator.decision.observation import controller_of
 from arcface_operator.kubernetes import client
 from arcface_operator.kubernetes.client import Api, ApiError, CreateMode, JobRef, path_of
 from arcface_operator.kubernetes.priority_semaphore import Priority
-from arcface_operator.manifests.metadata import MANAGER, Manifest
+from arcface_operator.manifests.metadata import Manifest
 
 RESOURCE_VERSIONS = {"pods": "v1", "jobs": "batch/v1"}
 MESSAGE_LIMIT = 1024

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from arcface_api.contract.pod_environment import MANAGER, MANAGER_LABEL
 from arcface_operator.kubernetes.client import GONE, Api, ApiError, JobRef, Unreachable, collection
-from arcface_operator.manifests.metadata import MANAGER, MANAGER_LABEL, Manifest
+from arcface_operator.manifests.metadata import Manifest
 
 LOG = logging.getLogger(__name__)
 SELECTOR = f"{MANAGER_LABEL}={MANAGER}"

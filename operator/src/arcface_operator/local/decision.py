@@ -3,10 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from arcface_api.errors import ExitCode
-
-FINAL = {int(ExitCode.INVALID_INPUT), int(ExitCode.DIVERGED)}
-"""Exit codes that a retry does not cure."""
+from arcface_api.errors import NEVER_RETRIED, ExitCode
 
 
 class Action(Enum):
@@ -62,7 +59,7 @@ WAIT = Decision(Action.WAIT)
 def decide(seen: Seen, limits: Limits) -> Decision:
     """The next action."""
     ended = [code for code in seen.exit_codes if code is not None]
-    if final := [code for code in ended if code in FINAL]:
+    if final := [code for code in ended if code in NEVER_RETRIED]:
         return Decision(Action.FAIL, f"exit code {final[0]} is never retried", final[0])
     if len(ended) == len(seen.exit_codes) and not any(ended):
         return Decision(Action.DONE)
@@ -96,7 +93,7 @@ def retried(fault: str, restarts: int, backoff_limit: int) -> Decision:
 
 def settle(decision: Decision, exit_codes: tuple[int | None, ...]) -> Decision:
     """The decision after all pods have ended: the peers of a pod with bad input may have died of it first."""
-    final = [code for code in exit_codes if code in FINAL]
+    final = [code for code in exit_codes if code in NEVER_RETRIED]
     if decision.action is Action.RETRY and final:
         return Decision(Action.FAIL, f"exit code {final[0]} is never retried", int(final[0] or 0))
     return decision

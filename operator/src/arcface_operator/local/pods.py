@@ -5,9 +5,9 @@ from pathlib import Path
 
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.local.kubelet.process_spec import PodPlacement, build_process_spec
-from arcface_operator.manifests.config_map import build_config_map
 from arcface_operator.manifests.evaluator_job import build_evaluator_job
 from arcface_operator.manifests.metadata import Manifest
+from arcface_operator.manifests.run_config import build_config_map
 from arcface_operator.manifests.worker_pod import build_worker_pod
 from arcface_operator.settings import Settings
 

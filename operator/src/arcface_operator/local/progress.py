@@ -1,10 +1,9 @@
 """Asking rank 0 for its report, telling its warnings, and noticing when the training does not move."""
 
 import httpx
-from pydantic import ValidationError
 
+from arcface_api.contract.pod_environment import METRICS_PORT
 from arcface_api.contract.reports import TrainerReport
-from arcface_api.names import METRICS_PORT
 from arcface_api.resource.status import Progress
 from arcface_operator.local.progress_view import View
 
@@ -22,8 +21,8 @@ class ReportProbe:
         """The report so far, or None while the pod does not serve it."""
         try:
             response = self.client.get(f"http://{address}:{METRICS_PORT}/progress")
-            return TrainerReport.model_validate_json(response.content) if response.is_success else None
-        except (httpx.HTTPError, ValidationError):
+            return TrainerReport.parse(response.content) if response.is_success else None
+        except httpx.HTTPError:
             return None
 
 

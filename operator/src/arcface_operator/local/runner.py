@@ -1,12 +1,10 @@
 """`arcface run`: a job from its first pod to its results on this machine."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from rich.console import Console
 
-from arcface_api.contract.reports import EvaluatorReport, TrainerReport
+from arcface_api.contract.reports import EvaluatorReport, Report, TrainerReport
 from arcface_api.errors import ArcFaceError, Diverged, ExitCode, InvalidInput, Stopped
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import EvaluationSpec
@@ -32,9 +30,6 @@ from arcface_operator.preflight.data import check_evaluation_sets
 from arcface_operator.preflight.template_shape import check_templates
 from arcface_operator.preflight.unsupported import unsupported
 from arcface_operator.settings import Settings
-
-Report = TypeVar("Report")
-ReportParser = Callable[[bytes, str], TrainerReport | EvaluatorReport]
 
 ERRORS: dict[int, type[ArcFaceError]] = {ExitCode.INVALID_INPUT: InvalidInput, ExitCode.DIVERGED: Diverged}
 
@@ -94,10 +89,10 @@ class LocalRun:
             return report.progress
 
         outcome = supervisor.run(self.workers, limits, progress)
-        reports = [report_of(pod, TrainerReport.from_json) or TrainerReport() for pod in outcome.pods]
+        reports = [TrainerReport.parse(pod.last_words()) or TrainerReport() for pod in outcome.pods]
         notices.see(reports[0])
         notices.count(max(report.skipped_images for report in reports))
-        check_outcome(outcome, TrainerReport.from_json, stopped_message(outcome))
+        check_outcome(outcome, stopped_message(outcome))
         if reports[0].progress is not None:
             view.progress(reports[0].progress)
 
@@ -116,10 +111,8 @@ class LocalRun:
             active_seconds=self.job.spec.run_policy.active_deadline_seconds,
         )
         outcome = supervisor.run(lambda _: evaluator_pods(self.job, self.settings), limits, lambda _: None)
-        check_outcome(
-            outcome, EvaluatorReport.from_json, "stopped; the training is done, the same command evaluates it"
-        )
-        report = report_of(outcome.pods[0], EvaluatorReport.from_json)
+        check_outcome(outcome, "stopped; the training is done, the same command evaluates it")
+        report = EvaluatorReport.parse(outcome.pods[0].last_words())
         if report is None:
             raise ArcFaceError(f"pod {outcome.pods[0].name}: left no report; log: {outcome.pods[0].log}")
         return report
@@ -149,36 +142,28 @@ def check_runnable(job: ArcFaceTrainingJob) -> None:
 
 def stopped_message(outcome: Outcome) -> str:
     """What a user reads who has stopped the training."""
-    report = report_of(outcome.pods[0], TrainerReport.from_json)
+    report = TrainerReport.parse(outcome.pods[0].last_words())
     if report is None or report.checkpoint is None:
         return "stopped; the same command resumes from the newest checkpoint, if there is one"
     return f"saved at step {report.checkpoint.step}; the same command resumes"
 
 
-def check_outcome(outcome: Outcome, parse: ReportParser, stopped: str) -> None:
+def check_outcome(outcome: Outcome, stopped: str) -> None:
     """Raise what the end of a gang means, nothing where it is done."""
     decision = outcome.decision
     if decision.action is Action.STOP:
         raise Stopped(stopped)
     if decision.action is Action.FAIL:
-        text = decision.reason if outcome.culprit is None else f"{told(outcome.culprit, parse)} ({decision.reason})"
+        text = decision.reason if outcome.culprit is None else f"{told(outcome.culprit)} ({decision.reason})"
         raise ERRORS.get(decision.exit_code, ArcFaceError)(text)
 
 
-def told(pod: PodProcess, parse: ReportParser) -> str:
+def told(pod: PodProcess) -> str:
     """What a failed pod says about its end, and where to read more."""
-    report = report_of(pod, parse)
+    report = Report.parse(pod.last_words())
     if report is not None and report.failure is not None:
         message = report.failure.message
     else:
         lines = pod.last_words().decode(errors="replace").split("\n")
         message = next((line.strip() for line in reversed(lines) if line.strip()), "ended without a word")
     return f"pod {pod.name}: {message}; log: {pod.log}"
-
-
-def report_of(pod: PodProcess, parse: Callable[[bytes, str], Report]) -> Report | None:
-    """The report that a pod has left, None where it died before it could."""
-    try:
-        return parse(pod.last_words(), pod.name)
-    except InvalidInput:
-        return None

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
+from arcface_api.errors import NEVER_RETRIED
 from arcface_api.resource.status import Progress
-from arcface_operator.local.decision import FINAL, WAIT, Action, Decision, Limits, Seen, decide, settle
+from arcface_operator.local.decision import WAIT, Action, Decision, Limits, Seen, decide, settle
 from arcface_operator.local.kubelet.kubelet import Kubelet
 from arcface_operator.local.kubelet.pod_process import PodProcess
 from arcface_operator.local.progress import StepWatch
@@ -138,6 +139,6 @@ def first_failed(gang: list[PodProcess]) -> PodProcess | None:
 
 def culprit_of(gang: list[PodProcess], decision: Decision, first: PodProcess | None) -> PodProcess | None:
     """The pod to quote: whose exit code decided, else the one that failed first."""
-    if decision.exit_code not in FINAL:
+    if decision.exit_code not in NEVER_RETRIED:
         return first
     return next((pod for pod in gang if pod.exit_code() == decision.exit_code), first)

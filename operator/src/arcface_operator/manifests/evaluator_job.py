@@ -2,41 +2,24 @@
 
 import hashlib
 
-from arcface_api.errors import ExitCode, InvalidInput
+from arcface_api.contract import pod_environment as pods
+from arcface_api.errors import NEVER_RETRIED, InvalidInput
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import EvaluationSpec
-from arcface_operator.manifests.config_map import CONFIG_KEY
+from arcface_operator.manifests import pod_parts
 from arcface_operator.manifests.gang import KUEUE_QUEUE
 from arcface_operator.manifests.metadata import Manifest, build_labels, build_metadata, evaluator_name
-from arcface_operator.manifests.pod_parts import (
-    CONFIG_MOUNT,
-    TERMINATION_LOG,
-    claim_volume,
-    config_volume,
-    container_basics,
-    default_container,
-    default_pod_spec,
-    device_resources,
-    pod_basics,
-    read_only,
-    shared_memory_volume,
-    writable,
-)
 from arcface_operator.manifests.pod_template import with_template
-from arcface_operator.manifests.run_config import CHECKPOINT_MOUNT, EVALUATION_MOUNT
 from arcface_operator.settings import Settings
 
 CONTAINER = "evaluator"
-EVALUATION_HASH = "arcface.io/evaluation-hash"
-"""Annotation that tells an evaluator of an older spec.evaluation."""
 RETRIES = 2
-NEVER_RETRIED = [int(ExitCode.INVALID_INPUT), int(ExitCode.DIVERGED)]
 
 
 def build_evaluator_job(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings: Settings) -> Manifest:
     """The evaluation of a job, as a Job of Kubernetes."""
     metadata = build_metadata(job, evaluator_name(job.metadata.name), "evaluator")
-    metadata["annotations"] = {EVALUATION_HASH: evaluation_hash(job)}
+    metadata["annotations"] = {pods.EVALUATION_HASH_ANNOTATION: evaluation_hash(job)}
     if job.spec.scheduling.gang == "kueue":
         metadata["labels"][KUEUE_QUEUE] = str(job.spec.scheduling.queue)
     return {
@@ -50,7 +33,11 @@ def build_evaluator_job(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, set
                     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]},
                     {
                         "action": "FailJob",
-                        "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": NEVER_RETRIED},
+                        "onExitCodes": {
+                            "containerName": CONTAINER,
+                            "operator": "In",
+                            "values": sorted(map(int, NEVER_RETRIED)),
+                        },
                     },
                 ]
             },
@@ -68,18 +55,18 @@ def evaluation_hash(job: ArcFaceTrainingJob) -> str:
 def build_template(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings: Settings) -> Manifest:
     """Template of the evaluator's pod."""
     return with_template(
-        {"spec": {**default_pod_spec(job, settings), "containers": [default_container(CONTAINER, job, settings)]}},
+        pod_parts.default_template(CONTAINER, job, settings),
         evaluation.template,
         {
             "metadata": {"labels": build_labels(job, "evaluator")},
             "spec": {
-                **pod_basics(job),
+                **pod_parts.pod_basics(job),
                 "containers": [build_container(job, evaluation, settings)],
                 "volumes": [
-                    config_volume(job),
-                    claim_volume("checkpoints", job.spec.checkpoint.claim_name),
-                    claim_volume("evaluation", evaluation.claim_name),
-                    shared_memory_volume(),
+                    pod_parts.config_volume(job),
+                    pod_parts.claim_volume("checkpoints", job.spec.checkpoint.claim_name),
+                    pod_parts.claim_volume("evaluation", evaluation.claim_name),
+                    pod_parts.shared_memory_volume(),
                 ],
             },
         },
@@ -92,22 +79,19 @@ def build_container(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, setting
     ranks = evaluator_ranks(job, evaluation)
     return {
         "name": CONTAINER,
-        **container_basics(job, settings),
+        **pod_parts.container_basics(job, settings),
         "command": ["arcface", "evaluate", "job"],
         "args": [
-            *("--config", f"{CONFIG_MOUNT}/{CONFIG_KEY}", "--termination-log", TERMINATION_LOG),
+            *("--config", pods.RUN_CONFIG, "--termination-log", pods.TERMINATION_LOG),
             *(("--ranks", str(ranks)) if ranks > 1 else ()),
         ],
-        "env": [
-            {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-            {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
-        ],
-        **device_resources(job, evaluation.resources, ranks),
+        "env": pod_parts.own_name_and_address(),
+        **pod_parts.device_resources(job, evaluation.resources, ranks),
         "volumeMounts": [
-            read_only("config", CONFIG_MOUNT),
-            read_only("checkpoints", CHECKPOINT_MOUNT),
-            read_only("evaluation", EVALUATION_MOUNT),
-            writable("shared-memory", "/dev/shm"),  # noqa: S108 - a mount of the pod's own
+            pod_parts.read_only("config", pods.RUN_CONFIG_MOUNT),
+            pod_parts.read_only("checkpoints", pods.CHECKPOINT_MOUNT),
+            pod_parts.read_only("evaluation", pods.EVALUATION_MOUNT),
+            pod_parts.writable("shared-memory", pods.SHARED_MEMORY_MOUNT),
         ],
     }
 

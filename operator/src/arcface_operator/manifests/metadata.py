@@ -2,21 +2,19 @@
 
 from typing import Any
 
+from arcface_api.contract.pod_environment import (
+    COMPONENT_LABEL,
+    INSTANCE_LABEL,
+    JOB_LABEL,
+    MANAGER,
+    MANAGER_LABEL,
+    NAME_LABEL,
+)
 from arcface_api.names import API_VERSION, KIND
 from arcface_api.resource.job import ArcFaceTrainingJob
 
 Manifest = dict[str, Any]
 """A Kubernetes object, shaped like the YAML it becomes."""
-
-RENDEZVOUS_PORT = 8118
-"""Port of the process that the ranks meet at, in pod 0."""
-
-COMPONENT_LABEL = "app.kubernetes.io/component"
-MANAGER_LABEL = "app.kubernetes.io/managed-by"
-MANAGER = "arcface-operator"
-JOB_LABEL = "arcface.io/job"
-RANK_INDEX_LABEL = "arcface.io/rank-index"
-ATTEMPT_LABEL = "arcface.io/attempt"
 
 
 def worker_name(job: str, index: int) -> str:
@@ -63,10 +61,10 @@ def build_metadata(job: ArcFaceTrainingJob, name: str, component: str) -> Manife
 def build_labels(job: ArcFaceTrainingJob, component: str) -> dict[str, str]:
     """Labels of every child."""
     return {
-        "app.kubernetes.io/name": "arcface",
+        NAME_LABEL: "arcface",
         COMPONENT_LABEL: component,
         MANAGER_LABEL: MANAGER,
-        "app.kubernetes.io/instance": job.metadata.name,
+        INSTANCE_LABEL: job.metadata.name,
         JOB_LABEL: job.metadata.name,
     }
 

@@ -1,17 +1,20 @@
 """Pieces that the rank pods and the evaluator's pod have in common."""
 
+from arcface_api.contract import pod_environment as pods
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ResourceRequirements
 from arcface_operator.manifests.metadata import Manifest, config_name
 from arcface_operator.settings import Settings
 
-CONFIG_MOUNT = "/etc/arcface"
-TERMINATION_LOG = "/dev/termination-log"
+
+def default_template(container: str, job: ArcFaceTrainingJob, settings: Settings) -> Manifest:
+    """What a user's template may change."""
+    return {"spec": {**_default_pod_spec(job, settings), "containers": [_default_container(container, job, settings)]}}
 
 
-def default_pod_spec(job: ArcFaceTrainingJob, settings: Settings) -> Manifest:
-    """What a user's template may change: the time to stop in, the restricted security profile, the driver."""
-    folders = driver_folders(job, settings)
+def _default_pod_spec(job: ArcFaceTrainingJob, settings: Settings) -> Manifest:
+    """The time to stop in, the restricted security profile, the driver."""
+    folders = _driver_folders(job, settings)
     volumes = [{"name": name, "hostPath": {"path": path, "type": "Directory"}} for name, path in folders.items()]
     return {
         **({"volumes": volumes} if volumes else {}),
@@ -28,9 +31,9 @@ def default_pod_spec(job: ArcFaceTrainingJob, settings: Settings) -> Manifest:
     }
 
 
-def default_container(name: str, job: ArcFaceTrainingJob, settings: Settings) -> Manifest:
-    """What a user's template may change in our container."""
-    mounts = [read_only(volume, path) for volume, path in driver_folders(job, settings).items()]
+def _default_container(name: str, job: ArcFaceTrainingJob, settings: Settings) -> Manifest:
+    """The driver's folders and no privileges."""
+    mounts = [read_only(volume, path) for volume, path in _driver_folders(job, settings).items()]
     return {
         "name": name,
         **({"volumeMounts": mounts} if mounts else {}),
@@ -38,7 +41,7 @@ def default_container(name: str, job: ArcFaceTrainingJob, settings: Settings) ->
     }
 
 
-def driver_folders(job: ArcFaceTrainingJob, settings: Settings) -> dict[str, str]:
+def _driver_folders(job: ArcFaceTrainingJob, settings: Settings) -> dict[str, str]:
     """Folders of the node that its devices' driver is in, by the names of their volumes."""
     if job.spec.workers.accelerator != "ascend":
         return {}
@@ -62,7 +65,7 @@ def container_basics(job: ArcFaceTrainingJob, settings: Settings) -> Manifest:
     """Image and the way the container reports its end."""
     basics: Manifest = {
         "image": job.spec.image or settings.trainer_image,
-        "terminationMessagePath": TERMINATION_LOG,
+        "terminationMessagePath": pods.TERMINATION_LOG,
         # Where the process dies before it reports, the last lines of its log say why.
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
@@ -77,6 +80,12 @@ def device_resources(job: ArcFaceTrainingJob, asked: ResourceRequirements | None
     if job.spec.workers.accelerator == "ascend":
         resources["limits"] = {**resources.get("limits", {}), job.spec.workers.resource_name: devices}
     return {"resources": resources} if resources else {}
+
+
+def own_name_and_address() -> list[Manifest]:
+    """Variables that the kubelet fills in."""
+    fields = {pods.POD_NAME: "metadata.name", pods.POD_IP: "status.podIP"}
+    return [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": field}}} for name, field in fields.items()]
 
 
 def config_volume(job: ArcFaceTrainingJob) -> Manifest:

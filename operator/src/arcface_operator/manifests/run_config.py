@@ -1,15 +1,31 @@
-"""The run configuration: the job with every default filled in and every claim turned into the folder pods see."""
+"""The run configuration: the job with every default filled in and every claim turned into the folder pods see.
+
+Every pod mounts it from ConfigMap `<job>-config`.
+"""
 
 import posixpath
 
+from arcface_api.contract.pod_environment import (
+    CHECKPOINT_MOUNT,
+    DATA_MOUNT,
+    EVALUATION_MOUNT,
+    METRICS_PORT,
+    RUN_CONFIG_FILE,
+)
 from arcface_api.contract.run_config import RunCheckpoint, RunConfig, RunData, RunEvaluation, RunRanks, spec_hash
-from arcface_api.names import METRICS_PORT
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec, EvaluationSpec, TrainingSpec
+from arcface_operator.manifests.metadata import Manifest, build_metadata, config_name
 
-DATA_MOUNT = "/data"
-CHECKPOINT_MOUNT = "/checkpoints"
-EVALUATION_MOUNT = "/evaluation"
+
+def build_config_map(job: ArcFaceTrainingJob) -> Manifest:
+    """The run configuration of a job as a file."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": build_metadata(job, config_name(job.metadata.name), "config"),
+        "data": {RUN_CONFIG_FILE: build_run_config(job).to_json()},
+    }
 
 
 def build_run_config(job: ArcFaceTrainingJob) -> RunConfig:

@@ -1,8 +1,8 @@
 """Headless Service `<job>`: gives each rank pod a name, and Prometheus the ports."""
 
-from arcface_api.names import METRICS_PORT
+from arcface_api.contract.pod_environment import METRICS_PORT, RENDEZVOUS_PORT
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_operator.manifests.metadata import RENDEZVOUS_PORT, Manifest, build_metadata, worker_selector
+from arcface_operator.manifests.metadata import Manifest, build_metadata, worker_selector
 
 
 def build_service(job: ArcFaceTrainingJob) -> Manifest:

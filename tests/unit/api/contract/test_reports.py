@@ -3,14 +3,17 @@ import json
 import pytest
 
 from arcface_api.contract.reports import (
+    TERMINATION_MESSAGE_LIMIT,
     EvaluatorReport,
     IjbResult,
     PairResult,
+    Report,
     ReportedFailure,
     TrainerReport,
+    failure_from,
     termination_message,
 )
-from arcface_api.names import TERMINATION_MESSAGE_LIMIT
+from arcface_api.errors import ArcFaceError, Diverged, InvalidInput, Stopped
 from arcface_api.resource.spec import MOST_SETS
 
 FARS = [f"1e-{digits}" for digits in range(6, 0, -1)]
@@ -88,3 +91,37 @@ def test_results_of_the_most_and_longest_sets_fit():
         ijb=[IjbResult(dataset=name, tar_at_far=dict.fromkeys(FARS, 2 / 3)) for name in ("IJBB", "IJBC")],
     )
     assert len(termination_message(report)) <= TERMINATION_MESSAGE_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "message", "code"),
+    [
+        pytest.param(InvalidInput("a.bin: holds\nnothing"), "InvalidInput", "a.bin: holds nothing", 2, id="input"),
+        pytest.param(Diverged("loss is nan"), "Diverged", "loss is nan", 3, id="diverged"),
+        pytest.param(Stopped("saved at step 7"), "Stopped", "saved at step 7", 143, id="stopped"),
+        pytest.param(ArcFaceError("disk"), "Error", "disk", 1, id="may pass"),
+        pytest.param(KeyError("x"), "Error", "KeyError: 'x'", 1, id="not ours"),
+    ],
+)
+def test_a_failure_says_what_the_exit_code_says(error, reason, message, code):
+    failure = failure_from(error, rank=5)
+    assert (failure.reason, failure.message, failure.exit_code, failure.rank) == (reason, message, code, 5)
+
+
+def test_what_a_newer_release_adds_is_passed_over():
+    message = b'{"failure": {"reason": "Error", "message": "lost", "exitCode": 1}, "novelty": {"a": 1}}'
+    for kind in (Report, TrainerReport, EvaluatorReport):
+        assert kind.parse(message).failure.message == "lost"
+
+
+@pytest.mark.parametrize("message", [b"", b"Traceback", b"[]", b"7", b"\xff", b"{}", b'{"failure": 3}', b'{"a": 1}'])
+def test_what_is_no_report_is_none(message):
+    assert TrainerReport.parse(message) is None
+
+
+def test_a_report_is_written_as_the_message(tmp_path):
+    report = failed(log=["one"])
+    report.write(tmp_path / "log")
+    assert (tmp_path / "log").read_bytes() == termination_message(report)
+    with pytest.raises(InvalidInput, match=r"nowhere/log: the report cannot be written \(No such file"):
+        report.write(tmp_path / "nowhere" / "log")

@@ -175,5 +175,5 @@ def test_unreadable_configuration_is_reported(tmp_path):
 
 def test_termination_log_that_cannot_be_written_is_named(tmp_path):
     write_pairs(tmp_path / "lfw.bin", pairs=20)
-    with pytest.raises(InvalidInput, match=r"none/log: cannot be written"):
+    with pytest.raises(InvalidInput, match=r"none/log: the report cannot be written"):
         run_job(written_config(tmp_path, ["lfw"]), tmp_path / "none" / "log", opened, lambda _: None)

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from arcface_api.contract.pod_environment import METRICS_PORT
 from arcface_api.contract.reports import TrainerReport
-from arcface_api.names import METRICS_PORT
 from arcface_operator.controller import progress_poller
 from arcface_operator.controller.progress_poller import ProgressPoller
 from arcface_operator.kubernetes.client import JobRef

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from arcface_api.contract.pod_environment import SCHEDULER_ANNOTATION
 from arcface_operator.controller import reconciler as reconciling
 from arcface_operator.controller.job_store import JobStore
 from arcface_operator.controller.metrics import OperatorMetrics
@@ -16,7 +17,6 @@ from arcface_operator.controller.status_writer import StatusWriter
 from arcface_operator.controller.work_queue import WorkQueue
 from arcface_operator.kubernetes.client import ApiError, CreateMode, JobRef
 from arcface_operator.kubernetes.executor import ActionExecutor
-from arcface_operator.manifests.worker_pod import SCHEDULER_ANNOTATION
 from support.builders.jobs import job_document
 from support.builders.views import NOW, SETTINGS, ago, make_ended, make_prerequisites, make_worker
 from support.decision_table import status_in

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from arcface_api.contract.pod_environment import ATTEMPT_LABEL
 from arcface_api.resource.spec import EvaluationSpec, RunPolicySpec
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import view_pod
 from arcface_operator.decision.plan import Create, Delete, Plan
-from arcface_operator.manifests.metadata import ATTEMPT_LABEL
 from support.builders.jobs import make_job
 from support.builders.views import SETTINGS, evaluator_report, make_report, worker_names
 from support.decision_table import assert_tells_the_truth, counters

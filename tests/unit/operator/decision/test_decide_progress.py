@@ -1,7 +1,7 @@
 """What a gang is told while it runs, and what it tells."""
 
+from arcface_api.contract.pod_environment import SCHEDULER_ANNOTATION
 from arcface_api.resource.status import BestCheckpoint, PairResult, Verification
-from arcface_operator.manifests.worker_pod import SCHEDULER_ANNOTATION
 from support.builders.plans import plan_in
 from support.builders.views import NOW, ago, make_ended, make_report, make_worker
 

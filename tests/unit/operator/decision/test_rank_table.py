@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from arcface_api.contract.pod_environment import RANK_TABLE_ANNOTATION
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Annotate, Apply
 from arcface_operator.decision.rank_table import RankTable, assemble
-from arcface_operator.manifests.worker_pod import RANK_TABLE_ANNOTATION
 from arcface_operator.settings import Settings
 from support.builders.jobs import make_job
 from support.builders.views import NOW, SETTINGS, ago, make_worker

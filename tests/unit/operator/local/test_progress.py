@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from arcface_api.contract.pod_environment import METRICS_PORT
 from arcface_api.contract.reports import TrainerReport
-from arcface_api.names import METRICS_PORT
 from arcface_api.resource.status import PairResult, Progress, Verification
 from arcface_operator.local.kubelet.addresses import draw_addresses
 from arcface_operator.local.progress import Notices, ReportProbe, StepWatch

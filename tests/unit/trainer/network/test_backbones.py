@@ -3,7 +3,17 @@ import pytest
 from mindspore import Tensor
 
 from arcface_api.resource.spec import ModelSpec
-from arcface_trainer.network.backbones import build_backbone, parameter_count
+from arcface_operator.preflight.layer_sizes import backbone_layers
+from arcface_trainer.network.backbones import STATISTICS_SUFFIXES, build_backbone
+
+
+def sizes(model):
+    """Numbers of trained parameters and of running statistics."""
+    parameters = build_backbone(model).get_parameters()
+    counts = {True: 0, False: 0}
+    for parameter in parameters:
+        counts[parameter.name.endswith(STATISTICS_SUFFIXES)] += parameter.size
+    return counts[False], counts[True]
 
 
 @pytest.mark.parametrize(
@@ -18,7 +28,17 @@ from arcface_trainer.network.backbones import build_backbone, parameter_count
 )
 def test_parameter_counts_are_the_references(backbone, count):
     """N1: InsightFace's iresnet at 512 features, all batch-normalisation scales counted."""
-    assert parameter_count(build_backbone(ModelSpec(backbone=backbone))) == count
+    assert sizes(ModelSpec(backbone=backbone))[0] == count
+
+
+@pytest.mark.parametrize("width", [0.05, 0.37, 1.0])
+@pytest.mark.parametrize(
+    ("backbone", "stem_stride"), [("iresnet18", 1), ("iresnet18", 2), ("iresnet34", 1), ("mobilefacenet", 1)]
+)
+def test_a_plan_counts_what_the_network_holds(backbone, width, stem_stride):
+    model = ModelSpec(backbone=backbone, width=width, stem_stride=stem_stride, embedding_size=64)
+    layers = backbone_layers(model)
+    assert (sum(layer.parameters for layer in layers), sum(layer.statistics for layer in layers)) == sizes(model)
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.errors import ArcFaceError
-from arcface_trainer.pod.identity import PodIdentity
 from arcface_trainer.pod.rendezvous import await_rank_table, is_mine, scheduler_address, wait_for
 
 POD = {"MS_NODE_ID": "2", "MS_WORKER_NUM": "4", "POD_IP": "10.0.0.7", "MS_SCHED_HOST": "127.0.0.1"}
 
 
-def identity(**environment: str) -> PodIdentity:
-    return PodIdentity.from_environment({**POD, **environment})
+def identity(**environment: str) -> RankIdentity:
+    return RankIdentity.from_environment({**POD, **environment})
 
 
 def table(status: str = "completed", address: str = "10.0.0.7", first_rank: int = 2) -> str:

@@ -18,12 +18,12 @@ from pathlib import Path
 from threading import Thread
 from typing import IO
 
-from arcface_api.contract.reports import FailureReason, ReportedFailure, TrainerReport, termination_message
+from arcface_api.contract.pod_environment import ROLE, SCHEDULER, RankIdentity
+from arcface_api.contract.reports import ReportedFailure, TrainerReport, failure_from
 from arcface_api.contract.run_config import RunConfig
 from arcface_api.cpu_affinity import core_share
-from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput
+from arcface_api.errors import ArcFaceError, ExitCode
 from arcface_trainer.pod.environment import rank_environment
-from arcface_trainer.pod.identity import PodIdentity
 from arcface_trainer.pod.rendezvous import await_rank_table, scheduler_address
 
 LOG = logging.getLogger(__name__)
@@ -53,22 +53,17 @@ def launch(config_path: Path, termination_log: Path | None) -> int:
     try:
         report, status = _run(config_path)
     except ArcFaceError as error:
-        reason: FailureReason = "InvalidInput" if isinstance(error, InvalidInput) else "Error"
-        report = TrainerReport(failure=ReportedFailure(reason=reason, message=str(error), exit_code=error.exit_code))
-        _write(termination_log, report)
+        if termination_log is not None:
+            TrainerReport(failure=failure_from(error)).write(termination_log)
         raise
-    _write(termination_log, report)
+    if termination_log is not None:
+        report.write(termination_log)
     return status
 
 
-def _write(path: Path | None, report: TrainerReport) -> None:
-    if path is not None:
-        path.write_bytes(termination_message(report))
-
-
 def _run(config_path: Path) -> tuple[TrainerReport, int]:
-    config = RunConfig.from_json(_read(config_path), str(config_path))
-    identity = PodIdentity.from_environment()
+    config = RunConfig.read(config_path)
+    identity = RankIdentity.from_environment()
     with tempfile.TemporaryDirectory(prefix="arcface-") as folder, contextlib.ExitStack() as stack:
         host = _meet(identity, config.ranks.world_size)
         environments = [
@@ -77,10 +72,10 @@ def _run(config_path: Path) -> tuple[TrainerReport, int]:
         ranks: list[RankProcess] = []
         # Signals before children: one that comes in between must not be lost.
         stop = _forward_signals(ranks)
-        if identity.rank_table is None and config.ranks.world_size > 1 and identity.first_rank == 0:
+        if identity.rank_table is None and config.ranks.world_size > 1 and identity.rank == 0:
             stack.callback(_end, _start_scheduler(environments[0]))
         for local, environment in enumerate(environments):
-            rank = _start_rank(config_path, Path(folder), identity.first_rank + local, local, environment)
+            rank = _start_rank(config_path, Path(folder), identity.rank + local, local, environment)
             if config.ranks.accelerator == "cpu":
                 cores = core_share(os.sched_getaffinity(0), config.ranks.per_pod, local)
                 os.sched_setaffinity(rank.process.pid, cores)
@@ -91,19 +86,12 @@ def _run(config_path: Path) -> tuple[TrainerReport, int]:
         return _wait(ranks)
 
 
-def _meet(identity: PodIdentity, world_size: int) -> str:
+def _meet(identity: RankIdentity, world_size: int) -> str:
     """Wait until the other pods are known; returns the scheduler's address, which a rank table makes superfluous."""
     if identity.rank_table is not None:
         await_rank_table(identity.rank_table, identity)
         return identity.scheduler_host
     return scheduler_address(identity) if world_size > 1 else identity.scheduler_host
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror}): the operator mounts it") from error
 
 
 def _forward_signals(ranks: list[RankProcess]) -> list[int]:
@@ -124,7 +112,7 @@ def _forward_signals(ranks: list[RankProcess]) -> list[int]:
 def _start_scheduler(environment: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "arcface_trainer.pod.parent_bound", "arcface_trainer.pod.scheduler"],
-        env=environment | {"MS_ROLE": "MS_SCHED"},
+        env=environment | {ROLE: SCHEDULER},
         start_new_session=True,
     )
 

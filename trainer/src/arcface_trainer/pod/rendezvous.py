@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
-
+from arcface_api.contract.pod_environment import RankIdentity
+from arcface_api.contract.rank_table import RankTableDocument
 from arcface_api.errors import ArcFaceError
-from arcface_trainer.pod.identity import PodIdentity
 
 LOG = logging.getLogger(__name__)
 WAIT_SECONDS = 1800.0
@@ -20,33 +19,13 @@ POLL_SECONDS = 0.5
 Value = TypeVar("Value")
 
 
-class Device(BaseModel):
-    """A card of the rank table, as far as it is read here."""
-
-    rank_id: str
-
-
-class Server(BaseModel):
-    """A pod of the rank table."""
-
-    container_ip: str | None = None
-    device: list[Device] = []
-
-
-class RankTable(BaseModel):
-    """hccl.json."""
-
-    status: str = ""
-    server_list: list[Server] = []
-
-
-def scheduler_address(identity: PodIdentity) -> str:
+def scheduler_address(identity: RankIdentity) -> str:
     """IP address of the scheduler, which runs in rank 0's pod; MindSpore takes no names.
 
     Where the operator writes it into a file, no name has to be resolved: a cluster's DNS may still answer with the
     address that a pod of this name had before a restart.
     """
-    if identity.first_rank == 0 and identity.scheduler_file is not None:
+    if identity.rank == 0 and identity.scheduler_file is not None:
         return identity.address
     if identity.scheduler_file is not None:
         file = identity.scheduler_file
@@ -55,26 +34,17 @@ def scheduler_address(identity: PodIdentity) -> str:
     return wait_for(lambda: resolved(identity), f"{name} has no address: is the pod of rank 0 running?")
 
 
-def await_rank_table(path: Path, identity: PodIdentity) -> None:
+def await_rank_table(path: Path, identity: RankIdentity) -> None:
     """Until the table is complete and lists this very pod; a table of the pods before a restart does not."""
     LOG.info("waiting for the rank table %s", path)
-    absent = f"{path} does not list rank {identity.first_rank} at {identity.address}"
+    absent = f"{path} does not list rank {identity.rank} at {identity.address}"
     wait_for(lambda: is_mine(path, identity) or None, f"{absent}: see condition RankTableReady of the job")
 
 
-def is_mine(path: Path, identity: PodIdentity) -> bool:
+def is_mine(path: Path, identity: RankIdentity) -> bool:
     """Whether a table is complete and has this pod's first rank at this pod's address."""
-    try:
-        table = RankTable.model_validate_json(content(path) or "{}")
-    except ValidationError:
-        return False
-    return table.status == "completed" and any(has_rank(server, identity) for server in table.server_list)
-
-
-def has_rank(server: Server, identity: PodIdentity) -> bool:
-    """Whether a server of the table is this pod; tables written by hand name no container."""
-    ranks = {device.rank_id for device in server.device}
-    return str(identity.first_rank) in ranks and server.container_ip in {None, identity.address}
+    table = RankTableDocument.parse(content(path) or "")
+    return table is not None and table.has_rank(identity.rank, identity.address)
 
 
 def content(path: Path) -> str | None:
@@ -85,7 +55,7 @@ def content(path: Path) -> str | None:
         return None
 
 
-def resolved(identity: PodIdentity) -> str | None:
+def resolved(identity: RankIdentity) -> str | None:
     """Address of the scheduler's name, None while it has none: rank 0's pod may be scheduled after this one."""
     try:
         found = socket.getaddrinfo(identity.scheduler_host, identity.scheduler_port, type=socket.SOCK_STREAM)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import mindspore
 
-from arcface_api.contract.reports import FailureReason, ReportedFailure, TrainerReport, termination_message
+from arcface_api.contract.pod_environment import RankIdentity
+from arcface_api.contract.reports import ReportedFailure, TrainerReport, failure_from
 from arcface_api.contract.run_config import RunConfig
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, Stopped
 from arcface_api.resource.status import CheckpointStatus
@@ -32,7 +33,6 @@ from arcface_trainer.data.sampler import Sampler
 from arcface_trainer.distributed.world import World
 from arcface_trainer.head.classifier import Classifier, initial_centers
 from arcface_trainer.network.backbones import build_backbone
-from arcface_trainer.pod.identity import PodIdentity
 from arcface_trainer.step.train_step import GradientStep, TrainStep
 from arcface_trainer.training.clock import utc_now
 from arcface_trainer.training.loop import TrainingLoop
@@ -46,38 +46,26 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 MOST_DECODE_THREADS = 8
 STOP_PATIENCE_SECONDS = 90.0
 """After a request to stop: a rank that waits for dead peers inside a collective cannot save and ends by itself."""
-REASONS: dict[ExitCode, FailureReason] = {
-    ExitCode.INVALID_INPUT: "InvalidInput",
-    ExitCode.DIVERGED: "Diverged",
-    ExitCode.STOPPED: "Stopped",
-}
 
 
 def main(arguments: list[str]) -> int:
     """Run the rank and write its report; returns the exit status."""
     config_path, report_path, local_rank = Path(arguments[0]), Path(arguments[1]), int(arguments[2])
-    identity = PodIdentity.from_environment()
-    logging.basicConfig(level=logging.INFO if identity.first_rank == 0 else logging.WARNING, format=LOG_FORMAT)
+    identity = RankIdentity.from_environment()
+    logging.basicConfig(level=logging.INFO if identity.rank == 0 else logging.WARNING, format=LOG_FORMAT)
     loop: TrainingLoop | None = None
     failure: ReportedFailure | None = None
     try:
-        config = RunConfig.from_json(config_path.read_bytes(), str(config_path))
+        config = RunConfig.read(config_path)
         loop = assemble(config, identity, local_rank, StopRequest.install())
         loop.run()
     except ArcFaceError as error:
         (LOG.info if isinstance(error, Stopped) else LOG.error)("%s", error)
-        failure = failure_of(error, identity.first_rank)
+        failure = failure_from(error, identity.rank)
     partial = report_path.with_suffix(".partial")
-    partial.write_bytes(termination_message(report_of(loop, failure, identity.first_rank)))
+    report_of(loop, failure, identity.rank).write(partial)
     partial.rename(report_path)  # the launcher may look at any time
     return failure.exit_code if failure else ExitCode.DONE
-
-
-def failure_of(error: ArcFaceError, rank: int) -> ReportedFailure:
-    """The error as the report tells it."""
-    return ReportedFailure(
-        reason=REASONS.get(error.exit_code, "Error"), message=str(error), rank=rank, exit_code=error.exit_code
-    )
 
 
 def report_of(loop: TrainingLoop | None, failure: ReportedFailure | None, rank: int) -> TrainerReport:
@@ -121,9 +109,9 @@ def end_after_patience() -> None:
     os._exit(ExitCode.FAILED)
 
 
-def assemble(config: RunConfig, identity: PodIdentity, local_rank: int, stop: StopRequest) -> TrainingLoop:
+def assemble(config: RunConfig, identity: RankIdentity, local_rank: int, stop: StopRequest) -> TrainingLoop:
     """Join the ranks, open the data, build network and head, and load the newest checkpoint."""
-    rank, ranks = identity.first_rank, config.ranks
+    rank, ranks = identity.rank, config.ranks
     if identity.world_size != ranks.world_size:
         raise InvalidInput(f"MS_WORKER_NUM={identity.world_size}, but the run has {ranks.world_size} ranks")
     for sentence in unsupported_training(config.model, config.loss, config.training, config.precision):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from arcface_api.contract.pod_environment import SCHEDULER_ANNOTATION
 from arcface_api.cpu_affinity import core_share
 from arcface_api.errors import InvalidInput
 from arcface_operator.local.kubelet.addresses import draw_addresses
@@ -16,7 +17,6 @@ from arcface_operator.local.kubelet.process_spec import PodPlacement, ProcessSpe
 from arcface_operator.local.kubelet.volumes import Claims
 from arcface_operator.local.workdir import Workdir
 from arcface_operator.manifests.metadata import Manifest
-from arcface_operator.manifests.worker_pod import SCHEDULER_ANNOTATION
 
 
 class Kubelet:

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
+from arcface_api.contract.pod_environment import SCHEDULER_ANNOTATION
 from arcface_api.errors import InvalidInput
 from arcface_operator.local.kubelet.kubelet import annotated, host_names
 from arcface_operator.local.kubelet.process_spec import PodPlacement, build_process_spec, left_out
-from arcface_operator.manifests.config_map import build_config_map
-from arcface_operator.manifests.worker_pod import SCHEDULER_ANNOTATION, build_worker_pod
+from arcface_operator.manifests.run_config import build_config_map
+from arcface_operator.manifests.worker_pod import build_worker_pod
 from arcface_operator.settings import Settings
 from support.builders.jobs import make_job
 from support.builders.pods import make_pod

@@ -1,0 +1,128 @@
+"""What the operator and its pods agree on beside the run configuration: labels, mounts, ports, variables.
+
+The variables of a rank are those of MindSpore's dynamic cluster and of HCCL; `RankIdentity` is their one writer and
+their one reader.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from arcface_api.errors import InvalidInput
+
+# Labels and annotations of pods.
+NAME_LABEL = "app.kubernetes.io/name"
+COMPONENT_LABEL = "app.kubernetes.io/component"
+INSTANCE_LABEL = "app.kubernetes.io/instance"
+MANAGER_LABEL = "app.kubernetes.io/managed-by"
+MANAGER = "arcface-operator"
+JOB_LABEL = "arcface.io/job"
+RANK_INDEX_LABEL = "arcface.io/rank-index"
+ATTEMPT_LABEL = "arcface.io/attempt"
+CHIP_FAMILY_LABEL = "ring-controller.atlas"
+"""Label of MindX on rank pods and rank table."""
+RANK_INDEX_ANNOTATION = "hccl/rankIndex"
+"""Annotation of MindX with the pod's place among the job's pods."""
+RANK_TABLE_ANNOTATION = "arcface.io/rank-table"
+"""Hash of the rank table that the pod's kubelet has been told to show."""
+SCHEDULER_ANNOTATION = "arcface.io/scheduler-address"
+"""Address that the ranks meet at; the operator adds it once pod 0 has one, and no name has to be resolved."""
+EVALUATION_HASH_ANNOTATION = "arcface.io/evaluation-hash"
+"""Tells an evaluator of an older spec.evaluation."""
+
+# Ports.
+METRICS_PORT = 9400
+"""/metrics of a pod's first rank, and /progress of rank 0; the pod's next ranks take the next ports."""
+RENDEZVOUS_PORT = 8118
+"""MindSpore's scheduler, which the ranks meet at, in pod 0."""
+
+# Folders and files that pods see.
+DATA_MOUNT = "/data"
+CHECKPOINT_MOUNT = "/checkpoints"
+EVALUATION_MOUNT = "/evaluation"
+SHARED_MEMORY_MOUNT = "/dev/shm"  # noqa: S108 - a mount of the pod's own
+TERMINATION_LOG = "/dev/termination-log"
+RUN_CONFIG_MOUNT = "/etc/arcface"
+RUN_CONFIG_FILE = "run.json"
+RUN_CONFIG = f"{RUN_CONFIG_MOUNT}/{RUN_CONFIG_FILE}"
+RENDEZVOUS_MOUNT = "/etc/arcface-rendezvous"
+SCHEDULER_ADDRESS_FILE = "scheduler-address"
+"""Shows SCHEDULER_ANNOTATION."""
+RANK_TABLE_MOUNT = "/user/serverid/devindex/config"
+RANK_TABLE_FILE = "hccl.json"
+
+# Variables.
+POD_NAME = "POD_NAME"
+POD_IP = "POD_IP"
+ROLE = "MS_ROLE"
+WORKER = "MS_WORKER"
+SCHEDULER = "MS_SCHED"
+NODE_ID = "MS_NODE_ID"
+WORKER_NUM = "MS_WORKER_NUM"
+SCHEDULER_HOST = "MS_SCHED_HOST"
+SCHEDULER_PORT = "MS_SCHED_PORT"
+SCHEDULER_FILE = "ARCFACE_SCHEDULER_FILE"
+RANK_TABLE = "RANK_TABLE_FILE"
+RANK_ID = "RANK_ID"
+RANK_SIZE = "RANK_SIZE"
+DEVICE_ID = "DEVICE_ID"
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankIdentity:
+    """Which rank a process is, or the first one of a pod, and where the ranks meet; alone unless said otherwise."""
+
+    rank: int = 0
+    world_size: int = 1
+    scheduler_host: str = LOOPBACK
+    scheduler_port: int = RENDEZVOUS_PORT
+    address: str = LOOPBACK
+    """Where metrics are served: the pod's own address, which the kubelet tells, or loopback outside of pods."""
+    scheduler_file: Path | None = None
+    """File in which the operator writes the scheduler's address once it is known."""
+    rank_table: Path | None = None
+    """hccl.json, where the ranks meet by it."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """What the variables say; InvalidInput where a number is none."""
+        return cls(
+            rank=_number(environment, NODE_ID, 0),
+            world_size=_number(environment, WORKER_NUM, 1),
+            scheduler_host=environment.get(SCHEDULER_HOST, LOOPBACK),
+            scheduler_port=_number(environment, SCHEDULER_PORT, RENDEZVOUS_PORT),
+            address=environment.get(POD_IP) or LOOPBACK,
+            scheduler_file=_path(environment, SCHEDULER_FILE),
+            rank_table=_path(environment, RANK_TABLE),
+        )
+
+    def variables(self) -> dict[str, str]:
+        """The variables, less POD_IP: only the kubelet knows the pod's address."""
+        values = {
+            ROLE: WORKER,
+            SCHEDULER_HOST: self.scheduler_host,
+            SCHEDULER_PORT: str(self.scheduler_port),
+            WORKER_NUM: str(self.world_size),
+            NODE_ID: str(self.rank),
+        }
+        if self.scheduler_file is not None:
+            values[SCHEDULER_FILE] = str(self.scheduler_file)
+        if self.rank_table is not None:
+            values |= {RANK_TABLE: str(self.rank_table), RANK_SIZE: str(self.world_size), RANK_ID: str(self.rank)}
+        return values
+
+
+def _path(environment: Mapping[str, str], name: str) -> Path | None:
+    text = environment.get(name)
+    return Path(text) if text else None
+
+
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, str(default))
+    if not text.isdecimal():
+        raise InvalidInput(f"{name}={text!r} in the environment is not a number: the operator sets it")
+    return int(text)

@@ -1,0 +1,93 @@
+"""The rank table (hccl.json) of MindX, as the operator writes it and as ranks read it.
+
+Version 1.0, and 1.2 for Atlas A3 super pods. All scalars are strings. A reader takes what others write by hand: what it
+does not look at may be absent, what it does not know is passed over.
+"""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+
+class RankedDevice(_Entry):
+    """A card and the rank that computes on it."""
+
+    device_id: str = ""
+    """Number of the card on its node."""
+    device_ip: str | None = None
+    """Address of its network port."""
+    super_device_id: str | None = None
+    """Number of the card in its super pod."""
+    rank_id: str
+    """The rank."""
+
+
+class Server(_Entry):
+    """A pod with cards."""
+
+    server_id: str = ""
+    """Identity of the node, or of the pod."""
+    host_ip: str | None = None
+    """Address of the node."""
+    container_ip: str | None = None
+    """Address of the pod; tables written by hand have none."""
+    device: list[RankedDevice] = []
+    """Its cards, in the order of their ranks."""
+
+
+class ServerReference(_Entry):
+    """A server of a super pod."""
+
+    server_id: str
+    """Its identity in `server_list`."""
+
+
+class SuperPod(_Entry):
+    """Servers whose cards share a bus."""
+
+    super_pod_id: str
+    """Number of the logical super pod."""
+    server_list: list[ServerReference]
+    """Its servers."""
+
+
+class RankTableDocument(_Entry):
+    """The whole file."""
+
+    status: Literal["initializing", "completed"] = "initializing"
+    """Whether all ranks are in it."""
+    version: str | None = None
+    """1.0, or 1.2 with super pods."""
+    server_count: str | None = None
+    """Number of servers."""
+    server_list: list[Server] | None = None
+    """The servers in the order of their ranks."""
+    super_pod_list: list[SuperPod] | None = None
+    """The super pods of version 1.2."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """The table in a file; None where it is no table (yet)."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError:
+            return None
+
+    def to_json(self) -> str:
+        """Compact JSON without what is absent."""
+        return self.model_dump_json(exclude_none=True)
+
+    def has_rank(self, rank: int, address: str) -> bool:
+        """Whether the table is complete and lists a rank at a pod's address, or at none."""
+        return self.status == "completed" and any(
+            server.container_ip in {None, address} and any(device.rank_id == str(rank) for device in server.device)
+            for server in self.server_list or ()
+        )
+
+
+INITIALIZING = RankTableDocument().to_json()
+"""The table while ranks are missing."""

@@ -1,0 +1,48 @@
+"""Who a process is, as its variables say: written by one side, read by the other."""
+
+from pathlib import Path
+
+import pytest
+
+from arcface_api.contract.pod_environment import RankIdentity
+from arcface_api.errors import InvalidInput
+
+
+def test_a_process_without_rank_variables_is_alone() -> None:
+    assert RankIdentity.from_environment({}) == RankIdentity()
+    assert (RankIdentity().rank, RankIdentity().world_size, RankIdentity().address) == (0, 1, "127.0.0.1")
+
+
+def test_a_pod_knows_its_ranks_and_its_address() -> None:
+    identity = RankIdentity.from_environment({"MS_NODE_ID": "8", "MS_WORKER_NUM": "16", "POD_IP": "10.0.0.7"})
+    assert (identity.rank, identity.world_size, identity.address) == (8, 16, "10.0.0.7")
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "", "1.0", "²"])
+def test_a_wrong_rank_variable_is_named(text: str) -> None:
+    with pytest.raises(InvalidInput, match=f"MS_NODE_ID='{text}'"):
+        RankIdentity.from_environment({"MS_NODE_ID": text})
+
+
+@pytest.mark.parametrize(
+    "files",
+    [{}, {"scheduler_file": Path("/etc/a/b")}, {"rank_table": Path("/user/hccl.json")}],
+    ids=["by name", "by address", "by rank table"],
+)
+def test_what_the_operator_writes_is_what_the_pod_reads(files: dict[str, Path]) -> None:
+    written = RankIdentity(rank=8, world_size=16, scheduler_host="quick-worker-0.quick", **files)
+    assert RankIdentity.from_environment(written.variables()) == written
+
+
+def test_the_variables_of_mindspore_and_hccl() -> None:
+    identity = RankIdentity(rank=8, world_size=16, scheduler_host="10.0.0.5", rank_table=Path("/user/hccl.json"))
+    assert identity.variables() == {
+        "MS_ROLE": "MS_WORKER",
+        "MS_SCHED_HOST": "10.0.0.5",
+        "MS_SCHED_PORT": "8118",
+        "MS_WORKER_NUM": "16",
+        "MS_NODE_ID": "8",
+        "RANK_TABLE_FILE": "/user/hccl.json",
+        "RANK_SIZE": "16",
+        "RANK_ID": "8",
+    }
