@@ -13,11 +13,9 @@ from arcface_operator.local.pods import check_pods, evaluator_pods, worker_pods
 from arcface_operator.local.runner import LocalRun
 from arcface_operator.manifests.worker_pod import has_rank_table
 from arcface_operator.preflight.data import check_evaluation_sets, count_data
-from arcface_operator.preflight.estimate import Counts, estimate
+from arcface_operator.preflight.estimate import Counts, estimate, plan_text, size
 from arcface_operator.preflight.job_file import read_job
-from arcface_operator.preflight.plan_text import plan_text, size
-from arcface_operator.preflight.template_shape import check_templates
-from arcface_operator.preflight.unsupported import unsupported
+from arcface_operator.preflight.spec_checks import check_templates, unsupported
 from arcface_operator.settings import Settings
 
 file_option = click.option(
@@ -56,11 +54,11 @@ def validate(file: Path, volumes: tuple[str, ...]) -> None:
     """Check a job before anything is taken: its fields and, with --volume, its data."""
     job = read_job(file)
     given = parse_volumes(volumes, job)
-    check_spec(job, given)
+    _check_spec(job, given)
     if job.spec.evaluation is not None:
         check_evaluation_sets(job.spec.evaluation, given)
     counts = count_data(job.spec, given)
-    click.echo(f"{file}: {job.metadata.name} is valid" if counts is None else valid_with_data(file, job, counts))
+    click.echo(f"{file}: {job.metadata.name} is valid" if counts is None else _valid_with_data(file, job, counts))
 
 
 @click.command()
@@ -80,7 +78,7 @@ def plan(file: Path, volumes: tuple[str, ...], identities: int | None, images: i
     click.echo(plan_text(estimate(job.spec, counts)))
 
 
-def check_spec(job: ArcFaceTrainingJob, given: Mapping[str, Path]) -> None:
+def _check_spec(job: ArcFaceTrainingJob, given: Mapping[str, Path]) -> None:
     """Refuse what this release cannot do, and templates that make no pod or, without a rank table, no process."""
     if sentences := unsupported(job.spec):
         raise InvalidInput("; ".join(sentences))
@@ -92,7 +90,7 @@ def check_spec(job: ArcFaceTrainingJob, given: Mapping[str, Path]) -> None:
         check_pods(job, {claim: given.get(claim, Path("/", claim)) for claim in claims_of(job)}, Settings())
 
 
-def valid_with_data(file: Path, job: ArcFaceTrainingJob, counts: Counts) -> str:
+def _valid_with_data(file: Path, job: ArcFaceTrainingJob, counts: Counts) -> str:
     """The good news with its figures."""
     found = estimate(job.spec, counts)
     return (

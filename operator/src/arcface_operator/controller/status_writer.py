@@ -42,7 +42,7 @@ class StatusWriter:
         body = self.jobs.body(tracker.ref)
         if status == job.status or body is None:
             return body is not None
-        if not is_urgent(job.status, status) and (seconds := self._too_early(tracker)):
+        if not _is_urgent(job.status, status) and (seconds := self._too_early(tracker)):
             self.queue.wake(tracker.ref, seconds)
             return True
         return await self._replace(tracker, body, status, priority)
@@ -76,7 +76,7 @@ class StatusWriter:
         return left if left > 0 else None
 
 
-def is_urgent(old: ArcFaceTrainingJobStatus, new: ArcFaceTrainingJobStatus) -> bool:
+def _is_urgent(old: ArcFaceTrainingJobStatus, new: ArcFaceTrainingJobStatus) -> bool:
     """Whether something other than figures and the wording of conditions has changed."""
     return _without_figures(old) != _without_figures(new)
 

@@ -43,11 +43,11 @@ def _unmet_claims(job: ArcFaceTrainingJob, around: Prerequisites) -> Iterator[Un
             yield UnmetPrerequisite("ClaimMissing", f"{where}: there is no PersistentVolumeClaim {name!r}; create it")
         elif claim.phase == "Lost" or (claim.phase != "Bound" and not claim.waits_for_pod):
             yield UnmetPrerequisite("ClaimNotBound", f"{where}: claim {name!r} is {claim.phase}; give it a volume")
-        elif why := misfit(job, claim, fields, around):
+        elif why := _misfit(job, claim, fields, around):
             yield UnmetPrerequisite("ClaimAccess", f"{where}: claim {name!r} {why}")
 
 
-def misfit(job: ArcFaceTrainingJob, claim: ClaimView, fields: list[str], around: Prerequisites) -> str | None:
+def _misfit(job: ArcFaceTrainingJob, claim: ClaimView, fields: list[str], around: Prerequisites) -> str | None:
     """Why a claim's access modes do not do for the pods that mount it: every rank's, or the evaluator's alone."""
     modes, is_written = set(claim.access_modes), "spec.checkpoint.claimName" in fields
     if is_written and modes == {"ReadOnlyMany"}:
@@ -58,12 +58,12 @@ def misfit(job: ArcFaceTrainingJob, claim: ClaimView, fields: list[str], around:
     if modes <= ONE_POD:
         return f"is for one pod (ReadWriteOncePod), the job has {job.spec.workers.replicas}; use ReadWriteMany"
     shared = {"ReadWriteMany"} if is_written else READ_BY_ALL
-    if not modes & shared and needs_several_nodes(job, around):
+    if not modes & shared and _needs_several_nodes(job, around):
         return f"can be mounted on one node only ({', '.join(sorted(modes))}), the job's pods need several nodes"
     return None
 
 
-def needs_several_nodes(job: ArcFaceTrainingJob, around: Prerequisites) -> bool:
+def _needs_several_nodes(job: ArcFaceTrainingJob, around: Prerequisites) -> bool:
     """Whether no single node has all the devices."""
     workers = job.spec.workers
     devices = around.devices

@@ -12,7 +12,7 @@ from arcface_operator.manifests.rank_table_map import build_rank_table_map
 def removal(context: DecisionContext, pods: Sequence[PodView]) -> tuple[Action, ...]:
     """Deletion of the pods, the rank table taken back first: nobody may start from a table with lost pods."""
     asked = [pod for pod in pods if not pod.is_leaving]
-    stuck = [pod for pod in pods if is_stuck(context, pod)]
+    stuck = [pod for pod in pods if _is_stuck(context, pod)]
     deletions = [
         *(Delete(resource="pods", name=pod.name, uid=pod.uid) for pod in asked),
         *(Delete(resource="pods", name=pod.name, uid=pod.uid, grace_seconds=0) for pod in stuck),
@@ -27,7 +27,7 @@ def is_overdue(context: DecisionContext, pod: PodView) -> bool:
     return context.is_past(pod.leaves_at, context.settings.force_delete_seconds)
 
 
-def is_stuck(context: DecisionContext, pod: PodView) -> bool:
+def _is_stuck(context: DecisionContext, pod: PodView) -> bool:
     """Whether nobody is there any more who could confirm that the pod has left."""
     return is_overdue(context, pod) and (pod.node is None or pod.node in context.observed.lost_nodes)
 

@@ -16,9 +16,8 @@ from arcface_operator.manifests.gang import build_pod_group
 from arcface_operator.manifests.metadata import Manifest
 from arcface_operator.manifests.rank_table_map import build_rank_table_map
 from arcface_operator.manifests.run_config import build_config_map
-from arcface_operator.manifests.service import build_service
-from arcface_operator.manifests.worker_pod import build_worker_pod
-from arcface_operator.preflight.unsupported import unsupported
+from arcface_operator.manifests.worker_pod import build_service, build_worker_pod
+from arcface_operator.preflight.spec_checks import unsupported
 
 MOST_DOUBLINGS = 30
 """Beyond any longest pause, and far from what a number of seconds can hold."""
@@ -61,25 +60,25 @@ def start(context: DecisionContext) -> Plan:
     """Remove pods of earlier attempts, wait for what is needed, then create the pods."""
     if old := context.old_workers:
         return Plan(
-            status=with_lingerer(context, old).status,
+            status=_with_lingerer(context, old).status,
             actions=removal(context, old),
             look_again_seconds=removal_seconds(context, old),
         )
     existing = {pod.index for pod in context.workers}
     missing = [index for index in range(context.spec.workers.replicas) if index not in existing]
     if not missing:
-        return all_exist(context)
-    if not existing and (wait := before_first_pod(context)) is not None:
+        return _all_exist(context)
+    if not existing and (wait := _before_first_pod(context)) is not None:
         return wait
     # The pods' events come long before that, unless somebody keeps them from us.
     return Plan(
-        status=ready_to_run(context).status,
-        actions=creation(context, missing),
+        status=_ready_to_run(context).status,
+        actions=_creation(context, missing),
         look_again_seconds=context.settings.check_seconds,
     )
 
 
-def all_exist(context: DecisionContext) -> Plan:
+def _all_exist(context: DecisionContext) -> Plan:
     """Every pod is there: the ranks start."""
     context = context.with_condition("Ready", truth=True, reason="Ready", message="all pods exist")
     context = context.with_condition("Training", truth=False, reason="Starting", message="the ranks are starting")
@@ -87,19 +86,19 @@ def all_exist(context: DecisionContext) -> Plan:
     return Plan(status=status, look_again_seconds=context.settings.starting_poll_seconds)
 
 
-def before_first_pod(context: DecisionContext) -> Plan | None:
+def _before_first_pod(context: DecisionContext) -> Plan | None:
     """What keeps a job from taking anything yet; None where its first pod may be made."""
-    if left := back_off_seconds(context):
+    if left := _back_off_seconds(context):
         message = f"attempt {context.status.attempt} waits: the one before it ended before it trained"
-        return replace(wait_for(context, "BackOff", message), look_again_seconds=left)
+        return replace(_wait_for(context, "BackOff", message), look_again_seconds=left)
     if context.observed.prerequisites is None:
         return Plan(status=context.status, look_again_seconds=0.0)  # looked at in the phase that is now begun
     if unmet := unmet_prerequisites(context.job, context.observed.prerequisites):
-        return wait_for(context, unmet[0].reason, "; ".join(item.message for item in unmet))
+        return _wait_for(context, unmet[0].reason, "; ".join(item.message for item in unmet))
     return None
 
 
-def with_lingerer(context: DecisionContext, old: Sequence[PodView]) -> DecisionContext:
+def _with_lingerer(context: DecisionContext, old: Sequence[PodView]) -> DecisionContext:
     """The context with a word on a pod that should have left long ago and is not removed by force."""
     pod = next((pod for pod in old if is_overdue(context, pod)), None)
     if pod is None or pod.leaves_at is None:
@@ -108,13 +107,13 @@ def with_lingerer(context: DecisionContext, old: Sequence[PodView]) -> DecisionC
     return context.with_condition("Ready", truth=False, reason="PodsLeaving", message=message)
 
 
-def wait_for(context: DecisionContext, reason: str, message: str) -> Plan:
+def _wait_for(context: DecisionContext, reason: str, message: str) -> Plan:
     """Something is not there yet; nothing is taken while it is missing."""
     waiting = context.with_condition("Ready", truth=False, reason=reason, message=message)
     return Plan(status=waiting.status, look_again_seconds=context.settings.check_seconds)
 
 
-def back_off_seconds(context: DecisionContext) -> float | None:
+def _back_off_seconds(context: DecisionContext) -> float | None:
     """Time left before an attempt that follows a vain one may begin.
 
     Faults of the infrastructure are not counted: without a pause, a node that refuses every pod would get new ones for
@@ -130,20 +129,20 @@ def back_off_seconds(context: DecisionContext) -> float | None:
     return context.seconds_left(began, min(context.settings.restart_seconds * 2**doublings, longest))
 
 
-def ready_to_run(context: DecisionContext) -> DecisionContext:
+def _ready_to_run(context: DecisionContext) -> DecisionContext:
     """Storage, names and spec are in order, or the API server's word on what is not."""
     if context.observed.refusal is not None:
         return context.with_condition("Ready", truth=False, reason="Refused", message=context.observed.refusal)
     return context.with_condition("Ready", truth=True, reason="Ready", message="storage, devices and spec are in order")
 
 
-def creation(context: DecisionContext, missing: list[int]) -> tuple[Action, ...]:
+def _creation(context: DecisionContext, missing: list[int]) -> tuple[Action, ...]:
     """What the pods need, then the pods."""
     pods = [Create(build_worker_pod(context.job, index, context.status.attempt, context.settings)) for index in missing]
-    return (*(Apply(manifest) for manifest in before_pods(context)), *dry_runs(context), *pods)
+    return (*(Apply(manifest) for manifest in _before_pods(context)), *_dry_runs(context), *pods)
 
 
-def dry_runs(context: DecisionContext) -> tuple[Action, ...]:
+def _dry_runs(context: DecisionContext) -> tuple[Action, ...]:
     """A misspelt field in the evaluator's template is better found now than after the training."""
     evaluation = context.spec.evaluation
     if evaluation is None or evaluation.template is None or context.status.phase != "Pending":
@@ -151,7 +150,7 @@ def dry_runs(context: DecisionContext) -> tuple[Action, ...]:
     return (DryRunCreate(build_evaluator_job(context.job, evaluation, context.settings)),)
 
 
-def before_pods(context: DecisionContext) -> list[Manifest]:
+def _before_pods(context: DecisionContext) -> list[Manifest]:
     """Objects that must be there when a pod starts."""
     needed = [build_service(context.job), build_config_map(context.job)]
     if context.has_rank_table:

@@ -104,14 +104,14 @@ def collection(api_version: str, plural: str, namespace: str | None) -> str:
     return f"{root}/{plural}" if namespace is None else f"{root}/namespaces/{namespace}/{plural}"
 
 
-def collection_of(manifest: Manifest) -> str:
+def _collection_of(manifest: Manifest) -> str:
     """Path of the objects like this one in its namespace."""
     return collection(manifest["apiVersion"], PLURALS[manifest["kind"]], manifest["metadata"]["namespace"])
 
 
 def path_of(manifest: Manifest) -> str:
     """Path of an object."""
-    return f"{collection_of(manifest)}/{manifest['metadata']['name']}"
+    return f"{_collection_of(manifest)}/{manifest['metadata']['name']}"
 
 
 class Api:
@@ -138,7 +138,7 @@ class Api:
         self, manifest: Manifest, mode: CreateMode = CreateMode.LENIENT, priority: Priority = Priority.HIGH
     ) -> Manifest:
         """Create an object."""
-        return await self._request("POST", collection_of(manifest), dict(mode.value), manifest, priority=priority)
+        return await self._request("POST", _collection_of(manifest), dict(mode.value), manifest, priority=priority)
 
     async def apply(self, manifest: Manifest) -> Manifest:
         """Server-side apply; what we own and leave out is removed."""

@@ -17,18 +17,15 @@ from arcface_operator.local.kubelet.process_spec import left_out
 from arcface_operator.local.kubelet.volumes import Claims, create_claims
 from arcface_operator.local.pods import check_pods, config_maps, evaluator_pods, worker_pods
 from arcface_operator.local.progress import Notices, ReportProbe
-from arcface_operator.local.progress_view import View, open_view
-from arcface_operator.local.results import results_table
-from arcface_operator.local.stop_requests import stop_requests
-from arcface_operator.local.supervisor import Outcome, Supervisor
+from arcface_operator.local.supervisor import Outcome, Supervisor, stop_requests
+from arcface_operator.local.view import View, open_view, results_table
 from arcface_operator.local.workdir import locked_workdir
 from arcface_operator.manifests.evaluator_job import RETRIES
 from arcface_operator.manifests.metadata import Manifest
 from arcface_operator.manifests.run_config import checkpoint_path
 from arcface_operator.manifests.worker_pod import has_rank_table
 from arcface_operator.preflight.data import check_evaluation_sets
-from arcface_operator.preflight.template_shape import check_templates
-from arcface_operator.preflight.unsupported import unsupported
+from arcface_operator.preflight.spec_checks import check_templates, unsupported
 from arcface_operator.settings import Settings
 
 ERRORS: dict[int, type[ArcFaceError]] = {ExitCode.INVALID_INPUT: InvalidInput, ExitCode.DIVERGED: Diverged}
@@ -92,7 +89,7 @@ class LocalRun:
         reports = [TrainerReport.parse(pod.last_words()) or TrainerReport() for pod in outcome.pods]
         notices.see(reports[0])
         notices.count(max(report.skipped_images for report in reports))
-        check_outcome(outcome, stopped_message(outcome))
+        _check_outcome(outcome, _stopped_message(outcome))
         if reports[0].progress is not None:
             view.progress(reports[0].progress)
 
@@ -111,7 +108,7 @@ class LocalRun:
             active_seconds=self.job.spec.run_policy.active_deadline_seconds,
         )
         outcome = supervisor.run(lambda _: evaluator_pods(self.job, self.settings), limits, lambda _: None)
-        check_outcome(outcome, "stopped; the training is done, the same command evaluates it")
+        _check_outcome(outcome, "stopped; the training is done, the same command evaluates it")
         report = EvaluatorReport.parse(outcome.pods[0].last_words())
         if report is None:
             raise ArcFaceError(f"pod {outcome.pods[0].name}: left no report; log: {outcome.pods[0].log}")
@@ -140,7 +137,7 @@ def check_runnable(job: ArcFaceTrainingJob) -> None:
         raise InvalidInput("; ".join(sentences))
 
 
-def stopped_message(outcome: Outcome) -> str:
+def _stopped_message(outcome: Outcome) -> str:
     """What a user reads who has stopped the training."""
     report = TrainerReport.parse(outcome.pods[0].last_words())
     if report is None or report.checkpoint is None:
@@ -148,17 +145,17 @@ def stopped_message(outcome: Outcome) -> str:
     return f"saved at step {report.checkpoint.step}; the same command resumes"
 
 
-def check_outcome(outcome: Outcome, stopped: str) -> None:
+def _check_outcome(outcome: Outcome, stopped: str) -> None:
     """Raise what the end of a gang means, nothing where it is done."""
     decision = outcome.decision
     if decision.action is Action.STOP:
         raise Stopped(stopped)
     if decision.action is Action.FAIL:
-        text = decision.reason if outcome.culprit is None else f"{told(outcome.culprit)} ({decision.reason})"
+        text = decision.reason if outcome.culprit is None else f"{_words(outcome.culprit)} ({decision.reason})"
         raise ERRORS.get(decision.exit_code, ArcFaceError)(text)
 
 
-def told(pod: PodProcess) -> str:
+def _words(pod: PodProcess) -> str:
     """What a failed pod says about its end, and where to read more."""
     report = Report.parse(pod.last_words())
     if report is not None and report.failure is not None:

@@ -1,9 +1,12 @@
 """Keeps a gang of pods going until it is done, hopeless or asked to stop: what the operator is in a cluster."""
 
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
+from types import FrameType
 
 from arcface_api.errors import NEVER_RETRIED
 from arcface_api.resource.status import Progress
@@ -11,16 +14,39 @@ from arcface_operator.local.decision import WAIT, Action, Decision, Limits, Seen
 from arcface_operator.local.kubelet.kubelet import Kubelet
 from arcface_operator.local.kubelet.pod_process import PodProcess
 from arcface_operator.local.progress import StepWatch
-from arcface_operator.local.progress_view import View
-from arcface_operator.local.stop_requests import StopRequests
+from arcface_operator.local.view import View
 from arcface_operator.manifests.metadata import Manifest
 
 TICK_SECONDS = 0.1
 PROBE_SECONDS = 0.5
 LAST_RESORT_SECONDS = 10.0
 """Beyond the grace period, after which a shim has failed to do its work."""
-
 Probe = Callable[[str], Progress | None]
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StopRequests:
+    """Counts requests; the first asks to save and stop, the second to stop at once."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def take(self, _number: int, _frame: FrameType | None) -> None:
+        """Signal handler; it only counts, since it may interrupt anything."""
+        self.count += 1
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequests]:
+    """Requests that come while the context lasts."""
+    requests = StopRequests()
+    before = {number: signal.signal(number, requests.take) for number in SIGNALS}
+    try:
+        yield requests
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)
@@ -72,11 +98,11 @@ class Supervisor:
         gang = self.kubelet.start(pods, attempt)
         try:
             decision = self.watch(gang, attempt, limits, probe)
-            first = first_failed(gang)
+            first = _first_failed(gang)
         finally:
             self.end(gang)
-        decision = settle(decision, exit_codes(gang))
-        return Outcome(decision, gang, culprit_of(gang, decision, first))
+        decision = settle(decision, _exit_codes(gang))
+        return Outcome(decision, gang, _culprit_of(gang, decision, first))
 
     def watch(self, gang: list[PodProcess], restarts: int, limits: Limits, probe: Probe) -> Decision:
         """Look at the gang until something is to be done."""
@@ -91,7 +117,7 @@ class Supervisor:
                     steps.see(progress, now)
                     self.view.progress(progress)
             seen = Seen(
-                exit_codes=exit_codes(gang),
+                exit_codes=_exit_codes(gang),
                 restarts=restarts,
                 active_seconds=now - self.began,
                 attempt_seconds=now - started,
@@ -127,17 +153,17 @@ class Supervisor:
             self.wait(TICK_SECONDS)
 
 
-def exit_codes(gang: list[PodProcess]) -> tuple[int | None, ...]:
+def _exit_codes(gang: list[PodProcess]) -> tuple[int | None, ...]:
     """Exit codes in the order of the pods."""
     return tuple(pod.exit_code() for pod in gang)
 
 
-def first_failed(gang: list[PodProcess]) -> PodProcess | None:
+def _first_failed(gang: list[PodProcess]) -> PodProcess | None:
     """A pod that failed by itself."""
     return next((pod for pod in gang if pod.exit_code()), None)
 
 
-def culprit_of(gang: list[PodProcess], decision: Decision, first: PodProcess | None) -> PodProcess | None:
+def _culprit_of(gang: list[PodProcess], decision: Decision, first: PodProcess | None) -> PodProcess | None:
     """The pod to quote: whose exit code decided, else the one that failed first."""
     if decision.exit_code not in NEVER_RETRIED:
         return first

@@ -41,7 +41,7 @@ def build_evaluator_job(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, set
                     },
                 ]
             },
-            "template": build_template(job, evaluation, settings),
+            "template": _build_template(job, evaluation, settings),
         },
     }
 
@@ -52,7 +52,7 @@ def evaluation_hash(job: ArcFaceTrainingJob) -> str:
     return hashlib.sha256(b"" if evaluation is None else evaluation.to_json().encode()).hexdigest()
 
 
-def build_template(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings: Settings) -> Manifest:
+def _build_template(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings: Settings) -> Manifest:
     """Template of the evaluator's pod."""
     return with_template(
         pod_parts.default_template(CONTAINER, job, settings),
@@ -61,7 +61,7 @@ def build_template(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings
             "metadata": {"labels": build_labels(job, "evaluator")},
             "spec": {
                 **pod_parts.pod_basics(job),
-                "containers": [build_container(job, evaluation, settings)],
+                "containers": [_build_container(job, evaluation, settings)],
                 "volumes": [
                     pod_parts.config_volume(job),
                     pod_parts.claim_volume("checkpoints", job.spec.checkpoint.claim_name),
@@ -74,9 +74,9 @@ def build_template(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings
     )
 
 
-def build_container(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings: Settings) -> Manifest:
+def _build_container(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings: Settings) -> Manifest:
     """The container that evaluates; on Ascend a rank for each device that is asked for, one by default."""
-    ranks = evaluator_ranks(job, evaluation)
+    ranks = _evaluator_ranks(job, evaluation)
     return {
         "name": CONTAINER,
         **pod_parts.container_basics(job, settings),
@@ -96,7 +96,7 @@ def build_container(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, setting
     }
 
 
-def evaluator_ranks(job: ArcFaceTrainingJob, evaluation: EvaluationSpec) -> int:
+def _evaluator_ranks(job: ArcFaceTrainingJob, evaluation: EvaluationSpec) -> int:
     """Devices that `evaluation.resources` asks for, each of which embeds a share of the images."""
     if job.spec.workers.accelerator != "ascend":
         return 1

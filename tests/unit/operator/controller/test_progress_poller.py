@@ -11,7 +11,7 @@ from arcface_api.contract.reports import TrainerReport
 from arcface_operator.controller import progress_poller
 from arcface_operator.controller.progress_poller import ProgressPoller
 from arcface_operator.kubernetes.client import JobRef
-from arcface_operator.local.kubelet.addresses import draw_addresses
+from arcface_operator.local.kubelet.kubelet import draw_addresses
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 REF = JobRef("faces", "quick")

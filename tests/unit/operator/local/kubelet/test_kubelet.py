@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from arcface_operator.local.kubelet.addresses import draw_addresses, is_free
-from arcface_operator.local.kubelet.kubelet import Kubelet
+from arcface_operator.local.kubelet.kubelet import Kubelet, draw_addresses, is_free
 from arcface_operator.local.kubelet.orphans import marked
 from arcface_operator.local.kubelet.pod_process import PodProcess
 from arcface_operator.local.workdir import Workdir, locked_workdir
