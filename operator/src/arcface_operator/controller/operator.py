@@ -11,21 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from arcface_api.names import API_VERSION, PLURAL
+from arcface_operator.controller import metrics, observer, reconciler, server, status_writer
 from arcface_operator.controller.job_store import JobStore
-from arcface_operator.controller.metrics import OperatorMetrics
-from arcface_operator.controller.observer import Observer
 from arcface_operator.controller.progress_poller import ProgressPoller
-from arcface_operator.controller.reconciler import Reconciler
-from arcface_operator.controller.server import application, serve
-from arcface_operator.controller.status_writer import StatusWriter
 from arcface_operator.controller.watch_jobs import watch_jobs
 from arcface_operator.controller.work_queue import WorkQueue
 from arcface_operator.decision.observation import view_evaluator, view_pod
+from arcface_operator.kubernetes import credentials, election, executor, prerequisites
 from arcface_operator.kubernetes.client import Api, ApiError, JobRef, Unreachable, collection
-from arcface_operator.kubernetes.credentials import open_client, own_namespace
-from arcface_operator.kubernetes.election import Candidate
-from arcface_operator.kubernetes.executor import ActionExecutor
-from arcface_operator.kubernetes.prerequisites import PrerequisitesReader
 from arcface_operator.kubernetes.reflector import Children
 from arcface_operator.manifests.metadata import Manifest
 from arcface_operator.settings import Settings
@@ -59,21 +52,21 @@ class Operator:
         self.pods = Children(self.api, ("v1", "pods"), view_pod, self.queue.wake, options.namespaces)
         jobs = ("batch/v1", "jobs")
         self.evaluators = Children(self.api, jobs, view_evaluator, self.queue.wake, options.namespaces)
-        self.metrics = OperatorMetrics(self.jobs.bodies.values)
+        self.metrics = metrics.OperatorMetrics(self.jobs.bodies.values)
         self.poller = ProgressPoller(self._wake_now)
-        self.reconciler = Reconciler(
+        self.reconciler = reconciler.Reconciler(
             jobs=self.jobs,
-            observer=Observer(
+            observer=observer.Observer(
                 api=self.api,
                 pods=self.pods,
                 evaluators=self.evaluators,
-                prerequisites=PrerequisitesReader(self.api, time.monotonic),
+                prerequisites=prerequisites.PrerequisitesReader(self.api, time.monotonic),
                 poller=self.poller,
                 settings=settings,
                 now=_utc_now,
             ),
-            writer=StatusWriter(self.api, self.jobs, self.queue, settings.figures_seconds),
-            executor=ActionExecutor(self.api, self.identity, _utc_now, self._upsert_child),
+            writer=status_writer.StatusWriter(self.api, self.jobs, self.queue, settings.figures_seconds),
+            executor=executor.ActionExecutor(self.api, self.identity, _utc_now, self._upsert_child),
             queue=self.queue,
             settings=settings,
             metrics=self.metrics,
@@ -84,7 +77,9 @@ class Operator:
 
     async def run(self) -> None:
         """Serve probes, wait for the leadership, work until asked to stop."""
-        runner = await serve(application(self.metrics, self._is_ready), self.options.address, self.options.port)
+        runner = await server.serve(
+            server.application(self.metrics, self._is_ready), self.options.address, self.options.port
+        )
         self.supervision = asyncio.create_task(self._supervise())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -110,7 +105,9 @@ class Operator:
         if not self.options.has_election:
             await self._work()
             return
-        await Candidate(self.api, own_namespace(), self.identity, lambda: datetime.now(UTC)).lead(self._work)
+        await election.Candidate(self.api, credentials.own_namespace(), self.identity, lambda: datetime.now(UTC)).lead(
+            self._work
+        )
 
     def _is_ready(self) -> bool:
         """Whether this replica does what it should: stand by, or act on a complete cache."""
@@ -167,5 +164,5 @@ def _utc_now() -> datetime:
 
 async def run(settings: Settings, options: Options) -> None:
     """Run one replica to its end."""
-    async with open_client() as client:
+    async with credentials.open_client() as client:
         await Operator(Api(client), settings, options).run()

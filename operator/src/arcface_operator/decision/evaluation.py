@@ -12,8 +12,7 @@ from arcface_operator.decision.plan import Apply, Create, Delete, Plan
 from arcface_operator.decision.policies.gates import gate_results, missed
 from arcface_operator.decision.policies.startup_deadline_seconds import late_evaluator
 from arcface_operator.decision.starting import flaw
-from arcface_operator.manifests.evaluator_job import build_evaluator_job, evaluation_hash
-from arcface_operator.manifests.run_config import build_config_map
+from arcface_operator.manifests import evaluator_job, run_config
 
 USUAL_WAITS = {"ContainerCreating", "PodInitializing", "Waiting"}
 """What every pod waits for; not worth telling."""
@@ -35,7 +34,7 @@ def evaluate(context: DecisionContext) -> Plan:
         return _create_evaluator(context, evaluation) if sentence is None else fail(context, "InvalidSpec", sentence)
     if evaluator.is_leaving:
         return Plan(status=context.status)
-    if evaluator.evaluation_hash != evaluation_hash(context.job):
+    if evaluator.evaluation_hash != evaluator_job.evaluation_hash(context.job):
         # The user has changed spec.evaluation in the meantime.
         return Plan(status=context.status, actions=evaluator_removal(context))
     return _judge(context, evaluation, evaluator)
@@ -121,8 +120,8 @@ def _create_evaluator(context: DecisionContext, evaluation: EvaluationSpec) -> P
     context = _with_evaluation(context, evaluation)
     if context.observed.refusal is not None:
         context = context.with_condition("Evaluated", truth=False, reason="Refused", message=context.observed.refusal)
-    job = build_evaluator_job(context.job, evaluation, context.settings)
-    return Plan(status=context.status, actions=(Apply(build_config_map(context.job)), Create(job)))
+    job = evaluator_job.build_evaluator_job(context.job, evaluation, context.settings)
+    return Plan(status=context.status, actions=(Apply(run_config.build_config_map(context.job)), Create(job)))
 
 
 def _evaluator_pods(context: DecisionContext, evaluator: EvaluatorView) -> list[PodView]:

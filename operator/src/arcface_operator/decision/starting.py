@@ -11,12 +11,8 @@ from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Apply, Create, DryRunCreate, Plan
 from arcface_operator.decision.prerequisites import unmet_prerequisites
 from arcface_operator.decision.removal import is_overdue, removal, removal_seconds
-from arcface_operator.manifests.evaluator_job import build_evaluator_job
-from arcface_operator.manifests.gang import build_pod_group
+from arcface_operator.manifests import evaluator_job, gang, rank_table_map, run_config, worker_pod
 from arcface_operator.manifests.metadata import Manifest
-from arcface_operator.manifests.rank_table_map import build_rank_table_map
-from arcface_operator.manifests.run_config import build_config_map
-from arcface_operator.manifests.worker_pod import build_service, build_worker_pod
 from arcface_operator.preflight.spec_checks import unsupported
 
 MOST_DOUBLINGS = 30
@@ -34,9 +30,9 @@ def flaw(context: DecisionContext) -> str | None:
     if sentences := unsupported(context.spec):
         return "; ".join(sentences)
     try:
-        build_worker_pod(context.job, 0, 0, context.settings)
+        worker_pod.build_worker_pod(context.job, 0, 0, context.settings)
         if context.spec.evaluation is not None:
-            build_evaluator_job(context.job, context.spec.evaluation, context.settings)
+            evaluator_job.build_evaluator_job(context.job, context.spec.evaluation, context.settings)
     except InvalidInput as error:
         return str(error)
     return None
@@ -138,7 +134,10 @@ def _ready_to_run(context: DecisionContext) -> DecisionContext:
 
 def _creation(context: DecisionContext, missing: list[int]) -> tuple[Action, ...]:
     """What the pods need, then the pods."""
-    pods = [Create(build_worker_pod(context.job, index, context.status.attempt, context.settings)) for index in missing]
+    pods = [
+        Create(worker_pod.build_worker_pod(context.job, index, context.status.attempt, context.settings))
+        for index in missing
+    ]
     return (*(Apply(manifest) for manifest in _before_pods(context)), *_dry_runs(context), *pods)
 
 
@@ -147,14 +146,14 @@ def _dry_runs(context: DecisionContext) -> tuple[Action, ...]:
     evaluation = context.spec.evaluation
     if evaluation is None or evaluation.template is None or context.status.phase != "Pending":
         return ()
-    return (DryRunCreate(build_evaluator_job(context.job, evaluation, context.settings)),)
+    return (DryRunCreate(evaluator_job.build_evaluator_job(context.job, evaluation, context.settings)),)
 
 
 def _before_pods(context: DecisionContext) -> list[Manifest]:
     """Objects that must be there when a pod starts."""
-    needed = [build_service(context.job), build_config_map(context.job)]
+    needed = [worker_pod.build_service(context.job), run_config.build_config_map(context.job)]
     if context.has_rank_table:
-        needed.append(build_rank_table_map(context.job, INITIALIZING, context.now, context.settings))
-    if (group := build_pod_group(context.job, context.settings)) is not None:
+        needed.append(rank_table_map.build_rank_table_map(context.job, INITIALIZING, context.now, context.settings))
+    if (group := gang.build_pod_group(context.job, context.settings)) is not None:
         needed.append(group)
     return needed

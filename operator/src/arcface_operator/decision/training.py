@@ -10,9 +10,7 @@ from arcface_operator.decision.evaluation import begin_evaluation
 from arcface_operator.decision.faults import Fault, pod_fault, worst
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Annotate, Apply, Plan
-from arcface_operator.decision.policies import backoff_limit
-from arcface_operator.decision.policies.stall_seconds import stall
-from arcface_operator.decision.policies.startup_deadline_seconds import late_gang
+from arcface_operator.decision.policies import backoff_limit, stall_seconds, startup_deadline_seconds
 from arcface_operator.decision.progress import with_last_report, with_live_report
 from arcface_operator.decision.rank_table import assemble
 from arcface_operator.decision.starting import start
@@ -23,7 +21,7 @@ from arcface_operator.manifests.rank_table_map import build_rank_table_map
 def gather(context: DecisionContext) -> Plan:
     """One look at a gang in Pending or Restarting: where it cannot be completed in time, it lets go of its devices."""
     if context.workers and not context.old_workers and context.missing_worker is not None:
-        fault = late_gang(context)
+        fault = startup_deadline_seconds.late_gang(context)
         if fault is not None:
             return _restart(context, fault)
     return start(context)
@@ -95,7 +93,11 @@ def _gang_fault(context: DecisionContext) -> Fault | None:
         return Fault(failure=lost, is_counted=False)
     if fault is not None:
         return fault
-    return late_gang(context) if context.status.phase == "Starting" else stall(context)
+    return (
+        startup_deadline_seconds.late_gang(context)
+        if context.status.phase == "Starting"
+        else stall_seconds.stall(context)
+    )
 
 
 def _lost_node(context: DecisionContext) -> Fault | None:

@@ -20,12 +20,9 @@ from arcface_operator.local.progress import Notices, ReportProbe
 from arcface_operator.local.supervisor import Outcome, Supervisor, stop_requests
 from arcface_operator.local.view import View, open_view, results_table
 from arcface_operator.local.workdir import locked_workdir
-from arcface_operator.manifests.evaluator_job import RETRIES
+from arcface_operator.manifests import evaluator_job, run_config, worker_pod
 from arcface_operator.manifests.metadata import Manifest
-from arcface_operator.manifests.run_config import checkpoint_path
-from arcface_operator.manifests.worker_pod import has_rank_table
-from arcface_operator.preflight.data import check_evaluation_sets
-from arcface_operator.preflight.spec_checks import check_templates, unsupported
+from arcface_operator.preflight import data, spec_checks
 from arcface_operator.settings import Settings
 
 ERRORS: dict[int, type[ArcFaceError]] = {ExitCode.INVALID_INPUT: InvalidInput, ExitCode.DIVERGED: Diverged}
@@ -60,10 +57,10 @@ class LocalRun:
     def check(self) -> None:
         """Refuse what cannot come to a good end, before anything is created or a step is made."""
         check_runnable(self.job)
-        check_templates(self.job)
+        spec_checks.check_templates(self.job)
         check_pods(self.job, self.claims, self.settings)
         if self.job.spec.evaluation is not None:
-            check_evaluation_sets(self.job.spec.evaluation, self.claims)
+            data.check_evaluation_sets(self.job.spec.evaluation, self.claims)
 
     def train(self, supervisor: Supervisor, view: View) -> None:
         """Run the rank pods to their end."""
@@ -104,7 +101,7 @@ class LocalRun:
             return None
         view.note(f"training is done; evaluating {', '.join([*evaluation.sets, *evaluation.ijb])}")
         limits = Limits(
-            backoff_limit=RETRIES,
+            backoff_limit=evaluator_job.RETRIES,
             active_seconds=self.job.spec.run_policy.active_deadline_seconds,
         )
         outcome = supervisor.run(lambda _: evaluator_pods(self.job, self.settings), limits, lambda _: None)
@@ -120,7 +117,7 @@ class LocalRun:
         gates = gate_results(evaluation.gates, report) if evaluation is not None and report is not None else []
         if report is not None:
             output.print(results_table(report, gates))
-        checkpoints = self.claims[self.job.spec.checkpoint.claim_name] / checkpoint_path(self.job)
+        checkpoints = self.claims[self.job.spec.checkpoint.claim_name] / run_config.checkpoint_path(self.job)
         output.print(f"checkpoints: {checkpoints}\nlogs: {logs}", markup=False, highlight=False, soft_wrap=True)
         if failed := missed(gates):
             raise ArcFaceError(failed)
@@ -128,10 +125,10 @@ class LocalRun:
 
 def check_runnable(job: ArcFaceTrainingJob) -> None:
     """Refuse what this release or this machine cannot do."""
-    sentences = unsupported(job.spec)
+    sentences = spec_checks.unsupported(job.spec)
     if job.spec.suspend:
         sentences.append("spec.suspend: is true; set it to false to run the job")
-    if has_rank_table(job):
+    if worker_pod.has_rank_table(job):
         sentences.append("spec.workers.rendezvous: a rank table is made in clusters only; set it to dynamic")
     if sentences:
         raise InvalidInput("; ".join(sentences))

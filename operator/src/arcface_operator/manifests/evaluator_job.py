@@ -6,8 +6,7 @@ from arcface_api.contract import pod_environment as pods
 from arcface_api.errors import NEVER_RETRIED, InvalidInput
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import EvaluationSpec
-from arcface_operator.manifests import pod_parts
-from arcface_operator.manifests.gang import KUEUE_QUEUE
+from arcface_operator.manifests import gang, pod_parts
 from arcface_operator.manifests.metadata import Manifest, build_labels, build_metadata, evaluator_name
 from arcface_operator.manifests.pod_template import with_template
 from arcface_operator.settings import Settings
@@ -21,7 +20,7 @@ def build_evaluator_job(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, set
     metadata = build_metadata(job, evaluator_name(job.metadata.name), "evaluator")
     metadata["annotations"] = {pods.EVALUATION_HASH_ANNOTATION: evaluation_hash(job)}
     if job.spec.scheduling.gang == "kueue":
-        metadata["labels"][KUEUE_QUEUE] = str(job.spec.scheduling.queue)
+        metadata["labels"][gang.KUEUE_QUEUE] = str(job.spec.scheduling.queue)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

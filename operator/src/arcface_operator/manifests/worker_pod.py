@@ -5,8 +5,7 @@ from pathlib import Path
 from arcface_api.contract import pod_environment as pods
 from arcface_api.contract.pod_environment import METRICS_PORT, RENDEZVOUS_PORT
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_operator.manifests import pod_parts
-from arcface_operator.manifests.gang import gang_metadata, gang_scheduler
+from arcface_operator.manifests import gang, pod_parts
 from arcface_operator.manifests.metadata import Manifest, build_metadata, rank_table_name, worker_name, worker_selector
 from arcface_operator.manifests.pod_template import merged, with_template
 from arcface_operator.settings import Settings
@@ -17,7 +16,7 @@ CONTAINER = "trainer"
 def build_worker_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings: Settings) -> Manifest:
     """Pod `index` of the gang's given attempt."""
     workers, name = job.spec.workers, worker_name(job.metadata.name, index)
-    metadata = merged(build_metadata(job, name, "worker"), gang_metadata(job, attempt), "metadata")
+    metadata = merged(build_metadata(job, name, "worker"), gang.gang_metadata(job, attempt), "metadata")
     metadata["labels"] |= {pods.RANK_INDEX_LABEL: str(index), pods.ATTEMPT_LABEL: str(attempt)}
     if has_rank_table(job):
         metadata["labels"][pods.CHIP_FAMILY_LABEL] = settings.chip_family
@@ -29,7 +28,7 @@ def build_worker_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings
         "containers": [_build_container(job, index, settings)],
         "volumes": _build_volumes(job),
     }
-    if (scheduler := gang_scheduler(job, settings)) is not None:
+    if (scheduler := gang.gang_scheduler(job, settings)) is not None:
         pod_spec["schedulerName"] = scheduler
     template = with_template(
         pod_parts.default_template(CONTAINER, job, settings),

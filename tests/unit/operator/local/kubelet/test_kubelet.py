@@ -185,7 +185,7 @@ def test_clearing_waits_for_processes_that_are_about_to_end(kubelet: Kubelet) ->
     (pod,) = start(kubelet, make_pod("a", SAVE_ON_SIGTERM))
     await_ready(kubelet, pod)
     pod.stop()
-    assert kubelet.clear(patience=20.0) == 0
+    assert kubelet.clear(patience=600.0) == 0
     assert await_end(pod) == 143
 
 
@@ -207,20 +207,20 @@ from arcface_operator.local.kubelet.kubelet import Kubelet
 from arcface_operator.local.workdir import locked_workdir
 from support.builders.pods import make_pod
 with locked_workdir(Path(sys.argv[1])) as workdir:
-    pods = [make_pod(name, sys.argv[2], terminationGracePeriodSeconds=1) for name in ("a", "b")]
+    pods = [make_pod(name, sys.argv[2], terminationGracePeriodSeconds=float(sys.argv[3])) for name in ("a", "b")]
     Kubelet(workdir, {}, {}).start(pods, 0)
     sys.stdin.read()
 """
 
 
 @pytest.mark.parametrize(
-    "script",
-    [pytest.param(SAVE_ON_SIGTERM, id="saves"), pytest.param(IGNORE_SIGTERM, id="has to be killed")],
+    ("script", "grace"),
+    [pytest.param(SAVE_ON_SIGTERM, "600", id="saves"), pytest.param(IGNORE_SIGTERM, "0.3", id="has to be killed")],
 )
-def test_pods_end_when_their_runner_is_killed(tmp_path: Path, script: str) -> None:
+def test_pods_end_when_their_runner_is_killed(tmp_path: Path, script: str, grace: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])}
     with subprocess.Popen(
-        [sys.executable, "-c", RUN_AND_WAIT, str(tmp_path), script], stdin=subprocess.PIPE, env=environment
+        [sys.executable, "-c", RUN_AND_WAIT, str(tmp_path), script, grace], stdin=subprocess.PIPE, env=environment
     ) as runner:
         wait_until(lambda: all((tmp_path / "pods" / name / "ready").exists() for name in ("a", "b")))
         assert len(marked(tmp_path / "pods")) == 4
