@@ -162,15 +162,26 @@ class Life:
                 found.append(lambda view=view: world.pod_gone(view.name))
         if self.troubles and self.is_healthy() and self.victim() is not None:
             found.append(self.strike)
-        if self.have_met() and not self.troubles:
-            is_well = not any(view.is_leaving or (view.ended and view.ended.exit_code) for view in views.values())
-            runs = [view for view in views.values() if view.ended is None and is_well]
-            found += [lambda view=view: world.exited(view.name, 0) for view in runs]
-        if world.evaluator is not None and "deletionTimestamp" in world.evaluator["metadata"]:
-            found.append(world.swept)
-        elif world.evaluator is not None and "status" not in world.evaluator:
-            found.append(lambda: world.evaluated(*VERDICTS[self.facts.verdict][:2]))
-        return found
+        return [*found, *self.good_ends(views), *self.evaluators_moves()]
+
+    def good_ends(self, views: dict[int, PodView]) -> list[Callable[[], World]]:
+        """Ranks that have met and that nothing befalls any more are done, one after the other."""
+        if not self.have_met() or self.troubles:
+            return []
+        world = self.world
+        is_well = not any(view.is_leaving or (view.ended and view.ended.exit_code) for view in views.values())
+        runs = [view for view in views.values() if view.ended is None and is_well]
+        return [lambda view=view: world.exited(view.name, 0) for view in runs]
+
+    def evaluators_moves(self) -> list[Callable[[], World]]:
+        """The evaluator leaves or comes to its verdict."""
+        world = self.world
+        if world.evaluator is None:
+            return []
+        if "deletionTimestamp" in world.evaluator["metadata"]:
+            return [world.swept]
+        is_over = "status" in world.evaluator
+        return [] if is_over else [lambda: world.evaluated(*VERDICTS[self.facts.verdict][:2])]
 
     def move(self, choice: int) -> None:
         """One thing happens."""

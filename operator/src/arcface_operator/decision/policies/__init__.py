@@ -1,1 +1,1 @@
-"""One module for each field of the spec that bounds a job; imports context, faults and plan, and nothing that acts."""
+"""Where the fields that bound a job are judged, one module for each by its name; pure, and above no phase."""
