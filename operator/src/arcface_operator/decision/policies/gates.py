@@ -9,16 +9,16 @@ from arcface_api.resource.status import GateResult
 
 def gate_results(gates: Iterable[GateSpec], report: EvaluatorReport) -> list[GateResult]:
     """Each gate with the figure that was reached; a figure that was not measured does not pass."""
-    figures = measured(report)
-    return [gate_result(gate, figures.get(gate.metric)) for gate in gates]
+    figures = _figures(report)
+    return [_gate_result(gate, figures.get(gate.metric)) for gate in gates]
 
 
-def gate_result(gate: GateSpec, value: float | None) -> GateResult:
+def _gate_result(gate: GateSpec, value: float | None) -> GateResult:
     """How one gate came out."""
     return GateResult(metric=gate.metric, min=gate.min, value=value, passed=value is not None and value >= gate.min)
 
 
-def measured(report: EvaluatorReport) -> dict[str, float]:
+def _figures(report: EvaluatorReport) -> dict[str, float]:
     """All figures of an evaluation by the names that gates use."""
     accuracies = {f"{result.dataset}.accuracy": result.accuracy for result in report.results}
     rates = {f"{ijb.dataset}.tar@{far}": tar for ijb in report.ijb for far, tar in ijb.tar_at_far.items()}

@@ -1,7 +1,7 @@
-"""What the user sees while a job runs: a bar on a terminal, a plain line now and then elsewhere."""
+"""What the user sees: a bar or plain lines while a job runs, and a table of its sets and gates at the end."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -9,8 +9,10 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
+from rich.table import Table
 
-from arcface_api.resource.status import Progress
+from arcface_api.contract.reports import EvaluatorReport
+from arcface_api.resource.status import GateResult, Progress
 
 LINE_SECONDS = 10.0
 
@@ -95,3 +97,28 @@ def duration(time_left: timedelta) -> str:
     """Hours, minutes and seconds, never below zero."""
     seconds = max(0, round(time_left.total_seconds()))
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+def results_table(report: EvaluatorReport, gates: Sequence[GateResult]) -> Table:
+    """One row a pair set, one a rate of an IJB set, then one a gate of what was not measured."""
+    table = Table()
+    for heading in ("set", "accuracy", "std", "pairs", "gate"):
+        table.add_column(heading, justify="left" if heading in {"set", "gate"} else "right")
+    by_metric = {gate.metric: gate for gate in gates}
+    for result in report.results:
+        gate = by_metric.pop(f"{result.dataset}.accuracy", None)
+        accuracy, std = f"{result.accuracy:.5f}", f"{result.std:.5f}"
+        table.add_row(result.dataset, accuracy, std, str(result.pairs), "" if gate is None else _verdict(gate))
+    for ijb in report.ijb:
+        for far, tar in ijb.tar_at_far.items():
+            metric = f"{ijb.dataset}.tar@{far}"
+            gate = by_metric.pop(metric, None)
+            table.add_row(metric, f"{tar:.5f}", "", "", "" if gate is None else _verdict(gate))
+    for gate in by_metric.values():
+        table.add_row(gate.metric, "", "", "", _verdict(gate))
+    return table
+
+
+def _verdict(gate: GateResult) -> str:
+    """`passed (>= 0.9)` and the like."""
+    return f"{'passed' if gate.passed else 'failed'} (>= {gate.min:g})"

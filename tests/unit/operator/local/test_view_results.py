@@ -4,8 +4,8 @@ from rich.console import Console
 
 from arcface_api.contract.reports import EvaluatorReport
 from arcface_api.resource.status import GateResult, IjbResult, PairResult
-from arcface_operator.decision.gates import missed
-from arcface_operator.local.results import results_table
+from arcface_operator.decision.policies.gates import missed
+from arcface_operator.local.view import results_table
 
 REPORT = EvaluatorReport(
     results=[

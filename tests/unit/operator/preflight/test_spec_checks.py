@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from arcface_api.errors import InvalidInput
-from arcface_operator.preflight.template_shape import check_template
+from arcface_operator.preflight.spec_checks import check_template
 
 
 def container(**fields: Any) -> dict[str, Any]:

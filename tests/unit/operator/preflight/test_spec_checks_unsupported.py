@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from arcface_operator.preflight.unsupported import unsupported
+from arcface_operator.preflight.spec_checks import unsupported
 from support.builders.jobs import make_job
 
 CPU = {"accelerator": "cpu"}

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from arcface_api.resource.status import EvaluationStatus, GateResult, IjbResult, PairResult
-from arcface_operator.controller.job_metrics import FAMILIES, JobCollector
+from arcface_operator.controller.metrics import FAMILIES, JobCollector
 from arcface_operator.decision.decide import decide
 from support.builders.jobs import make_job
 from support.builders.views import SETTINGS, ago, make_report, make_worker, stored

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from rich.console import Console
 
 from arcface_api.resource.status import Progress
-from arcface_operator.local.progress_view import BarView, LineView, describe, duration, open_view
+from arcface_operator.local.view import BarView, LineView, describe, duration, open_view
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FULL = Progress(

@@ -3,7 +3,7 @@ import pytest
 from arcface_api.contract.reports import EvaluatorReport
 from arcface_api.resource.spec import GateSpec
 from arcface_api.resource.status import IjbResult, PairResult
-from arcface_operator.decision.gates import gate_results
+from arcface_operator.decision.policies.gates import gate_results
 
 REPORT = EvaluatorReport(
     results=[

@@ -1,4 +1,7 @@
-"""The form of those fields of a user's pod template that are read here; the API server checks them all in a cluster."""
+"""What is refused of a job's spec: what this release does not do yet, and templates that are none.
+
+Only those fields of a template are checked that are read here; the API server checks them all in a cluster.
+"""
 
 import json
 from typing import Annotated, Any
@@ -8,7 +11,9 @@ from pydantic import AfterValidator, ConfigDict, Field
 from arcface_api.errors import InvalidInput
 from arcface_api.model import Model
 from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_api.resource.spec import ArcFaceTrainingJobSpec
 from arcface_api.resource.validation import NAME, Form
+from arcface_api.unsupported import unsupported_training
 
 VARIABLE = Form("[^=\0]+", "must be the name of a variable, without '='")
 ABSOLUTE_PATH = Form("/[^\0]*", "must be an absolute path")
@@ -107,3 +112,9 @@ def check_template(field: str, template: dict[str, Any] | None) -> None:
         Template.from_json(json.dumps(template or {}), field)
     except InvalidInput as error:
         raise InvalidInput(f"{error}; correct the template") from None
+
+
+def unsupported(spec: ArcFaceTrainingJobSpec) -> list[str]:
+    """One sentence for each such field, with its path in the job."""
+    found = unsupported_training(spec.model, spec.loss, spec.training, spec.precision)
+    return [f"spec.{sentence}" for sentence in found]
