@@ -8,8 +8,7 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_operator.controller.job_metrics import FAMILIES
-from arcface_operator.controller.metrics import OperatorMetrics
+from arcface_operator.controller.metrics import FAMILIES, OperatorMetrics
 from arcface_operator.preflight.job_file import read_job
 from arcface_trainer.training.metrics import TrainMetrics
 from support.shipped import alerts

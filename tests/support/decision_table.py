@@ -1,37 +1,72 @@
 """Tables of what follows from what is seen.
 
-A row of a table is an observation, its cells are what follows in each of the nine phases, written as words:
+A row of a table is an observation in words, with what differs from the state in which all goes well; its cells are what
+follows in each of the nine phases (no phase yet is `none`). Rows look like this:
 
-    Restarting                     the phase; without one Pending stands for an unborn or suspended job, else the same
-    Ready=Ready  !Ready=Queued     a condition that holds or does not, and why
-    +counted  +free  +resume       a new attempt: after a fault that counts or does not, or after a suspension
-    failure:OOMKilled@1            the digest of the failure and its rank
-    apply:… create:… delete:… force:… annotate:…   all actions, in this order; numbers are rank pods
+    *row("all is well", waiting="Ready=Ready apply:service,config create:0,1")
+    *row("one pod crashed", {"pods": ...}, gang="Restarting +counted failure:Error@1 delete:0", ended="delete:0")
 
-An empty cell: nothing is done. `waiting` stands for the phases before all pods exist, `gang` for Starting and
-Training, `ended` for Succeeded and Failed; a phase's own name overrides them.
+Cells are given by group: `waiting` (None, Suspended, Pending, Restarting), `gang` (Starting, Training), `evaluating`,
+`ended` (Succeeded, Failed). A phase's own name in small letters overrides its group's. What a group's cell says of a
+suspended job is that and `+resume`, since such a job begins another attempt; a cell `suspended=` says all of it itself.
+
+A cell is words in any order, but for the order of actions. Every word is of one of these kinds, or the test fails:
+
+    phase       Restarting              the phase afterwards
+                same                    the phase stays, also where a job is unborn or suspended
+                (none)                  an unborn or suspended job becomes Pending, every other phase stays
+    attempt     +counted                a new attempt after a fault that counts against backoffLimit
+                +free                   a new attempt after one that does not
+                +resume                 a new attempt without a restart, after a suspension
+                (none)                  attempt, restarts and counted restarts stay
+    condition   Ready=Ready             it holds, for this reason
+                !Ready=Queued           it does not hold, for this reason
+                (none)                  conditions without a word are not looked at, but none may contradict the phase
+    failure     failure:OOMKilled@1     the digest in the status: reason and rank
+                failure:InvalidInput    a digest without a rank
+                (none)                  the digest stays; a job that has just failed has one of the reason of `Failed=`
+    action      apply:service,config    objects applied; also podgroup, table (rank table), no-table (taken back)
+                create:0,evaluator      rank pods by their index, or the evaluator
+                delete:0,evaluator      the same deleted; also job and group (the gang scheduler's)
+                force:0                 rank pods deleted without grace
+                annotate:0,1            rank pods annotated
+                (none)                  nothing is done
+
+Actions are all that the plan has, in the order of its words, but for events: there is one, exactly where the phase or
+the attempt changes. So an empty cell says that nothing is done, fails or begins anew, and that the phase stays (Pending
+for an unborn or suspended job).
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from arcface_api.contract.pod_environment import RANK_INDEX_LABEL
 from arcface_api.contract.rank_table import INITIALIZING
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_api.resource.status import ArcFaceTrainingJobStatus, Condition, FailureStatus, WorkersStatus
+from arcface_api.resource.status import ArcFaceTrainingJobStatus, Condition, ConditionType, FailureStatus, WorkersStatus
 from arcface_operator.decision.observation import Observation
-from arcface_operator.decision.plan import Action, Annotate, Announce, Apply, Create, Delete, DeleteJob, Dissolve, Plan
+from arcface_operator.decision.plan import (
+    Action,
+    Annotate,
+    Apply,
+    Create,
+    Delete,
+    DeleteJob,
+    DeletePodGroup,
+    EmitEvent,
+    Plan,
+)
 from arcface_operator.manifests.evaluator_job import evaluation_hash
 from support.builders.views import (
     THE_JOBS,
     ago,
     make_ended,
     make_evaluator,
+    make_prerequisites,
     make_report,
-    make_surroundings,
     make_worker,
     stored,
 )
@@ -43,6 +78,8 @@ GROUPS: dict[Any, str] = {
     **dict.fromkeys(("Succeeded", "Failed"), "ended"),
 }
 VERBS = {"apply", "create", "delete", "force", "annotate"}
+NEW_ATTEMPTS = {"+counted": (1, 1, 1), "+free": (1, 1, 0), "+resume": (1, 0, 0)}
+"""What is added to attempt, restarts and counted restarts."""
 
 
 def row(name: str, seen: Mapping[str, Any] | None = None, *, spec: Any = None, status: Any = None, **cells: str) -> Any:
@@ -99,7 +136,7 @@ def observation_in(phase: Any, job: ArcFaceTrainingJob, seen: Mapping[str, Any])
     default = {
         "pods": () if gang is None else (gang(0), gang(1)),
         "evaluator": make_evaluator() if phase == "Evaluating" else None,
-        "surroundings": make_surroundings() if group == "waiting" else None,
+        "prerequisites": make_prerequisites() if group == "waiting" else None,
     }
     fields = {**default, **seen}
     fields["pods"] = tuple(replace(pod, attempt=pod.attempt + job.status.attempt) for pod in fields["pods"])
@@ -108,7 +145,7 @@ def observation_in(phase: Any, job: ArcFaceTrainingJob, seen: Mapping[str, Any])
     return Observation(job=job, **fields)
 
 
-def told(action: Action) -> str | None:
+def action_word(action: Action) -> str | None:
     """An action in the words of a cell; None for an event."""
     match action:
         case Apply(manifest):
@@ -119,13 +156,13 @@ def told(action: Action) -> str | None:
         case Create(manifest):
             return f"create:{manifest['metadata']['labels'].get(RANK_INDEX_LABEL, 'evaluator')}"
         case Delete(resource="pods"):
-            return f"{'force' if action.is_forced else 'delete'}:{action.name[-1]}"
+            return f"{'force' if action.grace_seconds == 0 else 'delete'}:{action.name[-1]}"
         case Delete():
             return "delete:evaluator"
         case Annotate():
             return f"annotate:{action.name[-1]}"
-        case Dissolve():
-            return "dissolve:group"
+        case DeletePodGroup():
+            return "delete:group"
         case DeleteJob():
             return "delete:job"
     return None
@@ -134,13 +171,13 @@ def told(action: Action) -> str | None:
 def assert_cell(plan: Plan, cell: str, before: ArcFaceTrainingJobStatus) -> None:
     """The plan is what a cell says, and nothing else."""
     words, after = cell.split(), stored(plan.status)
+    assert [word for word in words if not is_known(word)] == []
     assert after == plan.status
     assert after.phase == phase_in(words, before.phase)
     verbs = [word.split(":") for word in words if word.split(":")[0] in VERBS]
     actions = [f"{verb}:{name}" for verb, names in verbs for name in names.split(",")]
-    assert [text for action in plan.actions if (text := told(action))] == actions
-    new = {"+counted": (1, 1, 1), "+free": (1, 1, 0), "+resume": (1, 0, 0)}
-    added = next((counts for word, counts in new.items() if word in words), (0, 0, 0))
+    assert [word for action in plan.actions if (word := action_word(action))] == actions
+    added = next((counts for word, counts in NEW_ATTEMPTS.items() if word in words), (0, 0, 0))
     assert added == tuple(new - old for new, old in zip(counters(after), counters(before), strict=True))
     truths = {
         item.type: f"{'' if item.status == 'True' else '!'}{item.type}={item.reason}" for item in after.conditions
@@ -157,9 +194,16 @@ def assert_cell(plan: Plan, cell: str, before: ArcFaceTrainingJobStatus) -> None
         assert after.failure is not None
         assert (after.failure.reason, after.failure.rank) == (reason, int(rank) if rank else None)
     assert_tells_the_truth(after)
-    events = [item for item in plan.actions if isinstance(item, Announce)]
+    events = [item for item in plan.actions if isinstance(item, EmitEvent)]
     assert len(events) == ((after.phase, after.attempt) != (before.phase, before.attempt))
     assert all((event.type == "Warning") == (after.phase in {"Failed", "Restarting"}) for event in events)
+
+
+def is_known(word: str) -> bool:
+    """Whether a word is of one of the kinds above."""
+    is_condition = word.partition("=")[0].removeprefix("!") in get_args(ConditionType) and "=" in word
+    is_phase = word == "same" or word in GROUPS
+    return is_phase or is_condition or word in NEW_ATTEMPTS or word.partition(":")[0] in VERBS | {"failure"}
 
 
 def phase_in(words: list[str], before: Any) -> Any:

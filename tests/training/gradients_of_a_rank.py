@@ -14,10 +14,10 @@ from mindspore import Tensor
 
 from arcface_api.resource.spec import LossSpec, ModelSpec
 from arcface_faces.checkpoint.class_shard import class_range
-from arcface_trainer.distributed.world import World
+from arcface_trainer.distributed.collectives import World
 from arcface_trainer.head.classifier import Classifier
 from arcface_trainer.network.backbones import build_backbone
-from arcface_trainer.step.train_step import GradientStep
+from arcface_trainer.step.gradient_step import GradientStep
 from support.waiting import wait_until
 
 CLASSES, EMBEDDING, QUARTER = 11, 16, 4
@@ -48,8 +48,8 @@ def main(folder: Path) -> None:
     step.set_train()
     share = slice(rank * len(labels) // size, (rank + 1) * len(labels) // size)
     waits = [1.5 + rank if number == rank else 0.0 for number in range(size)]
-    notes = Tensor([float(rank == size - 1), 0.0, *waits], mindspore.float32)
-    summary, *gradients, d_centers = step(Tensor(images[share]), Tensor(labels[share]), notes)
+    votes = Tensor([float(rank == size - 1), 0.0, *waits], mindspore.float32)
+    summary, *gradients, d_centers = step(Tensor(images[share]), Tensor(labels[share]), votes)
     np.savez(
         folder / f"{size}-{rank}.npz",
         summary=summary.asnumpy(),

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from support.processes.real_ranks import run_gang
+from support.processes.real_ranks import run_on_ranks
 
 SCRIPT = Path(__file__).parent / "gradients_of_a_rank.py"
-LOSS, WISHES, WAITS = 0, slice(3, 5), slice(5, -1)
+LOSS, VOTES, WAITS = 0, slice(3, 5), slice(5, -1)
 
 
 @pytest.fixture(scope="module")
@@ -18,13 +18,13 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(folder):
-    run_gang(SCRIPT, 1, str(folder))
+    run_on_ranks(SCRIPT, 1, str(folder))
     return dict(np.load(folder / "1-0.npz"))
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_loss_and_every_gradient_equal_those_of_one_rank(alone, folder, world_size):
-    run_gang(SCRIPT, world_size, str(folder))
+    run_on_ranks(SCRIPT, world_size, str(folder))
     ranks = [dict(np.load(folder / f"{world_size}-{rank}.npz")) for rank in range(world_size)]
     for rank in ranks:
         assert rank["summary"][LOSS] == pytest.approx(alone["summary"][LOSS], rel=1e-5)
@@ -34,10 +34,10 @@ def test_loss_and_every_gradient_equal_those_of_one_rank(alone, folder, world_si
     assert_equal_gradient(np.concatenate([rank["centers"] for rank in ranks]), alone["centers"])
 
 
-def test_every_rank_learns_what_one_rank_wishes(alone, folder):
-    assert alone["summary"][WISHES].tolist() == [1, 0]
+def test_every_rank_learns_what_one_rank_votes(alone, folder):
+    assert alone["summary"][VOTES].tolist() == [1, 0]
     ranks = [np.load(folder / f"2-{rank}.npz")["summary"] for rank in range(2)]
-    assert [summary[WISHES].tolist() for summary in ranks] == [[1, 0], [1, 0]]
+    assert [summary[VOTES].tolist() for summary in ranks] == [[1, 0], [1, 0]]
 
 
 def test_every_rank_learns_how_long_each_waited(alone, folder):

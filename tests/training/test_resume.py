@@ -9,7 +9,7 @@ import pytest
 
 from arcface_faces.checkpoint.class_shard import ClassRange
 from arcface_faces.checkpoint.reader import BACKBONE_FILE, newest_complete, read_file, read_head, read_manifest
-from support.processes.trainings import Pod, write_image_folder, write_run_config
+from support.processes.trainings import TrainingPod, write_image_folder, write_run_config
 
 TOTAL_STEPS = 3 * (4 * 12 // 8)
 
@@ -22,7 +22,7 @@ def images(tmp_path_factory):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, images):
     folder = tmp_path_factory.mktemp("undisturbed")
-    with Pod(write_run_config(folder / "run.json", images, folder / "checkpoints")) as pod:
+    with TrainingPod(write_run_config(folder / "run.json", images, folder / "checkpoints")) as pod:
         status, output = pod.wait()
         assert status == 0, output
     assert pod.report()["progress"]["step"] == TOTAL_STEPS
@@ -45,13 +45,13 @@ def assert_same_weights(checkpoints, expected):
 
 def test_a_killed_run_goes_on_from_its_newest_checkpoint(tmp_path, images, undisturbed):
     config = write_run_config(tmp_path / "run.json", images, tmp_path / "checkpoints")
-    with Pod(config) as pod:
+    with TrainingPod(config) as pod:
         pod.wait_for_step(6)
         pod.process.send_signal(signal.SIGKILL)
         pod.wait()
     before = read_manifest(newest_complete(tmp_path / "checkpoints")).step
     assert before >= 4
-    with Pod(config) as pod:
+    with TrainingPod(config) as pod:
         status, output = pod.wait()
     assert status == 0, output
     assert pod.report()["checkpoint"]["resumedFromStep"] == before
@@ -61,7 +61,7 @@ def test_a_killed_run_goes_on_from_its_newest_checkpoint(tmp_path, images, undis
 def test_a_stopped_run_saves_at_once_and_goes_on_there(tmp_path, images, undisturbed):
     long = {"directory": str(tmp_path / "checkpoints"), "everySteps": 1000, "keepLast": 1}
     config = write_run_config(tmp_path / "run.json", images, tmp_path / "checkpoints", checkpoint=long)
-    with Pod(config) as pod:
+    with TrainingPod(config) as pod:
         pod.wait_for_step(3)
         os.kill(pod.process.pid, signal.SIGTERM)
         status, output = pod.wait()
@@ -69,7 +69,7 @@ def test_a_stopped_run_saves_at_once_and_goes_on_there(tmp_path, images, undistu
     assert pod.report()["failure"]["reason"] == "Stopped"
     stopped_at = pod.report()["progress"]["step"]
     assert read_manifest(newest_complete(tmp_path / "checkpoints")).step == stopped_at
-    with Pod(config) as pod:
+    with TrainingPod(config) as pod:
         assert pod.wait()[0] == 0
     assert pod.report()["checkpoint"]["resumedFromStep"] == stopped_at
     assert_same_weights(tmp_path / "checkpoints", undisturbed)
@@ -77,13 +77,13 @@ def test_a_stopped_run_saves_at_once_and_goes_on_there(tmp_path, images, undistu
 
 def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path, images, undisturbed):
     config = write_run_config(tmp_path / "run.json", images, tmp_path / "checkpoints")
-    with Pod(config) as pod:
+    with TrainingPod(config) as pod:
         assert pod.wait()[0] == 0
     newest = tmp_path / "checkpoints" / f"step-{TOTAL_STEPS:08d}"
     with (newest / BACKBONE_FILE).open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"\x55")
-    with Pod(config) as pod:
+    with TrainingPod(config) as pod:
         status, output = pod.wait()
     assert status == 0, output
     assert pod.report()["checkpoint"]["resumedFromStep"] < TOTAL_STEPS
@@ -95,7 +95,7 @@ def test_a_checkpoint_of_another_job_is_refused_and_kept(tmp_path, images, undis
     content = json.loads(config.read_text()) | {"specHash": "1" * 64}
     config.write_text(json.dumps(content))
     before = sorted(path.name for path in undisturbed.iterdir())
-    with Pod(config) as pod:
+    with TrainingPod(config) as pod:
         status, output = pod.wait()
     assert status == 2
     assert "was written for another model, loss, data or training specification" in output

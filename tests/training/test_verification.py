@@ -10,7 +10,7 @@ from arcface_faces.embedding.embedder import InProcessEmbedder
 from arcface_faces.pairs.pair_set import open_sets
 from arcface_trainer.network.inference import load_network
 from support.builders.verification_set import encoded_image, write_set
-from support.processes.trainings import Pod, write_image_folder, write_run_config
+from support.processes.trainings import TrainingPod, write_image_folder, write_run_config
 
 STEPS_AN_EPOCH = 4 * 12 // 8
 PAIRS = 11
@@ -30,7 +30,7 @@ def run(tmp_path_factory):
         checkpoint={"directory": str(folder / "checkpoints"), "everySteps": 1000, "keepLast": 1},
         evaluation={"directory": str(folder), "sets": ["noise"], "everyEpochs": 1},
     )
-    with Pod(config) as pod:
+    with TrainingPod(config) as pod:
         status, output = pod.wait()
     assert status == 0, output
     return folder, pod.report(), output

@@ -118,19 +118,6 @@ def test_crashes_beyond_the_limit_fail_the_job(jobs: TrainingJobs, fake_nodes: F
     wait_until(lambda: list(jobs.pods()) == ["quick-worker-0"])  # the peer that ran is cleaned away
 
 
-@pytest.mark.parametrize(("code", "reason"), [(2, "InvalidInput"), (3, "Diverged")])
-def test_what_no_retry_cures_is_not_retried(jobs: TrainingJobs, fake_nodes: FakeNodes, code: int, reason: str) -> None:
-    told = {"failure": {"reason": reason, "message": "train.rec: is cut short", "rank": 1, "exitCode": code}}
-    culprit = Script(runs=0.3, ending=Ending(exit_code=code, message=told))
-    victim = Script(runs=0.1, ending=Ending(exit_code=1, message="peer lost"))
-    fake_nodes.play(jobs.namespace, by_rank({0: victim, 1: culprit}))
-    jobs.create(workers=TWO)
-    status = jobs.wait_for("Failed")
-    assert condition(status, "Failed")["reason"] == status["failure"]["reason"] == reason
-    assert status["failure"]["message"] == "pod quick-worker-1: train.rec: is cut short"
-    assert status.get("restarts", 0) == 0
-
-
 def test_an_eviction_is_not_counted(jobs: TrainingJobs, fake_nodes: FakeNodes) -> None:
     fake_nodes.play(jobs.namespace, by_rank({}, others=TRAINS))
     jobs.create(workers=TWO, runPolicy={"backoffLimit": 0})

@@ -14,7 +14,7 @@ LEAVING_PORT = 9009
 
 def main() -> None:
     if os.environ["MS_NODE_ID"] == "0":
-        scheduler = [sys.executable, "-m", "arcface_trainer.pod.scheduler"]
+        scheduler = [sys.executable, "-m", "arcface_trainer.distributed.scheduler"]
         subprocess.Popen(scheduler, env=os.environ | {"MS_ROLE": "MS_SCHED"})
     mindspore.set_device("CPU")
     mindspore.communication.init()

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from arcface_api.resource.spec import ModelSpec
-from arcface_faces.checkpoint.manifest import MANIFEST_FILE, Manifest
+from arcface_faces.checkpoint.manifest import MANIFEST_FILE, CheckpointManifest
 from arcface_faces.checkpoint.reader import BACKBONE_FILE, folder_name
-from arcface_trainer.checkpoint.writer import write
+from arcface_trainer.checkpoint.writer import write_tensors
 from arcface_trainer.network.backbones import build_backbone
 from arcface_trainer.network.parameters import named_parameters
 
@@ -18,7 +18,7 @@ def write_checkpoint(directory: Path, model: ModelSpec = SMALL, step: int = 10) 
     folder = directory / folder_name(step)
     folder.mkdir(parents=True)
     weights = {name: value.asnumpy() for name, value in named_parameters(build_backbone(model)).items()}
-    manifest = Manifest(
+    manifest = CheckpointManifest(
         job="faces",
         spec_hash="0" * 64,
         step=step,
@@ -31,7 +31,7 @@ def write_checkpoint(directory: Path, model: ModelSpec = SMALL, step: int = 10) 
         class_count=4,
         saved_at=datetime(2026, 1, 2, tzinfo=UTC),
         model=model,
-        files=[write(folder / BACKBONE_FILE, weights)],
+        files=[write_tensors(folder / BACKBONE_FILE, weights)],
     )
     (folder / MANIFEST_FILE).write_text(manifest.to_json())
     return folder

@@ -1,4 +1,4 @@
-"""A job's children and surroundings in plain values, as the operator sees them."""
+"""A job's children and prerequisites in plain values, as the operator sees them."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from arcface_api.contract.pod_environment import SCHEDULER_ANNOTATION
 from arcface_api.contract.reports import EvaluatorReport, TrainerReport
 from arcface_api.resource.status import ArcFaceTrainingJobStatus, PairResult, Progress
-from arcface_operator.decision.observation import ClaimView, Ended, EvaluatorView, PodView, Surroundings
+from arcface_operator.decision.observation import ClaimView, Ended, EvaluatorView, PodView, Prerequisites
 from arcface_operator.decision.plan import Create, Plan
 from arcface_operator.manifests.metadata import worker_name
 from arcface_operator.settings import Settings
@@ -62,12 +62,12 @@ def make_evaluator(**fields: Any) -> EvaluatorView:
     return EvaluatorView(**{"uid": "evaluator", "evaluation_hash": THE_JOBS, **fields})
 
 
-def make_surroundings(
+def make_prerequisites(
     devices: tuple[int, ...] = (8, 8), missing_kinds: tuple[str, ...] = (), **claims: ClaimView | None
-) -> Surroundings:
-    """Surroundings in which everything is there, but for what is given."""
+) -> Prerequisites:
+    """Prerequisites in which everything is there, but for what is given."""
     there = dict.fromkeys(("faces", "checkpoints", "sets"), ClaimView("Bound", ("ReadWriteMany",)))
-    return Surroundings(claims={**there, **claims}, devices=devices, missing_kinds=missing_kinds)
+    return Prerequisites(claims={**there, **claims}, devices=devices, missing_kinds=missing_kinds)
 
 
 def make_report(step: int, **fields: Any) -> TrainerReport:

@@ -13,7 +13,7 @@ from arcface_api.resource.status import ArcFaceTrainingJobStatus
 from arcface_operator.decision.observation import Observation, view_evaluator, view_pod
 from arcface_operator.decision.plan import Action, Annotate, Apply, Create, Delete, DeleteJob, Plan
 from arcface_operator.manifests.metadata import Manifest, evaluator_name, worker_name
-from support.builders.views import GRACE, NOW, SETTINGS, make_surroundings, stored, timestamp
+from support.builders.views import GRACE, NOW, SETTINGS, make_prerequisites, stored, timestamp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class World:
             job=self.job,
             pods=tuple(view_pod(pod) for pod in seen.pods.values()),
             evaluator=None if seen.evaluator is None else view_evaluator(seen.evaluator),
-            surroundings=make_surroundings(),
+            prerequisites=make_prerequisites(),
             report=report,
             lost_nodes=self.lost_nodes,
         )
@@ -73,7 +73,7 @@ class World:
             case Delete(resource="pods"):
                 pod = self.pods.get(action.name)
                 is_same = pod is not None and pod["metadata"]["uid"] == action.uid
-                return self.pod_deleted(action.name, is_forced=action.is_forced) if is_same else self
+                return self.pod_deleted(action.name, is_forced=action.grace_seconds == 0) if is_same else self
             case Delete():
                 is_same = self.evaluator is not None and self.evaluator["metadata"]["uid"] == action.uid
                 return self.evaluator_deleted() if is_same else self

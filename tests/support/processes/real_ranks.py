@@ -11,7 +11,7 @@ from testbed.programs.processes import free_port
 DEADLINE_SECONDS = 240
 
 
-def run_gang(script: Path, world_size: int, *arguments: str) -> None:
+def run_on_ranks(script: Path, world_size: int, *arguments: str) -> None:
     """Run `python script ARGUMENTS` on every rank and wait for all; a failing rank fails the test."""
     environment = os.environ | {
         "MS_WORKER_NUM": str(world_size),
@@ -37,7 +37,7 @@ def run_gang(script: Path, world_size: int, *arguments: str) -> None:
             return process
 
         if world_size > 1:
-            start(["-m", "arcface_trainer.pod.scheduler"], MS_ROLE="MS_SCHED")
+            start(["-m", "arcface_trainer.distributed.scheduler"], MS_ROLE="MS_SCHED")
         role = {"MS_ROLE": "MS_WORKER"} if world_size > 1 else {}
         ranks = [start([str(script), *arguments], MS_NODE_ID=str(rank), **role) for rank in range(world_size)]
         for number, rank in enumerate(ranks):

@@ -46,7 +46,7 @@ def write_run_config(path: Path, data: Path, checkpoints: Path, **changes) -> Pa
     return path
 
 
-class Pod:
+class TrainingPod:
     """`arcface train` as a worker pod runs it."""
 
     def __init__(self, config: Path) -> None:

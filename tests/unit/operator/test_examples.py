@@ -5,7 +5,7 @@ import pytest
 from arcface_operator.manifests.run_config import build_config_map
 from arcface_operator.manifests.worker_pod import build_worker_pod
 from arcface_operator.preflight.job_file import read_job
-from arcface_operator.preflight.unsupported import unsupported
+from arcface_operator.preflight.spec_checks import unsupported
 from arcface_operator.settings import Settings
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))

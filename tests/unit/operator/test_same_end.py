@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from arcface_api.contract.pod_environment import RANK_TABLE_ANNOTATION, SCHEDULER_ANNOTATION
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.resource.status import ArcFaceTrainingJobStatus
-from arcface_operator.decision.conditions import condition
+from arcface_operator.decision.context import condition
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import PodView, view_pod
 from arcface_operator.decision.plan import Action, Apply, Delete, Plan
@@ -162,15 +162,26 @@ class Life:
                 found.append(lambda view=view: world.pod_gone(view.name))
         if self.troubles and self.is_healthy() and self.victim() is not None:
             found.append(self.strike)
-        if self.have_met() and not self.troubles:
-            is_well = not any(view.is_leaving or (view.ended and view.ended.exit_code) for view in views.values())
-            runs = [view for view in views.values() if view.ended is None and is_well]
-            found += [lambda view=view: world.exited(view.name, 0) for view in runs]
-        if world.evaluator is not None and "deletionTimestamp" in world.evaluator["metadata"]:
-            found.append(world.swept)
-        elif world.evaluator is not None and "status" not in world.evaluator:
-            found.append(lambda: world.evaluated(*VERDICTS[self.facts.verdict][:2]))
-        return found
+        return [*found, *self.good_ends(views), *self.evaluators_moves()]
+
+    def good_ends(self, views: dict[int, PodView]) -> list[Callable[[], World]]:
+        """Ranks that have met and that nothing befalls any more are done, one after the other."""
+        if not self.have_met() or self.troubles:
+            return []
+        world = self.world
+        is_well = not any(view.is_leaving or (view.ended and view.ended.exit_code) for view in views.values())
+        runs = [view for view in views.values() if view.ended is None and is_well]
+        return [lambda view=view: world.exited(view.name, 0) for view in runs]
+
+    def evaluators_moves(self) -> list[Callable[[], World]]:
+        """The evaluator leaves or comes to its verdict."""
+        world = self.world
+        if world.evaluator is None:
+            return []
+        if "deletionTimestamp" in world.evaluator["metadata"]:
+            return [world.swept]
+        is_over = "status" in world.evaluator
+        return [] if is_over else [lambda: world.evaluated(*VERDICTS[self.facts.verdict][:2])]
 
     def move(self, choice: int) -> None:
         """One thing happens."""
@@ -270,7 +281,7 @@ def assert_goes_on(old: ArcFaceTrainingJobStatus, new: ArcFaceTrainingJobStatus,
 
 def assert_may_be_forced(world: World, seen: tuple[PodView, ...], action: Action) -> None:
     """A pod that may still run is never taken out of the API: its twin would train beside it."""
-    if isinstance(action, Delete) and action.is_forced:
+    if isinstance(action, Delete) and action.grace_seconds == 0:
         (view,) = [pod for pod in seen if pod.uid == action.uid]
         assert view.node in world.lost_nodes
         assert view.leaves_at is not None

@@ -45,7 +45,7 @@ class FileEntry(Model):
         return self.tensors["centers"].shape[0] if "centers" in self.tensors else 0
 
 
-class Manifest(Model):
+class CheckpointManifest(Model):
     """One checkpoint: everything needed to go on with the training or to use the network."""
 
     format: Literal["arcface-checkpoint/1"] = FORMAT

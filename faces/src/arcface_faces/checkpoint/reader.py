@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from arcface_api import os_errors
 from arcface_api.errors import InvalidInput
 from arcface_faces.checkpoint.class_shard import ClassRange
-from arcface_faces.checkpoint.manifest import MANIFEST_FILE, FileEntry, Manifest
+from arcface_faces.checkpoint.manifest import MANIFEST_FILE, CheckpointManifest, FileEntry
 
 FOLDER = re.compile(r"step-(\d{8,})")
 BACKBONE_FILE = "backbone.safetensors"
@@ -47,7 +47,7 @@ def checkpoints(directory: Path) -> list[Path]:
         return sorted((path for path in directory.iterdir() if step_of(path) >= 0), key=step_of, reverse=True)
 
 
-def complete_checkpoints(directory: Path) -> Iterator[tuple[Path, Manifest]]:
+def complete_checkpoints(directory: Path) -> Iterator[tuple[Path, CheckpointManifest]]:
     """Checkpoints whose manifest can be read and whose files have the right sizes, newest first."""
     for folder in checkpoints(directory):
         try:
@@ -74,12 +74,12 @@ def newest_complete(directory: Path) -> Path | None:
     return next((folder for folder, _ in complete_checkpoints(directory)), None)
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> CheckpointManifest:
     """Manifest of a checkpoint; InvalidInput where it is damaged or a file is missing or has another size."""
     path = folder / MANIFEST_FILE
     with os_errors.explained(path, "cannot be read", "name a complete checkpoint"):
         text = path.read_bytes()
-    manifest = Manifest.from_json(text, str(path))
+    manifest = CheckpointManifest.from_json(text, str(path))
     for entry in manifest.files:
         file = folder / entry.name
         with os_errors.explained(file, "cannot be read", REMEDY):
@@ -101,14 +101,14 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_file(folder: Path, manifest: Manifest, name: str) -> Tensors:
+def read_file(folder: Path, manifest: CheckpointManifest, name: str) -> Tensors:
     """All tensors of one file after checking its hash; InvalidInput where it is damaged."""
     entry = _entry(folder, manifest, name)
     with _open_verified(folder, entry) as file:
         return {tensor: file.get_tensor(tensor) for tensor in entry.tensors}
 
 
-def read_head(folder: Path, manifest: Manifest, classes: ClassRange) -> Tensors:
+def read_head(folder: Path, manifest: CheckpointManifest, classes: ClassRange) -> Tensors:
     """Centres and their momentum of a block of classes, whatever number of ranks wrote them.
 
     Returns:
@@ -131,7 +131,7 @@ def read_head(folder: Path, manifest: Manifest, classes: ClassRange) -> Tensors:
     return {name: np.concatenate(blocks) for name, blocks in rows.items()}
 
 
-def _entry(folder: Path, manifest: Manifest, name: str) -> FileEntry:
+def _entry(folder: Path, manifest: CheckpointManifest, name: str) -> FileEntry:
     for entry in manifest.files:
         if entry.name == name:
             return entry

@@ -1,1 +1,1 @@
-"""The subcommands of `arcface` that this distribution offers."""
+"""The subcommands of `arcface` that this distribution offers; the only room that prints and exits."""

@@ -8,16 +8,11 @@ from rich.console import Console
 
 from arcface_api.errors import InvalidInput
 from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_operator.local import pods, runner
 from arcface_operator.local.kubelet.volumes import bind_claims, claims_of, parse_volumes
-from arcface_operator.local.pods import check_pods, evaluator_pods, worker_pods
-from arcface_operator.local.runner import LocalRun
 from arcface_operator.manifests.worker_pod import has_rank_table
-from arcface_operator.preflight.data import check_evaluation_sets, count_data
-from arcface_operator.preflight.estimate import Counts, estimate
-from arcface_operator.preflight.job_file import read_job
-from arcface_operator.preflight.plan_text import plan_text, size
-from arcface_operator.preflight.template_shape import check_templates
-from arcface_operator.preflight.unsupported import unsupported
+from arcface_operator.preflight import data, job_file, spec_checks
+from arcface_operator.preflight.estimate import Counts, estimate, plan_text, size
 from arcface_operator.settings import Settings
 
 file_option = click.option(
@@ -43,10 +38,10 @@ def run(file: Path, volumes: tuple[str, ...], workdir: Path | None) -> None:
 
     The pods of the cluster run as processes here. Ctrl-C saves and stops; the same command resumes.
     """
-    job = read_job(file)
+    job = job_file.read_job(file)
     given = parse_volumes(volumes, job)
     directory = workdir or Path("work") / job.metadata.name
-    LocalRun(job, Settings(), bind_claims(job, given, directory)).run(directory, Console(), Console(stderr=True))
+    runner.LocalRun(job, Settings(), bind_claims(job, given, directory)).run(directory, Console(), Console(stderr=True))
 
 
 @click.command()
@@ -54,13 +49,13 @@ def run(file: Path, volumes: tuple[str, ...], workdir: Path | None) -> None:
 @volume_option
 def validate(file: Path, volumes: tuple[str, ...]) -> None:
     """Check a job before anything is taken: its fields and, with --volume, its data."""
-    job = read_job(file)
+    job = job_file.read_job(file)
     given = parse_volumes(volumes, job)
-    check_spec(job, given)
+    _check_spec(job, given)
     if job.spec.evaluation is not None:
-        check_evaluation_sets(job.spec.evaluation, given)
-    counts = count_data(job.spec, given)
-    click.echo(f"{file}: {job.metadata.name} is valid" if counts is None else valid_with_data(file, job, counts))
+        data.check_evaluation_sets(job.spec.evaluation, given)
+    counts = data.count_data(job.spec, given)
+    click.echo(f"{file}: {job.metadata.name} is valid" if counts is None else _valid_with_data(file, job, counts))
 
 
 @click.command()
@@ -70,8 +65,8 @@ def validate(file: Path, volumes: tuple[str, ...]) -> None:
 @click.option("--images", type=click.IntRange(min=1), help="Images to train on, where no data is at hand.")
 def plan(file: Path, volumes: tuple[str, ...], identities: int | None, images: int | None) -> None:
     """Print what a run needs: memory, traffic, steps, first loss."""
-    job = read_job(file)
-    counts = count_data(job.spec, parse_volumes(volumes, job))
+    job = job_file.read_job(file)
+    counts = data.count_data(job.spec, parse_volumes(volumes, job))
     if counts is None:
         if identities is None or images is None:
             claim = job.spec.data.claim_name
@@ -80,19 +75,19 @@ def plan(file: Path, volumes: tuple[str, ...], identities: int | None, images: i
     click.echo(plan_text(estimate(job.spec, counts)))
 
 
-def check_spec(job: ArcFaceTrainingJob, given: Mapping[str, Path]) -> None:
+def _check_spec(job: ArcFaceTrainingJob, given: Mapping[str, Path]) -> None:
     """Refuse what this release cannot do, and templates that make no pod or, without a rank table, no process."""
-    if sentences := unsupported(job.spec):
+    if sentences := spec_checks.unsupported(job.spec):
         raise InvalidInput("; ".join(sentences))
-    check_templates(job)
+    spec_checks.check_templates(job)
     if has_rank_table(job):  # runs in clusters only, where a template may have more than a process can
-        worker_pods(job, 0, Settings())
-        evaluator_pods(job, Settings())
+        pods.worker_pods(job, 0, Settings())
+        pods.evaluator_pods(job, Settings())
     else:
-        check_pods(job, {claim: given.get(claim, Path("/", claim)) for claim in claims_of(job)}, Settings())
+        pods.check_pods(job, {claim: given.get(claim, Path("/", claim)) for claim in claims_of(job)}, Settings())
 
 
-def valid_with_data(file: Path, job: ArcFaceTrainingJob, counts: Counts) -> str:
+def _valid_with_data(file: Path, job: ArcFaceTrainingJob, counts: Counts) -> str:
     """The good news with its figures."""
     found = estimate(job.spec, counts)
     return (

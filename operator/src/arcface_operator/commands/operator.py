@@ -9,9 +9,11 @@ import click
 import yaml
 
 from arcface_api.errors import InvalidInput
+from arcface_api.os_errors import explained
 from arcface_operator.controller.operator import Options, run
 from arcface_operator.settings import Settings
 
+REMEDY = "give the operator's settings with --settings"
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
@@ -33,18 +35,19 @@ def operator(namespaces: tuple[str, ...], file: Path | None, address: str, port:
     logging.getLogger("kopf").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     options = Options(namespaces=namespaces, address=address, port=port, has_election=leader_election)
-    asyncio.run(run(read_settings(file), options))
+    asyncio.run(run(_read_settings(file), options))
 
 
-def read_settings(file: Path | None) -> Settings:
+def _read_settings(file: Path | None) -> Settings:
     """The settings in a file, or their defaults."""
     if file is None:
         return Settings()
     try:
-        document = yaml.safe_load(file.read_text()) or {}
-        text = json.dumps(document)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{file}: cannot be read ({error}); give the operator's settings with --settings") from None
+        with explained(file, "cannot be read", REMEDY):
+            content = file.read_text()
+        text = json.dumps(yaml.safe_load(content) or {})
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{file}: cannot be read ({error}); {REMEDY}") from None
     except (yaml.YAMLError, TypeError) as error:
         raise InvalidInput(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
     return Settings.from_json(text, str(file))

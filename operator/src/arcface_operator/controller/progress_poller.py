@@ -7,7 +7,7 @@ import httpx
 
 from arcface_api.contract.pod_environment import METRICS_PORT
 from arcface_api.contract.reports import TrainerReport
-from arcface_operator.kubernetes.reflector import Key
+from arcface_operator.kubernetes.client import JobRef
 
 TIMEOUT_SECONDS = 2.0
 """For the whole answer."""
@@ -16,41 +16,41 @@ SIZE_LIMIT = 1 << 16
 IN_FLIGHT = 64
 
 
-class ReportReader:
+class ProgressPoller:
     """Reads /progress of rank pods and keeps each answer until it is taken."""
 
-    def __init__(self, answered: Callable[[Key], None]) -> None:
+    def __init__(self, answered: Callable[[JobRef], None]) -> None:
         self.answered = answered
         # Pods are reached directly, whatever proxy leads out of the cluster.
         self.client = httpx.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=False)
         self.in_flight = asyncio.Semaphore(IN_FLIGHT)
-        self.asking: dict[Key, asyncio.Task[None]] = {}
-        self.answers: dict[Key, tuple[str, TrainerReport]] = {}
+        self.polls: dict[JobRef, asyncio.Task[None]] = {}
+        self.answers: dict[JobRef, tuple[str, TrainerReport]] = {}
 
-    def ask(self, key: Key, address: str) -> None:
+    def poll(self, ref: JobRef, address: str) -> None:
         """Have a pod asked unless it is being asked already."""
-        if key not in self.asking:
-            task = self.asking[key] = asyncio.create_task(self.fetch(key, address))
-            task.add_done_callback(lambda _: self.asking.pop(key, None))
+        if ref not in self.polls:
+            task = self.polls[ref] = asyncio.create_task(self._fetch(ref, address))
+            task.add_done_callback(lambda _: self.polls.pop(ref, None))
 
-    def take(self, key: Key, address: str) -> TrainerReport | None:
+    def take(self, ref: JobRef, address: str) -> TrainerReport | None:
         """The answer of the pod at this address, once."""
-        answer = self.answers.pop(key, None)
+        answer = self.answers.pop(ref, None)
         return answer[1] if answer is not None and answer[0] == address else None
 
-    def forget(self, key: Key) -> None:
+    def forget(self, ref: JobRef) -> None:
         """The job is gone."""
-        self.answers.pop(key, None)
+        self.answers.pop(ref, None)
 
-    async def fetch(self, key: Key, address: str) -> None:
+    async def _fetch(self, ref: JobRef, address: str) -> None:
         """Ask a pod; only an answer is told of."""
         async with self.in_flight:
-            report = await self.read(address)
+            report = await self._read(address)
         if report is not None:
-            self.answers[key] = (address, report)
-            self.answered(key)
+            self.answers[ref] = (address, report)
+            self.answered(ref)
 
-    async def read(self, address: str) -> TrainerReport | None:
+    async def _read(self, address: str) -> TrainerReport | None:
         """The report, or None while the pod serves none in time."""
         host = f"[{address}]" if ":" in address else address
         content = bytearray()
@@ -69,6 +69,6 @@ class ReportReader:
 
     async def close(self) -> None:
         """End what is under way."""
-        for task in list(self.asking.values()):
+        for task in list(self.polls.values()):
             task.cancel()
         await self.client.aclose()

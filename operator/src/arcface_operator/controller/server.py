@@ -5,7 +5,8 @@ from collections.abc import Callable
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import ArcFaceError
+from arcface_api.os_errors import explained
 from arcface_operator.controller.metrics import OperatorMetrics
 
 
@@ -30,13 +31,15 @@ async def serve(app: web.Application, host: str, port: int) -> web.AppRunner:
     """Start serving; to be cleaned up by the caller.
 
     Raises:
-        InvalidInput: where the port cannot be had.
+        ArcFaceError: where the port is taken.
+        InvalidInput: where it cannot be had at all.
     """
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError as error:
+        with explained(f"{host}:{port}", "cannot be served on", "choose another --port"):
+            await web.TCPSite(runner, host, port).start()
+    except ArcFaceError:
         await runner.cleanup()
-        raise InvalidInput(f"cannot serve on {host}:{port}: {error.strerror}; choose another --port") from None
+        raise
     return runner

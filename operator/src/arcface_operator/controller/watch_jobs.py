@@ -1,18 +1,38 @@
 """kopf's part: it watches the jobs; handlers take notes only, so that it adds neither finalizers nor annotations."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
 from arcface_api.names import GROUP, PLURAL, VERSION
-from arcface_operator.controller.job_store import JobStore, key_of_job
-from arcface_operator.kubernetes.reflector import Key
+from arcface_operator.controller.job_store import JobStore
+from arcface_operator.kubernetes.client import JobRef
 
 
-def build_registry(jobs: JobStore, changed: Callable[[Key], None]) -> kopf.OperatorRegistry:
+async def watch_jobs(
+    jobs: JobStore, changed: Callable[[JobRef], None], identity: str, namespaces: Sequence[str]
+) -> None:
+    """Run kopf, which takes over the signals while it runs and returns when one comes.
+
+    Args:
+        jobs: where the newest manifests go.
+        changed: called for each job that may have changed.
+        identity: of this replica; kopf would name itself after its user, who has no name in a container.
+        namespaces: where to look; empty: everywhere.
+    """
+    await kopf.operator(
+        registry=_build_registry(jobs, changed),
+        standalone=True,
+        identity=cast("Any", identity),
+        clusterwide=not namespaces,
+        namespaces=list(namespaces),
+    )
+
+
+def _build_registry(jobs: JobStore, changed: Callable[[JobRef], None]) -> kopf.OperatorRegistry:
     """Handlers of the operator."""
     registry = kopf.OperatorRegistry()
 
@@ -31,21 +51,21 @@ def build_registry(jobs: JobStore, changed: Callable[[Key], None]) -> kopf.Opera
     @kopf.on.login(registry=registry)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
         of_pod = kopf.login_with_service_account(**kwargs)
-        return kopf.login_with_kubeconfig(**kwargs) if of_pod is None else replace(of_pod, server=own_api_server())
+        return kopf.login_with_kubeconfig(**kwargs) if of_pod is None else replace(of_pod, server=_own_api_server())
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
-    async def seen(event: kopf.RawEvent, **_: Any) -> None:
+    async def take_note(event: kopf.RawEvent, **_: Any) -> None:
         body: Any = event["object"]
         if event["type"] == "DELETED":
-            jobs.forget(body)
+            jobs.delete(body)
         else:
-            jobs.see(body)
-        changed(key_of_job(body))
+            jobs.upsert(body)
+        changed(JobRef.of(body))
 
     return registry
 
 
-def own_api_server() -> str:
+def _own_api_server() -> str:
     """Where a pod finds the API server without a name: that would need the cluster's DNS."""
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
     return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"

@@ -1,21 +1,49 @@
-"""One decision's input, with the derived facts that several rules need."""
+"""One decision's input, with the facts that several rules derive from it, and the status as decided so far."""
 
+import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Literal, TypedDict, Unpack
 
+from arcface_api.resource import status as api
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
-from arcface_api.resource.status import ArcFaceTrainingJobStatus
+from arcface_api.resource.status import ArcFaceTrainingJobStatus, Condition, ConditionType
 from arcface_operator.decision.observation import Observation, PodView, workers_of
 from arcface_operator.manifests.worker_pod import has_rank_table
 from arcface_operator.settings import Settings
 
+MESSAGE_LIMIT = 1024
+REASON_LIMIT = 128
+
+
+class StatusChanges(TypedDict, total=False):
+    """The fields of a status, each with its type: a test compares them with the model's."""
+
+    phase: api.Phase | None
+    conditions: list[Condition]
+    observed_generation: int | None
+    attempt: int
+    restarts: int
+    counted_restarts: int
+    restarted_at: datetime | None
+    start_time: datetime | None
+    running_time: datetime | None
+    training_time: datetime | None
+    completion_time: datetime | None
+    workers: api.WorkersStatus | None
+    rank_table: api.RankTableStatus | None
+    progress: api.Progress | None
+    checkpoint: api.CheckpointStatus | None
+    evaluation: api.EvaluationStatus | None
+    failure: api.FailureStatus | None
+
 
 @dataclass(frozen=True)
-class Case:
+class DecisionContext:
     """A job at one moment, and the status as decided so far."""
 
-    seen: Observation
+    observed: Observation
     status: ArcFaceTrainingJobStatus
     settings: Settings
     now: datetime
@@ -23,17 +51,17 @@ class Case:
     @property
     def job(self) -> ArcFaceTrainingJob:
         """The job."""
-        return self.seen.job
+        return self.observed.job
 
     @property
     def spec(self) -> ArcFaceTrainingJobSpec:
         """What its user asks for."""
-        return self.seen.job.spec
+        return self.observed.job.spec
 
     @property
     def workers(self) -> tuple[PodView, ...]:
         """Rank pods of the current attempt."""
-        return workers_of(self.seen.pods, self.status.attempt)
+        return workers_of(self.observed.pods, self.status.attempt)
 
     @property
     def old_workers(self) -> tuple[PodView, ...]:
@@ -43,16 +71,41 @@ class Case:
     @property
     def all_workers(self) -> tuple[PodView, ...]:
         """Rank pods of any attempt."""
-        return tuple(pod for pod in self.seen.pods if pod.component == "worker")
+        return tuple(pod for pod in self.observed.pods if pod.component == "worker")
+
+    @property
+    def missing_worker(self) -> int | None:
+        """Index of the first pod of the current gang that is not there."""
+        present = {pod.index for pod in self.workers}
+        return next((index for index in range(self.spec.workers.replicas) if index not in present), None)
 
     @property
     def has_rank_table(self) -> bool:
         """Whether the ranks find each other by a rank table."""
         return has_rank_table(self.job)
 
-    def with_status(self, **changes: object) -> "Case":
-        """The case after a change of status."""
-        return replace(self, status=self.status.model_copy(update=changes))
+    def with_status(self, **changes: Unpack[StatusChanges]) -> "DecisionContext":
+        """The context after a change of status.
+
+        Raises:
+            pydantic.ValidationError: for a field that a status does not have, or a value that the field cannot hold.
+        """
+        return replace(self, status=ArcFaceTrainingJobStatus.model_validate({**dict(self.status), **changes}))
+
+    def with_condition(self, kind: ConditionType, *, truth: bool, reason: str, message: str = "") -> "DecisionContext":
+        """The context with one condition set: its time changes only when its truth does."""
+        old = condition(self.status, kind)
+        status: Literal["True", "False"] = "True" if truth else "False"
+        new = Condition(
+            type=kind,
+            status=status,
+            reason=_camel_case(reason),
+            message=message[:MESSAGE_LIMIT],
+            observed_generation=self.job.metadata.generation,
+            last_transition_time=old.last_transition_time if old is not None and old.status == status else self.now,
+        )
+        others = [item for item in self.status.conditions if item.type != kind]
+        return self.with_status(conditions=sorted([*others, new], key=lambda item: item.type))
 
     def is_past(self, since: datetime | None, seconds: float | None) -> bool:
         """Whether a limit in seconds since a moment is there and over."""
@@ -63,3 +116,24 @@ class Case:
         if since is None or seconds is None:
             return None
         return max(0.0, (since + timedelta(seconds=seconds) - self.now).total_seconds())
+
+
+def condition(status: ArcFaceTrainingJobStatus, kind: ConditionType) -> Condition | None:
+    """A condition, None where it was never set."""
+    return next((item for item in status.conditions if item.type == kind), None)
+
+
+def true_since(status: ArcFaceTrainingJobStatus, kind: ConditionType) -> datetime | None:
+    """Since when a condition holds; None where it does not."""
+    found = condition(status, kind)
+    return found.last_transition_time if found is not None and found.status == "True" else None
+
+
+def latest(*moments: datetime | None) -> datetime | None:
+    """The last of the moments that are there."""
+    return max((moment for moment in moments if moment is not None), default=None)
+
+
+def _camel_case(reason: str) -> str:
+    """A reason in the form that conditions allow: kubelets also say `OutOfhuawei.com/Ascend910`."""
+    return re.sub(r"[^A-Za-z0-9]+", "", reason)[:REASON_LIMIT].lstrip("0123456789") or "Unknown"

@@ -24,6 +24,11 @@ class Fault:
     is_counted: bool = True
     """Counts against backoffLimit; faults of the infrastructure do not."""
 
+    @property
+    def is_blamed(self) -> bool:
+        """Whether it is held against the training and may yet turn out to be another's."""
+        return self.is_counted and not self.is_final
+
 
 def pod_fault(pod: PodView, ranks_per_pod: int) -> Fault | None:
     """What a pod's state says against its gang, None while it is well."""
@@ -31,7 +36,7 @@ def pod_fault(pod: PodView, ranks_per_pod: int) -> Fault | None:
         return ended_fault(pod, pod.ended, ranks_per_pod)
     if pod.is_leaving and pod.ended is None:
         message = f"pod {pod.name} is being deleted" + (" by the cluster" if pod.is_disrupted else "")
-        return Fault(failure=digest(pod, ranks_per_pod, "PodDeleted", message), is_counted=False)
+        return Fault(failure=_digest(pod, ranks_per_pod, "PodDeleted", message), is_counted=False)
     return None
 
 
@@ -39,17 +44,17 @@ def ended_fault(pod: PodView, ended: Ended, ranks_per_pod: int) -> Fault:
     """The fault of a pod that ended with anything but success."""
     code = ended.exit_code
     if code is None:
-        message = one_line(f"pod {pod.name} failed: {ended.reason}" + (f": {ended.message}" if ended.message else ""))
+        message = _one_line(f"pod {pod.name} failed: {ended.reason}" + (f": {ended.message}" if ended.message else ""))
         is_own = ended.reason in {INIT_FAILED, POD_FAILED} and not (pod.is_disrupted or pod.is_leaving)
-        return Fault(failure=digest(pod, ranks_per_pod, ended.reason, message), is_counted=is_own)
+        return Fault(failure=_digest(pod, ranks_per_pod, ended.reason, message), is_counted=is_own)
     if code in NEVER_RETRIED:
-        return Fault(failure=reported(pod, ended, ranks_per_pod, REASONS[ExitCode(code)]), is_final=True)
+        return Fault(failure=_reported_failure(pod, ended, ranks_per_pod, REASONS[ExitCode(code)]), is_final=True)
     if pod.is_disrupted or pod.is_leaving or code == ExitCode.STOPPED:
-        return Fault(failure=reported(pod, ended, ranks_per_pod, pod.reason or "Disrupted"), is_counted=False)
-    return Fault(failure=reported(pod, ended, ranks_per_pod, "Error"))
+        return Fault(failure=_reported_failure(pod, ended, ranks_per_pod, pod.reason or "Disrupted"), is_counted=False)
+    return Fault(failure=_reported_failure(pod, ended, ranks_per_pod, "Error"))
 
 
-def reported(pod: PodView, ended: Ended, ranks_per_pod: int, reason: str) -> FailureStatus:
+def _reported_failure(pod: PodView, ended: Ended, ranks_per_pod: int, reason: str) -> FailureStatus:
     """The digest of a pod with an exit code: what its report says, else what the kubelet kept of its log."""
     report = Report.parse(ended.message)
     told = None if report is None else report.failure
@@ -63,19 +68,19 @@ def reported(pod: PodView, ended: Ended, ranks_per_pod: int, reason: str) -> Fai
         log, rank = ended.message.splitlines(), None
         last = next((line for line in reversed(log) if line.strip()), None)
         message = f"exit code {ended.exit_code}" + (f": {last}" if last is not None else "")
-    found = digest(pod, ranks_per_pod, reason, f"pod {pod.name}: {one_line(message)}")
+    found = _digest(pod, ranks_per_pod, reason, f"pod {pod.name}: {_one_line(message)}")
     kept = [line[:LINE_LIMIT] for line in log[-LOG_LINES:]]
     is_own = found.rank is not None and rank is not None and found.rank <= rank < found.rank + ranks_per_pod
     return found.model_copy(update={"exit_code": ended.exit_code, "log": kept, "rank": rank if is_own else found.rank})
 
 
-def digest(pod: PodView, ranks_per_pod: int, reason: str, message: str) -> FailureStatus:
+def _digest(pod: PodView, ranks_per_pod: int, reason: str, message: str) -> FailureStatus:
     """What is known of every failed pod."""
     rank = max(pod.index, 0) * ranks_per_pod if pod.component == "worker" else None
     return FailureStatus(reason=reason, message=message, rank=rank, pod=pod.name, node=pod.node)
 
 
-def one_line(text: str) -> str:
+def _one_line(text: str) -> str:
     """Text without line breaks."""
     return " ".join(text.split())
 

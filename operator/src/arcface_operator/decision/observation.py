@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from arcface_api.contract.pod_environment import (
@@ -14,7 +14,6 @@ from arcface_api.contract.pod_environment import (
 )
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_operator.decision.times import parse_time
 from arcface_operator.manifests.evaluator_job import CONTAINER as EVALUATOR
 from arcface_operator.manifests.metadata import Manifest
 from arcface_operator.manifests.worker_pod import CONTAINER as TRAINER
@@ -76,6 +75,11 @@ class PodView:
         """Whether it is being deleted."""
         return self.leaves_at is not None
 
+    @property
+    def has_left_its_node(self) -> bool:
+        """Whether nothing of it runs any more; until then it holds its devices."""
+        return self.phase in {"Succeeded", "Failed"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatorView:
@@ -104,7 +108,7 @@ class ClaimView:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class Prerequisites:
     """What a job needs of its cluster before anything is taken."""
 
     claims: Mapping[str, ClaimView | None]
@@ -122,7 +126,7 @@ class Observation:
     job: ArcFaceTrainingJob
     pods: tuple[PodView, ...] = ()
     evaluator: EvaluatorView | None = None
-    surroundings: Surroundings | None = None
+    prerequisites: Prerequisites | None = None
     """Looked at only while the job waits for them."""
     report: TrainerReport | None = None
     """What rank 0 serves at the moment."""
@@ -153,9 +157,9 @@ def view_pod(pod: Manifest) -> PodView:
         name=metadata["name"],
         uid=metadata["uid"],
         component=component,
-        attempt=number(labels, ATTEMPT_LABEL),
-        index=number(labels, RANK_INDEX_LABEL),
-        created=required_time(metadata["creationTimestamp"]),
+        attempt=_number(labels, ATTEMPT_LABEL),
+        index=_number(labels, RANK_INDEX_LABEL),
+        created=datetime.fromisoformat(metadata["creationTimestamp"]),
         owner=controller_of(metadata),
         phase=status.get("phase", "Pending"),
         reason=status.get("reason"),
@@ -165,10 +169,10 @@ def view_pod(pod: Manifest) -> PodView:
         is_ready=conditions.get("Ready", {}).get("status") == "True",
         is_gated=bool(spec.get("schedulingGates")),
         leaves_at=parse_time(metadata.get("deletionTimestamp")),
-        waiting=waiting_reason(status, scheduled),
+        waiting=_waiting_reason(status, scheduled),
         is_disrupted=conditions.get("DisruptionTarget", {}).get("status") == "True"
         or status.get("reason") in DISRUPTIONS,
-        ended=pod_end(status, MAIN_CONTAINERS.get(component, "")),
+        ended=_pod_end(status, MAIN_CONTAINERS.get(component, "")),
         annotations=metadata.get("annotations", {}),
     )
 
@@ -178,33 +182,33 @@ def controller_of(metadata: Mapping[str, Any]) -> str | None:
     return next((item["uid"] for item in metadata.get("ownerReferences", []) if item.get("controller")), None)
 
 
-def number(labels: Mapping[str, str], name: str) -> int:
+def _number(labels: Mapping[str, str], name: str) -> int:
     """Number in a label; -1 where someone has removed or changed it, which no pod of ours has."""
     text = labels.get(name, "")
     return int(text) if re.fullmatch("[0-9]{1,9}", text) else -1
 
 
-def required_time(text: str) -> datetime:
-    """Time of a field that is always there."""
-    return datetime.fromisoformat(text)
+def parse_time(text: str | None) -> datetime | None:
+    """Time of a field such as `deletionTimestamp`; None where the field is absent."""
+    return None if text is None else datetime.fromisoformat(text).astimezone(UTC)
 
 
-def waiting_reason(status: Mapping[str, Any], scheduled: Mapping[str, Any]) -> str | None:
+def _waiting_reason(status: Mapping[str, Any], scheduled: Mapping[str, Any]) -> str | None:
     """Why a pod does not run yet."""
     if scheduled.get("status") == "False":
-        return told(scheduled, "Unscheduled")
+        return _words(scheduled, "Unscheduled")
     for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
         if waiting := container.get("state", {}).get("waiting"):
-            return told(waiting, "Waiting")
+            return _words(waiting, "Waiting")
     return None
 
 
-def told(state: Mapping[str, Any], default: str) -> str:
+def _words(state: Mapping[str, Any], default: str) -> str:
     """Reason and message of a condition or state, as far as it has them."""
     return f"{state.get('reason') or default}: {state.get('message', '')}".rstrip(": ")
 
 
-def pod_end(status: Mapping[str, Any], main: str) -> Ended | None:
+def _pod_end(status: Mapping[str, Any], main: str) -> Ended | None:
     """How the pod ended, judged by its main container."""
     for container in status.get("containerStatuses", []):
         terminated = container.get("state", {}).get("terminated")
@@ -219,10 +223,10 @@ def pod_end(status: Mapping[str, Any], main: str) -> Ended | None:
         return None
     if reason := status.get("reason"):
         return Ended(None, reason, status.get("message", ""), None)
-    return init_end(status) or Ended(None, POD_FAILED, status.get("message", ""), None)
+    return _init_end(status) or Ended(None, POD_FAILED, status.get("message", ""), None)
 
 
-def init_end(status: Mapping[str, Any]) -> Ended | None:
+def _init_end(status: Mapping[str, Any]) -> Ended | None:
     """How an init container ended its pod; its exit codes are the user's, not ours."""
     for container in status.get("initContainerStatuses", []):
         terminated = container.get("state", {}).get("terminated") or {}
@@ -244,7 +248,7 @@ def view_evaluator(job: Manifest) -> EvaluatorView:
         is_leaving="deletionTimestamp" in metadata,
         is_suspended=bool(job.get("spec", {}).get("suspend")),
         is_complete=conditions.get("Complete", {}).get("status") == "True",
-        failure=told(failed, "JobFailed") if failed.get("status") == "True" else None,
+        failure=_words(failed, "JobFailed") if failed.get("status") == "True" else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Literal
 
 from arcface_api.resource.status import ArcFaceTrainingJobStatus
@@ -16,7 +17,7 @@ class Apply:
 
 
 @dataclass(frozen=True)
-class Rehearse:
+class DryRunCreate:
     """The API server's word on an object that is created later only; nothing is made."""
 
     manifest: Manifest
@@ -36,8 +37,8 @@ class Delete:
     resource: Literal["pods", "jobs"]
     name: str
     uid: str
-    is_forced: bool = False
-    """Without grace: its node is gone."""
+    grace_seconds: int | None = None
+    """Time to end in; None leaves it to the object, 0 asks nobody, since its node is gone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ class Annotate:
 
 
 @dataclass(frozen=True)
-class Dissolve:
+class DeletePodGroup:
     """Deletion of a gang scheduler's group, if it is the job's."""
 
     group: Manifest
@@ -62,7 +63,7 @@ class DeleteJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Announce:
+class EmitEvent:
     """An event on the job."""
 
     type: Literal["Normal", "Warning"]
@@ -70,7 +71,15 @@ class Announce:
     message: str
 
 
-Action = Apply | Rehearse | Create | Delete | Annotate | Dissolve | DeleteJob | Announce
+Action = Apply | DryRunCreate | Create | Delete | Annotate | DeletePodGroup | DeleteJob | EmitEvent
+
+
+class Rollout(Enum):
+    """How objects are created."""
+
+    AT_ONCE = "at once"
+    ONE_FIRST = "one first"
+    """The others follow once it is accepted: the last try was refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,5 +88,11 @@ class Plan:
 
     status: ArcFaceTrainingJobStatus
     actions: tuple[Action, ...] = ()
+    rollout: Rollout = Rollout.AT_ONCE
     look_again_seconds: float | None = None
     """When to decide again even if nothing has been heard; None: only then."""
+
+
+def earliest(*seconds: float | None) -> float | None:
+    """The smallest of the times that are there."""
+    return min((time for time in seconds if time is not None), default=None)

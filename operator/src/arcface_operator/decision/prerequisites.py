@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_operator.decision.observation import ClaimView, Surroundings
+from arcface_operator.decision.observation import ClaimView, Prerequisites
 from arcface_operator.manifests.worker_pod import verified_claim
 
 READ_BY_ALL = {"ReadWriteMany", "ReadOnlyMany"}
@@ -12,16 +12,16 @@ ONE_POD = {"ReadWriteOncePod"}
 
 
 @dataclass(frozen=True)
-class Obstacle:
+class UnmetPrerequisite:
     """Something that is missing and may appear while the job waits."""
 
     reason: str
     message: str
 
 
-def obstacles(job: ArcFaceTrainingJob, around: Surroundings) -> list[Obstacle]:
+def unmet_prerequisites(job: ArcFaceTrainingJob, around: Prerequisites) -> list[UnmetPrerequisite]:
     """All that keeps the job from starting."""
-    return [*claim_obstacles(job, around), *device_obstacles(job, around), *gang_obstacles(job, around)]
+    return [*_unmet_claims(job, around), *_unmet_devices(job, around), *_unmet_gang(job, around)]
 
 
 def claims_of(job: ArcFaceTrainingJob) -> dict[str, list[str]]:
@@ -35,19 +35,19 @@ def claims_of(job: ArcFaceTrainingJob) -> dict[str, list[str]]:
     return found
 
 
-def claim_obstacles(job: ArcFaceTrainingJob, around: Surroundings) -> Iterator[Obstacle]:
+def _unmet_claims(job: ArcFaceTrainingJob, around: Prerequisites) -> Iterator[UnmetPrerequisite]:
     """Claims that are absent, not bound, or mountable in too few places."""
     for name, fields in claims_of(job).items():
         claim, where = around.claims.get(name), " and ".join(fields)
         if claim is None:
-            yield Obstacle("ClaimMissing", f"{where}: there is no PersistentVolumeClaim {name!r}; create it")
+            yield UnmetPrerequisite("ClaimMissing", f"{where}: there is no PersistentVolumeClaim {name!r}; create it")
         elif claim.phase == "Lost" or (claim.phase != "Bound" and not claim.waits_for_pod):
-            yield Obstacle("ClaimNotBound", f"{where}: claim {name!r} is {claim.phase}; give it a volume")
-        elif why := misfit(job, claim, fields, around):
-            yield Obstacle("ClaimAccess", f"{where}: claim {name!r} {why}")
+            yield UnmetPrerequisite("ClaimNotBound", f"{where}: claim {name!r} is {claim.phase}; give it a volume")
+        elif why := _misfit(job, claim, fields, around):
+            yield UnmetPrerequisite("ClaimAccess", f"{where}: claim {name!r} {why}")
 
 
-def misfit(job: ArcFaceTrainingJob, claim: ClaimView, fields: list[str], around: Surroundings) -> str | None:
+def _misfit(job: ArcFaceTrainingJob, claim: ClaimView, fields: list[str], around: Prerequisites) -> str | None:
     """Why a claim's access modes do not do for the pods that mount it: every rank's, or the evaluator's alone."""
     modes, is_written = set(claim.access_modes), "spec.checkpoint.claimName" in fields
     if is_written and modes == {"ReadOnlyMany"}:
@@ -58,19 +58,19 @@ def misfit(job: ArcFaceTrainingJob, claim: ClaimView, fields: list[str], around:
     if modes <= ONE_POD:
         return f"is for one pod (ReadWriteOncePod), the job has {job.spec.workers.replicas}; use ReadWriteMany"
     shared = {"ReadWriteMany"} if is_written else READ_BY_ALL
-    if not modes & shared and needs_several_nodes(job, around):
+    if not modes & shared and _needs_several_nodes(job, around):
         return f"can be mounted on one node only ({', '.join(sorted(modes))}), the job's pods need several nodes"
     return None
 
 
-def needs_several_nodes(job: ArcFaceTrainingJob, around: Surroundings) -> bool:
+def _needs_several_nodes(job: ArcFaceTrainingJob, around: Prerequisites) -> bool:
     """Whether no single node has all the devices."""
     workers = job.spec.workers
     devices = around.devices
     return workers.accelerator == "ascend" and devices is not None and workers.world_size > max(devices, default=0)
 
 
-def device_obstacles(job: ArcFaceTrainingJob, around: Surroundings) -> Iterator[Obstacle]:
+def _unmet_devices(job: ArcFaceTrainingJob, around: Prerequisites) -> Iterator[UnmetPrerequisite]:
     """Whether some node offers the devices of a pod at all."""
     workers = job.spec.workers
     if workers.accelerator != "ascend" or around.devices is None:
@@ -78,20 +78,20 @@ def device_obstacles(job: ArcFaceTrainingJob, around: Surroundings) -> Iterator[
     most = max(around.devices, default=0)
     if most == 0:
         message = f"spec.workers.resourceName: no node offers {workers.resource_name}; is the device plugin running?"
-        yield Obstacle("DevicesMissing", message)
+        yield UnmetPrerequisite("DevicesMissing", message)
     elif most < workers.devices_per_worker:
         message = (
             f"spec.workers.devicesPerWorker: {workers.devices_per_worker}, the largest node has {most} "
             f"{workers.resource_name}; use more replicas with fewer devices"
         )
-        yield Obstacle("DevicesMissing", message)
+        yield UnmetPrerequisite("DevicesMissing", message)
 
 
-def gang_obstacles(job: ArcFaceTrainingJob, around: Surroundings) -> Iterator[Obstacle]:
+def _unmet_gang(job: ArcFaceTrainingJob, around: Prerequisites) -> Iterator[UnmetPrerequisite]:
     """Whether the gang scheduler is installed."""
     gang = job.spec.scheduling.gang
     for kind in around.missing_kinds:
-        yield Obstacle(
+        yield UnmetPrerequisite(
             "GangSchedulerMissing",
             f"spec.scheduling.gang: {gang} needs the resource {kind}, which this cluster does not have; install {gang}",
         )

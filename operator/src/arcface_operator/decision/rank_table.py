@@ -66,7 +66,7 @@ class Member:
     devices: tuple[Device, ...]
 
 
-def is_super_pod(spec: ArcFaceTrainingJobSpec) -> bool:
+def _is_super_pod(spec: ArcFaceTrainingJobSpec) -> bool:
     """Whether the job asks for super pods, by the marks that mind-cluster goes by."""
     template = spec.workers.template or {}
     annotations = (template.get("metadata") or {}).get("annotations") or {}
@@ -78,7 +78,7 @@ def is_super_pod(spec: ArcFaceTrainingJobSpec) -> bool:
     )
 
 
-def super_pod_block(spec: ArcFaceTrainingJobSpec) -> int:
+def _super_pod_block(spec: ArcFaceTrainingJobSpec) -> int:
     """Devices of one logical super pod; the whole job is one where no block is asked for."""
     annotations = ((spec.workers.template or {}).get("metadata") or {}).get("annotations") or {}
     block = str(annotations.get("sp-block", ""))
@@ -99,24 +99,24 @@ def assemble(spec: ArcFaceTrainingJobSpec, pods: Sequence[PodView], annotation: 
     for pod in pods:
         if pod.name in waiting:
             continue
-        member = parse(pod, pod.annotations[annotation])
-        problem = member if isinstance(member, str) else check(member, workers.devices_per_worker)
+        member = _parse(pod, pod.annotations[annotation])
+        problem = member if isinstance(member, str) else _check(member, workers.devices_per_worker)
         if problem is not None:
-            return incomplete(spec, members, [*waiting, pod.name], problem)
+            return _incomplete(spec, members, [*waiting, pod.name], problem)
         if isinstance(member, Member):
             members.append(member)
-    if twice := doubled(members):
-        return incomplete(spec, members, waiting, twice)
+    if twice := _duplicate(members):
+        return _incomplete(spec, members, waiting, twice)
     if waiting or len(members) < workers.replicas:
-        return incomplete(spec, members, waiting, None)
-    if unknown := without_address(spec, members):
+        return _incomplete(spec, members, waiting, None)
+    if unknown := _without_address(spec, members):
         problem = f"the device plugin does not know the network address of a card of {', '.join(unknown)}"
-        return incomplete(spec, members, unknown, problem)
+        return _incomplete(spec, members, unknown, problem)
     state = RankTableStatus(state="completed", ready=workers.world_size, total=workers.world_size)
-    return RankTable(state, document(spec, members).to_json())
+    return RankTable(state, _document(spec, members).to_json())
 
 
-def parse(pod: PodView, text: str) -> Member | str:
+def _parse(pod: PodView, text: str) -> Member | str:
     """The pod's devices, or what is wrong with the annotation."""
     try:
         configuration = Configuration.model_validate_json(text)
@@ -125,14 +125,14 @@ def parse(pod: PodView, text: str) -> Member | str:
     return Member(pod, configuration, tuple(sorted(configuration.devices, key=lambda device: int(device.device_id))))
 
 
-def check(member: Member, devices: int) -> str | None:
+def _check(member: Member, devices: int) -> str | None:
     """What is wrong with one pod's devices."""
     if len(member.devices) != devices:
         return f"pod {member.pod.name} was given {len(member.devices)} devices, devicesPerWorker is {devices}"
     return None
 
 
-def doubled(members: Sequence[Member]) -> str | None:
+def _duplicate(members: Sequence[Member]) -> str | None:
     """Ranks and cards that two pods claim."""
     ranks = Counter(member.pod.index for member in members)
     if repeated := [index for index, count in ranks.items() if count > 1]:
@@ -145,30 +145,30 @@ def doubled(members: Sequence[Member]) -> str | None:
     if len(members) == 1:
         return None
     addresses = Counter(device.device_ip for member in members for device in member.devices)
-    doubles = [address for address, count in addresses.items() if count > 1 and is_known(address)]
+    doubles = [address for address, count in addresses.items() if count > 1 and _is_known(address)]
     return f"the network address {doubles[0]} is that of two cards" if doubles else None
 
 
-def is_known(address: str) -> bool:
+def _is_known(address: str) -> bool:
     """Whether another server can reach a card under this address."""
     return address not in {"", UNREADABLE} and not address.startswith(LOOPBACK)
 
 
-def without_address(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> list[str]:
+def _without_address(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> list[str]:
     """Pods with a card whose address the table needs and nobody knows.
 
     Within one super pod cards talk over its own bus, within one server over HCCS.
     """
-    if is_super_pod(spec) and len(super_pods(spec, members)) == 1:
+    if _is_super_pod(spec) and len(_super_pods(spec, members)) == 1:
         return []
     if len(members) == 1:
         return [
             member.pod.name for member in members if any(device.device_ip == UNREADABLE for device in member.devices)
         ]
-    return [member.pod.name for member in members if not all(is_known(device.device_ip) for device in member.devices)]
+    return [member.pod.name for member in members if not all(_is_known(device.device_ip) for device in member.devices)]
 
 
-def incomplete(
+def _incomplete(
     spec: ArcFaceTrainingJobSpec, members: Sequence[Member], missing: Sequence[str], problem: str | None
 ) -> RankTable:
     """A table that some pods are missing from."""
@@ -178,24 +178,24 @@ def incomplete(
     return RankTable(status, problem=problem)
 
 
-def document(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> RankTableDocument:
+def _document(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> RankTableDocument:
     """The completed table."""
-    is_super = is_super_pod(spec)
+    is_super = _is_super_pod(spec)
     return RankTableDocument(
         status="completed",
         version="1.2" if is_super else "1.0",
         server_count=str(len(members)),
-        server_list=[server(member, with_super_device=is_super) for member in members],
+        server_list=[_server(member, with_super_device=is_super) for member in members],
         super_pod_list=[
             SuperPod(super_pod_id=identity, server_list=[ServerReference(server_id=name) for name in servers])
-            for identity, servers in super_pods(spec, members).items()
+            for identity, servers in _super_pods(spec, members).items()
         ]
         if is_super
         else None,
     )
 
 
-def server(member: Member, *, with_super_device: bool) -> Server:
+def _server(member: Member, *, with_super_device: bool) -> Server:
     """One pod's entry."""
     first_rank = member.pod.index * len(member.devices)
     return Server(
@@ -214,9 +214,9 @@ def server(member: Member, *, with_super_device: bool) -> Server:
     )
 
 
-def super_pods(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> dict[str, list[str]]:
+def _super_pods(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> dict[str, list[str]]:
     """Servers by logical super pod: consecutive blocks of the ranks."""
-    pods_per_block = max(1, super_pod_block(spec) // spec.workers.devices_per_worker)
+    pods_per_block = max(1, _super_pod_block(spec) // spec.workers.devices_per_worker)
     found: dict[str, list[str]] = {}
     for member in members:
         found.setdefault(str(member.pod.index // pods_per_block), []).append(member.configuration.server_id)

@@ -3,40 +3,39 @@
 from collections.abc import Sequence
 
 from arcface_api.contract.rank_table import INITIALIZING
-from arcface_operator.decision.context import Case
+from arcface_operator.decision.context import DecisionContext
 from arcface_operator.decision.observation import PodView
-from arcface_operator.decision.plan import Action, Apply, Delete
+from arcface_operator.decision.plan import Action, Apply, Delete, earliest
 from arcface_operator.manifests.rank_table_map import build_rank_table_map
 
 
-def removal(case: Case, pods: Sequence[PodView]) -> tuple[Action, ...]:
+def removal(context: DecisionContext, pods: Sequence[PodView]) -> tuple[Action, ...]:
     """Deletion of the pods, the rank table taken back first: nobody may start from a table with lost pods."""
     asked = [pod for pod in pods if not pod.is_leaving]
-    stuck = [pod for pod in pods if is_stuck(case, pod)]
+    stuck = [pod for pod in pods if _is_stuck(context, pod)]
     deletions = [
         *(Delete(resource="pods", name=pod.name, uid=pod.uid) for pod in asked),
-        *(Delete(resource="pods", name=pod.name, uid=pod.uid, is_forced=True) for pod in stuck),
+        *(Delete(resource="pods", name=pod.name, uid=pod.uid, grace_seconds=0) for pod in stuck),
     ]
-    if asked and case.has_rank_table:
-        return (Apply(build_rank_table_map(case.job, INITIALIZING, case.now, case.settings)), *deletions)
+    if asked and context.has_rank_table:
+        return (Apply(build_rank_table_map(context.job, INITIALIZING, context.now, context.settings)), *deletions)
     return tuple(deletions)
 
 
-def is_overdue(case: Case, pod: PodView) -> bool:
+def is_overdue(context: DecisionContext, pod: PodView) -> bool:
     """Whether a pod should have left long ago."""
-    return case.is_past(pod.leaves_at, case.settings.force_delete_seconds)
+    return context.is_past(pod.leaves_at, context.settings.force_delete_seconds)
 
 
-def is_stuck(case: Case, pod: PodView) -> bool:
+def _is_stuck(context: DecisionContext, pod: PodView) -> bool:
     """Whether nobody is there any more who could confirm that the pod has left."""
-    return is_overdue(case, pod) and (pod.node is None or pod.node in case.seen.lost_nodes)
+    return is_overdue(context, pod) and (pod.node is None or pod.node in context.observed.lost_nodes)
 
 
-def removal_seconds(case: Case, pods: Sequence[PodView]) -> float | None:
+def removal_seconds(context: DecisionContext, pods: Sequence[PodView]) -> float | None:
     """When to see whether a leaving pod has become overdue."""
-    if any(is_overdue(case, pod) for pod in pods):
-        return case.settings.check_seconds
-    return min(
-        (left for pod in pods if (left := case.seconds_left(pod.leaves_at, case.settings.force_delete_seconds))),
-        default=None,
+    if any(is_overdue(context, pod) for pod in pods):
+        return context.settings.check_seconds
+    return earliest(
+        *(context.seconds_left(pod.leaves_at, context.settings.force_delete_seconds) or None for pod in pods)
     )

@@ -1,1 +1,1 @@
-"""The API server: the only room that knows its client."""
+"""The API server: the only room that knows its client. Executes what was decided, and decides nothing."""

@@ -6,14 +6,16 @@ Credentials, connections and TLS are those of the official client; its typed mod
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from enum import Enum
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
 
+from arcface_api.contract.pod_environment import JOB_LABEL
 from arcface_api.names import API_VERSION, PLURAL
-from arcface_operator.kubernetes.priority_semaphore import Lanes
+from arcface_operator.kubernetes.priority_semaphore import Priority, PrioritySemaphore
 from arcface_operator.manifests.metadata import Manifest
 
 JSON = "application/json"
@@ -44,6 +46,42 @@ PLURALS = {
 Query = Mapping[str, str | int]
 
 
+class JobRef(NamedTuple):
+    """Which job: all that is handed on where only its name is needed."""
+
+    namespace: str
+    name: str
+
+    @classmethod
+    def of(cls, job: Manifest) -> "JobRef":
+        """The job that a manifest of ours is about."""
+        return cls(job["metadata"]["namespace"], job["metadata"]["name"])
+
+    @classmethod
+    def of_child(cls, child: Manifest) -> "JobRef":
+        """The job that an object belongs to, by its label."""
+        metadata = child["metadata"]
+        return cls(metadata["namespace"], metadata.get("labels", {}).get(JOB_LABEL, ""))
+
+    @property
+    def path(self) -> str:
+        """Path of the job."""
+        return f"{collection(API_VERSION, PLURAL, self.namespace)}/{self.name}"
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class CreateMode(Enum):
+    """How closely the API server looks at a new object; the values are the request's query."""
+
+    LENIENT = ()
+    STRICT = (("fieldValidation", "Strict"),)
+    """A field that its kind does not have is refused."""
+    DRY_RUN = (("fieldValidation", "Strict"), ("dryRun", "All"))
+    """The same, and nothing is made."""
+
+
 class ApiError(Exception):
     """An answer that is not success."""
 
@@ -66,14 +104,14 @@ def collection(api_version: str, plural: str, namespace: str | None) -> str:
     return f"{root}/{plural}" if namespace is None else f"{root}/namespaces/{namespace}/{plural}"
 
 
-def collection_of(manifest: Manifest) -> str:
+def _collection_of(manifest: Manifest) -> str:
     """Path of the objects like this one in its namespace."""
     return collection(manifest["apiVersion"], PLURALS[manifest["kind"]], manifest["metadata"]["namespace"])
 
 
-def job_path(namespace: str, name: str) -> str:
-    """Path of one of our jobs."""
-    return f"{collection(API_VERSION, PLURAL, namespace)}/{name}"
+def path_of(manifest: Manifest) -> str:
+    """Path of an object."""
+    return f"{_collection_of(manifest)}/{manifest['metadata']['name']}"
 
 
 class Api:
@@ -81,11 +119,11 @@ class Api:
 
     def __init__(self, client: ApiClient) -> None:
         self.client = client
-        self.lanes = Lanes(IN_FLIGHT)
+        self.semaphore = PrioritySemaphore(IN_FLIGHT)
 
     async def get(self, path: str, query: Query | None = None) -> Manifest:
         """One object or list."""
-        return await self.request("GET", path, query)
+        return await self._request("GET", path, query)
 
     async def find(self, path: str) -> Manifest | None:
         """One object, None where there is none."""
@@ -97,26 +135,23 @@ class Api:
             raise
 
     async def create(
-        self, manifest: Manifest, *, is_strict: bool = False, is_dry: bool = False, is_patient: bool = False
+        self, manifest: Manifest, mode: CreateMode = CreateMode.LENIENT, priority: Priority = Priority.HIGH
     ) -> Manifest:
-        """Create an object; strictly: not if it has fields that its kind does not have; dry: only in thought."""
-        query = {"fieldValidation": "Strict"} if is_strict else {}
-        query |= {"dryRun": "All"} if is_dry else {}
-        return await self.request("POST", collection_of(manifest), query or None, manifest, is_patient=is_patient)
+        """Create an object."""
+        return await self._request("POST", _collection_of(manifest), dict(mode.value), manifest, priority=priority)
 
     async def apply(self, manifest: Manifest) -> Manifest:
         """Server-side apply; what we own and leave out is removed."""
-        path = f"{collection_of(manifest)}/{manifest['metadata']['name']}"
         query: Query = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        return await self.request("PATCH", path, query, manifest, APPLY_PATCH)
+        return await self._request("PATCH", path_of(manifest), query, manifest, APPLY_PATCH)
 
-    async def replace(self, path: str, body: Manifest, *, is_patient: bool = False) -> Manifest:
-        """Replace an object as a whole, if it is still the one that was read."""
-        return await self.request("PUT", path, body=body, is_patient=is_patient)
+    async def replace(self, path: str, body: Manifest, priority: Priority = Priority.HIGH) -> Manifest:
+        """Replace an object as a whole, if it is still the one that was read: optimistic concurrency."""
+        return await self._request("PUT", path, body=body, priority=priority)
 
     async def merge(self, path: str, body: Manifest) -> Manifest:
         """Merge fields into an object."""
-        return await self.request("PATCH", path, body=body, content_type=MERGE_PATCH)
+        return await self._request("PATCH", path, body=body, content_type=MERGE_PATCH)
 
     async def delete(self, path: str, uid: str, grace_seconds: int | None = None) -> None:
         """Delete exactly the object with this uid and, in the background, what it owns."""
@@ -128,9 +163,9 @@ class Api:
         }
         if grace_seconds is not None:
             body["gracePeriodSeconds"] = grace_seconds
-        await self.request("DELETE", path, body=body)
+        await self._request("DELETE", path, body=body)
 
-    async def request(
+    async def _request(
         self,
         method: str,
         path: str,
@@ -138,26 +173,26 @@ class Api:
         body: Manifest | None = None,
         content_type: str = JSON,
         *,
-        is_patient: bool = False,
+        priority: Priority = Priority.HIGH,
     ) -> Manifest:
-        """One request and its answer; a patient one lets all others go first.
+        """One request and its answer.
 
         Raises:
             ApiError: for an answer that is not success.
             Unreachable: where none came.
         """
         try:
-            async with self.lanes.enter(is_patient=is_patient):
-                response = await self.send((method, path), query, body, content_type, REQUEST_SECONDS)
+            async with self.semaphore.acquire(priority):
+                response = await self._send((method, path), query, body, content_type, REQUEST_SECONDS)
                 text = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"{method} {path}: {type(error).__name__} {error}") from None
-        answer = parsed(text)
-        if not success(response.status):
+        answer = _parse(text)
+        if not _is_success(response.status):
             causes = (answer.get("details") or {}).get("causes") or []
-            told = frozenset(str(cause.get("reason")) for cause in causes)
+            words = frozenset(str(cause.get("reason")) for cause in causes)
             raise ApiError(
-                response.status, str(answer.get("message") or response.reason), str(answer.get("reason")), told
+                response.status, str(answer.get("message") or response.reason), str(answer.get("reason")), words
             )
         return answer
 
@@ -169,18 +204,18 @@ class Api:
         """
         asked = {**query, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": WATCH_SECONDS}
         try:
-            response = await self.send(("GET", path), asked, None, JSON, WATCH_SECONDS + REQUEST_SECONDS)
-            if not success(response.status):
+            response = await self._send(("GET", path), asked, None, JSON, WATCH_SECONDS + REQUEST_SECONDS)
+            if not _is_success(response.status):
                 raise ApiError(response.status, str(response.reason))
-            async for line in lines(heard(response.response.content.iter_any())):
-                event = parsed(line)
+            async for line in _lines(_until_silence(response.response.content.iter_any())):
+                event = _parse(line)
                 if event.get("type") == "ERROR":
                     raise ApiError(event["object"].get("code", 0), event["object"].get("message", ""))
                 yield event["type"], event["object"]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"watch {path}: {type(error).__name__} {error}") from None
 
-    async def send(
+    async def _send(
         self, request: tuple[str, str], query: Query | None, body: Manifest | None, content_type: str, seconds: float
     ) -> Any:
         """Send a request, method and path, with the credentials of the moment; its answer is still to be read."""
@@ -192,7 +227,7 @@ class Api:
         return await rest.request(method, url, headers=headers, body=body, _request_timeout=seconds)
 
 
-async def heard(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _until_silence(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Parts of a stream; TimeoutError after a silence in which the API server should have sent bookmarks."""
     while True:
         try:
@@ -203,7 +238,7 @@ async def heard(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield part
 
 
-async def lines(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _lines(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Lines of a stream, however long: an object has 1.5 MiB and, with everything escaped, six times that."""
     rest = bytearray()
     async for part in parts:
@@ -216,12 +251,12 @@ async def lines(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield bytes(rest)
 
 
-def success(status: int) -> bool:
+def _is_success(status: int) -> bool:
     """Whether an answer is one."""
     return 200 <= status < 300
 
 
-def parsed(text: bytes) -> Manifest:
+def _parse(text: bytes) -> Manifest:
     """An answer's JSON; a proxy in between may answer something else."""
     try:
         value = json.loads(text)

@@ -32,9 +32,9 @@ class Candidate:
     identity: str
     now: Callable[[], datetime]
     clock: Callable[[], float] = time.monotonic
-    seen: tuple[str, str] = ("", "")
+    observed: tuple[str, str] = ("", "")
     """Holder and time of renewal, as last read."""
-    seen_at: float = field(default=0.0)
+    observed_at: float = field(default=0.0)
     """By our clock, when they last changed."""
 
     async def lead(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -43,23 +43,23 @@ class Candidate:
         Raises:
             ArcFaceError: when the leadership is lost; the work has been cancelled by then.
         """
-        while not await self.try_to_hold():
+        while not await self._try_to_hold():
             await asyncio.sleep(RETRY_SECONDS)
         LOG.info("%s leads", self.identity)
         working = asyncio.ensure_future(work())
-        renewing = asyncio.ensure_future(self.keep())
+        renewing = asyncio.ensure_future(self._renew())
         try:
             await asyncio.wait({working, renewing}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (working, renewing):
                 task.cancel()
             outcomes = await asyncio.gather(working, renewing, return_exceptions=True)
-            await self.release()
+            await self._release()
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
 
-    async def keep(self) -> None:
+    async def _renew(self) -> None:
         """Renew the Lease until that has failed for too long; it counts from the moment it was asked for."""
         renewed_at = self.clock()
         while (left := renewed_at + RENEW_SECONDS - self.clock()) > 0:
@@ -67,18 +67,18 @@ class Candidate:
             asked_at = self.clock()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, renewed_at + RENEW_SECONDS - asked_at)):
-                    if await self.try_to_hold():
+                    if await self._try_to_hold():
                         renewed_at = asked_at
         raise ArcFaceError(f"the leadership is lost: the Lease could not be renewed for {RENEW_SECONDS} s")
 
-    async def try_to_hold(self) -> bool:
+    async def _try_to_hold(self) -> bool:
         """Take or renew the Lease if it is free or ours; False also where nobody could be asked."""
         try:
-            lease = await self.api.find(self.path)
+            lease = await self.api.find(self._path)
             if lease is None:
-                await self.api.create(self.record({"metadata": {"name": LEASE_NAME, "namespace": self.namespace}}))
-            elif self.may_take(lease["spec"]):
-                await self.api.replace(self.path, self.record(lease))
+                await self.api.create(self._record({"metadata": {"name": LEASE_NAME, "namespace": self.namespace}}))
+            elif self._may_take(lease["spec"]):
+                await self.api.replace(self._path, self._record(lease))
             else:
                 return False
         except (ApiError, Unreachable) as error:
@@ -87,15 +87,15 @@ class Candidate:
             return False
         return True
 
-    def may_take(self, spec: Manifest) -> bool:
+    def _may_take(self, spec: Manifest) -> bool:
         """Whether the Lease is ours, given back, or has run out."""
         record = (spec.get("holderIdentity") or "", spec.get("renewTime") or "")
-        if record != self.seen:
-            self.seen, self.seen_at = record, self.clock()
-        has_run_out = self.clock() - self.seen_at > spec.get("leaseDurationSeconds", LEASE_SECONDS)
+        if record != self.observed:
+            self.observed, self.observed_at = record, self.clock()
+        has_run_out = self.clock() - self.observed_at > spec.get("leaseDurationSeconds", LEASE_SECONDS)
         return record[0] in {"", self.identity} or has_run_out
 
-    def record(self, lease: Manifest) -> Manifest:
+    def _record(self, lease: Manifest) -> Manifest:
         """The Lease with us as its holder."""
         spec, stamp = lease.get("spec", {}), self.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         is_ours = spec.get("holderIdentity") == self.identity
@@ -104,15 +104,15 @@ class Candidate:
             ours |= {"acquireTime": stamp, "leaseTransitions": spec.get("leaseTransitions", 0) + bool(spec)}
         return {"apiVersion": API_VERSION, "kind": "Lease", **lease, "spec": {**spec, **ours}}
 
-    async def release(self) -> None:
+    async def _release(self) -> None:
         """Leave the Lease to whoever comes first, if it is still ours."""
         with contextlib.suppress(ApiError, Unreachable):
-            lease = await self.api.get(self.path)
+            lease = await self.api.get(self._path)
             if lease["spec"].get("holderIdentity") == self.identity:
                 given_back = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
-                await self.api.replace(self.path, {**lease, "spec": given_back})
+                await self.api.replace(self._path, {**lease, "spec": given_back})
 
     @property
-    def path(self) -> str:
+    def _path(self) -> str:
         """Path of the Lease."""
         return f"{collection(API_VERSION, 'leases', self.namespace)}/{LEASE_NAME}"

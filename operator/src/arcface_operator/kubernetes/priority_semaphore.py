@@ -7,43 +7,51 @@ import asyncio
 import heapq
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from enum import IntEnum
 from itertools import count
 
-Waiting = tuple[bool, int, asyncio.Future[None]]
+
+class Priority(IntEnum):
+    """Which requests come first; the smaller number does."""
+
+    HIGH = 0
+    """What pods wait for."""
+    LOW = 1
+    """Events, and figures of a status."""
 
 
-class Lanes:
-    """A semaphore whose patient users wait for all others; users of one kind go in the order they came in."""
+class PrioritySemaphore:
+    """A semaphore that lets high priority in first, and those of one priority in the order they came in."""
 
     def __init__(self, slots: int) -> None:
         self.free = slots
-        self.waiting: list[Waiting] = []
+        self.waiting: list[tuple[Priority, int, asyncio.Future[None]]] = []
         self.numbers = count()
 
     @asynccontextmanager
-    async def enter(self, *, is_patient: bool) -> AsyncIterator[None]:
+    async def acquire(self, priority: Priority) -> AsyncIterator[None]:
         """Wait for a slot and hold it."""
         if self.free:
             self.free -= 1
         else:
-            place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            heapq.heappush(self.waiting, (is_patient, next(self.numbers), place))
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            heapq.heappush(self.waiting, (priority, next(self.numbers), turn))
             try:
-                await place
+                await turn
             except asyncio.CancelledError:
-                if place.done() and not place.cancelled():
-                    self.leave()  # the slot had been given already
+                if turn.done() and not turn.cancelled():
+                    self._release()  # the slot had been given already
                 raise
         try:
             yield
         finally:
-            self.leave()
+            self._release()
 
-    def leave(self) -> None:
+    def _release(self) -> None:
         """Hand the slot on."""
         while self.waiting:
-            _, _, place = heapq.heappop(self.waiting)
-            if not place.done():
-                place.set_result(None)
+            _, _, turn = heapq.heappop(self.waiting)
+            if not turn.done():
+                turn.set_result(None)
                 return
         self.free += 1

@@ -1,35 +1,33 @@
-"""A cache of the objects that carry our label, kept current by listing and watching.
+"""Caches of the objects that carry our label, kept current by listing and watching (informers).
 
 The list replaces the cache: what has gone while no watch was running is missed by nobody.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from arcface_api.contract.pod_environment import JOB_LABEL, MANAGER, MANAGER_LABEL
-from arcface_operator.kubernetes.client import GONE, Api, ApiError, Unreachable
+from arcface_api.contract.pod_environment import MANAGER, MANAGER_LABEL
+from arcface_operator.kubernetes.client import GONE, Api, ApiError, JobRef, Unreachable, collection
 from arcface_operator.manifests.metadata import Manifest
 
 LOG = logging.getLogger(__name__)
 SELECTOR = f"{MANAGER_LABEL}={MANAGER}"
 PAGE = 500
-REMEMBERED = 10_000
+TOMBSTONES = 10_000
 PAUSE_SECONDS = 1.0
 """Between a stream that failed and the next list."""
 
 View = TypeVar("View")
-Key = tuple[str, str]
-"""Namespace and name of a job."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class CacheEntry:
     """Where an object stands in the cache."""
 
-    key: Key
+    ref: JobRef
     name: str
     version: int
 
@@ -37,21 +35,23 @@ class Seen:
 class Reflector(Generic[View]):
     """Views of objects by job and name."""
 
-    def __init__(self, api: Api, path: str, view: Callable[[Manifest], View], changed: Callable[[Key], None]) -> None:
+    def __init__(
+        self, api: Api, path: str, view: Callable[[Manifest], View], changed: Callable[[JobRef], None]
+    ) -> None:
         self.api = api
         self.path = path
         self.view = view
         self.changed = changed
-        self.views: dict[Key, dict[str, View]] = {}
-        self.seen: dict[str, Seen] = {}
+        self.views: dict[JobRef, dict[str, View]] = {}
+        self.entries: dict[str, CacheEntry] = {}
         """By uid: objects in the cache."""
-        self.gone: dict[str, None] = {}
+        self.tombstones: dict[str, None] = {}
         """Uids of the objects that were deleted last, the newest at the end."""
         self.is_listed = asyncio.Event()
 
-    def of(self, key: Key) -> list[View]:
+    def of(self, ref: JobRef) -> list[View]:
         """Views of a job's objects."""
-        return list(self.views.get(key, {}).values())
+        return list(self.views.get(ref, {}).values())
 
     async def run(self) -> None:
         """List and watch until cancelled; whatever goes wrong, a new list mends it."""
@@ -81,43 +81,43 @@ class Reflector(Generic[View]):
                 break
             query["continue"] = following
         fresh.keep_newer(self, version_of(page["metadata"]))
-        before, self.views, self.seen = self.views, fresh.views, fresh.seen
+        before, self.views, self.entries = self.views, fresh.views, fresh.entries
         self.is_listed.set()
-        for key in before.keys() | self.views.keys():
-            self.changed(key)
+        for ref in before.keys() | self.views.keys():
+            self.changed(ref)
         version: str = page["metadata"]["resourceVersion"]
         return version
 
     def keep_newer(self, older: "Reflector[View]", version: int) -> None:
-        """Take over from the older cache what was noted since the list's version: the watch tells of it later."""
-        for uid, seen in older.seen.items():
-            if seen.version > version:
+        """Take over from the older cache what was taken in since the list's version: the watch tells of it later."""
+        for uid, entry in older.entries.items():
+            if entry.version > version:
                 self.drop(uid)
-                self.seen[uid] = seen
-                self.views.setdefault(seen.key, {})[seen.name] = older.views[seen.key][seen.name]
+                self.entries[uid] = entry
+                self.views.setdefault(entry.ref, {})[entry.name] = older.views[entry.ref][entry.name]
 
     async def follow(self, version: str) -> str:
-        """Take in changes after a version until the stream ends; returns the last version seen."""
+        """Take in changes after a version until the stream ends; returns the last version."""
         query = {"labelSelector": SELECTOR, "resourceVersion": version}
         async for kind, item in self.api.watch(self.path, query):
             version = item["metadata"]["resourceVersion"]
             if kind == "DELETED":
-                self.remember_gone(item["metadata"]["uid"])
+                self.bury(item["metadata"]["uid"])
                 self.drop(item["metadata"]["uid"])
             elif kind != "BOOKMARK":
                 self.put(item)
         return version
 
-    def note(self, item: Manifest) -> None:
+    def upsert(self, item: Manifest) -> None:
         """Take in an object from an answer: its event may take a while, or have come and gone."""
-        if item["metadata"]["uid"] not in self.gone:
+        if item["metadata"]["uid"] not in self.tombstones:
             self.put(item)
 
     def put(self, item: Manifest) -> None:
         """Take in an object as it is now, unless a newer state of it is known."""
-        metadata, key = item["metadata"], key_of(item)
+        metadata, ref = item["metadata"], JobRef.of_child(item)
         uid, name, version = metadata["uid"], metadata["name"], version_of(metadata)
-        before = self.seen.get(uid)
+        before = self.entries.get(uid)
         if before is not None and version < before.version:
             return
         try:
@@ -126,29 +126,29 @@ class Reflector(Generic[View]):
             LOG.exception("%s %s/%s cannot be read and counts as absent", self.path, metadata["namespace"], name)
             self.drop(uid)
             return
-        if before is not None and before.key != key:
+        if before is not None and before.ref != ref:
             self.drop(uid)  # somebody has given it to another job
-        self.seen[uid] = Seen(key, name, version)
-        names = self.views.setdefault(key, {})
+        self.entries[uid] = CacheEntry(ref, name, version)
+        names = self.views.setdefault(ref, {})
         if names.get(name) != view:
             names[name] = view
-            self.changed(key)
+            self.changed(ref)
 
     def drop(self, uid: str) -> None:
         """Take an object out."""
-        seen = self.seen.pop(uid, None)
-        if seen is None:
+        entry = self.entries.pop(uid, None)
+        if entry is None:
             return
-        self.views.get(seen.key, {}).pop(seen.name, None)
-        if not self.views.get(seen.key):
-            self.views.pop(seen.key, None)
-        self.changed(seen.key)
+        self.views.get(entry.ref, {}).pop(entry.name, None)
+        if not self.views.get(entry.ref):
+            self.views.pop(entry.ref, None)
+        self.changed(entry.ref)
 
-    def remember_gone(self, uid: str) -> None:
+    def bury(self, uid: str) -> None:
         """An answer about this object may still be under way."""
-        self.gone[uid] = None
-        if len(self.gone) > REMEMBERED:
-            del self.gone[next(iter(self.gone))]
+        self.tombstones[uid] = None
+        if len(self.tombstones) > TOMBSTONES:
+            del self.tombstones[next(iter(self.tombstones))]
 
 
 def version_of(metadata: Manifest) -> int:
@@ -157,7 +157,45 @@ def version_of(metadata: Manifest) -> int:
     return int(text) if text.isdigit() else 0
 
 
-def key_of(item: Manifest) -> Key:
-    """The job that an object belongs to."""
-    metadata = item["metadata"]
-    return metadata["namespace"], metadata.get("labels", {}).get(JOB_LABEL, "")
+class Children(Generic[View]):
+    """One kind of children of all jobs: a reflector for the whole cluster, or one for each namespace."""
+
+    def __init__(
+        self,
+        api: Api,
+        resource: tuple[str, str],
+        view: Callable[[Manifest], View],
+        changed: Callable[[JobRef], None],
+        namespaces: Sequence[str],
+    ) -> None:
+        places: Sequence[str | None] = namespaces or (None,)
+        self.reflectors = {place: Reflector(api, collection(*resource, place), view, changed) for place in places}
+
+    def of(self, ref: JobRef) -> list[View]:
+        """A job's children."""
+        reflector = self._reflector(ref.namespace)
+        return [] if reflector is None else reflector.of(ref)
+
+    def upsert(self, item: Manifest) -> None:
+        """Take in an object that we have just made."""
+        reflector = self._reflector(item["metadata"]["namespace"])
+        if reflector is not None:
+            reflector.upsert(item)
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Begin to look."""
+        for reflector in self.reflectors.values():
+            tasks.create_task(reflector.run())
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether all have been seen once."""
+        return all(reflector.is_listed.is_set() for reflector in self.reflectors.values())
+
+    async def wait_until_listed(self) -> None:
+        """Until all have been seen once."""
+        await asyncio.gather(*(reflector.is_listed.wait() for reflector in self.reflectors.values()))
+
+    def _reflector(self, namespace: str) -> Reflector[View] | None:
+        """Who looks at a namespace."""
+        return self.reflectors.get(namespace) or self.reflectors.get(None)

@@ -65,26 +65,26 @@ def decide(seen: Seen, limits: Limits) -> Decision:
         return Decision(Action.DONE)
     if seen.is_stop_requested:
         return Decision(Action.STOP)
-    if exceeds(seen.active_seconds, limits.active_seconds):
+    if _exceeds(seen.active_seconds, limits.active_seconds):
         return Decision(Action.FAIL, f"not done after activeDeadlineSeconds {limits.active_seconds:g}")
-    if fault := fault_of(seen, limits):
-        return retried(fault, seen.restarts, limits.backoff_limit)
+    if fault := _fault_of(seen, limits):
+        return _retry_or_fail(fault, seen.restarts, limits.backoff_limit)
     return WAIT
 
 
-def fault_of(seen: Seen, limits: Limits) -> str | None:
+def _fault_of(seen: Seen, limits: Limits) -> str | None:
     """What is wrong with the gang and may be cured by starting it again."""
     if failed := [code for code in seen.exit_codes if code]:
         return f"a pod ended with exit code {failed[0]}"
     if seen.idle_seconds is None:
-        if exceeds(seen.attempt_seconds, limits.startup_seconds):
+        if _exceeds(seen.attempt_seconds, limits.startup_seconds):
             return f"training has not begun after startupDeadlineSeconds {limits.startup_seconds:g}"
-    elif exceeds(seen.idle_seconds, limits.stall_seconds):
+    elif _exceeds(seen.idle_seconds, limits.stall_seconds):
         return f"no new step for stallSeconds {limits.stall_seconds:g}"
     return None
 
 
-def retried(fault: str, restarts: int, backoff_limit: int) -> Decision:
+def _retry_or_fail(fault: str, restarts: int, backoff_limit: int) -> Decision:
     """Another attempt while there is one left."""
     if restarts < backoff_limit:
         return Decision(Action.RETRY, f"{fault}; restart {restarts + 1} of {backoff_limit}")
@@ -99,6 +99,6 @@ def settle(decision: Decision, exit_codes: tuple[int | None, ...]) -> Decision:
     return decision
 
 
-def exceeds(value: float, limit: float | None) -> bool:
+def _exceeds(value: float, limit: float | None) -> bool:
     """Whether a bound is there and passed."""
     return limit is not None and value > limit

@@ -4,24 +4,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_operator.local.kubelet.process_spec import Place, build_launch
-from arcface_operator.manifests.evaluator_job import build_evaluator_job
+from arcface_operator.local.kubelet.process_spec import PodPlacement, build_process_spec
+from arcface_operator.manifests import evaluator_job, run_config, worker_pod
 from arcface_operator.manifests.metadata import Manifest
-from arcface_operator.manifests.run_config import build_config_map
-from arcface_operator.manifests.worker_pod import build_worker_pod
 from arcface_operator.settings import Settings
 
 
 def worker_pods(job: ArcFaceTrainingJob, attempt: int, settings: Settings) -> list[Manifest]:
     """The rank pods of an attempt."""
-    return [build_worker_pod(job, index, attempt, settings) for index in range(job.spec.workers.replicas)]
+    return [worker_pod.build_worker_pod(job, index, attempt, settings) for index in range(job.spec.workers.replicas)]
 
 
 def evaluator_pods(job: ArcFaceTrainingJob, settings: Settings) -> list[Manifest]:
     """The pod that Kubernetes would make for the evaluator's Job; none where the job evaluates nothing."""
     if job.spec.evaluation is None:
         return []
-    manifest = build_evaluator_job(job, job.spec.evaluation, settings)
+    manifest = evaluator_job.build_evaluator_job(job, job.spec.evaluation, settings)
     template = manifest["spec"]["template"]
     identity = {"name": manifest["metadata"]["name"], "namespace": manifest["metadata"]["namespace"]}
     return [{"kind": "Pod", "metadata": {**template["metadata"], **identity}, "spec": template["spec"]}]
@@ -29,18 +27,18 @@ def evaluator_pods(job: ArcFaceTrainingJob, settings: Settings) -> list[Manifest
 
 def config_maps(job: ArcFaceTrainingJob) -> dict[str, Manifest]:
     """ConfigMaps of the job by name."""
-    config_map = build_config_map(job)
+    config_map = run_config.build_config_map(job)
     return {config_map["metadata"]["name"]: config_map}
 
 
 def check_pods(job: ArcFaceTrainingJob, claims: Mapping[str, Path], settings: Settings) -> None:
     """InvalidInput where a pod of the job cannot become a process; nothing is created."""
     for pod in [*worker_pods(job, 0, settings)[:1], *evaluator_pods(job, settings)]:
-        place = Place(
+        placement = PodPlacement(
             folder=Path("/", pod["metadata"]["name"]),
             address="127.0.0.1",
             hosts={},
             claims=claims,
             config_maps=config_maps(job),
         )
-        build_launch(pod, place)
+        build_process_spec(pod, placement)

@@ -5,7 +5,7 @@ import httpx
 from arcface_api.contract.pod_environment import METRICS_PORT
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.resource.status import Progress
-from arcface_operator.local.progress_view import View
+from arcface_operator.local.view import View
 
 TIMEOUT_SECONDS = 0.5
 

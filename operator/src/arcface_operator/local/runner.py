@@ -9,26 +9,20 @@ from arcface_api.errors import ArcFaceError, Diverged, ExitCode, InvalidInput, S
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import EvaluationSpec
 from arcface_api.resource.status import Progress
-from arcface_operator.decision.gates import gate_results, missed
+from arcface_operator.decision.policies.gates import gate_results, missed
 from arcface_operator.local.decision import Action, Limits
-from arcface_operator.local.kubelet.kubelet import Executor
+from arcface_operator.local.kubelet.kubelet import Kubelet
 from arcface_operator.local.kubelet.pod_process import PodProcess
 from arcface_operator.local.kubelet.process_spec import left_out
 from arcface_operator.local.kubelet.volumes import Claims, create_claims
 from arcface_operator.local.pods import check_pods, config_maps, evaluator_pods, worker_pods
 from arcface_operator.local.progress import Notices, ReportProbe
-from arcface_operator.local.progress_view import View, open_view
-from arcface_operator.local.results import results_table
-from arcface_operator.local.stop_requests import stop_requests
-from arcface_operator.local.supervisor import Outcome, Supervisor
+from arcface_operator.local.supervisor import Outcome, Supervisor, stop_requests
+from arcface_operator.local.view import View, open_view, results_table
 from arcface_operator.local.workdir import locked_workdir
-from arcface_operator.manifests.evaluator_job import RETRIES
+from arcface_operator.manifests import evaluator_job, run_config, worker_pod
 from arcface_operator.manifests.metadata import Manifest
-from arcface_operator.manifests.run_config import checkpoint_path
-from arcface_operator.manifests.worker_pod import has_rank_table
-from arcface_operator.preflight.data import check_evaluation_sets
-from arcface_operator.preflight.template_shape import check_templates
-from arcface_operator.preflight.unsupported import unsupported
+from arcface_operator.preflight import data, spec_checks
 from arcface_operator.settings import Settings
 
 ERRORS: dict[int, type[ArcFaceError]] = {ExitCode.INVALID_INPUT: InvalidInput, ExitCode.DIVERGED: Diverged}
@@ -51,11 +45,11 @@ class LocalRun:
         self.check()
         with locked_workdir(path) as workdir, stop_requests() as stop:
             create_claims(self.claims)
-            executor = Executor(workdir, self.claims, config_maps(self.job))
+            kubelet = Kubelet(workdir, self.claims, config_maps(self.job))
             with open_view(messages) as view:
-                if executor.clear(patience=self.settings.termination_grace_seconds):
+                if kubelet.clear(patience=self.settings.termination_grace_seconds):
                     view.note("killed processes that an earlier run had left behind")
-                supervisor = Supervisor(executor, view, stop)
+                supervisor = Supervisor(kubelet, view, stop)
                 self.train(supervisor, view)
                 report = self.evaluate(supervisor, view)
             self.show(report, workdir.logs, output)
@@ -63,10 +57,10 @@ class LocalRun:
     def check(self) -> None:
         """Refuse what cannot come to a good end, before anything is created or a step is made."""
         check_runnable(self.job)
-        check_templates(self.job)
+        spec_checks.check_templates(self.job)
         check_pods(self.job, self.claims, self.settings)
         if self.job.spec.evaluation is not None:
-            check_evaluation_sets(self.job.spec.evaluation, self.claims)
+            data.check_evaluation_sets(self.job.spec.evaluation, self.claims)
 
     def train(self, supervisor: Supervisor, view: View) -> None:
         """Run the rank pods to their end."""
@@ -92,7 +86,7 @@ class LocalRun:
         reports = [TrainerReport.parse(pod.last_words()) or TrainerReport() for pod in outcome.pods]
         notices.see(reports[0])
         notices.count(max(report.skipped_images for report in reports))
-        check_outcome(outcome, stopped_message(outcome))
+        _check_outcome(outcome, _stopped_message(outcome))
         if reports[0].progress is not None:
             view.progress(reports[0].progress)
 
@@ -107,11 +101,11 @@ class LocalRun:
             return None
         view.note(f"training is done; evaluating {', '.join([*evaluation.sets, *evaluation.ijb])}")
         limits = Limits(
-            backoff_limit=RETRIES,
+            backoff_limit=evaluator_job.RETRIES,
             active_seconds=self.job.spec.run_policy.active_deadline_seconds,
         )
         outcome = supervisor.run(lambda _: evaluator_pods(self.job, self.settings), limits, lambda _: None)
-        check_outcome(outcome, "stopped; the training is done, the same command evaluates it")
+        _check_outcome(outcome, "stopped; the training is done, the same command evaluates it")
         report = EvaluatorReport.parse(outcome.pods[0].last_words())
         if report is None:
             raise ArcFaceError(f"pod {outcome.pods[0].name}: left no report; log: {outcome.pods[0].log}")
@@ -123,7 +117,7 @@ class LocalRun:
         gates = gate_results(evaluation.gates, report) if evaluation is not None and report is not None else []
         if report is not None:
             output.print(results_table(report, gates))
-        checkpoints = self.claims[self.job.spec.checkpoint.claim_name] / checkpoint_path(self.job)
+        checkpoints = self.claims[self.job.spec.checkpoint.claim_name] / run_config.checkpoint_path(self.job)
         output.print(f"checkpoints: {checkpoints}\nlogs: {logs}", markup=False, highlight=False, soft_wrap=True)
         if failed := missed(gates):
             raise ArcFaceError(failed)
@@ -131,16 +125,16 @@ class LocalRun:
 
 def check_runnable(job: ArcFaceTrainingJob) -> None:
     """Refuse what this release or this machine cannot do."""
-    sentences = unsupported(job.spec)
+    sentences = spec_checks.unsupported(job.spec)
     if job.spec.suspend:
         sentences.append("spec.suspend: is true; set it to false to run the job")
-    if has_rank_table(job):
+    if worker_pod.has_rank_table(job):
         sentences.append("spec.workers.rendezvous: a rank table is made in clusters only; set it to dynamic")
     if sentences:
         raise InvalidInput("; ".join(sentences))
 
 
-def stopped_message(outcome: Outcome) -> str:
+def _stopped_message(outcome: Outcome) -> str:
     """What a user reads who has stopped the training."""
     report = TrainerReport.parse(outcome.pods[0].last_words())
     if report is None or report.checkpoint is None:
@@ -148,17 +142,17 @@ def stopped_message(outcome: Outcome) -> str:
     return f"saved at step {report.checkpoint.step}; the same command resumes"
 
 
-def check_outcome(outcome: Outcome, stopped: str) -> None:
+def _check_outcome(outcome: Outcome, stopped: str) -> None:
     """Raise what the end of a gang means, nothing where it is done."""
     decision = outcome.decision
     if decision.action is Action.STOP:
         raise Stopped(stopped)
     if decision.action is Action.FAIL:
-        text = decision.reason if outcome.culprit is None else f"{told(outcome.culprit)} ({decision.reason})"
+        text = decision.reason if outcome.culprit is None else f"{_words(outcome.culprit)} ({decision.reason})"
         raise ERRORS.get(decision.exit_code, ArcFaceError)(text)
 
 
-def told(pod: PodProcess) -> str:
+def _words(pod: PodProcess) -> str:
     """What a failed pod says about its end, and where to read more."""
     report = Report.parse(pod.last_words())
     if report is not None and report.failure is not None:

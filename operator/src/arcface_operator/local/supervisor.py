@@ -1,26 +1,52 @@
 """Keeps a gang of pods going until it is done, hopeless or asked to stop: what the operator is in a cluster."""
 
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
+from types import FrameType
 
 from arcface_api.errors import NEVER_RETRIED
 from arcface_api.resource.status import Progress
 from arcface_operator.local.decision import WAIT, Action, Decision, Limits, Seen, decide, settle
-from arcface_operator.local.kubelet.kubelet import Executor
+from arcface_operator.local.kubelet.kubelet import Kubelet
 from arcface_operator.local.kubelet.pod_process import PodProcess
 from arcface_operator.local.progress import StepWatch
-from arcface_operator.local.progress_view import View
-from arcface_operator.local.stop_requests import StopRequests
+from arcface_operator.local.view import View
 from arcface_operator.manifests.metadata import Manifest
 
 TICK_SECONDS = 0.1
 PROBE_SECONDS = 0.5
 LAST_RESORT_SECONDS = 10.0
 """Beyond the grace period, after which a shim has failed to do its work."""
-
 Probe = Callable[[str], Progress | None]
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StopRequests:
+    """Counts requests; the first asks to save and stop, the second to stop at once."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def take(self, _number: int, _frame: FrameType | None) -> None:
+        """Signal handler; it only counts, since it may interrupt anything."""
+        self.count += 1
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequests]:
+    """Requests that come while the context lasts."""
+    requests = StopRequests()
+    before = {number: signal.signal(number, requests.take) for number in SIGNALS}
+    try:
+        yield requests
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)
@@ -38,13 +64,13 @@ class Supervisor:
 
     def __init__(
         self,
-        executor: Executor,
+        kubelet: Kubelet,
         view: View,
         stop: StopRequests,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.executor = executor
+        self.kubelet = kubelet
         self.view = view
         self.stop = stop
         self.clock = clock
@@ -69,14 +95,14 @@ class Supervisor:
 
     def attempt(self, pods: list[Manifest], attempt: int, limits: Limits, probe: Probe) -> Outcome:
         """Start the pods and stay until every process of theirs has ended."""
-        gang = self.executor.start(pods, attempt)
+        gang = self.kubelet.start(pods, attempt)
         try:
             decision = self.watch(gang, attempt, limits, probe)
-            first = first_failed(gang)
+            first = _first_failed(gang)
         finally:
             self.end(gang)
-        decision = settle(decision, exit_codes(gang))
-        return Outcome(decision, gang, culprit_of(gang, decision, first))
+        decision = settle(decision, _exit_codes(gang))
+        return Outcome(decision, gang, _culprit_of(gang, decision, first))
 
     def watch(self, gang: list[PodProcess], restarts: int, limits: Limits, probe: Probe) -> Decision:
         """Look at the gang until something is to be done."""
@@ -91,7 +117,7 @@ class Supervisor:
                     steps.see(progress, now)
                     self.view.progress(progress)
             seen = Seen(
-                exit_codes=exit_codes(gang),
+                exit_codes=_exit_codes(gang),
                 restarts=restarts,
                 active_seconds=now - self.began,
                 attempt_seconds=now - started,
@@ -111,7 +137,7 @@ class Supervisor:
         if running and self.stop.count:
             self.view.note("stopping; the ranks save their state (a second Ctrl-C kills them)")
         self.await_end(running)
-        self.executor.clear(patience=0.0)
+        self.kubelet.clear(patience=0.0)
 
     def await_end(self, running: list[PodProcess]) -> None:
         """Wait for pods that were asked to stop."""
@@ -123,21 +149,21 @@ class Supervisor:
                 for pod in running:
                     pod.kill()
             if self.clock() > deadline:
-                self.executor.clear(patience=0.0)
+                self.kubelet.clear(patience=0.0)
             self.wait(TICK_SECONDS)
 
 
-def exit_codes(gang: list[PodProcess]) -> tuple[int | None, ...]:
+def _exit_codes(gang: list[PodProcess]) -> tuple[int | None, ...]:
     """Exit codes in the order of the pods."""
     return tuple(pod.exit_code() for pod in gang)
 
 
-def first_failed(gang: list[PodProcess]) -> PodProcess | None:
+def _first_failed(gang: list[PodProcess]) -> PodProcess | None:
     """A pod that failed by itself."""
     return next((pod for pod in gang if pod.exit_code()), None)
 
 
-def culprit_of(gang: list[PodProcess], decision: Decision, first: PodProcess | None) -> PodProcess | None:
+def _culprit_of(gang: list[PodProcess], decision: Decision, first: PodProcess | None) -> PodProcess | None:
     """The pod to quote: whose exit code decided, else the one that failed first."""
     if decision.exit_code not in NEVER_RETRIED:
         return first

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arcface_api.errors import InvalidInput
+from arcface_api.os_errors import explained
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,14 @@ class Workdir:
 def locked_workdir(path: Path) -> Iterator[Workdir]:
     """The directory, created where needed, for this process alone; the kernel drops the lock when it dies."""
     workdir = Workdir(path.absolute())
-    try:
+    with explained(path, "cannot be a run's directory", "give another directory with --workdir"):
         for folder in (workdir.pods, workdir.logs):
             folder.mkdir(parents=True, exist_ok=True)
         lock = (workdir.root / "lock").open("w")
-    except OSError as error:
-        raise InvalidInput(f"{path}: {error.strerror}; give another directory with --workdir") from None
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InvalidInput(f"{path}: in use by another run; stop that one or give another --workdir") from None
+        with explained(path, "cannot be locked", "give another directory with --workdir"):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InvalidInput(f"{path}: in use by another run; stop that one or give another --workdir") from None
         yield workdir

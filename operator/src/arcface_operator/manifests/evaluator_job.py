@@ -6,8 +6,7 @@ from arcface_api.contract import pod_environment as pods
 from arcface_api.errors import NEVER_RETRIED, InvalidInput
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import EvaluationSpec
-from arcface_operator.manifests import pod_parts
-from arcface_operator.manifests.gang import KUEUE_QUEUE
+from arcface_operator.manifests import gang, pod_parts
 from arcface_operator.manifests.metadata import Manifest, build_labels, build_metadata, evaluator_name
 from arcface_operator.manifests.pod_template import with_template
 from arcface_operator.settings import Settings
@@ -21,7 +20,7 @@ def build_evaluator_job(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, set
     metadata = build_metadata(job, evaluator_name(job.metadata.name), "evaluator")
     metadata["annotations"] = {pods.EVALUATION_HASH_ANNOTATION: evaluation_hash(job)}
     if job.spec.scheduling.gang == "kueue":
-        metadata["labels"][KUEUE_QUEUE] = str(job.spec.scheduling.queue)
+        metadata["labels"][gang.KUEUE_QUEUE] = str(job.spec.scheduling.queue)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -41,7 +40,7 @@ def build_evaluator_job(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, set
                     },
                 ]
             },
-            "template": build_template(job, evaluation, settings),
+            "template": _build_template(job, evaluation, settings),
         },
     }
 
@@ -52,7 +51,7 @@ def evaluation_hash(job: ArcFaceTrainingJob) -> str:
     return hashlib.sha256(b"" if evaluation is None else evaluation.to_json().encode()).hexdigest()
 
 
-def build_template(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings: Settings) -> Manifest:
+def _build_template(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings: Settings) -> Manifest:
     """Template of the evaluator's pod."""
     return with_template(
         pod_parts.default_template(CONTAINER, job, settings),
@@ -61,7 +60,7 @@ def build_template(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings
             "metadata": {"labels": build_labels(job, "evaluator")},
             "spec": {
                 **pod_parts.pod_basics(job),
-                "containers": [build_container(job, evaluation, settings)],
+                "containers": [_build_container(job, evaluation, settings)],
                 "volumes": [
                     pod_parts.config_volume(job),
                     pod_parts.claim_volume("checkpoints", job.spec.checkpoint.claim_name),
@@ -74,9 +73,9 @@ def build_template(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings
     )
 
 
-def build_container(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings: Settings) -> Manifest:
+def _build_container(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings: Settings) -> Manifest:
     """The container that evaluates; on Ascend a rank for each device that is asked for, one by default."""
-    ranks = evaluator_ranks(job, evaluation)
+    ranks = _evaluator_ranks(job, evaluation)
     return {
         "name": CONTAINER,
         **pod_parts.container_basics(job, settings),
@@ -96,7 +95,7 @@ def build_container(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, setting
     }
 
 
-def evaluator_ranks(job: ArcFaceTrainingJob, evaluation: EvaluationSpec) -> int:
+def _evaluator_ranks(job: ArcFaceTrainingJob, evaluation: EvaluationSpec) -> int:
     """Devices that `evaluation.resources` asks for, each of which embeds a share of the images."""
     if job.spec.workers.accelerator != "ascend":
         return 1

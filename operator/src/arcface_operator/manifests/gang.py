@@ -21,7 +21,7 @@ def build_pod_group(job: ArcFaceTrainingJob, settings: Settings) -> Manifest | N
     scheduling = job.spec.scheduling
     if scheduling.gang not in POD_GROUP_VERSIONS:
         return None
-    spec: Manifest = {"minMember": job.spec.workers.replicas, "minResources": gang_resources(job)}
+    spec: Manifest = {"minMember": job.spec.workers.replicas, "minResources": _gang_resources(job)}
     if not spec["minResources"]:
         del spec["minResources"]
     if scheduling.gang == "volcano":
@@ -39,7 +39,7 @@ def build_pod_group(job: ArcFaceTrainingJob, settings: Settings) -> Manifest | N
     }
 
 
-def gang_resources(job: ArcFaceTrainingJob) -> Manifest:
+def _gang_resources(job: ArcFaceTrainingJob) -> Manifest:
     """Devices of the whole gang."""
     workers = job.spec.workers
     return {workers.resource_name: workers.world_size} if workers.accelerator == "ascend" else {}

@@ -32,11 +32,11 @@ def with_template(defaults: Manifest, template: Manifest | None, ours: Manifest,
         ours: what it may not.
         field: path of the user's template in the job, named in errors.
     """
-    check_template(template or {}, field)
+    _check_template(template or {}, field)
     return merged(merged(defaults, template or {}, field), ours, field)
 
 
-def check_template(template: Manifest, field: str) -> None:
+def _check_template(template: Manifest, field: str) -> None:
     """Refuse the common slip of writing the pod's fields without `spec` above them."""
     for key, value in template.items():
         if key not in {"metadata", "spec"}:
@@ -49,41 +49,41 @@ def merged(base: Manifest, over: Manifest, field: str) -> Manifest:
     """`base` with `over` laid on top; neither is changed."""
     result = dict(base)
     for key, value in over.items():
-        result[key] = value if base.get(key) is None else combined(key, base[key], value, f"{field}.{key}")
+        result[key] = value if base.get(key) is None else _combine(key, base[key], value, f"{field}.{key}")
     return result
 
 
-def combined(key: str, base: Any, over: Any, field: str) -> Any:
+def _combine(key: str, base: Any, over: Any, field: str) -> Any:
     """Value of a field that both sides have."""
     if isinstance(base, dict) and isinstance(over, dict):
         return merged(base, over, field)
-    if shape(base) is not shape(over):
+    if _shape(base) is not _shape(over):
         # One of the two is ours and right, so it is the user's that is wrong.
         raise InvalidInput(f"{field}: is not what a pod has there; correct the template")
     if key in APPENDED:
         return [*base, *over]
     if key in MERGED_BY | REPLACED_BY:
-        return merged_lists(key, base, over, field)
+        return _merge_lists(key, base, over, field)
     return over
 
 
-def shape(value: Any) -> type:
+def _shape(value: Any) -> type:
     """Map, list, or a plain value."""
     return next((kind for kind in (dict, list) if isinstance(value, kind)), object)
 
 
-def merged_lists(key: str, base: list[Any], over: list[Any], field: str) -> list[Any]:
+def _merge_lists(key: str, base: list[Any], over: list[Any], field: str) -> list[Any]:
     """`over` first, its items merged with or replacing those of the same key, then the rest of `base`."""
     identity = (MERGED_BY | REPLACED_BY)[key]
-    rest = {named(item, identity, field): item for item in base}
+    rest = {_key_of(item, identity, field): item for item in base}
     result = []
     for item in over:
-        twin = rest.pop(named(item, identity, field), None)
+        twin = rest.pop(_key_of(item, identity, field), None)
         result.append(item if twin is None or key in REPLACED_BY else merged(twin, item, field))
     return [*result, *rest.values()]
 
 
-def named(item: Any, identity: str, field: str) -> Any:
+def _key_of(item: Any, identity: str, field: str) -> Any:
     """Key of an item of a list."""
     if not isinstance(item, dict) or not isinstance(item.get(identity), str | int):
         raise InvalidInput(f"{field}: every item must be a map with {identity}")

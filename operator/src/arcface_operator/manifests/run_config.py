@@ -38,19 +38,19 @@ def build_run_config(job: ArcFaceTrainingJob) -> RunConfig:
         model=spec.model,
         loss=spec.loss,
         data=RunData(
-            directory=folder(DATA_MOUNT, spec.data.path),
+            directory=_folder(DATA_MOUNT, spec.data.path),
             min_images_per_identity=spec.data.min_images_per_identity,
             augmentation=spec.data.augmentation,
         ),
-        training=complete_training(spec),
-        ranks=run_ranks(spec),
+        training=_complete_training(spec),
+        ranks=_run_ranks(spec),
         checkpoint=RunCheckpoint(
-            directory=folder(CHECKPOINT_MOUNT, checkpoint_path(job)),
+            directory=_folder(CHECKPOINT_MOUNT, checkpoint_path(job)),
             every_steps=spec.checkpoint.every_steps,
             every_minutes=spec.checkpoint.every_minutes,
             keep_last=spec.checkpoint.keep_last,
         ),
-        evaluation=None if spec.evaluation is None else run_evaluation(spec.evaluation),
+        evaluation=None if spec.evaluation is None else _run_evaluation(spec.evaluation),
         metrics_port=METRICS_PORT,
     )
 
@@ -60,13 +60,13 @@ def checkpoint_path(job: ArcFaceTrainingJob) -> str:
     return job.spec.checkpoint.path or job.metadata.name
 
 
-def complete_training(spec: ArcFaceTrainingJobSpec) -> TrainingSpec:
+def _complete_training(spec: ArcFaceTrainingJobSpec) -> TrainingSpec:
     """The optimisation with learning rate and precision filled in."""
     optimizer = spec.training.optimizer.model_copy(update={"learning_rate": spec.learning_rate})
     return spec.training.model_copy(update={"optimizer": optimizer, "precision": spec.precision})
 
 
-def run_ranks(spec: ArcFaceTrainingJobSpec) -> RunRanks:
+def _run_ranks(spec: ArcFaceTrainingJobSpec) -> RunRanks:
     """The gang of ranks."""
     workers = spec.workers
     return RunRanks(
@@ -77,10 +77,10 @@ def run_ranks(spec: ArcFaceTrainingJobSpec) -> RunRanks:
     )
 
 
-def run_evaluation(evaluation: EvaluationSpec) -> RunEvaluation:
+def _run_evaluation(evaluation: EvaluationSpec) -> RunEvaluation:
     """The verification sets and what they must reach."""
     return RunEvaluation(
-        directory=folder(EVALUATION_MOUNT, evaluation.path),
+        directory=_folder(EVALUATION_MOUNT, evaluation.path),
         sets=evaluation.sets,
         ijb=evaluation.ijb,
         every_epochs=evaluation.every_epochs,
@@ -88,6 +88,6 @@ def run_evaluation(evaluation: EvaluationSpec) -> RunEvaluation:
     )
 
 
-def folder(mount: str, path: str) -> str:
+def _folder(mount: str, path: str) -> str:
     """Folder in a mounted claim, without a slash at its end."""
     return posixpath.join(mount, path).rstrip("/")

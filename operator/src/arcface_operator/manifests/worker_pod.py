@@ -1,14 +1,13 @@
-"""Pod `<job>-worker-<i>`: one launcher with a rank for each of the pod's devices."""
+"""Pods `<job>-worker-<i>`, each a launcher with a rank for each of its devices, and the Service that names them."""
 
 from pathlib import Path
 
 from arcface_api.contract import pod_environment as pods
+from arcface_api.contract.pod_environment import METRICS_PORT, RENDEZVOUS_PORT
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_operator.manifests import pod_parts
-from arcface_operator.manifests.gang import gang_metadata, gang_scheduler
-from arcface_operator.manifests.metadata import Manifest, build_metadata, rank_table_name, worker_name
+from arcface_operator.manifests import gang, pod_parts
+from arcface_operator.manifests.metadata import Manifest, build_metadata, rank_table_name, worker_name, worker_selector
 from arcface_operator.manifests.pod_template import merged, with_template
-from arcface_operator.manifests.service import ports
 from arcface_operator.settings import Settings
 
 CONTAINER = "trainer"
@@ -17,7 +16,7 @@ CONTAINER = "trainer"
 def build_worker_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings: Settings) -> Manifest:
     """Pod `index` of the gang's given attempt."""
     workers, name = job.spec.workers, worker_name(job.metadata.name, index)
-    metadata = merged(build_metadata(job, name, "worker"), gang_metadata(job, attempt), "metadata")
+    metadata = merged(build_metadata(job, name, "worker"), gang.gang_metadata(job, attempt), "metadata")
     metadata["labels"] |= {pods.RANK_INDEX_LABEL: str(index), pods.ATTEMPT_LABEL: str(attempt)}
     if has_rank_table(job):
         metadata["labels"][pods.CHIP_FAMILY_LABEL] = settings.chip_family
@@ -26,10 +25,10 @@ def build_worker_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings
         **pod_parts.pod_basics(job),
         "hostname": name,
         "subdomain": job.metadata.name,
-        "containers": [build_container(job, index, settings)],
-        "volumes": build_volumes(job),
+        "containers": [_build_container(job, index, settings)],
+        "volumes": _build_volumes(job),
     }
-    if (scheduler := gang_scheduler(job, settings)) is not None:
+    if (scheduler := gang.gang_scheduler(job, settings)) is not None:
         pod_spec["schedulerName"] = scheduler
     template = with_template(
         pod_parts.default_template(CONTAINER, job, settings),
@@ -40,7 +39,7 @@ def build_worker_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings
     return {"apiVersion": "v1", "kind": "Pod", **template}
 
 
-def build_container(job: ArcFaceTrainingJob, index: int, settings: Settings) -> Manifest:
+def _build_container(job: ArcFaceTrainingJob, index: int, settings: Settings) -> Manifest:
     """The container that trains."""
     workers = job.spec.workers
     return {
@@ -53,24 +52,24 @@ def build_container(job: ArcFaceTrainingJob, index: int, settings: Settings) -> 
             "--termination-log",
             pods.TERMINATION_LOG,
         ],
-        "env": build_env(job, index),
+        "env": _build_env(job, index),
         "ports": [
             {"name": name, "containerPort": port, "protocol": "TCP"}
-            for name, port in ports(workers.devices_per_worker).items()
+            for name, port in _ports(workers.devices_per_worker).items()
         ],
         **pod_parts.device_resources(job, workers.resources, workers.devices_per_worker),
-        "volumeMounts": build_mounts(job),
+        "volumeMounts": _build_mounts(job),
     }
 
 
-def build_env(job: ArcFaceTrainingJob, index: int) -> list[Manifest]:
+def _build_env(job: ArcFaceTrainingJob, index: int) -> list[Manifest]:
     """Who the pod is and where the ranks meet; every rank's own number is derived from these in the pod."""
     workers, name = job.spec.workers, job.metadata.name
     identity = pods.RankIdentity(
         rank=index * workers.devices_per_worker,
         world_size=workers.world_size,
         scheduler_host=f"{worker_name(name, 0)}.{name}",
-        scheduler_file=Path(pods.RENDEZVOUS_MOUNT, pods.SCHEDULER_ADDRESS_FILE) if meets_at_address(job) else None,
+        scheduler_file=Path(pods.RENDEZVOUS_MOUNT, pods.SCHEDULER_ADDRESS_FILE) if _meets_at_address(job) else None,
         rank_table=Path(pods.RANK_TABLE_MOUNT, pods.RANK_TABLE_FILE) if has_rank_table(job) else None,
     )
     return [
@@ -79,7 +78,7 @@ def build_env(job: ArcFaceTrainingJob, index: int) -> list[Manifest]:
     ]
 
 
-def build_volumes(job: ArcFaceTrainingJob) -> list[Manifest]:
+def _build_volumes(job: ArcFaceTrainingJob) -> list[Manifest]:
     """Volumes of a rank pod."""
     volumes = [
         pod_parts.config_volume(job),
@@ -89,7 +88,7 @@ def build_volumes(job: ArcFaceTrainingJob) -> list[Manifest]:
     ]
     if (claim := verified_claim(job)) is not None:
         volumes.append(pod_parts.claim_volume("evaluation", claim))
-    if meets_at_address(job):
+    if _meets_at_address(job):
         field = f"metadata.annotations['{pods.SCHEDULER_ANNOTATION}']"
         item = {"path": pods.SCHEDULER_ADDRESS_FILE, "fieldRef": {"fieldPath": field}}
         volumes.append({"name": "rendezvous", "downwardAPI": {"items": [item]}})
@@ -98,7 +97,7 @@ def build_volumes(job: ArcFaceTrainingJob) -> list[Manifest]:
     return volumes
 
 
-def build_mounts(job: ArcFaceTrainingJob) -> list[Manifest]:
+def _build_mounts(job: ArcFaceTrainingJob) -> list[Manifest]:
     """Where the volumes appear in the container."""
     mounts = [
         pod_parts.read_only("config", pods.RUN_CONFIG_MOUNT),
@@ -108,7 +107,7 @@ def build_mounts(job: ArcFaceTrainingJob) -> list[Manifest]:
     ]
     if verified_claim(job) is not None:
         mounts.append(pod_parts.read_only("evaluation", pods.EVALUATION_MOUNT))
-    if meets_at_address(job):
+    if _meets_at_address(job):
         mounts.append(pod_parts.read_only("rendezvous", pods.RENDEZVOUS_MOUNT))
     if has_rank_table(job):
         mounts.append(pod_parts.read_only("rank-table", pods.RANK_TABLE_MOUNT))
@@ -121,7 +120,7 @@ def verified_claim(job: ArcFaceTrainingJob) -> str | None:
     return None if evaluation is None or evaluation.every_epochs is None else evaluation.claim_name
 
 
-def meets_at_address(job: ArcFaceTrainingJob) -> bool:
+def _meets_at_address(job: ArcFaceTrainingJob) -> bool:
     """Whether pods have to be told where the others are."""
     return not has_rank_table(job) and job.spec.workers.replicas > 1
 
@@ -129,3 +128,27 @@ def meets_at_address(job: ArcFaceTrainingJob) -> bool:
 def has_rank_table(job: ArcFaceTrainingJob) -> bool:
     """Whether the ranks find each other by a rank table."""
     return job.spec.workers.effective_rendezvous == "rankTable"
+
+
+def build_service(job: ArcFaceTrainingJob) -> Manifest:
+    """The Service; it publishes pods that are not ready, since ranks become ready only after they have met."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": build_metadata(job, job.metadata.name, "worker"),
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": worker_selector(job.metadata.name),
+            "ports": [
+                {"name": name, "port": port, "targetPort": port, "protocol": "TCP"}
+                for name, port in _ports(job.spec.workers.devices_per_worker).items()
+            ],
+        },
+    }
+
+
+def _ports(ranks_per_pod: int) -> dict[str, int]:
+    """Ports of a rank pod by name: /metrics of each of its ranks, and the rendezvous (used in pod 0 only)."""
+    metrics = {"metrics" if rank == 0 else f"metrics-{rank}": METRICS_PORT + rank for rank in range(ranks_per_pod)}
+    return {**metrics, "rendezvous": RENDEZVOUS_PORT}

@@ -13,6 +13,7 @@ from arcface_api.command import GROUP
 from arcface_api.contract.reports import DataStats
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput
 from arcface_api.names import RELEASES
+from arcface_api.os_errors import explained
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec, EvaluationSpec
 from arcface_operator.preflight.estimate import Counts
 
@@ -22,15 +23,17 @@ def count_data(spec: ArcFaceTrainingJobSpec, volumes: Mapping[str, Path]) -> Cou
     if spec.data.claim_name not in volumes or not is_installed("data"):
         return None
     directory = volumes[spec.data.claim_name] / spec.data.path
-    if not directory.is_dir():
+    with explained(directory, "cannot be looked at", "correct spec.data.path or the --volume"):
+        is_there = directory.is_dir()
+    if not is_there:
         raise InvalidInput(f"spec.data.path: {directory} is not a directory; correct the path or the --volume")
-    stats = read_stats(directory, spec.data.min_images_per_identity)
+    stats = _read_stats(directory, spec.data.min_images_per_identity)
     return Counts(identities=stats.identities, images=stats.images)
 
 
-def read_stats(directory: Path, min_images: int) -> DataStats:
+def _read_stats(directory: Path, min_images: int) -> DataStats:
     """What `arcface data stats` says."""
-    answer = asked("spec.data", "data", "stats", str(directory), "--min-images", str(min_images), "--json")
+    answer = _ask("spec.data", "data", "stats", str(directory), "--min-images", str(min_images), "--json")
     return DataStats.from_json(answer, "arcface data stats")
 
 
@@ -44,16 +47,18 @@ def check_evaluation_sets(evaluation: EvaluationSpec, volumes: Mapping[str, Path
         return
     directory = volumes[evaluation.claim_name] / evaluation.path
     files = [directory / f"{name}.bin" for name in evaluation.sets]
-    if missing := [file.name for file in files if not file.is_file()]:
+    with explained(directory, "cannot be looked at", "correct spec.evaluation.path or the --volume"):
+        missing = [file.name for file in files if not file.is_file()]
+    if missing:
         raise InvalidInput(
             f"spec.evaluation.sets: {directory} has no {', '.join(missing)}; add them or name fewer sets"
         )
     if not is_installed("evaluate"):
         return
     if files:
-        asked("spec.evaluation.sets", "evaluate", "check", *map(str, files))
+        _ask("spec.evaluation.sets", "evaluate", "check", *map(str, files))
     for name in evaluation.ijb:
-        asked("spec.evaluation.ijb", "evaluate", "check", "--ijb", str(directory / RELEASES / name))
+        _ask("spec.evaluation.ijb", "evaluate", "check", "--ijb", str(directory / RELEASES / name))
 
 
 def is_installed(command: str) -> bool:
@@ -61,7 +66,7 @@ def is_installed(command: str) -> bool:
     return any(point.name == command for point in entry_points(group=GROUP))
 
 
-def asked(field: str, command: str, *arguments: str) -> str:
+def _ask(field: str, command: str, *arguments: str) -> str:
     """What an `arcface` command prints; its error becomes one about this field of the job."""
     ended = subprocess.run(
         [sys.executable, "-c", "from arcface_api.command import main; main()", command, *arguments],

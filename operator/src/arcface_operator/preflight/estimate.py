@@ -7,6 +7,8 @@ from arcface_api.initial_loss import expected_initial_loss
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
 from arcface_operator.preflight.layer_sizes import backbone_layers
 
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
 FLOAT32 = 4
 LOGIT_MATRICES = 6
 """Matrices of batch x classes in the head at its peak: cosines, targets, logits, exponentials, two gradients."""
@@ -74,13 +76,13 @@ def estimate(spec: ArcFaceTrainingJobSpec, counts: Counts) -> Estimate:
     layers = backbone_layers(spec.model)
     parameters = sum(layer.parameters for layer in layers)
     statistics = sum(layer.statistics for layer in layers)
-    per_epoch = steps_per_epoch(spec, counts)
+    per_epoch = _steps_per_epoch(spec, counts)
     head = counts.identities * spec.model.embedding_size
     return Estimate(
         counts=counts,
         parameters=parameters,
-        memory=memory(spec, counts, parameters, sum(layer.outputs for layer in layers)),
-        traffic=traffic(spec, parameters),
+        memory=_memory(spec, counts, parameters, sum(layer.outputs for layer in layers)),
+        traffic=_traffic(spec, parameters),
         steps_per_epoch=per_epoch,
         total_steps=per_epoch * spec.training.epochs,
         checkpoint_bytes=FLOAT32 * (2 * parameters + statistics + 2 * head),
@@ -89,7 +91,7 @@ def estimate(spec: ArcFaceTrainingJobSpec, counts: Counts) -> Estimate:
     )
 
 
-def steps_per_epoch(spec: ArcFaceTrainingJobSpec, counts: Counts) -> int:
+def _steps_per_epoch(spec: ArcFaceTrainingJobSpec, counts: Counts) -> int:
     """Full batches in an epoch; the remainder is left out."""
     if counts.identities < 2:
         raise InvalidInput(
@@ -109,14 +111,14 @@ def steps_per_epoch(spec: ArcFaceTrainingJobSpec, counts: Counts) -> int:
     return counts.images // spec.total_batch_size
 
 
-def memory(spec: ArcFaceTrainingJobSpec, counts: Counts, parameters: int, outputs: int) -> Memory:
+def _memory(spec: ArcFaceTrainingJobSpec, counts: Counts, parameters: int, outputs: int) -> Memory:
     """Memory of rank 0, which holds the largest block of classes."""
     world_size = spec.workers.world_size
     classes = -(-counts.identities // world_size)
     joined_batch = spec.training.batch_size * world_size
     activation = FLOAT32 if spec.precision == "fp32" else FLOAT32 // 2
     return Memory(
-        weights=FLOAT32 * parameters * (2 if verifies(spec) else 1),
+        weights=FLOAT32 * parameters * (2 if _verifies(spec) else 1),
         momentum=FLOAT32 * parameters,
         # Ranks join all gradients into one message before they sum them.
         gradients=FLOAT32 * parameters * (1 if world_size == 1 else 2),
@@ -126,12 +128,12 @@ def memory(spec: ArcFaceTrainingJobSpec, counts: Counts, parameters: int, output
     )
 
 
-def verifies(spec: ArcFaceTrainingJobSpec) -> bool:
+def _verifies(spec: ArcFaceTrainingJobSpec) -> bool:
     """Whether ranks judge the network during the training."""
     return spec.evaluation is not None and spec.evaluation.every_epochs is not None
 
 
-def traffic(spec: ArcFaceTrainingJobSpec, parameters: int) -> Traffic:
+def _traffic(spec: ArcFaceTrainingJobSpec, parameters: int) -> Traffic:
     """Messages of one step; the class centres stay where they are."""
     if spec.workers.world_size == 1:
         return Traffic(gradients=0, embeddings=0, embedding_gradients=0)
@@ -139,3 +141,40 @@ def traffic(spec: ArcFaceTrainingJobSpec, parameters: int) -> Traffic:
     # The scale of the last normalisation is fixed and has no gradient.
     trainable = parameters - spec.model.embedding_size
     return Traffic(gradients=FLOAT32 * trainable, embeddings=embeddings, embedding_gradients=embeddings)
+
+
+def plan_text(plan: Estimate) -> str:
+    """One figure a line."""
+    memory, traffic = plan.memory, plan.traffic
+    rows = [
+        ("identities", f"{plan.counts.identities:,}"),
+        ("images", f"{plan.counts.images:,}"),
+        ("backbone parameters", f"{plan.parameters:,}"),
+        ("steps per epoch", f"{plan.steps_per_epoch:,}"),
+        ("steps in all", f"{plan.total_steps:,}"),
+        ("learning rate", f"{plan.learning_rate:g}"),
+        ("expected first loss", f"{plan.initial_loss:.2f}"),
+        ("memory per rank, about", size(memory.total)),
+        ("  weights", size(memory.weights)),
+        ("  momentum", size(memory.momentum)),
+        ("  gradients", size(memory.gradients)),
+        ("  head shard", size(memory.head)),
+        ("  logits", size(memory.logits)),
+        ("  activations, roughly", size(memory.activations)),
+        ("traffic per step: gradients, all-reduce", size(traffic.gradients)),
+        ("traffic per step: embeddings, all-gather", size(traffic.embeddings)),
+        ("traffic per step: their gradients, all-reduce", size(traffic.embedding_gradients)),
+        ("one checkpoint, about", size(plan.checkpoint_bytes)),
+    ]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def size(count: int) -> str:
+    """Bytes with a binary unit, e.g. `248.6 MiB`."""
+    value = float(count)
+    for unit in UNITS:
+        if value < 1024 or unit == UNITS[-1]:
+            break
+        value /= 1024
+    return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"

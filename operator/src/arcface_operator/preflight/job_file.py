@@ -9,6 +9,7 @@ import yaml
 
 from arcface_api.errors import InvalidInput
 from arcface_api.names import API_VERSION, KIND
+from arcface_api.os_errors import explained
 from arcface_api.resource.job import ArcFaceTrainingJob
 
 SIZE_LIMIT = 1 << 20
@@ -33,15 +34,13 @@ JobLoader.add_implicit_resolver(FLOAT, EXPONENT, list("-+.0123456789"))
 
 def read_job(path: Path) -> ArcFaceTrainingJob:
     """The one job that a file describes."""
-    return parse_job(read_text(path), str(path))
+    return parse_job(_read_text(path), str(path))
 
 
-def read_text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     """Content of the file."""
-    try:
+    with explained(path, "cannot be read", "give the job's YAML file with -f"):
         data = path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"{path}: {error.strerror or error}; give the job's YAML file with -f") from None
     if len(data) > SIZE_LIMIT:
         raise InvalidInput(f"{path}: {len(data)} bytes; a job has at most {SIZE_LIMIT}")
     try:
@@ -52,7 +51,7 @@ def read_text(path: Path) -> str:
 
 def parse_job(text: str, source: str) -> ArcFaceTrainingJob:
     """The job in a YAML text; `source` is named in errors."""
-    document = parse_document(text, source)
+    document = _parse_document(text, source)
     for field, expected in (("apiVersion", API_VERSION), ("kind", KIND)):
         if document.get(field) != expected:
             found = f"is {document[field]!r}" if field in document else "is missing"
@@ -65,67 +64,67 @@ def parse_job(text: str, source: str) -> ArcFaceTrainingJob:
     return ArcFaceTrainingJob.from_json(as_json, source)
 
 
-def parse_document(text: str, source: str) -> dict[str, Any]:
+def _parse_document(text: str, source: str) -> dict[str, Any]:
     """The one map in a YAML text."""
     try:
-        document = construct(JobLoader(text), source)
+        document = _construct(JobLoader(text), source)
     except yaml.MarkedYAMLError as error:
-        raise InvalidInput(f"{source}{line(error)}: {explain(error)}") from None
+        raise InvalidInput(f"{source}{_line(error)}: {_explain(error)}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"{source}: not valid YAML: {one_line(error)}") from None
+        raise InvalidInput(f"{source}: not valid YAML: {_one_line(error)}") from None
     if not isinstance(document, dict):
         raise InvalidInput(f"{source}: is {'empty' if document is None else 'not a map'}; it must be one {KIND}")
     return document
 
 
-def construct(loader: JobLoader, source: str) -> Any:
+def _construct(loader: JobLoader, source: str) -> Any:
     """The document's value, None where there is none."""
     node = loader.get_single_node()
     if node is None:
         return None
-    check_node(node, source)
+    _check_node(node, source)
     return loader.construct_document(node)
 
 
-def line(error: yaml.MarkedYAMLError) -> str:
+def _line(error: yaml.MarkedYAMLError) -> str:
     """` line N` of an error, where known."""
     return "" if error.problem_mark is None else f" line {error.problem_mark.line + 1}"
 
 
-def explain(error: yaml.MarkedYAMLError) -> str:
+def _explain(error: yaml.MarkedYAMLError) -> str:
     """What is wrong with the YAML."""
     if error.context == "expected a single document in the stream":
         return "a second document starts here; put each job into a file of its own"
-    return one_line(error.problem or error)
+    return _one_line(error.problem or error)
 
 
-def one_line(error: object) -> str:
+def _one_line(error: object) -> str:
     """The text of an error without line breaks."""
     return re.sub(r"\s+", " ", str(error)).strip()
 
 
-def check_node(root: yaml.Node, source: str) -> None:
+def _check_node(root: yaml.Node, source: str) -> None:
     """Refuse doubled keys, of which YAML would silently drop one, and aliases that grow without bounds."""
-    if expanded_size(root, source, {}) > NODE_LIMIT:
+    if _expanded_size(root, source, {}) > NODE_LIMIT:
         raise InvalidInput(f"{source}: grows beyond {NODE_LIMIT} nodes when its aliases are expanded")
 
 
-def expanded_size(node: yaml.Node, source: str, known: dict[int, int]) -> int:
+def _expanded_size(node: yaml.Node, source: str, known: dict[int, int]) -> int:
     """Nodes below and with this one, each alias counted anew; `known` keeps what was counted once."""
     if id(node) in known:
         return known[id(node)]
     known[id(node)] = NODE_LIMIT + 1  # stands while its children are counted: an alias to an ancestor has no end
     size = 1
     if isinstance(node, yaml.MappingNode):
-        check_keys(node, source)
-        size += sum(expanded_size(child, source, known) for pair in node.value for child in pair)
+        _check_keys(node, source)
+        size += sum(_expanded_size(child, source, known) for pair in node.value for child in pair)
     elif isinstance(node, yaml.SequenceNode):
-        size += sum(expanded_size(child, source, known) for child in node.value)
+        size += sum(_expanded_size(child, source, known) for child in node.value)
     known[id(node)] = size
     return size
 
 
-def check_keys(node: yaml.MappingNode, source: str) -> None:
+def _check_keys(node: yaml.MappingNode, source: str) -> None:
     """Refuse a key that stands twice in one map."""
     seen: set[str] = set()
     for key, _ in node.value:

@@ -8,11 +8,13 @@ import pytest
 
 from arcface_api.contract.pod_environment import METRICS_PORT
 from arcface_api.contract.reports import TrainerReport
-from arcface_operator.controller import progress_poller as live_report
-from arcface_operator.controller.progress_poller import ReportReader
-from arcface_operator.local.kubelet.addresses import draw_addresses
+from arcface_operator.controller import progress_poller
+from arcface_operator.controller.progress_poller import ProgressPoller
+from arcface_operator.kubernetes.client import JobRef
+from arcface_operator.local.kubelet.kubelet import draw_addresses
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+REF = JobRef("faces", "quick")
 REPORT = TrainerReport()
 HEADER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
 
@@ -40,10 +42,10 @@ async def silence(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None
     await reader.read()
 
 
-async def answer_of(handler: Handler) -> tuple[TrainerReport | None, list[tuple[str, str]]]:
-    """What the reader keeps of a pod's answer, and the jobs that it told of."""
+async def answer_of(handler: Handler) -> tuple[TrainerReport | None, list[JobRef]]:
+    """What the poller keeps of a pod's answer, and the jobs that it told of."""
     (address,) = draw_addresses(1, {METRICS_PORT})
-    told: list[tuple[str, str]] = []
+    told: list[JobRef] = []
     served: list[asyncio.Task[None]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -56,39 +58,36 @@ async def answer_of(handler: Handler) -> tuple[TrainerReport | None, list[tuple[
             await writer.wait_closed()
 
     server = await asyncio.start_server(serve, address, METRICS_PORT)
-    reader = ReportReader(told.append)
-    reader.ask(("faces", "quick"), address)
-    reader.ask(("faces", "quick"), address)  # is being asked already
-    await asyncio.wait_for(asyncio.gather(*reader.asking.values()), 5)
-    report = reader.take(("faces", "quick"), address)
-    assert reader.take(("faces", "quick"), address) is None
-    await reader.close()
-    await asyncio.wait_for(asyncio.gather(*served), 5)
+    poller = ProgressPoller(told.append)
+    poller.poll(REF, address)
+    poller.poll(REF, address)  # is being asked already
+    await asyncio.wait_for(asyncio.gather(*poller.polls.values()), 90)
+    report = poller.take(REF, address)
+    assert poller.take(REF, address) is None
+    await poller.close()
+    await asyncio.wait_for(asyncio.gather(*served), 90)
     server.close()
     await server.wait_closed()
     return report, told
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_report, "TIMEOUT_SECONDS", 0.3)
-
-
-def test_an_answer_is_kept_and_told_of_once() -> None:
-    assert asyncio.run(answer_of(well)) == (REPORT, [("faces", "quick")])
+def test_an_answer_is_kept_and_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_poller, "TIMEOUT_SECONDS", 60.0)
+    assert asyncio.run(answer_of(well)) == (REPORT, [REF])
 
 
 @pytest.mark.parametrize("handler", [drip, flood, silence])
-def test_a_pod_that_does_not_answer_in_time_or_size_is_left(handler: Handler) -> None:
+def test_a_pod_that_does_not_answer_in_time_or_size_is_left(handler: Handler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_poller, "TIMEOUT_SECONDS", 0.3)
     assert asyncio.run(answer_of(handler)) == (None, [])
 
 
 def test_the_answer_of_another_pod_is_not_taken() -> None:
     async def scenario() -> TrainerReport | None:
-        reader = ReportReader(lambda _: None)
-        reader.answers["faces", "quick"] = ("10.0.0.7", REPORT)
-        report = reader.take(("faces", "quick"), "10.0.0.8")
-        await reader.close()
+        poller = ProgressPoller(lambda _: None)
+        poller.answers[REF] = ("10.0.0.7", REPORT)
+        report = poller.take(REF, "10.0.0.8")
+        await poller.close()
         return report
 
     assert asyncio.run(scenario()) is None

@@ -5,17 +5,23 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+import pytest
+
+from arcface_api.contract.pod_environment import SCHEDULER_ANNOTATION
+from arcface_operator.controller import reconciler as reconciling
 from arcface_operator.controller.job_store import JobStore
 from arcface_operator.controller.metrics import OperatorMetrics
+from arcface_operator.controller.observer import Observer
 from arcface_operator.controller.reconciler import Reconciler
+from arcface_operator.controller.status_writer import StatusWriter
 from arcface_operator.controller.work_queue import WorkQueue
-from arcface_operator.kubernetes.client import ApiError
-from arcface_operator.kubernetes.executor import Actor
+from arcface_operator.kubernetes.client import ApiError, CreateMode, JobRef
+from arcface_operator.kubernetes.executor import ActionExecutor
 from support.builders.jobs import job_document
-from support.builders.views import NOW, SETTINGS, ago, make_ended, make_surroundings, make_worker
+from support.builders.views import NOW, SETTINGS, ago, make_ended, make_prerequisites, make_worker
 from support.decision_table import status_in
 
-KEY = ("default", "quick")
+REF = JobRef("default", "quick")
 UID = "1" * 8
 
 
@@ -30,23 +36,24 @@ class Children:
 
 
 class Around:
-    """Surroundings where everything is there, but for nodes that are lost."""
+    """Prerequisites where everything is there, but for nodes that are lost."""
 
     def __init__(self, *lost: str) -> None:
-        self.away, self.asked = lost, list[str]()
+        self.away, self.asked, self.reads = lost, list[str](), 0
 
     async def read(self, _job: Any) -> Any:
-        return make_surroundings()
+        self.reads += 1
+        return make_prerequisites()
 
     async def lost(self, names: Any) -> frozenset[str]:
         self.asked += sorted(names)
         return frozenset(names) & frozenset(self.away)
 
 
-class Reports:
+class Poller:
     """Rank 0 says nothing."""
 
-    def ask(self, *_: Any) -> None:
+    def poll(self, *_: Any) -> None:
         pass
 
     def take(self, *_: Any) -> None:
@@ -65,11 +72,11 @@ class Server:
             raise ApiError(403, "not allowed")
         return body
 
-    async def create(self, manifest: Any, **options: bool) -> Any:
-        verb = "rehearse" if options.get("is_dry") else "create"
+    async def create(self, manifest: Any, mode: Any = None, **_: Any) -> Any:
+        verb = "try" if mode is CreateMode.DRY_RUN else "create"
         return await self.answer(verb, manifest["kind"], {**manifest, "metadata": {**manifest["metadata"], "uid": "x"}})
 
-    async def replace(self, path: str, body: Any, **_: bool) -> Any:
+    async def replace(self, path: str, body: Any, _priority: Any) -> Any:
         return await self.answer("replace", path.rsplit("/", 1)[1], body)
 
     async def delete(self, path: str, *_: Any) -> None:
@@ -89,24 +96,25 @@ def look(server: Server, job: dict[str, Any], *pods: Any, around: Around | None 
     """Look at a job some times in a row; what is asked for is with the server."""
 
     async def play() -> Reconciler:
-        jobs, queue = JobStore(), WorkQueue()
-        jobs.see(job)
+        jobs, queue, loop = JobStore(), WorkQueue(), asyncio.get_running_loop()
+        began = loop.time()
+        jobs.upsert(job)
+        api: Any = server
+        found: Any = Children(*pods), Children(), around or Around(), Poller()
         reconciler = Reconciler(
-            api=server,  # type: ignore[arg-type]
-            actor=Actor(server, "me", lambda: NOW, lambda _: None),  # type: ignore[arg-type]
             jobs=jobs,
-            pods=Children(*pods),  # type: ignore[arg-type]
-            evaluators=Children(),  # type: ignore[arg-type]
-            surroundings=around or Around(),  # type: ignore[arg-type]
-            reports=Reports(),  # type: ignore[arg-type]
+            observer=Observer(api, *found, settings=SETTINGS, now=clock),
+            writer=StatusWriter(api, jobs, queue, SETTINGS.figures_seconds),
+            executor=ActionExecutor(api, "me", clock, lambda _: None),
             queue=queue,
             settings=SETTINGS,
             metrics=OperatorMetrics(jobs.bodies.values),
             now=clock,
         )
         for _ in range(times):
-            await reconciler.handle(KEY)
-        waits = [timer.when() - asyncio.get_running_loop().time() for timer in queue.timers.values()]
+            await reconciler.handle(REF)
+        # The shortest and the longest that a wait may have been asked to be.
+        waits = [(timer.when() - loop.time(), timer.when() - began) for timer in queue.timers.values()]
         reconciler.waits = (list(queue.waiting), waits)  # type: ignore[attr-defined]
         return reconciler
 
@@ -125,26 +133,26 @@ def test_a_status_that_is_refused_is_not_tried_at_once_again() -> None:
     server = Server(lambda verb, _: verb == "replace")
     done = [make_ended(index, 2, owner=UID) for index in range(2)]
     reconciler = look(server, body("Training", workers={"replicas": 2}), *done)
-    due, (wait,) = reconciler.waits  # type: ignore[attr-defined]
+    due, ((shortest, longest),) = reconciler.waits  # type: ignore[attr-defined]
     assert due == []
-    assert SETTINGS.check_seconds - 1 < wait <= SETTINGS.check_seconds
+    assert shortest <= SETTINGS.check_seconds <= longest
 
 
 def test_refused_pods_are_tried_one_first_and_each_time_later() -> None:
     server = Server(lambda verb, what: (verb, what) == ("create", "Pod"))
     reconciler = look(server, body(None, workers={"replicas": 64}), times=3)
     assert server.asked.count("create Pod") == 64 + 1 + 1
-    _, (wait,) = reconciler.waits  # type: ignore[attr-defined]
-    assert wait > 0
-    assert reconciler.memories[KEY].refusals == 3
+    _, ((_, longest),) = reconciler.waits  # type: ignore[attr-defined]
+    assert longest > 0
+    assert reconciler.trackers[REF].refusals == 3
 
 
-def test_an_evaluators_template_is_rehearsed_before_any_pod_is_made() -> None:
+def test_an_evaluators_template_is_tried_before_any_pod_is_made() -> None:
     template = {"spec": {"nodeSelectr": {"disk": "fast"}}}
     evaluation = {"claimName": "sets", "sets": ["lfw"], "template": template}
-    server = Server(lambda verb, what: (verb, what) == ("rehearse", "Job"))
+    server = Server(lambda verb, what: (verb, what) == ("try", "Job"))
     look(server, body(None, evaluation=evaluation))
-    assert "rehearse Job" in server.asked
+    assert "try Job" in server.asked
     assert "create Pod" not in server.asked
 
 
@@ -153,7 +161,7 @@ def test_nodes_are_looked_at_before_the_training_is_blamed() -> None:
     around, job = Around("node-1"), body("Training", workers={"replicas": 2})
     reconciler = look(Server(), job, *crashed, around=around)
     assert around.asked == ["node-0", "node-1"]
-    status = reconciler.jobs.body(KEY)["status"]  # type: ignore[index]
+    status = reconciler.jobs.body(REF)["status"]  # type: ignore[index]
     assert (status["restarts"], status["countedRestarts"], status["failure"]["reason"]) == (3, 1, "NodeLost")
 
 
@@ -161,3 +169,36 @@ def test_nodes_are_not_asked_about_while_all_is_well() -> None:
     around = Around()
     look(Server(), body("Training", workers={"replicas": 2}), *workers(), around=around)
     assert around.asked == []
+
+
+@pytest.mark.parametrize("phase", ["Starting", "Training"])
+def test_a_gang_that_is_well_costs_no_request_but_its_status(phase: str) -> None:
+    """Twice: figures, which are written once, and nothing new."""
+    server, around = Server(), Around()
+    told = workers(annotations={SCHEDULER_ANNOTATION: "10.244.0.1"})
+    look(server, body(phase, workers={"replicas": 2}), *told, around=around, times=2)
+    assert set(server.asked) <= {"replace status"}
+    assert len(server.asked) <= 1
+    assert (around.asked, around.reads) == ([], 0)
+
+
+def test_nodes_are_not_asked_about_while_the_peers_of_a_failed_pod_may_tell_the_cause() -> None:
+    around = Around("node-1")
+    crashed = [make_ended(0, 2, code=1, owner=UID, at=ago(1)), make_worker(1, 2, owner=UID)]
+    look(Server(), body("Training", workers={"replicas": 2}), *crashed, around=around)
+    assert around.asked == []
+
+
+def test_a_job_is_decided_on_once_in_a_look_with_lost_nodes_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    decisions: list[frozenset[str]] = []
+
+    def decide(observed: Any, *rest: Any) -> Any:
+        decisions.append(observed.lost_nodes)
+        return reconciling_decide(observed, *rest)
+
+    reconciling_decide = reconciling.decide
+    monkeypatch.setattr(reconciling, "decide", decide)
+    crashed = [make_ended(0, 2, code=1, owner=UID, at=ago(60)), make_worker(1, 2, owner=UID)]
+    leaving = make_worker(0, 1, uid="old", owner=UID, node="node-7", leaves_at=ago(999))
+    look(Server(), body("Training", workers={"replicas": 2}), *crashed, leaving, around=Around("node-7", "node-1"))
+    assert decisions == [frozenset({"node-1", "node-7"})]

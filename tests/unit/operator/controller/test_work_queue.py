@@ -6,20 +6,20 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from arcface_operator.controller.work_queue import WorkQueue
-from arcface_operator.kubernetes.reflector import Key
+from arcface_operator.kubernetes.client import JobRef
 
-ONE, OTHER = ("faces", "one"), ("faces", "other")
-Scenario = Callable[[WorkQueue, list[Key]], Awaitable[None]]
+ONE, OTHER = JobRef("faces", "one"), JobRef("faces", "other")
+Scenario = Callable[[WorkQueue, list[JobRef]], Awaitable[None]]
 
 
-def handled(scenario: Scenario, workers: int = 1) -> list[Key]:
-    """The keys in the order they were handled in, once nothing is left to do."""
+def handled(scenario: Scenario, workers: int = 1) -> list[JobRef]:
+    """The jobs in the order they were handled in, once nothing is left to do."""
 
-    async def play() -> list[Key]:
-        queue, seen = WorkQueue(), list[Key]()
+    async def play() -> list[JobRef]:
+        queue, seen = WorkQueue(), list[JobRef]()
 
-        async def handle(key: Key) -> None:
-            seen.append(key)
+        async def handle(ref: JobRef) -> None:
+            seen.append(ref)
             await asyncio.sleep(0)
 
         tasks = [asyncio.create_task(queue.work(handle)) for _ in range(workers)]
@@ -35,7 +35,7 @@ def handled(scenario: Scenario, workers: int = 1) -> list[Key]:
 
 
 def test_what_comes_in_together_is_handled_once() -> None:
-    async def scenario(queue: WorkQueue, _: list[Key]) -> None:
+    async def scenario(queue: WorkQueue, _: list[JobRef]) -> None:
         for _ in range(100):
             queue.wake(ONE)
         queue.wake(OTHER, 0.0)
@@ -44,7 +44,7 @@ def test_what_comes_in_together_is_handled_once() -> None:
 
 
 def test_the_earliest_time_counts() -> None:
-    async def scenario(queue: WorkQueue, seen: list[Key]) -> None:
+    async def scenario(queue: WorkQueue, seen: list[JobRef]) -> None:
         queue.wake(ONE, 3600.0)
         queue.wake(ONE, 0.001)
         queue.wake(ONE, 3600.0)
@@ -61,13 +61,13 @@ def test_a_job_is_never_handled_twice_at_once_and_again_if_something_came_in_mea
         queue, running, most, count = WorkQueue(), 0, 0, 0
         done = asyncio.Event()
 
-        async def handle(key: Key) -> None:
+        async def handle(ref: JobRef) -> None:
             nonlocal running, most, count
             running, count = running + 1, count + 1
             most = max(most, running)
             if count == 1:
-                queue.wake(key, 0.0)
-                queue.wake(key, 0.0)
+                queue.wake(ref, 0.0)
+                queue.wake(ref, 0.0)
             for _ in range(5):
                 await asyncio.sleep(0)
             running -= 1

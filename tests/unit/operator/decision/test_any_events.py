@@ -61,6 +61,10 @@ OFTEN = ["look"] * 24 + ["start"] * 12 + ["sweep", "wait", "exit", "fail"] * 3
 EVENT = st.sampled_from([*OFTEN, *ARGUMENTS]).flatmap(lambda kind: st.tuples(st.just(kind), *ARGUMENTS[kind]))
 
 
+SPEC_FIELDS = {"suspend": "suspend", "policy": "run_policy", "evaluation": "evaluation"}
+"""What users change, by the name of the event."""
+
+
 def happen(world: World, event: tuple[Any, ...]) -> World:
     """The world after an event; one that does not fit does nothing."""
     name = f"quick-worker-{event[1]}" if len(event) > 1 else ""
@@ -69,12 +73,8 @@ def happen(world: World, event: tuple[Any, ...]) -> World:
             return world.later(seconds)
         case ("sweep",):
             return world.swept()
-        case ("suspend", wish):
-            return world.with_spec(suspend=wish)
-        case ("policy", policy):
-            return world.with_spec(run_policy=policy)
-        case ("evaluation", evaluation):
-            return world.with_spec(evaluation=evaluation)
+        case (wish, value) if wish in SPEC_FIELDS:
+            return world.with_spec(**{SPEC_FIELDS[wish]: value})
         case ("evaluated", code, message):
             return world.evaluated(code, message)
         case ("evaluator vanishes",):

@@ -15,11 +15,11 @@ from support.builders.views import (
     make_ended,
     make_evaluator,
     make_evaluator_pod,
-    make_surroundings,
+    make_prerequisites,
     make_worker,
     timestamp,
 )
-from support.decision_table import assert_cell, observation_in, row, status_in, told
+from support.decision_table import action_word, assert_cell, observation_in, row, status_in
 
 CREATE = "Ready=Ready apply:service,config create:0,1"
 EVALUATION = {"claimName": "sets", "sets": ["lfw"]}
@@ -29,8 +29,8 @@ ONE_POD, ONE_NODE = ClaimView("Bound", ("ReadWriteOncePod",)), ClaimView("Bound"
 
 
 def around(**fields: Any) -> dict[str, Any]:
-    """Other surroundings than those that have everything."""
-    return {"surroundings": make_surroundings(**fields)}
+    """Other prerequisites than those that have everything."""
+    return {"prerequisites": make_prerequisites(**fields)}
 
 
 WAITING_FOR = [
@@ -213,7 +213,7 @@ def test_nothing_is_done_about_a_job_that_is_being_deleted(phase: Any) -> None:
         pytest.param(
             around(faces=None, sets=None),
             "spec.data.claimName: there is no PersistentVolumeClaim 'faces'; create it; spec.evaluation.claimName: ",
-            id="everything is told at once",
+            id="everything is action_word at once",
         ),
     ],
 )
@@ -257,7 +257,7 @@ def test_a_gang_without_pods_holds_no_group(phase: Any, policy: str, has_group: 
     job = make_job(scheduling={"gang": "volcano"}, suspend=phase == "Suspended", runPolicy={"cleanPodPolicy": policy})
     job = job.model_copy(update={"status": status_in(phase)})
     plan = decide(observation_in(phase, job, {"pods": (), "has_group": has_group}), SETTINGS, NOW)
-    assert ("dissolve:group" in [told(action) for action in plan.actions]) == is_dissolved
+    assert ("delete:group" in [action_word(action) for action in plan.actions]) == is_dissolved
 
 
 def test_what_was_reached_survives_a_suspension() -> None:

@@ -9,7 +9,7 @@ from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import PodView
 from support.builders.jobs import make_job
 from support.builders.views import NOW, SETTINGS, ago, evaluator_report, make_ended, make_evaluator, make_evaluator_pod
-from support.decision_table import assert_cell, observation_in, row, status_in, told
+from support.decision_table import action_word, assert_cell, observation_in, row, status_in
 
 EVALUATION = {"claimName": "sets", "sets": ["lfw"]}
 GATED = {"evaluation": {**EVALUATION, "gates": [{"metric": "lfw.accuracy", "min": 0.99}]}}
@@ -231,7 +231,7 @@ def test_an_evaluator_that_failed_beside_a_sidecar(pod: PodView, phase: str, act
     )
     plan = decide(observation_in("Evaluating", job, {"evaluator": make_evaluator(), "pods": (pod,)}), SETTINGS, NOW)
     assert plan.status.phase == phase
-    assert [text for action in plan.actions if (text := told(action))] == actions
+    assert [text for action in plan.actions if (text := action_word(action))] == actions
 
 
 def test_an_evaluator_that_does_not_start_in_time_fails_the_job_and_says_why() -> None:

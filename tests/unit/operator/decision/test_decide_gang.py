@@ -16,12 +16,12 @@ from support.builders.views import (
     SETTINGS,
     ago,
     make_ended,
+    make_prerequisites,
     make_report,
-    make_surroundings,
     make_worker,
     timestamp,
 )
-from support.decision_table import assert_cell, observation_in, row, status_in, told
+from support.decision_table import action_word, assert_cell, observation_in, row, status_in
 
 FILLED = {"waiting": "Starting Ready=Ready !Training=Starting", "suspended": "+resume delete:0,1"}
 """All pods exist; a job that was suspended begins with pods of its own."""
@@ -71,7 +71,7 @@ PRESENCE = [
     ),
     *row(
         "one pod missing, and what it needs",
-        {"pods": (make_worker(0),), "surroundings": make_surroundings(faces=None)},
+        {"pods": (make_worker(0),), "prerequisites": make_prerequisites(faces=None)},
         waiting="Ready=Ready apply:service,config create:1",
         suspended="+resume delete:0",
         gang=f"{LOST}@1 delete:0",
@@ -251,8 +251,8 @@ def held(kind: Any, since: float, status: Any = "True") -> Condition:
 def test_the_peers_of_a_failed_pod_get_a_moment_to_tell_the_cause() -> None:
     plan = plan_in("Training", {"pods": (make_worker(0), make_ended(1, code=1, at=ago(2)))})
     assert plan.look_again_seconds == 3.0
-    told = plan_in("Training", {"pods": (make_ended(0, code=3, at=ago(0)), make_ended(1, code=1, at=ago(2)))})
-    assert told.status.failure.reason == "Diverged"
+    peer_tells = plan_in("Training", {"pods": (make_ended(0, code=3, at=ago(0)), make_ended(1, code=1, at=ago(2)))})
+    assert peer_tells.status.failure.reason == "Diverged"
 
 
 def test_the_moment_begins_with_the_failure_and_not_with_a_peer_that_is_done() -> None:
@@ -275,7 +275,7 @@ def test_a_restart_takes_the_rank_table_back() -> None:
     plan = plan_in("Training", {"pods": pods}, {"rank_table": table}, workers=ASCEND, training={"precision": "fp32"})
     assert plan.status.rank_table is None
     assert ("RankTableReady", "False") in [(item.type, item.status) for item in plan.status.conditions]
-    assert [told(action) for action in plan.actions[:3]] == ["apply:no-table", "delete:0", "delete:1"]
+    assert [action_word(action) for action in plan.actions[:3]] == ["apply:no-table", "delete:0", "delete:1"]
 
 
 def test_a_node_whose_clock_is_ahead_does_not_hold_the_gang_up() -> None:
@@ -368,20 +368,20 @@ def test_a_pod_that_does_not_leave_is_named() -> None:
 def test_an_attempt_after_a_vain_one_waits_each_time_longer_and_says_so() -> None:
     vain = {"conditions": [held("Training", since=500, status="False")], "restarted_at": ago(3)}
     plan = plan_in("Restarting", {}, {**vain, "restarts": 2})
-    assert [told(action) for action in plan.actions] == []
+    assert [action_word(action) for action in plan.actions] == []
     (ready,) = [item for item in plan.status.conditions if item.type == "Ready"]
     assert (ready.status, ready.reason) == ("False", "BackOff")
     assert plan.look_again_seconds == 7.0  # 5 s doubled once, of which 3 s are over
     assert plan_in("Restarting", {}, {**vain, "restarts": 1000}).look_again_seconds == 57.0
     late = plan_in("Restarting", {}, {**vain, "restarts": 2, "restarted_at": ago(10)})
-    assert "create:0" in [told(action) for action in late.actions]
+    assert "create:0" in [action_word(action) for action in late.actions]
 
 
 def test_an_attempt_after_one_that_trained_begins_at_once() -> None:
     restarting = plan_in("Training", {"pods": (make_worker(0),)}).status
     job = make_job(workers={"replicas": 2}).model_copy(update={"status": restarting})
-    gone = decide(Observation(job=job, surroundings=make_surroundings()), SETTINGS, NOW)
-    assert "create:0" in [told(action) for action in gone.actions]
+    gone = decide(Observation(job=job, prerequisites=make_prerequisites()), SETTINGS, NOW)
+    assert "create:0" in [action_word(action) for action in gone.actions]
 
 
 def test_a_restart_with_no_pod_left_looks_at_the_surroundings_at_once() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from arcface_operator.decision.observation import ClaimView
-from arcface_operator.decision.prerequisites import claims_of, obstacles
+from arcface_operator.decision.prerequisites import claims_of, unmet_prerequisites
 from support.builders.jobs import make_job
-from support.builders.views import ASCEND, make_surroundings
+from support.builders.views import ASCEND, make_prerequisites
 
 RWX, RWO, ROX, RWOP = "ReadWriteMany", "ReadWriteOnce", "ReadOnlyMany", "ReadWriteOncePod"
 EVALUATION = {"claimName": "sets"}
@@ -19,7 +19,7 @@ def bound(*modes: str) -> ClaimView:
 
 def found(job: Any = None, **around: Any) -> list[tuple[str, str]]:
     job = job or make_job(workers={"replicas": 2}, evaluation=EVALUATION)
-    return [(item.reason, item.message) for item in obstacles(job, make_surroundings(**around))]
+    return [(item.reason, item.message) for item in unmet_prerequisites(job, make_prerequisites(**around))]
 
 
 ASCEND_JOB = make_job(workers=ASCEND, evaluation=EVALUATION, training={"precision": "fp32"})

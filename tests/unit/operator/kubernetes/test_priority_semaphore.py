@@ -4,46 +4,46 @@ import asyncio
 
 import pytest
 
-from arcface_operator.kubernetes.priority_semaphore import Lanes
+from arcface_operator.kubernetes.priority_semaphore import Priority, PrioritySemaphore
 
 
-def order(slots: int, *requests: tuple[str, bool]) -> list[str]:
+def order(slots: int, *requests: tuple[str, Priority]) -> list[str]:
     """In which order requests that come in together are let in; each holds its slot for a moment."""
 
     async def play() -> list[str]:
-        lanes, entered = Lanes(slots), list[str]()
+        semaphore, entered = PrioritySemaphore(slots), list[str]()
 
-        async def ask(name: str, is_patient: bool) -> None:
-            async with lanes.enter(is_patient=is_patient):
+        async def ask(name: str, priority: Priority) -> None:
+            async with semaphore.acquire(priority):
                 entered.append(name)
                 await asyncio.sleep(0)
 
         await asyncio.gather(*(ask(*request) for request in requests))
-        assert (lanes.free, lanes.waiting) == (slots, [])
+        assert (semaphore.free, semaphore.waiting) == (slots, [])
         return entered
 
     return asyncio.run(play())
 
 
-def test_patient_requests_wait_for_all_others() -> None:
-    asked = [("event a", True), ("event b", True), ("pod a", False), ("pod b", False)]
+def test_requests_of_low_priority_wait_for_all_others() -> None:
+    asked = [("event a", Priority.LOW), ("event b", Priority.LOW), ("pod a", Priority.HIGH), ("pod b", Priority.HIGH)]
     assert order(1, *asked) == ["event a", "pod a", "pod b", "event b"]
 
 
-def test_requests_of_one_kind_go_in_their_order() -> None:
+def test_requests_of_one_priority_go_in_their_order() -> None:
     names = [f"pod {number}" for number in range(20)]
-    assert order(3, *((name, False) for name in names)) == names
+    assert order(3, *((name, Priority.HIGH) for name in names)) == names
 
 
 def test_a_slot_that_was_given_to_somebody_who_gave_up_is_not_lost() -> None:
     async def play() -> tuple[int, list[object]]:
-        lanes = Lanes(1)
+        semaphore = PrioritySemaphore(1)
 
         async def hold() -> None:
-            async with lanes.enter(is_patient=False):
+            async with semaphore.acquire(Priority.HIGH):
                 pass
 
-        held = lanes.enter(is_patient=False)
+        held = semaphore.acquire(Priority.HIGH)
         await held.__aenter__()
         given_up, given = asyncio.create_task(hold()), asyncio.create_task(hold())
         await asyncio.sleep(0)  # both wait
@@ -53,6 +53,6 @@ def test_a_slot_that_was_given_to_somebody_who_gave_up_is_not_lost() -> None:
         for task in (given_up, given):
             with pytest.raises(asyncio.CancelledError):
                 await task
-        return lanes.free, list(lanes.waiting)
+        return semaphore.free, list(semaphore.waiting)
 
     assert asyncio.run(play()) == (1, [])

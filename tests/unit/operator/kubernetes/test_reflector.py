@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from arcface_operator.kubernetes.client import Unreachable
+from arcface_operator.kubernetes.client import JobRef, Unreachable
 from arcface_operator.kubernetes.reflector import Reflector
 
-KEY = ("faces", "quick")
+REF = JobRef("faces", "quick")
 
 
 def pod(name: str, uid: str, version: int = 1) -> dict[str, Any]:
@@ -28,10 +28,10 @@ class Pages:
         self.meanwhile = meanwhile
 
     async def get(self, _path: str, _query: dict[str, Any]) -> dict[str, Any]:
-        self.looked.append(sorted(self.reflector.of(KEY)))
+        self.looked.append(sorted(self.reflector.of(REF)))
         items = self.pages.pop(0)
         for item in self.meanwhile:
-            self.reflector.note(item)
+            self.reflector.upsert(item)
         if items is None:
             raise Unreachable("away")
         more = {"continue": "next"} if self.pages else {}
@@ -46,10 +46,10 @@ def reflector(pages: Pages) -> Reflector[str]:
 def test_the_old_cache_stands_until_the_new_one_is_complete() -> None:
     pages = Pages([pod("a", "1")], [pod("b", "2")])
     cache = reflector(pages)
-    cache.note(pod("old", "0"))
+    cache.upsert(pod("old", "0"))
     asyncio.run(cache.list())
     assert pages.looked == [["old"], ["old"]]
-    assert sorted(cache.of(KEY)) == ["a", "b"]
+    assert sorted(cache.of(REF)) == ["a", "b"]
 
 
 def test_what_was_made_while_the_list_was_read_is_kept_until_the_watch_tells_of_it() -> None:
@@ -57,8 +57,8 @@ def test_what_was_made_while_the_list_was_read_is_kept_until_the_watch_tells_of_
     pages = Pages([pod("a", "1", version=3)], [pod("b", "2")], meanwhile=made)
     cache = reflector(pages)
     asyncio.run(cache.list())  # of version 9
-    assert sorted(cache.of(KEY)) == ["a", "b", "new"]
-    assert cache.seen["1"].version == 11
+    assert sorted(cache.of(REF)) == ["a", "b", "new"]
+    assert cache.entries["1"].version == 11
 
 
 def test_what_was_given_to_another_job_meanwhile_is_in_the_cache_once() -> None:
@@ -66,23 +66,23 @@ def test_what_was_given_to_another_job_meanwhile_is_in_the_cache_once() -> None:
     moved["metadata"]["labels"]["arcface.io/job"] = "other"
     cache = reflector(Pages([pod("a", "1", version=3)], [], meanwhile=[moved]))
     asyncio.run(cache.list())
-    assert (cache.of(KEY), cache.of(("faces", "other"))) == ([], ["a"])
+    assert (cache.of(REF), cache.of(JobRef("faces", "other"))) == ([], ["a"])
 
 
 def test_a_list_that_fails_half_way_takes_nothing_away() -> None:
     pages = Pages([pod("a", "1")], None)
     cache = reflector(pages)
-    cache.note(pod("old", "0"))
+    cache.upsert(pod("old", "0"))
     with pytest.raises(Unreachable):
         asyncio.run(cache.list())
-    assert cache.of(KEY) == ["old"]
+    assert cache.of(REF) == ["old"]
 
 
 def test_an_older_state_and_an_object_that_has_gone_are_not_taken_in() -> None:
     cache = reflector(Pages())
-    cache.note(pod("a", "1", version=5))
+    cache.upsert(pod("a", "1", version=5))
     cache.put(pod("renamed", "1", version=4))
-    cache.remember_gone("1")
+    cache.bury("1")
     cache.drop("1")
-    cache.note(pod("a", "1", version=5))
-    assert cache.of(KEY) == []
+    cache.upsert(pod("a", "1", version=5))
+    assert cache.of(REF) == []

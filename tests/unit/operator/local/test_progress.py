@@ -11,12 +11,19 @@ import pytest
 from arcface_api.contract.pod_environment import METRICS_PORT
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.resource.status import PairResult, Progress, Verification
-from arcface_operator.local.kubelet.addresses import draw_addresses
+from arcface_operator.local import progress
+from arcface_operator.local.kubelet.kubelet import draw_addresses
 from arcface_operator.local.progress import Notices, ReportProbe, StepWatch
 
 PROGRESS = Progress(epoch=1, step=20, total_steps=100, loss=3.5, updated_at=datetime(2026, 1, 1, tzinfo=UTC))
 REPORT = TrainerReport(progress=PROGRESS, warnings=["odd"], skipped_images=2)
 SERVED = REPORT.to_json()
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every server here answers at once or not at all, however slow the machine."""
+    monkeypatch.setattr(progress, "TIMEOUT_SECONDS", 60.0)
 
 
 @contextmanager

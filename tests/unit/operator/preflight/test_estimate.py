@@ -3,8 +3,7 @@ from typing import Any
 import pytest
 
 from arcface_api.errors import InvalidInput
-from arcface_operator.preflight.estimate import Counts, Estimate, estimate
-from arcface_operator.preflight.plan_text import plan_text, size
+from arcface_operator.preflight.estimate import Counts, Estimate, estimate, plan_text, size
 from support.builders.jobs import make_job
 
 MS1MV2 = Counts(identities=85_742, images=5_822_653)

@@ -127,10 +127,13 @@ def test_deep_nesting_is_refused() -> None:
         sys.setrecursionlimit(usual)
 
 
+NO_FILE = "cannot be read (No such file or directory): give the job's YAML file with -f"
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        pytest.param(None, "No such file or directory; give the job's YAML file with -f", id="no file"),
+        pytest.param(None, NO_FILE, id="no file"),
         pytest.param(b"\xff\xfe\xff", "byte 0 is not UTF-8; save the file as UTF-8 text", id="not text"),
         pytest.param(b"#" * (SIZE_LIMIT + 1), f"{SIZE_LIMIT + 1} bytes; a job has at most {SIZE_LIMIT}", id="huge"),
     ],

@@ -8,7 +8,8 @@ from threading import Thread
 import pytest
 
 from arcface_api.contract.reports import ReportedFailure, TrainerReport
-from arcface_trainer.pod.launcher import RankProcess, _wait
+from arcface_trainer.pod.launcher import _wait
+from arcface_trainer.pod.rank_process import RankProcess
 
 INVALID = ReportedFailure(reason="InvalidInput", message="data.path: no such folder", rank=0, exit_code=2)
 
@@ -53,7 +54,7 @@ def test_a_killed_rank_is_told_by_its_signal(rank):
 
 def test_the_first_failing_rank_ends_the_others(rank, tmp_path):
     endless = rank("import time\nwhile True: time.sleep(1)")
-    endless.report = tmp_path / "none.json"
+    endless.report_path = tmp_path / "none.json"
     _, status = _wait([endless, rank("raise SystemExit(5)")])
     assert status == 5
     assert endless.process.poll() is not None

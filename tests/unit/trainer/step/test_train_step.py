@@ -8,7 +8,8 @@ from arcface_api.resource.spec import LossSpec, OptimizerSpec
 from arcface_faces.checkpoint.class_shard import ClassRange
 from arcface_trainer.distributed.collectives import Collectives
 from arcface_trainer.head.classifier import Classifier, initial_centers
-from arcface_trainer.step.train_step import GradientStep, TrainStep
+from arcface_trainer.step.gradient_step import GradientStep
+from arcface_trainer.step.train_step import TrainStep
 
 CLASSES, EMBEDDING, BATCH = 6, 8, 4
 

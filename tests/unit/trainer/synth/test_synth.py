@@ -8,11 +8,11 @@ import pytest
 
 from arcface_faces.images.decoding import decode
 from arcface_trainer.synth.appearance import VERIFICATION, Conditions, draw_appearance
-from arcface_trainer.synth.data_set import (
+from arcface_trainer.synth.dataset import (
     SynthRequest,
     pair_images,
     training_images,
-    write_data_set,
+    write_dataset,
     write_verification_set,
 )
 from arcface_trainer.synth.identity import LARGEST, SMALLEST, draw_identity
@@ -106,11 +106,11 @@ def test_a_drawing_that_is_broken_off_can_be_started_anew(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_data_set(tmp_path / "out", request, interrupt)
+        write_dataset(tmp_path / "out", request, interrupt)
     assert list((tmp_path / "out").iterdir()) == []
     (tmp_path / "out" / ".drawing").mkdir()  # what a killed one leaves
     (tmp_path / "out" / ".drawing" / "lfw.bin").touch()
-    write_data_set(tmp_path / "out", request, lambda _: None)
+    write_dataset(tmp_path / "out", request, lambda _: None)
     names = {"train.rec", "train.idx", "property", *(f"{name}.bin" for name in VERIFICATION)}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
 

@@ -1,10 +1,11 @@
+from datetime import UTC, datetime
+
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.errors import ArcFaceError
-from arcface_trainer.training.clock import utc_now
 from arcface_trainer.training.meter import Meter
 from arcface_trainer.training.metrics import TrainMetrics, serve
 
@@ -36,7 +37,7 @@ def test_every_metric_of_the_contract_is_served_with_the_rank():
 
 def test_rank_0_serves_its_report_and_others_do_not():
     meter = Meter(steps_per_epoch=2, total_steps=10, images_per_step=4, step=7)
-    report = TrainerReport(progress=meter.progress(utc_now()))
+    report = TrainerReport(progress=meter.progress(datetime.now(UTC)))
     first = serve("127.0.0.1", 0, TrainMetrics(0), lambda: report)
     other = serve("127.0.0.1", 0, TrainMetrics(1), None)
     answer = httpx.get(f"http://127.0.0.1:{first}/progress")

@@ -3,18 +3,19 @@
 import numpy as np
 import pytest
 
-from arcface_api.contract.run_config import RunConfig, RunEvaluation
+from arcface_api.contract.run_config import RunEvaluation
 from arcface_api.errors import Diverged
 from arcface_api.resource.spec import ModelSpec
 from arcface_api.resource.status import PairResult, Verification
-from arcface_trainer.distributed.world import World
+from arcface_trainer.distributed.collectives import World
 from arcface_trainer.network.backbones import build_backbone
 from arcface_trainer.network.inference import as_function
 from arcface_trainer.network.parameters import host_arrays, named_parameters
-from arcface_trainer.training import verification
-from arcface_trainer.training.verification import Verifier, is_better, most_pairs
+from arcface_trainer.training.verification import Verifier, build_verifier, is_better, most_pairs
+from support.builders.training_plan import make_plan
 
 MODEL = ModelSpec(backbone="iresnet18", width=0.0625, stem_stride=2, embedding_size=16)
+PLAN = make_plan(model=MODEL, steps_per_epoch=10, epochs=5)
 
 
 def found(step, *accuracies, pairs=6000):
@@ -56,7 +57,7 @@ class State:
 def make_verifier(*accuracies):
     backbone = build_backbone(MODEL)
     sets, state = Scripted(*accuracies), State()
-    return Verifier(sets, 20, 50, backbone, as_function(backbone), state, World(1, 0))
+    return Verifier(sets, 20, PLAN, backbone, as_function(backbone), state, World(1, 0))
 
 
 def test_it_is_due_at_the_ends_of_every_so_many_epochs_and_at_the_end():
@@ -74,7 +75,7 @@ def test_what_was_verified_before_a_restart_is_not_verified_again():
 def test_the_best_one_stays_until_a_better_one_comes():
     verifier = make_verifier(0.8, 0.9, 0.85)
     for step in (20, 40, 50):
-        verifier.verify(step, step // 10)
+        verifier.verify(step)
     assert (verifier.last.step, verifier.best.step) == (50, 40)
     best = verifier.best_checkpoint
     assert (best.path, best.step, best.accuracy) == ("step-00000040", 40, 0.9)
@@ -83,8 +84,8 @@ def test_the_best_one_stays_until_a_better_one_comes():
 def test_the_network_that_is_judged_has_the_weights_of_the_moment():
     verifier = make_verifier(0.8, 0.9, 0.85)
     for step in (20, 40, 50):
-        verifier.verify(step, step // 10)
-    first, second, third = verifier.sets.answers
+        verifier.verify(step)
+    first, second, third = verifier.pairs.answers
     assert not np.allclose(first, second)
     assert not np.allclose(second, third)
     np.testing.assert_array_equal(
@@ -97,7 +98,7 @@ def test_a_network_that_gives_no_numbers_has_diverged():
     verifier = make_verifier(0.8)
     verifier.network = lambda images: np.full((len(images), 16), np.nan, np.float32)
     with pytest.raises(Diverged, match=r"embeddings of the verification are not finite .*learningRate"):
-        verifier.verify(20, 2)
+        verifier.verify(20)
 
 
 def test_checkpoints_are_compared_by_the_mean_over_the_sets():
@@ -125,5 +126,4 @@ def test_a_verification_takes_a_fiftieth_of_the_computation(images, pairs):
     [None, RunEvaluation(directory="x", sets=["lfw"]), RunEvaluation(directory="x", sets=[], every_epochs=1)],
 )
 def test_a_job_that_does_not_ask_has_no_verifier(evaluation):
-    config = RunConfig.model_construct(evaluation=evaluation)
-    assert verification.build_verifier(config, None, 50, None, None) is None
+    assert build_verifier(evaluation, PLAN, 8, None, None) is None

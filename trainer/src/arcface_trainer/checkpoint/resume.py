@@ -4,21 +4,13 @@ import logging
 from pathlib import Path
 
 from arcface_api.errors import InvalidInput
+from arcface_faces.checkpoint import reader
 from arcface_faces.checkpoint.class_shard import class_range
-from arcface_faces.checkpoint.manifest import Manifest
-from arcface_faces.checkpoint.reader import (
-    BACKBONE_FILE,
-    MOMENTUM_FILE,
-    Tensors,
-    checkpoints,
-    complete_checkpoints,
-    folder_name,
-    read_file,
-    read_head,
-    read_manifest,
-)
+from arcface_faces.checkpoint.manifest import CheckpointManifest
+from arcface_faces.checkpoint.reader import Tensors
 from arcface_trainer.checkpoint.state import TrainingState
-from arcface_trainer.distributed.world import World
+from arcface_trainer.distributed.collectives import World
+from arcface_trainer.plan import TrainingPlan
 
 LOG = logging.getLogger(__name__)
 CANDIDATES = 8
@@ -26,37 +18,40 @@ CANDIDATES = 8
 NONE = -1
 
 
-def resume(state: TrainingState, directory: Path, expected: Manifest, world: World) -> int:
+def resume(state: TrainingState, directory: Path, plan: TrainingPlan, world: World) -> CheckpointManifest | None:
     """Load the newest checkpoint that all ranks find sound.
 
     Args:
         state: filled from the checkpoint.
         directory: folder of the job's checkpoints.
-        expected: what a checkpoint of this run must agree with (its step and files are not looked at).
+        plan: what a checkpoint of this run must agree with.
         world: all ranks call together.
 
     Returns:
-        Updates already made; 0 when there is no checkpoint.
+        The manifest of the checkpoint; None when there is none.
 
     Raises:
         InvalidInput: where a checkpoint belongs to another run, or there are some and all that were tried are damaged.
+        ArcFaceError: where one cannot be read now but may be later; it is not passed over.
     """
-    found, steps = _candidates(directory, expected, world)
+    found, steps = _candidates(directory, plan, world)
     for step in steps:
-        folder = directory / folder_name(step)
-        tensors = _read(folder, world)
-        if world.gather([tensors is not None]).all() and tensors is not None:
-            state.load(*tensors, source=str(folder))
-            return step
+        folder = directory / reader.folder_name(step)
+        checkpoint = _read(folder, world)
+        if world.all_gather([checkpoint is not None]).all() and checkpoint is not None:
+            manifest, backbone, momentum, head = checkpoint
+            state.load(backbone, momentum, head, source=str(folder))
+            LOG.info("resumed folder=%s", folder)
+            return manifest
     if found:
         raise InvalidInput(
             f"{directory}: holds {found} checkpoints, but those that were tried are damaged: mend the volume, move the "
             "newest away to go on from an older one, or move all away to start anew"
         )
-    return 0
+    return None
 
 
-def _candidates(directory: Path, expected: Manifest, world: World) -> tuple[int, list[int]]:
+def _candidates(directory: Path, plan: TrainingPlan, world: World) -> tuple[int, list[int]]:
     """Number of folders named like checkpoints, and the steps of the complete ones, newest first, as rank 0 sees them.
 
     No more than `CANDIDATES` steps.
@@ -64,34 +59,36 @@ def _candidates(directory: Path, expected: Manifest, world: World) -> tuple[int,
     found: list[Path] = []
     steps: list[int] = []
     if world.is_first:
-        found = checkpoints(directory)
-        for folder, manifest in complete_checkpoints(directory):
-            check_same_run(manifest, expected, folder)
+        found = reader.checkpoints(directory)
+        for folder, manifest in reader.complete_checkpoints(directory):
+            _check_same_run(manifest, plan, folder)
             steps.append(manifest.step)
     padded = (steps + [NONE] * CANDIDATES)[:CANDIDATES]
-    count, *shared = world.gather([len(found), *padded])[0].tolist()
+    count, *shared = world.all_gather([len(found), *padded])[0].tolist()
     return count, [step for step in shared if step != NONE]
 
 
-def check_same_run(manifest: Manifest, expected: Manifest, folder: Path) -> None:
+def _check_same_run(manifest: CheckpointManifest, plan: TrainingPlan, folder: Path) -> None:
     """InvalidInput where a checkpoint comes from another job specification or other images."""
     remedy = "choose another checkpoint.path or remove the folder"
-    if manifest.spec_hash != expected.spec_hash:
+    if manifest.spec_hash != plan.spec_hash:
         raise InvalidInput(f"{folder}: was written for another model, loss, data or training specification: {remedy}")
     for name in ("image_count", "class_count", "total_batch_size", "total_steps"):
-        stored, wanted = getattr(manifest, name), getattr(expected, name)
+        stored, wanted = getattr(manifest, name), getattr(plan, name)
         if stored != wanted:
             raise InvalidInput(f"{folder}: {name} was {stored} and is {wanted} now: {remedy}")
 
 
-def _read(folder: Path, world: World) -> tuple[Tensors, Tensors, Tensors] | None:
+def _read(folder: Path, world: World) -> tuple[CheckpointManifest, Tensors, Tensors, Tensors] | None:
+    """Manifest, backbone, momentum and this rank's head; None where one of them is damaged."""
     try:
-        manifest = read_manifest(folder)
+        manifest = reader.read_manifest(folder)
         classes = class_range(manifest.class_count, world.size, world.rank)
         return (
-            read_file(folder, manifest, BACKBONE_FILE),
-            read_file(folder, manifest, MOMENTUM_FILE),
-            read_head(folder, manifest, classes),
+            manifest,
+            reader.read_file(folder, manifest, reader.BACKBONE_FILE),
+            reader.read_file(folder, manifest, reader.MOMENTUM_FILE),
+            reader.read_head(folder, manifest, classes),
         )
     except InvalidInput as error:
         LOG.warning("checkpoint is passed over reason=%s", error)

@@ -6,9 +6,8 @@ As host arrays under names that do not depend on ranks or on how the network is 
 import numpy as np
 
 from arcface_faces.checkpoint.reader import Tensors
-from arcface_trainer.distributed.world import World
-from arcface_trainer.network.backbones import STATISTICS_SUFFIXES
-from arcface_trainer.network.parameters import assign, host_arrays, named_parameters
+from arcface_trainer.distributed.collectives import World
+from arcface_trainer.network.parameters import STATISTICS_SUFFIXES, assign, host_arrays, named_parameters
 from arcface_trainer.step.train_step import TrainStep
 
 
@@ -33,7 +32,7 @@ class TrainingState:
         """
         arrays = host_arrays(self._backbone)
         statistics = [name for name in arrays if name.endswith(STATISTICS_SUFFIXES)]
-        mean = world.mean(np.concatenate([arrays[name].ravel() for name in statistics]))
+        mean = world.all_mean(np.concatenate([arrays[name].ravel() for name in statistics]))
         offset = 0
         for name in statistics:
             shape, size = arrays[name].shape, arrays[name].size

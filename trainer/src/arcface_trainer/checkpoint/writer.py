@@ -8,7 +8,6 @@ after it a whole one.
 import os
 import shutil
 from dataclasses import dataclass
-from errno import EACCES, EEXIST, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 
 import numpy as np
@@ -16,24 +15,16 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_api.resource.status import CheckpointStatus
+from arcface_api.os_errors import explained
+from arcface_api.resource.status import CheckpointStatus, Verification
+from arcface_faces.checkpoint import reader
 from arcface_faces.checkpoint.class_shard import class_range
-from arcface_faces.checkpoint.manifest import MANIFEST_FILE, FileEntry, Manifest, TensorEntry
-from arcface_faces.checkpoint.reader import (
-    BACKBONE_FILE,
-    MOMENTUM_FILE,
-    Tensors,
-    checkpoints,
-    file_sha256,
-    folder_name,
-    manifest_sha256,
-    step_of,
-)
+from arcface_faces.checkpoint.manifest import MANIFEST_FILE, CheckpointManifest, FileEntry, TensorEntry
+from arcface_faces.checkpoint.reader import BACKBONE_FILE, MOMENTUM_FILE, Tensors, folder_name
 from arcface_trainer.checkpoint.state import TrainingState
-from arcface_trainer.distributed.world import World
+from arcface_trainer.distributed.collectives import World
+from arcface_trainer.plan import TrainingPlan
 
-LASTING = {EACCES, EPERM, EROFS, ENOTDIR, ENOENT, EEXIST, ELOOP, ENAMETOOLONG}
-"""Errors that no retry cures."""
 HIDDEN = ".writing-"
 DAMAGED = "damaged-"
 
@@ -44,6 +35,8 @@ class CheckpointWriter:
 
     directory: Path
     keep_last: int
+    """Newest checkpoints that stay, beside the best one."""
+    plan: TrainingPlan
     world: World
 
     def prepare(self) -> None:
@@ -51,61 +44,68 @@ class CheckpointWriter:
 
         InvalidInput where the directory cannot be written to, so that it is told before the first step.
         """
-        try:
+        remedy = f"the folder must be writable for user {os.getuid()}, mend its rights or choose another one for "
+        with explained(self.directory, "checkpoints cannot be written", remedy + "spec.checkpoint"):
             self.directory.mkdir(parents=True, exist_ok=True)
             for leftover in self.directory.glob(f"{HIDDEN}*"):
                 shutil.rmtree(leftover)
             probe = self.directory / f"{HIDDEN}probe"
             probe.mkdir()
             probe.rmdir()
-        except OSError as error:
-            kind = InvalidInput if error.errno in LASTING else ArcFaceError
-            raise kind(
-                f"{self.directory}: checkpoints cannot be written ({error.strerror}): the folder must be writable for "
-                f"user {os.getuid()}, mend its rights or choose another one for spec.checkpoint"
-            ) from error
 
-    def save(self, state: TrainingState, manifest: Manifest) -> CheckpointStatus:
-        """Write and publish a checkpoint; `manifest` comes without files. All ranks call together.
+    def save(
+        self,
+        state: TrainingState,
+        step: int,
+        verification: Verification | None = None,
+        best: Verification | None = None,
+    ) -> CheckpointStatus | None:
+        """Write and publish the checkpoint of `step` updates with the last and the best verification so far.
 
-        ArcFaceError where the disk refuses.
+        All ranks call together; the first one gets the checkpoint's status, the others None.
+
+        Raises:
+            ArcFaceError: where the disk refuses, whatever the reason, since the run could write before.
         """
         try:
-            return self._save(state, manifest)
-        except (OSError, SafetensorError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
+            status = self._save(state, step, verification, best)
+        except (OSError, SafetensorError, InvalidInput) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
             raise ArcFaceError(
-                f"{self.directory}: the checkpoint of step {manifest.step} cannot be written ({reason}): free space or "
-                "mend the volume"
+                f"{self.directory}: the checkpoint of step {step} cannot be written ({reason}): free space or mend the "
+                "volume"
             ) from error
+        # No rank goes on before the checkpoint is there: a rank that ended earlier could take rank 0 down with it.
+        self.world.all_gather([step])
+        return status
 
-    def _save(self, state: TrainingState, manifest: Manifest) -> CheckpointStatus:
-        hidden = self.directory / f"{HIDDEN}{folder_name(manifest.step)}"
+    def _save(
+        self, state: TrainingState, step: int, verification: Verification | None, best: Verification | None
+    ) -> CheckpointStatus | None:
+        hidden = self.directory / f"{HIDDEN}{folder_name(step)}"
         hidden.mkdir(parents=True, exist_ok=True)
         backbone = state.backbone(self.world)
-        head = state.head()
-        head_entry = self._write_head(hidden, head, manifest.class_count)
-        entries = self._head_entries(head_entry, manifest)
-        if self.world.is_first:
-            files = [write(hidden / BACKBONE_FILE, backbone), write(hidden / MOMENTUM_FILE, state.momentum())]
-            self._publish(hidden, manifest.model_copy(update={"files": [*files, *entries]}))
-        # No rank goes on before the checkpoint is there: a rank that ended earlier could take rank 0 down with it.
-        self.world.gather([manifest.step])
-        return self._status(manifest)
+        heads = self._head_entries(self._write_head(hidden, state.head()))
+        if not self.world.is_first:
+            return None
+        shared = {BACKBONE_FILE: backbone, MOMENTUM_FILE: state.momentum()}
+        files = [write_tensors(hidden / name, tensors) for name, tensors in shared.items()]
+        manifest = self.plan.manifest(step, [*files, *heads], verification, best)
+        return status_of(self._publish(hidden, manifest), manifest)
 
-    def _write_head(self, hidden: Path, head: Tensors, class_count: int) -> FileEntry:
-        classes = class_range(class_count, self.world.size, self.world.rank)
-        entry = write(hidden / head_name(classes.start), head)
+    def _write_head(self, hidden: Path, head: Tensors) -> FileEntry:
+        classes = class_range(self.plan.class_count, self.world.size, self.world.rank)
+        entry = write_tensors(hidden / head_name(classes.start), head)
         return entry.model_copy(update={"first_class": classes.start})
 
-    def _head_entries(self, own: FileEntry, manifest: Manifest) -> list[FileEntry]:
+    def _head_entries(self, own: FileEntry) -> list[FileEntry]:
         """Entries of all ranks' heads: only hash and size travel, the rest follows from the rank."""
         words = np.frombuffer(bytes.fromhex(own.sha256), ">i4").astype(int).tolist()
-        rows = self.world.gather([*words, own.size >> 31, own.size & 0x7FFFFFFF])
+        rows = self.world.all_gather([*words, own.size >> 31, own.size & 0x7FFFFFFF])
         entries = []
         for rank, row in enumerate(rows):
-            start, size = class_range(manifest.class_count, self.world.size, rank)
-            shape = TensorEntry(shape=[size, manifest.model.embedding_size])
+            start, size = class_range(self.plan.class_count, self.world.size, rank)
+            shape = TensorEntry(shape=[size, self.plan.model.embedding_size])
             entry = FileEntry(
                 name=head_name(start),
                 size=int(row[8]) << 31 | int(row[9]),
@@ -116,42 +116,45 @@ class CheckpointWriter:
             entries.append(entry)
         return entries
 
-    def _publish(self, hidden: Path, manifest: Manifest) -> None:
+    def _publish(self, hidden: Path, manifest: CheckpointManifest) -> Path:
         with (hidden / MANIFEST_FILE).open("wb") as file:
             file.write(manifest.to_json().encode())
             file.flush()
             os.fsync(file.fileno())
-        sync_folder(hidden)
+        _sync_folder(hidden)
         final = self.directory / folder_name(manifest.step)
         if final.exists():  # only a damaged one can be there: a sound one would have been resumed from
             shutil.rmtree(final)
         hidden.rename(final)
-        sync_folder(self.directory)
+        _sync_folder(self.directory)
         self._set_newer_aside(manifest.step)
         best = None if manifest.best is None else folder_name(manifest.best.step)
-        for old in checkpoints(self.directory)[self.keep_last :]:
+        for old in reader.checkpoints(self.directory)[self.keep_last :]:
             if old.name != best:
                 shutil.rmtree(old, ignore_errors=True)
+        return final
 
     def _set_newer_aside(self, step: int) -> None:
         """Rename checkpoints beyond this step: the run passed them over as damaged when it resumed.
 
         Left as they are they would count as the newest ones, and `keep_last` would remove this one in their favour.
         """
-        for folder in checkpoints(self.directory):
-            if step_of(folder) > step:
+        for folder in reader.checkpoints(self.directory):
+            if reader.step_of(folder) > step:
                 aside = folder.with_name(f"{DAMAGED}{folder.name}")
                 shutil.rmtree(aside, ignore_errors=True)
                 folder.rename(aside)
 
-    def _status(self, manifest: Manifest) -> CheckpointStatus:
-        name = folder_name(manifest.step)
-        return CheckpointStatus(
-            path=name,
-            step=manifest.step,
-            saved_at=manifest.saved_at,
-            sha256=manifest_sha256(self.directory / name),
-        )
+
+def status_of(folder: Path, manifest: CheckpointManifest, resumed_from_step: int | None = None) -> CheckpointStatus:
+    """What reports tell of a published checkpoint."""
+    return CheckpointStatus(
+        path=folder.name,
+        step=manifest.step,
+        saved_at=manifest.saved_at,
+        sha256=reader.manifest_sha256(folder),
+        resumed_from_step=resumed_from_step,
+    )
 
 
 def head_name(first_class: int) -> str:
@@ -159,7 +162,7 @@ def head_name(first_class: int) -> str:
     return f"head-{first_class:09d}.safetensors"
 
 
-def write(path: Path, tensors: Tensors) -> FileEntry:
+def write_tensors(path: Path, tensors: Tensors) -> FileEntry:
     """Write tensors and flush them to disk."""
     save_file(tensors, path)
     # It writes for its user alone; whoever may read the folder may read what is in it.
@@ -167,15 +170,10 @@ def write(path: Path, tensors: Tensors) -> FileEntry:
     with path.open("rb") as file:
         os.fsync(file.fileno())
     shapes = {name: TensorEntry(shape=list(array.shape)) for name, array in tensors.items()}
-    return FileEntry(name=path.name, size=path.stat().st_size, sha256=file_sha256(path), tensors=shapes)
+    return FileEntry(name=path.name, size=path.stat().st_size, sha256=reader.file_sha256(path), tensors=shapes)
 
 
-def one_line(error: Exception) -> str:
-    """Text of an error without line breaks."""
-    return " ".join(str(error).split())
-
-
-def sync_folder(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """Flush a folder's entries to disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -1,1 +1,1 @@
-"""The subcommands of `arcface` that this distribution offers."""
+"""The subcommands of `arcface` that this distribution offers; imports MindSpore only inside of those that need it."""

@@ -4,15 +4,15 @@ import os
 from pathlib import Path
 
 import click
+import numpy as np
 
 from arcface_api.contract.reports import DataStats
 from arcface_api.errors import InvalidInput
 from arcface_faces.datasets.convert import faults, pack_folder, unpack_records
-from arcface_faces.datasets.dataset import ImageFolderDataset, open_dataset
+from arcface_faces.datasets.dataset import FaceDataset, ImageFolderDataset, open_dataset
 from arcface_faces.progress import progress_bar
-from arcface_trainer.commands.data_stats import stats_of
 from arcface_trainer.synth.appearance import VERIFICATION
-from arcface_trainer.synth.data_set import SynthRequest, write_data_set
+from arcface_trainer.synth.dataset import SynthRequest, write_dataset
 
 FOLDER = click.Path(path_type=Path)
 SHOWN_FAULTS = 20
@@ -72,8 +72,8 @@ def verify(directory: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stats(directory: Path, min_images: int, as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Count images and identities of DIRECTORY."""
-    counted = stats_of(open_dataset(directory, min_images), directory)
-    click.echo(counted.to_json() if as_json else table(counted))
+    counted = _stats_of(open_dataset(directory, min_images), directory)
+    click.echo(counted.to_json() if as_json else _table(counted))
 
 
 @data.command()
@@ -87,18 +87,33 @@ def synth(out: Path, **numbers: int) -> None:
     """Draw a training set and five verification sets of other faces into OUT."""
     request = SynthRequest(**numbers)
     with progress_bar("drawing", request.steps) as advance:
-        write_data_set(out, request, advance)
+        write_dataset(out, request, advance)
     drawn = request.identities * request.images_per_identity
     click.echo(f"{drawn} images of {request.identities} identities and {len(VERIFICATION)} sets drawn into {out}")
 
 
-def table(counted: DataStats) -> str:
+def _table(counted: DataStats) -> str:
     """The counts for people."""
     return "\n".join(
         (
             f"{counted.directory} ({counted.layout})",
-            f"  images            {counted.images}",
-            f"  identities          {counted.identities} ({counted.dropped_identities} left out)",
-            f"  images each       {counted.fewest_images} to {counted.most_images}, median {counted.median_images:g}",
+            f"  images          {counted.images}",
+            f"  identities      {counted.identities} ({counted.dropped_identities} left out)",
+            f"  images each     {counted.fewest_images} to {counted.most_images}, median {counted.median_images:g}",
         )
+    )
+
+
+def _stats_of(faces: FaceDataset, directory: Path) -> DataStats:
+    """Images and identities that a training would use."""
+    counts = np.bincount(faces.labels)
+    return DataStats(
+        directory=str(directory),
+        layout="folder" if isinstance(faces, ImageFolderDataset) else "records",
+        images=len(faces.labels),
+        identities=faces.class_count,
+        dropped_identities=faces.dropped_identities,
+        fewest_images=int(counts.min()),
+        median_images=float(np.median(counts)),
+        most_images=int(counts.max()),
     )

@@ -1,1 +1,1 @@
-"""From the images of a training set to the batches of a rank."""
+"""Which images a rank takes at a step, decoded and augmented ahead of the network. Imports no other room."""

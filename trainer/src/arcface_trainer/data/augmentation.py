@@ -7,11 +7,8 @@ the number of ranks or threads and wherever a run was resumed.
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from arcface_faces.images.decoding import cv2
-
-Image = NDArray[np.uint8]
+from arcface_faces.images.decoding import Image, cv2
 
 FLIP_CHANCE = 0.5
 BLUR_CHANCE = 0.2

@@ -17,7 +17,7 @@ SHUFFLE_STREAM = 1
 
 
 @dataclass(frozen=True, slots=True)
-class BatchPlan:
+class BatchShare:
     """A rank's share of one step: positions within the epoch's order and the images that stand there."""
 
     epoch: int
@@ -60,7 +60,7 @@ class Sampler:
         """Order of all images in this epoch, the same on every rank (read-only array)."""
         return _permutation(self.dataset_size, self.seed, epoch)
 
-    def batch(self, step: int) -> BatchPlan:
+    def batch(self, step: int) -> BatchShare:
         """This rank's part of the global step, counted from 0 across epochs."""
         if step < 0:
             raise ValueError(f"step {step} is negative")
@@ -68,7 +68,7 @@ class Sampler:
         share = self.global_batch_size // self.world_size
         start = step_of_epoch * self.global_batch_size + self.rank * share
         positions = np.arange(start, start + share, dtype=np.int64)
-        return BatchPlan(epoch, positions, self.permutation(epoch)[positions])
+        return BatchShare(epoch, positions, self.permutation(epoch)[positions])
 
 
 @lru_cache(maxsize=2)

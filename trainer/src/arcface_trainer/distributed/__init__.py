@@ -1,1 +1,1 @@
-"""What ranks exchange."""
+"""How ranks meet and what they exchange. Imports no other room."""

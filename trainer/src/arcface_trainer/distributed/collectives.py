@@ -1,10 +1,22 @@
-"""The collectives that MindSpore runs on CPU (mccl) and Ascend (hccl) alike: all-gather and sum.
+"""What ranks exchange, inside of graphs (`Collectives`) and outside of them (`World`).
 
-MAX, reduce-scatter, barrier and float64 do not exist on CPU, so nothing here uses them: what the CPU tests cover is
-what Ascend runs. With one rank both are the identity and no communication group is needed.
+Only collectives that MindSpore runs on CPU (mccl) and Ascend (hccl) alike: all-gather and sum. MAX, reduce-scatter,
+barrier and float64 do not exist on CPU, so nothing here uses them: what the CPU tests cover is what Ascend runs. With
+one rank both are the identity and no communication group is needed.
 """
 
+import logging
+import time
+from typing import cast
+
+import mindspore
+import numpy as np
 from mindspore import Tensor, nn, ops
+from numpy.typing import NDArray
+
+from arcface_api.contract.run_config import RunRanks
+
+LOG = logging.getLogger(__name__)
 
 
 class Collectives(nn.Cell):
@@ -33,3 +45,63 @@ class Collectives(nn.Cell):
             return x
         size = x.shape[0] // self.world_size
         return x[self.rank * size : (self.rank + 1) * size]
+
+
+class _AllGather(nn.Cell):
+    def __init__(self, collectives: Collectives) -> None:
+        super().__init__()
+        self.collectives = collectives
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.collectives.all_gather(x)
+
+
+class _AllSum(nn.Cell):
+    def __init__(self, collectives: Collectives) -> None:
+        super().__init__()
+        self.collectives = collectives
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.collectives.all_sum(x)
+
+
+class World:
+    """All ranks; its methods must be called by all of them in the same order."""
+
+    def __init__(self, world_size: int, rank: int) -> None:
+        self.size = world_size
+        self.rank = rank
+        self.collectives = Collectives(world_size, rank)
+        self._all_gather = _AllGather(self.collectives)
+        self._all_sum = _AllSum(self.collectives)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the rank that writes what exists once."""
+        return self.rank == 0
+
+    def all_gather(self, numbers: list[int] | NDArray[np.int32]) -> NDArray[np.int32]:
+        """Numbers of all ranks, (world_size, len(numbers)); also a barrier."""
+        own = np.array([numbers], np.int32)
+        return own if self.size == 1 else cast("NDArray[np.int32]", self._all_gather(Tensor(own)).asnumpy())
+
+    def all_gather_doubles(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Numbers of all ranks to the last bit, (world_size, len(numbers)); as words, for want of a wider type."""
+        return self.all_gather(numbers.view(np.int32)).view(np.float64)
+
+    def all_mean(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Mean over ranks of a float32 vector."""
+        if self.size == 1:
+            return values
+        return cast("NDArray[np.float32]", self._all_sum(Tensor(values)).asnumpy() / np.float32(self.size))
+
+
+def init_distributed(ranks: RunRanks, rank: int) -> World:
+    """Set this rank's device up and wait for the other ranks."""
+    mindspore.set_device("Ascend" if ranks.accelerator == "ascend" else "CPU")
+    mindspore.set_context(mode=mindspore.GRAPH_MODE)
+    if ranks.world_size > 1:
+        started = time.monotonic()
+        mindspore.communication.init()
+        LOG.info("ranks joined world_size=%d seconds=%.1f", ranks.world_size, time.monotonic() - started)
+    return World(ranks.world_size, rank)

@@ -17,11 +17,12 @@ from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
 from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_faces.checkpoint.manifest import Manifest
+from arcface_api.os_errors import explained
+from arcface_faces.checkpoint.manifest import CheckpointManifest
 from arcface_faces.embedding.embedder import Network
 from arcface_faces.embedding.onnx_network import open_onnx
 from arcface_faces.images.face_input import METADATA_KEY, Preprocessing
-from arcface_trainer.export.format import Format
+from arcface_trainer.export import Format
 from arcface_trainer.network.inference import as_function, load_backbone
 
 SAMPLE = 5
@@ -29,8 +30,8 @@ SAMPLE = 5
 TOLERANCE = 1e-4
 """Of the largest number of an embedding."""
 
-Prepared = NDArray[np.float32]
-Run = Callable[[Prepared], NDArray[np.float32]]
+Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Prepared images (B, 3, 112, 112) to embeddings (B, D)."""
 
 
 def export_network(folder: Path, form: Format, output: Path) -> None:
@@ -49,45 +50,46 @@ def export_network(folder: Path, form: Format, output: Path) -> None:
     manifest, backbone = load_backbone(folder)
     mindspore.set_context(mode=mindspore.GRAPH_MODE)
     backbone.set_train(mode=False)
-    try:
+    with explained(output, "its folder cannot be made", "choose another name"):
         output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInput(f"{output}: its folder cannot be made ({error.strerror}); choose another name") from None
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=output.parent) as hidden:
+    with (
+        explained(output, "cannot be written", "choose another name"),
+        tempfile.TemporaryDirectory(prefix=".export-", dir=output.parent) as hidden,
+    ):
         draft = Path(hidden) / f"network.{form}"
         written = WRITERS[form](backbone, draft, manifest)
         if form != "air":
-            check(OPENERS[form](written, manifest.preprocessing), backbone, manifest.preprocessing)
-        publish(written, output)
-    if beside is not None:
-        beside.write_text(manifest.preprocessing.to_json() + "\n")
+            _check(_open(written, form, manifest.preprocessing), backbone, manifest.preprocessing)
+        _publish(written, output)
+        if beside is not None:
+            beside.write_text(manifest.preprocessing.to_json() + "\n")
 
 
-def write_mindir(backbone: nn.Cell, draft: Path, _: Manifest) -> Path:
+def _write_mindir(backbone: nn.Cell, draft: Path, _: CheckpointManifest) -> Path:
     """MindIR for any number of images."""
     images = Tensor(shape=[None, 3, None, None], dtype=mindspore.float32)
     mindspore.export(backbone, images, file_name=str(draft), file_format="MINDIR")
     return draft
 
 
-def write_air(backbone: nn.Cell, draft: Path, manifest: Manifest) -> Path:
+def _write_air(backbone: nn.Cell, draft: Path, manifest: CheckpointManifest) -> Path:
     """AIR for one image at a time: Ascend's compiler sets the batch."""
-    mindspore.export(backbone, one_image(manifest.preprocessing), file_name=str(draft), file_format="AIR")
+    mindspore.export(backbone, _one_image(manifest.preprocessing), file_name=str(draft), file_format="AIR")
     return draft
 
 
-def write_onnx(backbone: nn.Cell, draft: Path, manifest: Manifest) -> Path:
+def _write_onnx(backbone: nn.Cell, draft: Path, manifest: CheckpointManifest) -> Path:
     """ONNX for any number of images, which MindSpore itself writes for a fixed number only."""
-    mindspore.export(backbone, one_image(manifest.preprocessing), file_name=str(draft), file_format="ONNX")
+    mindspore.export(backbone, _one_image(manifest.preprocessing), file_name=str(draft), file_format="ONNX")
     model = onnx.load(draft)
-    free_batch(model)
+    _free_batch(model)
     onnx.helper.set_model_props(model, {METADATA_KEY: manifest.preprocessing.to_json()})
     onnx.checker.check_model(model)
     onnx.save(model, draft)
     return draft
 
 
-def free_batch(model: onnx.ModelProto) -> None:
+def _free_batch(model: onnx.ModelProto) -> None:
     """Let a model of one image take any number: every shape that begins with the batch has it free."""
     graph = model.graph
     del graph.value_info[:]
@@ -102,29 +104,26 @@ def free_batch(model: onnx.ModelProto) -> None:
             constants[node.input[1]].CopyFrom(onnx.numpy_helper.from_array(shape))
 
 
-def one_image(preprocessing: Preprocessing) -> Tensor:
+def _one_image(preprocessing: Preprocessing) -> Tensor:
     """An input of the network."""
     return Tensor(np.zeros((1, 3, preprocessing.height, preprocessing.width), np.float32))
 
 
 def open_mindir(path: Path) -> Run:
-    """The network in a MindIR file."""
+    """The network in a MindIR file, which takes prepared images."""
     network = nn.GraphCell(mindspore.load(str(path)))
     return lambda images: np.asarray(network(Tensor(images)).asnumpy(), np.float32)
 
 
-def written_mindir(path: Path, preprocessing: Preprocessing) -> Network:
-    """The network in a MindIR file, with the preparation of images before it."""
+def _open(path: Path, form: Format, preprocessing: Preprocessing) -> Network:
+    """The network in a file that was just written, as others will use it."""
+    if form == "onnx":
+        return open_onnx(path, None).network
     run = open_mindir(path)
     return lambda images: run(preprocessing.prepare(images))
 
 
-def written_onnx(path: Path, _: Preprocessing) -> Network:
-    """The network in an ONNX file, which says itself how images are prepared."""
-    return open_onnx(path, None).network
-
-
-def check(network: Network, backbone: nn.Cell, preprocessing: Preprocessing) -> None:
+def _check(network: Network, backbone: nn.Cell, preprocessing: Preprocessing) -> None:
     """ArcFaceError unless a file gives the checkpoint's embeddings, of several images at once and of each alone."""
     random = np.random.default_rng(0)
     shape = (SAMPLE, 3, preprocessing.height, preprocessing.width)
@@ -136,7 +135,7 @@ def check(network: Network, backbone: nn.Cell, preprocessing: Preprocessing) -> 
             raise ArcFaceError(f"the exported network is off by {difference:.1e} of the checkpoint's numbers; not kept")
 
 
-def publish(written: Path, output: Path) -> None:
+def _publish(written: Path, output: Path) -> None:
     """Move a file to its place once it is on disk."""
     # MindSpore writes it for its user alone; whoever may read the folder may read what is in it.
     written.chmod(output.parent.stat().st_mode & 0o666)
@@ -145,9 +144,8 @@ def publish(written: Path, output: Path) -> None:
     written.rename(output)
 
 
-WRITERS: dict[Format, Callable[[nn.Cell, Path, Manifest], Path]] = {
-    "mindir": write_mindir,
-    "onnx": write_onnx,
-    "air": write_air,
+WRITERS: dict[Format, Callable[[nn.Cell, Path, CheckpointManifest], Path]] = {
+    "mindir": _write_mindir,
+    "onnx": _write_onnx,
+    "air": _write_air,
 }
-OPENERS: dict[Format, Callable[[Path, Preprocessing], Network]] = {"mindir": written_mindir, "onnx": written_onnx}

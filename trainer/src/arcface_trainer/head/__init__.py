@@ -1,1 +1,1 @@
-"""The class-sharded head: margin and softmax over all identities."""
+"""The class-sharded head: margin and softmax over all identities. Imports distributed."""

@@ -48,8 +48,8 @@ class Classifier(nn.Cell):
         """
         embeddings_BD = self.collectives.all_gather(embeddings_bD)
         labels_B = self.collectives.all_gather(labels_b)
-        unit_BD, norm_B1 = normalised(embeddings_BD)
-        unit_CD, norm_C1 = normalised(self.centers)
+        unit_BD, norm_B1 = _normalised(embeddings_BD)
+        unit_CD, norm_C1 = _normalised(self.centers)
         cosines_BC = ops.clamp(ops.matmul(unit_BD, unit_CD.T), -1.0, 1.0)
 
         targets_BC = self.targets(labels_B)
@@ -61,8 +61,8 @@ class Classifier(nn.Cell):
         d_logits_BC = (probabilities_BC - targets_BC) / labels_B.shape[0]
         d_cosines_BC = self.scale * d_logits_BC * (1 + targets_BC * (slope_B - 1).expand_dims(1))
         d_unit_BD = self.collectives.all_sum(ops.matmul(d_cosines_BC, unit_CD))
-        d_embeddings_BD = through_normalisation(d_unit_BD, unit_BD, norm_B1)
-        d_centers_CD = through_normalisation(ops.matmul(d_cosines_BC.T, unit_BD), unit_CD, norm_C1)
+        d_embeddings_BD = _through_normalisation(d_unit_BD, unit_BD, norm_B1)
+        d_centers_CD = _through_normalisation(ops.matmul(d_cosines_BC.T, unit_BD), unit_CD, norm_C1)
         return loss, self.collectives.own_block(d_embeddings_BD), d_centers_CD
 
     def targets(self, labels_B: Tensor) -> Tensor:
@@ -84,13 +84,13 @@ class Classifier(nn.Cell):
         return loss, exponentials_BC / denominator_B.expand_dims(1)
 
 
-def normalised(x_ND: Tensor) -> tuple[Tensor, Tensor]:
+def _normalised(x_ND: Tensor) -> tuple[Tensor, Tensor]:
     """Rows of unit length and their former lengths (N, 1)."""
     norm_N1 = ops.clamp(ops.sqrt((x_ND * x_ND).sum(axis=1, keepdims=True)), min=MIN_NORM)
     return x_ND / norm_N1, norm_N1
 
 
-def through_normalisation(d_unit_ND: Tensor, unit_ND: Tensor, norm_N1: Tensor) -> Tensor:
+def _through_normalisation(d_unit_ND: Tensor, unit_ND: Tensor, norm_N1: Tensor) -> Tensor:
     """Gradient before the normalisation: the part tangential to the sphere, over the length."""
     radial_N1 = (d_unit_ND * unit_ND).sum(axis=1, keepdims=True)
     return (d_unit_ND - unit_ND * radial_N1) / norm_N1

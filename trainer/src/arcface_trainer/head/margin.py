@@ -27,15 +27,15 @@ def apply_margin(cosines_B: Tensor, loss: LossSpec) -> tuple[Tensor, Tensor]:
     if loss.type == "cosface":
         return cosines_B - loss.margin, ops.ones_like(cosines_B)
     if loss.type == "combined":
-        after_B, slope_B = combined(cosines_B, loss)
+        after_B, slope_B = _combined(cosines_B, loss)
     else:
-        after_B, slope_B = additive_angle(cosines_B, loss.margin, has_fallback=loss.gradient == "exact")
+        after_B, slope_B = _additive_angle(cosines_B, loss.margin, has_fallback=loss.gradient == "exact")
     if loss.gradient == "straightThrough":
         return after_B, ops.ones_like(cosines_B)
     return after_B, slope_B
 
 
-def additive_angle(cosines_B: Tensor, margin: float, *, has_fallback: bool) -> tuple[Tensor, Tensor]:
+def _additive_angle(cosines_B: Tensor, margin: float, *, has_fallback: bool) -> tuple[Tensor, Tensor]:
     """cos(angle + margin) by the angle-addition identity, and sin(angle + margin) / sin(angle)."""
     sines_B = ops.sqrt(ops.relu(1 - cosines_B * cosines_B))
     after_B = cosines_B * math.cos(margin) - sines_B * math.sin(margin)
@@ -47,7 +47,7 @@ def additive_angle(cosines_B: Tensor, margin: float, *, has_fallback: bool) -> t
     return ops.where(is_inside_B, after_B, fallback_B), ops.where(is_inside_B, slope_B, ops.ones_like(slope_B))
 
 
-def combined(cosines_B: Tensor, loss: LossSpec) -> tuple[Tensor, Tensor]:
+def _combined(cosines_B: Tensor, loss: LossSpec) -> tuple[Tensor, Tensor]:
     """cos(m1*angle + m2) - m3 and its derivative; no fallback beyond pi, as in the reference."""
     m1, m2, m3 = loss.m1 or 1.0, loss.m2 or 0.0, loss.m3 or 0.0
     angles_B = ops.acos(cosines_B)

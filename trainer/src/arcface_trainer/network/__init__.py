@@ -1,1 +1,1 @@
-"""Backbones, from an image to its embedding."""
+"""The backbone: its layers, its weights by name, and a trained one as a plain function. Imports no other room."""

@@ -1,6 +1,5 @@
 """A trained network as a plain function from images to embeddings."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import mindspore
@@ -8,13 +7,11 @@ import numpy as np
 from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
-from arcface_faces.checkpoint.manifest import Manifest
+from arcface_faces.checkpoint.manifest import CheckpointManifest
 from arcface_faces.checkpoint.reader import BACKBONE_FILE, read_file, read_manifest
+from arcface_faces.embedding.embedder import Network
 from arcface_trainer.network.backbones import build_backbone, preprocessed
 from arcface_trainer.network.parameters import assign, named_parameters
-
-Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""RGB images (B, 3, 112, 112) to embeddings (B, D), not normalised."""
 
 
 class _Embed(nn.Cell):
@@ -26,7 +23,7 @@ class _Embed(nn.Cell):
         return self.backbone(preprocessed(images))
 
 
-def load_backbone(folder: Path) -> tuple[Manifest, nn.Cell]:
+def load_backbone(folder: Path) -> tuple[CheckpointManifest, nn.Cell]:
     """Manifest and backbone of a checkpoint; InvalidInput where the checkpoint is damaged."""
     manifest = read_manifest(folder)
     backbone = build_backbone(manifest.model)

@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 from arcface_api.errors import InvalidInput
 from arcface_faces.checkpoint.reader import Tensors
 
+STATISTICS_SUFFIXES = ("moving_mean", "moving_variance")
+"""Ends of the names of batch normalisation's running statistics."""
+
 
 def named_parameters(network: nn.Cell) -> dict[str, Parameter]:
     """Parameters and running statistics of a network by their path within it."""

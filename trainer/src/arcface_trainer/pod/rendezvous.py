@@ -19,6 +19,14 @@ POLL_SECONDS = 0.5
 Value = TypeVar("Value")
 
 
+def meet(identity: RankIdentity, world_size: int) -> str:
+    """Wait until the other pods are known; returns the scheduler's address, which a rank table makes superfluous."""
+    if identity.rank_table is not None:
+        await_rank_table(identity.rank_table, identity)
+        return identity.scheduler_host
+    return scheduler_address(identity) if world_size > 1 else identity.scheduler_host
+
+
 def scheduler_address(identity: RankIdentity) -> str:
     """IP address of the scheduler, which runs in rank 0's pod; MindSpore takes no names.
 
@@ -29,9 +37,9 @@ def scheduler_address(identity: RankIdentity) -> str:
         return identity.address
     if identity.scheduler_file is not None:
         file = identity.scheduler_file
-        return wait_for(lambda: content(file), f"{file} has no address: is the pod of rank 0 running?")
+        return wait_for(lambda: _content(file), f"{file} has no address: is the pod of rank 0 running?")
     name = f"MS_SCHED_HOST={identity.scheduler_host}"
-    return wait_for(lambda: resolved(identity), f"{name} has no address: is the pod of rank 0 running?")
+    return wait_for(lambda: _resolved(identity), f"{name} has no address: is the pod of rank 0 running?")
 
 
 def await_rank_table(path: Path, identity: RankIdentity) -> None:
@@ -43,11 +51,11 @@ def await_rank_table(path: Path, identity: RankIdentity) -> None:
 
 def is_mine(path: Path, identity: RankIdentity) -> bool:
     """Whether a table is complete and has this pod's first rank at this pod's address."""
-    table = RankTableDocument.parse(content(path) or "")
+    table = RankTableDocument.parse(_content(path) or "")
     return table is not None and table.has_rank(identity.rank, identity.address)
 
 
-def content(path: Path) -> str | None:
+def _content(path: Path) -> str | None:
     """Text of a file that somebody else writes; None while there is none."""
     try:
         return path.read_text().strip() or None
@@ -55,7 +63,7 @@ def content(path: Path) -> str | None:
         return None
 
 
-def resolved(identity: RankIdentity) -> str | None:
+def _resolved(identity: RankIdentity) -> str | None:
     """Address of the scheduler's name, None while it has none: rank 0's pod may be scheduled after this one."""
     try:
         found = socket.getaddrinfo(identity.scheduler_host, identity.scheduler_port, type=socket.SOCK_STREAM)

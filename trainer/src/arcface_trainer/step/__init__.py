@@ -1,1 +1,1 @@
-"""One update: forward, backward, clip, momentum."""
+"""One update: forward, backward, clip, momentum. Imports head, network and distributed."""

@@ -1,1 +1,1 @@
-"""Drawn faces: sets for trying the whole way from images to accuracy where no photographs are at hand."""
+"""Drawn faces, to try the whole way from images to accuracy without photographs. Imports no other room."""

@@ -3,14 +3,12 @@
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from arcface_faces.images.decoding import cv2
+from arcface_faces.images.decoding import Image, cv2
 from arcface_trainer.synth.appearance import Appearance, Conditions, draw_appearance
 from arcface_trainer.synth.geometry import PIXELS_PER_UNIT, SIZE, Ink, face_shapes, projected
 from arcface_trainer.synth.identity import Identity
 
-Image = NDArray[np.uint8]
 Colour = tuple[float, float, float]
 
 SUBPIXEL_BITS = 4

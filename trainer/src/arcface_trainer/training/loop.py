@@ -4,51 +4,45 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
-from arcface_api.contract.run_config import RunConfig
-from arcface_api.errors import Diverged, Stopped
-from arcface_api.resource.status import CheckpointStatus
-from arcface_faces.checkpoint.manifest import Manifest
-from arcface_trainer.checkpoint.state import TrainingState
-from arcface_trainer.checkpoint.writer import CheckpointWriter
-from arcface_trainer.data.loader import Batch, BatchSource
-from arcface_trainer.step.train_step import StepResult, TrainStep, Wishes
-from arcface_trainer.training.clock import utc_now
-from arcface_trainer.training.initial_loss import initial_loss_warning
+from arcface_api.contract.reports import ReportedFailure, TrainerReport
+from arcface_api.errors import Stopped
+from arcface_trainer.data.loader import Batch, BatchLoader
+from arcface_trainer.plan import TrainingPlan
+from arcface_trainer.step.train_step import StepResult, StepVotes, TrainStep
+from arcface_trainer.training.checkpointing import Checkpointing
+from arcface_trainer.training.loss_check import LossCheck
 from arcface_trainer.training.meter import Meter, StepRecord
 from arcface_trainer.training.metrics import TrainMetrics
-from arcface_trainer.training.schedule import Schedule
 from arcface_trainer.training.verification import Verifier
 
 LOG = logging.getLogger(__name__)
 LOG_EVERY = 20
 """Steps between log lines."""
-SKIPS_IN_A_ROW = 10
-"""Steps without finite numbers after which the run has diverged; none of them has changed the weights."""
 
 
 @dataclass(slots=True)
 class TrainingLoop:
     """Steps, figures and checkpoints of one rank; all ranks run it together."""
 
-    config: RunConfig
-    manifest: Manifest
-    """What checkpoints of this run say, step and files aside."""
+    plan: TrainingPlan
+    rank: int
     train_step: TrainStep
-    state: TrainingState
-    source: BatchSource
-    schedule: Schedule
-    writer: CheckpointWriter
-    meter: Meter
-    metrics: TrainMetrics
+    loader: BatchLoader
+    checkpointing: Checkpointing
+    verifier: Verifier | None
     is_stop_wanted: Callable[[], bool]
-    verifier: Verifier | None = None
-    checkpoint: CheckpointStatus | None = None
-    """Newest checkpoint of this run."""
-    warnings: list[str] = field(default_factory=list)
-    """What looks wrong without ending the training."""
-    skips_in_a_row: int = 0
-    saved_at: float = 0.0
+    meter: Meter = field(init=False)
+    metrics: TrainMetrics = field(init=False)
+    loss_check: LossCheck = field(init=False)
+
+    def __post_init__(self) -> None:
+        plan, resumed = self.plan, self.checkpointing.resumed
+        step = 0 if resumed is None else resumed.step
+        self.meter = Meter(plan.schedule.steps_per_epoch, plan.total_steps, plan.total_batch_size, step)
+        self.metrics = TrainMetrics(self.rank)
+        self.loss_check = LossCheck(plan)
 
     def run(self) -> None:
         """Train from `meter.step` to the end.
@@ -57,77 +51,60 @@ class TrainingLoop:
             Stopped: after saving, when any rank was asked to stop.
             Diverged: when the numbers stay infinite.
         """
-        with self.source:
+        with self.loader:
             self._train()
+
+    def report(self, failure: ReportedFailure | None = None) -> TrainerReport:
+        """Rank 0 tells where the training stands, every rank what it skipped and why it failed."""
+        report = TrainerReport(skipped_images=len(self.loader.skipped), failure=failure)
+        if self.rank != 0:
+            return report
+        progress = self.meter.progress(datetime.now(UTC))
+        if (verifier := self.verifier) is not None:
+            verified = {"verification": verifier.last, "best": verifier.best_checkpoint}
+            progress = progress.model_copy(update=verified)
+        checkpoint, warnings = self.checkpointing.newest, self.loss_check.warnings
+        return report.model_copy(update={"progress": progress, "checkpoint": checkpoint, "warnings": warnings})
 
     def _train(self) -> None:
         self._verify()  # a run that was stopped at the end of an epoch did not wait for it
-        self.saved_at = ended_at = time.monotonic()
-        while self.meter.step < self.schedule.total_steps:
+        ended_at = time.monotonic()
+        while self.meter.step < self.plan.total_steps:
             step = self.meter.step
-            batch = self.source.take(step)
+            batch = self.loader.take(step)
             wait = time.monotonic() - ended_at
-            rate = self.schedule.rate(step)
+            rate = self.plan.schedule.rate(step)
             self.metrics.data_wait.inc(wait)
-            result = self.train_step.run(batch.images, batch.labels, rate, self._wishes(), wait)
+            votes = StepVotes(stop=self.is_stop_wanted(), save=self.checkpointing.is_overdue())
+            result = self.train_step.run(batch.images, batch.labels, rate, votes, wait)
             record = StepRecord(result.loss, time.monotonic() - ended_at, result.waits)
             ended_at = time.monotonic()
             self._count(record, result, batch, rate)
-            self._check_numbers(result, step)
-            is_best = not result.wishes.stop and self._verify()
-            if is_best or self._is_save_due(result.wishes):
+            self.loss_check.check(result, step)
+            is_best = not result.votes.stop and self._verify()
+            if is_best or result.votes.stop or result.votes.save or self.checkpointing.is_due(self.meter.step):
                 self._save()
             ended_at = time.monotonic()
-            if result.wishes.stop:
+            if result.votes.stop:
                 raise Stopped(
                     f"stopped on request after step {self.meter.step}, the state is saved: run again to go on"
                 )
 
-    def _wishes(self) -> Wishes:
-        minutes = self.config.checkpoint.every_minutes
-        is_overdue = minutes is not None and time.monotonic() - self.saved_at >= 60 * minutes
-        return Wishes(stop=self.is_stop_wanted(), save=is_overdue and self.writer.world.is_first)
-
     def _count(self, record: StepRecord, result: StepResult, batch: Batch, rate: float) -> None:
-        self.meter.add(record)
+        """Take a step into the figures."""
         metrics, meter = self.metrics, self.meter
+        meter.add(record)
         metrics.loss.set(result.loss)
         metrics.step_seconds.observe(record.seconds)
         metrics.images.inc(len(batch.labels))
-        metrics.images_per_second.set((meter.images_per_second or 0) / self.writer.world.size)
+        metrics.images_per_second.set((meter.images_per_second or 0) / self.plan.world_size)
         metrics.step.set(meter.step)
-        metrics.epoch.set(meter.step // meter.steps_per_epoch)
+        metrics.epoch.set(self.plan.epoch(meter.step))
         metrics.learning_rate.set(rate)
         metrics.embedding_norm.set(result.embedding_norm)
-        if meter.step % LOG_EVERY == 0 or meter.step == meter.total_steps:
-            LOG.info("%s learning_rate=%.6g", log_line(meter), rate)
-
-    def _check_numbers(self, result: StepResult, step: int) -> None:
-        if step == 0:
-            self._check_first_loss(result.loss)
-        if result.is_applied:
-            self.skips_in_a_row = 0
-            return
-        self.metrics.skipped_steps.inc()
-        self.skips_in_a_row += 1
-        LOG.warning("step is left out, loss or gradient is not finite step=%d loss=%s", step, result.loss)
-        if self.skips_in_a_row >= SKIPS_IN_A_ROW:
-            raise Diverged(
-                f"loss or gradient were not finite in {SKIPS_IN_A_ROW} steps in a row up to step {step}: lower "
-                "training.optimizer.learningRate or raise training.schedule.warmupEpochs"
-            )
-
-    def _check_first_loss(self, measured: float) -> None:
-        warning = initial_loss_warning(
-            measured,
-            self.config.loss,
-            self.manifest.class_count,
-            self.manifest.model.embedding_size,
-            self.manifest.total_batch_size,
-        )
-        if warning:
-            LOG.warning(warning)
-            self.warnings = [*self.warnings, warning]  # a new list: another thread may be writing the report
+        metrics.skipped_steps.inc(not result.is_applied)
+        if meter.step % LOG_EVERY == 0 or meter.step == self.plan.total_steps:
+            LOG.info("%s learning_rate=%.6g", meter.log_line(datetime.now(UTC)), rate)
 
     def _verify(self) -> bool:
         """Judge the network where that is due; returns whether it is the best so far."""
@@ -135,41 +112,14 @@ class TrainingLoop:
         if verifier is None or not verifier.is_due(self.meter.step):
             return False
         started = time.monotonic()
-        found = verifier.verify(self.meter.step, self.meter.step // self.meter.steps_per_epoch)
+        verification = verifier.verify(self.meter.step)
         seconds = time.monotonic() - started
-        self.metrics.set_verification(found, seconds)
-        accuracies = " ".join(f"{result.dataset}={result.accuracy:.5f}" for result in found.results)
-        pairs, is_best = sum(result.pairs for result in found.results), found is verifier.best
+        self.metrics.set_verification(verification, seconds)
+        accuracies = " ".join(f"{result.dataset}={result.accuracy:.5f}" for result in verification.results)
+        pairs, is_best = sum(result.pairs for result in verification.results), verification is verifier.best
         LOG.info("verification %s pairs=%d seconds=%.2f is_best=%s", accuracies, pairs, seconds, is_best)
         return is_best
 
-    def _is_save_due(self, wishes: Wishes) -> bool:
-        step = self.meter.step
-        is_periodic = step % self.config.checkpoint.every_steps == 0
-        return is_periodic or step == self.schedule.total_steps or wishes.stop or wishes.save
-
     def _save(self) -> None:
-        started = time.monotonic()
-        step = self.meter.step
-        changes = {"step": step, "epoch": step // self.schedule.steps_per_epoch, "saved_at": utc_now()}
-        if self.verifier is not None:
-            changes |= {"verification": self.verifier.last, "best": self.verifier.best}
-        manifest = self.manifest.model_copy(update=changes)
-        resumed_from = self.checkpoint.resumed_from_step if self.checkpoint else None
-        status = self.writer.save(self.state, manifest)
-        self.checkpoint = status.model_copy(update={"resumed_from_step": resumed_from})
-        self.saved_at = time.monotonic()
-        self.metrics.checkpoint_seconds.set(self.saved_at - started)
-        self.metrics.checkpoint_step.set(step)
-        LOG.info("checkpoint step=%d seconds=%.2f folder=%s", step, self.saved_at - started, status.path)
-
-
-def log_line(meter: Meter) -> str:
-    """The figures of the recent steps."""
-    progress = meter.progress(utc_now())
-    left = (progress.estimated_completion_time or progress.updated_at) - progress.updated_at
-    return (
-        f"step={progress.step}/{progress.total_steps} epoch={progress.epoch} loss={progress.loss or 0:.4f} "
-        f"images_per_second={progress.images_per_second or 0:.1f} step_ms={progress.step_milliseconds or 0:.0f} "
-        f"data_wait={progress.data_wait_percent or 0:.1f}% eta={str(left).partition('.')[0]}"
-    )
+        last, best = (self.verifier.last, self.verifier.best) if self.verifier is not None else (None, None)
+        self.checkpointing.save(self.meter.step, last, best, self.metrics)

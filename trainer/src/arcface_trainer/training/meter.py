@@ -44,12 +44,12 @@ class Meter:
     @property
     def loss(self) -> float | None:
         """Mean loss of the recent steps."""
-        return mean([record.loss for record in self.recent])
+        return _mean([record.loss for record in self.recent])
 
     @property
     def step_seconds(self) -> float | None:
         """Mean time of the recent steps."""
-        return mean([record.seconds for record in self.recent])
+        return _mean([record.seconds for record in self.recent])
 
     @property
     def images_per_second(self) -> float | None:
@@ -98,7 +98,17 @@ class Meter:
             updated_at=now,
         )
 
+    def log_line(self, now: datetime) -> str:
+        """The same for people who read the log."""
+        progress = self.progress(now)
+        left = (progress.estimated_completion_time or now) - now
+        return (
+            f"step={progress.step}/{progress.total_steps} epoch={progress.epoch} loss={progress.loss or 0:.4f} "
+            f"images_per_second={progress.images_per_second or 0:.1f} step_ms={progress.step_milliseconds or 0:.0f} "
+            f"data_wait={progress.data_wait_percent or 0:.1f}% eta={str(left).partition('.')[0]}"
+        )
 
-def mean(values: list[float]) -> float | None:
+
+def _mean(values: list[float]) -> float | None:
     """Arithmetic mean, None of nothing."""
     return sum(values) / len(values) if values else None

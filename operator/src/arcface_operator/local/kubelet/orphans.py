@@ -26,7 +26,7 @@ def end_marked(folder: Path, patience: float, clock: Callable[[], float], wait: 
     killed: set[int] = set()
     while remaining := marked(folder):
         for pid in remaining:
-            kill(pid, folder)
+            _kill(pid, folder)
         killed.update(remaining)
         wait(TICK_SECONDS)
     return len(killed)
@@ -34,10 +34,12 @@ def end_marked(folder: Path, patience: float, clock: Callable[[], float], wait: 
 
 def marked(folder: Path) -> list[int]:
     """Processes of pods at or below this folder."""
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal() and is_marked(entry, folder)]
+    return [
+        int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal() and _is_marked(entry, folder)
+    ]
 
 
-def is_marked(process: Path, folder: Path) -> bool:
+def _is_marked(process: Path, folder: Path) -> bool:
     """Whether a directory of /proc belongs to such a process; ended ones and other users' do not."""
     try:
         variables = (process / "environ").read_bytes().split(b"\0")
@@ -47,15 +49,15 @@ def is_marked(process: Path, folder: Path) -> bool:
     return any(variable == mark or variable.startswith(mark + b"/") for variable in variables)
 
 
-def kill(pid: int, folder: Path) -> None:
+def _kill(pid: int, folder: Path) -> None:
     """Kill a process unless its number has passed on to another one meanwhile."""
-    with process_handle(pid) as handle:
-        if handle is not None and is_marked(Path("/proc", str(pid)), folder):
+    with _process_handle(pid) as handle:
+        if handle is not None and _is_marked(Path("/proc", str(pid)), folder):
             signal.pidfd_send_signal(handle, signal.SIGKILL)
 
 
 @contextmanager
-def process_handle(pid: int) -> Iterator[int | None]:
+def _process_handle(pid: int) -> Iterator[int | None]:
     """Handle that keeps meaning this process; None when it has ended."""
     try:
         handle = os.pidfd_open(pid)

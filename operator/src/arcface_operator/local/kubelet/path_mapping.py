@@ -13,7 +13,7 @@ def relocate(value: Any, places: Mapping[str, str]) -> Any:
         places: mount path in the container to path on this machine; the longest match decides.
     """
     if isinstance(value, str):
-        return relocate_path(value, places)
+        return _relocate_path(value, places)
     if isinstance(value, list):
         return [relocate(item, places) for item in value]
     if isinstance(value, dict):
@@ -21,7 +21,7 @@ def relocate(value: Any, places: Mapping[str, str]) -> Any:
     return value
 
 
-def relocate_path(text: str, places: Mapping[str, str]) -> str:
+def _relocate_path(text: str, places: Mapping[str, str]) -> str:
     """One string moved, or as it is when it is no path in a mount."""
     for mount in sorted(places, key=len, reverse=True):
         path = mount.rstrip("/")

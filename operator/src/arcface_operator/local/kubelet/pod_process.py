@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from arcface_api.os_errors import explained
 from arcface_operator.local.kubelet.shim import BY_SIGNAL
 
 TAIL_BYTES = 4096
@@ -39,11 +40,12 @@ class PodProcess:
 
     def last_words(self) -> bytes:
         """Termination message, or what Kubernetes would fall back to: the end of the log."""
-        if self.termination_log.is_file() and (message := self.termination_log.read_bytes()):
-            return message
-        with self.log.open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES))
-            return log.read()
+        with explained(self.log.parent, "what a pod has left cannot be read", "give another directory with --workdir"):
+            if self.termination_log.is_file() and (message := self.termination_log.read_bytes()):
+                return message
+            with self.log.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES))
+                return log.read()
 
 
 def start_shim(

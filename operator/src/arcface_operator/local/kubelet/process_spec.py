@@ -15,7 +15,7 @@ DEFAULT_GRACE = 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class PodPlacement:
     """Where a pod runs on this machine."""
 
     folder: Path
@@ -31,7 +31,7 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Launch:
+class ProcessSpec:
     """A process to start and what it must find."""
 
     arguments: list[str]
@@ -44,20 +44,22 @@ class Launch:
     grace_seconds: float
 
 
-def build_launch(pod: Manifest, place: Place) -> Launch:
+def build_process_spec(pod: Manifest, placement: PodPlacement) -> ProcessSpec:
     """The pod's first container as a process; `left_out` names what else the pod has."""
     container = pod["spec"]["containers"][0]
     sources = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
-    termination_log = place.folder / "termination-log"
-    mounted = {mount["mountPath"]: mount_source(mount, sources, place) for mount in container.get("volumeMounts", [])}
+    termination_log = placement.folder / "termination-log"
+    mounted = {
+        mount["mountPath"]: _mount_source(mount, sources, placement) for mount in container.get("volumeMounts", [])
+    }
     places = {path: str(source) for path, source in mounted.items()}
     places[container.get("terminationMessagePath", "/dev/termination-log")] = str(termination_log)
-    environment = {item["name"]: variable(item, pod, place) for item in container.get("env", [])}
-    return Launch(
+    environment = {item["name"]: _variable(item, pod, placement) for item in container.get("env", [])}
+    return ProcessSpec(
         arguments=relocate([*container["command"], *container.get("args", [])], places),
         environment=relocate(environment, places),
-        folders=[volume_folder(place, name) for name, volume in sources.items() if is_own(volume)],
-        files=config_files(sources, place, places) | pod_files(sources, pod, place),
+        folders=[_volume_folder(placement, name) for name, volume in sources.items() if _is_own(volume)],
+        files=_config_files(sources, placement, places) | _pod_files(sources, pod, placement),
         termination_log=termination_log,
         grace_seconds=pod["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE),
     )
@@ -69,41 +71,41 @@ def left_out(pod: Manifest) -> list[str]:
     return [container["name"] for container in [*spec.get("initContainers", []), *spec["containers"][1:]]]
 
 
-def is_own(volume: Manifest) -> bool:
+def _is_own(volume: Manifest) -> bool:
     """Whether the volume lives in the pod's folder."""
     return any(kind in volume for kind in ("emptyDir", "configMap", "downwardAPI"))
 
 
-def volume_folder(place: Place, name: str) -> Path:
+def _volume_folder(placement: PodPlacement, name: str) -> Path:
     """Folder of a volume that lives in the pod's folder."""
-    return place.folder / "volumes" / name
+    return placement.folder / "volumes" / name
 
 
-def mount_source(mount: Manifest, sources: Mapping[str, Manifest], place: Place) -> Path:
+def _mount_source(mount: Manifest, sources: Mapping[str, Manifest], placement: PodPlacement) -> Path:
     """Path on this machine that stands for a mount."""
     name = mount["name"]
     if name not in sources:
         raise InvalidInput(f"volumeMount {mount['mountPath']}: the pod has no volume {name!r}; correct the template")
-    return source_of(sources[name], place) / str(mount.get("subPath", ""))
+    return _source_of(sources[name], placement) / str(mount.get("subPath", ""))
 
 
-def source_of(volume: Manifest, place: Place) -> Path:
+def _source_of(volume: Manifest, placement: PodPlacement) -> Path:
     """Directory of a volume."""
     name = volume["name"]
-    if is_own(volume):
-        return volume_folder(place, name)
+    if _is_own(volume):
+        return _volume_folder(placement, name)
     if "persistentVolumeClaim" in volume:
-        claim = part(volume, "persistentVolumeClaim", "claimName")
-        if claim not in place.claims:
+        claim = _part(volume, "persistentVolumeClaim", "claimName")
+        if claim not in placement.claims:
             raise InvalidInput(f"volume {name}: claim {claim!r} has no directory on this machine; leave it out")
-        return place.claims[claim]
+        return placement.claims[claim]
     if "hostPath" in volume:
-        return Path(part(volume, "hostPath", "path"))
+        return Path(_part(volume, "hostPath", "path"))
     kind = next((key for key in volume if key != "name"), "nothing")
     raise InvalidInput(f"volume {name}: {kind} cannot be mounted on this machine; leave it out of the template")
 
 
-def part(volume: Manifest, kind: str, field: str) -> str:
+def _part(volume: Manifest, kind: str, field: str) -> str:
     """Text in the source of a volume, which a user's template may have got wrong."""
     source = volume[kind]
     if not isinstance(source, dict) or not isinstance(source.get(field), str):
@@ -111,54 +113,56 @@ def part(volume: Manifest, kind: str, field: str) -> str:
     return str(source[field])
 
 
-def config_files(sources: Mapping[str, Manifest], place: Place, places: Mapping[str, str]) -> dict[Path, str]:
+def _config_files(
+    sources: Mapping[str, Manifest], placement: PodPlacement, places: Mapping[str, str]
+) -> dict[Path, str]:
     """Files of the pod's ConfigMaps."""
     files = {}
     for name, volume in sources.items():
         if "configMap" not in volume:
             continue
-        wanted = part(volume, "configMap", "name")
-        if wanted not in place.config_maps:
+        wanted = _part(volume, "configMap", "name")
+        if wanted not in placement.config_maps:
             raise InvalidInput(f"volume {name}: ConfigMap {wanted!r} is not at hand on this machine; leave it out")
-        config_map = place.config_maps[wanted]
+        config_map = placement.config_maps[wanted]
         for key, text in config_map["data"].items():
-            files[volume_folder(place, name) / PurePosixPath(key)] = relocate_file(key, text, places)
+            files[_volume_folder(placement, name) / PurePosixPath(key)] = relocate_file(key, text, places)
     return files
 
 
-def pod_files(sources: Mapping[str, Manifest], pod: Manifest, place: Place) -> dict[Path, str]:
+def _pod_files(sources: Mapping[str, Manifest], pod: Manifest, placement: PodPlacement) -> dict[Path, str]:
     """Files that show annotations of the pod."""
     files = {}
     for name, volume in sources.items():
         for item in volume.get("downwardAPI", {}).get("items", []):
-            shown = {f"metadata.annotations['{key}']": text for key, text in annotations(pod).items()}
+            shown = {f"metadata.annotations['{key}']": text for key, text in _annotations(pod).items()}
             field = item.get("fieldRef", {}).get("fieldPath")
-            files[volume_folder(place, name) / PurePosixPath(item["path"])] = shown.get(field, "")
+            files[_volume_folder(placement, name) / PurePosixPath(item["path"])] = shown.get(field, "")
     return files
 
 
-def annotations(pod: Manifest) -> dict[str, str]:
+def _annotations(pod: Manifest) -> dict[str, str]:
     """Annotations of a pod."""
     found: dict[str, str] = pod["metadata"].get("annotations", {})
     return found
 
 
-def variable(item: Manifest, pod: Manifest, place: Place) -> str:
+def _variable(item: Manifest, pod: Manifest, placement: PodPlacement) -> str:
     """Value of an environment variable."""
     if "valueFrom" in item:
-        return field_value(item, pod, place)
+        return _field_value(item, pod, placement)
     value = item.get("value", "")
     if not isinstance(value, str) or "\0" in value:
         raise InvalidInput(f"env {item['name']}: value {value!r} must be text; quote it in the template")
-    return place.hosts.get(value, value)
+    return placement.hosts.get(value, value)
 
 
-def field_value(item: Manifest, pod: Manifest, place: Place) -> str:
+def _field_value(item: Manifest, pod: Manifest, placement: PodPlacement) -> str:
     """Value that the cluster would fill in from the pod."""
     known = {
         "metadata.name": pod["metadata"]["name"],
         "metadata.namespace": pod["metadata"].get("namespace", "default"),
-        "status.podIP": place.address,
+        "status.podIP": placement.address,
     }
     for field, value in known.items():
         if item["valueFrom"] == {"fieldRef": {"fieldPath": field}}:

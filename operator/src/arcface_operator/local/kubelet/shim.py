@@ -21,41 +21,41 @@ BY_SIGNAL = 128
 PASSED_ON = {signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1}
 
 
-def main(arguments: list[str]) -> int:
+def _main(arguments: list[str]) -> int:
     """Run the command; exit status as a shell gives it."""
     parent, grace, *command = arguments
     # Held back until there is a child to pass them on to.
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
-    follow_parent(int(parent), signal.SIGTERM)
+    _follow_parent(int(parent), signal.SIGTERM)
     own = os.getpid()
     try:
         child = subprocess.Popen(
             command,
             start_new_session=True,
-            preexec_fn=partial(before_command, own),  # noqa: PLW1509 - this process has one thread
+            preexec_fn=partial(_before_command, own),  # noqa: PLW1509 - this process has one thread
         )
     except OSError as error:
         sys.stderr.write(f"{command[0]}: {error.strerror}\n")
         return NOT_STARTED
-    code = wait(child, float(grace))
-    end_group(child.pid)
+    code = _wait(child, float(grace))
+    _end_group(child.pid)
     return code if code >= 0 else BY_SIGNAL - code
 
 
-def before_command(shim: int) -> None:
+def _before_command(shim: int) -> None:
     """Set up the command's process: signals as usual, and death with its shim."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
-    follow_parent(shim, signal.SIGKILL)
+    _follow_parent(shim, signal.SIGKILL)
 
 
-def follow_parent(parent: int, death_signal: signal.Signals) -> None:
+def _follow_parent(parent: int, death_signal: signal.Signals) -> None:
     """Get this signal when the parent dies, also when it has died already."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
     if os.getppid() != parent:
         os.kill(os.getpid(), death_signal)
 
 
-def wait(child: "subprocess.Popen[bytes]", grace: float) -> int:
+def _wait(child: "subprocess.Popen[bytes]", grace: float) -> int:
     """Exit code of the child, passing signals on meanwhile."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -63,7 +63,7 @@ def wait(child: "subprocess.Popen[bytes]", grace: float) -> int:
         signal.setitimer(signal.ITIMER_REAL, grace)
 
     def kill(_number: int, _frame: FrameType | None) -> None:
-        end_group(child.pid)
+        _end_group(child.pid)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGALRM, kill)
@@ -75,11 +75,11 @@ def wait(child: "subprocess.Popen[bytes]", grace: float) -> int:
     return code
 
 
-def end_group(leader: int) -> None:
+def _end_group(leader: int) -> None:
     """Kill what is left of the child's process group."""
     with suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(_main(sys.argv[1:]))

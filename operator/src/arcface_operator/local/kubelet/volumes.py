@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from arcface_api.errors import InvalidInput
+from arcface_api.os_errors import explained
 from arcface_api.resource.job import ArcFaceTrainingJob
 
 Claims = Mapping[str, Path]
@@ -23,7 +24,7 @@ def parse_volumes(options: Iterable[str], job: ArcFaceTrainingJob) -> dict[str, 
         if claim in volumes:
             raise InvalidInput(f"--volume {option}: {claim} was given before; give each claim once")
         path = Path(directory).expanduser().absolute()
-        if not path.is_dir():
+        if not _is_directory(path):
             raise InvalidInput(f"--volume {option}: {path} is not a directory; create it or correct the path")
         volumes[claim] = path
     return volumes
@@ -48,7 +49,7 @@ def bind_claims(job: ArcFaceTrainingJob, given: Mapping[str, Path], workdir: Pat
     claims = {}
     for claim in claims_of(job):
         directory = given.get(claim) or workdir.absolute() / "volumes" / claim
-        if claim in sources and not directory.is_dir():
+        if claim in sources and not _is_directory(directory):
             raise InvalidInput(
                 f"{sources[claim]}.claimName: no directory for claim {claim}; give it with --volume {claim}=DIR"
             )
@@ -59,10 +60,11 @@ def bind_claims(job: ArcFaceTrainingJob, given: Mapping[str, Path], workdir: Pat
 def create_claims(claims: Claims) -> None:
     """Make the directories that are missing."""
     for claim, directory in claims.items():
-        try:
+        with explained(directory, "cannot be created", f"give claim {claim} a directory with --volume {claim}=DIR"):
             directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InvalidInput(
-                f"{directory}: cannot be created ({error.strerror}); give claim {claim} a directory with --volume "
-                f"{claim}=DIR"
-            ) from None
+
+
+def _is_directory(path: Path) -> bool:
+    """Whether there is a directory; a volume that does not answer is no wrong path."""
+    with explained(path, "cannot be looked at", "correct the path"):
+        return path.is_dir()

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from arcface_operator.local.kubelet.addresses import draw_addresses, is_free
-from arcface_operator.local.kubelet.kubelet import Executor
+from arcface_operator.local.kubelet.kubelet import Kubelet, draw_addresses, is_free
 from arcface_operator.local.kubelet.orphans import marked
 from arcface_operator.local.kubelet.pod_process import PodProcess
 from arcface_operator.local.workdir import Workdir, locked_workdir
@@ -54,16 +53,16 @@ pathlib.Path("ready").touch()
 
 
 @pytest.fixture
-def executor(tmp_path: Path) -> Iterator[Executor]:
+def kubelet(tmp_path: Path) -> Iterator[Kubelet]:
     config_map = {"data": {"run.json": json.dumps({"directory": "/data/x"}), "notes": "/data"}}
     with locked_workdir(tmp_path / "work") as workdir:
-        executor = Executor(workdir, {"faces": tmp_path / "faces"}, {"config": config_map})
-        yield executor
-        executor.clear(patience=0.0)
+        kubelet = Kubelet(workdir, {"faces": tmp_path / "faces"}, {"config": config_map})
+        yield kubelet
+        kubelet.clear(patience=0.0)
 
 
-def start(executor: Executor, *pods: dict[str, object]) -> list[PodProcess]:
-    return executor.start(list(pods), attempt=0)
+def start(kubelet: Kubelet, *pods: dict[str, object]) -> list[PodProcess]:
+    return kubelet.start(list(pods), attempt=0)
 
 
 def await_end(pod: PodProcess) -> int | None:
@@ -71,11 +70,11 @@ def await_end(pod: PodProcess) -> int | None:
     return pod.exit_code()
 
 
-def await_ready(executor: Executor, pod: PodProcess) -> None:
-    wait_until((executor.folder(pod.name) / "ready").exists)
+def await_ready(kubelet: Kubelet, pod: PodProcess) -> None:
+    wait_until((kubelet.folder(pod.name) / "ready").exists)
 
 
-def test_a_pod_sees_its_files_its_address_and_its_peers(executor: Executor, tmp_path: Path) -> None:
+def test_a_pod_sees_its_files_its_address_and_its_peers(kubelet: Kubelet, tmp_path: Path) -> None:
     field = {"POD_NAME": "metadata.name", "POD_IP": "status.podIP"}
     env = [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in field.items()]
     env += [{"name": "PEER", "value": "host-b.jobs"}, {"name": "SCRATCH", "value": "/scratch"}]
@@ -98,102 +97,102 @@ def test_a_pod_sees_its_files_its_address_and_its_peers(executor: Executor, tmp_
             ],
         },
     )
-    pods = start(executor, first, make_pod("b", "", hostname="host-b", subdomain="jobs"))
+    pods = start(kubelet, first, make_pod("b", "", hostname="host-b", subdomain="jobs"))
     assert [await_end(pod) for pod in pods] == [0, 0]
     assert json.loads(pods[0].last_words()) == {
         "address": pods[0].address,
         "peer": pods[1].address,
         "config": {"directory": str(tmp_path / "faces" / "x")},
         "scratch": True,
-        "cwd": str(executor.folder("a")),
+        "cwd": str(kubelet.folder("a")),
     }
     assert pods[0].address != pods[1].address
-    assert pods[0].log == executor.workdir.logs / "a-0.log"
+    assert pods[0].log == kubelet.workdir.logs / "a-0.log"
     assert pods[0].log.read_text() == "hello from a\n"
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 143])
-def test_exit_codes_come_through(executor: Executor, code: int) -> None:
-    (pod,) = start(executor, make_pod("a", f"import sys; sys.exit({code})"))
+def test_exit_codes_come_through(kubelet: Kubelet, code: int) -> None:
+    (pod,) = start(kubelet, make_pod("a", f"import sys; sys.exit({code})"))
     assert await_end(pod) == code
 
 
-def test_a_process_that_dies_of_a_signal_ends_as_in_a_container(executor: Executor) -> None:
-    (pod,) = start(executor, make_pod("a", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"))
+def test_a_process_that_dies_of_a_signal_ends_as_in_a_container(kubelet: Kubelet) -> None:
+    (pod,) = start(kubelet, make_pod("a", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"))
     assert await_end(pod) == 137
 
 
-def test_a_command_that_does_not_exist_ends_with_127(executor: Executor) -> None:
-    (pod,) = start(executor, make_pod("a", "", container={"command": ["/no/such/command"]}))
+def test_a_command_that_does_not_exist_ends_with_127(kubelet: Kubelet) -> None:
+    (pod,) = start(kubelet, make_pod("a", "", container={"command": ["/no/such/command"]}))
     assert await_end(pod) == 127
     assert pod.last_words() == b"/no/such/command: No such file or directory\n"
 
 
-def test_a_pod_that_is_stopped_may_save(executor: Executor) -> None:
-    (pod,) = start(executor, make_pod("a", SAVE_ON_SIGTERM))
-    await_ready(executor, pod)
+def test_a_pod_that_is_stopped_may_save(kubelet: Kubelet) -> None:
+    (pod,) = start(kubelet, make_pod("a", SAVE_ON_SIGTERM))
+    await_ready(kubelet, pod)
     pod.stop()
     assert await_end(pod) == 143
-    assert (executor.folder("a") / "saved").exists()
+    assert (kubelet.folder("a") / "saved").exists()
 
 
-def test_a_pod_that_does_not_stop_is_killed_after_its_grace_period(executor: Executor) -> None:
-    (pod,) = start(executor, make_pod("a", IGNORE_SIGTERM, terminationGracePeriodSeconds=0.3))
-    await_ready(executor, pod)
+def test_a_pod_that_does_not_stop_is_killed_after_its_grace_period(kubelet: Kubelet) -> None:
+    (pod,) = start(kubelet, make_pod("a", IGNORE_SIGTERM, terminationGracePeriodSeconds=0.3))
+    await_ready(kubelet, pod)
     pod.stop()
     assert await_end(pod) == 137
 
 
-def test_a_pod_can_be_killed_while_it_is_given_time_to_save(executor: Executor) -> None:
-    (pod,) = start(executor, make_pod("a", IGNORE_SIGTERM, terminationGracePeriodSeconds=600))
-    await_ready(executor, pod)
+def test_a_pod_can_be_killed_while_it_is_given_time_to_save(kubelet: Kubelet) -> None:
+    (pod,) = start(kubelet, make_pod("a", IGNORE_SIGTERM, terminationGracePeriodSeconds=600))
+    await_ready(kubelet, pod)
     pod.stop()
     pod.kill()
     assert await_end(pod) == 137
 
 
-def test_children_do_not_outlive_the_main_process(executor: Executor) -> None:
-    (pod,) = start(executor, make_pod("a", WITH_A_CHILD.format(session=False, end="")))
+def test_children_do_not_outlive_the_main_process(kubelet: Kubelet) -> None:
+    (pod,) = start(kubelet, make_pod("a", WITH_A_CHILD.format(session=False, end="")))
     assert await_end(pod) == 0
-    wait_until(lambda: marked(executor.folder("a")) == [])
+    wait_until(lambda: marked(kubelet.folder("a")) == [])
 
 
-def test_children_in_sessions_of_their_own_are_found_and_ended(executor: Executor) -> None:
-    (pod,) = start(executor, make_pod("a", WITH_A_CHILD.format(session=True, end="")))
+def test_children_in_sessions_of_their_own_are_found_and_ended(kubelet: Kubelet) -> None:
+    (pod,) = start(kubelet, make_pod("a", WITH_A_CHILD.format(session=True, end="")))
     assert await_end(pod) == 0
-    assert len(marked(executor.folder("a"))) == 1
-    assert executor.clear(patience=0.0) == 1
-    assert marked(executor.workdir.pods) == []
+    assert len(marked(kubelet.folder("a"))) == 1
+    assert kubelet.clear(patience=0.0) == 1
+    assert marked(kubelet.workdir.pods) == []
 
 
-def test_when_the_shim_is_killed_its_command_dies_with_it(executor: Executor) -> None:
-    (pod,) = start(executor, make_pod("a", IGNORE_SIGTERM))
-    await_ready(executor, pod)
+def test_when_the_shim_is_killed_its_command_dies_with_it(kubelet: Kubelet) -> None:
+    (pod,) = start(kubelet, make_pod("a", IGNORE_SIGTERM))
+    await_ready(kubelet, pod)
     os.kill(pod.shim.pid, signal.SIGKILL)
     assert await_end(pod) == 137
-    wait_until(lambda: marked(executor.folder("a")) == [])
+    wait_until(lambda: marked(kubelet.folder("a")) == [])
 
 
-def test_a_pod_starts_in_a_new_folder_and_keeps_its_logs(executor: Executor) -> None:
-    (pod,) = start(executor, make_pod("a", "print('first'); open('rest', 'w')"))
+def test_a_pod_starts_in_a_new_folder_and_keeps_its_logs(kubelet: Kubelet) -> None:
+    (pod,) = start(kubelet, make_pod("a", "print('first'); open('rest', 'w')"))
     await_end(pod)
-    (pod,) = start(executor, make_pod("a", "import os; print(os.listdir())"))
+    (pod,) = start(kubelet, make_pod("a", "import os; print(os.listdir())"))
     await_end(pod)
     assert pod.log.read_text() == "first\n[]\n"
 
 
-def test_clearing_waits_for_processes_that_are_about_to_end(executor: Executor) -> None:
-    (pod,) = start(executor, make_pod("a", SAVE_ON_SIGTERM))
-    await_ready(executor, pod)
+def test_clearing_waits_for_processes_that_are_about_to_end(kubelet: Kubelet) -> None:
+    (pod,) = start(kubelet, make_pod("a", SAVE_ON_SIGTERM))
+    await_ready(kubelet, pod)
     pod.stop()
-    assert executor.clear(patience=20.0) == 0
+    assert kubelet.clear(patience=600.0) == 0
     assert await_end(pod) == 143
 
 
-def test_processes_of_another_workdir_are_left_alone(executor: Executor, tmp_path: Path) -> None:
-    (pod,) = start(executor, make_pod("a", SAVE_ON_SIGTERM))
-    await_ready(executor, pod)
-    other = Executor(Workdir(tmp_path / "wor"), {}, {})
+def test_processes_of_another_workdir_are_left_alone(kubelet: Kubelet, tmp_path: Path) -> None:
+    (pod,) = start(kubelet, make_pod("a", SAVE_ON_SIGTERM))
+    await_ready(kubelet, pod)
+    other = Kubelet(Workdir(tmp_path / "wor"), {}, {})
     assert marked(other.workdir.pods) == []
     assert other.clear(patience=0.0) == 0
     assert pod.exit_code() is None
@@ -204,24 +203,24 @@ def test_processes_of_another_workdir_are_left_alone(executor: Executor, tmp_pat
 RUN_AND_WAIT = """
 import sys
 from pathlib import Path
-from arcface_operator.local.kubelet.kubelet import Executor
+from arcface_operator.local.kubelet.kubelet import Kubelet
 from arcface_operator.local.workdir import locked_workdir
 from support.builders.pods import make_pod
 with locked_workdir(Path(sys.argv[1])) as workdir:
-    pods = [make_pod(name, sys.argv[2], terminationGracePeriodSeconds=1) for name in ("a", "b")]
-    Executor(workdir, {}, {}).start(pods, 0)
+    pods = [make_pod(name, sys.argv[2], terminationGracePeriodSeconds=float(sys.argv[3])) for name in ("a", "b")]
+    Kubelet(workdir, {}, {}).start(pods, 0)
     sys.stdin.read()
 """
 
 
 @pytest.mark.parametrize(
-    "script",
-    [pytest.param(SAVE_ON_SIGTERM, id="saves"), pytest.param(IGNORE_SIGTERM, id="has to be killed")],
+    ("script", "grace"),
+    [pytest.param(SAVE_ON_SIGTERM, "600", id="saves"), pytest.param(IGNORE_SIGTERM, "0.3", id="has to be killed")],
 )
-def test_pods_end_when_their_runner_is_killed(tmp_path: Path, script: str) -> None:
+def test_pods_end_when_their_runner_is_killed(tmp_path: Path, script: str, grace: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])}
     with subprocess.Popen(
-        [sys.executable, "-c", RUN_AND_WAIT, str(tmp_path), script], stdin=subprocess.PIPE, env=environment
+        [sys.executable, "-c", RUN_AND_WAIT, str(tmp_path), script, grace], stdin=subprocess.PIPE, env=environment
     ) as runner:
         wait_until(lambda: all((tmp_path / "pods" / name / "ready").exists() for name in ("a", "b")))
         assert len(marked(tmp_path / "pods")) == 4

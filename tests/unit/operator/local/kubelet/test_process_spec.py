@@ -7,7 +7,7 @@ import pytest
 from arcface_api.contract.pod_environment import SCHEDULER_ANNOTATION
 from arcface_api.errors import InvalidInput
 from arcface_operator.local.kubelet.kubelet import annotated, host_names
-from arcface_operator.local.kubelet.process_spec import Place, build_launch, left_out
+from arcface_operator.local.kubelet.process_spec import PodPlacement, build_process_spec, left_out
 from arcface_operator.manifests.run_config import build_config_map
 from arcface_operator.manifests.worker_pod import build_worker_pod
 from arcface_operator.settings import Settings
@@ -17,7 +17,7 @@ from support.builders.pods import make_pod
 JOB = make_job("quick", workers={"replicas": 2})
 POD = annotated(build_worker_pod(JOB, index=1, attempt=0, settings=Settings()), {SCHEDULER_ANNOTATION: "127.77.3.1"})
 VOLUMES = Path("/w/pods/quick-worker-1/volumes")
-PLACE = Place(
+PLACE = PodPlacement(
     folder=Path("/w/pods/quick-worker-1"),
     address="127.77.3.2",
     hosts={"quick-worker-0.quick": "127.77.3.1", "quick-worker-1.quick": "127.77.3.2"},
@@ -27,8 +27,8 @@ PLACE = Place(
 
 
 def test_a_worker_pod_becomes_a_process() -> None:
-    launch = build_launch(POD, PLACE)
-    assert launch.arguments == [
+    spec = build_process_spec(POD, PLACE)
+    assert spec.arguments == [
         "arcface",
         "train",
         "--config",
@@ -36,7 +36,7 @@ def test_a_worker_pod_becomes_a_process() -> None:
         "--termination-log",
         "/w/pods/quick-worker-1/termination-log",
     ]
-    assert launch.environment == {
+    assert spec.environment == {
         "POD_NAME": "quick-worker-1",
         "POD_IP": "127.77.3.2",
         "MS_ROLE": "MS_WORKER",
@@ -46,17 +46,17 @@ def test_a_worker_pod_becomes_a_process() -> None:
         "MS_NODE_ID": "1",
         "ARCFACE_SCHEDULER_FILE": f"{VOLUMES}/rendezvous/scheduler-address",
     }
-    assert launch.grace_seconds == 120
-    assert launch.termination_log == PLACE.folder / "termination-log"
-    assert launch.folders == [VOLUMES / "config", VOLUMES / "shared-memory", VOLUMES / "rendezvous"]
+    assert spec.grace_seconds == 120
+    assert spec.termination_log == PLACE.folder / "termination-log"
+    assert spec.folders == [VOLUMES / "config", VOLUMES / "shared-memory", VOLUMES / "rendezvous"]
 
 
 def test_an_annotation_becomes_the_file_that_shows_it() -> None:
-    assert build_launch(POD, PLACE).files[VOLUMES / "rendezvous" / "scheduler-address"] == "127.77.3.1"
+    assert build_process_spec(POD, PLACE).files[VOLUMES / "rendezvous" / "scheduler-address"] == "127.77.3.1"
 
 
 def test_the_run_configuration_names_folders_of_this_machine() -> None:
-    text = build_launch(POD, PLACE).files[VOLUMES / "config" / "run.json"]
+    text = build_process_spec(POD, PLACE).files[VOLUMES / "config" / "run.json"]
     assert json.loads(text)["data"]["directory"] == "/home/me/faces"
     assert json.loads(text)["checkpoint"]["directory"] == "/w/volumes/checkpoints/quick"
 
@@ -82,7 +82,7 @@ def test_a_folder_of_this_machine_and_a_part_of_a_volume_can_be_mounted() -> Non
             ],
         },
     )
-    assert build_launch(pod, PLACE).arguments[-2:] == ["/opt/tools/x", "/home/me/faces/a/b/y"]
+    assert build_process_spec(pod, PLACE).arguments[-2:] == ["/opt/tools/x", "/home/me/faces/a/b/y"]
 
 
 def test_containers_beside_ours_are_named_as_left_out() -> None:
@@ -136,5 +136,5 @@ def mounting(volume: dict[str, Any]) -> dict[str, Any]:
 )
 def test_what_only_a_cluster_has_is_refused(pod: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        build_launch(pod, PLACE)
+        build_process_spec(pod, PLACE)
     assert str(caught.value) == message

@@ -54,7 +54,7 @@ def test_a_directory_that_cannot_be_made_is_told_with_the_option_to_give(here: P
     with pytest.raises(InvalidInput) as caught:
         create_claims({"checkpoints": here / "file" / "checkpoints"})
     assert str(caught.value) == (
-        f"{here}/file/checkpoints: cannot be created (Not a directory); give claim checkpoints a directory with "
+        f"{here}/file/checkpoints: cannot be created (Not a directory): give claim checkpoints a directory with "
         "--volume checkpoints=DIR"
     )
 

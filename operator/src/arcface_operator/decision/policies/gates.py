@@ -1,0 +1,34 @@
+"""Gates: whether the evaluation reached what the job asks for."""
+
+from collections.abc import Iterable, Sequence
+
+from arcface_api.contract.reports import EvaluatorReport
+from arcface_api.resource.spec import GateSpec
+from arcface_api.resource.status import GateResult
+
+
+def gate_results(gates: Iterable[GateSpec], report: EvaluatorReport) -> list[GateResult]:
+    """Each gate with the figure that was reached; a figure that was not measured does not pass."""
+    figures = _figures(report)
+    return [_gate_result(gate, figures.get(gate.metric)) for gate in gates]
+
+
+def _gate_result(gate: GateSpec, value: float | None) -> GateResult:
+    """How one gate came out."""
+    return GateResult(metric=gate.metric, min=gate.min, value=value, passed=value is not None and value >= gate.min)
+
+
+def _figures(report: EvaluatorReport) -> dict[str, float]:
+    """All figures of an evaluation by the names that gates use."""
+    accuracies = {f"{result.dataset}.accuracy": result.accuracy for result in report.results}
+    rates = {f"{ijb.dataset}.tar@{far}": tar for ijb in report.ijb for far, tar in ijb.tar_at_far.items()}
+    return accuracies | rates
+
+
+def missed(gates: Sequence[GateResult]) -> str:
+    """One line about the gates that did not pass, empty when all did."""
+    return "; ".join(
+        f"gate {gate.metric}: {'not measured' if gate.value is None else f'{gate.value:.5f}'}, needs {gate.min:g}"
+        for gate in gates
+        if not gate.passed
+    )

@@ -1,0 +1,13 @@
+"""MindSpore's rendezvous process: `python -m arcface_trainer.distributed.scheduler`, started by the pod of rank 0."""
+
+import mindspore
+
+
+def _main() -> None:
+    """Serve until all ranks have left."""
+    mindspore.set_device("CPU")
+    mindspore.communication.init()
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,149 @@
+"""A rank as its pod sees it: a process, the report that it leaves, and the end of its log."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import IO, Self
+
+from arcface_api.contract import pod_environment as pods
+from arcface_api.contract.reports import ReportedFailure, TrainerReport
+from arcface_api.contract.run_config import RunRanks
+from arcface_api.errors import ExitCode
+from arcface_trainer.network.mindspore_settings import compute_environment
+
+NODE_TIMEOUT_SECONDS = "60"
+"""After this time without a heartbeat a rank counts as dead and MindSpore ends its peers."""
+START_TIMEOUT_SECONDS = "1800"
+CHATTER = b"[INFO] DISTRIBUTED("
+"""Lines of MindSpore's cluster threads that no log level turns off."""
+LOG_LINES = 20
+"""Last lines of a rank that a report repeats."""
+BY_SIGNAL = 128
+"""A shell's exit status of a process that a signal ended, less the signal's number."""
+
+
+def rank_environment(
+    environment: Mapping[str, str], ranks: RunRanks, identity: pods.RankIdentity, scheduler_address: str, local: int
+) -> dict[str, str]:
+    """Environment of rank number `local` of this pod: MindSpore reads its settings when it is imported."""
+    rank = str(identity.rank + local)
+    settings = {
+        "MS_NODE_TIMEOUT": NODE_TIMEOUT_SECONDS,
+        "MS_TOPO_TIMEOUT": START_TIMEOUT_SECONDS,
+        **compute_environment(environment, ranks.accelerator),
+    }
+    own = {pods.NODE_ID: rank, pods.WORKER_NUM: str(ranks.world_size), pods.ROLE: pods.WORKER}
+    if ranks.accelerator == "ascend":
+        own |= {pods.DEVICE_ID: str(local), pods.RANK_ID: rank, pods.RANK_SIZE: str(ranks.world_size)}
+    own |= {pods.SCHEDULER_HOST: scheduler_address, pods.SCHEDULER_PORT: str(identity.scheduler_port)}
+    return settings | own
+
+
+def module_command(module: str) -> list[str]:
+    """Command of a process that runs a module and dies with this one."""
+    return [sys.executable, "-m", "arcface_api.parent_death", str(os.getpid()), module]
+
+
+@dataclass(slots=True)
+class RankProcess:
+    """A rank and the end of its log."""
+
+    rank: int
+    process: subprocess.Popen[bytes]
+    report_path: Path
+    tail: deque[str]
+    reader: Thread
+
+    @classmethod
+    def start(cls, config: Path, folder: Path, rank: int, local: int, environment: dict[str, str]) -> Self:
+        """Start rank number `local` of this pod; it leaves its report in `folder`."""
+        report_path = folder / f"rank-{rank}.json"
+        # A session of its own keeps a terminal's Ctrl-C from reaching the rank beside the signal that is passed on.
+        process = subprocess.Popen(
+            [*module_command("arcface_trainer.training.rank"), config, report_path, str(local)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        tail: deque[str] = deque(maxlen=LOG_LINES)
+        assert process.stdout is not None  # noqa: S101 - PIPE was asked for
+        reader = Thread(target=_copy_log, args=(process.stdout, tail), daemon=True)
+        reader.start()
+        return cls(rank, process, report_path, tail, reader)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is there."""
+        return self.process.poll() is None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the rank has nothing left to do; its process may still be in MindSpore's teardown."""
+        return not self.is_running or self.report_path.is_file()
+
+    @property
+    def status(self) -> int | None:
+        """How the rank ended, None while it runs; by signal n: -n.
+
+        Its report counts before its exit status: it is written last, and MindSpore's teardown, in which ranks that
+        leave at different moments may kill each other, comes after it.
+        """
+        status = self.process.poll()
+        if status is None or (report := self._written_report()) is None:
+            return status
+        return report.failure.exit_code if report.failure else ExitCode.DONE
+
+    def stop(self) -> None:
+        """Ask the rank to save its state and end."""
+        if self.is_running:
+            self.process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the process."""
+        if self.is_running:
+            self.process.kill()
+            self.process.wait()
+
+    def report(self) -> TrainerReport:
+        """What the ended rank wrote, or what can be told of one that could not write."""
+        self.reader.join(timeout=5)
+        if (report := self._written_report()) is not None:
+            if report.failure is None:
+                return report
+            return report.model_copy(update={"failure": report.failure.model_copy(update={"log": list(self.tail)})})
+        code = self.process.returncode
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return self.died(f"rank {self.rank} died with {how}", shell_status(code))
+
+    def died(self, message: str, exit_code: int) -> TrainerReport:
+        """The report of a rank that left none."""
+        failure = ReportedFailure(
+            reason="RankDied", message=message, rank=self.rank, exit_code=exit_code, log=list(self.tail)
+        )
+        return TrainerReport(failure=failure)
+
+    def _written_report(self) -> TrainerReport | None:
+        if not self.report_path.is_file():
+            return None
+        return TrainerReport.from_json(self.report_path.read_bytes(), str(self.report_path))
+
+
+def shell_status(code: int) -> int:
+    """Exit status as a shell gives it, for a process that ended by signal n (-n), too."""
+    return BY_SIGNAL - code if code < 0 else code
+
+
+def _copy_log(stream: IO[bytes], tail: deque[str]) -> None:
+    for line in stream:
+        if line.startswith(CHATTER):
+            continue
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+        tail.append(line.decode(errors="replace").rstrip())
