@@ -40,7 +40,7 @@ class EmbeddingCache:
         if not self.path.is_file():
             return None
         try:
-            written = self.digest_file.read_text(encoding="ascii", errors="replace")
+            written = self._digest_file.read_text(encoding="ascii", errors="replace")
             found = read_embeddings(self.path, self.images) if written == file_sha256(self.path) else None
         except (OSError, ArcFaceError) as error:
             LOG.warning("kept embeddings are not used: %s", error)
@@ -50,7 +50,7 @@ class EmbeddingCache:
         return found
 
     @property
-    def digest_file(self) -> Path:
+    def _digest_file(self) -> Path:
         """The hash of the file as it was written, beside it."""
         return self.path.with_suffix(".sha256")
 
@@ -62,7 +62,7 @@ class EmbeddingCache:
                 np.save(file, embeddings_NVD)
                 file.flush()
                 os.fsync(file.fileno())
-            self.digest_file.write_text(file_sha256(hidden), encoding="ascii")
+            self._digest_file.write_text(file_sha256(hidden), encoding="ascii")
             hidden.rename(self.path)
         except (OSError, ArcFaceError) as error:
             LOG.info("embeddings are not kept: %s (%s)", self.path, error)
