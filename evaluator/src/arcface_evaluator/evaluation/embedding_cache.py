@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from arcface_api import os_errors
-from arcface_api.errors import ArcFaceError
+from arcface_api.errors import ArcFaceError, explained
 from arcface_evaluator.sets.release import IjbRelease
 from arcface_evaluator.sets.release_images import ReleaseImages
 from arcface_faces.checkpoint.reader import file_sha256
@@ -73,7 +72,7 @@ def open_cache(folder: Path, manifest: Path, opened: IjbRelease, images: Release
     """The cache of one release with one checkpoint, whose folder and manifest are given."""
     whole = hashlib.sha256(repr(LANDMARKS).encode())
     for part in (manifest, opened.members_file, opened.marks_file):
-        with os_errors.explained(part, "cannot be read", "give this user the right to read it"):
+        with explained(part, "cannot be read", "give this user the right to read it"):
             whole.update(hashlib.sha256(part.read_bytes()).digest())
 
     def of_image(number: int) -> bytes:

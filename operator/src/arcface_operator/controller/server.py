@@ -5,8 +5,7 @@ from collections.abc import Callable
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from arcface_api.errors import ArcFaceError
-from arcface_api.os_errors import explained
+from arcface_api.errors import ArcFaceError, explained
 from arcface_operator.controller.metrics import OperatorMetrics
 
 

@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from arcface_api.errors import InvalidInput
-from arcface_api.os_errors import explained
+from arcface_api.errors import InvalidInput, explained
 
 
 @dataclass(frozen=True)

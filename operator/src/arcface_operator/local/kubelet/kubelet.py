@@ -12,8 +12,7 @@ from pathlib import Path
 
 from arcface_api.contract.pod_environment import SCHEDULER_ANNOTATION
 from arcface_api.cpu_affinity import core_share
-from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_api.os_errors import explained
+from arcface_api.errors import ArcFaceError, InvalidInput, explained
 from arcface_operator.local.kubelet.orphans import MARK, end_marked
 from arcface_operator.local.kubelet.pod_process import PodProcess, start_shim
 from arcface_operator.local.kubelet.process_spec import PodPlacement, ProcessSpec, build_process_spec

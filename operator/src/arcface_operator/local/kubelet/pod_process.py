@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from arcface_api.os_errors import explained
+from arcface_api.errors import explained
 from arcface_operator.local.kubelet.shim import BY_SIGNAL
 
 TAIL_BYTES = 4096

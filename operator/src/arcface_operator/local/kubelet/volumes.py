@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from arcface_api.errors import InvalidInput
-from arcface_api.os_errors import explained
+from arcface_api.errors import InvalidInput, explained
 from arcface_api.resource.job import ArcFaceTrainingJob
 
 Claims = Mapping[str, Path]
