@@ -9,7 +9,7 @@ from rich.console import Console
 from arcface_api.errors import InvalidInput
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.local import pods, runner
-from arcface_operator.local.kubelet.volumes import bind_claims, claims_of, parse_volumes
+from arcface_operator.local.kubelet.directories import bind_claims, claims_of, parse_volumes
 from arcface_operator.manifests.worker_pod import has_rank_table
 from arcface_operator.preflight import data, job_file, spec_checks
 from arcface_operator.preflight.estimate import Counts, estimate, plan_text, size

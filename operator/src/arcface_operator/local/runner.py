@@ -11,15 +11,13 @@ from arcface_api.resource.spec import EvaluationSpec
 from arcface_api.resource.status import Progress
 from arcface_operator.decision.policies.gates import gate_results, missed
 from arcface_operator.local.decision import Action, Limits
-from arcface_operator.local.kubelet.kubelet import Kubelet
-from arcface_operator.local.kubelet.pod_process import PodProcess
+from arcface_operator.local.kubelet.directories import Claims, create_claims, locked_workdir
+from arcface_operator.local.kubelet.kubelet import Kubelet, PodProcess
 from arcface_operator.local.kubelet.process_spec import left_out
-from arcface_operator.local.kubelet.volumes import Claims, create_claims
 from arcface_operator.local.pods import check_pods, config_maps, evaluator_pods, worker_pods
 from arcface_operator.local.progress import Notices, ReportProbe
 from arcface_operator.local.supervisor import Outcome, Supervisor, stop_requests
 from arcface_operator.local.view import View, open_view, results_table
-from arcface_operator.local.workdir import locked_workdir
 from arcface_operator.manifests import evaluator_job, run_config, worker_pod
 from arcface_operator.manifests.metadata import Manifest
 from arcface_operator.preflight import data, spec_checks
