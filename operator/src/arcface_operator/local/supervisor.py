@@ -12,8 +12,7 @@ from arcface_api.errors import NEVER_RETRIED
 from arcface_api.resource.status import Progress
 from arcface_operator.local.decision import WAIT, Action, Decision, Limits, Seen, decide, settle
 from arcface_operator.local.kubelet.kubelet import Kubelet, PodProcess
-from arcface_operator.local.progress import StepWatch
-from arcface_operator.local.view import View
+from arcface_operator.local.progress import StepWatch, View
 from arcface_operator.manifests.metadata import Manifest
 
 TICK_SECONDS = 0.1
