@@ -12,7 +12,7 @@ from arcface_operator.decision.plan import Apply, Create, Delete, Plan
 from arcface_operator.decision.policies.gates import gate_results, missed
 from arcface_operator.decision.policies.startup_deadline_seconds import late_evaluator
 from arcface_operator.decision.starting import flaw
-from arcface_operator.manifests import evaluator_job, run_config
+from arcface_operator.manifests import config_maps, evaluator_job
 
 USUAL_WAITS = {"ContainerCreating", "PodInitializing", "Waiting"}
 """What every pod waits for; not worth telling."""
@@ -121,7 +121,7 @@ def _create_evaluator(context: DecisionContext, evaluation: EvaluationSpec) -> P
     if context.observed.refusal is not None:
         context = context.with_condition("Evaluated", truth=False, reason="Refused", message=context.observed.refusal)
     job = evaluator_job.build_evaluator_job(context.job, evaluation, context.settings)
-    return Plan(status=context.status, actions=(Apply(run_config.build_config_map(context.job)), Create(job)))
+    return Plan(status=context.status, actions=(Apply(config_maps.build_config_map(context.job)), Create(job)))
 
 
 def _evaluator_pods(context: DecisionContext, evaluator: EvaluatorView) -> list[PodView]:

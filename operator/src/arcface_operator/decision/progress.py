@@ -5,7 +5,7 @@ from datetime import datetime
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.resource.status import CheckpointStatus, Progress
 from arcface_operator.decision.context import DecisionContext
-from arcface_operator.manifests.run_config import checkpoint_path
+from arcface_operator.manifests.config_maps import checkpoint_path
 
 
 def with_live_report(context: DecisionContext) -> DecisionContext:

@@ -6,7 +6,7 @@ from arcface_api.contract.rank_table import INITIALIZING
 from arcface_operator.decision.context import DecisionContext
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Apply, Delete, earliest
-from arcface_operator.manifests.rank_table_map import build_rank_table_map
+from arcface_operator.manifests.config_maps import build_rank_table_map
 
 
 def removal(context: DecisionContext, pods: Sequence[PodView]) -> tuple[Action, ...]:

@@ -11,7 +11,7 @@ from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Apply, Create, DryRunCreate, Plan
 from arcface_operator.decision.prerequisites import unmet_prerequisites
 from arcface_operator.decision.removal import is_overdue, removal, removal_seconds
-from arcface_operator.manifests import evaluator_job, gang, rank_table_map, run_config, worker_pod
+from arcface_operator.manifests import config_maps, evaluator_job, gang, worker_pod
 from arcface_operator.manifests.metadata import Manifest
 from arcface_operator.preflight.spec_checks import unsupported
 
@@ -151,9 +151,9 @@ def _dry_runs(context: DecisionContext) -> tuple[Action, ...]:
 
 def _before_pods(context: DecisionContext) -> list[Manifest]:
     """Objects that must be there when a pod starts."""
-    needed = [worker_pod.build_service(context.job), run_config.build_config_map(context.job)]
+    needed = [worker_pod.build_service(context.job), config_maps.build_config_map(context.job)]
     if context.has_rank_table:
-        needed.append(rank_table_map.build_rank_table_map(context.job, INITIALIZING, context.now, context.settings))
+        needed.append(config_maps.build_rank_table_map(context.job, INITIALIZING, context.now, context.settings))
     if (group := gang.build_pod_group(context.job, context.settings)) is not None:
         needed.append(group)
     return needed

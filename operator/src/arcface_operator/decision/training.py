@@ -14,8 +14,8 @@ from arcface_operator.decision.policies import backoff_limit, stall_seconds, sta
 from arcface_operator.decision.progress import with_last_report, with_live_report
 from arcface_operator.decision.rank_table import assemble
 from arcface_operator.decision.starting import start
+from arcface_operator.manifests.config_maps import build_rank_table_map
 from arcface_operator.manifests.metadata import worker_name
-from arcface_operator.manifests.rank_table_map import build_rank_table_map
 
 
 def gather(context: DecisionContext) -> Plan:

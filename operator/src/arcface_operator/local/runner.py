@@ -16,7 +16,7 @@ from arcface_operator.local.kubelet.kubelet import Kubelet, PodProcess
 from arcface_operator.local.kubelet.process_spec import PodPlacement, build_process_spec, left_out
 from arcface_operator.local.progress import Notices, ReportProbe, View, open_view, results_table
 from arcface_operator.local.supervisor import Outcome, Supervisor, stop_requests
-from arcface_operator.manifests import evaluator_job, run_config, worker_pod
+from arcface_operator.manifests import config_maps, evaluator_job, worker_pod
 from arcface_operator.manifests.metadata import Manifest
 from arcface_operator.preflight import data, spec_checks
 from arcface_operator.settings import Settings
@@ -113,7 +113,7 @@ class LocalRun:
         gates = gate_results(evaluation.gates, report) if evaluation is not None and report is not None else []
         if report is not None:
             output.print(results_table(report, gates))
-        checkpoints = self.claims[self.job.spec.checkpoint.claim_name] / run_config.checkpoint_path(self.job)
+        checkpoints = self.claims[self.job.spec.checkpoint.claim_name] / config_maps.checkpoint_path(self.job)
         output.print(f"checkpoints: {checkpoints}\nlogs: {logs}", markup=False, highlight=False, soft_wrap=True)
         if failed := missed(gates):
             raise ArcFaceError(failed)
@@ -176,7 +176,7 @@ def evaluator_pods(job: ArcFaceTrainingJob, settings: Settings) -> list[Manifest
 
 def _config_maps(job: ArcFaceTrainingJob) -> dict[str, Manifest]:
     """ConfigMaps of the job by name."""
-    config_map = run_config.build_config_map(job)
+    config_map = config_maps.build_config_map(job)
     return {config_map["metadata"]["name"]: config_map}
 
 

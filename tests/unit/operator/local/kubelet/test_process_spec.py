@@ -14,7 +14,7 @@ from arcface_operator.local.kubelet.process_spec import (
     relocate,
     relocate_file,
 )
-from arcface_operator.manifests.run_config import build_config_map
+from arcface_operator.manifests.config_maps import build_config_map
 from arcface_operator.manifests.worker_pod import build_worker_pod
 from arcface_operator.settings import Settings
 from support.builders.jobs import make_job
