@@ -1,21 +1,18 @@
-"""A full gang of pods: tell the ranks of each other, follow their progress, start anew after a fault."""
+"""A full gang of pods: tell the ranks of each other, follow what rank 0 reports, start anew after a fault."""
 
 import hashlib
+from datetime import datetime
 
 from arcface_api.contract.pod_environment import RANK_TABLE_ANNOTATION, SCHEDULER_ANNOTATION
-from arcface_api.resource.status import FailureStatus
+from arcface_api.contract.reports import TrainerReport
+from arcface_api.resource.status import CheckpointStatus, FailureStatus, Progress
+from arcface_operator.decision import ending, evaluation, rank_table, starting
 from arcface_operator.decision.context import DecisionContext
-from arcface_operator.decision.ending import fail
-from arcface_operator.decision.evaluation import begin_evaluation
 from arcface_operator.decision.faults import Fault, pod_fault, worst
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Annotate, Apply, Plan
 from arcface_operator.decision.policies import backoff_limit, stall_seconds, startup_deadline_seconds
-from arcface_operator.decision.progress import with_last_report, with_live_report
-from arcface_operator.decision.rank_table import assemble
-from arcface_operator.decision.starting import start
-from arcface_operator.manifests.config_maps import build_rank_table_map
-from arcface_operator.manifests.metadata import worker_name
+from arcface_operator.manifests import config_maps, metadata
 
 
 def gather(context: DecisionContext) -> Plan:
@@ -24,14 +21,14 @@ def gather(context: DecisionContext) -> Plan:
         fault = startup_deadline_seconds.late_gang(context)
         if fault is not None:
             return _restart(context, fault)
-    return start(context)
+    return starting.start(context)
 
 
 def train(context: DecisionContext) -> Plan:
     """One look at a gang in Starting or Training."""
     context = with_live_report(_with_admission(context))
     if _is_done(context):
-        return begin_evaluation(with_last_report(context))
+        return evaluation.begin_evaluation(with_last_report(context))
     if (fault := _gang_fault(context)) is not None:
         left = _settling_seconds(context, fault)
         if left:
@@ -88,7 +85,7 @@ def _gang_fault(context: DecisionContext) -> Fault | None:
     fault, missing = worst(faults), context.missing_worker
     if missing is not None and (fault is None or fault.is_blamed):
         # A pod that is gone explains the failures of its peers as much as one that was disrupted does.
-        name = worker_name(context.job.metadata.name, missing)
+        name = metadata.worker_name(context.job.metadata.name, missing)
         lost = FailureStatus(reason="PodLost", message=f"pod {name} is gone", rank=missing * per_pod, pod=name)
         return Fault(failure=lost, is_counted=False)
     if fault is not None:
@@ -126,14 +123,14 @@ def _restart(context: DecisionContext, fault: Fault) -> Plan:
     """All ranks start anew from the newest complete checkpoint, or the job has failed."""
     failure = fault.failure
     if fault.is_final:
-        return fail(context, failure.reason, failure.message, failure)
+        return ending.fail(context, failure.reason, failure.message, failure)
     if (sentence := backoff_limit.exceeded(context, fault)) is not None:
-        return fail(context, "BackoffLimitExceeded", sentence, failure)
+        return ending.fail(context, "BackoffLimitExceeded", sentence, failure)
     context = context.with_condition("Training", truth=False, reason=failure.reason, message=failure.message)
     if context.has_rank_table:
         why = "the pods start anew"
         context = context.with_condition("RankTableReady", truth=False, reason="Restarting", message=why)
-    return start(
+    return starting.start(
         context.with_status(
             phase="Restarting",
             attempt=context.status.attempt + 1,
@@ -159,7 +156,7 @@ def _introduce(context: DecisionContext) -> tuple[DecisionContext, tuple[Action,
 
 def _publish_rank_table(context: DecisionContext) -> tuple[DecisionContext, tuple[Action, ...]]:
     """Complete the rank table and touch the pods, so that their kubelets show it at once."""
-    table = assemble(context.spec, context.workers, context.settings.device_annotation)
+    table = rank_table.assemble(context.spec, context.workers, context.settings.device_annotation)
     context = context.with_status(rank_table=table.status)
     if table.document is None:
         reason = "DevicesUnusable" if table.problem else "WaitingForDevices"
@@ -170,7 +167,10 @@ def _publish_rank_table(context: DecisionContext) -> tuple[DecisionContext, tupl
     touches = _annotations(context.workers, RANK_TABLE_ANNOTATION, version)
     if not touches:
         return context, ()
-    return context, (Apply(build_rank_table_map(context.job, table.document, context.now, context.settings)), *touches)
+    return context, (
+        Apply(config_maps.build_rank_table_map(context.job, table.document, context.now, context.settings)),
+        *touches,
+    )
 
 
 def _annotations(pods: tuple[PodView, ...], name: str, value: str) -> tuple[Action, ...]:
@@ -180,3 +180,51 @@ def _annotations(pods: tuple[PodView, ...], name: str, value: str) -> tuple[Acti
         for pod in pods
         if pod.ended is None and pod.annotations.get(name) != value
     )
+
+
+def with_live_report(context: DecisionContext) -> DecisionContext:
+    """The context with what rank 0 serves; its first word is the beginning of the training."""
+    report = context.observed.report
+    if report is None or report.progress is None:
+        return context
+    if context.status.phase == "Starting":
+        message = f"attempt {context.status.attempt} trains"
+        context = context.with_condition("Training", truth=True, reason="Training", message=message)
+        context = context.with_status(phase="Training")
+    return _with_report(context, report)
+
+
+def with_last_report(context: DecisionContext) -> DecisionContext:
+    """The context with what the first pod said at its end."""
+    ended = context.workers[0].ended
+    report = None if ended is None else TrainerReport.parse(ended.message)
+    context = _with_report(context, report or TrainerReport())
+    return context.with_condition("Training", truth=False, reason="Trained", message="every rank has ended well")
+
+
+def _with_report(context: DecisionContext, report: TrainerReport) -> DecisionContext:
+    """The context with a trainer's progress and checkpoint."""
+    if report.progress is not None:
+        context = context.with_status(progress=_advanced(context.status.progress, report.progress, context.now))
+    if report.checkpoint is not None:
+        context = _with_checkpoint(context, report.checkpoint)
+    return context
+
+
+def _advanced(old: Progress | None, new: Progress, now: datetime) -> Progress:
+    """The newer progress by our own clock; one without a new step leaves the old, so that a stall shows.
+
+    A verification comes after the step that it is about.
+    """
+    if old is not None and old.step == new.step:
+        verified = {"verification": new.verification, "best": new.best}
+        return old if new.verification is None else old.model_copy(update=verified)
+    return new.model_copy(update={"updated_at": now})
+
+
+def _with_checkpoint(context: DecisionContext, checkpoint: CheckpointStatus) -> DecisionContext:
+    """The context with the newest complete checkpoint; a trainer names its folder within the job's own."""
+    path = f"{config_maps.checkpoint_path(context.job)}/{checkpoint.path}"
+    message = f"step {checkpoint.step} in {path}"
+    found = context.with_condition("CheckpointAvailable", truth=True, reason="Saved", message=message)
+    return found.with_status(checkpoint=checkpoint.model_copy(update={"path": path}))

@@ -16,8 +16,7 @@ from arcface_operator.local.kubelet.kubelet import Kubelet, PodProcess
 from arcface_operator.local.kubelet.process_spec import PodPlacement, build_process_spec, left_out
 from arcface_operator.local.progress import Notices, ReportProbe, View, open_view, results_table
 from arcface_operator.local.supervisor import Outcome, Supervisor, stop_requests
-from arcface_operator.manifests import config_maps, evaluator_job, worker_pod
-from arcface_operator.manifests.metadata import Manifest
+from arcface_operator.manifests import config_maps, evaluator_job, metadata, worker_pod
 from arcface_operator.preflight import data, spec_checks
 from arcface_operator.settings import Settings
 
@@ -86,7 +85,7 @@ class LocalRun:
         if reports[0].progress is not None:
             view.progress(reports[0].progress)
 
-    def workers(self, attempt: int) -> list[Manifest]:
+    def workers(self, attempt: int) -> list[metadata.Manifest]:
         """The rank pods of an attempt."""
         return worker_pods(self.job, attempt, self.settings)
 
@@ -159,12 +158,12 @@ def _words(pod: PodProcess) -> str:
     return f"pod {pod.name}: {message}; log: {pod.log}"
 
 
-def worker_pods(job: ArcFaceTrainingJob, attempt: int, settings: Settings) -> list[Manifest]:
+def worker_pods(job: ArcFaceTrainingJob, attempt: int, settings: Settings) -> list[metadata.Manifest]:
     """The rank pods of an attempt."""
     return [worker_pod.build_worker_pod(job, index, attempt, settings) for index in range(job.spec.workers.replicas)]
 
 
-def evaluator_pods(job: ArcFaceTrainingJob, settings: Settings) -> list[Manifest]:
+def evaluator_pods(job: ArcFaceTrainingJob, settings: Settings) -> list[metadata.Manifest]:
     """The pod that Kubernetes would make for the evaluator's Job; none where the job evaluates nothing."""
     if job.spec.evaluation is None:
         return []
@@ -174,7 +173,7 @@ def evaluator_pods(job: ArcFaceTrainingJob, settings: Settings) -> list[Manifest
     return [{"kind": "Pod", "metadata": {**template["metadata"], **identity}, "spec": template["spec"]}]
 
 
-def _config_maps(job: ArcFaceTrainingJob) -> dict[str, Manifest]:
+def _config_maps(job: ArcFaceTrainingJob) -> dict[str, metadata.Manifest]:
     """ConfigMaps of the job by name."""
     config_map = config_maps.build_config_map(job)
     return {config_map["metadata"]["name"]: config_map}

@@ -16,9 +16,7 @@ from pathlib import Path
 from arcface_api.contract.pod_environment import SCHEDULER_ANNOTATION
 from arcface_api.cpu_affinity import core_share
 from arcface_api.errors import ArcFaceError, InvalidInput, explained
-from arcface_operator.local.kubelet.directories import Claims, Workdir
-from arcface_operator.local.kubelet.orphans import MARK, end_marked
-from arcface_operator.local.kubelet.process_spec import PodPlacement, ProcessSpec, build_process_spec
+from arcface_operator.local.kubelet import directories, orphans, process_spec
 from arcface_operator.local.kubelet.shim import BY_SIGNAL
 from arcface_operator.manifests.metadata import Manifest
 
@@ -84,8 +82,8 @@ class Kubelet:
 
     def __init__(
         self,
-        workdir: Workdir,
-        claims: Claims,
+        workdir: directories.Workdir,
+        claims: directories.Claims,
         config_maps: Mapping[str, Manifest],
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], None] = time.sleep,
@@ -102,7 +100,7 @@ class Kubelet:
         hosts = {host: address for pod, address in zip(pods, addresses, strict=True) for host in host_names(pod)}
         told = {SCHEDULER_ANNOTATION: addresses[0]}
         specs = [
-            build_process_spec(annotated(pod, told), self.placement(pod, address, hosts))
+            process_spec.build_process_spec(annotated(pod, told), self.placement(pod, address, hosts))
             for pod, address in zip(pods, addresses, strict=True)
         ]
         started: list[PodProcess] = []
@@ -117,9 +115,9 @@ class Kubelet:
             raise
         return started
 
-    def placement(self, pod: Manifest, address: str, hosts: Mapping[str, str]) -> PodPlacement:
+    def placement(self, pod: Manifest, address: str, hosts: Mapping[str, str]) -> process_spec.PodPlacement:
         """Where a pod runs."""
-        return PodPlacement(
+        return process_spec.PodPlacement(
             folder=self.folder(pod["metadata"]["name"]),
             address=address,
             hosts=hosts,
@@ -131,10 +129,10 @@ class Kubelet:
         """The pod's own folder."""
         return self.workdir.pods / pod
 
-    def start_one(self, name: str, address: str, spec: ProcessSpec, attempt: int) -> PodProcess:
+    def start_one(self, name: str, address: str, spec: process_spec.ProcessSpec, attempt: int) -> PodProcess:
         """Make the pod's folder anew and start its process."""
         folder, log = self.folder(name), self.workdir.logs / f"{name}-{attempt}.log"
-        environment, arguments = {**spec.environment, MARK: str(folder)}, _resolve(spec.arguments)
+        environment, arguments = {**spec.environment, orphans.MARK: str(folder)}, _resolve(spec.arguments)
         with explained(folder, "the pod cannot be started", "give another directory with --workdir"):
             shutil.rmtree(folder, ignore_errors=True)
             for directory in (folder, *spec.folders):
@@ -146,7 +144,7 @@ class Kubelet:
 
     def clear(self, patience: float) -> int:
         """End every process of pods in this directory, also an earlier run's; the number that had to be killed."""
-        return end_marked(self.workdir.pods, patience, self.clock, self.wait)
+        return orphans.end_marked(self.workdir.pods, patience, self.clock, self.wait)
 
 
 def annotated(pod: Manifest, annotations: Mapping[str, str]) -> Manifest:
