@@ -11,15 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from arcface_api.names import API_VERSION, PLURAL
-from arcface_operator.controller import metrics, observer, reconciler, server, status_writer
-from arcface_operator.controller.job_store import JobStore
-from arcface_operator.controller.progress_poller import ProgressPoller
+from arcface_operator.controller import jobs, metrics, observer, reconciler, server
 from arcface_operator.controller.watch_jobs import watch_jobs
-from arcface_operator.controller.work_queue import WorkQueue
 from arcface_operator.decision.observation import view_evaluator, view_pod
-from arcface_operator.kubernetes import credentials, election, executor, prerequisites
-from arcface_operator.kubernetes.client import Api, ApiError, JobRef, Unreachable, collection
-from arcface_operator.kubernetes.reflector import Children
+from arcface_operator.kubernetes import client, credentials, election, executor, prerequisites, reflector
 from arcface_operator.manifests.metadata import Manifest
 from arcface_operator.settings import Settings
 
@@ -43,17 +38,17 @@ class Options:
 class Operator:
     """One replica of the operator."""
 
-    def __init__(self, api: Api, settings: Settings, options: Options) -> None:
+    def __init__(self, api: client.Api, settings: Settings, options: Options) -> None:
         self.options = options
         self.api = api
         self.identity = os.environ.get("POD_NAME") or f"{socket.gethostname()}_{os.getpid()}"
-        self.queue = WorkQueue()
-        self.jobs = JobStore()
-        self.pods = Children(self.api, ("v1", "pods"), view_pod, self.queue.wake, options.namespaces)
-        jobs = ("batch/v1", "jobs")
-        self.evaluators = Children(self.api, jobs, view_evaluator, self.queue.wake, options.namespaces)
+        self.queue = jobs.WorkQueue()
+        self.jobs = jobs.JobStore()
+        self.pods = reflector.Children(self.api, ("v1", "pods"), view_pod, self.queue.wake, options.namespaces)
+        evaluators = ("batch/v1", "jobs")
+        self.evaluators = reflector.Children(self.api, evaluators, view_evaluator, self.queue.wake, options.namespaces)
         self.metrics = metrics.OperatorMetrics(self.jobs.bodies.values)
-        self.poller = ProgressPoller(self._wake_now)
+        self.poller = observer.ProgressPoller(self._wake_now)
         self.reconciler = reconciler.Reconciler(
             jobs=self.jobs,
             observer=observer.Observer(
@@ -65,7 +60,7 @@ class Operator:
                 settings=settings,
                 now=_utc_now,
             ),
-            writer=status_writer.StatusWriter(self.api, self.jobs, self.queue, settings.figures_seconds),
+            writer=reconciler.StatusWriter(self.api, self.jobs, self.queue, settings.figures_seconds),
             executor=executor.ActionExecutor(self.api, self.identity, _utc_now, self._upsert_child),
             queue=self.queue,
             settings=settings,
@@ -136,14 +131,14 @@ class Operator:
         while True:
             await asyncio.sleep(LIST_JOBS_SECONDS)
             before = self.jobs.uids()
-            with contextlib.suppress(ApiError, Unreachable):
+            with contextlib.suppress(client.ApiError, client.Unreachable):
                 self.jobs.retain(await self._list_uids(), before)
 
     async def _list_uids(self) -> set[str]:
         """Uids of all jobs that there are."""
         found: set[str] = set()
         for place in self.options.namespaces or (None,):
-            page = await self.api.get(collection(API_VERSION, PLURAL, place))
+            page = await self.api.get(client.collection(API_VERSION, PLURAL, place))
             found |= {item["metadata"]["uid"] for item in page["items"]}
         return found
 
@@ -152,7 +147,7 @@ class Operator:
         await watch_jobs(self.jobs, self._wake_now, self.identity, self.options.namespaces)
         self._stop()
 
-    def _wake_now(self, ref: JobRef) -> None:
+    def _wake_now(self, ref: client.JobRef) -> None:
         """Something has come in that is not one of many."""
         self.queue.wake(ref, 0.0)
 
@@ -164,5 +159,5 @@ def _utc_now() -> datetime:
 
 async def run(settings: Settings, options: Options) -> None:
     """Run one replica to its end."""
-    async with credentials.open_client() as client:
-        await Operator(Api(client), settings, options).run()
+    async with credentials.open_client() as connection:
+        await Operator(client.Api(connection), settings, options).run()

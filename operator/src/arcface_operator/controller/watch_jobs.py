@@ -8,7 +8,7 @@ from typing import Any, cast
 import kopf
 
 from arcface_api.names import GROUP, PLURAL, VERSION
-from arcface_operator.controller.job_store import JobStore
+from arcface_operator.controller.jobs import JobStore
 from arcface_operator.kubernetes.client import JobRef
 
 
