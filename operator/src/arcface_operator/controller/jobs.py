@@ -15,6 +15,11 @@ from arcface_operator.kubernetes.client import JobRef
 from arcface_operator.kubernetes.reflector import version_of
 from arcface_operator.manifests.metadata import Manifest
 
+FIRST_RETRY_SECONDS = 0.5
+LAST_RETRY_SECONDS = 60.0
+DEBOUNCE_SECONDS = 0.05
+"""A gang's pods change together: one look for all of them."""
+
 
 class JobStore:
     """Manifests of all jobs."""
@@ -92,10 +97,6 @@ def parse_job(body: Manifest) -> ArcFaceTrainingJob:
     return ArcFaceTrainingJob.from_json(json.dumps(body), f"{body['metadata']['namespace']}/{body['metadata']['name']}")
 
 
-DEBOUNCE_SECONDS = 0.05
-"""A gang's pods change together: one look for all of them."""
-
-
 class WorkQueue:
     """Jobs that are due, and timers of those that will be."""
 
@@ -142,10 +143,6 @@ class WorkQueue:
                 if ref in self.again:
                     self.again.discard(ref)
                     self._put(ref)
-
-
-FIRST_RETRY_SECONDS = 0.5
-LAST_RETRY_SECONDS = 60.0
 
 
 @dataclass

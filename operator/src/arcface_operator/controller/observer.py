@@ -11,15 +11,13 @@ from datetime import datetime
 
 import httpx
 
-from arcface_api.contract.pod_environment import METRICS_PORT
-from arcface_api.contract.reports import TrainerReport
+from arcface_api.contract import pod_environment, reports
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.controller.jobs import JobTracker
 from arcface_operator.decision import decide as needs
 from arcface_operator.decision.observation import EvaluatorView, Observation, PodView
-from arcface_operator.kubernetes.client import Api, JobRef, path_of
+from arcface_operator.kubernetes import client, reflector
 from arcface_operator.kubernetes.prerequisites import PrerequisitesReader
-from arcface_operator.kubernetes.reflector import Children
 from arcface_operator.manifests.gang import build_pod_group
 from arcface_operator.settings import Settings
 
@@ -33,30 +31,30 @@ IN_FLIGHT = 64
 class ProgressPoller:
     """Reads /progress of rank pods and keeps each answer until it is taken."""
 
-    def __init__(self, answered: Callable[[JobRef], None]) -> None:
+    def __init__(self, answered: Callable[[client.JobRef], None]) -> None:
         self.answered = answered
         # Pods are reached directly, whatever proxy leads out of the cluster.
         self.client = httpx.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=False)
         self.in_flight = asyncio.Semaphore(IN_FLIGHT)
-        self.polls: dict[JobRef, asyncio.Task[None]] = {}
-        self.answers: dict[JobRef, tuple[str, TrainerReport]] = {}
+        self.polls: dict[client.JobRef, asyncio.Task[None]] = {}
+        self.answers: dict[client.JobRef, tuple[str, reports.TrainerReport]] = {}
 
-    def poll(self, ref: JobRef, address: str) -> None:
+    def poll(self, ref: client.JobRef, address: str) -> None:
         """Have a pod asked unless it is being asked already."""
         if ref not in self.polls:
             task = self.polls[ref] = asyncio.create_task(self._fetch(ref, address))
             task.add_done_callback(lambda _: self.polls.pop(ref, None))
 
-    def take(self, ref: JobRef, address: str) -> TrainerReport | None:
+    def take(self, ref: client.JobRef, address: str) -> reports.TrainerReport | None:
         """The answer of the pod at this address, once."""
         answer = self.answers.pop(ref, None)
         return answer[1] if answer is not None and answer[0] == address else None
 
-    def forget(self, ref: JobRef) -> None:
+    def forget(self, ref: client.JobRef) -> None:
         """The job is gone."""
         self.answers.pop(ref, None)
 
-    async def _fetch(self, ref: JobRef, address: str) -> None:
+    async def _fetch(self, ref: client.JobRef, address: str) -> None:
         """Ask a pod; only an answer is told of."""
         async with self.in_flight:
             report = await self._read(address)
@@ -64,20 +62,20 @@ class ProgressPoller:
             self.answers[ref] = (address, report)
             self.answered(ref)
 
-    async def _read(self, address: str) -> TrainerReport | None:
+    async def _read(self, address: str) -> reports.TrainerReport | None:
         """The report, or None while the pod serves none in time."""
         host = f"[{address}]" if ":" in address else address
         content = bytearray()
         try:
             async with (
                 asyncio.timeout(TIMEOUT_SECONDS),
-                self.client.stream("GET", f"http://{host}:{METRICS_PORT}/progress") as response,
+                self.client.stream("GET", f"http://{host}:{pod_environment.METRICS_PORT}/progress") as response,
             ):
                 async for part in response.aiter_raw():
                     content += part
                     if len(content) > SIZE_LIMIT:
                         return None
-            return TrainerReport.parse(content) if response.is_success else None
+            return reports.TrainerReport.parse(content) if response.is_success else None
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
             return None
 
@@ -92,9 +90,9 @@ class ProgressPoller:
 class Observer:
     """Looks at the caches and, where a phase needs more than they hold, at the API server and rank 0."""
 
-    api: Api
-    pods: Children[PodView]
-    evaluators: Children[EvaluatorView]
+    api: client.Api
+    pods: reflector.Children[PodView]
+    evaluators: reflector.Children[EvaluatorView]
     prerequisites: PrerequisitesReader
     poller: ProgressPoller
     settings: Settings
@@ -142,9 +140,11 @@ class Observer:
         if job.status.phase not in needs.GROUPLESS_PHASES:
             return False
         group = build_pod_group(job, self.settings)
-        return group is not None and await self.api.find(path_of(group)) is not None
+        return group is not None and await self.api.find(client.path_of(group)) is not None
 
-    def _report(self, job: ArcFaceTrainingJob, pods: tuple[PodView, ...], tracker: JobTracker) -> TrainerReport | None:
+    def _report(
+        self, job: ArcFaceTrainingJob, pods: tuple[PodView, ...], tracker: JobTracker
+    ) -> reports.TrainerReport | None:
         """Rank 0's last answer; it is asked again when that is due, and the job looked at once it has answered."""
         attempt, is_training = job.status.attempt, job.status.phase == "Training"
         period = self.settings.progress_seconds if is_training else self.settings.starting_poll_seconds

@@ -23,6 +23,7 @@ from arcface_operator.kubernetes.priority_semaphore import Priority
 from arcface_operator.manifests.metadata import Manifest
 from arcface_operator.settings import Settings
 
+LOG = logging.getLogger(__name__)
 FIGURES = {"progress": None, "workers": None, "rank_table": None, "checkpoint": None}
 
 
@@ -94,9 +95,6 @@ def _without_figures(status: ArcFaceTrainingJobStatus) -> ArcFaceTrainingJobStat
     """The status without what may wait."""
     conditions = [condition.model_copy(update={"message": ""}) for condition in status.conditions]
     return status.model_copy(update={**FIGURES, "conditions": conditions})
-
-
-LOG = logging.getLogger(__name__)
 
 
 @dataclass

@@ -64,21 +64,6 @@ def evaluator_removal(context: DecisionContext) -> tuple[Action, ...]:
     return (Delete(resource="jobs", name=metadata.evaluator_name(context.job.metadata.name), uid=evaluator.uid),)
 
 
-def _ended(context: DecisionContext) -> Plan:
-    """The end is written first; the next decision cleans up."""
-    training = condition(context.status, "Training")
-    if training is not None and training.status == "True":
-        context = context.with_condition("Training", truth=False, reason="Ended", message="the job has ended")
-    return Plan(status=context.with_status(completion_time=context.now).status, look_again_seconds=0.0)
-
-
-def _group_removal(context: DecisionContext) -> tuple[Action, ...]:
-    """Deletion of the gang scheduler's group, where pods go as well."""
-    group = gang.build_pod_group(context.job, context.settings)
-    goes = context.observed.has_group and clean_pod_policy.is_group_unwanted(context)
-    return (DeletePodGroup(group),) if group is not None and goes else ()
-
-
 def removal(context: DecisionContext, pods: Sequence[PodView]) -> tuple[Action, ...]:
     """Deletion of the pods, the rank table taken back first: nobody may start from a table with lost pods."""
     asked = [pod for pod in pods if not pod.is_leaving]
@@ -112,3 +97,18 @@ def removal_seconds(context: DecisionContext, pods: Sequence[PodView]) -> float 
     return earliest(
         *(context.seconds_left(pod.leaves_at, context.settings.force_delete_seconds) or None for pod in pods)
     )
+
+
+def _ended(context: DecisionContext) -> Plan:
+    """The end is written first; the next decision cleans up."""
+    training = condition(context.status, "Training")
+    if training is not None and training.status == "True":
+        context = context.with_condition("Training", truth=False, reason="Ended", message="the job has ended")
+    return Plan(status=context.with_status(completion_time=context.now).status, look_again_seconds=0.0)
+
+
+def _group_removal(context: DecisionContext) -> tuple[Action, ...]:
+    """Deletion of the gang scheduler's group, where pods go as well."""
+    group = gang.build_pod_group(context.job, context.settings)
+    goes = context.observed.has_group and clean_pod_policy.is_group_unwanted(context)
+    return (DeletePodGroup(group),) if group is not None and goes else ()

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -134,10 +134,6 @@ class Observation:
     """Nodes that are gone or do not answer, of those with pods that should have left."""
     refusal: str | None = None
     """What the API server would not have when it was last tried."""
-
-    def with_lost_nodes(self, names: frozenset[str]) -> "Observation":
-        """The same with what is known of nodes."""
-        return replace(self, lost_nodes=names)
 
 
 def view_pod(pod: Manifest) -> PodView:

@@ -1,6 +1,5 @@
 """From nothing, or from the ruins of an attempt, to a full gang of pods."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from arcface_api.contract.rank_table import INITIALIZING
@@ -92,7 +91,7 @@ def _before_first_pod(context: DecisionContext) -> Plan | None:
     return None
 
 
-def _with_lingerer(context: DecisionContext, old: Sequence[PodView]) -> DecisionContext:
+def _with_lingerer(context: DecisionContext, old: tuple[PodView, ...]) -> DecisionContext:
     """The context with a word on a pod that should have left long ago and is not removed by force."""
     pod = next((pod for pod in old if ending.is_overdue(context, pod)), None)
     if pod is None or pod.leaves_at is None:

@@ -3,8 +3,7 @@
 import hashlib
 from datetime import datetime
 
-from arcface_api.contract.pod_environment import RANK_TABLE_ANNOTATION, SCHEDULER_ANNOTATION
-from arcface_api.contract.reports import TrainerReport
+from arcface_api.contract import pod_environment, reports
 from arcface_api.resource.status import CheckpointStatus, FailureStatus, Progress
 from arcface_operator.decision import ending, evaluation, rank_table, starting
 from arcface_operator.decision.context import DecisionContext
@@ -26,9 +25,9 @@ def gather(context: DecisionContext) -> Plan:
 
 def train(context: DecisionContext) -> Plan:
     """One look at a gang in Starting or Training."""
-    context = with_live_report(_with_admission(context))
+    context = _with_live_report(_with_admission(context))
     if _is_done(context):
-        return evaluation.begin_evaluation(with_last_report(context))
+        return evaluation.begin_evaluation(_with_last_report(context))
     if (fault := _gang_fault(context)) is not None:
         left = _settling_seconds(context, fault)
         if left:
@@ -44,7 +43,7 @@ def train(context: DecisionContext) -> Plan:
 
 def blames_training(context: DecisionContext) -> bool:
     """Whether a gang in Starting or Training is about to be blamed for a fault, which a lost node would explain."""
-    context = with_live_report(_with_admission(context))
+    context = _with_live_report(_with_admission(context))
     if _is_done(context):
         return False
     fault = _gang_fault(context)
@@ -151,7 +150,7 @@ def _introduce(context: DecisionContext) -> tuple[DecisionContext, tuple[Action,
     address = pods[0].address
     if len(pods) == 1 or address is None:
         return context, ()
-    return context, _annotations(pods, SCHEDULER_ANNOTATION, address)
+    return context, _annotations(pods, pod_environment.SCHEDULER_ANNOTATION, address)
 
 
 def _publish_rank_table(context: DecisionContext) -> tuple[DecisionContext, tuple[Action, ...]]:
@@ -164,7 +163,7 @@ def _publish_rank_table(context: DecisionContext) -> tuple[DecisionContext, tupl
         return context.with_condition("RankTableReady", truth=False, reason=reason, message=message), ()
     context = context.with_condition("RankTableReady", truth=True, reason="Completed", message="all ranks are in it")
     version = hashlib.sha256(table.document.encode()).hexdigest()
-    touches = _annotations(context.workers, RANK_TABLE_ANNOTATION, version)
+    touches = _annotations(context.workers, pod_environment.RANK_TABLE_ANNOTATION, version)
     if not touches:
         return context, ()
     return context, (
@@ -182,7 +181,7 @@ def _annotations(pods: tuple[PodView, ...], name: str, value: str) -> tuple[Acti
     )
 
 
-def with_live_report(context: DecisionContext) -> DecisionContext:
+def _with_live_report(context: DecisionContext) -> DecisionContext:
     """The context with what rank 0 serves; its first word is the beginning of the training."""
     report = context.observed.report
     if report is None or report.progress is None:
@@ -194,15 +193,15 @@ def with_live_report(context: DecisionContext) -> DecisionContext:
     return _with_report(context, report)
 
 
-def with_last_report(context: DecisionContext) -> DecisionContext:
+def _with_last_report(context: DecisionContext) -> DecisionContext:
     """The context with what the first pod said at its end."""
     ended = context.workers[0].ended
-    report = None if ended is None else TrainerReport.parse(ended.message)
-    context = _with_report(context, report or TrainerReport())
+    report = None if ended is None else reports.TrainerReport.parse(ended.message)
+    context = _with_report(context, report or reports.TrainerReport())
     return context.with_condition("Training", truth=False, reason="Trained", message="every rank has ended well")
 
 
-def _with_report(context: DecisionContext, report: TrainerReport) -> DecisionContext:
+def _with_report(context: DecisionContext, report: reports.TrainerReport) -> DecisionContext:
     """The context with a trainer's progress and checkpoint."""
     if report.progress is not None:
         context = context.with_status(progress=_advanced(context.status.progress, report.progress, context.now))

@@ -12,8 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from arcface_api.contract.pod_environment import METRICS_PORT
-from arcface_api.contract.reports import EvaluatorReport, TrainerReport
+from arcface_api.contract import pod_environment, reports
 from arcface_api.resource.status import GateResult, Progress
 
 TIMEOUT_SECONDS = 0.5
@@ -27,11 +26,11 @@ class ReportProbe:
         # Loopback addresses are never behind the proxies that the environment may name.
         self.client = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False)
 
-    def __call__(self, address: str) -> TrainerReport | None:
+    def __call__(self, address: str) -> reports.TrainerReport | None:
         """The report so far, or None while the pod does not serve it."""
         try:
-            response = self.client.get(f"http://{address}:{METRICS_PORT}/progress")
-            return TrainerReport.parse(response.content) if response.is_success else None
+            response = self.client.get(f"http://{address}:{pod_environment.METRICS_PORT}/progress")
+            return reports.TrainerReport.parse(response.content) if response.is_success else None
         except httpx.HTTPError:
             return None
 
@@ -112,7 +111,7 @@ class Notices:
         self.skipped = 0
         self.verified_step = -1
 
-    def see(self, report: TrainerReport) -> None:
+    def see(self, report: reports.TrainerReport) -> None:
         """Tell new warnings and verifications, and the first images that are skipped."""
         verification = report.progress.verification if report.progress else None
         if verification is not None and verification.step > self.verified_step:
@@ -168,7 +167,7 @@ def duration(time_left: timedelta) -> str:
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
-def results_table(report: EvaluatorReport, gates: Sequence[GateResult]) -> Table:
+def results_table(report: reports.EvaluatorReport, gates: Sequence[GateResult]) -> Table:
     """One row a pair set, one a rate of an IJB set, then one a gate of what was not measured."""
     table = Table()
     for heading in ("set", "accuracy", "std", "pairs", "gate"):

@@ -12,7 +12,6 @@ import subprocess
 import sys
 from contextlib import suppress
 from functools import partial
-from types import FrameType
 
 from arcface_api.parent_death import follow_parent
 
@@ -51,11 +50,11 @@ def _before_command(shim: int) -> None:
 def _wait(child: "subprocess.Popen[bytes]", grace: float) -> int:
     """Exit code of the child, passing signals on meanwhile."""
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
+    def stop(_number: int, _frame: object) -> None:
         os.kill(child.pid, signal.SIGTERM)
         signal.setitimer(signal.ITIMER_REAL, grace)
 
-    def kill(_number: int, _frame: FrameType | None) -> None:
+    def kill(_number: int, _frame: object) -> None:
         _end_group(child.pid)
 
     signal.signal(signal.SIGTERM, stop)
