@@ -13,7 +13,7 @@ import numpy as np
 from mindspore import Tensor
 
 from arcface_api.resource.spec import LossSpec, ModelSpec
-from arcface_faces.checkpoint.class_shard import class_range
+from arcface_faces.checkpoint import class_range
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.head.classifier import Classifier
 from arcface_trainer.network.backbones import build_backbone

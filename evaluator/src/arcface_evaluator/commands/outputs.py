@@ -11,7 +11,7 @@ from arcface_api.errors import InvalidInput, explained
 from arcface_evaluator.networks.source import Source
 from arcface_evaluator.report.document import EvaluationFile
 from arcface_evaluator.report.entries import HardPairs
-from arcface_faces.checkpoint.manifest import MANIFEST_FILE
+from arcface_faces.checkpoint import MANIFEST_FILE
 
 
 @dataclass(frozen=True, slots=True)

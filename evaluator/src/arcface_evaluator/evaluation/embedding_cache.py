@@ -19,10 +19,10 @@ import numpy as np
 from arcface_api.errors import ArcFaceError, explained
 from arcface_evaluator.sets.release import IjbRelease
 from arcface_evaluator.sets.release_images import ReleaseImages
-from arcface_faces.checkpoint.reader import file_sha256
+from arcface_faces.checkpoint import file_sha256
 from arcface_faces.embedding.embedder import decoding_threads
 from arcface_faces.embedding.vectors import Embeddings, read_embeddings
-from arcface_faces.images.face_input import LANDMARKS
+from arcface_faces.images import LANDMARKS
 
 LOG = logging.getLogger(__name__)
 

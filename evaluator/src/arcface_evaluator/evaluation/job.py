@@ -16,7 +16,7 @@ from arcface_evaluator.evaluation.pairs import from_images
 from arcface_evaluator.report.entries import result_of, table_of
 from arcface_evaluator.sets.release import IjbRelease, open_ijb
 from arcface_evaluator.sets.release_images import ReleaseImages, open_images
-from arcface_faces.checkpoint.reader import checkpoint_folder
+from arcface_faces.checkpoint import checkpoint_folder
 from arcface_faces.embedding.embedder import Embedder
 from arcface_faces.pairs.pair_set import open_sets, set_files
 from arcface_faces.pairs.protocol import PairScores

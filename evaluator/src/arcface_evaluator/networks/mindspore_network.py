@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput, explained
 from arcface_faces.embedding.embedder import Network
-from arcface_faces.images.face_input import Preprocessing, resolve_preprocessing
+from arcface_faces.images import Preprocessing, resolve_preprocessing
 
 NEEDED = {"arcface_trainer": "arcface-trainer", "mindspore": "mindspore"}
 """Package and distribution of what `arcface-evaluator[mindspore]` brings."""

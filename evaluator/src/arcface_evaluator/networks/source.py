@@ -9,11 +9,10 @@ from typing import Literal, TypedDict
 
 from arcface_api.errors import InvalidInput
 from arcface_evaluator.networks import mindspore_network
-from arcface_faces.checkpoint.manifest import MANIFEST_FILE
-from arcface_faces.checkpoint.reader import checkpoint_folder
+from arcface_faces.checkpoint import MANIFEST_FILE, checkpoint_folder
 from arcface_faces.embedding.embedder import Embedder, LoadNetwork
 from arcface_faces.embedding.multi_process import open_embedder
-from arcface_faces.images.face_input import Preprocessing
+from arcface_faces.images import Preprocessing
 
 BATCH_SIZE = 64
 """Where none is asked for."""

@@ -14,7 +14,7 @@ from arcface_evaluator.metrics import roc as roc_metrics
 from arcface_evaluator.protocols.pooling import PoolingChoice
 from arcface_evaluator.protocols.template_scores import TemplatePairs
 from arcface_evaluator.report.document import IjbRates, PairDetails, ScoreCurves
-from arcface_faces.images.decoding import Image, cv2
+from arcface_faces.images import Image, cv2
 from arcface_faces.pairs.protocol import PairScores, fold_sizes
 
 SHOWN = 8

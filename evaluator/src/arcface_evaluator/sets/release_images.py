@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput, explained
 from arcface_evaluator.sets.release import IjbRelease
-from arcface_faces.images.alignment import align, similarity_transforms
-from arcface_faces.images.decoding import Image, decode_any_size
+from arcface_faces.images import Image, align, decode_any_size, similarity_transforms
 
 FOLDER = "loose_crop"
 OUTSIDE = 0.25

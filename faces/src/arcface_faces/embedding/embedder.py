@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
 from arcface_faces.embedding.vectors import Embeddings, check_finite
-from arcface_faces.images.decoding import Image
-from arcface_faces.images.face_input import IMAGE_SIZE
+from arcface_faces.images import IMAGE_SIZE, Image
 from arcface_faces.progress import Advance
 
 BATCHES_AHEAD = 2

@@ -10,7 +10,7 @@ from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_api.resource.spec import VERIFICATION_SETS, LossSpec, ModelSpec, TrainingSpec
 from arcface_api.resource.status import IjbResult, PairResult
 from arcface_evaluator.evaluation.job import run_job
-from arcface_faces.checkpoint.manifest import MANIFEST_FILE
+from arcface_faces.checkpoint import MANIFEST_FILE
 from arcface_faces.embedding.embedder import InProcessEmbedder
 from support.builders.ijb_release import write_release
 from support.builders.verification_set import corner_network, write_pairs

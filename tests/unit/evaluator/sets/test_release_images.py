@@ -12,7 +12,7 @@ from arcface_evaluator.evaluation.embedding_cache import open_cache
 from arcface_evaluator.evaluation.ijb import embed_release, verify_release
 from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import open_images
-from arcface_faces.checkpoint.manifest import MANIFEST_FILE
+from arcface_faces.checkpoint import MANIFEST_FILE
 from arcface_faces.embedding.embedder import InProcessEmbedder
 from support.builders.ijb_release import IMAGES_EACH, PERSONS, write_release
 from support.builders.verification_set import corner_network, encoded_image, noise_image

@@ -5,7 +5,7 @@ import pytest
 from mindspore import Parameter, Tensor, nn
 
 from arcface_api.resource.spec import LossSpec, OptimizerSpec
-from arcface_faces.checkpoint.class_shard import ClassRange
+from arcface_faces.checkpoint import ClassRange
 from arcface_trainer.distributed.collectives import Collectives
 from arcface_trainer.head.classifier import Classifier, initial_centers
 from arcface_trainer.step.gradient_step import GradientStep

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from arcface_faces.images.decoding import decode
+from arcface_faces.images import decode
 from arcface_trainer.synth.appearance import VERIFICATION, Conditions, draw_appearance
 from arcface_trainer.synth.dataset import (
     SynthRequest,

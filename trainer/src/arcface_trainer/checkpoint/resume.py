@@ -4,10 +4,8 @@ import logging
 from pathlib import Path
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.checkpoint import reader
-from arcface_faces.checkpoint.class_shard import class_range
-from arcface_faces.checkpoint.manifest import CheckpointManifest
-from arcface_faces.checkpoint.reader import Tensors
+from arcface_faces import checkpoint
+from arcface_faces.checkpoint import CheckpointManifest, Tensors, class_range
 from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.plan import TrainingPlan
@@ -36,10 +34,10 @@ def resume(state: TrainingState, directory: Path, plan: TrainingPlan, world: Wor
     """
     found, steps = _candidates(directory, plan, world)
     for step in steps:
-        folder = directory / reader.folder_name(step)
-        checkpoint = _read(folder, world)
-        if world.all_gather([checkpoint is not None]).all() and checkpoint is not None:
-            manifest, backbone, momentum, head = checkpoint
+        folder = directory / checkpoint.folder_name(step)
+        read = _read(folder, world)
+        if world.all_gather([read is not None]).all() and read is not None:
+            manifest, backbone, momentum, head = read
             state.load(backbone, momentum, head, source=str(folder))
             LOG.info("resumed folder=%s", folder)
             return manifest
@@ -59,8 +57,8 @@ def _candidates(directory: Path, plan: TrainingPlan, world: World) -> tuple[int,
     found: list[Path] = []
     steps: list[int] = []
     if world.is_first:
-        found = reader.checkpoints(directory)
-        for folder, manifest in reader.complete_checkpoints(directory):
+        found = checkpoint.checkpoints(directory)
+        for folder, manifest in checkpoint.complete_checkpoints(directory):
             _check_same_run(manifest, plan, folder)
             steps.append(manifest.step)
     padded = (steps + [NONE] * CANDIDATES)[:CANDIDATES]
@@ -82,13 +80,13 @@ def _check_same_run(manifest: CheckpointManifest, plan: TrainingPlan, folder: Pa
 def _read(folder: Path, world: World) -> tuple[CheckpointManifest, Tensors, Tensors, Tensors] | None:
     """Manifest, backbone, momentum and this rank's head; None where one of them is damaged."""
     try:
-        manifest = reader.read_manifest(folder)
+        manifest = checkpoint.read_manifest(folder)
         classes = class_range(manifest.class_count, world.size, world.rank)
         return (
             manifest,
-            reader.read_file(folder, manifest, reader.BACKBONE_FILE),
-            reader.read_file(folder, manifest, reader.MOMENTUM_FILE),
-            reader.read_head(folder, manifest, classes),
+            checkpoint.read_file(folder, manifest, checkpoint.BACKBONE_FILE),
+            checkpoint.read_file(folder, manifest, checkpoint.MOMENTUM_FILE),
+            checkpoint.read_head(folder, manifest, classes),
         )
     except InvalidInput as error:
         LOG.warning("checkpoint is passed over reason=%s", error)

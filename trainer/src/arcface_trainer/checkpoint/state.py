@@ -5,7 +5,7 @@ As host arrays under names that do not depend on ranks or on how the network is 
 
 import numpy as np
 
-from arcface_faces.checkpoint.reader import Tensors
+from arcface_faces.checkpoint import Tensors
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.network.parameters import STATISTICS_SUFFIXES, assign, host_arrays, named_parameters
 from arcface_trainer.step.train_step import TrainStep

@@ -16,10 +16,18 @@ from safetensors.numpy import save_file
 
 from arcface_api.errors import ArcFaceError, InvalidInput, explained
 from arcface_api.resource.status import CheckpointStatus, Verification
-from arcface_faces.checkpoint import reader
-from arcface_faces.checkpoint.class_shard import class_range
-from arcface_faces.checkpoint.manifest import MANIFEST_FILE, CheckpointManifest, FileEntry, TensorEntry
-from arcface_faces.checkpoint.reader import BACKBONE_FILE, MOMENTUM_FILE, Tensors, folder_name
+from arcface_faces import checkpoint
+from arcface_faces.checkpoint import (
+    BACKBONE_FILE,
+    MANIFEST_FILE,
+    MOMENTUM_FILE,
+    CheckpointManifest,
+    FileEntry,
+    TensorEntry,
+    Tensors,
+    class_range,
+    folder_name,
+)
 from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.plan import TrainingPlan
@@ -128,7 +136,7 @@ class CheckpointWriter:
         _sync_folder(self.directory)
         self._set_newer_aside(manifest.step)
         best = None if manifest.best is None else folder_name(manifest.best.step)
-        for old in reader.checkpoints(self.directory)[self.keep_last :]:
+        for old in checkpoint.checkpoints(self.directory)[self.keep_last :]:
             if old.name != best:
                 shutil.rmtree(old, ignore_errors=True)
         return final
@@ -138,8 +146,8 @@ class CheckpointWriter:
 
         Left as they are they would count as the newest ones, and `keep_last` would remove this one in their favour.
         """
-        for folder in reader.checkpoints(self.directory):
-            if reader.step_of(folder) > step:
+        for folder in checkpoint.checkpoints(self.directory):
+            if checkpoint.step_of(folder) > step:
                 aside = folder.with_name(f"{DAMAGED}{folder.name}")
                 shutil.rmtree(aside, ignore_errors=True)
                 folder.rename(aside)
@@ -151,7 +159,7 @@ def status_of(folder: Path, manifest: CheckpointManifest, resumed_from_step: int
         path=folder.name,
         step=manifest.step,
         saved_at=manifest.saved_at,
-        sha256=reader.manifest_sha256(folder),
+        sha256=checkpoint.manifest_sha256(folder),
         resumed_from_step=resumed_from_step,
     )
 
@@ -169,7 +177,7 @@ def write_tensors(path: Path, tensors: Tensors) -> FileEntry:
     with path.open("rb") as file:
         os.fsync(file.fileno())
     shapes = {name: TensorEntry(shape=list(array.shape)) for name, array in tensors.items()}
-    return FileEntry(name=path.name, size=path.stat().st_size, sha256=reader.file_sha256(path), tensors=shapes)
+    return FileEntry(name=path.name, size=path.stat().st_size, sha256=checkpoint.file_sha256(path), tensors=shapes)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -17,8 +17,7 @@ from arcface_api.contract.run_config import RunData, RunRanks
 from arcface_api.errors import InvalidInput
 from arcface_api.resource.spec import TrainingSpec
 from arcface_faces.datasets.dataset import FaceDataset, open_dataset
-from arcface_faces.images.decoding import Image, cv2, decode
-from arcface_faces.images.face_input import IMAGE_SIZE
+from arcface_faces.images import IMAGE_SIZE, Image, cv2, decode
 from arcface_trainer.data.augmentation import augment, image_random
 from arcface_trainer.data.sampler import Sampler
 

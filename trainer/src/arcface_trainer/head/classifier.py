@@ -13,7 +13,7 @@ from mindspore import dtype as mstype
 from numpy.typing import NDArray
 
 from arcface_api.resource.spec import LossSpec
-from arcface_faces.checkpoint.class_shard import ClassRange
+from arcface_faces.checkpoint import ClassRange
 from arcface_trainer.distributed.collectives import Collectives
 from arcface_trainer.head.margin import apply_margin
 

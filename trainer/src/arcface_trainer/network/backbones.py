@@ -11,7 +11,7 @@ from mindspore.common.initializer import Normal
 
 from arcface_api.architectures import Block, architecture
 from arcface_api.resource.spec import ModelSpec
-from arcface_faces.images.face_input import PIXEL_MEAN, PIXEL_SCALE
+from arcface_faces.images import PIXEL_MEAN, PIXEL_SCALE
 
 CONV_SIGMA = 0.1
 """Standard deviation of fresh convolution weights (InsightFace's iresnet)."""

@@ -7,8 +7,7 @@ import numpy as np
 from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
-from arcface_faces.checkpoint.manifest import CheckpointManifest
-from arcface_faces.checkpoint.reader import BACKBONE_FILE, read_file, read_manifest
+from arcface_faces.checkpoint import BACKBONE_FILE, CheckpointManifest, read_file, read_manifest
 from arcface_faces.embedding.embedder import Network
 from arcface_trainer.network.backbones import build_backbone, preprocessed
 from arcface_trainer.network.parameters import assign, named_parameters

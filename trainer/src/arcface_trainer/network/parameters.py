@@ -5,7 +5,7 @@ from mindspore import Parameter, Tensor, nn
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.checkpoint.reader import Tensors
+from arcface_faces.checkpoint import Tensors
 
 STATISTICS_SUFFIXES = ("moving_mean", "moving_variance")
 """Ends of the names of batch normalisation's running statistics."""

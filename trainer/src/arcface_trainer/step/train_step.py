@@ -14,7 +14,7 @@ from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
 from arcface_api.resource.spec import OptimizerSpec, TrainingSpec
-from arcface_faces.checkpoint.class_shard import class_range
+from arcface_faces.checkpoint import class_range
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.head.classifier import Classifier, initial_centers
 from arcface_trainer.network.backbones import build_backbone

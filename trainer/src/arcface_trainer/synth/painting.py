@@ -4,7 +4,7 @@ from typing import cast
 
 import numpy as np
 
-from arcface_faces.images.decoding import Image, cv2
+from arcface_faces.images import Image, cv2
 from arcface_trainer.synth.appearance import Appearance, Conditions, draw_appearance
 from arcface_trainer.synth.geometry import PIXELS_PER_UNIT, SIZE, Ink, face_shapes, projected
 from arcface_trainer.synth.identity import Identity

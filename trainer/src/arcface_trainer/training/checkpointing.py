@@ -8,8 +8,7 @@ from typing import Self
 
 from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.resource.status import CheckpointStatus, Verification
-from arcface_faces.checkpoint.manifest import CheckpointManifest
-from arcface_faces.checkpoint.reader import folder_name
+from arcface_faces.checkpoint import CheckpointManifest, folder_name
 from arcface_trainer.checkpoint.resume import resume
 from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.checkpoint.writer import CheckpointWriter, status_of

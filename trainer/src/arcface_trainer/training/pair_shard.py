@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from arcface_api.contract.run_config import RunEvaluation
 from arcface_api.resource.status import PairResult
 from arcface_faces.embedding.embedder import Network, embed
-from arcface_faces.images.decoding import Image
+from arcface_faces.images import Image
 from arcface_faces.pairs.pair_set import PairSet, check_images, open_sets, set_files
 from arcface_faces.pairs.protocol import FOLDS, fold_accuracy, squared_distances
 

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from arcface_api.contract.run_config import RunEvaluation
 from arcface_api.errors import Diverged
 from arcface_api.resource.status import BestCheckpoint, Verification
-from arcface_faces.checkpoint.manifest import CheckpointManifest
-from arcface_faces.checkpoint.reader import folder_name
+from arcface_faces.checkpoint import CheckpointManifest, folder_name
 from arcface_faces.embedding.embedder import Network
 from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.distributed.collectives import World

@@ -1,8 +1,13 @@
+"""The three files of a set in records: what is read of them, what is refused, what is written."""
+
+import struct
+
 import numpy as np
 import pytest
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.records.layout import read_index
+from arcface_faces.datasets.dataset import open_dataset
+from arcface_faces.records.files import RecordWriter, read_index
 
 
 @pytest.fixture
@@ -111,3 +116,58 @@ def test_a_large_index_with_a_fault_at_its_end_is_refused_in_one_pass(path):
     path.write_text("".join(f"{row}\t{8 * row}\n" for row in range(100_000)) + "100000\n")
     with pytest.raises(InvalidInput, match=r"train\.idx:100001: "):
         read_index(path, 10**9)
+
+
+# Holds the magic at an aligned and at an odd place of the payload.
+AWKWARD = b"\xff\xd8" + b"\x0a\x23\xd7\xce" * 3 + b"tail"
+SET = [[b"\xff\xd8one", b"\xff\xd8two!"], [AWKWARD], [b"\xff\xd8" + bytes(range(256))]]
+
+
+def write(folder, identities=SET):
+    with RecordWriter(folder) as writer:
+        for images in identities:
+            writer.start_identity()
+            for image in images:
+                writer.add(image)
+
+
+def test_what_was_written_is_read_back(tmp_path):
+    write(tmp_path / "set")
+    faces = open_dataset(tmp_path / "set")
+    assert faces.labels.tolist() == [0, 0, 1, 2]
+    assert [faces.image_bytes(index) for index in range(4)] == [image for one in SET for image in one]
+
+
+def test_the_layout_is_the_classic_one(tmp_path):
+    write(tmp_path / "set")
+    offsets = dict(map(int, line.split("\t")) for line in (tmp_path / "set/train.idx").read_text().splitlines())
+    data = (tmp_path / "set/train.rec").read_bytes()
+    assert list(offsets) == [1, 2, 3, 4, 5, 6, 7, 0]  # images, identities, and key 0 last
+    assert struct.unpack_from("<I4xI4xQQ2f", data, offsets[0])[4:] == (5.0, 8.0)
+    spans = [struct.unpack_from("<2f", data, offsets[key] + 32) for key in (5, 6, 7)]
+    assert spans == [(1, 3), (3, 4), (4, 5)]
+    assert (tmp_path / "set/property").read_text() == "3,112,112\n"
+
+
+def test_nothing_is_written_over(tmp_path):
+    write(tmp_path)
+    before = (tmp_path / "train.rec").read_bytes()
+    with pytest.raises(InvalidInput, match=r"exists already: choose another folder"):
+        write(tmp_path, [[b"other"]])
+    assert (tmp_path / "train.rec").read_bytes() == before
+
+
+def test_a_set_broken_off_leaves_no_file(tmp_path):
+    def images():
+        yield b"\xff\xd8"
+        raise KeyError("no second image")
+
+    with pytest.raises(KeyError):
+        write(tmp_path, [images()])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_set_is_refused(tmp_path):
+    with pytest.raises(InvalidInput, match="no image to write"):
+        write(tmp_path, [])
+    assert list(tmp_path.iterdir()) == []

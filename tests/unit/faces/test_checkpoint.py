@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.checkpoint.class_shard import ClassRange, class_range
-from arcface_faces.checkpoint.manifest import CheckpointManifest
-from arcface_faces.checkpoint.reader import BACKBONE_FILE, newest_complete, read_file, read_head, read_manifest
+from arcface_faces.checkpoint import (
+    BACKBONE_FILE,
+    CheckpointManifest,
+    ClassRange,
+    class_range,
+    newest_complete,
+    read_file,
+    read_head,
+    read_manifest,
+)
 from arcface_trainer.checkpoint.writer import head_name, write_tensors
 from support.builders.saved_states import CLASSES, ArrayState, saving
 
