@@ -20,7 +20,7 @@ import numpy as np
 import yaml
 
 from arcface_api.resource.spec import VERIFICATION_SETS
-from arcface_evaluator.evaluation.pairs import from_images
+from arcface_evaluator.evaluation import from_images
 from arcface_faces.embedding.embedder import InProcessEmbedder
 from arcface_faces.pairs.pair_set import open_sets
 from arcface_operator.preflight.job_file import read_job

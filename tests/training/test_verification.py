@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from arcface_evaluator.evaluation.pairs import from_images
+from arcface_evaluator.evaluation import from_images
 from arcface_evaluator.report.entries import result_of
 from arcface_faces.checkpoint import checkpoints, newest_complete, read_manifest
 from arcface_faces.embedding.embedder import InProcessEmbedder

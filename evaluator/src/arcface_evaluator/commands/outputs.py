@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_evaluator.networks.source import Source
+from arcface_evaluator.networks import Source
+from arcface_evaluator.report import entries
 from arcface_evaluator.report.document import EvaluationFile
-from arcface_evaluator.report.entries import HardPairs
 from arcface_faces.checkpoint import MANIFEST_FILE
 
 
@@ -34,7 +34,7 @@ class Outputs:
                 _refuse_input(self.json_file, path)
 
     def write(
-        self, document: Callable[[], EvaluationFile], source: Path, hardest: Callable[[], list[HardPairs]]
+        self, document: Callable[[], EvaluationFile], source: Path, hardest: Callable[[], list[entries.HardPairs]]
     ) -> None:
         """Write what was asked for; nothing is made for what was not.
 
@@ -53,7 +53,7 @@ class Outputs:
             write_page(self.report, {name: numbers}, hardest())
 
 
-def write_page(report: Path, runs: dict[str, EvaluationFile], hardest: Sequence[HardPairs]) -> None:
+def write_page(report: Path, runs: dict[str, EvaluationFile], hardest: Sequence[entries.HardPairs]) -> None:
     """Write the page of several runs and say where it is."""
     # Imported here: plotting takes long to load, and most evaluations print numbers only.
     from arcface_evaluator.report import page  # noqa: PLC0415

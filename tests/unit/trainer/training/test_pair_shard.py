@@ -5,7 +5,7 @@ import pytest
 
 from arcface_api.contract.run_config import RunEvaluation
 from arcface_api.errors import InvalidInput
-from arcface_evaluator.evaluation.pairs import from_images
+from arcface_evaluator.evaluation import from_images
 from arcface_evaluator.report.entries import result_of
 from arcface_faces.embedding.embedder import InProcessEmbedder
 from arcface_faces.pairs.pair_set import read_pair_set

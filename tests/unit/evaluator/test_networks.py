@@ -9,7 +9,7 @@ import pytest
 
 from arcface_api.command import run
 from arcface_api.errors import InvalidInput
-from arcface_evaluator.networks.mindspore_network import load_checkpoint
+from arcface_evaluator.networks import load_checkpoint
 from arcface_faces.checkpoint import checkpoint_folder
 from arcface_faces.embedding.embedder import embed
 from support.builders.checkpoints import write_checkpoint

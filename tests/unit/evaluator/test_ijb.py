@@ -8,14 +8,17 @@ import pytest
 
 from arcface_api.command import run
 from arcface_api.errors import InvalidInput
-from arcface_evaluator.evaluation.ijb import verify_release
-from arcface_evaluator.metrics.roc import curve_up_to, tar_at_far
-from arcface_evaluator.protocols.pooling import ALL_CHOICES, PoolingChoice, Templates, pool
-from arcface_evaluator.protocols.template_scores import (
+from arcface_evaluator.evaluation import verify_release
+from arcface_evaluator.metrics import curve_up_to, tar_at_far
+from arcface_evaluator.protocols import (
+    ALL_CHOICES,
+    PoolingChoice,
     TemplatePairs,
+    Templates,
     _scores_by_blocks,
     _scores_by_fetching,
     plan_pairs,
+    pool,
     score_pairs,
 )
 from arcface_evaluator.sets.release import open_ijb
@@ -53,7 +56,7 @@ def test_the_order_of_images_and_the_company_of_other_protocols_change_nothing()
 
 
 def test_blocks_of_images_do_not_cut_templates(monkeypatch):
-    monkeypatch.setattr("arcface_evaluator.protocols.pooling.BLOCK", 2)
+    monkeypatch.setattr("arcface_evaluator.protocols.IMAGE_BLOCK", 2)
     (vectors,) = pool(VIEWS, SCORES, TEMPLATES, [PoolingChoice()])
     assert vectors[1] == pytest.approx([0.328521, 0.944497], abs=1e-6)
 

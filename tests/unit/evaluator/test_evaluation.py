@@ -1,3 +1,5 @@
+"""A job in the pod of its evaluator: what is judged, what is reported, whatever fails."""
+
 import json
 from contextlib import nullcontext
 
@@ -9,7 +11,7 @@ from arcface_api.contract.run_config import RunCheckpoint, RunConfig, RunData, R
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_api.resource.spec import VERIFICATION_SETS, LossSpec, ModelSpec, TrainingSpec
 from arcface_api.resource.status import IjbResult, PairResult
-from arcface_evaluator.evaluation.job import run_job
+from arcface_evaluator.evaluation import run_job
 from arcface_faces.checkpoint import MANIFEST_FILE
 from arcface_faces.embedding.embedder import InProcessEmbedder
 from support.builders.ijb_release import write_release
