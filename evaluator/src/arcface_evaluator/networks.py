@@ -42,7 +42,7 @@ def require_mindspore(path: Path) -> None:
 def load_checkpoint(folder: Path) -> Network:
     """Network of a checkpoint; InvalidInput where it is damaged."""
     _prepare_environment(folder, {})
-    from arcface_trainer.network.inference import load_network  # noqa: PLC0415 - see above
+    from arcface_trainer.network.backbones import load_network  # noqa: PLC0415 - see above
 
     return load_network(folder)
 

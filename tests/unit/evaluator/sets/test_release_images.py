@@ -8,9 +8,9 @@ import pytest
 
 from arcface_api.command import run
 from arcface_api.errors import InvalidInput
-from arcface_evaluator.evaluation import embed_release, open_cache, verify_release
+from arcface_evaluator.evaluation import embed_release, verify_release
 from arcface_evaluator.sets.release import open_ijb
-from arcface_evaluator.sets.release_images import open_images
+from arcface_evaluator.sets.release_images import open_cache, open_images
 from arcface_faces.checkpoint import MANIFEST_FILE
 from arcface_faces.embedding.embedder import InProcessEmbedder
 from support.builders.ijb_release import IMAGES_EACH, PERSONS, write_release

@@ -16,9 +16,8 @@ from arcface_faces.images import cv2
 from arcface_faces.pairs.pair_set import write_pairs
 from arcface_faces.progress import Advance
 from arcface_faces.records.files import NAMES, RecordWriter, refuse_existing
-from arcface_trainer.synth.appearance import TRAINING, VERIFICATION
-from arcface_trainer.synth.identity import draw_identity
 from arcface_trainer.synth.painting import draw_face, encode_face
+from arcface_trainer.synth.person import TRAINING, VERIFICATION, draw_identity
 
 UNFINISHED = ".drawing"
 

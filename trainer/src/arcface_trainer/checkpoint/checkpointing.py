@@ -1,13 +1,19 @@
-"""Continues from the newest checkpoint that every rank can read."""
+"""When the state of a training is saved, and where one goes on from: the newest checkpoint all ranks can read."""
 
 import logging
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
+from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.errors import InvalidInput
+from arcface_api.resource.status import CheckpointStatus, Verification
 from arcface_faces import checkpoint
-from arcface_faces.checkpoint import CheckpointManifest, Tensors, class_range
-from arcface_trainer.checkpoint.state import TrainingState
+from arcface_faces.checkpoint import CheckpointManifest, Tensors
+from arcface_trainer.checkpoint.writer import CheckpointWriter, TrainingState, status_of
 from arcface_trainer.distributed.collectives import World
+from arcface_trainer.metrics import TrainMetrics
 from arcface_trainer.plan import TrainingPlan
 
 LOG = logging.getLogger(__name__)
@@ -81,7 +87,7 @@ def _read(folder: Path, world: World) -> tuple[CheckpointManifest, Tensors, Tens
     """Manifest, backbone, momentum and this rank's head; None where one of them is damaged."""
     try:
         manifest = checkpoint.read_manifest(folder)
-        classes = class_range(manifest.class_count, world.size, world.rank)
+        classes = checkpoint.class_range(manifest.class_count, world.size, world.rank)
         return (
             manifest,
             checkpoint.read_file(folder, manifest, checkpoint.BACKBONE_FILE),
@@ -91,3 +97,58 @@ def _read(folder: Path, world: World) -> tuple[CheckpointManifest, Tensors, Tens
     except InvalidInput as error:
         LOG.warning("checkpoint is passed over reason=%s", error)
         return None
+
+
+@dataclass(slots=True)
+class Checkpointing:
+    """The checkpoints of this run."""
+
+    settings: RunCheckpoint
+    state: TrainingState
+    writer: CheckpointWriter
+    resumed: CheckpointManifest | None = None
+    """The checkpoint that the run went on from."""
+    newest: CheckpointStatus | None = None
+    """Newest checkpoint of this run, as rank 0 reports it; other ranks know what they went on from."""
+    saved_at: float = field(default_factory=time.monotonic)
+    """Seconds of `time.monotonic` at the last checkpoint, or at the start."""
+
+    @classmethod
+    def start(cls, settings: RunCheckpoint, state: TrainingState, plan: TrainingPlan, world: World) -> Self:
+        """Make the folder ready and load the newest sound checkpoint into the state; all ranks call together.
+
+        Raises:
+            InvalidInput: where the folder cannot be written to, or what it holds is damaged or of another run.
+        """
+        directory = Path(settings.directory)
+        writer = CheckpointWriter(directory, settings.keep_last, plan, world)
+        if world.is_first:
+            writer.prepare()
+        resumed = resume(state, directory, plan, world)
+        if resumed is None:
+            return cls(settings, state, writer)
+        status = status_of(directory / checkpoint.folder_name(resumed.step), resumed, resumed.step)
+        return cls(settings, state, writer, resumed, status)
+
+    def is_overdue(self) -> bool:
+        """Whether this rank votes to save since the last checkpoint is too old; only the clock of rank 0 counts."""
+        minutes = self.settings.every_minutes
+        is_old = minutes is not None and time.monotonic() - self.saved_at >= 60 * minutes
+        return is_old and self.writer.world.is_first
+
+    def is_due(self, step: int) -> bool:
+        """Whether the state after `step` updates is saved whatever the ranks vote."""
+        return step % self.settings.every_steps == 0 or step == self.writer.plan.total_steps
+
+    def save(self, step: int, last: Verification | None, best: Verification | None, metrics: TrainMetrics) -> None:
+        """Save the state after `step` updates with the last and the best verification; all ranks call together."""
+        started = time.monotonic()
+        status = self.writer.save(self.state, step, last, best)
+        if status is not None:
+            resumed_from = None if self.resumed is None else self.resumed.step
+            self.newest = status.model_copy(update={"resumed_from_step": resumed_from})
+        self.saved_at = time.monotonic()
+        metrics.checkpoint_seconds.set(self.saved_at - started)
+        metrics.checkpoint_step.set(step)
+        folder = checkpoint.folder_name(step)
+        LOG.info("checkpoint step=%d seconds=%.2f folder=%s", step, self.saved_at - started, folder)

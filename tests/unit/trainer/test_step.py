@@ -8,8 +8,7 @@ from arcface_api.resource.spec import LossSpec, OptimizerSpec
 from arcface_faces.checkpoint import ClassRange
 from arcface_trainer.distributed.collectives import Collectives
 from arcface_trainer.head.classifier import Classifier, initial_centers
-from arcface_trainer.step.gradient_step import GradientStep
-from arcface_trainer.step.train_step import TrainStep
+from arcface_trainer.step import GradientStep, TrainStep
 
 CLASSES, EMBEDDING, BATCH = 6, 8, 4
 

@@ -8,7 +8,7 @@ import pytest
 
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_faces.checkpoint import BACKBONE_FILE
-from arcface_trainer.checkpoint.resume import resume
+from arcface_trainer.checkpoint.checkpointing import resume
 from arcface_trainer.distributed.collectives import World
 from support.builders.saved_states import PLAN, flip_the_last_bit, saving
 
