@@ -133,7 +133,7 @@ def verify_release(opened: IjbRelease, embeddings_NVD: Embeddings) -> list[entri
     return verify_templates(embeddings_NVD, opened.scores, opened.templates, opened.pairs, choices)
 
 
-def ijb_result(opened: IjbRelease, usual: entries.ChoiceRates) -> IjbResult:
+def _ijb_result(opened: IjbRelease, usual: entries.ChoiceRates) -> IjbResult:
     """The entry of a release in the status of a job."""
     return IjbResult(dataset=opened.name, tar_at_far=entries.rates_of(opened.name, usual).nearest)
 
@@ -150,7 +150,7 @@ def ijb_document(
     intervals = entries.intervals_of(usual, scores, opened.pairs)
     return document.EvaluationFile(
         checkpoint=None if checkpoint is None else str(checkpoint),
-        ijb=[ijb_result(opened, usual)],
+        ijb=[_ijb_result(opened, usual)],
         ijb_details=[
             entries.rates_of(opened.name, usual, intervals),
             *(entries.rates_of(opened.name, result) for result in others),
@@ -221,7 +221,7 @@ def _judge_release(opened: IjbRelease, images: ReleaseImages, embedder: Embedder
     # Nothing is kept beside the checkpoint: it is mounted read-only, and an evaluator looks at it once.
     results = verify_release(opened, embed_release(images, embedder, cache=None))
     announce(entries.table_of(opened.name, results))
-    return ijb_result(opened, results[0])
+    return _ijb_result(opened, results[0])
 
 
 def _release_folders(evaluation: run_config.RunEvaluation) -> list[Path]:

@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
-from math import isfinite
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -18,8 +17,7 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput, explained
 from arcface_faces.checkpoint import MANIFEST_FILE, checkpoint_folder
-from arcface_faces.embedding.embedder import Embedder, LoadNetwork, Network
-from arcface_faces.embedding.multi_process import open_embedder
+from arcface_faces.embedding.embedder import Embedder, LoadNetwork, Network, open_embedder
 from arcface_faces.images import Preprocessing, resolve_preprocessing
 
 NEEDED = {"arcface_trainer": "arcface-trainer", "mindspore": "mindspore"}
@@ -29,7 +27,7 @@ REFUSALS = (RuntimeError, ValueError, TypeError)
 """What MindSpore raises for files and inputs that it does not like."""
 
 
-def require_mindspore(path: Path) -> None:
+def _require_mindspore(path: Path) -> None:
     """InvalidInput where what runs a checkpoint or a MindIR file is not installed."""
     missing = [distribution for package, distribution in NEEDED.items() if find_spec(package) is None]
     if missing:
@@ -57,7 +55,7 @@ def read_preprocessing(path: Path, declared: Preprocessing | None) -> Preprocess
     return resolve_preprocessing(path, stored, str(beside), declared)
 
 
-def load_mindir(path: Path, preprocessing: Preprocessing) -> Network:
+def _load_mindir(path: Path, preprocessing: Preprocessing) -> Network:
     """The network in a MindIR file; InvalidInput where MindSpore cannot load it, or it takes something else."""
     # What MindSpore logs at its own errors is told by ours.
     _prepare_environment(path, {"GLOG_v": CRITICAL_ONLY})
@@ -79,7 +77,7 @@ def load_mindir(path: Path, preprocessing: Preprocessing) -> Network:
 
 def _prepare_environment(path: Path, defaults: dict[str, str]) -> None:
     """Set what MindSpore reads once, when it is loaded; on Ascend the settings for the CPU do no harm."""
-    require_mindspore(path)
+    _require_mindspore(path)
     from arcface_trainer.network.mindspore_settings import compute_environment  # noqa: PLC0415 - see above
 
     os.environ.update(compute_environment({**defaults, **os.environ}, "cpu"))
@@ -136,7 +134,7 @@ def open_source(options: NetworkOptions) -> Source | None:
     if options["checkpoint"]:
         if options["mean"] is not None or options["scale"] is not None:
             raise InvalidInput("--mean and --scale are for --model: a checkpoint says itself how images are prepared")
-        require_mindspore(options["checkpoint"])
+        _require_mindspore(options["checkpoint"])
         folder = checkpoint_folder(options["checkpoint"])
         return checkpoint_source(folder, options["ranks"], options["batch_size"])
     return _open_model(options["model"], options) if options["model"] else None
@@ -147,9 +145,9 @@ def _open_model(path: Path, options: NetworkOptions) -> Source:
     declared = _declared_preprocessing(options)
     if path.suffix == ".mindir":
         # Looked at here, too, so that what is wrong is told before any image is read.
-        require_mindspore(path)
+        _require_mindspore(path)
         preprocessing = read_preprocessing(path, declared)
-        return Source(partial(load_mindir, path, preprocessing), options["batch_size"], options["ranks"], path)
+        return Source(partial(_load_mindir, path, preprocessing), options["batch_size"], options["ranks"], path)
     # Imported here: onnxruntime takes a moment to load.
     from arcface_faces.embedding.onnx_network import load_onnx, open_onnx  # noqa: PLC0415
 
@@ -164,6 +162,6 @@ def _declared_preprocessing(options: NetworkOptions) -> Preprocessing | None:
         raise InvalidInput("give --mean and --scale together")
     if mean is None or scale is None:
         return None
-    if not (isfinite(mean) and isfinite(scale) and scale > 0):
+    if not (np.isfinite(mean) and np.isfinite(scale) and scale > 0):
         raise InvalidInput(f"--mean {mean:g} --scale {scale:g}: both must be finite and --scale above 0")
     return Preprocessing(channels=options["channels"], mean=mean, scale=scale)

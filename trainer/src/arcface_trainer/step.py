@@ -51,14 +51,14 @@ class MomentumUpdate(nn.Cell):
         is_finite = ops.logical_and(ops.isfinite(summary[0]), ops.isfinite(summary[2:]).all())
         factor = ops.clamp(self.clip_norm / ops.sqrt(ops.clamp(squared_norm, min=SMALLEST_NORM)), max=1.0)
         # v = 1*v + 0 and w = w - 0*v leave both alone.
-        momentum = ops.where(is_finite, scalar(self.momentum), scalar(1.0))
-        rate = ops.where(is_finite, rate, scalar(0.0))
+        momentum = ops.where(is_finite, _scalar(self.momentum), _scalar(1.0))
+        rate = ops.where(is_finite, rate, _scalar(0.0))
         last = len(self.weights) - 1
         for index in range(len(self.weights)):
             weight = self.weights[index]
             gradient = gradients[index] if index == last else gradients[index] * factor
             change = gradient + self.decay * weight
-            change = ops.where(is_finite, change, scalar(0.0))
+            change = ops.where(is_finite, change, _scalar(0.0))
             self.apply(weight, self.velocities[index], rate, change, momentum)
         return is_finite
 
@@ -68,7 +68,7 @@ def _zeros_like(weight: Parameter) -> Parameter:
     return Parameter(Tensor(np.zeros(weight.shape, np.float32)), name=f"momentum.{weight.name}", requires_grad=False)
 
 
-def scalar(value: float) -> Tensor:
+def _scalar(value: float) -> Tensor:
     """Zero-dimensional float32 tensor, so that a changing value does not compile a new graph."""
     return Tensor(value, float32)
 
@@ -180,7 +180,7 @@ class TrainStep(nn.Cell):
         ranks = self.gradient_step.collectives
         waits = [wait if number == ranks.rank else 0.0 for number in range(ranks.world_size)]
         votes_N = Tensor([float(votes.stop), float(votes.save), *waits], float32)
-        summary = self(Tensor(images), Tensor(labels), votes_N, scalar(rate))
+        summary = self(Tensor(images), Tensor(labels), votes_N, _scalar(rate))
         loss, length, squared_norm, stop, save, *waits, centers_squared_norm = summary.asnumpy().tolist()
         is_finite = all(math.isfinite(number) for number in (loss, squared_norm, centers_squared_norm))
         norm = math.sqrt(squared_norm) if is_finite else math.nan

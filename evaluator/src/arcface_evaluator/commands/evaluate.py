@@ -1,8 +1,7 @@
 """`arcface evaluate`: verification of pair sets and of IJB templates, from a checkpoint, a model or embeddings."""
 
+import functools
 from collections.abc import Callable
-from functools import cache as cache_of
-from functools import partial, reduce
 from pathlib import Path
 from typing import TypeVar, Unpack
 
@@ -46,7 +45,7 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 def _network_options(command: Command) -> Command:
     """Give a command the options of `NetworkOptions`."""
-    return reduce(lambda made, option: option(made), reversed(NETWORK), command)
+    return functools.reduce(lambda made, option: option(made), reversed(NETWORK), command)
 
 
 @click.group()
@@ -146,7 +145,7 @@ def ijb(
             array = evaluation.embed_release(images, embedder, kept)
     results = evaluation.verify_release(opened, array)
     Console().print(entries.table_of(opened.name, results))
-    scores = cache_of(partial(evaluation.scores_of, opened, array, results[0].choice))
+    scores = functools.cache(functools.partial(evaluation.scores_of, opened, array, results[0].choice))
     outputs.write(
         lambda: evaluation.ijb_document(opened, results, scores(), source.checkpoint if source else None, identity),
         identity,

@@ -44,7 +44,7 @@ class RecordDataset:
         table = load_records(records, directory / files.INDEX_FILE)
         rows = _image_rows(table, announced, records)
         raw_labels = _whole_labels(table, rows, announced, records)
-        is_kept, labels, dropped = select_identities(raw_labels, min_images, directory)
+        is_kept, labels, dropped = _select_identities(raw_labels, min_images, directory)
         rows = rows[is_kept]
         return cls(
             RecordFile(records),
@@ -128,7 +128,7 @@ def _whole_labels(
     return np.asarray(labels, np.int64)
 
 
-def select_identities(
+def _select_identities(
     raw_labels: NDArray[np.int64], min_images: int, directory: Path
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64], int]:
     """Which images belong to identities with enough images, their labels without gaps, and identities dropped.
@@ -192,7 +192,7 @@ class ImageFolderDataset:
             raise InvalidInput(
                 f"{directory}: neither train.rec nor subfolders with images ({', '.join(sorted(IMAGE_SUFFIXES))})"
             )
-        is_kept, labels, dropped = select_identities(np.array(raw_labels, np.int64), min_images, directory)
+        is_kept, labels, dropped = _select_identities(np.array(raw_labels, np.int64), min_images, directory)
         chosen = [paths[index] for index in np.flatnonzero(is_kept)]
         return cls(chosen, labels, int(labels.max()) + 1, dropped)
 
