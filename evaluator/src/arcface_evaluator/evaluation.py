@@ -26,6 +26,10 @@ from arcface_faces.pairs.pair_set import PairSet, open_sets, set_files
 from arcface_faces.pairs.protocol import PairScores, verify
 from arcface_faces.progress import progress_bar
 
+OpenNetwork = Callable[[Path], AbstractContextManager[Embedder]]
+"""Of the checkpoint in a folder."""
+Announce = Callable[[PairScores | Table], object]
+
 
 def count_pairs(sets: Iterable[PairSet]) -> list[reports.PairSetCount]:
     """Sizes of opened sets."""
@@ -172,11 +176,6 @@ def hardest_of_release(opened: IjbRelease, scores: NDArray[np.float64]) -> list[
         return entries.HardPair(f"templates {names}: {score}", (one, other))
 
     return entries.hardest_pairs(opened.name, scores, pairs.is_same, show)
-
-
-OpenNetwork = Callable[[Path], AbstractContextManager[Embedder]]
-"""Of the checkpoint in a folder."""
-Announce = Callable[[PairScores | Table], object]
 
 
 def run_job(config_file: Path, termination_log: Path, open_network: OpenNetwork, announce: Announce) -> None:

@@ -29,6 +29,10 @@ SAMPLE, SAMPLE_MARGIN = 100_000, 0.01
 """Impostors that a bound is guessed from, and the share that is added: ten standard errors of a tenth."""
 
 Scores = NDArray[np.floating[Any]]
+DRAWS = 2000
+LEVEL = (0.025, 0.975)
+SEED = 0
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +134,6 @@ def _curve(genuine: Scores, impostors: Scores, bound: float) -> Roc:
         thresholds=np.concatenate([[np.inf], falling[ends]]),
         impostors=len(impostors),
     )
-
-
-DRAWS = 2000
-LEVEL = (0.025, 0.975)
-SEED = 0
-
-Interval = tuple[float, float]
 
 
 def accuracy_interval(accuracies: NDArray[np.float64], sizes: NDArray[np.int64]) -> Interval:

@@ -25,6 +25,8 @@ NEEDED = {"arcface_trainer": "arcface-trainer", "mindspore": "mindspore"}
 CRITICAL_ONLY = "4"
 REFUSALS = (RuntimeError, ValueError, TypeError)
 """What MindSpore raises for files and inputs that it does not like."""
+BATCH_SIZE = 64
+"""Where none is asked for."""
 
 
 def _require_mindspore(path: Path) -> None:
@@ -86,10 +88,6 @@ def _prepare_environment(path: Path, defaults: dict[str, str]) -> None:
 def _first_line(error: Exception) -> str:
     """What an error of MindSpore says, without the places in its sources."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-BATCH_SIZE = 64
-"""Where none is asked for."""
 
 
 class NetworkOptions(TypedDict):

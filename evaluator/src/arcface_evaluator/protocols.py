@@ -21,6 +21,12 @@ from arcface_faces.embedding.vectors import Embeddings, nonzero_norms
 
 IMAGE_BLOCK = 128
 """Images that a thread holds in float64 at once: few enough for a core's cache, and few templates to multiply for."""
+PAIR_BLOCK = 256
+"""First templates whose products with all second ones are held at once."""
+FETCHED = 8192
+"""Pairs whose vectors are held at once where pairs are few."""
+SPARSE = 0.01
+"""Share of the possible pairs below which products of blocks are wasted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +128,6 @@ def _blocks(sorted_templates: NDArray[np.int64]) -> Iterator[slice]:
         end = int(ends[np.searchsorted(ends, min(start + IMAGE_BLOCK, len(sorted_templates)))])
         yield slice(start, end)
         start = end
-
-
-PAIR_BLOCK = 256
-"""First templates whose products with all second ones are held at once."""
-FETCHED = 8192
-"""Pairs whose vectors are held at once where pairs are few."""
-SPARSE = 0.01
-"""Share of the possible pairs below which products of blocks are wasted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,15 @@ from arcface_api.resource.spec import ModelSpec
 from arcface_api.resource.status import Verification
 from arcface_faces.images import OWN_PREPROCESSING, Preprocessing
 
+MANIFEST_FILE = "manifest.json"
+FORMAT: Final = "arcface-checkpoint/1"
+Sha256 = str
+FOLDER = re.compile(r"step-(\d{8,})")
+BACKBONE_FILE = "backbone.safetensors"
+MOMENTUM_FILE = "momentum.safetensors"
+REMEDY = "use another checkpoint"
+Tensors = dict[str, NDArray[np.float32]]
+
 
 class ClassRange(NamedTuple):
     """Block of classes that a rank holds."""
@@ -35,12 +44,6 @@ def class_range(class_count: int, world_size: int, rank: int) -> ClassRange:
     """Contiguous blocks, the first `class_count % world_size` ranks hold one class more (Partial FC's rule)."""
     size, rest = divmod(class_count, world_size)
     return ClassRange(size * rank + min(rank, rest), size + (rank < rest))
-
-
-MANIFEST_FILE = "manifest.json"
-FORMAT: Final = "arcface-checkpoint/1"
-
-Sha256 = str
 
 
 class TensorEntry(Model):
@@ -109,14 +112,6 @@ class CheckpointManifest(Model):
     """The network's input."""
     files: list[FileEntry]
     """Tensors: `backbone` (weights), `momentum` (its optimizer state) and `head-<first class>` (centres, momentum)."""
-
-
-FOLDER = re.compile(r"step-(\d{8,})")
-BACKBONE_FILE = "backbone.safetensors"
-MOMENTUM_FILE = "momentum.safetensors"
-REMEDY = "use another checkpoint"
-
-Tensors = dict[str, NDArray[np.float32]]
 
 
 def folder_name(step: int) -> str:

@@ -24,6 +24,12 @@ WINDOW = 20
 STANDS_OUT = 0.1
 """Share of the time that the slowest rank waits above the median."""
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+STEP_BUCKETS = (0.02, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0, 5.0, 10.0, 30.0)
+"""Seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
@@ -125,13 +131,6 @@ class Meter:
 def _mean(values: list[float]) -> float | None:
     """Arithmetic mean, None of nothing."""
     return sum(values) / len(values) if values else None
-
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-STEP_BUCKETS = (0.02, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0, 5.0, 10.0, 30.0)
-"""Seconds."""
 
 
 class RankGauge:

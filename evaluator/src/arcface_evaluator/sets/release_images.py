@@ -26,6 +26,7 @@ from arcface_faces.images import LANDMARKS, Image, align, decode_any_size, simil
 FOLDER = "loose_crop"
 OUTSIDE = 0.25
 """Share of an image's side by which a landmark may lie outside: the release cuts through faces, not past them."""
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,6 @@ def open_images(opened: IjbRelease) -> ReleaseImages:
     if len(wrong):
         raise InvalidInput(f"{opened.marks_file} line {wrong[0] + 1}: all landmarks are one point; correct them")
     return ReleaseImages(opened.name, folder, opened.images, opened.marks_file, opened.points, matrices)
-
-
-LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

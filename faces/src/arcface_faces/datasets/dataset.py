@@ -23,6 +23,8 @@ from arcface_faces.records.recordio import RecordFile
 from arcface_faces.records.table import RecordTable
 from arcface_faces.records.table_cache import load_records
 
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+
 
 @dataclass(frozen=True, slots=True)
 class RecordDataset:
@@ -143,9 +145,6 @@ def _select_identities(
         raise InvalidInput(f"{directory}: no identity has {min_images} images: lower data.minImagesPerIdentity")
     renumbered = np.cumsum(is_kept_class) - 1
     return is_kept, renumbered[numbers[is_kept]].astype(np.int64), int((~is_kept_class).sum())
-
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
 
 class FaceDataset(Protocol):

@@ -34,6 +34,8 @@ MOST_THREADS = 16
 Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """RGB images (B, 3, 112, 112) to embeddings (B, D)."""
 LoadNetwork = Callable[[], Network]
+SPAWN = multiprocessing.get_context("spawn")
+"""Forks of a process with threads may hang."""
 
 
 class Images(Protocol):
@@ -140,10 +142,6 @@ def _embed_batch(batch: NDArray[np.uint8], network: Network, batch_size: int) ->
     if answer.ndim != 2 or len(answer) != batch_size:
         raise InvalidInput(f"the network answers {batch_size} images with an array of shape {answer.shape}")
     return answer[: len(batch)].astype(np.float32)
-
-
-SPAWN = multiprocessing.get_context("spawn")
-"""Forks of a process with threads may hang."""
 
 
 class MultiProcessEmbedder:

@@ -30,6 +30,9 @@ LINE = re.compile(rb"\d{1,18}[ \t]+\d{1,18}[ \t]*\r?")
 LINES = re.compile(rb"(?:\d{1,18}+[ \t]++\d{1,18}+[ \t]*+\r?+(?:\n|\Z))*+\s*+")
 SHOWN = 40
 """Characters of a bad line that the error repeats."""
+NAMES = (INDEX_FILE, PROPERTY_FILE, RECORDS_FILE)
+"""In the order in which they appear."""
+PARTIAL = ".partial"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +138,6 @@ def _check_offsets(index: Index, record_bytes: int) -> None:
             f"{index.where(row)}: offset {index.offsets[row]} lies beyond the end of the record file "
             f"({record_bytes} bytes): the .rec is cut short or the .idx belongs to another one"
         )
-
-
-NAMES = (INDEX_FILE, PROPERTY_FILE, RECORDS_FILE)
-"""In the order in which they appear."""
-PARTIAL = ".partial"
 
 
 class RecordWriter:

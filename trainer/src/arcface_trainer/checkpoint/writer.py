@@ -26,6 +26,9 @@ from arcface_trainer.network.backbones import STATISTICS_SUFFIXES, assign, host_
 from arcface_trainer.plan import TrainingPlan
 from arcface_trainer.step import TrainStep
 
+HIDDEN = ".writing-"
+DAMAGED = "damaged-"
+
 
 class TrainingState:
     """Reads and replaces the state of a training step."""
@@ -69,10 +72,6 @@ class TrainingState:
         assign(self._backbone, backbone, source)
         assign(self._momentum, momentum, source)
         assign({"centers": self._centers, "momentum": self._center_velocity}, head, source)
-
-
-HIDDEN = ".writing-"
-DAMAGED = "damaged-"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,12 @@ from arcface_trainer.data.augmentation import augment, image_random
 
 # Keeps this stream apart from others that are seeded with (seed, epoch).
 SHUFFLE_STREAM = 1
+LOG = logging.getLogger(__name__)
+FEWEST_TOLERATED = 10
+TOLERATED_SHARE = 0.001
+"""Share of the images that may be undecodable before the data as a whole are taken for damaged."""
+MOST_THREADS = 8
+"""That decode for one rank, if it may use so many cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +97,6 @@ def _permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
     order = np.argsort(words, kind="stable").astype(np.int64, copy=False)
     order.setflags(write=False)
     return order
-
-
-LOG = logging.getLogger(__name__)
-FEWEST_TOLERATED = 10
-TOLERATED_SHARE = 0.001
-"""Share of the images that may be undecodable before the data as a whole are taken for damaged."""
-MOST_THREADS = 8
-"""That decode for one rank, if it may use so many cores."""
 
 
 @dataclass(frozen=True, slots=True)

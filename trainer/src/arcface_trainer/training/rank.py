@@ -31,6 +31,9 @@ from arcface_trainer.training.verification import Verifier, build_verifier
 LOG = logging.getLogger(__name__)
 LOG_EVERY = 20
 """Steps between log lines."""
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+STOP_PATIENCE_SECONDS = 90.0
+"""After a request to stop: a rank that waits for dead peers inside a collective cannot save and ends by itself."""
 
 
 @dataclass(slots=True)
@@ -134,11 +137,6 @@ class TrainingLoop:
     def _save(self) -> None:
         last, best = (self.verifier.last, self.verifier.best) if self.verifier is not None else (None, None)
         self.checkpointing.save(self.meter.step, last, best, self.metrics)
-
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
-STOP_PATIENCE_SECONDS = 90.0
-"""After a request to stop: a rank that waits for dead peers inside a collective cannot save and ends by itself."""
 
 
 def _main(config_path: Path, report_path: Path, local_rank: int) -> int:

@@ -24,6 +24,12 @@ from arcface_trainer.plan import TrainingPlan
 
 SAMPLE_SEED = 0
 """The same pairs at every verification and on every rank."""
+MOST_SHARE = 0.02
+"""Of the computation between two verifications that one of them may take."""
+FORWARDS_AN_IMAGE = 3
+"""Forward passes that training on an image costs: the backward pass computes two gradients a layer."""
+FORWARDS_A_PAIR = 4
+"""Two images and their mirrored views."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +124,6 @@ def _sample(pair_set: PairSet, share: float) -> SampledPairs:
     pairs = len(pair_set.is_same)
     count = max(FOLDS, int(share * pairs))
     return SampledPairs(pair_set, np.sort(np.random.default_rng(SAMPLE_SEED).permutation(pairs)[:count]))
-
-
-MOST_SHARE = 0.02
-"""Of the computation between two verifications that one of them may take."""
-FORWARDS_AN_IMAGE = 3
-"""Forward passes that training on an image costs: the backward pass computes two gradients a layer."""
-FORWARDS_A_PAIR = 4
-"""Two images and their mirrored views."""
 
 
 @dataclass(slots=True)
