@@ -203,7 +203,7 @@ def _evaluate_job(
     opened = [open_ijb(folder) for folder in _release_folders(config.evaluation)]
     releases = [(release, open_images(release)) for release in opened]
     checkpoint = checkpoint_folder(Path(config.checkpoint.directory))
-    so_far = reports.EvaluatorReport(checkpoint=str(checkpoint))
+    so_far = reports.EvaluatorReport(checkpoint=config.checkpoint.path_of(checkpoint))
     with open_network(checkpoint) as embedder:
         for found in from_images(sets, embedder):
             announce(found)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.resource.spec import ModelSpec
 from arcface_trainer.checkpoint.writer import CheckpointWriter
 from arcface_trainer.distributed.collectives import World
@@ -34,7 +35,8 @@ class ArrayState:
 
 def make_writer(directory: Path) -> CheckpointWriter:
     """A writer that keeps two checkpoints."""
-    return CheckpointWriter(directory, keep_last=2, plan=PLAN, world=World(1, 0))
+    settings = RunCheckpoint(directory=str(directory), path="runs/tiny", every_steps=100, keep_last=2)
+    return CheckpointWriter(settings, PLAN, World(1, 0))
 
 
 def saving(directory: Path) -> Callable[..., Any]:

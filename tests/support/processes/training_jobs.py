@@ -17,7 +17,7 @@ from testbed.fake_nodes.scripts import Chooser, Ending, Script, by_rank
 
 AT = "2026-01-01T00:00:00Z"
 PROGRESS = {"epoch": 1, "epochs": "1/20", "step": 70, "totalSteps": 1400, "loss": 2.5, "updatedAt": AT}
-CHECKPOINT = {"path": "step-00001400", "step": 1400, "savedAt": AT, "sha256": "a" * 64}
+CHECKPOINT = {"path": "quick/step-00001400", "step": 1400, "savedAt": AT, "sha256": "a" * 64}
 LIVE = {"progress": {**PROGRESS, "imagesPerSecond": 8200.5, "stepMilliseconds": 97.25}}
 TRAINED = TrainerReport.model_validate_json(
     json.dumps(

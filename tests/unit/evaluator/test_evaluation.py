@@ -29,7 +29,7 @@ def written_config(folder, sets, ijb=()):
         data=RunData(directory="data", min_images_per_identity=1, augmentation="flip"),
         training=TrainingSpec(),
         ranks=RunRanks(world_size=1, per_pod=1, accelerator="cpu", rendezvous="dynamic"),
-        checkpoint=RunCheckpoint(directory=str(folder / "checkpoints"), every_steps=10, keep_last=1),
+        checkpoint=RunCheckpoint(directory=str(folder / "checkpoints"), path="runs/7", every_steps=10, keep_last=1),
         evaluation=RunEvaluation(directory=str(folder), sets=sets, ijb=list(ijb)) if sets else None,
     )
     path = folder / "run.json"
@@ -58,7 +58,7 @@ def test_report_holds_checkpoint_and_every_set_in_order(tmp_path):
     write_pairs(tmp_path / "lfw.bin", pairs=20)
     write_pairs(tmp_path / "cfp_fp.bin", pairs=10)
     report, announced = evaluate(tmp_path, ["cfp_fp", "lfw"])
-    assert report.checkpoint == str(tmp_path / "checkpoints")
+    assert report.checkpoint == "runs/7"
     assert [(result.dataset, result.pairs, result.accuracy) for result in report.results] == [
         ("cfp_fp", 10, 1.0),
         ("lfw", 20, 1.0),

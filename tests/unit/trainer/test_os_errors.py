@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_trainer.checkpoint.writer import CheckpointWriter
 from arcface_trainer.distributed.collectives import World
@@ -18,7 +19,8 @@ REQUEST = SynthRequest(identities=2, images_per_identity=1, test_identities=2, p
 
 
 def prepare_checkpoints(folder):
-    CheckpointWriter(folder / "out", 2, make_plan(), World(1, 0)).prepare()
+    settings = RunCheckpoint(directory=str(folder / "out"), every_steps=1, keep_last=2)
+    CheckpointWriter(settings, make_plan(), World(1, 0)).prepare()
 
 
 def export(folder):

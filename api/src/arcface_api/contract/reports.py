@@ -84,7 +84,7 @@ class EvaluatorReport(Report):
     """The end of the evaluator."""
 
     checkpoint: str | None = None
-    """Checkpoint that was evaluated."""
+    """Folder of the checkpoint that was evaluated, relative to the claim."""
     results: list[PairResult] = []
     """Pair sets."""
     ijb: list[IjbResult] = []

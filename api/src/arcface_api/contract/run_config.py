@@ -6,7 +6,7 @@ environment.
 
 import hashlib
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, Self
 
 from pydantic import Field
@@ -40,12 +40,18 @@ class RunCheckpoint(Model):
 
     directory: str
     """Folder of this job's checkpoints."""
+    path: str = ""
+    """The same folder relative to its claim, which status and reports name checkpoints by."""
     every_steps: int = Field(ge=1)
     """Steps between checkpoints."""
     every_minutes: int | None = Field(default=None, ge=1)
     """Also save after this time."""
     keep_last: int = Field(ge=1)
     """Complete checkpoints to keep."""
+
+    def path_of(self, folder: Path) -> str:
+        """Path relative to the claim of a checkpoint's folder in (or at) `directory`."""
+        return (PurePosixPath(self.path) / folder.relative_to(self.directory)).as_posix()
 
 
 class RunRanks(Model):

@@ -115,7 +115,7 @@ class BestCheckpoint(Model):
     """The checkpoint that did best in the verifications during the training."""
 
     path: str
-    """Its folder, relative to the folder of the job's checkpoints."""
+    """Its folder, relative to the claim."""
     step: Number
     """Step after which it was taken."""
     accuracy: Rate
@@ -194,7 +194,7 @@ class EvaluationStatus(Model):
     """Results of the evaluation."""
 
     checkpoint: str
-    """Checkpoint that was evaluated."""
+    """Folder of the checkpoint that was evaluated, relative to the claim."""
     results: list[PairResult] = Field(default=[], json_schema_extra=_keyed_by("dataset"))
     """Pair sets."""
     ijb: list[IjbResult] = Field(default=[], json_schema_extra=_keyed_by("dataset"))

@@ -222,8 +222,7 @@ def _advanced(old: Progress | None, new: Progress, now: datetime) -> Progress:
 
 
 def _with_checkpoint(context: DecisionContext, checkpoint: CheckpointStatus) -> DecisionContext:
-    """The context with the newest complete checkpoint; a trainer names its folder within the job's own."""
-    path = f"{config_maps.checkpoint_path(context.job)}/{checkpoint.path}"
-    message = f"step {checkpoint.step} in {path}"
+    """The context with the newest complete checkpoint."""
+    message = f"step {checkpoint.step} in {checkpoint.path}"
     found = context.with_condition("CheckpointAvailable", truth=True, reason="Saved", message=message)
-    return found.with_status(checkpoint=checkpoint.model_copy(update={"path": path}))
+    return found.with_status(checkpoint=checkpoint)

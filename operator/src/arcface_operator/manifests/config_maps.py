@@ -43,6 +43,7 @@ def build_run_config(job: ArcFaceTrainingJob) -> RunConfig:
         ranks=_run_ranks(spec),
         checkpoint=RunCheckpoint(
             directory=_folder(pods.CHECKPOINT_MOUNT, checkpoint_path(job)),
+            path=checkpoint_path(job),
             every_steps=spec.checkpoint.every_steps,
             every_minutes=spec.checkpoint.every_minutes,
             keep_last=spec.checkpoint.keep_last,

@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from arcface_api.contract.run_config import spec_hash
+from arcface_api.contract.run_config import RunCheckpoint, spec_hash
 from support.builders.jobs import make_job
 
 
@@ -49,3 +51,9 @@ def test_the_hash_ignores_what_does_not_decide_the_weights(spec):
 )
 def test_the_hash_changes_with_what_decides_the_weights(spec):
     assert hash_of(**{**GANG_OF_ONE, **spec}) != hash_of(**GANG_OF_ONE)
+
+
+def test_a_checkpoint_is_named_relative_to_its_claim():
+    settings = RunCheckpoint(directory="/checkpoints/runs/7", path="runs/7/", every_steps=1, keep_last=1)
+    assert settings.path_of(Path("/checkpoints/runs/7/step-00000100")) == "runs/7/step-00000100"
+    assert settings.path_of(Path("/checkpoints/runs/7")) == "runs/7"

@@ -32,7 +32,7 @@ def test_folders_are_below_the_mounts() -> None:
     )
     config = build_run_config(job)
     assert config.data.directory == "/data/faces/train"
-    assert config.checkpoint.directory == "/checkpoints/runs/7"
+    assert (config.checkpoint.directory, config.checkpoint.path) == ("/checkpoints/runs/7", "runs/7")
     assert config.evaluation is not None
     assert config.evaluation.directory == "/evaluation/bins"
 
@@ -40,7 +40,7 @@ def test_folders_are_below_the_mounts() -> None:
 def test_checkpoints_without_a_path_lie_in_a_folder_of_the_jobs_name() -> None:
     config = build_run_config(make_job("night"))
     assert config.data.directory == "/data"
-    assert config.checkpoint.directory == "/checkpoints/night"
+    assert (config.checkpoint.directory, config.checkpoint.path) == ("/checkpoints/night", "night")
 
 
 def test_the_other_side_reads_back_the_same() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from arcface_api.contract.run_config import RunEvaluation
+from arcface_api.contract.run_config import RunCheckpoint, RunEvaluation
 from arcface_api.errors import Diverged, InvalidInput
 from arcface_api.resource.spec import ModelSpec
 from arcface_api.resource.status import PairResult, Verification
@@ -140,8 +140,9 @@ def test_the_best_one_stays_until_a_better_one_comes():
     for step in (20, 40, 50):
         verifier.verify(step)
     assert (verifier.last.step, verifier.best.step) == (50, 40)
-    best = verifier.best_checkpoint
-    assert (best.path, best.step, best.accuracy) == ("step-00000040", 40, 0.9)
+    settings = RunCheckpoint(directory="/checkpoints/runs/7", path="runs/7", every_steps=1, keep_last=1)
+    best = verifier.best_checkpoint(settings)
+    assert (best.path, best.step, best.accuracy) == ("runs/7/step-00000040", 40, 0.9)
 
 
 def test_the_network_that_is_judged_has_the_weights_of_the_moment():

@@ -121,14 +121,14 @@ class Checkpointing:
             InvalidInput: where the folder cannot be written to, or what it holds is damaged or of another run.
         """
         directory = Path(settings.directory)
-        writer = CheckpointWriter(directory, settings.keep_last, plan, world)
+        writer = CheckpointWriter(settings, plan, world)
         if world.is_first:
             writer.prepare()
         resumed = resume(state, directory, plan, world)
         if resumed is None:
             return cls(settings, state, writer)
-        status = status_of(directory / checkpoint.folder_name(resumed.step), resumed, resumed.step)
-        return cls(settings, state, writer, resumed, status)
+        status = status_of(directory / checkpoint.folder_name(resumed.step), resumed, settings)
+        return cls(settings, state, writer, resumed, status.model_copy(update={"resumed_from_step": resumed.step}))
 
     def is_overdue(self) -> bool:
         """Whether this rank votes to save since the last checkpoint is too old; only the clock of rank 0 counts."""

@@ -17,6 +17,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.errors import ArcFaceError, InvalidInput, explained
 from arcface_api.resource.status import CheckpointStatus, Verification
 from arcface_faces import checkpoint
@@ -78,11 +79,14 @@ class TrainingState:
 class CheckpointWriter:
     """Saves the state of all ranks into one directory."""
 
-    directory: Path
-    keep_last: int
-    """Newest checkpoints that stay, beside the best one."""
+    settings: RunCheckpoint
     plan: TrainingPlan
     world: World
+
+    @property
+    def directory(self) -> Path:
+        """Folder of this job's checkpoints."""
+        return Path(self.settings.directory)
 
     def prepare(self) -> None:
         """Remove what a killed run left half-written; rank 0 calls it before any rank saves.
@@ -136,7 +140,7 @@ class CheckpointWriter:
         shared = {checkpoint.BACKBONE_FILE: backbone, checkpoint.MOMENTUM_FILE: state.momentum()}
         files = [write_tensors(hidden / name, tensors) for name, tensors in shared.items()]
         manifest = self.plan.manifest(step, [*files, *heads], verification, best)
-        return status_of(self._publish(hidden, manifest), manifest)
+        return status_of(self._publish(hidden, manifest), manifest, self.settings)
 
     def _write_head(self, hidden: Path, head: Tensors) -> FileEntry:
         classes = checkpoint.class_range(self.plan.class_count, self.world.size, self.world.rank)
@@ -174,7 +178,7 @@ class CheckpointWriter:
         _sync_folder(self.directory)
         self._set_newer_aside(manifest.step)
         best = None if manifest.best is None else checkpoint.folder_name(manifest.best.step)
-        for old in checkpoint.checkpoints(self.directory)[self.keep_last :]:
+        for old in checkpoint.checkpoints(self.directory)[self.settings.keep_last :]:
             if old.name != best:
                 shutil.rmtree(old, ignore_errors=True)
         return final
@@ -191,14 +195,13 @@ class CheckpointWriter:
                 folder.rename(aside)
 
 
-def status_of(folder: Path, manifest: CheckpointManifest, resumed_from_step: int | None = None) -> CheckpointStatus:
+def status_of(folder: Path, manifest: CheckpointManifest, settings: RunCheckpoint) -> CheckpointStatus:
     """What reports tell of a published checkpoint."""
     return CheckpointStatus(
-        path=folder.name,
+        path=settings.path_of(folder),
         step=manifest.step,
         saved_at=manifest.saved_at,
         sha256=checkpoint.manifest_sha256(folder),
-        resumed_from_step=resumed_from_step,
     )
 
 

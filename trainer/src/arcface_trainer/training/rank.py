@@ -75,7 +75,7 @@ class TrainingLoop:
             return report
         progress = self.meter.progress(datetime.now(UTC))
         if (verifier := self.verifier) is not None:
-            verified = {"verification": verifier.last, "best": verifier.best_checkpoint}
+            verified = {"verification": verifier.last, "best": verifier.best_checkpoint(self.checkpointing.settings)}
             progress = progress.model_copy(update=verified)
         checkpoint, warnings = self.checkpointing.newest, self.loss_check.warnings
         return report.model_copy(update={"progress": progress, "checkpoint": checkpoint, "warnings": warnings})

@@ -4,12 +4,13 @@ Only distances cross ranks, 8 bytes a pair.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from mindspore import nn
 from numpy.typing import NDArray
 
-from arcface_api.contract.run_config import RunEvaluation
+from arcface_api.contract.run_config import RunCheckpoint, RunEvaluation
 from arcface_api.errors import Diverged
 from arcface_api.resource.status import BestCheckpoint, PairResult, Verification
 from arcface_faces.checkpoint import CheckpointManifest, folder_name
@@ -171,12 +172,12 @@ class Verifier:
             )
         return embeddings
 
-    @property
-    def best_checkpoint(self) -> BestCheckpoint | None:
+    def best_checkpoint(self, settings: RunCheckpoint) -> BestCheckpoint | None:
         """The checkpoint that is kept for its accuracy."""
         if self.best is None:
             return None
-        return BestCheckpoint(path=folder_name(self.best.step), step=self.best.step, accuracy=self.best.mean_accuracy)
+        path = settings.path_of(Path(settings.directory) / folder_name(self.best.step))
+        return BestCheckpoint(path=path, step=self.best.step, accuracy=self.best.mean_accuracy)
 
 
 def is_better(new: Verification, old: Verification) -> bool:
