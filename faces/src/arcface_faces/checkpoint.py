@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from safetensors import SafetensorError, safe_open
 
 from arcface_api.errors import InvalidInput, explained
@@ -109,9 +109,15 @@ class CheckpointManifest(Model):
     model: ModelSpec
     """The network."""
     preprocessing: Preprocessing = OWN_PREPROCESSING
-    """The network's input."""
+    """The network's input, which is the same for all networks that are trained here."""
     files: list[FileEntry]
     """Tensors: `backbone` (weights), `momentum` (its optimizer state) and `head-<first class>` (centres, momentum)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.preprocessing != OWN_PREPROCESSING:
+            raise ValueError(f"preprocessing must be {OWN_PREPROCESSING.to_json()}: no other is carried out")
+        return self
 
 
 def folder_name(step: int) -> str:

@@ -175,7 +175,11 @@ def test_unreadable_configuration_is_reported(tmp_path):
         run_job(tmp_path / "none.json", tmp_path / "termination", opened, print)
 
 
-def test_termination_log_that_cannot_be_written_is_named(tmp_path):
+def test_an_evaluation_without_a_place_for_its_report_has_been_done(tmp_path, caplog):
     write_pairs(tmp_path / "lfw.bin", pairs=20)
-    with pytest.raises(InvalidInput, match=r"none/log: the report cannot be written"):
-        run_job(written_config(tmp_path, ["lfw"]), tmp_path / "none" / "log", opened, lambda _: None)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / MANIFEST_FILE).touch()
+    announced = []
+    run_job(written_config(tmp_path, ["lfw"]), tmp_path / "none" / "log", opened, announced.append)
+    assert [entry.dataset for entry in announced] == ["lfw"]
+    assert "none/log reason=No such file or directory" in caplog.text

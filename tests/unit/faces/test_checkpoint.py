@@ -37,7 +37,7 @@ def test_a_saved_checkpoint_is_found_and_read_back(tmp_path, save):
     status = save(4)
     folder = newest_complete(tmp_path)
     assert folder == tmp_path / "step-00000004"
-    assert (status.path, status.step) == (folder.name, 4)
+    assert (status.path, status.step) == (f"runs/tiny/{folder.name}", 4)
     stored = read_manifest(folder)
     backbone = read_file(folder, stored, BACKBONE_FILE)
     np.testing.assert_array_equal(backbone["stem.weight"], np.ones((2, 3)))

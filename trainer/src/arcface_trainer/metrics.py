@@ -3,7 +3,6 @@
 The meter is pure arithmetic on times that are passed in. Imports no other room.
 """
 
-import errno
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +15,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 
 from arcface_api.contract.reports import TrainerReport
-from arcface_api.errors import ArcFaceError
+from arcface_api.errors import explained
 from arcface_api.resource.status import Progress, Verification
 
 WINDOW = 20
@@ -210,13 +209,11 @@ def serve(address: str, port: int, metrics: TrainMetrics, report: Callable[[], T
         The port, which differs from the one asked for when that is 0.
 
     Raises:
-        ArcFaceError: when the port is taken or the address is not this host's.
+        ArcFaceError: when the port is taken.
+        InvalidInput: when the address is not this host's.
     """
-    try:
+    with explained(f"{address}:{port}", "metrics cannot be served", "let POD_IP be an address of this host"):
         server = make_server(address, port, application(metrics, report), _Server, _SilentHandler)
-    except OSError as error:
-        name = errno.errorcode.get(error.errno or 0, "?")
-        raise ArcFaceError(f"metrics cannot be served at {address}:{port} ({name}): free the port") from error
     Thread(target=server.serve_forever, daemon=True, name="metrics").start()
     return server.server_port
 

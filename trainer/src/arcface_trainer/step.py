@@ -140,8 +140,6 @@ class StepResult:
 
     loss: float
     """Mean over the images of all ranks."""
-    gradient_norm: float
-    """L2 norm of the backbone's gradient before clipping."""
     embedding_norm: float
     """Mean length of this rank's embeddings."""
     is_applied: bool
@@ -183,8 +181,7 @@ class TrainStep(nn.Cell):
         summary = self(Tensor(images), Tensor(labels), votes_N, _scalar(rate))
         loss, length, squared_norm, stop, save, *waits, centers_squared_norm = summary.asnumpy().tolist()
         is_finite = all(math.isfinite(number) for number in (loss, squared_norm, centers_squared_norm))
-        norm = math.sqrt(squared_norm) if is_finite else math.nan
-        return StepResult(loss, norm, length, is_finite, StepVotes(stop > 0, save > 0), tuple(waits))
+        return StepResult(loss, length, is_finite, StepVotes(stop > 0, save > 0), tuple(waits))
 
 
 def build_train_step(plan: TrainingPlan, training: TrainingSpec, world: World) -> TrainStep:

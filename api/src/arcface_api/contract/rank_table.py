@@ -10,13 +10,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    # Tables written by hand have numbers for texts.
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, coerce_numbers_to_str=True)
 
 
 class RankedDevice(_Entry):
     """A card and the rank that computes on it."""
 
-    device_id: str = ""
+    device_id: str | None = None
     """Number of the card on its node."""
     device_ip: str | None = None
     """Address of its network port."""
@@ -29,7 +30,7 @@ class RankedDevice(_Entry):
 class Server(_Entry):
     """A pod with cards."""
 
-    server_id: str = ""
+    server_id: str | None = None
     """Identity of the node, or of the pod."""
     host_ip: str | None = None
     """Address of the node."""
@@ -49,9 +50,9 @@ class ServerReference(_Entry):
 class SuperPod(_Entry):
     """Servers whose cards share a bus."""
 
-    super_pod_id: str
+    super_pod_id: str | None = None
     """Number of the logical super pod."""
-    server_list: list[ServerReference]
+    server_list: list[ServerReference] = []
     """Its servers."""
 
 

@@ -1,14 +1,16 @@
 """What processes of ours tell others: the end of a pod (termination message, at most 4096 bytes), counts of data."""
 
+import logging
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from arcface_api.errors import ArcFaceError, ExitCode, explained
+from arcface_api.errors import ArcFaceError, ExitCode
 from arcface_api.model import Model
 from arcface_api.resource.status import CheckpointStatus, IjbResult, PairResult, Progress
 
+LOG = logging.getLogger(__name__)
 TERMINATION_MESSAGE_LIMIT = 4096
 """Bytes of a container's termination message that Kubernetes keeps."""
 
@@ -45,7 +47,7 @@ REASONS: dict[ExitCode, FailureReason] = {
 
 
 class Report(Model):
-    """What all processes of ours say of their end; what a newer release says besides is passed over."""
+    """What all processes of ours say of their end; a part that a newer release adds is passed over."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -62,9 +64,15 @@ class Report(Model):
         return report if report.model_fields_set else None
 
     def write(self, path: Path) -> None:
-        """Leave the report where the kubelet, or a launcher, looks for it."""
-        with explained(path, "the report cannot be written", "name another file"):
+        """Leave the report where the kubelet, or a launcher, looks for it.
+
+        Where that cannot be done it is logged and nothing else: how a process ends is decided by what it has done, and
+        whoever reads no report knows that, too.
+        """
+        try:
             path.write_bytes(termination_message(self))
+        except OSError as error:
+            LOG.error("the report cannot be written file=%s reason=%s", path, error.strerror)  # noqa: TRY400
 
 
 class TrainerReport(Report):

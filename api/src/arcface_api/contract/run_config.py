@@ -11,6 +11,7 @@ from typing import Literal, Self
 
 from pydantic import Field
 
+from arcface_api.contract.pod_environment import METRICS_PORT
 from arcface_api.errors import explained
 from arcface_api.model import Model
 from arcface_api.resource.spec import (
@@ -105,7 +106,7 @@ class RunConfig(Model):
     """Checkpoints."""
     evaluation: RunEvaluation | None = None
     """Evaluation after training."""
-    metrics_port: int = Field(default=9400, ge=0, le=65535)
+    metrics_port: int = Field(default=METRICS_PORT, ge=0, le=65535)
     """Port of /metrics of a pod's first rank; the next ranks take the next ports; 0 takes any free one."""
 
     @classmethod

@@ -99,9 +99,9 @@ class EmbeddingCache:
 
     def load(self) -> Embeddings | None:
         """The embeddings, if they are kept and sound."""
-        if not self.path.is_file():
-            return None
         try:
+            if not self.path.is_file():
+                return None
             written = self._digest_file.read_text(encoding="ascii", errors="replace")
             found = read_embeddings(self.path, self.images) if written == file_sha256(self.path) else None
         except (OSError, ArcFaceError) as error:

@@ -20,6 +20,7 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from arcface_api.contract.pod_environment import DEVICE_ID
 from arcface_api.cpu_affinity import core_share
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_faces.embedding.vectors import Embeddings, check_finite
@@ -216,7 +217,7 @@ def _serve(connection: Connection, load: LoadNetwork, batch_size: int, number: i
     """Embed this process's share of whatever images come."""
     # Where several processes share a host's cores, each decodes and computes on its own ones.
     os.sched_setaffinity(0, core_share(os.sched_getaffinity(0), processes, number))
-    os.environ["DEVICE_ID"] = str(number)  # MindSpore on Ascend takes the card from it
+    os.environ[DEVICE_ID] = str(number)  # MindSpore on Ascend takes the card from it
     own = InProcessEmbedder(load, batch_size)
     with contextlib.suppress(EOFError, OSError):  # whoever asked has left
         while True:

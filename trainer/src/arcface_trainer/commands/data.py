@@ -7,7 +7,7 @@ import click
 import numpy as np
 
 from arcface_api.contract.reports import DataStats
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import InvalidInput, explained
 from arcface_faces.datasets.convert import faults, pack_folder, unpack_records
 from arcface_faces.datasets.dataset import FaceDataset, ImageFolderDataset, open_dataset
 from arcface_faces.progress import progress_bar
@@ -31,7 +31,9 @@ def data() -> None:
 @click.option("--skip-bad", is_flag=True, help="Leave unusable images out and count them.")
 def pack(images: Path, out: Path, workers: int, skip_bad: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Pack the folder IMAGES (one subfolder of 112x112 images per identity) into OUT/train.rec."""
-    if not images.is_dir():
+    with explained(images, "cannot be looked at", "correct the path"):
+        is_folder = images.is_dir()
+    if not is_folder:
         raise InvalidInput(f"{images}: no such folder: give the folder with one subfolder per identity")
     faces = ImageFolderDataset.open(images, 1)
     with progress_bar("packing", len(faces.labels)) as advance:

@@ -3,6 +3,7 @@
 The launcher starts it with the rank variables in its environment. It builds the training loop, runs it and reports.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -82,7 +83,7 @@ class TrainingLoop:
 
     def _train(self) -> None:
         self._verify()  # a run that was stopped at the end of an epoch did not wait for it
-        ended_at = time.monotonic()
+        ended_at = self.checkpointing.saved_at = time.monotonic()
         while self.meter.step < self.plan.total_steps:
             step = self.meter.step
             batch = self.loader.take(step)
@@ -154,7 +155,8 @@ def _main(config_path: Path, report_path: Path, local_rank: int) -> int:
     partial = report_path.with_suffix(".partial")
     report = reports.TrainerReport(failure=failure) if loop is None else loop.report(failure)
     report.write(partial)
-    partial.rename(report_path)  # the launcher may look at any time
+    with contextlib.suppress(FileNotFoundError):  # where it could not be written
+        partial.rename(report_path)  # the launcher may look at any time
     return failure.exit_code if failure else ExitCode.DONE
 
 

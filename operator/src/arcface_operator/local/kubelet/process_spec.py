@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from arcface_api.contract.pod_environment import TERMINATION_LOG
 from arcface_api.errors import InvalidInput
 from arcface_operator.local.kubelet.directories import Claims
 from arcface_operator.manifests.metadata import Manifest
@@ -56,7 +57,7 @@ def build_process_spec(pod: Manifest, placement: PodPlacement) -> ProcessSpec:
         mount["mountPath"]: _mount_source(mount, sources, placement) for mount in container.get("volumeMounts", [])
     }
     places = {path: str(source) for path, source in mounted.items()}
-    places[container.get("terminationMessagePath", "/dev/termination-log")] = str(termination_log)
+    places[container.get("terminationMessagePath", TERMINATION_LOG)] = str(termination_log)
     environment = {item["name"]: _variable(item, pod, placement) for item in container.get("env", [])}
     return ProcessSpec(
         arguments=relocate([*container["command"], *container.get("args", [])], places),
