@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from arcface_api.contract.pod_environment import RankIdentity
-from arcface_api.errors import ArcFaceError
+from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_trainer.pod.rendezvous import await_rank_table, is_mine, scheduler_address, wait_for
 
 POD = {"MS_NODE_ID": "2", "MS_WORKER_NUM": "4", "POD_IP": "10.0.0.7", "MS_SCHED_HOST": "127.0.0.1"}
@@ -18,8 +18,17 @@ def identity(**environment: str) -> RankIdentity:
 
 
 def table(status: str = "completed", address: str = "10.0.0.7", first_rank: int = 2) -> str:
-    devices = [{"device_id": str(n), "device_ip": "", "rank_id": str(first_rank + n)} for n in range(2)]
-    return json.dumps({"status": status, "server_list": [{"container_ip": address, "device": devices}]})
+    servers = [
+        {
+            "server_id": f"10.0.1.{place}",
+            "container_ip": address if place == 1 else "10.0.0.5",
+            "device": [
+                {"device_id": str(n), "device_ip": f"10.1.{n}.{place}", "rank_id": str(rank + n)} for n in range(2)
+            ],
+        }
+        for place, rank in enumerate((2 - first_rank, first_rank))
+    ]
+    return json.dumps({"status": status, "version": "1.0", "server_count": "2", "server_list": servers})
 
 
 def test_the_pod_of_rank_0_is_itself_where_the_ranks_meet(tmp_path: Path) -> None:
@@ -64,6 +73,13 @@ def test_the_table_is_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "hccl.json"
     threading.Timer(0.1, lambda: path.write_text(table())).start()
     await_rank_table(path, identity())
+
+
+def test_a_table_that_hccl_would_not_take_ends_the_pod_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "hccl.json"
+    path.write_text(table().replace("10.0.1.1", "10.0.1.0"))
+    with pytest.raises(InvalidInput, match=r"hccl\.json: server_id 10\.0\.1\.0 is that of two servers: .*: HCCL takes"):
+        await_rank_table(path, identity())
 
 
 def test_patience_ends_in_one_line(tmp_path: Path) -> None:

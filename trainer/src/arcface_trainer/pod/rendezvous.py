@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.rank_table import RankTableDocument
+from arcface_api.contract.rank_table_rules import check_rank_table
 from arcface_api.errors import ArcFaceError
 
 LOG = logging.getLogger(__name__)
@@ -43,10 +44,16 @@ def scheduler_address(identity: RankIdentity) -> str:
 
 
 def await_rank_table(path: Path, identity: RankIdentity) -> None:
-    """Until the table is complete and lists this very pod; a table of the pods before a restart does not."""
+    """Until the table is complete and lists this very pod; a table of the pods before a restart does not.
+
+    Raises:
+        InvalidInput: where HCCL would not take the table.
+    """
     LOG.info("waiting for the rank table %s", path)
     absent = f"{path} does not list rank {identity.rank} at {identity.address}"
     wait_for(lambda: is_mine(path, identity) or None, f"{absent}: see condition RankTableReady of the job")
+    if (table := RankTableDocument.parse(_content(path) or "")) is not None:
+        check_rank_table(table, str(path))
 
 
 def is_mine(path: Path, identity: RankIdentity) -> bool:
