@@ -29,6 +29,8 @@ def flaw(context: DecisionContext) -> str | None:
     """What of the spec cannot be carried out; its evaluation may have changed since the job began."""
     if sentences := unsupported(context.spec):
         return "; ".join(sentences)
+    if (sentence := rank_table_map.too_large_rank_table(context.spec)) is not None:
+        return sentence
     try:
         worker_pod.build_worker_pod(context.job, 0, 0, context.settings)
         if context.spec.evaluation is not None:
