@@ -12,7 +12,7 @@ from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import load_kube_config
 
-from arcface_operator.controller.job_store import parse_job
+from arcface_operator.controller.jobs import parse_job
 from arcface_operator.kubernetes.client import Api
 from arcface_operator.manifests.worker_pod import build_worker_pod
 from arcface_operator.settings import Settings

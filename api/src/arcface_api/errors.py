@@ -6,9 +6,17 @@
       Stopped             143    stopped on request after saving a checkpoint
 
 The codes are the contract between pods and the operator's retry policy.
+
+Errors of the operating system are told apart by one rule, `explained`: those that pass and so are worth another try
+become ArcFaceErrors, those that last InvalidInput. Neither says anything about the bytes of a file: only what was read
+can be damaged.
 """
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
+from pathlib import Path
 
 
 class ExitCode(IntEnum):
@@ -47,3 +55,65 @@ class Stopped(ArcFaceError):  # noqa: N818
     """The run was asked to stop (SIGTERM, Ctrl-C) and has saved its state."""
 
     exit_code = ExitCode.STOPPED
+
+
+_PASSING = frozenset(
+    {
+        errno.EIO,  # a disk or a network volume that hiccups
+        errno.ESTALE,  # NFS: the server was restarted or the file replaced
+        errno.EREMOTEIO,
+        errno.ETIMEDOUT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.ECONNRESET,
+        errno.ECONNREFUSED,
+        errno.ENOTCONN,  # FUSE: the helper behind a mount has died and is started again
+        errno.EPIPE,
+        errno.EAGAIN,
+        errno.EINTR,
+        errno.EBUSY,
+        errno.ENOLCK,
+        errno.ENOMEM,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOSPC,  # somebody else may make room
+        errno.EDQUOT,
+        errno.EADDRINUSE,
+    }
+)
+
+
+def _is_passing(error: OSError) -> bool:
+    """Whether the same call may go well later."""
+    return error.errno in _PASSING
+
+
+def _failure(subject: Path | str, deed: str, error: OSError, remedy: str) -> ArcFaceError:
+    """What an error means, to be raised.
+
+    Args:
+        subject: the file or folder, or what else was touched.
+        deed: what could not be done, as in `cannot be read`.
+        error: what the system said.
+        remedy: what the user may do where the error lasts.
+    """
+    reason = error.strerror or str(error) or type(error).__name__
+    if _is_passing(error):
+        return ArcFaceError(f"{subject}: {deed} ({reason}): this may pass, try again")
+    return InvalidInput(f"{subject}: {deed} ({reason}): {remedy}")
+
+
+@contextmanager
+def explained(subject: Path | str, deed: str, remedy: str) -> Iterator[None]:
+    """Raise `_failure` for any error of the system inside.
+
+    Raises:
+        ArcFaceError: where another try may go well.
+        InvalidInput: where it will not.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _failure(subject, deed, error, remedy) from error

@@ -7,8 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar, Self
 
-from arcface_api import os_errors
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import InvalidInput, explained
 
 
 class PositionedFile:
@@ -23,7 +22,7 @@ class PositionedFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with os_errors.explained(path, "cannot be opened", "correct the path or give this user the right to read it"):
+        with explained(path, "cannot be opened", "correct the path or give this user the right to read it"):
             # Were it a pipe, opening it would wait for somebody who writes.
             self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             weakref.finalize(self, os.close, self.descriptor)
@@ -50,4 +49,4 @@ class PositionedFile:
 
     def explained(self, offset: int) -> AbstractContextManager[None]:
         """Turns an error of the disk at this byte into one of ours, entered for it alone: reads are many."""
-        return os_errors.explained(self.path, f"cannot be read at byte {offset}", "copy the file again")
+        return explained(self.path, f"cannot be read at byte {offset}", "copy the file again")

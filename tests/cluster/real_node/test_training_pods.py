@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from arcface_api.contract.pod_environment import SCHEDULER_ANNOTATION
+from arcface_operator.manifests.config_maps import build_config_map
 from arcface_operator.manifests.metadata import worker_name
-from arcface_operator.manifests.run_config import build_config_map
 from arcface_operator.manifests.worker_pod import CONTAINER, build_worker_pod
 from arcface_operator.settings import Settings
 from support.builders.jobs import make_job

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from arcface_operator.manifests.run_config import build_config_map
+from arcface_operator.manifests.config_maps import build_config_map
 from arcface_operator.manifests.worker_pod import build_worker_pod
 from arcface_operator.preflight.job_file import read_job
 from arcface_operator.preflight.spec_checks import unsupported

@@ -12,8 +12,7 @@ import pytest
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_operator.commands.operator import operator
 from arcface_operator.kubernetes import credentials
-from arcface_operator.local.kubelet.volumes import create_claims, parse_volumes
-from arcface_operator.local.workdir import locked_workdir
+from arcface_operator.local.kubelet.directories import create_claims, locked_workdir, parse_volumes
 from arcface_operator.preflight import data
 from arcface_operator.preflight.job_file import read_job
 from support.builders.jobs import make_job

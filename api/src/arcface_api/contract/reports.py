@@ -5,9 +5,8 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from arcface_api.errors import ArcFaceError, ExitCode
+from arcface_api.errors import ArcFaceError, ExitCode, explained
 from arcface_api.model import Model
-from arcface_api.os_errors import explained
 from arcface_api.resource.status import CheckpointStatus, IjbResult, PairResult, Progress
 
 TERMINATION_MESSAGE_LIMIT = 4096

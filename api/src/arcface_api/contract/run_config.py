@@ -11,8 +11,8 @@ from typing import Literal, Self
 
 from pydantic import Field
 
+from arcface_api.errors import explained
 from arcface_api.model import Model
-from arcface_api.os_errors import explained
 from arcface_api.resource.spec import (
     ArcFaceTrainingJobSpec,
     GateSpec,

@@ -1,4 +1,4 @@
-"""The CustomResourceDefinition, made from the types.
+"""The CustomResourceDefinition, made from the types, with the columns of `kubectl get`.
 
 Kubernetes takes a narrower dialect than pydantic writes (a "structural schema" of OpenAPI 3.0): no references, no
 unions but int-or-string, no null, bounds with boolean exclusiveness.
@@ -7,11 +7,11 @@ unions but int-or-string, no null, bounds with boolean exclusiveness.
 import copy
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 from arcface_api.names import GROUP, KIND, PLURAL, SHORT_NAMES, SINGULAR, VERSION
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_api.resource.printer_columns import printer_columns
+from arcface_api.resource.spec import VERIFICATION_SETS
 from arcface_api.resource.validation import CHANGEABLE, KEYWORD, as_cel, unchanged
 
 Schema = dict[str, Any]
@@ -35,6 +35,9 @@ COPIED = (
     KEYWORD,
 )
 """Keywords that mean the same in both dialects."""
+Column = dict[str, JsonValue]
+WIDE = 1
+"""Priority of the columns that only `-o wide` shows."""
 
 
 def custom_resource_definition() -> Schema:
@@ -172,3 +175,44 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
+
+
+def printer_columns() -> list[Column]:
+    """The columns of `kubectl get arcfacejobs` from left to right; NAME stands before them by itself."""
+    first, *others = (_accuracy(name) for name in VERIFICATION_SETS)
+    return [
+        _column("Phase", "string", ".status.phase"),
+        _column("Ready", "string", ".status.workers.summary"),
+        _column("Epoch", "string", ".status.progress.epochs"),
+        _column("Loss", "number", ".status.progress.loss"),
+        _column("Img/s", "number", ".status.progress.imagesPerSecond"),
+        _column("Step-ms", "number", ".status.progress.stepMilliseconds"),
+        first,
+        _column("Restarts", "integer", ".status.restarts"),
+        *(_wide(other) for other in others),
+        *(_wide(_tar_at_1e_4(name)) for name in ("IJBB", "IJBC")),
+        _wide(_column("Checkpoint", "integer", ".status.checkpoint.step")),
+        # A date column would print the time since, which is "<invalid>" for a time to come.
+        _wide(_column("ETA", "string", ".status.progress.estimatedCompletionTime")),
+        _column("Age", "date", ".metadata.creationTimestamp"),
+    ]
+
+
+def _accuracy(dataset: str) -> Column:
+    """Accuracy on a pair set."""
+    return _column(dataset.upper(), "number", f'.status.evaluation.results[?(@.dataset=="{dataset}")].accuracy')
+
+
+def _tar_at_1e_4(dataset: str) -> Column:
+    """True accept rate of an IJB set at the false accept rate that papers compare."""
+    return _column(dataset, "number", f".status.evaluation.ijb[?(@.dataset==\"{dataset}\")].tarAtFar['1e-4']")
+
+
+def _column(name: str, kind: str, path: str) -> Column:
+    """A column that is always shown."""
+    return {"name": name, "type": kind, "jsonPath": path}
+
+
+def _wide(shown: Column) -> Column:
+    """The column, shown by `-o wide` only."""
+    return {**shown, "priority": WIDE}

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import click
 
-from arcface_api import os_errors
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import InvalidInput, explained
 from arcface_evaluator.networks.source import Source
 from arcface_evaluator.report.document import EvaluationFile
 from arcface_evaluator.report.entries import HardPairs
@@ -27,7 +26,7 @@ class Outputs:
         if self.json_file is not None:
             _check_json(self.json_file)
         if self.report is not None:
-            with os_errors.explained(f"--report {self.report}", "cannot be made", "name another folder"):
+            with explained(f"--report {self.report}", "cannot be made", "name another folder"):
                 self.report.mkdir(parents=True, exist_ok=True)
         if self.json_file is not None and self.json_file.exists():
             folders = [source.checkpoint] if source is not None and source.checkpoint is not None else []
@@ -63,7 +62,7 @@ def write_page(report: Path, runs: dict[str, EvaluationFile], hardest: Sequence[
 
 
 def _check_json(json_file: Path) -> None:
-    with os_errors.explained(f"--json {json_file}", "cannot be looked for", "name another file"):
+    with explained(f"--json {json_file}", "cannot be looked for", "name another file"):
         if not json_file.parent.is_dir():
             raise InvalidInput(f"--json {json_file}: its folder is not there; make it or name another file")
         if not os.access(json_file if json_file.exists() else json_file.parent, os.W_OK):
@@ -72,7 +71,7 @@ def _check_json(json_file: Path) -> None:
 
 def _refuse_input(output: Path, path: Path) -> None:
     """InvalidInput where an output that exists would replace an input, or a file inside of one that is a folder."""
-    with os_errors.explained(path, "cannot be looked for", "correct the path"):
+    with explained(path, "cannot be looked for", "correct the path"):
         is_same = path.exists() and output.samefile(path)
         if is_same or output.resolve().is_relative_to(path.resolve()):
             raise InvalidInput(f"--json {output}: would replace the input {path}; name another file")

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import click
 
-from arcface_api import os_errors
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import InvalidInput, explained
 from arcface_faces.pairs.pair_list import DroppedPair, make_set, read_list
 from arcface_faces.pairs.pair_set import write_pairs
 
@@ -25,7 +24,7 @@ def pairs() -> None:
 @click.option("--dropped", type=FILE, help="CSV file to write, for the pairs that are left out and why; likewise.")
 def make(list_file: Path, images: Path, dropped: Path | None, output: Path) -> None:
     """Write the pairs of a list, in its order, with their images as they are."""
-    with os_errors.explained(images, "cannot be looked into", "correct --images"):
+    with explained(images, "cannot be looked into", "correct --images"):
         if not images.is_dir():
             raise InvalidInput(f"{images}: is no folder; correct --images")
     _check_new("--output", output)
@@ -43,7 +42,7 @@ def make(list_file: Path, images: Path, dropped: Path | None, output: Path) -> N
 
 def _check_new(option: str, path: Path) -> None:
     """InvalidInput where a file cannot be written without replacing one."""
-    with os_errors.explained(f"{option} {path}", "cannot be looked for", "name another file"):
+    with explained(f"{option} {path}", "cannot be looked for", "name another file"):
         if path.exists() or not path.parent.is_dir():
             reason = "exists already" if path.exists() else "its folder is not there"
             raise InvalidInput(f"{option} {path}: {reason}; name another file")
@@ -55,6 +54,6 @@ def _write_dropped(path: Path, dropped: list[DroppedPair]) -> None:
         [entry.pair.line, entry.pair.first, entry.pair.second, int(entry.pair.is_same), entry.reason]
         for entry in dropped
     ]
-    explained = os_errors.explained(f"--dropped {path}", "cannot be written", "name another file")
-    with explained, path.open("w", newline="", encoding="utf-8") as file:
+    writing = explained(f"--dropped {path}", "cannot be written", "name another file")
+    with writing, path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["line", "first", "second", "same", "reason"], *rows])

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from arcface_api import os_errors
-from arcface_api.errors import ArcFaceError
+from arcface_api.errors import ArcFaceError, explained
 from arcface_evaluator.sets.release import IjbRelease
 from arcface_evaluator.sets.release_images import ReleaseImages
 from arcface_faces.checkpoint.reader import file_sha256
@@ -40,7 +39,7 @@ class EmbeddingCache:
         if not self.path.is_file():
             return None
         try:
-            written = self.digest_file.read_text(encoding="ascii", errors="replace")
+            written = self._digest_file.read_text(encoding="ascii", errors="replace")
             found = read_embeddings(self.path, self.images) if written == file_sha256(self.path) else None
         except (OSError, ArcFaceError) as error:
             LOG.warning("kept embeddings are not used: %s", error)
@@ -50,7 +49,7 @@ class EmbeddingCache:
         return found
 
     @property
-    def digest_file(self) -> Path:
+    def _digest_file(self) -> Path:
         """The hash of the file as it was written, beside it."""
         return self.path.with_suffix(".sha256")
 
@@ -62,7 +61,7 @@ class EmbeddingCache:
                 np.save(file, embeddings_NVD)
                 file.flush()
                 os.fsync(file.fileno())
-            self.digest_file.write_text(file_sha256(hidden), encoding="ascii")
+            self._digest_file.write_text(file_sha256(hidden), encoding="ascii")
             hidden.rename(self.path)
         except (OSError, ArcFaceError) as error:
             LOG.info("embeddings are not kept: %s (%s)", self.path, error)
@@ -73,7 +72,7 @@ def open_cache(folder: Path, manifest: Path, opened: IjbRelease, images: Release
     """The cache of one release with one checkpoint, whose folder and manifest are given."""
     whole = hashlib.sha256(repr(LANDMARKS).encode())
     for part in (manifest, opened.members_file, opened.marks_file):
-        with os_errors.explained(part, "cannot be read", "give this user the right to read it"):
+        with explained(part, "cannot be read", "give this user the right to read it"):
             whole.update(hashlib.sha256(part.read_bytes()).digest())
 
     def of_image(number: int) -> bytes:

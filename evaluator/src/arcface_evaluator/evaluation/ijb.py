@@ -13,9 +13,7 @@ from arcface_evaluator.evaluation.embedding_cache import EmbeddingCache, cached_
 from arcface_evaluator.metrics.roc import tar_at_far
 from arcface_evaluator.protocols.pooling import ALL_CHOICES, PoolingChoice, Templates, pool
 from arcface_evaluator.protocols.template_scores import TemplatePairs, ordered_scores, plan_pairs, score_pairs
-from arcface_evaluator.report import entries
-from arcface_evaluator.report.document import EvaluationFile, IjbProtocol, InputFile
-from arcface_evaluator.report.entries import ChoiceRates, HardPair, HardPairs, hardest_pairs
+from arcface_evaluator.report import document, entries
 from arcface_evaluator.sets.release import IjbRelease
 from arcface_evaluator.sets.release_images import ReleaseImages, open_images
 from arcface_faces.embedding.embedder import Embedder
@@ -29,13 +27,13 @@ def verify_templates(
     templates: Templates,
     pairs: TemplatePairs,
     choices: Sequence[PoolingChoice],
-) -> list[ChoiceRates]:
+) -> list[entries.ChoiceRates]:
     """Rates under each choice; images are pooled in one pass, pairs sorted once."""
     pooled = pool(embeddings_NVD, scores, templates, choices)
     plan = plan_pairs(pairs)
     is_same = pairs.is_same[plan.order]
     return [
-        ChoiceRates(choice, tar_at_far(ordered_scores(vectors, plan), is_same))
+        entries.ChoiceRates(choice, tar_at_far(ordered_scores(vectors, plan), is_same))
         for choice, vectors in zip(choices, pooled, strict=True)
     ]
 
@@ -68,7 +66,7 @@ def count_release(opened: IjbRelease) -> IjbCount:
     )
 
 
-def verify_release(opened: IjbRelease, embeddings_NVD: Embeddings) -> list[ChoiceRates]:
+def verify_release(opened: IjbRelease, embeddings_NVD: Embeddings) -> list[entries.ChoiceRates]:
     """Rates under all choices that the embeddings allow, the usual one first."""
     if len(embeddings_NVD) != len(opened.images):
         raise InvalidInput(
@@ -79,22 +77,22 @@ def verify_release(opened: IjbRelease, embeddings_NVD: Embeddings) -> list[Choic
     return verify_templates(embeddings_NVD, opened.scores, opened.templates, opened.pairs, choices)
 
 
-def ijb_result(opened: IjbRelease, usual: ChoiceRates) -> IjbResult:
+def ijb_result(opened: IjbRelease, usual: entries.ChoiceRates) -> IjbResult:
     """The entry of a release in the status of a job."""
     return IjbResult(dataset=opened.name, tar_at_far=entries.rates_of(opened.name, usual).nearest)
 
 
 def ijb_document(
     opened: IjbRelease,
-    results: Sequence[ChoiceRates],
+    results: Sequence[entries.ChoiceRates],
     scores: NDArray[np.float64],
     checkpoint: Path | None,
     source: Path,
-) -> EvaluationFile:
+) -> document.EvaluationFile:
     """The numbers of a release, whose first result is that of the usual choice, as are the pairs' scores (P,)."""
     usual, *others = results
     intervals = entries.intervals_of(usual, scores, opened.pairs)
-    return EvaluationFile(
+    return document.EvaluationFile(
         checkpoint=None if checkpoint is None else str(checkpoint),
         ijb=[ijb_result(opened, usual)],
         ijb_details=[
@@ -102,19 +100,19 @@ def ijb_document(
             *(entries.rates_of(opened.name, result) for result in others),
         ],
         curves=[entries.curves_of(opened.name, entries.choice_name(usual.choice), scores, opened.pairs.is_same)],
-        protocol=IjbProtocol(),
-        inputs=[InputFile.of(path) for path in [source, *opened.files]],
+        protocol=document.IjbProtocol(),
+        inputs=[document.InputFile.of(path) for path in [source, *opened.files]],
     )
 
 
-def hardest_of_release(opened: IjbRelease, scores: NDArray[np.float64]) -> list[HardPairs]:
+def hardest_of_release(opened: IjbRelease, scores: NDArray[np.float64]) -> list[entries.HardPairs]:
     """The pairs of templates that the scores (P,) are most wrong about, each template shown by its first image."""
     images, pairs, templates = open_images(opened), opened.pairs, opened.templates
 
-    def show(number: int, score: str) -> HardPair:
+    def show(number: int, score: str) -> entries.HardPair:
         shown = int(pairs.first[number]), int(pairs.second[number])
         one, other = (images.image(int(np.argmax(templates.template == template))) for template in shown)
         names = " and ".join(str(templates.ids[template]) for template in shown)
-        return HardPair(f"templates {names}: {score}", (one, other))
+        return entries.HardPair(f"templates {names}: {score}", (one, other))
 
-    return hardest_pairs(opened.name, scores, pairs.is_same, show)
+    return entries.hardest_pairs(opened.name, scores, pairs.is_same, show)

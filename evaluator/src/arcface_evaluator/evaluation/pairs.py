@@ -5,9 +5,7 @@ from pathlib import Path
 
 from arcface_api.contract.reports import PairSetCount
 from arcface_api.errors import InvalidInput
-from arcface_evaluator.report import entries
-from arcface_evaluator.report.document import EvaluationFile, InputFile
-from arcface_evaluator.report.entries import HardPair, HardPairs, hardest_pairs
+from arcface_evaluator.report import document, entries
 from arcface_faces.embedding.embedder import Embedder
 from arcface_faces.embedding.vectors import read_embeddings
 from arcface_faces.pairs.pair_set import PairSet
@@ -38,9 +36,11 @@ def from_files(sets: Sequence[PairSet], files: Sequence[Path]) -> Iterator[PairS
         yield verify(pair_set.name, read_embeddings(file, len(pair_set)), pair_set.is_same)
 
 
-def pairs_document(found: Sequence[PairScores], checkpoint: Path | None, inputs: Sequence[Path]) -> EvaluationFile:
+def pairs_document(
+    found: Sequence[PairScores], checkpoint: Path | None, inputs: Sequence[Path]
+) -> document.EvaluationFile:
     """The numbers of all sets; `inputs` are the files that they depend on."""
-    return EvaluationFile(
+    return document.EvaluationFile(
         checkpoint=None if checkpoint is None else str(checkpoint),
         results=[entries.result_of(scores) for scores in found],
         details=[entries.details_of(scores) for scores in found],
@@ -49,14 +49,14 @@ def pairs_document(found: Sequence[PairScores], checkpoint: Path | None, inputs:
             for scores in found
             if 0 < scores.is_same.sum() < scores.pairs
         ],
-        inputs=[InputFile.of(path) for path in inputs],
+        inputs=[document.InputFile.of(path) for path in inputs],
     )
 
 
-def hardest_of_pairs(pair_set: PairSet, found: PairScores) -> list[HardPairs]:
+def hardest_of_pairs(pair_set: PairSet, found: PairScores) -> list[entries.HardPairs]:
     """The pairs of a set that the scores are most wrong about."""
 
-    def show(number: int, score: str) -> HardPair:
-        return HardPair(f"pair {number}: {score}", (pair_set.image(2 * number), pair_set.image(2 * number + 1)))
+    def show(number: int, score: str) -> entries.HardPair:
+        return entries.HardPair(f"pair {number}: {score}", (pair_set.image(2 * number), pair_set.image(2 * number + 1)))
 
-    return hardest_pairs(found.dataset, found.scores, found.is_same, show)
+    return entries.hardest_pairs(found.dataset, found.scores, found.is_same, show)

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from arcface_api import os_errors
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import InvalidInput, explained
 from arcface_faces.embedding.embedder import Network
 from arcface_faces.images.face_input import Preprocessing, resolve_preprocessing
 
@@ -44,7 +43,7 @@ def load_checkpoint(folder: Path) -> Network:
 def read_preprocessing(path: Path, declared: Preprocessing | None) -> Preprocessing:
     """What the file beside a MindIR file says, or what is declared."""
     beside = path.with_name(f"{path.name}.json")
-    with os_errors.explained(beside, "cannot be read", "give this user the right to read it"):
+    with explained(beside, "cannot be read", "give this user the right to read it"):
         if not path.is_file():
             raise InvalidInput(f"{path}: is no file; correct --model")
         stored = beside.read_bytes() if beside.exists() else None

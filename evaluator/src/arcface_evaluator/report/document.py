@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from arcface_api import os_errors
+from arcface_api.errors import explained
 from arcface_api.model import Model
 from arcface_api.resource.status import IjbResult, PairResult
 from arcface_faces.pairs.protocol import FOLDS, THRESHOLD_STEP, THRESHOLDS
@@ -122,7 +122,7 @@ class InputFile(Model):
     @classmethod
     def of(cls, path: Path) -> "InputFile":
         """Hash a file that was read."""
-        with os_errors.explained(path, "cannot be read", "mend its rights"), path.open("rb") as opened:
+        with explained(path, "cannot be read", "mend its rights"), path.open("rb") as opened:
             return cls(path=str(path), sha256=hashlib.file_digest(opened, "sha256").hexdigest())
 
 
@@ -159,10 +159,10 @@ class EvaluationFile(Model):
     @classmethod
     def read(cls, path: Path) -> "EvaluationFile":
         """Read one that was written."""
-        with os_errors.explained(path, "cannot be read", "correct the path"):
+        with explained(path, "cannot be read", "correct the path"):
             return cls.from_json(path.read_bytes(), str(path))
 
     def write(self, path: Path) -> None:
         """Write it for people and programs."""
-        with os_errors.explained(path, "cannot be written", "name another file"):
+        with explained(path, "cannot be written", "name another file"):
             path.write_text(self.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n")

@@ -13,7 +13,7 @@ from jinja2 import Environment
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from arcface_api import os_errors
+from arcface_api.errors import explained
 from arcface_evaluator.metrics.roc import FARS
 from arcface_evaluator.report.document import EvaluationFile, IjbRates, PairDetails, ScoreCurves
 from arcface_evaluator.report.entries import HardPairs, choice_name, far_name
@@ -76,7 +76,7 @@ def write_page(directory: Path, runs: Runs, hardest: Sequence[HardPairs] = ()) -
     template = Environment(autoescape=True).from_string((files(__package__) / "page.html").read_text("utf-8"))
     title = "Verification of " + ", ".join(runs)
     page = template.render(title=title, sections=sections, runs=[_origin_of(*run) for run in runs.items()])
-    with os_errors.explained(f"--report {directory}", "cannot be written", "name another folder"):
+    with explained(f"--report {directory}", "cannot be written", "name another folder"):
         directory.mkdir(parents=True, exist_ok=True)
         for section in sections:
             for plot in section.plots:

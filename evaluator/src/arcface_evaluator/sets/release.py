@@ -19,8 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from arcface_api import os_errors
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import InvalidInput, explained
 from arcface_evaluator.protocols.pooling import Templates
 from arcface_evaluator.protocols.template_scores import TemplatePairs
 
@@ -118,7 +117,7 @@ def _read_pairs(path: Path, ids: Ids) -> TemplatePairs:
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """Reads a file of a release inside of this context; its size is looked at before."""
-    with os_errors.explained(path, "cannot be read", "--root is the folder with meta/"):
+    with explained(path, "cannot be read", "--root is the folder with meta/"):
         size = path.stat().st_size
         if size > SIZE_LIMIT:
             raise InvalidInput(f"{path}: {size} bytes; a file of a release has less than {SIZE_LIMIT}")

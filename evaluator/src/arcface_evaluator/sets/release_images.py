@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from arcface_api import os_errors
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import InvalidInput, explained
 from arcface_evaluator.sets.release import IjbRelease
 from arcface_faces.images.alignment import align, similarity_transforms
 from arcface_faces.images.decoding import Image, decode_any_size
@@ -45,7 +44,7 @@ class ReleaseImages:
 
     def image_bytes(self, number: int) -> bytes:
         """An image as it is on disk."""
-        with os_errors.explained(self.path(number), "cannot be read", "take it from the release"):
+        with explained(self.path(number), "cannot be read", "take it from the release"):
             return self.path(number).read_bytes()
 
     def image(self, number: int) -> Image:
@@ -67,7 +66,7 @@ class ReleaseImages:
 def open_images(opened: IjbRelease) -> ReleaseImages:
     """Check that every image is there and can be aligned, before the first is embedded."""
     folder = opened.folder / FOLDER
-    with os_errors.explained(folder, "cannot be read", "it holds the release's images"), os.scandir(folder) as entries:
+    with explained(folder, "cannot be read", "it holds the release's images"), os.scandir(folder) as entries:
         present = {entry.name for entry in entries}
     for number, name in enumerate(opened.images, start=1):
         if name not in present:  # nor is a name that leads out of the folder

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from arcface_api import os_errors
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import InvalidInput, explained
 from arcface_faces.checkpoint.class_shard import ClassRange
 from arcface_faces.checkpoint.manifest import MANIFEST_FILE, CheckpointManifest, FileEntry
 
@@ -41,7 +40,7 @@ def step_of(folder: Path) -> int:
 
 def checkpoints(directory: Path) -> list[Path]:
     """Folders named like checkpoints, newest first."""
-    with os_errors.explained(directory, "cannot be listed", "correct the path or give this user the right to read it"):
+    with explained(directory, "cannot be listed", "correct the path or give this user the right to read it"):
         if not directory.is_dir():
             return []
         return sorted((path for path in directory.iterdir() if step_of(path) >= 0), key=step_of, reverse=True)
@@ -58,7 +57,7 @@ def complete_checkpoints(directory: Path) -> Iterator[tuple[Path, CheckpointMani
 
 def checkpoint_folder(given: Path) -> Path:
     """The folder itself where it is a checkpoint, else the newest complete one inside."""
-    with os_errors.explained(given, "cannot be looked into", "correct the path or give this user the right to read it"):
+    with explained(given, "cannot be looked into", "correct the path or give this user the right to read it"):
         is_folder, has_manifest = given.is_dir(), (given / MANIFEST_FILE).is_file()
     if not is_folder:
         raise InvalidInput(f"{given}: is no folder; give a checkpoint or the folder of a job's checkpoints")
@@ -77,12 +76,12 @@ def newest_complete(directory: Path) -> Path | None:
 def read_manifest(folder: Path) -> CheckpointManifest:
     """Manifest of a checkpoint; InvalidInput where it is damaged or a file is missing or has another size."""
     path = folder / MANIFEST_FILE
-    with os_errors.explained(path, "cannot be read", "name a complete checkpoint"):
+    with explained(path, "cannot be read", "name a complete checkpoint"):
         text = path.read_bytes()
     manifest = CheckpointManifest.from_json(text, str(path))
     for entry in manifest.files:
         file = folder / entry.name
-        with os_errors.explained(file, "cannot be read", REMEDY):
+        with explained(file, "cannot be read", REMEDY):
             size = file.stat().st_size if file.is_file() else -1
         if size != entry.size:
             found = "is missing" if size < 0 else f"has {size} bytes instead of {entry.size}"
@@ -97,7 +96,7 @@ def manifest_sha256(folder: Path) -> str:
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, read in blocks."""
-    with os_errors.explained(path, "cannot be read", REMEDY), path.open("rb") as file:
+    with explained(path, "cannot be read", REMEDY), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -145,7 +144,7 @@ def _open_verified(folder: Path, entry: FileEntry) -> Iterator[Any]:
     if file_sha256(path) != entry.sha256:
         raise InvalidInput(f"{path}: is damaged (its SHA-256 is not the manifest's): use another checkpoint")
     try:
-        with os_errors.explained(path, "cannot be read", REMEDY), safe_open(path, framework="np") as file:
+        with explained(path, "cannot be read", REMEDY), safe_open(path, framework="np") as file:
             for name, tensor in entry.tensors.items():
                 stored = file.get_slice(name)
                 if stored.get_shape() != tensor.shape or stored.get_dtype() != "F32":

@@ -5,8 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from arcface_api import os_errors
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import InvalidInput, explained
 from arcface_faces.datasets.dataset import FaceDataset, ImageFolderDataset
 from arcface_faces.datasets.record_dataset import RecordDataset
 from arcface_faces.images.decoding import decode
@@ -90,7 +89,7 @@ def unpack_records(faces: FaceDataset, out: Path, advance: Advance) -> None:
     """Write every image as it is stored into one folder per identity, named by its number."""
     folders = [f"{label:07d}" for label in range(faces.class_count)]
     refuse_existing(out, tuple(folders))
-    with os_errors.explained(out, "cannot be written", "choose another folder"):
+    with explained(out, "cannot be written", "choose another folder"):
         for folder in folders:
             (out / folder).mkdir(parents=True)
         for index, label in enumerate(faces.labels.tolist()):

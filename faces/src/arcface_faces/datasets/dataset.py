@@ -10,8 +10,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from arcface_api import os_errors
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import InvalidInput, explained
 from arcface_faces.datasets.record_dataset import RecordDataset, select_identities
 from arcface_faces.records.layout import RECORDS_FILE
 
@@ -69,7 +68,7 @@ class ImageFolderDataset:
     def image_bytes(self, index: int) -> bytes:
         """Bytes of the image's file."""
         path = self.paths[index]
-        with os_errors.explained(path, "cannot be read", "copy it again or give this user the right to read it"):
+        with explained(path, "cannot be read", "copy it again or give this user the right to read it"):
             return Path(path).read_bytes()
 
     def where(self, index: int) -> str:
@@ -87,7 +86,7 @@ def open_dataset(directory: Path, min_images: int = 1) -> FaceDataset:
     Raises:
         InvalidInput: naming file and place where the data are missing or damaged.
     """
-    with os_errors.explained(directory, "cannot be read", "correct the path or give this user the right to read it"):
+    with explained(directory, "cannot be read", "correct the path or give this user the right to read it"):
         is_folder, has_records = directory.is_dir(), (directory / RECORDS_FILE).exists()
     if not is_folder:
         raise InvalidInput(f"{directory}: no such folder: give the folder with {RECORDS_FILE} or with image folders")
@@ -100,7 +99,7 @@ def open_dataset(directory: Path, min_images: int = 1) -> FaceDataset:
 def _listing(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
     """Entries of a folder, which are read inside of this context."""
     remedy = "correct the path or give this user the right to read it"
-    with os_errors.explained(folder, "cannot be listed", remedy), os.scandir(folder) as entries:
+    with explained(folder, "cannot be listed", remedy), os.scandir(folder) as entries:
         yield entries
 
 

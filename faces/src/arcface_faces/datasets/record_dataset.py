@@ -13,14 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.records.layout import (
-    EXACT_FLOAT32,
-    INDEX_FILE,
-    PROPERTY_FILE,
-    RECORDS_FILE,
-    Property,
-    read_property,
-)
+from arcface_faces.records import layout
 from arcface_faces.records.recordio import RecordFile
 from arcface_faces.records.table import RecordTable
 from arcface_faces.records.table_cache import load_records
@@ -41,9 +34,9 @@ class RecordDataset:
     @classmethod
     def open(cls, directory: Path, min_images: int) -> Self:
         """Read the index and the heads of the records; InvalidInput where they are damaged or disagree."""
-        records = directory / RECORDS_FILE
-        announced = read_property(directory / PROPERTY_FILE)
-        table = load_records(records, directory / INDEX_FILE)
+        records = directory / layout.RECORDS_FILE
+        announced = layout.read_property(directory / layout.PROPERTY_FILE)
+        table = load_records(records, directory / layout.INDEX_FILE)
         rows = _image_rows(table, announced, records)
         raw_labels = _whole_labels(table, rows, announced, records)
         is_kept, labels, dropped = select_identities(raw_labels, min_images, directory)
@@ -67,7 +60,7 @@ class RecordDataset:
         return f"{self.file.path} key {self.keys[index]}"
 
 
-def _image_rows(table: RecordTable, announced: Property | None, records: Path) -> NDArray[np.int64]:
+def _image_rows(table: RecordTable, announced: layout.Property | None, records: Path) -> NDArray[np.int64]:
     """Rows of the table that hold an image; InvalidInput where one that should is empty."""
     rows = np.arange(len(table), dtype=np.int64)
     if table.keys[0] == 0 and table.flags[0] > 0 and table.image_sizes[0] == 0:
@@ -87,42 +80,44 @@ def _check_without_gaps(table: RecordTable, records: Path) -> None:
     missing = np.flatnonzero(table.keys != np.arange(len(table)))
     if len(missing):
         raise InvalidInput(
-            f"{records.with_name(INDEX_FILE)}: key {missing[0]} is missing, which key 0 announces: copy {RECORDS_FILE} "
-            f"and {INDEX_FILE} again, together"
+            f"{records.with_name(layout.INDEX_FILE)}: key {missing[0]} is missing, which key 0 announces: copy "
+            f"{layout.RECORDS_FILE} and {layout.INDEX_FILE} again, together"
         )
 
 
-def _first_identity_key(table: RecordTable, announced: Property | None, records: Path) -> int:
+def _first_identity_key(table: RecordTable, announced: layout.Property | None, records: Path) -> int:
     """The number `a` of the classic layout."""
     first, stop = table.labels[0].tolist()
     last_key = int(table.keys[-1])
-    if last_key + 1 > EXACT_FLOAT32:
+    if last_key + 1 > layout.EXACT_FLOAT32:
         if announced is None:
-            raise InvalidInput(f"{records}: more than {EXACT_FLOAT32} records need the file {PROPERTY_FILE} beside it")
+            raise InvalidInput(
+                f"{records}: more than {layout.EXACT_FLOAT32} records need the file {layout.PROPERTY_FILE} beside it"
+            )
         return last_key + 1 - announced.identities
     if not (first == first // 1 and 1 <= first <= last_key + 1 and stop == last_key + 1):
         raise InvalidInput(
             f"{records}: key 0 announces images up to key {first - 1:.0f} and identities up to key {stop - 1:.0f}, "
-            f"but the index ends at key {last_key}: copy {RECORDS_FILE} and {INDEX_FILE} again, together"
+            f"but the index ends at key {last_key}: copy {layout.RECORDS_FILE} and {layout.INDEX_FILE} again, together"
         )
     return int(first)
 
 
 def _whole_labels(
-    table: RecordTable, rows: NDArray[np.int64], announced: Property | None, records: Path
+    table: RecordTable, rows: NDArray[np.int64], announced: layout.Property | None, records: Path
 ) -> NDArray[np.int64]:
     """Labels of the images as stored; InvalidInput where one is not a whole number from 0 to 2^24."""
     labels = table.labels[rows, 0]
-    wrong = np.flatnonzero(~((labels >= 0) & (labels <= EXACT_FLOAT32) & (labels == np.floor(labels))))
+    wrong = np.flatnonzero(~((labels >= 0) & (labels <= layout.EXACT_FLOAT32) & (labels == np.floor(labels))))
     if len(wrong):
         raise InvalidInput(
             f"{records}: key {table.keys[rows[wrong[0]]]} has label {labels[wrong[0]]}, not a whole number from 0 to "
-            f"{EXACT_FLOAT32}: write the file anew"
+            f"{layout.EXACT_FLOAT32}: write the file anew"
         )
     if announced is not None and labels.max() >= announced.identities:
         row = int(labels.argmax())
         raise InvalidInput(
-            f"{records}: key {table.keys[rows[row]]} has label {labels[row]:.0f}, but {PROPERTY_FILE} announces "
+            f"{records}: key {table.keys[rows[row]]} has label {labels[row]:.0f}, but {layout.PROPERTY_FILE} announces "
             f"{announced.identities} identities: the files belong to different sets"
         )
     return np.asarray(labels, np.int64)

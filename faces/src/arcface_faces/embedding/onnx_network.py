@@ -8,8 +8,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from arcface_api import os_errors
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import InvalidInput, explained
 from arcface_faces.embedding.embedder import Network
 from arcface_faces.images.face_input import IMAGE_SIZE, METADATA_KEY, Preprocessing, resolve_preprocessing
 
@@ -50,7 +49,7 @@ def load_onnx(path: Path, declared: Preprocessing | None) -> Network:
 
 
 def _session(path: Path) -> Any:
-    with os_errors.explained(path, "cannot be read", "correct --model"):
+    with explained(path, "cannot be read", "correct --model"):
         data = path.read_bytes()
     try:
         return onnxruntime.InferenceSession(data, providers=onnxruntime.get_available_providers())

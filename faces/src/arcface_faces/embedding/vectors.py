@@ -6,8 +6,7 @@ from tokenize import TokenError
 import numpy as np
 from numpy.typing import NDArray
 
-from arcface_api import os_errors
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import InvalidInput, explained
 
 Embeddings = NDArray[np.float32]
 """(N, V, D): N images in V = 2 views (original, mirrored) or 1, D numbers."""
@@ -50,7 +49,7 @@ def check_finite(
 
 def _map_file(path: Path) -> NDArray[np.generic]:
     try:
-        with os_errors.explained(path, "cannot be read", "correct the path"):
+        with explained(path, "cannot be read", "correct the path"):
             # Maps the file; refuses arrays of objects, whose reading would execute what the file says.
             mapped: NDArray[np.generic] = np.lib.format.open_memmap(path, mode="r")  # type: ignore[no-untyped-call]
     except (ValueError, TypeError, OverflowError, SyntaxError, TokenError, RecursionError, MemoryError) as error:

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from arcface_api import os_errors
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import InvalidInput, explained
 from arcface_faces.images.decoding import decode_scaled
 from arcface_faces.pairs.protocol import check_foldable
 
@@ -101,7 +100,7 @@ def make_set(pairs: list[ListedPair], folder: Path) -> MadeSet:
 
 def _lines_of(path: Path) -> list[str]:
     try:
-        with os_errors.explained(path, "cannot be read", "correct --list"):
+        with explained(path, "cannot be read", "correct --list"):
             if path.stat().st_size > SIZE_LIMIT:
                 raise InvalidInput(f"{path}: is longer than a list of pairs can be")
             return path.read_text(encoding="utf-8-sig").splitlines()  # spreadsheets write a mark
@@ -152,7 +151,7 @@ def _image(folder: Path, name: str) -> bytes | str:
     """The encoded image, or why there is none; ArcFaceError where another look may find it."""
     shown = name[:LONGEST_SHOWN]
     try:
-        with os_errors.explained(shown, "cannot be read", "correct the list"):
+        with explained(shown, "cannot be read", "correct the list"):
             path = next((path for path in _candidates(folder, name) if path.is_file()), None)
             if path is None or not path.resolve().is_relative_to(folder.resolve()):
                 return f"missing image: {shown}"

@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from arcface_api import os_errors
 from arcface_api.contract.run_config import RunEvaluation
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import InvalidInput, explained
 from arcface_faces.embedding.embedder import Images, decoding_threads
 from arcface_faces.images.decoding import Image, decode_scaled
 from arcface_faces.pairs.protocol import check_foldable
@@ -100,7 +99,7 @@ def set_files(evaluation: RunEvaluation) -> Iterator[Path]:
     """The `.bin` of each set; InvalidInput names the first that is missing."""
     for name in evaluation.sets:
         path = Path(evaluation.directory) / f"{name}.bin"
-        with os_errors.explained(path, "cannot be looked for", "correct spec.evaluation.path"):
+        with explained(path, "cannot be looked for", "correct spec.evaluation.path"):
             is_there = path.is_file()
         if not is_there:
             raise InvalidInput(f"{path}: is missing; put the set there or take {name} out of spec.evaluation.sets")
@@ -135,7 +134,7 @@ def write_pairs(path: Path, images: list[bytes], is_same: list[bool]) -> None:
     if len(images) != 2 * len(is_same):
         raise ValueError(f"{len(images)} images for {len(is_same)} pairs")
     partial = path.with_suffix(".partial")
-    with os_errors.explained(path, "cannot be written", "name another file or mend its folder"):
+    with explained(path, "cannot be written", "name another file or mend its folder"):
         if path.exists():
             raise InvalidInput(f"{path}: exists already: choose another name or remove it first")
         with partial.open("wb") as file:

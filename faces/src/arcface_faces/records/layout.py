@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from arcface_api import os_errors
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import InvalidInput, explained
 from arcface_faces.images.face_input import IMAGE_SIZE
 
 RECORDS_FILE = "train.rec"
@@ -39,7 +38,7 @@ class Property:
 def read_property(path: Path) -> Property | None:
     """Parse `property`, None where there is none; InvalidInput for other text or another image size."""
     try:
-        with os_errors.explained(path, "cannot be read", "copy the file again"):
+        with explained(path, "cannot be read", "copy the file again"):
             if not path.exists():
                 return None
             text = path.read_text("ascii")
@@ -89,14 +88,14 @@ def read_index(path: Path, record_bytes: int) -> Index:
 def refuse_existing(directory: Path, names: tuple[str, ...]) -> None:
     """InvalidInput where one of the files is there already: nothing is written over."""
     for name in names:
-        with os_errors.explained(directory / name, "cannot be looked for", "choose another folder"):
+        with explained(directory / name, "cannot be looked for", "choose another folder"):
             is_there = (directory / name).exists()
         if is_there:
             raise InvalidInput(f"{directory / name}: exists already: choose another folder or remove it first")
 
 
 def _text_of(path: Path) -> bytes:
-    with os_errors.explained(path, "cannot be read", "put it beside the .rec and give this user the right to read it"):
+    with explained(path, "cannot be read", "put it beside the .rec and give this user the right to read it"):
         return path.read_bytes()
 
 

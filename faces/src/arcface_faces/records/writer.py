@@ -8,8 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from arcface_api import os_errors
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import InvalidInput, explained
 from arcface_faces.images.face_input import IMAGE_SIZE
 from arcface_faces.records.layout import EXACT_FLOAT32, INDEX_FILE, PROPERTY_FILE, RECORDS_FILE, refuse_existing
 from arcface_faces.records.recordio import ImageHeader, pack, pack_record
@@ -30,7 +29,7 @@ class RecordWriter:
 
     def __enter__(self) -> Self:
         refuse_existing(self.directory, NAMES)
-        with os_errors.explained(self.directory, "cannot be written", "choose another folder"):
+        with explained(self.directory, "cannot be written", "choose another folder"):
             self.directory.mkdir(parents=True, exist_ok=True)
             self._file: BinaryIO = self._partial(RECORDS_FILE).open("wb")
         return self
@@ -63,7 +62,7 @@ class RecordWriter:
     def _append(self, header: ImageHeader, image: bytes) -> int:
         record = pack_record(pack(header, image))
         offset = self._position
-        with os_errors.explained(self._file.name, "cannot be written", "free space or choose another folder"):
+        with explained(self._file.name, "cannot be written", "free space or choose another folder"):
             self._file.write(record)
         self._position += len(record)
         return offset
@@ -82,7 +81,7 @@ class RecordWriter:
             lines.append(f"{key}\t{self._append(ImageHeader(2, tuple(map(float, span)), key), b'')}\n")
         announced = (float(self.image_count + 1), float(last_key + 1))
         lines.append(f"0\t{self._append(ImageHeader(2, announced, 0), b'')}\n")
-        with os_errors.explained(self.directory, "cannot be written", "free space or choose another folder"):
+        with explained(self.directory, "cannot be written", "free space or choose another folder"):
             self._partial(INDEX_FILE).write_text("".join(lines), "ascii")
             self._partial(PROPERTY_FILE).write_text(f"{len(self._starts)},{IMAGE_SIZE},{IMAGE_SIZE}\n", "ascii")
             self._file.flush()

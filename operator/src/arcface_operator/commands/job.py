@@ -8,9 +8,9 @@ from rich.console import Console
 
 from arcface_api.errors import InvalidInput
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_operator.local import pods, runner
-from arcface_operator.local.kubelet.volumes import bind_claims, claims_of, parse_volumes
-from arcface_operator.manifests.rank_table_map import too_large_rank_table
+from arcface_operator.local import runner
+from arcface_operator.local.kubelet.directories import bind_claims, claims_of, parse_volumes
+from arcface_operator.manifests.rank_table_size import too_large_rank_table
 from arcface_operator.manifests.worker_pod import has_rank_table
 from arcface_operator.preflight import data, job_file, spec_checks
 from arcface_operator.preflight.estimate import Counts, estimate, plan_text, size
@@ -84,10 +84,10 @@ def _check_spec(job: ArcFaceTrainingJob, given: Mapping[str, Path]) -> None:
         raise InvalidInput(sentence)
     spec_checks.check_templates(job)
     if has_rank_table(job):  # runs in clusters only, where a template may have more than a process can
-        pods.worker_pods(job, 0, Settings())
-        pods.evaluator_pods(job, Settings())
+        runner.worker_pods(job, 0, Settings())
+        runner.evaluator_pods(job, Settings())
     else:
-        pods.check_pods(job, {claim: given.get(claim, Path("/", claim)) for claim in claims_of(job)}, Settings())
+        runner.check_pods(job, {claim: given.get(claim, Path("/", claim)) for claim in claims_of(job)}, Settings())
 
 
 def _valid_with_data(file: Path, job: ArcFaceTrainingJob, counts: Counts) -> str:

@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 import yaml
 
-from arcface_api.errors import InvalidInput
-from arcface_api.os_errors import explained
+from arcface_api.errors import InvalidInput, explained
 from arcface_operator.controller.operator import Options, run
 from arcface_operator.settings import Settings
 

@@ -1,30 +1,98 @@
-"""Gathering everything that one decision about a job may look at, lost nodes included; nothing is decided here."""
+"""Gathering everything that one decision about a job may look at, lost nodes included; nothing is decided here.
 
+Rank 0 is asked for its report beside everything else, since a pod may answer slowly, or never.
+"""
+
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from arcface_api.contract.reports import TrainerReport
+import httpx
+
+from arcface_api.contract import pod_environment, reports
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_operator.controller.job_tracker import JobTracker
-from arcface_operator.controller.progress_poller import ProgressPoller
+from arcface_operator.controller.jobs import JobTracker
 from arcface_operator.decision import decide as needs
 from arcface_operator.decision.observation import EvaluatorView, Observation, PodView
-from arcface_operator.kubernetes.client import Api, path_of
+from arcface_operator.kubernetes import client, reflector
 from arcface_operator.kubernetes.prerequisites import PrerequisitesReader
-from arcface_operator.kubernetes.reflector import Children
 from arcface_operator.manifests.gang import build_pod_group
 from arcface_operator.settings import Settings
+
+TIMEOUT_SECONDS = 2.0
+"""For the whole answer."""
+SIZE_LIMIT = 1 << 16
+"""Bytes of an answer; a report has a few hundred."""
+IN_FLIGHT = 64
+
+
+class ProgressPoller:
+    """Reads /progress of rank pods and keeps each answer until it is taken."""
+
+    def __init__(self, answered: Callable[[client.JobRef], None]) -> None:
+        self.answered = answered
+        # Pods are reached directly, whatever proxy leads out of the cluster.
+        self.client = httpx.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=False)
+        self.in_flight = asyncio.Semaphore(IN_FLIGHT)
+        self.polls: dict[client.JobRef, asyncio.Task[None]] = {}
+        self.answers: dict[client.JobRef, tuple[str, reports.TrainerReport]] = {}
+
+    def poll(self, ref: client.JobRef, address: str) -> None:
+        """Have a pod asked unless it is being asked already."""
+        if ref not in self.polls:
+            task = self.polls[ref] = asyncio.create_task(self._fetch(ref, address))
+            task.add_done_callback(lambda _: self.polls.pop(ref, None))
+
+    def take(self, ref: client.JobRef, address: str) -> reports.TrainerReport | None:
+        """The answer of the pod at this address, once."""
+        answer = self.answers.pop(ref, None)
+        return answer[1] if answer is not None and answer[0] == address else None
+
+    def forget(self, ref: client.JobRef) -> None:
+        """The job is gone."""
+        self.answers.pop(ref, None)
+
+    async def _fetch(self, ref: client.JobRef, address: str) -> None:
+        """Ask a pod; only an answer is told of."""
+        async with self.in_flight:
+            report = await self._read(address)
+        if report is not None:
+            self.answers[ref] = (address, report)
+            self.answered(ref)
+
+    async def _read(self, address: str) -> reports.TrainerReport | None:
+        """The report, or None while the pod serves none in time."""
+        host = f"[{address}]" if ":" in address else address
+        content = bytearray()
+        try:
+            async with (
+                asyncio.timeout(TIMEOUT_SECONDS),
+                self.client.stream("GET", f"http://{host}:{pod_environment.METRICS_PORT}/progress") as response,
+            ):
+                async for part in response.aiter_raw():
+                    content += part
+                    if len(content) > SIZE_LIMIT:
+                        return None
+            return reports.TrainerReport.parse(content) if response.is_success else None
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
+            return None
+
+    async def close(self) -> None:
+        """End what is under way."""
+        for task in list(self.polls.values()):
+            task.cancel()
+        await self.client.aclose()
 
 
 @dataclass
 class Observer:
     """Looks at the caches and, where a phase needs more than they hold, at the API server and rank 0."""
 
-    api: Api
-    pods: Children[PodView]
-    evaluators: Children[EvaluatorView]
+    api: client.Api
+    pods: reflector.Children[PodView]
+    evaluators: reflector.Children[EvaluatorView]
     prerequisites: PrerequisitesReader
     poller: ProgressPoller
     settings: Settings
@@ -72,9 +140,11 @@ class Observer:
         if job.status.phase not in needs.GROUPLESS_PHASES:
             return False
         group = build_pod_group(job, self.settings)
-        return group is not None and await self.api.find(path_of(group)) is not None
+        return group is not None and await self.api.find(client.path_of(group)) is not None
 
-    def _report(self, job: ArcFaceTrainingJob, pods: tuple[PodView, ...], tracker: JobTracker) -> TrainerReport | None:
+    def _report(
+        self, job: ArcFaceTrainingJob, pods: tuple[PodView, ...], tracker: JobTracker
+    ) -> reports.TrainerReport | None:
         """Rank 0's last answer; it is asked again when that is due, and the job looked at once it has answered."""
         attempt, is_training = job.status.attempt, job.status.phase == "Training"
         period = self.settings.progress_seconds if is_training else self.settings.starting_poll_seconds

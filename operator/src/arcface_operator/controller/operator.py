@@ -1,4 +1,7 @@
-"""`arcface operator`: puts the parts together and runs them."""
+"""`arcface operator`: puts the parts together, has kopf watch the jobs, and runs until it is asked to stop.
+
+kopf's handlers take notes only, so that it adds neither finalizers nor annotations.
+"""
 
 import asyncio
 import contextlib
@@ -6,20 +9,17 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any, cast
 
-from arcface_api.names import API_VERSION, PLURAL
-from arcface_operator.controller import metrics, observer, reconciler, server, status_writer
-from arcface_operator.controller.job_store import JobStore
-from arcface_operator.controller.progress_poller import ProgressPoller
-from arcface_operator.controller.watch_jobs import watch_jobs
-from arcface_operator.controller.work_queue import WorkQueue
+import kopf
+
+from arcface_api.names import API_VERSION, GROUP, PLURAL, VERSION
+from arcface_operator.controller import jobs, metrics, observer, reconciler
 from arcface_operator.decision.observation import view_evaluator, view_pod
-from arcface_operator.kubernetes import credentials, election, executor, prerequisites
-from arcface_operator.kubernetes.client import Api, ApiError, JobRef, Unreachable, collection
-from arcface_operator.kubernetes.reflector import Children
+from arcface_operator.kubernetes import client, credentials, election, executor, prerequisites, reflector
 from arcface_operator.manifests.metadata import Manifest
 from arcface_operator.settings import Settings
 
@@ -43,17 +43,17 @@ class Options:
 class Operator:
     """One replica of the operator."""
 
-    def __init__(self, api: Api, settings: Settings, options: Options) -> None:
+    def __init__(self, api: client.Api, settings: Settings, options: Options) -> None:
         self.options = options
         self.api = api
         self.identity = os.environ.get("POD_NAME") or f"{socket.gethostname()}_{os.getpid()}"
-        self.queue = WorkQueue()
-        self.jobs = JobStore()
-        self.pods = Children(self.api, ("v1", "pods"), view_pod, self.queue.wake, options.namespaces)
-        jobs = ("batch/v1", "jobs")
-        self.evaluators = Children(self.api, jobs, view_evaluator, self.queue.wake, options.namespaces)
+        self.queue = jobs.WorkQueue()
+        self.jobs = jobs.JobStore()
+        self.pods = reflector.Children(self.api, ("v1", "pods"), view_pod, self.queue.wake, options.namespaces)
+        evaluators = ("batch/v1", "jobs")
+        self.evaluators = reflector.Children(self.api, evaluators, view_evaluator, self.queue.wake, options.namespaces)
         self.metrics = metrics.OperatorMetrics(self.jobs.bodies.values)
-        self.poller = ProgressPoller(self._wake_now)
+        self.poller = observer.ProgressPoller(self._wake_now)
         self.reconciler = reconciler.Reconciler(
             jobs=self.jobs,
             observer=observer.Observer(
@@ -65,7 +65,7 @@ class Operator:
                 settings=settings,
                 now=_utc_now,
             ),
-            writer=status_writer.StatusWriter(self.api, self.jobs, self.queue, settings.figures_seconds),
+            writer=reconciler.StatusWriter(self.api, self.jobs, self.queue, settings.figures_seconds),
             executor=executor.ActionExecutor(self.api, self.identity, _utc_now, self._upsert_child),
             queue=self.queue,
             settings=settings,
@@ -77,8 +77,8 @@ class Operator:
 
     async def run(self) -> None:
         """Serve probes, wait for the leadership, work until asked to stop."""
-        runner = await server.serve(
-            server.application(self.metrics, self._is_ready), self.options.address, self.options.port
+        runner = await metrics.serve(
+            metrics.application(self.metrics, self._is_ready), self.options.address, self.options.port
         )
         self.supervision = asyncio.create_task(self._supervise())
         loop = asyncio.get_running_loop()
@@ -136,23 +136,23 @@ class Operator:
         while True:
             await asyncio.sleep(LIST_JOBS_SECONDS)
             before = self.jobs.uids()
-            with contextlib.suppress(ApiError, Unreachable):
+            with contextlib.suppress(client.ApiError, client.Unreachable):
                 self.jobs.retain(await self._list_uids(), before)
 
     async def _list_uids(self) -> set[str]:
         """Uids of all jobs that there are."""
         found: set[str] = set()
         for place in self.options.namespaces or (None,):
-            page = await self.api.get(collection(API_VERSION, PLURAL, place))
+            page = await self.api.get(client.collection(API_VERSION, PLURAL, place))
             found |= {item["metadata"]["uid"] for item in page["items"]}
         return found
 
     async def _watch_jobs(self) -> None:
         """Watch the jobs until a signal comes, then end."""
-        await watch_jobs(self.jobs, self._wake_now, self.identity, self.options.namespaces)
+        await _run_kopf(self.jobs, self._wake_now, self.identity, self.options.namespaces)
         self._stop()
 
-    def _wake_now(self, ref: JobRef) -> None:
+    def _wake_now(self, ref: client.JobRef) -> None:
         """Something has come in that is not one of many."""
         self.queue.wake(ref, 0.0)
 
@@ -162,7 +162,66 @@ def _utc_now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
+async def _run_kopf(
+    store: jobs.JobStore, changed: Callable[[client.JobRef], None], identity: str, namespaces: Sequence[str]
+) -> None:
+    """Run kopf, which takes over the signals while it runs and returns when one comes.
+
+    Args:
+        store: where the newest manifests go.
+        changed: called for each job that may have changed.
+        identity: of this replica; kopf would name itself after its user, who has no name in a container.
+        namespaces: where to look; empty: everywhere.
+    """
+    await kopf.operator(
+        registry=_build_registry(store, changed),
+        standalone=True,
+        identity=cast("Any", identity),
+        clusterwide=not namespaces,
+        namespaces=list(namespaces),
+    )
+
+
+def _build_registry(store: jobs.JobStore, changed: Callable[[client.JobRef], None]) -> kopf.OperatorRegistry:
+    """Handlers of the operator."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.startup(registry=registry)
+    def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+        settings.posting.enabled = False
+        # Watching namespaces and definitions would need rights beyond our own resource.
+        settings.scanning.disabled = True
+        settings.peering.standalone = True
+        settings.networking.request_timeout = 30
+        settings.watching.connect_timeout = 30
+        settings.watching.server_timeout = 300
+        settings.watching.client_timeout = 330
+        settings.queueing.idle_timeout = 1
+
+    @kopf.on.login(registry=registry)
+    def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        of_pod = kopf.login_with_service_account(**kwargs)
+        return kopf.login_with_kubeconfig(**kwargs) if of_pod is None else replace(of_pod, server=_own_api_server())
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+    async def take_note(event: kopf.RawEvent, **_: Any) -> None:
+        body: Any = event["object"]
+        if event["type"] == "DELETED":
+            store.delete(body)
+        else:
+            store.upsert(body)
+        changed(client.JobRef.of(body))
+
+    return registry
+
+
+def _own_api_server() -> str:
+    """Where a pod finds the API server without a name: that would need the cluster's DNS."""
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+
 async def run(settings: Settings, options: Options) -> None:
     """Run one replica to its end."""
-    async with credentials.open_client() as client:
-        await Operator(Api(client), settings, options).run()
+    async with credentials.open_client() as connection:
+        await Operator(client.Api(connection), settings, options).run()

@@ -1,4 +1,7 @@
-"""Observe, decide, act: one job at a time, as often as something may have changed."""
+"""Observe, decide, write the status, act: one job at a time, as often as something may have changed.
+
+A status is written at once where something has happened, and where only figures changed now and then.
+"""
 
 import asyncio
 import logging
@@ -9,20 +12,89 @@ from datetime import datetime
 
 from arcface_api.errors import InvalidInput
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_operator.controller.job_store import JobStore
-from arcface_operator.controller.job_tracker import JobTracker
+from arcface_api.resource.status import ArcFaceTrainingJobStatus
+from arcface_operator.controller.jobs import FIRST_RETRY_SECONDS, JobStore, JobTracker, WorkQueue
 from arcface_operator.controller.metrics import OperatorMetrics
 from arcface_operator.controller.observer import Observer
-from arcface_operator.controller.status_writer import StatusWriter
-from arcface_operator.controller.work_queue import WorkQueue
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.plan import Create, EmitEvent, Plan
-from arcface_operator.kubernetes.client import ApiError, JobRef, Unreachable
-from arcface_operator.kubernetes.executor import ActionExecutor, NamespaceLeaves, Refused
+from arcface_operator.kubernetes import client, executor
 from arcface_operator.kubernetes.priority_semaphore import Priority
+from arcface_operator.manifests.metadata import Manifest
 from arcface_operator.settings import Settings
 
 LOG = logging.getLogger(__name__)
+FIGURES = {"progress": None, "workers": None, "rank_table": None, "checkpoint": None}
+
+
+@dataclass
+class StatusWriter:
+    """Writes what was decided, and keeps the answer as the newest state of the job."""
+
+    api: client.Api
+    jobs: JobStore
+    queue: WorkQueue
+    figures_seconds: float
+    """Shortest time between two writes of figures."""
+    clock: Callable[[], float] = time.monotonic
+
+    async def write(
+        self, tracker: JobTracker, job: ArcFaceTrainingJob, status: ArcFaceTrainingJobStatus, priority: Priority
+    ) -> bool:
+        """Write the status if it has changed; False where the job has changed meanwhile and is looked at again.
+
+        The whole status is replaced on condition that the job is still the one that was decided on (optimistic
+        concurrency): a decision on an outdated state comes to nothing.
+
+        Raises:
+            Refused: where the API server will not have the status.
+        """
+        body = self.jobs.body(tracker.ref)
+        if status == job.status or body is None:
+            return body is not None
+        if not _is_urgent(job.status, status) and (seconds := self._too_early(tracker)):
+            self.queue.wake(tracker.ref, seconds)
+            return True
+        return await self._replace(tracker, body, status, priority)
+
+    async def _replace(
+        self, tracker: JobTracker, body: Manifest, status: ArcFaceTrainingJobStatus, priority: Priority
+    ) -> bool:
+        """One request, and what its answer means."""
+        content = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        try:
+            answer = await self.api.replace(f"{tracker.ref.path}/status", {**body, "status": content}, priority)
+        except client.ApiError as error:
+            if error.status == client.CONFLICT:
+                self.queue.wake(tracker.ref, FIRST_RETRY_SECONDS)  # the watch brings the newer one, most likely before
+                return False
+            if error.status == client.NOT_FOUND:
+                self.jobs.delete(body)
+                return False
+            if error.status in client.REFUSED:
+                raise executor.Refused(f"status: {error.message}") from None
+            raise
+        tracker.written_at = self.clock()
+        self.jobs.upsert(answer)
+        return True
+
+    def _too_early(self, tracker: JobTracker) -> float | None:
+        """Time until figures may be written again."""
+        if tracker.written_at is None:
+            return None
+        left = tracker.written_at + self.figures_seconds - self.clock()
+        return left if left > 0 else None
+
+
+def _is_urgent(old: ArcFaceTrainingJobStatus, new: ArcFaceTrainingJobStatus) -> bool:
+    """Whether something other than figures and the wording of conditions has changed."""
+    return _without_figures(old) != _without_figures(new)
+
+
+def _without_figures(status: ArcFaceTrainingJobStatus) -> ArcFaceTrainingJobStatus:
+    """The status without what may wait."""
+    conditions = [condition.model_copy(update={"message": ""}) for condition in status.conditions]
+    return status.model_copy(update={**FIGURES, "conditions": conditions})
 
 
 @dataclass
@@ -32,22 +104,22 @@ class Reconciler:
     jobs: JobStore
     observer: Observer
     writer: StatusWriter
-    executor: ActionExecutor
+    executor: executor.ActionExecutor
     queue: WorkQueue
     settings: Settings
     metrics: OperatorMetrics
     now: Callable[[], datetime]
     clock: Callable[[], float] = time.monotonic
-    trackers: dict[JobRef, JobTracker] = field(default_factory=dict)
+    trackers: dict[client.JobRef, JobTracker] = field(default_factory=dict)
 
-    async def handle(self, ref: JobRef) -> None:
+    async def handle(self, ref: client.JobRef) -> None:
         """One look at a job; whatever goes wrong, it is looked at again."""
         tracker = self.trackers.setdefault(ref, JobTracker(ref, self.now()))
         began = self.clock()
         try:
             seconds = await self._reconcile(tracker)
             tracker.failures = 0
-        except (ApiError, Unreachable) as error:
+        except (client.ApiError, client.Unreachable) as error:
             seconds = self._count_failure(tracker, str(error))
         except Exception:  # a job that cannot be handled must not keep the others from it
             LOG.exception("job %s: this should not have happened", ref)
@@ -80,11 +152,11 @@ class Reconciler:
         try:
             if not await self._carry_out(job, plan, tracker):
                 return None
-        except Refused as error:
+        except executor.Refused as error:
             seconds = tracker.count_refusal(str(error), self.settings.check_seconds)
             await self.executor.emit(job, EmitEvent(type="Warning", reason="Refused", message=str(error)))
             return seconds
-        except NamespaceLeaves:
+        except executor.NamespaceLeaves:
             return self.settings.check_seconds
         tracker.refusals = 0
         return plan.look_again_seconds

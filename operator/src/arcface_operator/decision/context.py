@@ -8,7 +8,6 @@ from typing import Literal, TypedDict, Unpack
 from arcface_api.resource import status as api
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
-from arcface_api.resource.status import ArcFaceTrainingJobStatus, Condition, ConditionType
 from arcface_operator.decision.observation import Observation, PodView, workers_of
 from arcface_operator.manifests.worker_pod import has_rank_table
 from arcface_operator.settings import Settings
@@ -21,7 +20,7 @@ class StatusChanges(TypedDict, total=False):
     """The fields of a status, each with its type: a test compares them with the model's."""
 
     phase: api.Phase | None
-    conditions: list[Condition]
+    conditions: list[api.Condition]
     observed_generation: int | None
     attempt: int
     restarts: int
@@ -44,7 +43,7 @@ class DecisionContext:
     """A job at one moment, and the status as decided so far."""
 
     observed: Observation
-    status: ArcFaceTrainingJobStatus
+    status: api.ArcFaceTrainingJobStatus
     settings: Settings
     now: datetime
 
@@ -90,13 +89,15 @@ class DecisionContext:
         Raises:
             pydantic.ValidationError: for a field that a status does not have, or a value that the field cannot hold.
         """
-        return replace(self, status=ArcFaceTrainingJobStatus.model_validate({**dict(self.status), **changes}))
+        return replace(self, status=api.ArcFaceTrainingJobStatus.model_validate({**dict(self.status), **changes}))
 
-    def with_condition(self, kind: ConditionType, *, truth: bool, reason: str, message: str = "") -> "DecisionContext":
+    def with_condition(
+        self, kind: api.ConditionType, *, truth: bool, reason: str, message: str = ""
+    ) -> "DecisionContext":
         """The context with one condition set: its time changes only when its truth does."""
         old = condition(self.status, kind)
         status: Literal["True", "False"] = "True" if truth else "False"
-        new = Condition(
+        new = api.Condition(
             type=kind,
             status=status,
             reason=_camel_case(reason),
@@ -118,12 +119,12 @@ class DecisionContext:
         return max(0.0, (since + timedelta(seconds=seconds) - self.now).total_seconds())
 
 
-def condition(status: ArcFaceTrainingJobStatus, kind: ConditionType) -> Condition | None:
+def condition(status: api.ArcFaceTrainingJobStatus, kind: api.ConditionType) -> api.Condition | None:
     """A condition, None where it was never set."""
     return next((item for item in status.conditions if item.type == kind), None)
 
 
-def true_since(status: ArcFaceTrainingJobStatus, kind: ConditionType) -> datetime | None:
+def true_since(status: api.ArcFaceTrainingJobStatus, kind: api.ConditionType) -> datetime | None:
     """Since when a condition holds; None where it does not."""
     found = condition(status, kind)
     return found.last_transition_time if found is not None and found.status == "True" else None

@@ -11,15 +11,11 @@ that an operator which dies in between finds the same actions again (a write-ahe
 from datetime import datetime
 
 from arcface_api.resource.status import ArcFaceTrainingJobStatus, Phase, WorkersStatus
+from arcface_operator.decision import ending, evaluation, starting, training
 from arcface_operator.decision.context import DecisionContext, condition
-from arcface_operator.decision.ending import after_end, fail, suspend
-from arcface_operator.decision.evaluation import evaluate
 from arcface_operator.decision.observation import Observation
 from arcface_operator.decision.plan import EmitEvent, Plan, Rollout, earliest
 from arcface_operator.decision.policies import active_deadline_seconds
-from arcface_operator.decision.removal import is_overdue
-from arcface_operator.decision.starting import begin, refusal, start
-from arcface_operator.decision.training import blames_training, gather, train
 from arcface_operator.settings import Settings
 
 FINAL_PHASES: frozenset[Phase | None] = frozenset({"Succeeded", "Failed"})
@@ -34,9 +30,9 @@ GANG_PHASES: frozenset[Phase | None] = frozenset({"Starting", "Training"})
 def nodes_in_question(observed: Observation, settings: Settings, now: datetime) -> frozenset[str]:
     """Nodes to look at before the decision: a lost one keeps pods from leaving, or is to blame for their faults."""
     context = DecisionContext(observed, observed.job.status, settings, now)
-    pods = [pod for pod in observed.pods if is_overdue(context, pod)]
+    pods = [pod for pod in observed.pods if ending.is_overdue(context, pod)]
     is_wanted = context.job.metadata.deletion_timestamp is None and not context.spec.suspend
-    if is_wanted and context.status.phase in GANG_PHASES and blames_training(context):
+    if is_wanted and context.status.phase in GANG_PHASES and training.blames_training(context):
         pods += context.workers
     return frozenset(pod.node for pod in pods if pod.node is not None)
 
@@ -61,15 +57,15 @@ def decide(observed: Observation, settings: Settings, now: datetime) -> Plan:
 def _next_step(context: DecisionContext) -> Plan:
     """The rules in the order of their precedence."""
     if context.status.phase in FINAL_PHASES:
-        return after_end(context)
-    if (sentence := refusal(context)) is not None:
-        return fail(context, "InvalidSpec", sentence)
+        return ending.after_end(context)
+    if (sentence := starting.refusal(context)) is not None:
+        return ending.fail(context, "InvalidSpec", sentence)
     if context.spec.suspend:
-        return suspend(context)
+        return ending.suspend(context)
     plan = _by_phase(context)
     if plan.status.phase not in FINAL_PHASES and (sentence := active_deadline_seconds.exceeded(context)) is not None:
         # An end that was reached in time counts even where it is seen late.
-        return fail(context, "DeadlineExceeded", sentence)
+        return ending.fail(context, "DeadlineExceeded", sentence)
     return plan
 
 
@@ -77,10 +73,10 @@ def _by_phase(context: DecisionContext) -> Plan:
     """The rules of each phase."""
     phase = context.status.phase
     if phase in {None, "Suspended"}:
-        return start(begin(context))
+        return starting.start(starting.begin(context))
     if phase in WAITING_PHASES:
-        return gather(context)
-    return train(context) if phase in GANG_PHASES else evaluate(context)
+        return training.gather(context)
+    return training.train(context) if phase in GANG_PHASES else evaluation.evaluate(context)
 
 
 def _with_counts(context: DecisionContext, status: ArcFaceTrainingJobStatus) -> ArcFaceTrainingJobStatus:

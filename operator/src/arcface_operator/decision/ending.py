@@ -1,12 +1,14 @@
-"""The ends of a job: suspended, failed, succeeded, and what is left to do afterwards."""
+"""The ends of a job: suspended, failed, succeeded; and taking away what it has, by force where a node is gone."""
 
+from collections.abc import Sequence
+
+from arcface_api.contract.rank_table import INITIALIZING
 from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision.context import DecisionContext, condition
-from arcface_operator.decision.plan import Action, Delete, DeleteJob, DeletePodGroup, Plan, earliest
+from arcface_operator.decision.observation import PodView
+from arcface_operator.decision.plan import Action, Apply, Delete, DeleteJob, DeletePodGroup, Plan, earliest
 from arcface_operator.decision.policies import clean_pod_policy, ttl_seconds_after_finished
-from arcface_operator.decision.removal import removal, removal_seconds
-from arcface_operator.manifests.gang import build_pod_group
-from arcface_operator.manifests.metadata import evaluator_name
+from arcface_operator.manifests import config_maps, gang, metadata
 
 
 def suspend(context: DecisionContext) -> Plan:
@@ -59,7 +61,42 @@ def evaluator_removal(context: DecisionContext) -> tuple[Action, ...]:
     evaluator = context.observed.evaluator
     if evaluator is None or evaluator.is_leaving:
         return ()
-    return (Delete(resource="jobs", name=evaluator_name(context.job.metadata.name), uid=evaluator.uid),)
+    return (Delete(resource="jobs", name=metadata.evaluator_name(context.job.metadata.name), uid=evaluator.uid),)
+
+
+def removal(context: DecisionContext, pods: Sequence[PodView]) -> tuple[Action, ...]:
+    """Deletion of the pods, the rank table taken back first: nobody may start from a table with lost pods."""
+    asked = [pod for pod in pods if not pod.is_leaving]
+    stuck = [pod for pod in pods if _is_stuck(context, pod)]
+    deletions = [
+        *(Delete(resource="pods", name=pod.name, uid=pod.uid) for pod in asked),
+        *(Delete(resource="pods", name=pod.name, uid=pod.uid, grace_seconds=0) for pod in stuck),
+    ]
+    if asked and context.has_rank_table:
+        return (
+            Apply(config_maps.build_rank_table_map(context.job, INITIALIZING, context.now, context.settings)),
+            *deletions,
+        )
+    return tuple(deletions)
+
+
+def is_overdue(context: DecisionContext, pod: PodView) -> bool:
+    """Whether a pod should have left long ago."""
+    return context.is_past(pod.leaves_at, context.settings.force_delete_seconds)
+
+
+def _is_stuck(context: DecisionContext, pod: PodView) -> bool:
+    """Whether nobody is there any more who could confirm that the pod has left."""
+    return is_overdue(context, pod) and (pod.node is None or pod.node in context.observed.lost_nodes)
+
+
+def removal_seconds(context: DecisionContext, pods: Sequence[PodView]) -> float | None:
+    """When to see whether a leaving pod has become overdue."""
+    if any(is_overdue(context, pod) for pod in pods):
+        return context.settings.check_seconds
+    return earliest(
+        *(context.seconds_left(pod.leaves_at, context.settings.force_delete_seconds) or None for pod in pods)
+    )
 
 
 def _ended(context: DecisionContext) -> Plan:
@@ -72,6 +109,6 @@ def _ended(context: DecisionContext) -> Plan:
 
 def _group_removal(context: DecisionContext) -> tuple[Action, ...]:
     """Deletion of the gang scheduler's group, where pods go as well."""
-    group = build_pod_group(context.job, context.settings)
+    group = gang.build_pod_group(context.job, context.settings)
     goes = context.observed.has_group and clean_pod_policy.is_group_unwanted(context)
     return (DeletePodGroup(group),) if group is not None and goes else ()

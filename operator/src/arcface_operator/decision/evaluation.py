@@ -4,15 +4,12 @@ from arcface_api.contract.reports import EvaluatorReport
 from arcface_api.errors import NEVER_RETRIED
 from arcface_api.resource.spec import EvaluationSpec
 from arcface_api.resource.status import EvaluationStatus, FailureStatus, GateResult
+from arcface_operator.decision import ending, faults, starting
 from arcface_operator.decision.context import DecisionContext
-from arcface_operator.decision.ending import evaluator_removal, fail, succeed
-from arcface_operator.decision.faults import ended_fault
 from arcface_operator.decision.observation import EvaluatorView, PodView
 from arcface_operator.decision.plan import Apply, Create, Delete, Plan
-from arcface_operator.decision.policies.gates import gate_results, missed
-from arcface_operator.decision.policies.startup_deadline_seconds import late_evaluator
-from arcface_operator.decision.starting import flaw
-from arcface_operator.manifests import evaluator_job, run_config
+from arcface_operator.decision.policies import gates, startup_deadline_seconds
+from arcface_operator.manifests import config_maps, evaluator_job
 
 USUAL_WAITS = {"ContainerCreating", "PodInitializing", "Waiting"}
 """What every pod waits for; not worth telling."""
@@ -28,15 +25,19 @@ def evaluate(context: DecisionContext) -> Plan:
     """One look at the evaluation."""
     evaluation, evaluator = context.spec.evaluation, context.observed.evaluator
     if evaluation is None:
-        return succeed(context)
+        return ending.succeed(context)
     if evaluator is None:
-        sentence = flaw(context)
-        return _create_evaluator(context, evaluation) if sentence is None else fail(context, "InvalidSpec", sentence)
+        sentence = starting.flaw(context)
+        return (
+            _create_evaluator(context, evaluation)
+            if sentence is None
+            else ending.fail(context, "InvalidSpec", sentence)
+        )
     if evaluator.is_leaving:
         return Plan(status=context.status)
     if evaluator.evaluation_hash != evaluator_job.evaluation_hash(context.job):
         # The user has changed spec.evaluation in the meantime.
-        return Plan(status=context.status, actions=evaluator_removal(context))
+        return Plan(status=context.status, actions=ending.evaluator_removal(context))
     return _judge(context, evaluation, evaluator)
 
 
@@ -61,7 +62,7 @@ def _judge(context: DecisionContext, evaluation: EvaluationSpec, evaluator: Eval
         return _read_results(context, evaluation, reports[-1])
     # Either the end of its pod will be heard of in a moment, or somebody has removed it before it was read.
     is_gone = len(ended) == len(pods)
-    return Plan(status=context.status, actions=evaluator_removal(context) if is_gone else ())
+    return Plan(status=context.status, actions=ending.evaluator_removal(context) if is_gone else ())
 
 
 def _give_up(context: DecisionContext, ended: list[PodView]) -> Plan:
@@ -86,7 +87,7 @@ def _follow_start(
         return Plan(status=_with_evaluation(context, evaluation).status)
     since = context.observed.podless_since if pod is None else pod.created
     why = f"pod {pod.name}: {pod.waiting or 'not started'}" if pod is not None else NO_POD
-    if (failure := late_evaluator(context, since, pod, why)) is not None:
+    if (failure := startup_deadline_seconds.late_evaluator(context, since, pod, why)) is not None:
         return _failed(context, failure)
     is_usual = pod is not None and (pod.waiting is None or pod.waiting.split(":")[0] in USUAL_WAITS)
     is_new = pod is None and not context.is_past(since, context.settings.check_seconds)
@@ -121,7 +122,7 @@ def _create_evaluator(context: DecisionContext, evaluation: EvaluationSpec) -> P
     if context.observed.refusal is not None:
         context = context.with_condition("Evaluated", truth=False, reason="Refused", message=context.observed.refusal)
     job = evaluator_job.build_evaluator_job(context.job, evaluation, context.settings)
-    return Plan(status=context.status, actions=(Apply(run_config.build_config_map(context.job)), Create(job)))
+    return Plan(status=context.status, actions=(Apply(config_maps.build_config_map(context.job)), Create(job)))
 
 
 def _evaluator_pods(context: DecisionContext, evaluator: EvaluatorView) -> list[PodView]:
@@ -135,7 +136,7 @@ def _evaluator_failed(context: DecisionContext, ended: list[PodView], why: str) 
     failure, found = FailureStatus(reason="EvaluationFailed", message=why), EvaluatorReport()
     for pod in ended:
         if pod.ended is not None and pod.ended.exit_code != 0:
-            failure = ended_fault(pod, pod.ended, 1).failure
+            failure = faults.ended_fault(pod, pod.ended, 1).failure
             found = EvaluatorReport.parse(pod.ended.message) or EvaluatorReport()
     if found.results or found.ijb:
         # Gates are judged on the whole evaluation only.
@@ -146,7 +147,7 @@ def _evaluator_failed(context: DecisionContext, ended: list[PodView], why: str) 
 def _failed(context: DecisionContext, failure: FailureStatus) -> Plan:
     """The job fails with its evaluator."""
     context = context.with_condition("Evaluated", truth=False, reason="EvaluationFailed", message=failure.message)
-    return fail(context, "EvaluationFailed", failure.message, failure)
+    return ending.fail(context, "EvaluationFailed", failure.message, failure)
 
 
 def _read_results(context: DecisionContext, evaluation: EvaluationSpec, message: str) -> Plan:
@@ -159,23 +160,25 @@ def _read_results(context: DecisionContext, evaluation: EvaluationSpec, message:
             "is spec.image the trainer image of this release?"
         )
         context = context.with_condition("Evaluated", truth=False, reason="NoReport", message=message)
-        return fail(context, "EvaluationFailed", message)
+        return ending.fail(context, "EvaluationFailed", message)
     return _with_results(context, evaluation, report)
 
 
-def _evaluation_status(report: EvaluatorReport, gates: list[GateResult]) -> EvaluationStatus:
+def _evaluation_status(report: EvaluatorReport, judged: list[GateResult]) -> EvaluationStatus:
     """What the status tells of a report."""
-    return EvaluationStatus(checkpoint=report.checkpoint or "", results=report.results, ijb=report.ijb, gates=gates)
+    return EvaluationStatus(checkpoint=report.checkpoint or "", results=report.results, ijb=report.ijb, gates=judged)
 
 
 def _with_results(context: DecisionContext, evaluation: EvaluationSpec, report: EvaluatorReport) -> Plan:
     """Write the results down and judge them."""
-    gates = gate_results(evaluation.gates, report)
-    results = _evaluation_status(report, gates)
+    judged = gates.gate_results(evaluation.gates, report)
+    results = _evaluation_status(report, judged)
     context = context.with_condition("Evaluated", truth=True, reason="Evaluated").with_status(evaluation=results)
-    if not gates:
-        return succeed(context)
-    if sentence := missed(gates):
+    if not judged:
+        return ending.succeed(context)
+    if sentence := gates.missed(judged):
         context = context.with_condition("GatesPassed", truth=False, reason="GateMissed", message=sentence)
-        return fail(context, "GateMissed", sentence)
-    return succeed(context.with_condition("GatesPassed", truth=True, reason="Passed", message="every gate is reached"))
+        return ending.fail(context, "GateMissed", sentence)
+    return ending.succeed(
+        context.with_condition("GatesPassed", truth=True, reason="Passed", message="every gate is reached")
+    )

@@ -2,23 +2,17 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from arcface_api.contract.pod_environment import (
-    ATTEMPT_LABEL,
-    COMPONENT_LABEL,
-    EVALUATION_HASH_ANNOTATION,
-    RANK_INDEX_LABEL,
-)
+from arcface_api.contract import pod_environment
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_operator.manifests.evaluator_job import CONTAINER as EVALUATOR
+from arcface_operator.manifests import evaluator_job, worker_pod
 from arcface_operator.manifests.metadata import Manifest
-from arcface_operator.manifests.worker_pod import CONTAINER as TRAINER
 
-MAIN_CONTAINERS = {"worker": TRAINER, "evaluator": EVALUATOR}
+MAIN_CONTAINERS = {"worker": worker_pod.CONTAINER, "evaluator": evaluator_job.CONTAINER}
 """The container that a pod is judged by; sidecars may live on."""
 DISRUPTIONS = {"Evicted", "Preempted", "Preempting", "NodeLost", "NodeShutdown", "Shutdown", "Terminated"}
 """What kubelets and controllers say of a pod that they ended; those before 1.26 set no DisruptionTarget beside it."""
@@ -141,24 +135,20 @@ class Observation:
     refusal: str | None = None
     """What the API server would not have when it was last tried."""
 
-    def with_lost_nodes(self, names: frozenset[str]) -> "Observation":
-        """The same with what is known of nodes."""
-        return replace(self, lost_nodes=names)
-
 
 def view_pod(pod: Manifest) -> PodView:
     """A pod of ours as the API server returns it."""
     metadata, spec, status = pod["metadata"], pod.get("spec", {}), pod.get("status", {})
     labels = metadata.get("labels", {})
     conditions = {item["type"]: item for item in status.get("conditions", [])}
-    component = labels.get(COMPONENT_LABEL, "")
+    component = labels.get(pod_environment.COMPONENT_LABEL, "")
     scheduled = conditions.get("PodScheduled", {})
     return PodView(
         name=metadata["name"],
         uid=metadata["uid"],
         component=component,
-        attempt=_number(labels, ATTEMPT_LABEL),
-        index=_number(labels, RANK_INDEX_LABEL),
+        attempt=_number(labels, pod_environment.ATTEMPT_LABEL),
+        index=_number(labels, pod_environment.RANK_INDEX_LABEL),
         created=datetime.fromisoformat(metadata["creationTimestamp"]),
         owner=controller_of(metadata),
         phase=status.get("phase", "Pending"),
@@ -243,7 +233,7 @@ def view_evaluator(job: Manifest) -> EvaluatorView:
     failed = conditions.get("Failed", {})
     return EvaluatorView(
         uid=metadata["uid"],
-        evaluation_hash=metadata.get("annotations", {}).get(EVALUATION_HASH_ANNOTATION, ""),
+        evaluation_hash=metadata.get("annotations", {}).get(pod_environment.EVALUATION_HASH_ANNOTATION, ""),
         owner=controller_of(metadata),
         is_leaving="deletionTimestamp" in metadata,
         is_suspended=bool(job.get("spec", {}).get("suspend")),

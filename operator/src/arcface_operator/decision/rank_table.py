@@ -26,7 +26,7 @@ from arcface_operator.decision.device_annotation import (
     parse_configuration,
 )
 from arcface_operator.decision.observation import PodView
-from arcface_operator.manifests.rank_table_map import DATA_LIMIT
+from arcface_operator.manifests.rank_table_size import DATA_LIMIT
 from arcface_operator.manifests.super_pods import accelerator_type, has_super_pods, pods_per_super_pod
 
 LOOPBACK = "127."

@@ -1,18 +1,15 @@
 """From nothing, or from the ruins of an attempt, to a full gang of pods."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from arcface_api.contract.rank_table import INITIALIZING
 from arcface_api.errors import InvalidInput
 from arcface_api.resource.status import ConditionType
+from arcface_operator.decision import ending, prerequisites
 from arcface_operator.decision.context import DecisionContext, condition
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Apply, Create, DryRunCreate, Plan
-from arcface_operator.decision.prerequisites import unmet_prerequisites
-from arcface_operator.decision.removal import is_overdue, removal, removal_seconds
-from arcface_operator.manifests import evaluator_job, gang, rank_table_map, run_config, worker_pod
-from arcface_operator.manifests.metadata import Manifest
+from arcface_operator.manifests import config_maps, evaluator_job, gang, metadata, rank_table_size, worker_pod
 from arcface_operator.preflight.spec_checks import unsupported
 
 MOST_DOUBLINGS = 30
@@ -29,7 +26,7 @@ def flaw(context: DecisionContext) -> str | None:
     """What of the spec cannot be carried out; its evaluation may have changed since the job began."""
     if sentences := unsupported(context.spec):
         return "; ".join(sentences)
-    if (sentence := rank_table_map.too_large_rank_table(context.spec)) is not None:
+    if (sentence := rank_table_size.too_large_rank_table(context.spec)) is not None:
         return sentence
     try:
         worker_pod.build_worker_pod(context.job, 0, 0, context.settings)
@@ -59,8 +56,8 @@ def start(context: DecisionContext) -> Plan:
     if old := context.old_workers:
         return Plan(
             status=_with_lingerer(context, old).status,
-            actions=removal(context, old),
-            look_again_seconds=removal_seconds(context, old),
+            actions=ending.removal(context, old),
+            look_again_seconds=ending.removal_seconds(context, old),
         )
     existing = {pod.index for pod in context.workers}
     missing = [index for index in range(context.spec.workers.replicas) if index not in existing]
@@ -91,14 +88,14 @@ def _before_first_pod(context: DecisionContext) -> Plan | None:
         return replace(_wait_for(context, "BackOff", message), look_again_seconds=left)
     if context.observed.prerequisites is None:
         return Plan(status=context.status, look_again_seconds=0.0)  # looked at in the phase that is now begun
-    if unmet := unmet_prerequisites(context.job, context.observed.prerequisites):
+    if unmet := prerequisites.unmet_prerequisites(context.job, context.observed.prerequisites):
         return _wait_for(context, unmet[0].reason, "; ".join(item.message for item in unmet))
     return None
 
 
-def _with_lingerer(context: DecisionContext, old: Sequence[PodView]) -> DecisionContext:
+def _with_lingerer(context: DecisionContext, old: tuple[PodView, ...]) -> DecisionContext:
     """The context with a word on a pod that should have left long ago and is not removed by force."""
-    pod = next((pod for pod in old if is_overdue(context, pod)), None)
+    pod = next((pod for pod in old if ending.is_overdue(context, pod)), None)
     if pod is None or pod.leaves_at is None:
         return context
     message = f"pod {pod.name} on node {pod.node} should have left by {pod.leaves_at.isoformat()}; look at its node"
@@ -151,11 +148,11 @@ def _dry_runs(context: DecisionContext) -> tuple[Action, ...]:
     return (DryRunCreate(evaluator_job.build_evaluator_job(context.job, evaluation, context.settings)),)
 
 
-def _before_pods(context: DecisionContext) -> list[Manifest]:
+def _before_pods(context: DecisionContext) -> list[metadata.Manifest]:
     """Objects that must be there when a pod starts."""
-    needed = [worker_pod.build_service(context.job), run_config.build_config_map(context.job)]
+    needed = [worker_pod.build_service(context.job), config_maps.build_config_map(context.job)]
     if context.has_rank_table:
-        needed.append(rank_table_map.build_rank_table_map(context.job, INITIALIZING, context.now, context.settings))
+        needed.append(config_maps.build_rank_table_map(context.job, INITIALIZING, context.now, context.settings))
     if (group := gang.build_pod_group(context.job, context.settings)) is not None:
         needed.append(group)
     return needed

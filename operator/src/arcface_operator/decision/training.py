@@ -1,19 +1,16 @@
-"""A full gang of pods: tell the ranks of each other, follow their progress, start anew after a fault."""
+"""A full gang of pods: tell the ranks of each other, follow what rank 0 reports, start anew after a fault."""
 
-from arcface_api.contract.pod_environment import RANK_TABLE_ANNOTATION, SCHEDULER_ANNOTATION
-from arcface_api.resource.status import FailureStatus
+from datetime import datetime
+
+from arcface_api.contract import pod_environment, reports
+from arcface_api.resource.status import CheckpointStatus, FailureStatus, Progress
+from arcface_operator.decision import ending, evaluation, rank_table, starting
 from arcface_operator.decision.context import DecisionContext
-from arcface_operator.decision.ending import fail
-from arcface_operator.decision.evaluation import begin_evaluation
 from arcface_operator.decision.faults import Fault, pod_fault, worst
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Annotate, Apply, Plan
 from arcface_operator.decision.policies import backoff_limit, stall_seconds, startup_deadline_seconds
-from arcface_operator.decision.progress import with_last_report, with_live_report
-from arcface_operator.decision.rank_table import RankTable, assemble, complete, table_version
-from arcface_operator.decision.starting import start
-from arcface_operator.manifests.metadata import worker_name
-from arcface_operator.manifests.rank_table_map import build_rank_table_map
+from arcface_operator.manifests import config_maps, metadata
 
 
 def gather(context: DecisionContext) -> Plan:
@@ -22,14 +19,14 @@ def gather(context: DecisionContext) -> Plan:
         fault = startup_deadline_seconds.late_gang(context)
         if fault is not None:
             return _restart(context, fault)
-    return start(context)
+    return starting.start(context)
 
 
 def train(context: DecisionContext) -> Plan:
     """One look at a gang in Starting or Training."""
-    context = with_live_report(_with_admission(context))
+    context = _with_live_report(_with_admission(context))
     if _is_done(context):
-        return begin_evaluation(with_last_report(context))
+        return evaluation.begin_evaluation(_with_last_report(context))
     if (fault := _gang_fault(context)) is not None:
         left = _settling_seconds(context, fault)
         if left:
@@ -45,7 +42,7 @@ def train(context: DecisionContext) -> Plan:
 
 def blames_training(context: DecisionContext) -> bool:
     """Whether a gang in Starting or Training is about to be blamed for a fault, which a lost node would explain."""
-    context = with_live_report(_with_admission(context))
+    context = _with_live_report(_with_admission(context))
     if _is_done(context):
         return False
     fault = _gang_fault(context)
@@ -86,7 +83,7 @@ def _gang_fault(context: DecisionContext) -> Fault | None:
     fault, missing = worst(faults), context.missing_worker
     if missing is not None and (fault is None or fault.is_blamed):
         # A pod that is gone explains the failures of its peers as much as one that was disrupted does.
-        name = worker_name(context.job.metadata.name, missing)
+        name = metadata.worker_name(context.job.metadata.name, missing)
         lost = FailureStatus(reason="PodLost", message=f"pod {name} is gone", rank=missing * per_pod, pod=name)
         return Fault(failure=lost, is_counted=False)
     if fault is not None:
@@ -124,14 +121,14 @@ def _restart(context: DecisionContext, fault: Fault) -> Plan:
     """All ranks start anew from the newest complete checkpoint, or the job has failed."""
     failure = fault.failure
     if fault.is_final:
-        return fail(context, failure.reason, failure.message, failure)
+        return ending.fail(context, failure.reason, failure.message, failure)
     if (sentence := backoff_limit.exceeded(context, fault)) is not None:
-        return fail(context, "BackoffLimitExceeded", sentence, failure)
+        return ending.fail(context, "BackoffLimitExceeded", sentence, failure)
     context = context.with_condition("Training", truth=False, reason=failure.reason, message=failure.message)
     if context.has_rank_table:
         why = "the pods start anew"
         context = context.with_condition("RankTableReady", truth=False, reason="Restarting", message=why)
-    return start(
+    return starting.start(
         context.with_status(
             phase="Restarting",
             attempt=context.status.attempt + 1,
@@ -152,7 +149,7 @@ def _introduce(context: DecisionContext) -> tuple[DecisionContext, tuple[Action,
     address = pods[0].address
     if len(pods) == 1 or address is None:
         return context, ()
-    return context, _annotations(pods, SCHEDULER_ANNOTATION, address)
+    return context, _annotations(pods, pod_environment.SCHEDULER_ANNOTATION, address)
 
 
 def _publish_rank_table(context: DecisionContext) -> tuple[DecisionContext, tuple[Action, ...]]:
@@ -161,22 +158,25 @@ def _publish_rank_table(context: DecisionContext) -> tuple[DecisionContext, tupl
     Pods are touched after the write of the table has succeeded: it counts as completed once all of them say so.
     """
     pods, annotation = context.workers, context.settings.device_annotation
-    version = table_version(pods, annotation)
-    touches = _annotations(pods, RANK_TABLE_ANNOTATION, version)
-    if not touches and any(pod.annotations.get(RANK_TABLE_ANNOTATION) == version for pod in pods):
-        context = context.with_status(rank_table=complete(context.spec))
+    version = rank_table.table_version(pods, annotation)
+    touches = _annotations(pods, pod_environment.RANK_TABLE_ANNOTATION, version)
+    if not touches and any(pod.annotations.get(pod_environment.RANK_TABLE_ANNOTATION) == version for pod in pods):
+        context = context.with_status(rank_table=rank_table.complete(context.spec))
         message = "all ranks are in it"
         return context.with_condition("RankTableReady", truth=True, reason="Completed", message=message), ()
-    table = assemble(context.spec, pods, annotation)
+    table = rank_table.assemble(context.spec, pods, annotation)
     context = context.with_status(rank_table=table.status.model_copy(update={"state": "initializing"}))
     reason, message = _table_state(table)
     context = context.with_condition("RankTableReady", truth=False, reason=reason, message=message)
     if table.document is None:
         return context, ()
-    return context, (Apply(build_rank_table_map(context.job, table.document, context.now, context.settings)), *touches)
+    return context, (
+        Apply(config_maps.build_rank_table_map(context.job, table.document, context.now, context.settings)),
+        *touches,
+    )
 
 
-def _table_state(table: RankTable) -> tuple[str, str]:
+def _table_state(table: rank_table.RankTable) -> tuple[str, str]:
     """Reason and message of a table that is not there for the ranks yet."""
     if table.document is not None:
         return "Publishing", "the cards of all ranks are known, the table is being written"
@@ -192,3 +192,51 @@ def _annotations(pods: tuple[PodView, ...], name: str, value: str) -> tuple[Acti
         for pod in pods
         if pod.ended is None and pod.annotations.get(name) != value
     )
+
+
+def _with_live_report(context: DecisionContext) -> DecisionContext:
+    """The context with what rank 0 serves; its first word is the beginning of the training."""
+    report = context.observed.report
+    if report is None or report.progress is None:
+        return context
+    if context.status.phase == "Starting":
+        message = f"attempt {context.status.attempt} trains"
+        context = context.with_condition("Training", truth=True, reason="Training", message=message)
+        context = context.with_status(phase="Training")
+    return _with_report(context, report)
+
+
+def _with_last_report(context: DecisionContext) -> DecisionContext:
+    """The context with what the first pod said at its end."""
+    ended = context.workers[0].ended
+    report = None if ended is None else reports.TrainerReport.parse(ended.message)
+    context = _with_report(context, report or reports.TrainerReport())
+    return context.with_condition("Training", truth=False, reason="Trained", message="every rank has ended well")
+
+
+def _with_report(context: DecisionContext, report: reports.TrainerReport) -> DecisionContext:
+    """The context with a trainer's progress and checkpoint."""
+    if report.progress is not None:
+        context = context.with_status(progress=_advanced(context.status.progress, report.progress, context.now))
+    if report.checkpoint is not None:
+        context = _with_checkpoint(context, report.checkpoint)
+    return context
+
+
+def _advanced(old: Progress | None, new: Progress, now: datetime) -> Progress:
+    """The newer progress by our own clock; one without a new step leaves the old, so that a stall shows.
+
+    A verification comes after the step that it is about.
+    """
+    if old is not None and old.step == new.step:
+        verified = {"verification": new.verification, "best": new.best}
+        return old if new.verification is None else old.model_copy(update=verified)
+    return new.model_copy(update={"updated_at": now})
+
+
+def _with_checkpoint(context: DecisionContext, checkpoint: CheckpointStatus) -> DecisionContext:
+    """The context with the newest complete checkpoint; a trainer names its folder within the job's own."""
+    path = f"{config_maps.checkpoint_path(context.job)}/{checkpoint.path}"
+    message = f"step {checkpoint.step} in {path}"
+    found = context.with_condition("CheckpointAvailable", truth=True, reason="Saved", message=message)
+    return found.with_status(checkpoint=checkpoint.model_copy(update={"path": path}))

@@ -10,8 +10,7 @@ from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
-from arcface_api.errors import InvalidInput
-from arcface_api.os_errors import explained
+from arcface_api.errors import InvalidInput, explained
 
 OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 REMEDY = "set KUBECONFIG or run in a pod"

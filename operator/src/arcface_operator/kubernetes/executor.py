@@ -12,7 +12,6 @@ from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.decision import plan as decided
 from arcface_operator.decision.observation import controller_of
 from arcface_operator.kubernetes import client
-from arcface_operator.kubernetes.client import Api, ApiError, CreateMode, JobRef, path_of
 from arcface_operator.kubernetes.priority_semaphore import Priority
 from arcface_operator.manifests.metadata import Manifest
 
@@ -38,7 +37,7 @@ class ActionExecutor:
     """Acts on behalf of one operator."""
 
     def __init__(
-        self, api: Api, identity: str, now: Callable[[], datetime], changed: Callable[[Manifest], None]
+        self, api: client.Api, identity: str, now: Callable[[], datetime], changed: Callable[[Manifest], None]
     ) -> None:
         self.api = api
         self.changed = changed
@@ -77,7 +76,7 @@ class ActionExecutor:
         """Write an event; one that says the same again is counted as done."""
         try:
             await self.api.create(_event(job, action, self.identity, self.now()), priority=Priority.LOW)
-        except ApiError as error:
+        except client.ApiError as error:
             # Events help people; no job fails for want of one (its namespace may be going away).
             if error.status not in {client.CONFLICT, client.NOT_FOUND, *client.REFUSED}:
                 raise
@@ -95,7 +94,7 @@ class ActionExecutor:
             case decided.DeletePodGroup(group):
                 return self._delete_pod_group(job, group)
             case decided.DeleteJob():
-                path = JobRef(namespace, job.metadata.name).path
+                path = client.JobRef(namespace, job.metadata.name).path
                 return _unless_gone(self.api.delete(path, str(job.metadata.uid)))
             case decided.EmitEvent():
                 return self.emit(job, action)
@@ -104,15 +103,15 @@ class ActionExecutor:
         """Create an object, or bring our own up to date; a namesake of somebody else is left alone."""
         try:
             await self.api.create(manifest)
-        except ApiError as error:
+        except client.ApiError as error:
             if await self._own_namesake(job, manifest, error) is not None:
                 await self._patch(manifest)
 
     async def _create_dry(self, manifest: Manifest) -> None:
         """Ask whether an object would be accepted; one of its name that is there already is not looked at."""
         try:
-            await self.api.create(manifest, CreateMode.DRY_RUN)
-        except ApiError as error:
+            await self.api.create(manifest, client.CreateMode.DRY_RUN)
+        except client.ApiError as error:
             if error.status != client.CONFLICT:
                 raise _refusal(manifest, error) from None
 
@@ -120,7 +119,7 @@ class ActionExecutor:
         """Server-side apply."""
         try:
             await self.api.apply(manifest)
-        except ApiError as error:
+        except client.ApiError as error:
             raise _refusal(manifest, error) from None
 
     async def _create(self, job: ArcFaceTrainingJob, manifest: Manifest) -> None:
@@ -129,17 +128,19 @@ class ActionExecutor:
         A field that Kubernetes does not know is refused: it is a misspelt one of the user's template.
         """
         try:
-            self.changed(await self.api.create(manifest, CreateMode.STRICT))
-        except ApiError as error:
+            self.changed(await self.api.create(manifest, client.CreateMode.STRICT))
+        except client.ApiError as error:
             found = await self._own_namesake(job, manifest, error)
             if found is None:
                 return  # it has just gone: the next decision sees that
             if not manifest["metadata"]["labels"].items() <= found["metadata"].get("labels", {}).items():
-                await _unless_gone(self.api.delete(path_of(manifest), found["metadata"]["uid"]))
+                await _unless_gone(self.api.delete(client.path_of(manifest), found["metadata"]["uid"]))
                 raise Refused(f"{_kind_and_name(manifest)} has lost its labels and is replaced") from None
             self.changed(found)
 
-    async def _own_namesake(self, job: ArcFaceTrainingJob, manifest: Manifest, error: ApiError) -> Manifest | None:
+    async def _own_namesake(
+        self, job: ArcFaceTrainingJob, manifest: Manifest, error: client.ApiError
+    ) -> Manifest | None:
         """The object that stood in the way of a creation, if it belongs to the job; None where it is gone by now.
 
         Raises:
@@ -147,7 +148,7 @@ class ActionExecutor:
         """
         if error.status != client.CONFLICT or error.reason != ALREADY_EXISTS:
             raise _refusal(manifest, error) from None
-        found = await self.api.find(path_of(manifest))
+        found = await self.api.find(client.path_of(manifest))
         if found is not None and job.metadata.uid != controller_of(found["metadata"]):
             raise Refused(f"{_kind_and_name(manifest)} exists and is not this job's; remove it") from None
         return found
@@ -159,9 +160,9 @@ class ActionExecutor:
 
     async def _delete_pod_group(self, job: ArcFaceTrainingJob, group: Manifest) -> None:
         """Delete the job's group unless it is gone, or somebody else's."""
-        found = await self.api.find(path_of(group))
+        found = await self.api.find(client.path_of(group))
         if found is not None and controller_of(found["metadata"]) == job.metadata.uid:
-            await _unless_gone(self.api.delete(path_of(group), found["metadata"]["uid"]))
+            await _unless_gone(self.api.delete(client.path_of(group), found["metadata"]["uid"]))
 
     async def _annotate(self, namespace: str, action: decided.Annotate) -> None:
         """Annotate a pod unless it is gone."""
@@ -176,7 +177,7 @@ async def _unless_gone(request: Awaitable[Answer]) -> Answer | None:
     """A request about an object with a certain uid, which may be gone or replaced: None, then."""
     try:
         return await request
-    except ApiError as error:
+    except client.ApiError as error:
         if error.status not in {client.NOT_FOUND, client.CONFLICT}:
             raise
         return None
@@ -189,7 +190,7 @@ async def _together(requests: Iterable[Awaitable[None]]) -> None:
             raise outcome
 
 
-def _refusal(manifest: Manifest, error: ApiError) -> Exception:
+def _refusal(manifest: Manifest, error: client.ApiError) -> Exception:
     """What an error on writing an object means."""
     if NAMESPACE_LEAVES in error.causes:
         return NamespaceLeaves(manifest["metadata"]["namespace"])

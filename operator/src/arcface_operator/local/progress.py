@@ -1,13 +1,22 @@
-"""Asking rank 0 for its report, telling its warnings, and noticing when the training does not move."""
+"""How a run stands: asked of rank 0, watched for a standstill, and shown to the user as a bar, lines and a table."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 import httpx
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
 
-from arcface_api.contract.pod_environment import METRICS_PORT
-from arcface_api.contract.reports import TrainerReport
-from arcface_api.resource.status import Progress
-from arcface_operator.local.view import View
+from arcface_api.contract import pod_environment, reports
+from arcface_api.resource.status import GateResult, Progress
 
 TIMEOUT_SECONDS = 0.5
+LINE_SECONDS = 10.0
 
 
 class ReportProbe:
@@ -17,13 +26,80 @@ class ReportProbe:
         # Loopback addresses are never behind the proxies that the environment may name.
         self.client = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False)
 
-    def __call__(self, address: str) -> TrainerReport | None:
+    def __call__(self, address: str) -> reports.TrainerReport | None:
         """The report so far, or None while the pod does not serve it."""
         try:
-            response = self.client.get(f"http://{address}:{METRICS_PORT}/progress")
-            return TrainerReport.parse(response.content) if response.is_success else None
+            response = self.client.get(f"http://{address}:{pod_environment.METRICS_PORT}/progress")
+            return reports.TrainerReport.parse(response.content) if response.is_success else None
         except httpx.HTTPError:
             return None
+
+
+class StepWatch:
+    """Remembers when the step last changed."""
+
+    def __init__(self) -> None:
+        self.step: int | None = None
+        self.changed_at = 0.0
+
+    def see(self, progress: Progress, now: float) -> None:
+        """Take note of a progress."""
+        if progress.step != self.step:
+            self.step, self.changed_at = progress.step, now
+
+    def idle_seconds(self, now: float) -> float | None:
+        """Time since the last new step; None before the first progress."""
+        return None if self.step is None else now - self.changed_at
+
+
+class View(Protocol):
+    """Where progress and notes go."""
+
+    def progress(self, progress: Progress) -> None:
+        """Show where the training stands."""
+
+    def note(self, text: str) -> None:
+        """Say that something happened."""
+
+
+class BarView:
+    """A progress bar."""
+
+    def __init__(self, bar: Bar) -> None:
+        self.bar = bar
+        self.task: TaskID | None = None
+
+    def progress(self, progress: Progress) -> None:
+        """Move the bar."""
+        figures = describe(progress, datetime.now(UTC))
+        if self.task is None:
+            self.task = self.bar.add_task("training", total=progress.total_steps, figures=figures)
+        self.bar.update(self.task, completed=progress.step, total=progress.total_steps, figures=figures)
+
+    def note(self, text: str) -> None:
+        """Print above the bar."""
+        self.bar.console.print(text, markup=False, highlight=False)
+
+
+class LineView:
+    """Lines for a log file."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self.console = console
+        self.clock = clock
+        self.last_line: float | None = None
+
+    def progress(self, progress: Progress) -> None:
+        """Print a line unless the last one is recent."""
+        now = self.clock()
+        if self.last_line is not None and now - self.last_line < LINE_SECONDS:
+            return
+        self.last_line = now
+        self.note(f"step {progress.step}/{progress.total_steps}, {describe(progress, datetime.now(UTC))}")
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class Notices:
@@ -35,7 +111,7 @@ class Notices:
         self.skipped = 0
         self.verified_step = -1
 
-    def see(self, report: TrainerReport) -> None:
+    def see(self, report: reports.TrainerReport) -> None:
         """Tell new warnings and verifications, and the first images that are skipped."""
         verification = report.progress.verification if report.progress else None
         if verification is not None and verification.step > self.verified_step:
@@ -59,18 +135,58 @@ class Notices:
             )
 
 
-class StepWatch:
-    """Remembers when the step last changed."""
+@contextmanager
+def open_view(console: Console) -> Iterator[View]:
+    """The view that suits the console."""
+    if not console.is_terminal:
+        yield LineView(console)
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"))
+    with Bar(*columns, console=console) as bar:
+        yield BarView(bar)
 
-    def __init__(self) -> None:
-        self.step: int | None = None
-        self.changed_at = 0.0
 
-    def see(self, progress: Progress, now: float) -> None:
-        """Take note of a progress."""
-        if progress.step != self.step:
-            self.step, self.changed_at = progress.step, now
+def describe(progress: Progress, now: datetime) -> str:
+    """The figures of a progress in one line."""
+    figures = [f"epoch {progress.epoch}"]
+    if progress.loss is not None:
+        figures.append(f"loss {progress.loss:.4f}")
+    if progress.images_per_second is not None:
+        figures.append(f"{progress.images_per_second:.0f} img/s")
+    if progress.data_wait_percent is not None:
+        slowest = "" if progress.slowest_rank is None else f" at rank {progress.slowest_rank}"
+        figures.append(f"data wait {progress.data_wait_percent:.0f} %{slowest}")
+    if progress.estimated_completion_time is not None:
+        figures.append(f"done in {duration(progress.estimated_completion_time - now)}")
+    return ", ".join(figures)
 
-    def idle_seconds(self, now: float) -> float | None:
-        """Time since the last new step; None before the first progress."""
-        return None if self.step is None else now - self.changed_at
+
+def duration(time_left: timedelta) -> str:
+    """Hours, minutes and seconds, never below zero."""
+    seconds = max(0, round(time_left.total_seconds()))
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+def results_table(report: reports.EvaluatorReport, gates: Sequence[GateResult]) -> Table:
+    """One row a pair set, one a rate of an IJB set, then one a gate of what was not measured."""
+    table = Table()
+    for heading in ("set", "accuracy", "std", "pairs", "gate"):
+        table.add_column(heading, justify="left" if heading in {"set", "gate"} else "right")
+    by_metric = {gate.metric: gate for gate in gates}
+    for result in report.results:
+        gate = by_metric.pop(f"{result.dataset}.accuracy", None)
+        accuracy, std = f"{result.accuracy:.5f}", f"{result.std:.5f}"
+        table.add_row(result.dataset, accuracy, std, str(result.pairs), "" if gate is None else _verdict(gate))
+    for ijb in report.ijb:
+        for far, tar in ijb.tar_at_far.items():
+            metric = f"{ijb.dataset}.tar@{far}"
+            gate = by_metric.pop(metric, None)
+            table.add_row(metric, f"{tar:.5f}", "", "", "" if gate is None else _verdict(gate))
+    for gate in by_metric.values():
+        table.add_row(gate.metric, "", "", "", _verdict(gate))
+    return table
+
+
+def _verdict(gate: GateResult) -> str:
+    """`passed (>= 0.9)` and the like."""
+    return f"{'passed' if gate.passed else 'failed'} (>= {gate.min:g})"

@@ -1,5 +1,6 @@
-"""`arcface run`: a job from its first pod to its results on this machine."""
+"""`arcface run`: the pods that a job has on this machine, from the first of them to the job's results."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -7,21 +8,15 @@ from rich.console import Console
 from arcface_api.contract.reports import EvaluatorReport, Report, TrainerReport
 from arcface_api.errors import ArcFaceError, Diverged, ExitCode, InvalidInput, Stopped
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_api.resource.spec import EvaluationSpec
 from arcface_api.resource.status import Progress
 from arcface_operator.decision.policies.gates import gate_results, missed
 from arcface_operator.local.decision import Action, Limits
-from arcface_operator.local.kubelet.kubelet import Kubelet
-from arcface_operator.local.kubelet.pod_process import PodProcess
-from arcface_operator.local.kubelet.process_spec import left_out
-from arcface_operator.local.kubelet.volumes import Claims, create_claims
-from arcface_operator.local.pods import check_pods, config_maps, evaluator_pods, worker_pods
-from arcface_operator.local.progress import Notices, ReportProbe
+from arcface_operator.local.kubelet.directories import Claims, create_claims, locked_workdir
+from arcface_operator.local.kubelet.kubelet import Kubelet, PodProcess
+from arcface_operator.local.kubelet.process_spec import PodPlacement, build_process_spec, left_out
+from arcface_operator.local.progress import Notices, ReportProbe, View, open_view, results_table
 from arcface_operator.local.supervisor import Outcome, Supervisor, stop_requests
-from arcface_operator.local.view import View, open_view, results_table
-from arcface_operator.local.workdir import locked_workdir
-from arcface_operator.manifests import evaluator_job, run_config, worker_pod
-from arcface_operator.manifests.metadata import Manifest
+from arcface_operator.manifests import config_maps, evaluator_job, metadata, worker_pod
 from arcface_operator.preflight import data, spec_checks
 from arcface_operator.settings import Settings
 
@@ -45,7 +40,7 @@ class LocalRun:
         self.check()
         with locked_workdir(path) as workdir, stop_requests() as stop:
             create_claims(self.claims)
-            kubelet = Kubelet(workdir, self.claims, config_maps(self.job))
+            kubelet = Kubelet(workdir, self.claims, _config_maps(self.job))
             with open_view(messages) as view:
                 if kubelet.clear(patience=self.settings.termination_grace_seconds):
                     view.note("killed processes that an earlier run had left behind")
@@ -90,7 +85,7 @@ class LocalRun:
         if reports[0].progress is not None:
             view.progress(reports[0].progress)
 
-    def workers(self, attempt: int) -> list[Manifest]:
+    def workers(self, attempt: int) -> list[metadata.Manifest]:
         """The rank pods of an attempt."""
         return worker_pods(self.job, attempt, self.settings)
 
@@ -113,11 +108,11 @@ class LocalRun:
 
     def show(self, report: EvaluatorReport | None, logs: Path, output: Console) -> None:
         """Print the results; a missed gate is an error."""
-        evaluation: EvaluationSpec | None = self.job.spec.evaluation
+        evaluation = self.job.spec.evaluation
         gates = gate_results(evaluation.gates, report) if evaluation is not None and report is not None else []
         if report is not None:
             output.print(results_table(report, gates))
-        checkpoints = self.claims[self.job.spec.checkpoint.claim_name] / run_config.checkpoint_path(self.job)
+        checkpoints = self.claims[self.job.spec.checkpoint.claim_name] / config_maps.checkpoint_path(self.job)
         output.print(f"checkpoints: {checkpoints}\nlogs: {logs}", markup=False, highlight=False, soft_wrap=True)
         if failed := missed(gates):
             raise ArcFaceError(failed)
@@ -161,3 +156,37 @@ def _words(pod: PodProcess) -> str:
         lines = pod.last_words().decode(errors="replace").split("\n")
         message = next((line.strip() for line in reversed(lines) if line.strip()), "ended without a word")
     return f"pod {pod.name}: {message}; log: {pod.log}"
+
+
+def worker_pods(job: ArcFaceTrainingJob, attempt: int, settings: Settings) -> list[metadata.Manifest]:
+    """The rank pods of an attempt."""
+    return [worker_pod.build_worker_pod(job, index, attempt, settings) for index in range(job.spec.workers.replicas)]
+
+
+def evaluator_pods(job: ArcFaceTrainingJob, settings: Settings) -> list[metadata.Manifest]:
+    """The pod that Kubernetes would make for the evaluator's Job; none where the job evaluates nothing."""
+    if job.spec.evaluation is None:
+        return []
+    manifest = evaluator_job.build_evaluator_job(job, job.spec.evaluation, settings)
+    template = manifest["spec"]["template"]
+    identity = {"name": manifest["metadata"]["name"], "namespace": manifest["metadata"]["namespace"]}
+    return [{"kind": "Pod", "metadata": {**template["metadata"], **identity}, "spec": template["spec"]}]
+
+
+def _config_maps(job: ArcFaceTrainingJob) -> dict[str, metadata.Manifest]:
+    """ConfigMaps of the job by name."""
+    config_map = config_maps.build_config_map(job)
+    return {config_map["metadata"]["name"]: config_map}
+
+
+def check_pods(job: ArcFaceTrainingJob, claims: Mapping[str, Path], settings: Settings) -> None:
+    """InvalidInput where a pod of the job cannot become a process; nothing is created."""
+    for pod in [*worker_pods(job, 0, settings)[:1], *evaluator_pods(job, settings)]:
+        placement = PodPlacement(
+            folder=Path("/", pod["metadata"]["name"]),
+            address="127.0.0.1",
+            hosts={},
+            claims=claims,
+            config_maps=_config_maps(job),
+        )
+        build_process_spec(pod, placement)

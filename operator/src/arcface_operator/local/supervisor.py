@@ -5,16 +5,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
-from types import FrameType
 
 from arcface_api.errors import NEVER_RETRIED
 from arcface_api.resource.status import Progress
 from arcface_operator.local.decision import WAIT, Action, Decision, Limits, Seen, decide, settle
-from arcface_operator.local.kubelet.kubelet import Kubelet
-from arcface_operator.local.kubelet.pod_process import PodProcess
-from arcface_operator.local.progress import StepWatch
-from arcface_operator.local.view import View
+from arcface_operator.local.kubelet.kubelet import Kubelet, PodProcess
+from arcface_operator.local.progress import StepWatch, View
 from arcface_operator.manifests.metadata import Manifest
 
 TICK_SECONDS = 0.1
@@ -32,7 +28,7 @@ class StopRequests:
     def __init__(self) -> None:
         self.count = 0
 
-    def take(self, _number: int, _frame: FrameType | None) -> None:
+    def take(self, _number: int, _frame: object) -> None:
         """Signal handler; it only counts, since it may interrupt anything."""
         self.count += 1
 
@@ -85,13 +81,14 @@ class Supervisor:
             limits: bounds on time and retries.
             probe: asks the first pod for its progress.
         """
-        for attempt in count():
+        attempt = 0
+        while True:
             outcome = self.attempt(build(attempt), attempt, limits, probe)
             if outcome.decision.action is not Action.RETRY:
                 return outcome
             culprit = "" if outcome.culprit is None else f"pod {outcome.culprit.name}, log {outcome.culprit.log}: "
             self.view.note(f"{culprit}{outcome.decision.reason}")
-        raise AssertionError  # count() does not end
+            attempt += 1
 
     def attempt(self, pods: list[Manifest], attempt: int, limits: Limits, probe: Probe) -> Outcome:
         """Start the pods and stay until every process of theirs has ended."""

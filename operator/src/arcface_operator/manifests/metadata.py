@@ -2,14 +2,7 @@
 
 from typing import Any
 
-from arcface_api.contract.pod_environment import (
-    COMPONENT_LABEL,
-    INSTANCE_LABEL,
-    JOB_LABEL,
-    MANAGER,
-    MANAGER_LABEL,
-    NAME_LABEL,
-)
+from arcface_api.contract import pod_environment as pods
 from arcface_api.names import API_VERSION, KIND
 from arcface_api.resource.job import ArcFaceTrainingJob
 
@@ -61,14 +54,14 @@ def build_metadata(job: ArcFaceTrainingJob, name: str, component: str) -> Manife
 def build_labels(job: ArcFaceTrainingJob, component: str) -> dict[str, str]:
     """Labels of every child."""
     return {
-        NAME_LABEL: "arcface",
-        COMPONENT_LABEL: component,
-        MANAGER_LABEL: MANAGER,
-        INSTANCE_LABEL: job.metadata.name,
-        JOB_LABEL: job.metadata.name,
+        pods.NAME_LABEL: "arcface",
+        pods.COMPONENT_LABEL: component,
+        pods.MANAGER_LABEL: pods.MANAGER,
+        pods.INSTANCE_LABEL: job.metadata.name,
+        pods.JOB_LABEL: job.metadata.name,
     }
 
 
 def worker_selector(job: str) -> dict[str, str]:
     """Labels that the rank pods of a job have and no other pod."""
-    return {JOB_LABEL: job, COMPONENT_LABEL: "worker"}
+    return {pods.JOB_LABEL: job, pods.COMPONENT_LABEL: "worker"}

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from arcface_api.command import GROUP
 from arcface_api.contract.reports import DataStats
-from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput
+from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, explained
 from arcface_api.names import RELEASES
-from arcface_api.os_errors import explained
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec, EvaluationSpec
 from arcface_operator.preflight.estimate import Counts
 

@@ -1,11 +1,18 @@
-"""What a job takes before anything is taken: memory, traffic, steps, checkpoint size, first loss. All pure."""
+"""What a job takes before anything is taken: memory, traffic, steps, checkpoint size, first loss. All pure.
 
+The layers are counted from the table that the trainer builds its networks from. What a layer keeps: its trainable
+parameters, the running statistics of batch normalisation, and the elements of its output, which the backward pass
+needs. The gamma of the embedding's normalisation is counted although it stays 1.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from arcface_api.architectures import IMAGE_SIZE, Architecture, Block, architecture, halved
 from arcface_api.errors import InvalidInput
 from arcface_api.initial_loss import expected_initial_loss
-from arcface_api.resource.spec import ArcFaceTrainingJobSpec
-from arcface_operator.preflight.layer_sizes import backbone_layers
+from arcface_api.resource.spec import ArcFaceTrainingJobSpec, ModelSpec
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -141,6 +148,87 @@ def _traffic(spec: ArcFaceTrainingJobSpec, parameters: int) -> Traffic:
     # The scale of the last normalisation is fixed and has no gradient.
     trainable = parameters - spec.model.embedding_size
     return Traffic(gradients=FLOAT32 * trainable, embeddings=embeddings, embedding_gradients=embeddings)
+
+
+class Layer(NamedTuple):
+    """What one layer keeps, in numbers of elements; `outputs` is for one image."""
+
+    parameters: int
+    statistics: int
+    outputs: int
+
+
+def backbone_layers(model: ModelSpec) -> list[Layer]:
+    """All layers of a job's network."""
+    found = architecture(model)
+    count = _mobilefacenet if model.backbone == "mobilefacenet" else _iresnet
+    return [*count(found, model.embedding_size), _norm(model.embedding_size, 1)]
+
+
+def _iresnet(found: Architecture, embedding_size: int) -> Iterator[Layer]:
+    size = halved(IMAGE_SIZE, found.stem_stride)
+    yield from (_conv(3, found.stem, 3, size), _norm(found.stem, size), _prelu(found.stem, size))
+    for block in found.blocks:
+        yield from _residual_block(block, size)
+        size = halved(size, block.stride)
+    yield _norm(found.last, size)
+    inputs = found.last * size**2
+    yield Layer(inputs * embedding_size + embedding_size, 0, embedding_size)
+
+
+def _residual_block(block: Block, size: int) -> Iterator[Layer]:
+    """BN-conv-BN-PReLU-conv-BN beside an identity or a projection, and their sum."""
+    inputs, hidden, outputs, stride = block
+    after = halved(size, stride)
+    yield from (_norm(inputs, size), _conv(inputs, hidden, 3, size), _norm(hidden, size), _prelu(hidden, size))
+    yield from (_conv(hidden, outputs, 3, after), _norm(outputs, after))
+    if not block.keeps_shape:
+        yield from (_conv(inputs, outputs, 1, after), _norm(outputs, after))
+    yield Layer(0, 0, outputs * after**2)
+
+
+def _mobilefacenet(found: Architecture, embedding_size: int) -> Iterator[Layer]:
+    """Depthwise-separable convolutions and a global depthwise one."""
+    stem, last, size = found.stem, found.last, halved(IMAGE_SIZE, found.stem_stride)
+    yield from (_conv(3, stem, 3, size), _norm(stem, size), _prelu(stem, size))
+    yield from (_depthwise(stem, 3, size), _norm(stem, size), _prelu(stem, size))
+    for block in found.blocks:
+        yield from _bottleneck(block, size)
+        size = halved(size, block.stride)
+    yield from (_conv(found.blocks[-1].outputs, last, 1, size), _norm(last, size), _prelu(last, size))
+    yield from (_depthwise(last, size, 1), _norm(last, 1))
+    yield Layer(last * embedding_size, 0, embedding_size)
+
+
+def _bottleneck(block: Block, size: int) -> Iterator[Layer]:
+    """Expand, depthwise, project; and the sum where the shape stays."""
+    inputs, hidden, outputs, stride = block
+    after = halved(size, stride)
+    yield from (_conv(inputs, hidden, 1, size), _norm(hidden, size), _prelu(hidden, size))
+    yield from (_depthwise(hidden, 3, after), _norm(hidden, after), _prelu(hidden, after))
+    yield from (_conv(hidden, outputs, 1, after), _norm(outputs, after))
+    if block.keeps_shape:
+        yield Layer(0, 0, outputs * after**2)
+
+
+def _conv(inputs: int, outputs: int, kernel: int, size: int) -> Layer:
+    """Convolution without bias; `size` is its output's."""
+    return Layer(inputs * outputs * kernel**2, 0, outputs * size**2)
+
+
+def _depthwise(channels: int, kernel: int, size: int) -> Layer:
+    """Convolution of each channel with itself."""
+    return Layer(channels * kernel**2, 0, channels * size**2)
+
+
+def _norm(channels: int, size: int) -> Layer:
+    """Batch normalisation."""
+    return Layer(2 * channels, 2 * channels, channels * size**2)
+
+
+def _prelu(channels: int, size: int) -> Layer:
+    """PReLU with a slope for each channel."""
+    return Layer(channels, 0, channels * size**2)
 
 
 def plan_text(plan: Estimate) -> str:

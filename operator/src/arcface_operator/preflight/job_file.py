@@ -7,9 +7,8 @@ from typing import Any
 
 import yaml
 
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import InvalidInput, explained
 from arcface_api.names import API_VERSION, KIND
-from arcface_api.os_errors import explained
 from arcface_api.resource.job import ArcFaceTrainingJob
 
 SIZE_LIMIT = 1 << 20

@@ -1,5 +1,8 @@
+"""The definition that is made from the types; tests/cluster/test_resource.py has kubectl print its columns."""
+
 import copy
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
@@ -7,7 +10,7 @@ import pytest
 from pydantic import Field
 
 from arcface_api.model import Model
-from arcface_api.resource.crd import custom_resource_definition, job_schema, structural_schema
+from arcface_api.resource.crd import custom_resource_definition, job_schema, printer_columns, structural_schema
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
 from support.builders.jobs import job_document
@@ -269,3 +272,26 @@ def test_a_union_that_kubernetes_cannot_say_is_refused():
 
     with pytest.raises(ValueError, match="boolean"):
         structural_schema(Union)
+
+
+STEP = re.compile(r"\.(\w+)|\[\?\(@\.(\w+)==\"(\w+)\"\)\]|\['([^']+)'\]")
+
+
+def test_columns_stand_in_the_order_of_the_contract():
+    always = [column["name"].upper() for column in printer_columns() if "priority" not in column]
+    assert always == ["PHASE", "READY", "EPOCH", "LOSS", "IMG/S", "STEP-MS", "LFW", "RESTARTS", "AGE"]
+
+
+def test_wide_columns_add_the_other_sets_the_checkpoint_and_the_eta():
+    wide = [column["name"].upper() for column in printer_columns() if column.get("priority") == 1]
+    assert wide == ["CFP_FP", "AGEDB_30", "CALFW", "CPLFW", "IJBB", "IJBC", "CHECKPOINT", "ETA"]
+
+
+@pytest.mark.parametrize("column", printer_columns(), ids=lambda column: column["name"])
+def test_every_column_reads_a_field_of_its_type(column):
+    if column["jsonPath"].startswith(".metadata"):
+        return
+    schema = job_schema()
+    for field, key, _, _ in STEP.findall(column["jsonPath"]):
+        schema = schema["items"] if key else schema.get("properties", {}).get(field) or schema["additionalProperties"]
+    assert schema["type"] == column["type"]

@@ -9,12 +9,10 @@ import pytest
 
 from arcface_api.contract.pod_environment import SCHEDULER_ANNOTATION
 from arcface_operator.controller import reconciler as reconciling
-from arcface_operator.controller.job_store import JobStore
+from arcface_operator.controller.jobs import JobStore, WorkQueue
 from arcface_operator.controller.metrics import OperatorMetrics
 from arcface_operator.controller.observer import Observer
-from arcface_operator.controller.reconciler import Reconciler
-from arcface_operator.controller.status_writer import StatusWriter
-from arcface_operator.controller.work_queue import WorkQueue
+from arcface_operator.controller.reconciler import Reconciler, StatusWriter
 from arcface_operator.kubernetes.client import ApiError, CreateMode, JobRef
 from arcface_operator.kubernetes.executor import ActionExecutor
 from support.builders.jobs import job_document

@@ -384,7 +384,7 @@ def test_an_attempt_after_one_that_trained_begins_at_once() -> None:
     assert "create:0" in [action_word(action) for action in gone.actions]
 
 
-def test_a_restart_with_no_pod_left_looks_at_the_surroundings_at_once() -> None:
+def test_a_restart_with_no_pod_left_looks_at_the_prerequisites_at_once() -> None:
     plan = plan_in("Training", {"pods": ()})
     assert plan.status.phase == "Restarting"
     assert plan.look_again_seconds == 0.0

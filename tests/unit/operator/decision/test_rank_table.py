@@ -491,4 +491,4 @@ def test_a_job_whose_table_fits_into_no_config_map_is_refused_before_anything_is
     assert plan.status.phase == "Failed"
     assert not any(isinstance(action, Apply | Create) for action in plan.actions)
     (failed,) = [item for item in plan.status.conditions if item.type == "Failed"]
-    assert failed.message.startswith("spec.workers: the rank table of 2048 x 8 ranks has up to 1,310,834 bytes")
+    assert failed.message.startswith("spec.workers: the rank table of 2048 x 8 ranks has up to 1,310,827 bytes")

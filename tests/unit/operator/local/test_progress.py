@@ -1,19 +1,130 @@
-"""The probe against a real server."""
+"""The probe against a real server, and what the user sees."""
 
+import io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from rich.console import Console
 
 from arcface_api.contract.pod_environment import METRICS_PORT
-from arcface_api.contract.reports import TrainerReport
-from arcface_api.resource.status import PairResult, Progress, Verification
+from arcface_api.contract.reports import EvaluatorReport, TrainerReport
+from arcface_api.resource.status import GateResult, IjbResult, PairResult, Progress, Verification
+from arcface_operator.decision.policies.gates import missed
 from arcface_operator.local import progress
 from arcface_operator.local.kubelet.kubelet import draw_addresses
-from arcface_operator.local.progress import Notices, ReportProbe, StepWatch
+from arcface_operator.local.progress import (
+    BarView,
+    LineView,
+    Notices,
+    ReportProbe,
+    StepWatch,
+    describe,
+    duration,
+    open_view,
+    results_table,
+)
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+FULL = Progress(
+    epoch=3,
+    step=120,
+    total_steps=400,
+    loss=12.34567,
+    images_per_second=987.6,
+    data_wait_percent=4.4,
+    estimated_completion_time=NOW + timedelta(hours=1, minutes=2, seconds=3),
+    updated_at=NOW,
+)
+BARE = Progress(epoch=0, step=0, total_steps=400, updated_at=NOW)
+
+
+def test_all_figures_are_described() -> None:
+    assert describe(FULL, NOW) == "epoch 3, loss 12.3457, 988 img/s, data wait 4 %, done in 1:02:03"
+
+
+def test_a_rank_that_holds_up_the_others_is_named() -> None:
+    slow = FULL.model_copy(update={"data_wait_percent": 35.9, "slowest_rank": 1})
+    assert "data wait 36 % at rank 1, done" in describe(slow, NOW)
+
+
+def test_figures_that_are_not_known_are_left_out() -> None:
+    assert describe(BARE, NOW) == "epoch 0"
+
+
+def test_a_duration_that_is_over_is_zero() -> None:
+    assert duration(timedelta(seconds=-5)) == "0:00:00"
+    assert duration(timedelta(days=2, seconds=59.6)) == "48:01:00"
+
+
+def test_a_line_is_printed_about_every_ten_seconds() -> None:
+    times = iter([0.0, 0.5, 9.9, 10.0, 12.0])
+    output = io.StringIO()
+    view = LineView(Console(file=output), clock=lambda: next(times))
+    for step in range(5):
+        view.progress(BARE.model_copy(update={"step": step}))
+    assert output.getvalue() == "step 0/400, epoch 0\nstep 3/400, epoch 0\n"
+
+
+def test_notes_are_printed_as_they_are() -> None:
+    output = io.StringIO()
+    text = "pod a, log /w/[bold]a.log: " + "x" * 200
+    LineView(Console(file=output)).note(text)
+    assert output.getvalue() == f"{text}\n"
+
+
+def test_a_terminal_gets_a_bar_and_a_file_gets_lines() -> None:
+    output = io.StringIO()
+    with open_view(Console(file=output, force_terminal=True, width=140)) as view:
+        assert isinstance(view, BarView)
+        view.note("restarted")
+        view.progress(FULL)
+        view.progress(FULL.model_copy(update={"step": 121}))
+    assert "restarted" in output.getvalue()
+    assert "121/400" in output.getvalue()
+    assert "loss 12.3457" in output.getvalue()
+    with open_view(Console(file=io.StringIO())) as view:
+        assert isinstance(view, LineView)
+
+
+RESULTS = EvaluatorReport(
+    results=[
+        PairResult(dataset="lfw", accuracy=0.998166, std=0.002734, pairs=6000),
+        PairResult(dataset="cfp_fp", accuracy=0.98, std=0.01, pairs=7000),
+    ],
+    ijb=[IjbResult(dataset="IJBC", tar_at_far={"1e-5": 0.91, "1e-4": 0.9587})],
+)
+GATES = [
+    GateResult(metric="lfw.accuracy", min=0.999, value=0.998166, passed=False),
+    GateResult(metric="IJBC.tar@1e-4", min=0.95, value=0.9587, passed=True),
+    GateResult(metric="IJBC.tar@1e-6", min=0.5, value=None, passed=False),
+]
+
+
+def cells(report: EvaluatorReport, gates: list[GateResult]) -> list[list[str]]:
+    output = io.StringIO()
+    Console(file=output, width=120).print(results_table(report, gates))
+    rows = [line for line in output.getvalue().splitlines() if "│" in line]
+    return [[cell.strip() for cell in row.strip().strip("│").split("│")] for row in rows]
+
+
+def test_every_set_and_every_other_gate_has_a_row() -> None:
+    assert cells(RESULTS, GATES) == [
+        ["lfw", "0.99817", "0.00273", "6000", "failed (>= 0.999)"],
+        ["cfp_fp", "0.98000", "0.01000", "7000", ""],
+        ["IJBC.tar@1e-5", "0.91000", "", "", ""],
+        ["IJBC.tar@1e-4", "0.95870", "", "", "passed (>= 0.95)"],
+        ["IJBC.tar@1e-6", "", "", "", "failed (>= 0.5)"],
+    ]
+
+
+def test_missed_gates_are_told_with_the_figure_and_the_need() -> None:
+    assert missed(GATES) == "gate lfw.accuracy: 0.99817, needs 0.999; gate IJBC.tar@1e-6: not measured, needs 0.5"
+    assert missed(GATES[1:2]) == ""
+
 
 PROGRESS = Progress(epoch=1, step=20, total_steps=100, loss=3.5, updated_at=datetime(2026, 1, 1, tzinfo=UTC))
 REPORT = TrainerReport(progress=PROGRESS, warnings=["odd"], skipped_images=2)

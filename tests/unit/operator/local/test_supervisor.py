@@ -11,11 +11,10 @@ import pytest
 
 from arcface_api.resource.status import Progress
 from arcface_operator.local.decision import Action, Limits
-from arcface_operator.local.kubelet.kubelet import Kubelet
+from arcface_operator.local.kubelet.directories import locked_workdir
+from arcface_operator.local.kubelet.kubelet import Kubelet, PodProcess
 from arcface_operator.local.kubelet.orphans import marked
-from arcface_operator.local.kubelet.pod_process import PodProcess
 from arcface_operator.local.supervisor import Outcome, StopRequests, Supervisor, stop_requests
-from arcface_operator.local.workdir import locked_workdir
 from support.builders.pods import make_pod
 from support.waiting import wait_until
 

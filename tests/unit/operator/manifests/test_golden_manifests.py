@@ -10,8 +10,8 @@ import yaml
 from arcface_api.contract.run_config import spec_hash
 from arcface_api.errors import InvalidInput
 from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_operator.manifests.config_maps import build_config_map
 from arcface_operator.manifests.evaluator_job import build_evaluator_job
-from arcface_operator.manifests.run_config import build_config_map
 from arcface_operator.manifests.worker_pod import build_service, build_worker_pod
 from arcface_operator.settings import Settings
 from support.builders.jobs import make_job

@@ -69,7 +69,7 @@ def test_too_many_undecodable_images_end_the_run():
 
 def test_an_image_that_cannot_be_read_for_now_is_not_taken_for_damaged():
     class Unmounted(Faces):
-        def encoded(self, _index):
+        def image_bytes(self, _index):
             raise ArcFaceError("train.rec: cannot be read (Stale file handle): this may pass, try again")
 
     with make_loader(Unmounted()) as batches, pytest.raises(ArcFaceError) as caught:

@@ -3,7 +3,7 @@ import pytest
 from mindspore import Tensor
 
 from arcface_api.resource.spec import ModelSpec
-from arcface_operator.preflight.layer_sizes import backbone_layers
+from arcface_operator.preflight.estimate import backbone_layers
 from arcface_trainer.network.backbones import build_backbone
 from arcface_trainer.network.parameters import STATISTICS_SUFFIXES
 

@@ -14,8 +14,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_api.os_errors import explained
+from arcface_api.errors import ArcFaceError, InvalidInput, explained
 from arcface_api.resource.status import CheckpointStatus, Verification
 from arcface_faces.checkpoint import reader
 from arcface_faces.checkpoint.class_shard import class_range

@@ -16,8 +16,7 @@ import onnx
 from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
-from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_api.os_errors import explained
+from arcface_api.errors import ArcFaceError, InvalidInput, explained
 from arcface_faces.checkpoint.manifest import CheckpointManifest
 from arcface_faces.embedding.embedder import Network
 from arcface_faces.embedding.onnx_network import open_onnx

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arcface_api.os_errors import explained
+from arcface_api.errors import explained
 from arcface_faces.images.decoding import cv2
 from arcface_faces.pairs.pair_set import write_pairs
 from arcface_faces.progress import Advance

@@ -1,25 +1,78 @@
-"""Starts pod manifests as processes: what the kubelet is in a cluster."""
+"""Starts pod manifests as processes: what the kubelet is in a cluster. A `PodProcess` is a pod that it has started."""
 
 import ipaddress
 import os
 import random
 import shutil
+import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from arcface_api.contract.pod_environment import SCHEDULER_ANNOTATION
 from arcface_api.cpu_affinity import core_share
-from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_api.os_errors import explained
-from arcface_operator.local.kubelet.orphans import MARK, end_marked
-from arcface_operator.local.kubelet.pod_process import PodProcess, start_shim
-from arcface_operator.local.kubelet.process_spec import PodPlacement, ProcessSpec, build_process_spec
-from arcface_operator.local.kubelet.volumes import Claims
-from arcface_operator.local.workdir import Workdir
+from arcface_api.errors import ArcFaceError, InvalidInput, explained
+from arcface_operator.local.kubelet import directories, orphans, process_spec
+from arcface_operator.local.kubelet.shim import BY_SIGNAL
 from arcface_operator.manifests.metadata import Manifest
+
+TAIL_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class PodProcess:
+    """A started pod. The process is the shim, which passes signals on and returns the command's exit status."""
+
+    name: str
+    address: str
+    grace_seconds: float
+    log: Path
+    termination_log: Path
+    shim: "subprocess.Popen[bytes]"
+
+    def exit_code(self) -> int | None:
+        """Exit status as a container's, None while the pod runs."""
+        code = self.shim.poll()
+        return code if code is None or code >= 0 else BY_SIGNAL - code
+
+    def stop(self) -> None:
+        """Ask the command to save and end; it is killed when its grace period has passed."""
+        self.shim.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the command now."""
+        self.shim.send_signal(signal.SIGUSR1)
+
+    def last_words(self) -> bytes:
+        """Termination message, or what Kubernetes would fall back to: the end of the log."""
+        with explained(self.log.parent, "what a pod has left cannot be read", "give another directory with --workdir"):
+            if self.termination_log.is_file() and (message := self.termination_log.read_bytes()):
+                return message
+            with self.log.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES))
+                return log.read()
+
+
+def _start_shim(
+    arguments: list[str], environment: Mapping[str, str], folder: Path, log: Path, grace_seconds: float
+) -> "subprocess.Popen[bytes]":
+    """Start a command under a shim, its output appended to the log."""
+    shim = [sys.executable, "-m", "arcface_operator.local.kubelet.shim", str(os.getpid()), str(grace_seconds)]
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [*shim, *arguments],
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
 
 DRAWS = 50
 
@@ -29,8 +82,8 @@ class Kubelet:
 
     def __init__(
         self,
-        workdir: Workdir,
-        claims: Claims,
+        workdir: directories.Workdir,
+        claims: directories.Claims,
         config_maps: Mapping[str, Manifest],
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], None] = time.sleep,
@@ -47,7 +100,7 @@ class Kubelet:
         hosts = {host: address for pod, address in zip(pods, addresses, strict=True) for host in host_names(pod)}
         told = {SCHEDULER_ANNOTATION: addresses[0]}
         specs = [
-            build_process_spec(annotated(pod, told), self.placement(pod, address, hosts))
+            process_spec.build_process_spec(annotated(pod, told), self.placement(pod, address, hosts))
             for pod, address in zip(pods, addresses, strict=True)
         ]
         started: list[PodProcess] = []
@@ -62,9 +115,9 @@ class Kubelet:
             raise
         return started
 
-    def placement(self, pod: Manifest, address: str, hosts: Mapping[str, str]) -> PodPlacement:
+    def placement(self, pod: Manifest, address: str, hosts: Mapping[str, str]) -> process_spec.PodPlacement:
         """Where a pod runs."""
-        return PodPlacement(
+        return process_spec.PodPlacement(
             folder=self.folder(pod["metadata"]["name"]),
             address=address,
             hosts=hosts,
@@ -76,22 +129,22 @@ class Kubelet:
         """The pod's own folder."""
         return self.workdir.pods / pod
 
-    def start_one(self, name: str, address: str, spec: ProcessSpec, attempt: int) -> PodProcess:
+    def start_one(self, name: str, address: str, spec: process_spec.ProcessSpec, attempt: int) -> PodProcess:
         """Make the pod's folder anew and start its process."""
         folder, log = self.folder(name), self.workdir.logs / f"{name}-{attempt}.log"
-        environment, arguments = {**spec.environment, MARK: str(folder)}, _resolve(spec.arguments)
+        environment, arguments = {**spec.environment, orphans.MARK: str(folder)}, _resolve(spec.arguments)
         with explained(folder, "the pod cannot be started", "give another directory with --workdir"):
             shutil.rmtree(folder, ignore_errors=True)
             for directory in (folder, *spec.folders):
                 directory.mkdir(parents=True)
             for path, text in spec.files.items():
                 path.write_text(text)
-            shim = start_shim(arguments, environment, folder, log, spec.grace_seconds)
+            shim = _start_shim(arguments, environment, folder, log, spec.grace_seconds)
         return PodProcess(name, address, spec.grace_seconds, log, spec.termination_log, shim)
 
     def clear(self, patience: float) -> int:
         """End every process of pods in this directory, also an earlier run's; the number that had to be killed."""
-        return end_marked(self.workdir.pods, patience, self.clock, self.wait)
+        return orphans.end_marked(self.workdir.pods, patience, self.clock, self.wait)
 
 
 def annotated(pod: Manifest, annotations: Mapping[str, str]) -> Manifest:

@@ -1,13 +1,16 @@
-"""From a pod manifest to the arguments, environment and files of a local process; pure."""
+"""From a pod manifest to the arguments, environment and files of a local process; pure.
+
+The absolute paths of the container become paths of this machine.
+"""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from arcface_api.errors import InvalidInput
-from arcface_operator.local.kubelet.path_mapping import relocate, relocate_file
-from arcface_operator.local.kubelet.volumes import Claims
+from arcface_operator.local.kubelet.directories import Claims
 from arcface_operator.manifests.metadata import Manifest
 
 DEFAULT_GRACE = 30
@@ -169,3 +172,35 @@ def _field_value(item: Manifest, pod: Manifest, placement: PodPlacement) -> str:
             return str(value)
     asked = json.dumps(item["valueFrom"])
     raise InvalidInput(f"env {item['name']}: {asked} is not known on this machine; give a plain value")
+
+
+def relocate(value: Any, places: Mapping[str, str]) -> Any:
+    """`value` with every string at or below a container's path moved to where that path is on this machine.
+
+    Args:
+        value: a string, or lists and maps of them as in JSON; keys and other values stay.
+        places: mount path in the container to path on this machine; the longest match decides.
+    """
+    if isinstance(value, str):
+        return _relocate_path(value, places)
+    if isinstance(value, list):
+        return [relocate(item, places) for item in value]
+    if isinstance(value, dict):
+        return {key: relocate(item, places) for key, item in value.items()}
+    return value
+
+
+def _relocate_path(text: str, places: Mapping[str, str]) -> str:
+    """One string moved, or as it is when it is no path in a mount."""
+    for mount in sorted(places, key=len, reverse=True):
+        path = mount.rstrip("/")
+        if text == path or text.startswith(f"{path}/"):
+            return places[mount].rstrip("/") + text[len(path) :]
+    return text
+
+
+def relocate_file(name: str, text: str, places: Mapping[str, str]) -> str:
+    """Content of a ConfigMap's file: JSON is relocated, anything else stays."""
+    if not name.endswith(".json"):
+        return text
+    return json.dumps(relocate(json.loads(text), places), indent=2)

@@ -6,16 +6,15 @@ command's process group outlives it, as nothing of a container outlives its firs
 because a death signal must be set between fork and exec, which is not safe in the runner with its threads.
 """
 
-import ctypes
 import os
 import signal
 import subprocess
 import sys
 from contextlib import suppress
 from functools import partial
-from types import FrameType
 
-PR_SET_PDEATHSIG = 1
+from arcface_api.parent_death import follow_parent
+
 NOT_STARTED = 127
 BY_SIGNAL = 128
 PASSED_ON = {signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1}
@@ -26,7 +25,7 @@ def _main(arguments: list[str]) -> int:
     parent, grace, *command = arguments
     # Held back until there is a child to pass them on to.
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
-    _follow_parent(int(parent), signal.SIGTERM)
+    follow_parent(int(parent), signal.SIGTERM)
     own = os.getpid()
     try:
         child = subprocess.Popen(
@@ -45,24 +44,17 @@ def _main(arguments: list[str]) -> int:
 def _before_command(shim: int) -> None:
     """Set up the command's process: signals as usual, and death with its shim."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
-    _follow_parent(shim, signal.SIGKILL)
-
-
-def _follow_parent(parent: int, death_signal: signal.Signals) -> None:
-    """Get this signal when the parent dies, also when it has died already."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), death_signal)
+    follow_parent(shim, signal.SIGKILL)
 
 
 def _wait(child: "subprocess.Popen[bytes]", grace: float) -> int:
     """Exit code of the child, passing signals on meanwhile."""
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
+    def stop(_number: int, _frame: object) -> None:
         os.kill(child.pid, signal.SIGTERM)
         signal.setitimer(signal.ITIMER_REAL, grace)
 
-    def kill(_number: int, _frame: FrameType | None) -> None:
+    def kill(_number: int, _frame: object) -> None:
         _end_group(child.pid)
 
     signal.signal(signal.SIGTERM, stop)

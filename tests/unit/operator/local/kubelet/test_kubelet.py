@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from arcface_operator.local.kubelet.kubelet import Kubelet, draw_addresses, is_free
+from arcface_operator.local.kubelet.directories import Workdir, locked_workdir
+from arcface_operator.local.kubelet.kubelet import Kubelet, PodProcess, draw_addresses, is_free
 from arcface_operator.local.kubelet.orphans import marked
-from arcface_operator.local.kubelet.pod_process import PodProcess
-from arcface_operator.local.workdir import Workdir, locked_workdir
 from support.builders.pods import make_pod
 from support.waiting import wait_until
 
@@ -204,7 +203,7 @@ RUN_AND_WAIT = """
 import sys
 from pathlib import Path
 from arcface_operator.local.kubelet.kubelet import Kubelet
-from arcface_operator.local.workdir import locked_workdir
+from arcface_operator.local.kubelet.directories import locked_workdir
 from support.builders.pods import make_pod
 with locked_workdir(Path(sys.argv[1])) as workdir:
     pods = [make_pod(name, sys.argv[2], terminationGracePeriodSeconds=float(sys.argv[3])) for name in ("a", "b")]

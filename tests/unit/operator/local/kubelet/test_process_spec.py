@@ -7,8 +7,14 @@ import pytest
 from arcface_api.contract.pod_environment import SCHEDULER_ANNOTATION
 from arcface_api.errors import InvalidInput
 from arcface_operator.local.kubelet.kubelet import annotated, host_names
-from arcface_operator.local.kubelet.process_spec import PodPlacement, build_process_spec, left_out
-from arcface_operator.manifests.run_config import build_config_map
+from arcface_operator.local.kubelet.process_spec import (
+    PodPlacement,
+    build_process_spec,
+    left_out,
+    relocate,
+    relocate_file,
+)
+from arcface_operator.manifests.config_maps import build_config_map
 from arcface_operator.manifests.worker_pod import build_worker_pod
 from arcface_operator.settings import Settings
 from support.builders.jobs import make_job
@@ -138,3 +144,38 @@ def test_what_only_a_cluster_has_is_refused(pod: dict[str, Any], message: str) -
     with pytest.raises(InvalidInput) as caught:
         build_process_spec(pod, PLACE)
     assert str(caught.value) == message
+
+
+PLACES = {"/data": "/home/me/faces", "/data/deep": "/elsewhere", "/dev/termination-log": "/w/end"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("/data", "/home/me/faces", id="mount itself"),
+        pytest.param("/data/a/b", "/home/me/faces/a/b", id="below"),
+        pytest.param("/data/", "/home/me/faces/", id="trailing slash"),
+        pytest.param("/database", "/database", id="longer name"),
+        pytest.param("/data/deep/x", "/elsewhere/x", id="longest mount decides"),
+        pytest.param("/data/deeper", "/home/me/faces/deeper", id="longest mount that is a folder of it"),
+        pytest.param("/dev/termination-log", "/w/end", id="file"),
+        pytest.param("see /data", "see /data", id="in the middle of a text"),
+        pytest.param("data", "data", id="relative"),
+    ],
+)
+def test_relocate_path(text: str, expected: str) -> None:
+    assert relocate(text, PLACES) == expected
+
+
+def test_mounts_may_end_with_a_slash() -> None:
+    assert relocate(["/data", "/data/x"], {"/data/": "/faces"}) == ["/faces", "/faces/x"]
+
+
+def test_values_in_lists_and_maps_move_and_keys_stay() -> None:
+    value = {"/data": ["/data/x", 3, None, True, {"path": "/data"}]}
+    assert relocate(value, PLACES) == {"/data": ["/home/me/faces/x", 3, None, True, {"path": "/home/me/faces"}]}
+
+
+def test_only_json_files_are_rewritten() -> None:
+    assert json.loads(relocate_file("run.json", '{"d": "/data"}', PLACES)) == {"d": "/home/me/faces"}
+    assert relocate_file("notes.txt", '"/data"', PLACES) == '"/data"'

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from arcface_operator.decision.rank_table import assemble
-from arcface_operator.manifests.rank_table_map import DATA_LIMIT, largest_rank_table, too_large_rank_table
+from arcface_operator.manifests.rank_table_size import DATA_LIMIT, largest_rank_table, too_large_rank_table
 from support.builders.jobs import make_job
 from support.builders.views import SETTINGS, make_worker
 

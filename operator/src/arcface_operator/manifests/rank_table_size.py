@@ -1,21 +1,14 @@
-"""ConfigMap `rings-config-<job>`: the rank table as the ranks see it at RANK_TABLE_FILE."""
+"""How large a job's rank table may become, before its pods exist."""
 
-from datetime import datetime
-
-from arcface_api.contract.pod_environment import CHIP_FAMILY_LABEL, RANK_TABLE_FILE
 from arcface_api.contract.rank_table import RankedDevice, RankTableDocument, Server, ServerReference, SuperPod
-from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
-from arcface_operator.manifests.metadata import Manifest, build_metadata, rank_table_name
 from arcface_operator.manifests.super_pods import has_super_pods
-from arcface_operator.settings import Settings
-
-VERSION_KEY = "version"
-"""Time of the last change in seconds: tells a trainer that reads the file twice whether it is another table."""
 
 DATA_LIMIT = 1024 * 1024
 """Bytes of a ConfigMap's data that the API server takes (`ValidateConfigMap` in Kubernetes)."""
 _LONGEST_ADDRESS = "255.255.255.255"
+_VERSION = 10
+"""Bytes of the time beside it."""
 
 
 def too_large_rank_table(spec: ArcFaceTrainingJobSpec) -> str | None:
@@ -48,16 +41,4 @@ def largest_rank_table(spec: ArcFaceTrainingJobSpec) -> int:
         reference = ServerReference(server_id=_LONGEST_ADDRESS)
         pod += len(SuperPod(super_pod_id=str(pods), server_list=[reference]).model_dump_json()) + 1
     table = RankTableDocument(status="completed", version="1.2", server_count=str(pods), server_list=[])
-    return len(table.to_json()) + len(',"super_pod_list":[]') + pods * pod + len(VERSION_KEY) + 10
-
-
-def build_rank_table_map(job: ArcFaceTrainingJob, document: str, now: datetime, settings: Settings) -> Manifest:
-    """The rank table of a job, complete or still initializing."""
-    metadata = build_metadata(job, rank_table_name(job.metadata.name), "rank-table")
-    metadata["labels"][CHIP_FAMILY_LABEL] = settings.chip_family
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": metadata,
-        "data": {RANK_TABLE_FILE: document, VERSION_KEY: str(int(now.timestamp()))},
-    }
+    return len(table.to_json()) + len(',"super_pod_list":[]') + pods * pod + _VERSION

@@ -8,8 +8,8 @@ import pytest
 
 from arcface_api.contract.pod_environment import METRICS_PORT
 from arcface_api.contract.reports import TrainerReport
-from arcface_operator.controller import progress_poller
-from arcface_operator.controller.progress_poller import ProgressPoller
+from arcface_operator.controller import observer
+from arcface_operator.controller.observer import ProgressPoller
 from arcface_operator.kubernetes.client import JobRef
 from arcface_operator.local.kubelet.kubelet import draw_addresses
 
@@ -72,13 +72,13 @@ async def answer_of(handler: Handler) -> tuple[TrainerReport | None, list[JobRef
 
 
 def test_an_answer_is_kept_and_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_poller, "TIMEOUT_SECONDS", 60.0)
+    monkeypatch.setattr(observer, "TIMEOUT_SECONDS", 60.0)
     assert asyncio.run(answer_of(well)) == (REPORT, [REF])
 
 
 @pytest.mark.parametrize("handler", [drip, flood, silence])
 def test_a_pod_that_does_not_answer_in_time_or_size_is_left(handler: Handler, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_poller, "TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(observer, "TIMEOUT_SECONDS", 0.3)
     assert asyncio.run(answer_of(handler)) == (None, [])
 
 

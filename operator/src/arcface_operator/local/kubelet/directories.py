@@ -1,10 +1,12 @@
-"""Which directory of this machine stands for which claim of the job."""
+"""The directories of a run: those that stand for the job's claims, and its own with pods' folders, logs and a lock."""
 
-from collections.abc import Iterable, Mapping
+import fcntl
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from arcface_api.errors import InvalidInput
-from arcface_api.os_errors import explained
+from arcface_api.errors import InvalidInput, explained
 from arcface_api.resource.job import ArcFaceTrainingJob
 
 Claims = Mapping[str, Path]
@@ -68,3 +70,37 @@ def _is_directory(path: Path) -> bool:
     """Whether there is a directory; a volume that does not answer is no wrong path."""
     with explained(path, "cannot be looked at", "correct the path"):
         return path.is_dir()
+
+
+@dataclass(frozen=True)
+class Workdir:
+    """Layout of a run's directory; the path is absolute."""
+
+    root: Path
+
+    @property
+    def pods(self) -> Path:
+        """Folders of the pods."""
+        return self.root / "pods"
+
+    @property
+    def logs(self) -> Path:
+        """Output of the pods, one file each attempt."""
+        return self.root / "logs"
+
+
+@contextmanager
+def locked_workdir(path: Path) -> Iterator[Workdir]:
+    """The directory, created where needed, for this process alone; the kernel drops the lock when it dies."""
+    workdir = Workdir(path.absolute())
+    with explained(path, "cannot be a run's directory", "give another directory with --workdir"):
+        for folder in (workdir.pods, workdir.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+        lock = (workdir.root / "lock").open("w")
+    with lock:
+        with explained(path, "cannot be locked", "give another directory with --workdir"):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InvalidInput(f"{path}: in use by another run; stop that one or give another --workdir") from None
+        yield workdir

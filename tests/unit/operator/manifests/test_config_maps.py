@@ -1,5 +1,5 @@
 from arcface_api.contract.run_config import RunConfig, spec_hash
-from arcface_operator.manifests.run_config import build_run_config
+from arcface_operator.manifests.config_maps import build_run_config
 from support.builders.jobs import make_job
 
 

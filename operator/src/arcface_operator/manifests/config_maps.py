@@ -1,21 +1,18 @@
-"""The run configuration: the job with every default filled in and every claim turned into the folder pods see.
+"""ConfigMaps of a job: `<job>-config`, which every pod mounts, and `rings-config-<job>`, the rank table of its ranks.
 
-Every pod mounts it from ConfigMap `<job>-config`.
+The first holds the run configuration: the job with every default filled in and every claim turned into the folder that
+pods see.
 """
 
 import posixpath
+from datetime import datetime
 
-from arcface_api.contract.pod_environment import (
-    CHECKPOINT_MOUNT,
-    DATA_MOUNT,
-    EVALUATION_MOUNT,
-    METRICS_PORT,
-    RUN_CONFIG_FILE,
-)
+from arcface_api.contract import pod_environment as pods
 from arcface_api.contract.run_config import RunCheckpoint, RunConfig, RunData, RunEvaluation, RunRanks, spec_hash
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec, EvaluationSpec, TrainingSpec
-from arcface_operator.manifests.metadata import Manifest, build_metadata, config_name
+from arcface_operator.manifests.metadata import Manifest, build_metadata, config_name, rank_table_name
+from arcface_operator.settings import Settings
 
 
 def build_config_map(job: ArcFaceTrainingJob) -> Manifest:
@@ -24,7 +21,7 @@ def build_config_map(job: ArcFaceTrainingJob) -> Manifest:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": build_metadata(job, config_name(job.metadata.name), "config"),
-        "data": {RUN_CONFIG_FILE: build_run_config(job).to_json()},
+        "data": {pods.RUN_CONFIG_FILE: build_run_config(job).to_json()},
     }
 
 
@@ -38,20 +35,20 @@ def build_run_config(job: ArcFaceTrainingJob) -> RunConfig:
         model=spec.model,
         loss=spec.loss,
         data=RunData(
-            directory=_folder(DATA_MOUNT, spec.data.path),
+            directory=_folder(pods.DATA_MOUNT, spec.data.path),
             min_images_per_identity=spec.data.min_images_per_identity,
             augmentation=spec.data.augmentation,
         ),
         training=_complete_training(spec),
         ranks=_run_ranks(spec),
         checkpoint=RunCheckpoint(
-            directory=_folder(CHECKPOINT_MOUNT, checkpoint_path(job)),
+            directory=_folder(pods.CHECKPOINT_MOUNT, checkpoint_path(job)),
             every_steps=spec.checkpoint.every_steps,
             every_minutes=spec.checkpoint.every_minutes,
             keep_last=spec.checkpoint.keep_last,
         ),
         evaluation=None if spec.evaluation is None else _run_evaluation(spec.evaluation),
-        metrics_port=METRICS_PORT,
+        metrics_port=pods.METRICS_PORT,
     )
 
 
@@ -80,7 +77,7 @@ def _run_ranks(spec: ArcFaceTrainingJobSpec) -> RunRanks:
 def _run_evaluation(evaluation: EvaluationSpec) -> RunEvaluation:
     """The verification sets and what they must reach."""
     return RunEvaluation(
-        directory=_folder(EVALUATION_MOUNT, evaluation.path),
+        directory=_folder(pods.EVALUATION_MOUNT, evaluation.path),
         sets=evaluation.sets,
         ijb=evaluation.ijb,
         every_epochs=evaluation.every_epochs,
@@ -91,3 +88,19 @@ def _run_evaluation(evaluation: EvaluationSpec) -> RunEvaluation:
 def _folder(mount: str, path: str) -> str:
     """Folder in a mounted claim, without a slash at its end."""
     return posixpath.join(mount, path).rstrip("/")
+
+
+VERSION_KEY = "version"
+"""Time of the last change in seconds: tells a trainer that reads the file twice whether it is another table."""
+
+
+def build_rank_table_map(job: ArcFaceTrainingJob, document: str, now: datetime, settings: Settings) -> Manifest:
+    """The rank table of a job, complete or still initializing."""
+    metadata = build_metadata(job, rank_table_name(job.metadata.name), "rank-table")
+    metadata["labels"][pods.CHIP_FAMILY_LABEL] = settings.chip_family
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata,
+        "data": {pods.RANK_TABLE_FILE: document, VERSION_KEY: str(int(now.timestamp()))},
+    }

@@ -5,8 +5,7 @@ import os
 
 import pytest
 
-from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_api.os_errors import explained
+from arcface_api.errors import ArcFaceError, InvalidInput, explained
 
 
 def meet(number: int) -> ArcFaceError:

@@ -1,0 +1,178 @@
+"""What a replica holds of all jobs: their newest manifests, a queue of those to look at, and a tracker for each.
+
+A manifest is taken in by watching or as the answer to a write: the newer of the two counts. A job is looked at at most
+once at a time, and again if something came in meanwhile.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_operator.kubernetes.client import JobRef
+from arcface_operator.kubernetes.reflector import version_of
+from arcface_operator.manifests.metadata import Manifest
+
+FIRST_RETRY_SECONDS = 0.5
+LAST_RETRY_SECONDS = 60.0
+DEBOUNCE_SECONDS = 0.05
+"""A gang's pods change together: one look for all of them."""
+
+
+class JobStore:
+    """Manifests of all jobs."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[JobRef, Manifest] = {}
+        self.parsed: dict[JobRef, tuple[Manifest, ArcFaceTrainingJob]] = {}
+        """Jobs, with the manifests that they were read from: most looks are about pods."""
+
+    def job(self, ref: JobRef) -> ArcFaceTrainingJob | None:
+        """A job as it is in its newest manifest; None where there is none.
+
+        Raises:
+            InvalidInput: where another release has written it.
+        """
+        body = self.bodies.get(ref)
+        if body is None:
+            self.parsed.pop(ref, None)
+            return None
+        known = self.parsed.get(ref)
+        if known is not None and known[0] is body:
+            return known[1]
+        job = parse_job(body)
+        self.parsed[ref] = body, job
+        return job
+
+    def body(self, ref: JobRef) -> Manifest | None:
+        """The newest manifest of a job."""
+        return self.bodies.get(ref)
+
+    def upsert(self, body: Manifest) -> bool:
+        """Take in a manifest; False where a newer one is known."""
+        ref = JobRef.of(body)
+        known = self.bodies.get(ref)
+        if (
+            known is not None
+            and _same_object(known, body)
+            and version_of(body["metadata"]) < version_of(known["metadata"])
+        ):
+            return False
+        # Lists of managed fields are longer than the rest and tell us nothing.
+        metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
+        self.bodies[ref] = {**body, "metadata": metadata}
+        return True
+
+    def retain(self, uids: Collection[str], known_before: Collection[str]) -> None:
+        """Drop the jobs that a list does not have although they were known before it: their deletion was missed."""
+        for ref, body in list(self.bodies.items()):
+            uid = body["metadata"]["uid"]
+            if uid in known_before and uid not in uids:
+                del self.bodies[ref]
+
+    def uids(self) -> set[str]:
+        """Uids of all jobs."""
+        return {body["metadata"]["uid"] for body in self.bodies.values()}
+
+    def delete(self, body: Manifest) -> None:
+        """The job is gone, unless another of its name has come."""
+        known = self.bodies.get(JobRef.of(body))
+        if known is not None and _same_object(known, body):
+            del self.bodies[JobRef.of(body)]
+
+
+def _same_object(one: Manifest, other: Manifest) -> bool:
+    """Whether two manifests are of the same object rather than of namesakes."""
+    return bool(one["metadata"]["uid"] == other["metadata"]["uid"])
+
+
+def parse_job(body: Manifest) -> ArcFaceTrainingJob:
+    """The job in a manifest.
+
+    Raises:
+        InvalidInput: where another release has written it.
+    """
+    return ArcFaceTrainingJob.from_json(json.dumps(body), f"{body['metadata']['namespace']}/{body['metadata']['name']}")
+
+
+class WorkQueue:
+    """Jobs that are due, and timers of those that will be."""
+
+    def __init__(self) -> None:
+        self.due: asyncio.Queue[JobRef] = asyncio.Queue()
+        self.waiting: set[JobRef] = set()
+        self.busy: set[JobRef] = set()
+        self.again: set[JobRef] = set()
+        self.timers: dict[JobRef, asyncio.TimerHandle] = {}
+
+    def wake(self, ref: JobRef, seconds: float = DEBOUNCE_SECONDS) -> None:
+        """Have the job looked at after this time, or earlier if that was asked for already."""
+        if seconds <= 0:
+            self._put(ref)
+            return
+        loop = asyncio.get_running_loop()
+        timer = self.timers.get(ref)
+        if timer is not None and timer.when() <= loop.time() + seconds:
+            return
+        if timer is not None:
+            timer.cancel()
+        self.timers[ref] = loop.call_later(seconds, self._put, ref)
+
+    def _put(self, ref: JobRef) -> None:
+        """The job is due."""
+        if (timer := self.timers.pop(ref, None)) is not None:
+            timer.cancel()
+        if ref in self.busy:
+            self.again.add(ref)
+        elif ref not in self.waiting:
+            self.waiting.add(ref)
+            self.due.put_nowait(ref)
+
+    async def work(self, handle: Callable[[JobRef], Awaitable[None]]) -> None:
+        """Handle jobs until cancelled; several workers may share the queue."""
+        while True:
+            ref = await self.due.get()
+            self.waiting.discard(ref)
+            self.busy.add(ref)
+            try:
+                await handle(ref)
+            finally:
+                self.busy.discard(ref)
+                if ref in self.again:
+                    self.again.discard(ref)
+                    self._put(ref)
+
+
+@dataclass
+class JobTracker:
+    """One job's."""
+
+    ref: JobRef
+    since: datetime
+    """When this replica first looked at it."""
+    polled_at: float | None = None
+    """By the monotonic clock: when rank 0 was last asked."""
+    written_at: float | None = None
+    """By the monotonic clock: when the status was last written."""
+    podless_since: datetime | None = None
+    """Since when its evaluator has no pod."""
+    failures: int = 0
+    """Looks in a row that failed."""
+    refusal: str | None = None
+    """What the API server would not have at the last look."""
+    refusals: int = 0
+    """In a row."""
+
+    def count_failure(self) -> float:
+        """Take note of a look that failed; seconds until the next, each time in a row later."""
+        self.failures += 1
+        return min(FIRST_RETRY_SECONDS * 2.0 ** (self.failures - 1), LAST_RETRY_SECONDS)
+
+    def count_refusal(self, why: str, first_seconds: float) -> float:
+        """Take note of what was refused; seconds until the next try, each time in a row later."""
+        seconds = min(first_seconds * 2.0**self.refusals, max(LAST_RETRY_SECONDS, first_seconds))
+        self.refusal = why
+        self.refusals += 1
+        return seconds
