@@ -21,8 +21,7 @@ from arcface_api.resource.spec import ModelSpec
 from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import ReleaseImages, open_images
 from arcface_faces.embedding.embedder import Network, embed
-from arcface_trainer.network.backbones import build_backbone
-from arcface_trainer.network.inference import as_function
+from arcface_trainer.network.backbones import as_function, build_backbone
 
 BATCH, ROUNDS = 64, 5
 MODELS = {

@@ -11,10 +11,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from arcface_evaluator.evaluation.ijb import verify_templates
-from arcface_evaluator.metrics.roc import FARS
-from arcface_evaluator.protocols.pooling import ALL_CHOICES, PoolingChoice, Templates
-from arcface_evaluator.protocols.template_scores import TemplatePairs
+from arcface_evaluator.evaluation import verify_templates
+from arcface_evaluator.metrics import FARS
+from arcface_evaluator.protocols import ALL_CHOICES, PoolingChoice, TemplatePairs, Templates
 
 IMAGES, TEMPLATES, GALLERY, PAIRS, GENUINE, SIZE = 469_375, 23_124, 3_531, 15_658_489, 19_557, 512
 CHUNK = 100_000

@@ -20,12 +20,11 @@ import numpy as np
 import yaml
 
 from arcface_api.resource.spec import VERIFICATION_SETS
-from arcface_evaluator.evaluation.pairs import from_images
+from arcface_evaluator.evaluation import from_images
 from arcface_faces.embedding.embedder import InProcessEmbedder
 from arcface_faces.pairs.pair_set import open_sets
 from arcface_operator.preflight.job_file import read_job
-from arcface_trainer.network.backbones import build_backbone
-from arcface_trainer.network.inference import as_function
+from arcface_trainer.network.backbones import as_function, build_backbone
 
 ROOT = Path(__file__).resolve().parents[2]
 ARCFACE = Path(sys.executable).with_name("arcface")

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.controller.metrics import FAMILIES, OperatorMetrics
 from arcface_operator.preflight.job_file import read_job
-from arcface_trainer.training.metrics import TrainMetrics
+from arcface_trainer.metrics import TrainMetrics
 from support.shipped import alerts
 
 ROOT = Path(__file__).resolve().parents[2]

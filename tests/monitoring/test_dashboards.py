@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
-from arcface_trainer.training.metrics import TrainMetrics
+from arcface_trainer.metrics import TrainMetrics
 from support.fakes.served_ranks import show
 from support.shipped import DASHBOARDS, expressions, panels
 

@@ -13,11 +13,11 @@ import numpy as np
 from mindspore import Tensor
 
 from arcface_api.resource.spec import LossSpec, ModelSpec
-from arcface_faces.checkpoint.class_shard import class_range
+from arcface_faces.checkpoint import class_range
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.head.classifier import Classifier
 from arcface_trainer.network.backbones import build_backbone
-from arcface_trainer.step.gradient_step import GradientStep
+from arcface_trainer.step import GradientStep
 from support.waiting import wait_until
 
 CLASSES, EMBEDDING, QUARTER = 11, 16, 4

@@ -7,8 +7,7 @@ import signal
 import numpy as np
 import pytest
 
-from arcface_faces.checkpoint.class_shard import ClassRange
-from arcface_faces.checkpoint.reader import BACKBONE_FILE, newest_complete, read_file, read_head, read_manifest
+from arcface_faces.checkpoint import BACKBONE_FILE, ClassRange, newest_complete, read_file, read_head, read_manifest
 from support.processes.trainings import TrainingPod, write_image_folder, write_run_config
 
 TOTAL_STEPS = 3 * (4 * 12 // 8)

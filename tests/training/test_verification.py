@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from arcface_evaluator.evaluation.pairs import from_images
+from arcface_evaluator.evaluation import from_images
 from arcface_evaluator.report.entries import result_of
-from arcface_faces.checkpoint.reader import checkpoints, newest_complete, read_manifest
+from arcface_faces.checkpoint import checkpoints, newest_complete, read_manifest
 from arcface_faces.embedding.embedder import InProcessEmbedder
 from arcface_faces.pairs.pair_set import open_sets
-from arcface_trainer.network.inference import load_network
+from arcface_trainer.network.backbones import load_network
 from support.builders.verification_set import encoded_image, write_set
 from support.processes.trainings import TrainingPod, write_image_folder, write_run_config
 

@@ -4,11 +4,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from arcface_api.resource.spec import ModelSpec
-from arcface_faces.checkpoint.manifest import MANIFEST_FILE, CheckpointManifest
-from arcface_faces.checkpoint.reader import BACKBONE_FILE, folder_name
+from arcface_faces.checkpoint import BACKBONE_FILE, MANIFEST_FILE, CheckpointManifest, folder_name
 from arcface_trainer.checkpoint.writer import write_tensors
-from arcface_trainer.network.backbones import build_backbone
-from arcface_trainer.network.parameters import named_parameters
+from arcface_trainer.network.backbones import build_backbone, named_parameters
 
 SMALL = ModelSpec(backbone="mobilefacenet", width=0.25, embedding_size=16)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from arcface_faces.images.face_input import LANDMARKS
+from arcface_faces.images import LANDMARKS
 from support.builders.verification_set import encoded_image
 
 PERSONS, IMAGES_EACH = 12, 4

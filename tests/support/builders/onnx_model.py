@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from arcface_faces.images.face_input import METADATA_KEY
+from arcface_faces.images import METADATA_KEY
 
 
 def corner_model(

@@ -10,7 +10,7 @@ from wsgiref.simple_server import make_server
 from arcface_api.contract.pod_environment import METRICS_PORT
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.resource.status import PairResult, Verification
-from arcface_trainer.training.metrics import TrainMetrics, application
+from arcface_trainer.metrics import TrainMetrics, application
 
 PERIOD_SECONDS = 0.2
 VERIFIED = Verification(epoch=1, step=100, results=[PairResult(dataset="lfw", accuracy=0.95, std=0.01, pairs=600)])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_evaluator.networks.mindspore_network import read_preprocessing
+from arcface_evaluator.networks import read_preprocessing
 from arcface_evaluator.report.document import EvaluationFile, InputFile
 from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import open_images

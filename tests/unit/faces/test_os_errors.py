@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_faces.checkpoint import reader
+from arcface_faces import checkpoint
 from arcface_faces.datasets.dataset import open_dataset
 from arcface_faces.embedding.vectors import read_embeddings
 from arcface_faces.pairs.pair_list import ListedPair, make_set, read_list
 from arcface_faces.pairs.pair_set import read_pair_set, write_pairs
-from arcface_faces.records.writer import RecordWriter
+from arcface_faces.records.files import RecordWriter
 from support.builders.verification_set import encoded_image
 
 
@@ -34,9 +34,9 @@ def pack(folder):
 READS = {
     "folder of images": (os, "scandir", open_dataset),
     "folder of records": (Path, "exists", open_dataset),
-    "checkpoints": (Path, "iterdir", lambda folder: list(reader.complete_checkpoints(folder))),
-    "manifest": (Path, "read_bytes", reader.read_manifest),
-    "hash": (Path, "open", lambda folder: reader.file_sha256(folder / "a")),
+    "checkpoints": (Path, "iterdir", lambda folder: list(checkpoint.complete_checkpoints(folder))),
+    "manifest": (Path, "read_bytes", checkpoint.read_manifest),
+    "hash": (Path, "open", lambda folder: checkpoint.file_sha256(folder / "a")),
     "list of pairs": (Path, "read_text", lambda folder: read_list(folder / "a")),
     "image of a list": (Path, "read_bytes", lambda folder: make_set([ListedPair(1, "a.png", "b.png", True)], folder)),
     "pair set": (os, "open", lambda folder: read_pair_set(folder / "a")),

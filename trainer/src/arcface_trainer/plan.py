@@ -12,8 +12,8 @@ from typing import Self
 from arcface_api.contract.run_config import RunConfig
 from arcface_api.resource.spec import LossSpec, ModelSpec, ScheduleSpec
 from arcface_api.resource.status import Verification
-from arcface_faces.checkpoint.manifest import CheckpointManifest, FileEntry
-from arcface_trainer.data.sampler import Sampler
+from arcface_faces.checkpoint import CheckpointManifest, FileEntry
+from arcface_trainer.data.loader import Sampler
 
 
 @dataclass(frozen=True, slots=True)

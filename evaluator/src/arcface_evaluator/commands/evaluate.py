@@ -1,8 +1,7 @@
 """`arcface evaluate`: verification of pair sets and of IJB templates, from a checkpoint, a model or embeddings."""
 
+import functools
 from collections.abc import Callable
-from functools import cache as cache_of
-from functools import partial, reduce
 from pathlib import Path
 from typing import TypeVar, Unpack
 
@@ -12,16 +11,11 @@ from rich.table import Table
 
 from arcface_api.contract.reports import SetCounts
 from arcface_api.errors import InvalidInput
+from arcface_evaluator import evaluation, networks
 from arcface_evaluator.commands.outputs import Outputs, write_page
-from arcface_evaluator.evaluation import ijb as ijb_evaluation
-from arcface_evaluator.evaluation import pairs as pair_evaluation
-from arcface_evaluator.evaluation.embedding_cache import open_cache
-from arcface_evaluator.evaluation.job import run_job
-from arcface_evaluator.networks.source import BATCH_SIZE, NetworkOptions, Source, checkpoint_source, open_source
-from arcface_evaluator.report import entries
-from arcface_evaluator.report.document import EvaluationFile
+from arcface_evaluator.report import document, entries
 from arcface_evaluator.sets.release import open_ijb
-from arcface_evaluator.sets.release_images import FOLDER, open_images
+from arcface_evaluator.sets.release_images import FOLDER, open_cache, open_images
 from arcface_faces.embedding.vectors import read_embeddings
 from arcface_faces.pairs.pair_set import check_images, open_sets
 from arcface_faces.pairs.protocol import PairScores
@@ -38,7 +32,7 @@ NETWORK = (
     click.option("--mean", type=float, help="Subtracted from pixels of 0 to 255, for a model that says nothing."),
     click.option("--scale", type=float, help="Divides the difference, likewise."),
     click.option("--channels", type=click.Choice(["RGB", "BGR"]), default="RGB", show_default=True, help="Likewise."),
-    click.option("--batch-size", type=click.IntRange(1, MOST_AT_ONCE), default=BATCH_SIZE, show_default=True),
+    click.option("--batch-size", type=click.IntRange(1, MOST_AT_ONCE), default=networks.BATCH_SIZE, show_default=True),
     RANKS,
 )
 """What embeds images."""
@@ -51,7 +45,7 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 def _network_options(command: Command) -> Command:
     """Give a command the options of `NetworkOptions`."""
-    return reduce(lambda made, option: option(made), reversed(NETWORK), command)
+    return functools.reduce(lambda made, option: option(made), reversed(NETWORK), command)
 
 
 @click.group()
@@ -73,7 +67,7 @@ def pairs(
     json_file: Path | None,
     report: Path | None,
     more_bins: tuple[Path, ...],
-    **network: Unpack[NetworkOptions],
+    **network: Unpack[networks.NetworkOptions],
 ) -> None:
     """Verify pair sets in 10 folds and print accuracy and deviation of each."""
     source, outputs = _one_source(network, embeddings), Outputs(json_file, report)
@@ -82,15 +76,15 @@ def pairs(
     outputs.check(source, [*paths, *identities])
     sets = open_sets(paths)
     if source is None:
-        found = [_print_pairs(scores) for scores in pair_evaluation.from_files(sets, embeddings)]
+        found = [_print_pairs(scores) for scores in evaluation.from_files(sets, embeddings)]
     else:
         with source.embedder() as embedder:
-            found = [_print_pairs(scores) for scores in pair_evaluation.from_images(sets, embedder)]
+            found = [_print_pairs(scores) for scores in evaluation.from_images(sets, embedder)]
     checkpoint, inputs = source.checkpoint if source else None, [*paths, *identities]
     outputs.write(
-        lambda: pair_evaluation.pairs_document(found, checkpoint, inputs),
+        lambda: evaluation.pairs_document(found, checkpoint, inputs),
         identities[0],
-        lambda: [group for each in zip(sets, found, strict=True) for group in pair_evaluation.hardest_of_pairs(*each)],
+        lambda: [group for each in zip(sets, found, strict=True) for group in evaluation.hardest_of_pairs(*each)],
     )
 
 
@@ -108,9 +102,7 @@ def check(bins: tuple[Path, ...], releases: tuple[Path, ...], as_json: bool) -> 
     sets, opened = open_sets(bins), [open_ijb(folder) for folder in releases]
     for pair_set in sets:
         check_images(pair_set)
-    counts = SetCounts(
-        sets=pair_evaluation.count_pairs(sets), ijb=[ijb_evaluation.count_release(release) for release in opened]
-    )
+    counts = SetCounts(sets=evaluation.count_pairs(sets), ijb=[evaluation.count_release(release) for release in opened])
     lines = [f"{count.name}: {count.pairs} pairs, {count.same} of one person" for count in counts.sets]
     lines += [
         f"{count.name}: {count.images} images in {count.templates} templates, {count.pairs} pairs, "
@@ -134,7 +126,7 @@ def ijb(
     json_file: Path | None,
     report: Path | None,
     cache: bool,
-    **network: Unpack[NetworkOptions],
+    **network: Unpack[networks.NetworkOptions],
 ) -> None:
     """Verify templates of IJB-B or IJB-C one to one and print TAR at FAR.
 
@@ -150,15 +142,15 @@ def ijb(
         images, folder = open_images(opened), source.checkpoint
         kept = open_cache(folder, identity, opened, images) if cache and folder else None
         with source.embedder() as embedder:
-            array = ijb_evaluation.embed_release(images, embedder, kept)
-    results = ijb_evaluation.verify_release(opened, array)
+            array = evaluation.embed_release(images, embedder, kept)
+    results = evaluation.verify_release(opened, array)
     Console().print(entries.table_of(opened.name, results))
-    scores = cache_of(partial(ijb_evaluation.scores_of, opened, array, results[0].choice))
+    scores = functools.cache(functools.partial(evaluation.scores_of, opened, array, results[0].choice))
     outputs.write(
-        lambda: ijb_evaluation.ijb_document(opened, results, scores(), source.checkpoint if source else None, identity),
+        lambda: evaluation.ijb_document(opened, results, scores(), source.checkpoint if source else None, identity),
         identity,
         # Embeddings may have come without the images.
-        lambda: ijb_evaluation.hardest_of_release(opened, scores()) if (root / FOLDER).is_dir() else [],
+        lambda: evaluation.hardest_of_release(opened, scores()) if (root / FOLDER).is_dir() else [],
     )
 
 
@@ -167,7 +159,7 @@ def ijb(
 @click.option("--report", type=FILE, required=True, help="Folder for the page.")
 def compare(documents: tuple[Path, ...], report: Path) -> None:
     """Show several evaluations, the files of their --json, on one page."""
-    runs = {path.stem: EvaluationFile.read(path) for path in documents}
+    runs = {path.stem: document.EvaluationFile.read(path) for path in documents}
     if len(runs) < len(documents):
         raise InvalidInput("runs are told apart by the names of their files: rename those that are equal")
     for dataset in dict.fromkeys(result.dataset for run in runs.values() for result in run.results):
@@ -182,14 +174,16 @@ def compare(documents: tuple[Path, ...], report: Path) -> None:
 @RANKS
 def job(config_file: Path, termination_log: Path, ranks: int) -> None:
     """Evaluate the newest checkpoint of a job on its sets: what the evaluator's pod runs."""
-    run_job(config_file, termination_log, lambda folder: checkpoint_source(folder, ranks).embedder(), _print_found)
+    evaluation.run_job(
+        config_file, termination_log, lambda folder: networks.checkpoint_source(folder, ranks).embedder(), _print_found
+    )
 
 
-def _one_source(network: NetworkOptions, embeddings: object) -> Source | None:
+def _one_source(network: networks.NetworkOptions, embeddings: object) -> networks.Source | None:
     """The network that is asked for; None where there are embeddings instead."""
     if sum(map(bool, (network["checkpoint"], network["model"], embeddings))) != 1:
         raise InvalidInput("give one of --checkpoint, --model and --embeddings")
-    return open_source(network)
+    return networks.open_source(network)
 
 
 def _set_paths(bins: tuple[Path, ...], more_bins: tuple[Path, ...]) -> tuple[Path, ...]:

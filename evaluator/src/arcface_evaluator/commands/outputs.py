@@ -8,10 +8,9 @@ from pathlib import Path
 import click
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_evaluator.networks.source import Source
-from arcface_evaluator.report.document import EvaluationFile
-from arcface_evaluator.report.entries import HardPairs
-from arcface_faces.checkpoint.manifest import MANIFEST_FILE
+from arcface_evaluator.networks import Source
+from arcface_evaluator.report import document, entries
+from arcface_faces.checkpoint import MANIFEST_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +33,21 @@ class Outputs:
                 _refuse_input(self.json_file, path)
 
     def write(
-        self, document: Callable[[], EvaluationFile], source: Path, hardest: Callable[[], list[HardPairs]]
+        self,
+        measure: Callable[[], document.EvaluationFile],
+        source: Path,
+        hardest: Callable[[], list[entries.HardPairs]],
     ) -> None:
         """Write what was asked for; nothing is made for what was not.
 
         Args:
-            document: makes the numbers.
+            measure: makes the numbers.
             source: the checkpoint's manifest, whose folder names the run on the page, or the file that does.
             hardest: finds the pairs that the page shows.
         """
         if self.json_file is None and self.report is None:
             return
-        numbers = document()
+        numbers = measure()
         if self.json_file is not None:
             numbers.write(self.json_file)
         if self.report is not None:
@@ -53,7 +55,7 @@ class Outputs:
             write_page(self.report, {name: numbers}, hardest())
 
 
-def write_page(report: Path, runs: dict[str, EvaluationFile], hardest: Sequence[HardPairs]) -> None:
+def write_page(report: Path, runs: dict[str, document.EvaluationFile], hardest: Sequence[entries.HardPairs]) -> None:
     """Write the page of several runs and say where it is."""
     # Imported here: plotting takes long to load, and most evaluations print numbers only.
     from arcface_evaluator.report import page  # noqa: PLC0415

@@ -9,12 +9,9 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from arcface_api.resource.status import PairResult
-from arcface_evaluator.metrics import intervals
-from arcface_evaluator.metrics import roc as roc_metrics
-from arcface_evaluator.protocols.pooling import PoolingChoice
-from arcface_evaluator.protocols.template_scores import TemplatePairs
+from arcface_evaluator import metrics, protocols
 from arcface_evaluator.report.document import IjbRates, PairDetails, ScoreCurves
-from arcface_faces.images.decoding import Image, cv2
+from arcface_faces.images import Image, cv2
 from arcface_faces.pairs.protocol import PairScores, fold_sizes
 
 SHOWN = 8
@@ -27,8 +24,8 @@ BINS = 100
 class ChoiceRates:
     """Rates under one choice of pooling."""
 
-    choice: PoolingChoice
-    rates: list[roc_metrics.TarAtFar]
+    choice: protocols.PoolingChoice
+    rates: list[metrics.TarAtFar]
 
 
 def lines_of(found: PairScores) -> list[str]:
@@ -56,11 +53,11 @@ def details_of(found: PairScores) -> PairDetails:
         xnorm=found.xnorm,
         accuracy_without_flip=plain.mean if plain else None,
         std_without_flip=plain.std if plain else None,
-        interval=intervals.accuracy_interval(found.folds.accuracies, fold_sizes(found.pairs)),
+        interval=metrics.accuracy_interval(found.folds.accuracies, fold_sizes(found.pairs)),
     )
 
 
-def rates_of(dataset: str, result: ChoiceRates, bounds: Mapping[str, intervals.Interval] | None = None) -> IjbRates:
+def rates_of(dataset: str, result: ChoiceRates, bounds: Mapping[str, metrics.Interval] | None = None) -> IjbRates:
     """The numbers of one choice."""
     return IjbRates(
         dataset=dataset,
@@ -75,12 +72,12 @@ def rates_of(dataset: str, result: ChoiceRates, bounds: Mapping[str, intervals.I
 
 
 def intervals_of(
-    result: ChoiceRates, scores: NDArray[np.float64], pairs: TemplatePairs
-) -> dict[str, intervals.Interval]:
+    result: ChoiceRates, scores: NDArray[np.float64], pairs: protocols.TemplatePairs
+) -> dict[str, metrics.Interval]:
     """How sure the rates of one choice are, whose scores (P,) are given."""
     thresholds = {far_name(rate.far): rate.threshold for rate in result.rates if rate.threshold is not None}
     genuine = np.flatnonzero(pairs.is_same)
-    found = intervals.tar_intervals(
+    found = metrics.tar_intervals(
         scores[genuine], pairs.first[genuine], pairs.second[genuine], list(thresholds.values())
     )
     return dict(zip(thresholds, found, strict=True))
@@ -90,7 +87,7 @@ def table_of(dataset: str, results: list[ChoiceRates]) -> Table:
     """Rates in percent, a row for each choice, the usual one first."""
     table = Table(title=f"{dataset}: TAR in % at FAR (nearest point of the curve)")
     table.add_column("images' vectors")
-    for far in roc_metrics.FARS:
+    for far in metrics.FARS:
         table.add_column(far_name(far), justify="right")
     for result in results:
         rates = ("-" if rate.nearest is None else f"{100 * rate.nearest:.2f}" for rate in result.rates)
@@ -98,7 +95,7 @@ def table_of(dataset: str, results: list[ChoiceRates]) -> Table:
     return table
 
 
-def choice_name(choice: PoolingChoice | IjbRates) -> str:
+def choice_name(choice: protocols.PoolingChoice | IjbRates) -> str:
     """A choice in words."""
     norm = "norm kept" if choice.keep_norm else "unit norm"
     return ", ".join([norm, *(["x detector score"] * choice.detector_score), *(["+ mirrored"] * choice.flip)])
@@ -111,8 +108,8 @@ def far_name(far: float) -> str:
 
 def curves_of(dataset: str, protocol: str, scores: NDArray[np.float64], is_same: NDArray[np.bool_]) -> ScoreCurves:
     """Condense the scores (P,) of pairs, the higher the more alike."""
-    roc = roc_metrics.curve_up_to(scores, is_same, 1.0)
-    points = roc_metrics.points_to_draw(roc.fpr)
+    roc = metrics.curve_up_to(scores, is_same, 1.0)
+    points = metrics.points_to_draw(roc.fpr)
     lowest, highest = float(scores.min()), float(scores.max())
     edges = np.linspace(lowest, highest if highest > lowest else lowest + 1, BINS + 1)
     genuine, impostors = (np.histogram(part, edges)[0] for part in (scores[is_same], scores[~is_same]))

@@ -14,9 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from arcface_api.errors import explained
-from arcface_evaluator.metrics.roc import FARS
-from arcface_evaluator.report.document import EvaluationFile, IjbRates, PairDetails, ScoreCurves
-from arcface_evaluator.report.entries import HardPairs, choice_name, far_name
+from arcface_evaluator.metrics import FARS
+from arcface_evaluator.report import document, entries
 
 PAGE = "report.html"
 PLOT_SIZE = (6.4, 4.2)
@@ -33,7 +32,7 @@ IJB_REMARK = (
     "tell. The interval is a bootstrap over persons with thresholds held."
 )
 
-Runs = Mapping[str, EvaluationFile]
+Runs = Mapping[str, document.EvaluationFile]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class Section:
     rows: list[list[str]]
     remark: str
     plots: list[Plot]
-    hardest: list[HardPairs]
+    hardest: list[entries.HardPairs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ class Origin:
     inputs: list[object]
 
 
-def write_page(directory: Path, runs: Runs, hardest: Sequence[HardPairs] = ()) -> Path:
+def write_page(directory: Path, runs: Runs, hardest: Sequence[entries.HardPairs] = ()) -> Path:
     """Write the page of one or several runs, by name, into a folder; the path of the page."""
     sections = [*_pair_sections(runs, hardest), *_ijb_sections(runs, hardest)]
     template = Environment(autoescape=True).from_string((files(__package__) / "page.html").read_text("utf-8"))
@@ -91,7 +90,7 @@ def _file_stem(dataset: str, caption: str) -> str:
     return "-".join("".join(letter if letter.isalnum() else " " for letter in words).split())
 
 
-def _pair_sections(runs: Runs, hardest: Sequence[HardPairs]) -> Iterable[Section]:
+def _pair_sections(runs: Runs, hardest: Sequence[entries.HardPairs]) -> Iterable[Section]:
     """A section for each pair set of any run."""
     for dataset in _names_of(result.dataset for run in runs.values() for result in run.results):
         details = {
@@ -105,7 +104,7 @@ def _pair_sections(runs: Runs, hardest: Sequence[HardPairs]) -> Iterable[Section
         yield Section(dataset, PAIR_HEADINGS, rows, PAIR_REMARK, plots, _pairs_of_set(hardest, dataset))
 
 
-def _pair_row(run_name: str, run: EvaluationFile, details: PairDetails) -> list[str]:
+def _pair_row(run_name: str, run: document.EvaluationFile, details: document.PairDetails) -> list[str]:
     """What one run says of one pair set."""
     result = next(result for result in run.results if result.dataset == details.dataset)
     low, high = details.interval
@@ -122,9 +121,9 @@ def _pair_row(run_name: str, run: EvaluationFile, details: PairDetails) -> list[
     ]
 
 
-def _ijb_sections(runs: Runs, hardest: Sequence[HardPairs]) -> Iterable[Section]:
+def _ijb_sections(runs: Runs, hardest: Sequence[entries.HardPairs]) -> Iterable[Section]:
     """A section for each IJB set of any run."""
-    headings = ("", *(far_name(far) for far in FARS))
+    headings = ("", *(entries.far_name(far) for far in FARS))
     for dataset in _names_of(result.dataset for run in runs.values() for result in run.ijb):
         rows = [
             row
@@ -136,10 +135,10 @@ def _ijb_sections(runs: Runs, hardest: Sequence[HardPairs]) -> Iterable[Section]
         yield Section(dataset, headings, rows, IJB_REMARK, _curve_plots(runs, dataset), _pairs_of_set(hardest, dataset))
 
 
-def _ijb_rows(run_name: str, rates: IjbRates) -> list[list[str]]:
+def _ijb_rows(run_name: str, rates: document.IjbRates) -> list[list[str]]:
     """What one run says of one choice of pooling; of the usual one more."""
-    fars = [far_name(far) for far in FARS]
-    title = f"{run_name}: {choice_name(rates)}"
+    fars = [entries.far_name(far) for far in FARS]
+    title = f"{run_name}: {entries.choice_name(rates)}"
     rows = [[title, *(_percent(rates.nearest.get(far)) for far in fars)]]
     if rates.intervals:
         rows.append(["at most", *(_percent(rates.conservative.get(far)) for far in fars)])
@@ -155,7 +154,7 @@ def _percent(rate: float | None) -> str:
 
 def _curve_plots(runs: Runs, dataset: str) -> list[Plot]:
     """The curves of all runs in one plot, then the scores of each."""
-    curves: dict[str, ScoreCurves] = {}
+    curves: dict[str, document.ScoreCurves] = {}
     for run_name, run in runs.items():
         curves.update((run_name, curve) for curve in run.curves if curve.dataset == dataset)
     if not curves:
@@ -164,7 +163,7 @@ def _curve_plots(runs: Runs, dataset: str) -> list[Plot]:
     return [Plot("ROC", _roc_figure(curves)), *histograms]
 
 
-def _origin_of(run_name: str, run: EvaluationFile) -> Origin:
+def _origin_of(run_name: str, run: document.EvaluationFile) -> Origin:
     """Protocol and inputs of a run."""
     facts = [(field, str(value)) for field, value in run.protocol.model_dump(by_alias=True).items()]
     checkpoint = [("checkpoint", run.checkpoint)] if run.checkpoint is not None else []
@@ -176,12 +175,12 @@ def _names_of(datasets: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(datasets))
 
 
-def _pairs_of_set(hardest: Sequence[HardPairs], dataset: str) -> list[HardPairs]:
+def _pairs_of_set(hardest: Sequence[entries.HardPairs], dataset: str) -> list[entries.HardPairs]:
     """Those of one set."""
     return [group for group in hardest if group.dataset == dataset]
 
 
-def _roc_figure(curves: Mapping[str, ScoreCurves]) -> bytes:
+def _roc_figure(curves: Mapping[str, document.ScoreCurves]) -> bytes:
     """Curves of one set by run, with the operating points marked."""
     figure, axes = _empty("false accept rate", "true accept rate")
     lowest = min(min((rate for rate in curve.fpr if rate > 0), default=1.0) for curve in curves.values())
@@ -197,7 +196,7 @@ def _roc_figure(curves: Mapping[str, ScoreCurves]) -> bytes:
     return _png(figure)
 
 
-def _histogram_figure(curves: ScoreCurves) -> bytes:
+def _histogram_figure(curves: document.ScoreCurves) -> bytes:
     """Shares of the genuine and the impostor pairs by score."""
     figure, axes = _empty(f"score ({curves.protocol})", "share of the pairs")
     edges = np.linspace(curves.lowest, curves.highest, len(curves.genuine) + 1)

@@ -1,1 +1,1 @@
-"""Sets that are not in one file: an IJB release, its text files and its images. Sees protocols."""
+"""Sets that are not in one file: IJB releases with text files, images and kept embeddings. Sees protocols."""

@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_evaluator.protocols.pooling import Templates
-from arcface_evaluator.protocols.template_scores import TemplatePairs
+from arcface_evaluator.protocols import TemplatePairs, Templates
 
 IjbName = Literal["IJBB", "IJBC"]
 NAMES: tuple[IjbName, ...] = ("IJBB", "IJBC")

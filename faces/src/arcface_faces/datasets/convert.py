@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_faces.datasets.dataset import FaceDataset, ImageFolderDataset
-from arcface_faces.datasets.record_dataset import RecordDataset
-from arcface_faces.images.decoding import decode
+from arcface_faces.datasets.dataset import FaceDataset, ImageFolderDataset, RecordDataset
+from arcface_faces.images import decode
 from arcface_faces.progress import Advance
-from arcface_faces.records.layout import refuse_existing
-from arcface_faces.records.writer import RecordWriter
+from arcface_faces.records.files import RecordWriter, refuse_existing
 
 T = TypeVar("T")
 

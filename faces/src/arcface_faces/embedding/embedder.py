@@ -1,23 +1,29 @@
 """From images to embeddings through a network: constant batches, decoded in threads ahead of the network.
 
-Threads and not processes: OpenCV decodes and warps, and MindSpore computes, without Python's lock.
+Threads and not processes: OpenCV decodes and warps, and MindSpore computes, without the lock of Python. With several
+devices there is a process for each: it loads the network and embeds its share of the batches. No collectives: batches
+are the same whatever the number of processes, and come back by pipes.
 """
 
+import contextlib
+import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import islice
-from typing import Protocol
+from multiprocessing.connection import Connection, wait
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from arcface_api.errors import InvalidInput
+from arcface_api.cpu_affinity import core_share
+from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_faces.embedding.vectors import Embeddings, check_finite
-from arcface_faces.images.decoding import Image
-from arcface_faces.images.face_input import IMAGE_SIZE
+from arcface_faces.images import IMAGE_SIZE, Image
 from arcface_faces.progress import Advance
 
 BATCHES_AHEAD = 2
@@ -28,6 +34,8 @@ MOST_THREADS = 16
 Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """RGB images (B, 3, 112, 112) to embeddings (B, D)."""
 LoadNetwork = Callable[[], Network]
+SPAWN = multiprocessing.get_context("spawn")
+"""Forks of a process with threads may hang."""
 
 
 class Images(Protocol):
@@ -69,10 +77,10 @@ def embed(images: Images, network: Network, batch_size: int, advance: Advance = 
     The network always sees `batch_size` images, so graph compilers meet one shape; the last batch is filled with
     black images whose embeddings are dropped. Kept in memory are the embeddings and a few batches.
     """
-    return gather_batches(embed_batches(images, range(len(images)), network, batch_size), len(images), advance)
+    return _gather_batches(_embed_batches(images, range(len(images)), network, batch_size), len(images), advance)
 
 
-def embed_batches(
+def _embed_batches(
     images: Images, numbers: range, network: Network, batch_size: int
 ) -> Iterator[tuple[int, Embeddings]]:
     """Embeddings of the images with these numbers, a batch at a time with the number of its first image."""
@@ -84,7 +92,7 @@ def embed_batches(
         first += len(batch)
 
 
-def gather_batches(batches: Iterable[tuple[int, Embeddings]], count: int, advance: Advance) -> Embeddings:
+def _gather_batches(batches: Iterable[tuple[int, Embeddings]], count: int, advance: Advance) -> Embeddings:
     """The batches of `count` images, which may come in any order, as one array."""
     embeddings: Embeddings | None = None
     for first, views in batches:
@@ -134,3 +142,100 @@ def _embed_batch(batch: NDArray[np.uint8], network: Network, batch_size: int) ->
     if answer.ndim != 2 or len(answer) != batch_size:
         raise InvalidInput(f"the network answers {batch_size} images with an array of shape {answer.shape}")
     return answer[: len(batch)].astype(np.float32)
+
+
+class MultiProcessEmbedder:
+    """The processes behind these connections."""
+
+    def __init__(self, connections: list[Connection]) -> None:
+        self.connections = connections
+
+    def __call__(self, images: Images, advance: Advance, /) -> Embeddings:
+        """Embeddings of all images.
+
+        Raises:
+            InvalidInput: what a process finds wrong with an image or the network.
+            ArcFaceError: where a process has died.
+        """
+        for connection in self.connections:
+            with contextlib.suppress(OSError):  # of a process that has died; waiting for its answer tells
+                connection.send(images)
+        return _gather_batches(self._answers(), len(images), advance)
+
+    def _answers(self) -> Iterator[tuple[int, Embeddings]]:
+        """Batches as they come, until every process has sent its last one."""
+        busy = list(self.connections)
+        while busy:
+            for ready in wait(busy):
+                answer = _receive(cast("Connection", ready))
+                if answer is None:
+                    busy.remove(cast("Connection", ready))
+                else:
+                    yield answer
+
+
+def _receive(connection: Connection) -> tuple[int, Embeddings] | None:
+    """A batch; None where the process has embedded its share."""
+    try:
+        answer = connection.recv()
+    except (EOFError, OSError):
+        raise ArcFaceError("a process that embeds images has died; look for it among those out of memory") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return cast("tuple[int, Embeddings] | None", answer)
+
+
+@contextmanager
+def open_embedder(load: LoadNetwork, batch_size: int, processes: int) -> Iterator[Embedder]:
+    """An embedder with that many processes; one needs none beside this."""
+    if processes == 1:
+        yield InProcessEmbedder(load, batch_size)
+        return
+    with contextlib.ExitStack() as stack:
+        yield MultiProcessEmbedder(
+            [stack.enter_context(_start(load, batch_size, number, processes)) for number in range(processes)]
+        )
+
+
+@contextmanager
+def _start(load: LoadNetwork, batch_size: int, number: int, processes: int) -> Iterator[Connection]:
+    """One process and the connection to it."""
+    ours, theirs = SPAWN.Pipe()
+    process = SPAWN.Process(target=_serve, args=(theirs, load, batch_size, number, processes), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield ours
+    finally:
+        ours.close()
+        process.kill()
+        process.join()
+
+
+def _serve(connection: Connection, load: LoadNetwork, batch_size: int, number: int, processes: int) -> None:
+    """Embed this process's share of whatever images come."""
+    # Where several processes share a host's cores, each decodes and computes on its own ones.
+    os.sched_setaffinity(0, core_share(os.sched_getaffinity(0), processes, number))
+    os.environ["DEVICE_ID"] = str(number)  # MindSpore on Ascend takes the card from it
+    own = InProcessEmbedder(load, batch_size)
+    with contextlib.suppress(EOFError, OSError):  # whoever asked has left
+        while True:
+            images: Images = connection.recv()
+            try:
+                for batch in _embed_share(own, images, number, processes):
+                    connection.send(batch)
+                connection.send(None)
+            except ArcFaceError as error:
+                connection.send(error)
+
+
+def _embed_share(
+    own: InProcessEmbedder, images: Images, number: int, processes: int
+) -> Iterator[tuple[int, Embeddings]]:
+    """The batches of one of several equal shares."""
+    size = own.batch_size
+    batches = -(-len(images) // size)
+    share = -(-batches // processes) * size
+    numbers = range(len(images))[number * share : (number + 1) * share]
+    if numbers:
+        yield from _embed_batches(images, numbers, own.network, size)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput, explained
 from arcface_faces.embedding.embedder import Network
-from arcface_faces.images.face_input import IMAGE_SIZE, METADATA_KEY, Preprocessing, resolve_preprocessing
+from arcface_faces.images import IMAGE_SIZE, METADATA_KEY, Preprocessing, resolve_preprocessing
 
 TAKEN = ("tensor(float)", [3, IMAGE_SIZE, IMAGE_SIZE])
 """Type and shape of the input, without the batch."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_faces.images.decoding import decode_scaled
+from arcface_faces.images import decode_scaled
 from arcface_faces.pairs.protocol import check_foldable
 
 HEADER = ["first", "second", "same"]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from arcface_api.contract.run_config import RunEvaluation
 from arcface_api.errors import InvalidInput, explained
 from arcface_faces.embedding.embedder import Images, decoding_threads
-from arcface_faces.images.decoding import Image, decode_scaled
+from arcface_faces.images import Image, decode_scaled
 from arcface_faces.pairs.protocol import check_foldable
 from arcface_faces.pickle.globals import Array
 from arcface_faces.pickle.machine import pickled_value

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
 from arcface_faces.progress import Advance
-from arcface_faces.records.layout import Index, read_index
+from arcface_faces.records.files import Index, read_index
 from arcface_faces.records.recordio import FIRST, IMAGE_HEAD, LENGTH_BITS, LONGEST_PART, MAGIC, PART_HEAD, RecordFile
 
 # The first 40 bytes of a record; `first` and `second` are labels only where the flag says so.

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from arcface_evaluator.metrics.roc import TarAtFar
-from arcface_evaluator.protocols.pooling import PoolingChoice
-from arcface_evaluator.protocols.template_scores import TemplatePairs
+from arcface_evaluator.metrics import TarAtFar
+from arcface_evaluator.protocols import PoolingChoice, TemplatePairs
 from arcface_evaluator.report.entries import ChoiceRates, intervals_of
 
 

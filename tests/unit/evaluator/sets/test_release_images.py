@@ -8,11 +8,10 @@ import pytest
 
 from arcface_api.command import run
 from arcface_api.errors import InvalidInput
-from arcface_evaluator.evaluation.embedding_cache import open_cache
-from arcface_evaluator.evaluation.ijb import embed_release, verify_release
+from arcface_evaluator.evaluation import embed_release, verify_release
 from arcface_evaluator.sets.release import open_ijb
-from arcface_evaluator.sets.release_images import open_images
-from arcface_faces.checkpoint.manifest import MANIFEST_FILE
+from arcface_evaluator.sets.release_images import open_cache, open_images
+from arcface_faces.checkpoint import MANIFEST_FILE
 from arcface_faces.embedding.embedder import InProcessEmbedder
 from support.builders.ijb_release import IMAGES_EACH, PERSONS, write_release
 from support.builders.verification_set import corner_network, encoded_image, noise_image
@@ -173,7 +172,7 @@ def test_a_folder_that_cannot_be_written_keeps_nothing_and_stops_nothing(tmp_pat
 
 def test_the_command_prints_the_table_and_writes_every_number(tmp_path, checkpoint, monkeypatch, capsys):
     root, answer = write_release(tmp_path), tmp_path / "answer.json"
-    monkeypatch.setattr("arcface_evaluator.networks.mindspore_network.load_checkpoint", lambda _folder: corner_network)
+    monkeypatch.setattr("arcface_evaluator.networks.load_checkpoint", lambda _folder: corner_network)
     command = ["evaluate", "ijb", "--checkpoint", checkpoint, "--root", root, "--json", answer]
     with pytest.raises(SystemExit, match="0"):
         run([str(word) for word in command])

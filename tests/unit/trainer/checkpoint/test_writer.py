@@ -7,7 +7,7 @@ import pytest
 
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_api.resource.status import PairResult, Verification
-from arcface_faces.checkpoint.reader import newest_complete, read_manifest
+from arcface_faces.checkpoint import newest_complete, read_manifest
 from support.builders.saved_states import make_writer, saving
 
 

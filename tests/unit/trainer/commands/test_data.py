@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from arcface_api.contract.reports import DataStats
 from arcface_api.errors import ExitCode, InvalidInput
-from arcface_faces.images.decoding import decode
+from arcface_faces.images import decode
 from arcface_trainer.commands.data import data
 from support.builders.verification_set import encoded_image
 

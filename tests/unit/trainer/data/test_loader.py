@@ -1,10 +1,118 @@
+"""The order of the images over ranks and steps, and their batches."""
+
 import cv2
 import numpy as np
 import pytest
 
 from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_trainer.data.loader import BatchLoader
-from arcface_trainer.data.sampler import Sampler
+from arcface_trainer.data.loader import BatchLoader, Sampler
+
+
+def joined(sampler_of_rank, world_size, step):
+    """The batch of all ranks, one behind the other."""
+    plans = [sampler_of_rank(rank, world_size).batch(step) for rank in range(world_size)]
+    return np.concatenate([plan.indices for plan in plans]), np.concatenate([plan.positions for plan in plans])
+
+
+def sampler(rank=0, world_size=1, *, size=50, batch=8, seed=3):
+    return Sampler(size, batch, seed, world_size, rank)
+
+
+@pytest.mark.parametrize("world_size", [2, 4, 8])
+def test_the_joined_batch_does_not_depend_on_the_number_of_ranks(world_size):
+    for step in range(15):
+        expected, got = joined(sampler, 1, step), joined(sampler, world_size, step)
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_no_image_is_seen_twice_in_an_epoch(world_size):
+    first = sampler()
+    seen = np.concatenate([joined(sampler, world_size, step)[0] for step in range(first.steps_per_epoch)])
+    assert len(seen) == 48
+    assert len(set(seen.tolist())) == 48
+    assert set(seen.tolist()) <= set(range(50))
+
+
+def test_the_remainder_of_an_epoch_is_left_out_and_another_one_each_time():
+    first = sampler()
+    left_out = [set(range(50)) - set(first.permutation(epoch)[:48].tolist()) for epoch in range(20)]
+    assert {len(images) for images in left_out} == {2}
+    assert len(set().union(*left_out)) > 10
+
+
+def test_steps_go_on_across_epochs():
+    plans = [sampler().batch(step) for step in range(13)]
+    assert [plan.epoch for plan in plans] == [0] * 6 + [1] * 6 + [2]
+    assert plans[6].positions.tolist() == list(range(8))
+    assert plans[11].positions.tolist() == list(range(40, 48))
+    assert plans[0].indices.tolist() != plans[6].indices.tolist()
+
+
+@pytest.mark.parametrize("resumed_at", [0, 1, 5, 6, 7, 13])
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_a_resumed_run_takes_what_a_straight_one_takes(resumed_at, world_size):
+    straight = [joined(sampler, 1, step)[0] for step in range(18)]
+    resumed = [joined(sampler, world_size, step)[0] for step in range(resumed_at, 18)]
+    np.testing.assert_array_equal(resumed, straight[resumed_at:])
+
+
+def test_the_order_is_the_same_on_every_machine_and_numpy():
+    assert Sampler(10, 2, seed=0).permutation(0).tolist() == [7, 6, 4, 5, 3, 9, 1, 0, 2, 8]
+    assert Sampler(10, 2, seed=7).permutation(3).tolist() == [1, 9, 6, 5, 0, 7, 2, 8, 3, 4]
+
+
+def test_the_order_follows_the_sorted_words_of_pcg64():
+    words = by_hand(seed=7, epoch=3, count=1000)
+    expected = sorted(range(1000), key=words.__getitem__)
+    assert Sampler(1000, 2, seed=7).permutation(3).tolist() == expected
+
+
+def by_hand(seed, epoch, count):
+    """PCG64 (XSL-RR, O'Neill 2014) on Python integers, begun with the state that NumPy's seeding gives."""
+    state = np.random.PCG64(np.random.SeedSequence((seed, epoch, 1))).state["state"]
+    value, increment, words = state["state"], state["inc"], []
+    for _ in range(count):
+        value = (value * 0x2360ED051FC65DA44385DF649FCCF645 + increment) % 2**128
+        folded, turn = (value >> 64) ^ (value % 2**64), value >> 122
+        words.append((folded >> turn | folded << (64 - turn)) % 2**64)
+    return words
+
+
+@pytest.mark.parametrize("other", [{"seed": 4}, {"size": 51}], ids=["seed", "size"])
+def test_the_order_depends_on_the_seed_and_the_set(other):
+    assert sampler(**other).permutation(0)[:48].tolist() != sampler().permutation(0)[:48].tolist()
+
+
+def test_every_place_is_equally_likely():
+    firsts = np.bincount([Sampler(5, 1, seed).permutation(0)[0] for seed in range(2000)], minlength=5)
+    # Four standard deviations of a binomial around 400.
+    assert np.abs(firsts - 400).max() < 4 * np.sqrt(2000 * 0.2 * 0.8)
+
+
+def test_the_order_cannot_be_changed_by_who_reads_it():
+    with pytest.raises(ValueError, match="read-only"):
+        sampler().permutation(0)[0] = 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        pytest.param((50, 8, -1, 1, 0), "training.seed -1 is negative", id="seed"),
+        pytest.param((50, 8, 0, 2, 2), "rank 2 lies outside the world of 2 ranks", id="rank"),
+        pytest.param((50, 8, 0, 3, 0), "total batch 8 cannot be split evenly over 3 ranks", id="split"),
+        pytest.param((50, 0, 0, 1, 0), "total batch 0 cannot be split", id="empty batch"),
+        pytest.param((7, 8, 0, 1, 0), "7 images do not fill one total batch of 8", id="small set"),
+    ],
+)
+def test_impossible_plans_are_refused(arguments, sentence):
+    with pytest.raises(InvalidInput, match=sentence):
+        Sampler(*arguments)
+
+
+def test_a_negative_step_is_a_mistake_of_the_caller():
+    with pytest.raises(ValueError, match="step -1 is negative"):
+        sampler().batch(-1)
 
 
 class Faces:

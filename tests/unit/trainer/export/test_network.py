@@ -12,10 +12,10 @@ from mindspore import Tensor, nn
 from arcface_api.command import run
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_api.resource.spec import ModelSpec
-from arcface_faces.images.face_input import METADATA_KEY
+from arcface_faces.images import METADATA_KEY
 from arcface_trainer.export import network as export_module
 from arcface_trainer.export.network import export_network
-from arcface_trainer.network.inference import load_network
+from arcface_trainer.network.backbones import load_network
 from support.builders.checkpoints import SMALL, write_checkpoint
 from support.builders.verification_set import write_pairs
 

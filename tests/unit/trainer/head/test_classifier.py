@@ -5,7 +5,7 @@ import pytest
 from mindspore import Tensor
 
 from arcface_api.resource.spec import LossSpec
-from arcface_faces.checkpoint.class_shard import ClassRange, class_range
+from arcface_faces.checkpoint import ClassRange, class_range
 from arcface_trainer.distributed.collectives import Collectives
 from arcface_trainer.head.classifier import CENTER_BLOCK, Classifier, initial_centers
 from support.softmax import margin_softmax

@@ -4,8 +4,7 @@ from mindspore import Tensor
 
 from arcface_api.resource.spec import ModelSpec
 from arcface_operator.preflight.estimate import backbone_layers
-from arcface_trainer.network.backbones import build_backbone
-from arcface_trainer.network.parameters import STATISTICS_SUFFIXES
+from arcface_trainer.network.backbones import STATISTICS_SUFFIXES, build_backbone
 
 
 def sizes(model):

@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from arcface_faces.images.decoding import decode
-from arcface_trainer.synth.appearance import VERIFICATION, Conditions, draw_appearance
+from arcface_faces.images import decode
 from arcface_trainer.synth.dataset import (
     SynthRequest,
     pair_images,
@@ -15,8 +14,8 @@ from arcface_trainer.synth.dataset import (
     write_dataset,
     write_verification_set,
 )
-from arcface_trainer.synth.identity import LARGEST, SMALLEST, draw_identity
 from arcface_trainer.synth.painting import draw_face
+from arcface_trainer.synth.person import LARGEST, SMALLEST, VERIFICATION, Conditions, draw_appearance, draw_identity
 
 REQUEST = SynthRequest(identities=4, images_per_identity=3, test_identities=60, pairs=400, seed=5)
 STILL = Conditions(pose=0, expression=0, light=0, damage=0, oldest=0)

@@ -1,1 +1,4 @@
-"""The state of a training: taken from the devices, written by all ranks, and found again. Imports step and below."""
+"""The state of a training: taken from the devices, saved by all ranks when that is due, and found again.
+
+Imports step and below, and metrics.
+"""

@@ -1,4 +1,7 @@
-"""Writes checkpoints: every rank its block of class centres, rank 0 the rest; published by one rename.
+"""The state of a training, and its checkpoints: every rank writes its block of class centres, rank 0 the rest.
+
+The state is what changes while training: weights, running statistics, momentum, the rank's class centres, as host
+arrays under names that do not depend on ranks or on how the network is wrapped.
 
 Files are written and flushed to disk in a hidden folder, then the ranks exchange the hashes (which also waits for the
 slowest), rank 0 writes the manifest and renames the folder. A crash before the rename leaves no checkpoint, a crash
@@ -16,16 +19,59 @@ from safetensors.numpy import save_file
 
 from arcface_api.errors import ArcFaceError, InvalidInput, explained
 from arcface_api.resource.status import CheckpointStatus, Verification
-from arcface_faces.checkpoint import reader
-from arcface_faces.checkpoint.class_shard import class_range
-from arcface_faces.checkpoint.manifest import MANIFEST_FILE, CheckpointManifest, FileEntry, TensorEntry
-from arcface_faces.checkpoint.reader import BACKBONE_FILE, MOMENTUM_FILE, Tensors, folder_name
-from arcface_trainer.checkpoint.state import TrainingState
+from arcface_faces import checkpoint
+from arcface_faces.checkpoint import CheckpointManifest, FileEntry, TensorEntry, Tensors
 from arcface_trainer.distributed.collectives import World
+from arcface_trainer.network.backbones import STATISTICS_SUFFIXES, assign, host_arrays, named_parameters
 from arcface_trainer.plan import TrainingPlan
+from arcface_trainer.step import TrainStep
 
 HIDDEN = ".writing-"
 DAMAGED = "damaged-"
+
+
+class TrainingState:
+    """Reads and replaces the state of a training step."""
+
+    def __init__(self, train_step: TrainStep) -> None:
+        gradient_step, update = train_step.gradient_step, train_step.update
+        self._backbone = named_parameters(gradient_step.backbone)
+        names = {id(parameter): name for name, parameter in self._backbone.items()}
+        *velocities, self._center_velocity = update.velocities
+        self._momentum = {
+            names[id(weight)]: velocity for weight, velocity in zip(gradient_step.weights, velocities, strict=True)
+        }
+        self._centers = gradient_step.classifier.centers
+
+    def backbone(self, world: World) -> Tensors:
+        """Weights, and running statistics averaged over ranks: the network that a checkpoint holds.
+
+        Each rank tracks the statistics of its own images. Their update is linear, so averaging now and going on from
+        the average gives the same averages later as never having stopped.
+        """
+        arrays = host_arrays(self._backbone)
+        statistics = [name for name in arrays if name.endswith(STATISTICS_SUFFIXES)]
+        mean = world.all_mean(np.concatenate([arrays[name].ravel() for name in statistics]))
+        offset = 0
+        for name in statistics:
+            shape, size = arrays[name].shape, arrays[name].size
+            arrays[name] = mean[offset : offset + size].reshape(shape)
+            offset += size
+        return arrays
+
+    def momentum(self) -> Tensors:
+        """Momentum of the backbone's weights by their names."""
+        return host_arrays(self._momentum)
+
+    def head(self) -> Tensors:
+        """This rank's `centers` and their `momentum`."""
+        return host_arrays({"centers": self._centers, "momentum": self._center_velocity})
+
+    def load(self, backbone: Tensors, momentum: Tensors, head: Tensors, source: str) -> None:
+        """Go on from these arrays; InvalidInput, naming `source`, where names or shapes are others."""
+        assign(self._backbone, backbone, source)
+        assign(self._momentum, momentum, source)
+        assign({"centers": self._centers, "momentum": self._center_velocity}, head, source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +127,19 @@ class CheckpointWriter:
     def _save(
         self, state: TrainingState, step: int, verification: Verification | None, best: Verification | None
     ) -> CheckpointStatus | None:
-        hidden = self.directory / f"{HIDDEN}{folder_name(step)}"
+        hidden = self.directory / f"{HIDDEN}{checkpoint.folder_name(step)}"
         hidden.mkdir(parents=True, exist_ok=True)
         backbone = state.backbone(self.world)
         heads = self._head_entries(self._write_head(hidden, state.head()))
         if not self.world.is_first:
             return None
-        shared = {BACKBONE_FILE: backbone, MOMENTUM_FILE: state.momentum()}
+        shared = {checkpoint.BACKBONE_FILE: backbone, checkpoint.MOMENTUM_FILE: state.momentum()}
         files = [write_tensors(hidden / name, tensors) for name, tensors in shared.items()]
         manifest = self.plan.manifest(step, [*files, *heads], verification, best)
         return status_of(self._publish(hidden, manifest), manifest)
 
     def _write_head(self, hidden: Path, head: Tensors) -> FileEntry:
-        classes = class_range(self.plan.class_count, self.world.size, self.world.rank)
+        classes = checkpoint.class_range(self.plan.class_count, self.world.size, self.world.rank)
         entry = write_tensors(hidden / head_name(classes.start), head)
         return entry.model_copy(update={"first_class": classes.start})
 
@@ -103,7 +149,7 @@ class CheckpointWriter:
         rows = self.world.all_gather([*words, own.size >> 31, own.size & 0x7FFFFFFF])
         entries = []
         for rank, row in enumerate(rows):
-            start, size = class_range(self.plan.class_count, self.world.size, rank)
+            start, size = checkpoint.class_range(self.plan.class_count, self.world.size, rank)
             shape = TensorEntry(shape=[size, self.plan.model.embedding_size])
             entry = FileEntry(
                 name=head_name(start),
@@ -116,19 +162,19 @@ class CheckpointWriter:
         return entries
 
     def _publish(self, hidden: Path, manifest: CheckpointManifest) -> Path:
-        with (hidden / MANIFEST_FILE).open("wb") as file:
+        with (hidden / checkpoint.MANIFEST_FILE).open("wb") as file:
             file.write(manifest.to_json().encode())
             file.flush()
             os.fsync(file.fileno())
         _sync_folder(hidden)
-        final = self.directory / folder_name(manifest.step)
+        final = self.directory / checkpoint.folder_name(manifest.step)
         if final.exists():  # only a damaged one can be there: a sound one would have been resumed from
             shutil.rmtree(final)
         hidden.rename(final)
         _sync_folder(self.directory)
         self._set_newer_aside(manifest.step)
-        best = None if manifest.best is None else folder_name(manifest.best.step)
-        for old in reader.checkpoints(self.directory)[self.keep_last :]:
+        best = None if manifest.best is None else checkpoint.folder_name(manifest.best.step)
+        for old in checkpoint.checkpoints(self.directory)[self.keep_last :]:
             if old.name != best:
                 shutil.rmtree(old, ignore_errors=True)
         return final
@@ -138,8 +184,8 @@ class CheckpointWriter:
 
         Left as they are they would count as the newest ones, and `keep_last` would remove this one in their favour.
         """
-        for folder in reader.checkpoints(self.directory):
-            if reader.step_of(folder) > step:
+        for folder in checkpoint.checkpoints(self.directory):
+            if checkpoint.step_of(folder) > step:
                 aside = folder.with_name(f"{DAMAGED}{folder.name}")
                 shutil.rmtree(aside, ignore_errors=True)
                 folder.rename(aside)
@@ -151,7 +197,7 @@ def status_of(folder: Path, manifest: CheckpointManifest, resumed_from_step: int
         path=folder.name,
         step=manifest.step,
         saved_at=manifest.saved_at,
-        sha256=reader.manifest_sha256(folder),
+        sha256=checkpoint.manifest_sha256(folder),
         resumed_from_step=resumed_from_step,
     )
 
@@ -169,7 +215,7 @@ def write_tensors(path: Path, tensors: Tensors) -> FileEntry:
     with path.open("rb") as file:
         os.fsync(file.fileno())
     shapes = {name: TensorEntry(shape=list(array.shape)) for name, array in tensors.items()}
-    return FileEntry(name=path.name, size=path.stat().st_size, sha256=reader.file_sha256(path), tensors=shapes)
+    return FileEntry(name=path.name, size=path.stat().st_size, sha256=checkpoint.file_sha256(path), tensors=shapes)
 
 
 def _sync_folder(folder: Path) -> None:

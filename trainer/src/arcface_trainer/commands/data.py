@@ -11,8 +11,8 @@ from arcface_api.errors import InvalidInput
 from arcface_faces.datasets.convert import faults, pack_folder, unpack_records
 from arcface_faces.datasets.dataset import FaceDataset, ImageFolderDataset, open_dataset
 from arcface_faces.progress import progress_bar
-from arcface_trainer.synth.appearance import VERIFICATION
 from arcface_trainer.synth.dataset import SynthRequest, write_dataset
+from arcface_trainer.synth.person import VERIFICATION
 
 FOLDER = click.Path(path_type=Path)
 SHOWN_FAULTS = 20

@@ -6,7 +6,7 @@ from typing import get_args
 
 import click
 
-from arcface_faces.checkpoint.reader import checkpoint_folder
+from arcface_faces.checkpoint import checkpoint_folder
 from arcface_trainer.export import Format
 from arcface_trainer.network.mindspore_settings import compute_environment
 

@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 
-from arcface_faces.images.decoding import Image, cv2
+from arcface_faces.images import Image, cv2
 
 FLIP_CHANCE = 0.5
 BLUR_CHANCE = 0.2

@@ -1,13 +1,18 @@
-"""Decodes the batches of coming steps in threads while the network computes."""
+"""Which images a rank takes at a step, and their decoding in threads while the network computes.
+
+The order of the images is a function of (seed, epoch, position) alone. Nothing is remembered between steps, so a run
+continues at any step, with any world size, exactly where it stopped. The joined batch of all ranks does not depend on
+their number.
+"""
 
 import logging
 import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -17,17 +22,81 @@ from arcface_api.contract.run_config import RunData, RunRanks
 from arcface_api.errors import InvalidInput
 from arcface_api.resource.spec import TrainingSpec
 from arcface_faces.datasets.dataset import FaceDataset, open_dataset
-from arcface_faces.images.decoding import Image, cv2, decode
-from arcface_faces.images.face_input import IMAGE_SIZE
+from arcface_faces.images import IMAGE_SIZE, Image, cv2, decode
 from arcface_trainer.data.augmentation import augment, image_random
-from arcface_trainer.data.sampler import Sampler
 
+# Keeps this stream apart from others that are seeded with (seed, epoch).
+SHUFFLE_STREAM = 1
 LOG = logging.getLogger(__name__)
 FEWEST_TOLERATED = 10
 TOLERATED_SHARE = 0.001
 """Share of the images that may be undecodable before the data as a whole are taken for damaged."""
 MOST_THREADS = 8
 """That decode for one rank, if it may use so many cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchShare:
+    """A rank's share of one step: positions within the epoch's order and the images that stand there."""
+
+    epoch: int
+    positions: NDArray[np.int64]
+    indices: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """Shuffled batches without replacement; the remainder of an epoch that fills no batch is left out."""
+
+    dataset_size: int
+    global_batch_size: int
+    seed: int
+    world_size: int = 1
+    rank: int = 0
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InvalidInput(f"training.seed {self.seed} is negative: choose 0 or more")
+        if not 0 <= self.rank < self.world_size:
+            raise InvalidInput(f"rank {self.rank} lies outside the world of {self.world_size} ranks")
+        if self.global_batch_size < 1 or self.global_batch_size % self.world_size:
+            raise InvalidInput(
+                f"total batch {self.global_batch_size} cannot be split evenly over {self.world_size} ranks: "
+                "choose a multiple"
+            )
+        if self.dataset_size < self.global_batch_size:
+            raise InvalidInput(
+                f"{self.dataset_size} images do not fill one total batch of {self.global_batch_size}: lower "
+                "training.batchSize or the number of ranks, or add images"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full global batches in one epoch, at least 1."""
+        return self.dataset_size // self.global_batch_size
+
+    def permutation(self, epoch: int) -> NDArray[np.int64]:
+        """Order of all images in this epoch, the same on every rank (read-only array)."""
+        return _permutation(self.dataset_size, self.seed, epoch)
+
+    def batch(self, step: int) -> BatchShare:
+        """This rank's part of the global step, counted from 0 across epochs."""
+        if step < 0:
+            raise ValueError(f"step {step} is negative")
+        epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
+        share = self.global_batch_size // self.world_size
+        start = step_of_epoch * self.global_batch_size + self.rank * share
+        positions = np.arange(start, start + share, dtype=np.int64)
+        return BatchShare(epoch, positions, self.permutation(epoch)[positions])
+
+
+@lru_cache(maxsize=2)
+def _permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Sorted random words rather than `Generator.permutation`, whose stream may change between NumPy releases."""
+    words = np.random.PCG64(np.random.SeedSequence((seed, epoch, SHUFFLE_STREAM))).random_raw(size)
+    order = np.argsort(words, kind="stable").astype(np.int64, copy=False)
+    order.setflags(write=False)
+    return order
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +126,7 @@ class BatchLoader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def take(self, step: int) -> Batch:

@@ -17,12 +17,12 @@ from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
 from arcface_api.errors import ArcFaceError, InvalidInput, explained
-from arcface_faces.checkpoint.manifest import CheckpointManifest
+from arcface_faces.checkpoint import CheckpointManifest
 from arcface_faces.embedding.embedder import Network
 from arcface_faces.embedding.onnx_network import open_onnx
-from arcface_faces.images.face_input import METADATA_KEY, Preprocessing
+from arcface_faces.images import METADATA_KEY, Preprocessing
 from arcface_trainer.export import Format
-from arcface_trainer.network.inference import as_function, load_backbone
+from arcface_trainer.network.backbones import as_function, load_backbone
 
 SAMPLE = 5
 """Images that a file is tried with, together and one by one."""

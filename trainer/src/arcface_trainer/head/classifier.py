@@ -8,12 +8,11 @@ Tensor suffixes: b images of this rank, B of all ranks, C classes of this rank, 
 """
 
 import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
-from mindspore import dtype as mstype
+from mindspore import Parameter, Tensor, float32, nn, ops
 from numpy.typing import NDArray
 
 from arcface_api.resource.spec import LossSpec
-from arcface_faces.checkpoint.class_shard import ClassRange
+from arcface_faces.checkpoint import ClassRange
 from arcface_trainer.distributed.collectives import Collectives
 from arcface_trainer.head.margin import apply_margin
 
@@ -70,8 +69,8 @@ class Classifier(nn.Cell):
         local_B = labels_B - self.start
         is_here_B = ops.logical_and(local_B >= 0, local_B < self.size)
         safe_B = ops.where(is_here_B, local_B, ops.zeros_like(local_B))
-        on, off = Tensor(1.0, mstype.float32), Tensor(0.0, mstype.float32)
-        return ops.one_hot(safe_B, self.size, on, off) * is_here_B.astype(mstype.float32).expand_dims(1)
+        on, off = Tensor(1.0, float32), Tensor(0.0, float32)
+        return ops.one_hot(safe_B, self.size, on, off) * is_here_B.astype(float32).expand_dims(1)
 
     def cross_entropy(self, logits_BC: Tensor, targets_BC: Tensor) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy over all classes of all ranks, and this rank's columns of the probabilities."""

@@ -12,14 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from arcface_api.errors import explained
-from arcface_faces.images.decoding import cv2
+from arcface_faces.images import cv2
 from arcface_faces.pairs.pair_set import write_pairs
 from arcface_faces.progress import Advance
-from arcface_faces.records.layout import refuse_existing
-from arcface_faces.records.writer import NAMES, RecordWriter
-from arcface_trainer.synth.appearance import TRAINING, VERIFICATION
-from arcface_trainer.synth.identity import draw_identity
+from arcface_faces.records.files import NAMES, RecordWriter, refuse_existing
 from arcface_trainer.synth.painting import draw_face, encode_face
+from arcface_trainer.synth.person import TRAINING, VERIFICATION, draw_identity
 
 UNFINISHED = ".drawing"
 

@@ -11,8 +11,7 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from arcface_trainer.synth.appearance import Appearance
-from arcface_trainer.synth.identity import Identity
+from arcface_trainer.synth.person import Appearance, Identity
 
 Points = NDArray[np.float64]
 Ink = Literal["hair", "skin", "clothes", "white", "iris", "pupil", "brow", "lip", "mouth", "line"]

@@ -4,10 +4,9 @@ from typing import cast
 
 import numpy as np
 
-from arcface_faces.images.decoding import Image, cv2
-from arcface_trainer.synth.appearance import Appearance, Conditions, draw_appearance
+from arcface_faces.images import Image, cv2
 from arcface_trainer.synth.geometry import PIXELS_PER_UNIT, SIZE, Ink, face_shapes, projected
-from arcface_trainer.synth.identity import Identity
+from arcface_trainer.synth.person import Appearance, Conditions, Identity, draw_appearance
 
 Colour = tuple[float, float, float]
 

@@ -1,0 +1,228 @@
+"""Sources of embeddings times sets, to documents: pair sets, IJB releases, and both in the evaluator's pod of a job.
+
+IJB 1:1 verification gives TAR at FAR for every choice that its protocol leaves open.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from arcface_api.contract import reports, run_config
+from arcface_api.errors import InvalidInput
+from arcface_api.names import RELEASES
+from arcface_api.resource.status import IjbResult
+from arcface_evaluator import metrics, protocols
+from arcface_evaluator.report import document, entries
+from arcface_evaluator.sets.release import IjbRelease, open_ijb
+from arcface_evaluator.sets.release_images import EmbeddingCache, ReleaseImages, cached_embeddings, open_images
+from arcface_faces.checkpoint import checkpoint_folder
+from arcface_faces.embedding.embedder import Embedder
+from arcface_faces.embedding.vectors import Embeddings, read_embeddings
+from arcface_faces.pairs.pair_set import PairSet, open_sets, set_files
+from arcface_faces.pairs.protocol import PairScores, verify
+from arcface_faces.progress import progress_bar
+
+OpenNetwork = Callable[[Path], AbstractContextManager[Embedder]]
+"""Of the checkpoint in a folder."""
+Announce = Callable[[PairScores | Table], object]
+
+
+def count_pairs(sets: Iterable[PairSet]) -> list[reports.PairSetCount]:
+    """Sizes of opened sets."""
+    return [
+        reports.PairSetCount(name=opened.name, pairs=len(opened.is_same), same=int(opened.is_same.sum()))
+        for opened in sets
+    ]
+
+
+def from_images(sets: Sequence[PairSet], embedder: Embedder) -> Iterator[PairScores]:
+    """Embed and judge each set, with a bar on a terminal."""
+    for pair_set in sets:
+        with progress_bar(pair_set.name, len(pair_set)) as advance:
+            embeddings = embedder(pair_set, advance)
+        yield verify(pair_set.name, embeddings, pair_set.is_same)
+
+
+def from_files(sets: Sequence[PairSet], files: Sequence[Path]) -> Iterator[PairScores]:
+    """Judge each set by its file of embeddings."""
+    if len(sets) != len(files):
+        raise InvalidInput(f"{len(sets)} sets but {len(files)} files of embeddings: give one --embeddings for each set")
+    for pair_set, file in zip(sets, files, strict=True):
+        yield verify(pair_set.name, read_embeddings(file, len(pair_set)), pair_set.is_same)
+
+
+def pairs_document(
+    found: Sequence[PairScores], checkpoint: Path | None, inputs: Sequence[Path]
+) -> document.EvaluationFile:
+    """The numbers of all sets; `inputs` are the files that they depend on."""
+    return document.EvaluationFile(
+        checkpoint=None if checkpoint is None else str(checkpoint),
+        results=[entries.result_of(scores) for scores in found],
+        details=[entries.details_of(scores) for scores in found],
+        curves=[
+            entries.curves_of(scores.dataset, "cosine", scores.scores, scores.is_same)
+            for scores in found
+            if 0 < scores.is_same.sum() < scores.pairs
+        ],
+        inputs=[document.InputFile.of(path) for path in inputs],
+    )
+
+
+def hardest_of_pairs(pair_set: PairSet, found: PairScores) -> list[entries.HardPairs]:
+    """The pairs of a set that the scores are most wrong about."""
+
+    def show(number: int, score: str) -> entries.HardPair:
+        return entries.HardPair(f"pair {number}: {score}", (pair_set.image(2 * number), pair_set.image(2 * number + 1)))
+
+    return entries.hardest_pairs(found.dataset, found.scores, found.is_same, show)
+
+
+def verify_templates(
+    embeddings_NVD: Embeddings,
+    scores: NDArray[np.float64],
+    templates: protocols.Templates,
+    pairs: protocols.TemplatePairs,
+    choices: Sequence[protocols.PoolingChoice],
+) -> list[entries.ChoiceRates]:
+    """Rates under each choice; images are pooled in one pass, pairs sorted once."""
+    pooled = protocols.pool(embeddings_NVD, scores, templates, choices)
+    plan = protocols.plan_pairs(pairs)
+    is_same = pairs.is_same[plan.order]
+    return [
+        entries.ChoiceRates(choice, metrics.tar_at_far(protocols.ordered_scores(vectors, plan), is_same))
+        for choice, vectors in zip(choices, pooled, strict=True)
+    ]
+
+
+def scores_of(opened: IjbRelease, embeddings_NVD: Embeddings, choice: protocols.PoolingChoice) -> NDArray[np.float64]:
+    """(P,) scores of the release's pairs under one choice."""
+    (vectors,) = protocols.pool(embeddings_NVD, opened.scores, opened.templates, [choice])
+    return protocols.score_pairs(vectors, protocols.plan_pairs(opened.pairs))
+
+
+def embed_release(images: ReleaseImages, embedder: Embedder, cache: EmbeddingCache | None) -> Embeddings:
+    """Embeddings (N, 2, D) of a release, kept ones where there are any: then the network is not even loaded."""
+
+    def with_network() -> Embeddings:
+        with progress_bar(images.name, len(images)) as advance:
+            return embedder(images, advance)
+
+    return cached_embeddings(cache, with_network)
+
+
+def count_release(opened: IjbRelease) -> reports.IjbCount:
+    """Size of a release whose images are all there; the first is decoded and aligned, as a sample."""
+    open_images(opened).image(0)
+    return reports.IjbCount(
+        name=opened.name,
+        images=len(opened.images),
+        templates=len(opened.templates.ids),
+        pairs=len(opened.pairs.is_same),
+        same=int(opened.pairs.is_same.sum()),
+    )
+
+
+def verify_release(opened: IjbRelease, embeddings_NVD: Embeddings) -> list[entries.ChoiceRates]:
+    """Rates under all choices that the embeddings allow, the usual one first."""
+    if len(embeddings_NVD) != len(opened.images):
+        raise InvalidInput(
+            f"{opened.name}: {len(embeddings_NVD)} embeddings for {len(opened.images)} images; give a row for each"
+        )
+    has_flip = embeddings_NVD.shape[1] == 2
+    choices = [choice for choice in protocols.ALL_CHOICES if has_flip or not choice.flip]
+    return verify_templates(embeddings_NVD, opened.scores, opened.templates, opened.pairs, choices)
+
+
+def _ijb_result(opened: IjbRelease, usual: entries.ChoiceRates) -> IjbResult:
+    """The entry of a release in the status of a job."""
+    return IjbResult(dataset=opened.name, tar_at_far=entries.rates_of(opened.name, usual).nearest)
+
+
+def ijb_document(
+    opened: IjbRelease,
+    results: Sequence[entries.ChoiceRates],
+    scores: NDArray[np.float64],
+    checkpoint: Path | None,
+    source: Path,
+) -> document.EvaluationFile:
+    """The numbers of a release, whose first result is that of the usual choice, as are the pairs' scores (P,)."""
+    usual, *others = results
+    intervals = entries.intervals_of(usual, scores, opened.pairs)
+    return document.EvaluationFile(
+        checkpoint=None if checkpoint is None else str(checkpoint),
+        ijb=[_ijb_result(opened, usual)],
+        ijb_details=[
+            entries.rates_of(opened.name, usual, intervals),
+            *(entries.rates_of(opened.name, result) for result in others),
+        ],
+        curves=[entries.curves_of(opened.name, entries.choice_name(usual.choice), scores, opened.pairs.is_same)],
+        protocol=document.IjbProtocol(),
+        inputs=[document.InputFile.of(path) for path in [source, *opened.files]],
+    )
+
+
+def hardest_of_release(opened: IjbRelease, scores: NDArray[np.float64]) -> list[entries.HardPairs]:
+    """The pairs of templates that the scores (P,) are most wrong about, each template shown by its first image."""
+    images, pairs, templates = open_images(opened), opened.pairs, opened.templates
+
+    def show(number: int, score: str) -> entries.HardPair:
+        shown = int(pairs.first[number]), int(pairs.second[number])
+        one, other = (images.image(int(np.argmax(templates.template == template))) for template in shown)
+        names = " and ".join(str(templates.ids[template]) for template in shown)
+        return entries.HardPair(f"templates {names}: {score}", (one, other))
+
+    return entries.hardest_pairs(opened.name, scores, pairs.is_same, show)
+
+
+def run_job(config_file: Path, termination_log: Path, open_network: OpenNetwork, announce: Announce) -> None:
+    """Evaluate and leave a report, whatever happens; a failure is raised again after it is written."""
+    report = reports.EvaluatorReport()
+    try:
+        for report in _evaluate_job(run_config.RunConfig.read(config_file), open_network, announce):  # noqa: B007 - the last one counts
+            pass
+    except Exception as error:
+        report.model_copy(update={"failure": reports.failure_from(error)}).write(termination_log)
+        raise
+    report.write(termination_log)
+
+
+def _evaluate_job(
+    config: run_config.RunConfig, open_network: OpenNetwork, announce: Announce
+) -> Iterator[reports.EvaluatorReport]:
+    """Evaluate the job's newest checkpoint on its sets; all sets are checked before the network is loaded.
+
+    After each set comes a report with the results so far, so that a later one's failure does not take them along.
+    """
+    if config.evaluation is None:
+        raise InvalidInput(f"job {config.job}: spec.evaluation is absent, there is nothing to evaluate")
+    sets = open_sets(set_files(config.evaluation))
+    opened = [open_ijb(folder) for folder in _release_folders(config.evaluation)]
+    releases = [(release, open_images(release)) for release in opened]
+    checkpoint = checkpoint_folder(Path(config.checkpoint.directory))
+    so_far = reports.EvaluatorReport(checkpoint=str(checkpoint))
+    with open_network(checkpoint) as embedder:
+        for found in from_images(sets, embedder):
+            announce(found)
+            so_far = so_far.model_copy(update={"results": [*so_far.results, entries.result_of(found)]})
+            yield so_far
+        for release, images in releases:
+            rates = _judge_release(release, images, embedder, announce)
+            so_far = so_far.model_copy(update={"ijb": [*so_far.ijb, rates]})
+            yield so_far
+
+
+def _judge_release(opened: IjbRelease, images: ReleaseImages, embedder: Embedder, announce: Announce) -> IjbResult:
+    """The rates of one release under the usual choice of pooling, all choices announced."""
+    # Nothing is kept beside the checkpoint: it is mounted read-only, and an evaluator looks at it once.
+    results = verify_release(opened, embed_release(images, embedder, cache=None))
+    announce(entries.table_of(opened.name, results))
+    return _ijb_result(opened, results[0])
+
+
+def _release_folders(evaluation: run_config.RunEvaluation) -> list[Path]:
+    """The folder of each IJB release, as its archive has them."""
+    return [Path(evaluation.directory) / RELEASES / name for name in evaluation.ijb]

@@ -1,1 +1,0 @@
-"""Figures from scores, on arrays. Sees NumPy only."""

@@ -1,0 +1,165 @@
+"""What embeds images, as the command line names it: a checkpoint, a MindIR file with `FILE.json` beside it, or ONNX.
+
+The one place that sees the trainer. MindSpore and the trainer's network are imported where one is loaded and nowhere
+else: they take seconds, and embeddings and ONNX files are judged without them.
+"""
+
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arcface_api.errors import InvalidInput, explained
+from arcface_faces.checkpoint import MANIFEST_FILE, checkpoint_folder
+from arcface_faces.embedding.embedder import Embedder, LoadNetwork, Network, open_embedder
+from arcface_faces.images import Preprocessing, resolve_preprocessing
+
+NEEDED = {"arcface_trainer": "arcface-trainer", "mindspore": "mindspore"}
+"""Package and distribution of what `arcface-evaluator[mindspore]` brings."""
+CRITICAL_ONLY = "4"
+REFUSALS = (RuntimeError, ValueError, TypeError)
+"""What MindSpore raises for files and inputs that it does not like."""
+BATCH_SIZE = 64
+"""Where none is asked for."""
+
+
+def _require_mindspore(path: Path) -> None:
+    """InvalidInput where what runs a checkpoint or a MindIR file is not installed."""
+    missing = [distribution for package, distribution in NEEDED.items() if find_spec(package) is None]
+    if missing:
+        raise InvalidInput(
+            f"{path}: needs {' and '.join(missing)}, not installed here: install arcface-evaluator[mindspore], or give "
+            "--embeddings or an ONNX file"
+        )
+
+
+def load_checkpoint(folder: Path) -> Network:
+    """Network of a checkpoint; InvalidInput where it is damaged."""
+    _prepare_environment(folder, {})
+    from arcface_trainer.network.backbones import load_network  # noqa: PLC0415 - see above
+
+    return load_network(folder)
+
+
+def read_preprocessing(path: Path, declared: Preprocessing | None) -> Preprocessing:
+    """What the file beside a MindIR file says, or what is declared."""
+    beside = path.with_name(f"{path.name}.json")
+    with explained(beside, "cannot be read", "give this user the right to read it"):
+        if not path.is_file():
+            raise InvalidInput(f"{path}: is no file; correct --model")
+        stored = beside.read_bytes() if beside.exists() else None
+    return resolve_preprocessing(path, stored, str(beside), declared)
+
+
+def _load_mindir(path: Path, preprocessing: Preprocessing) -> Network:
+    """The network in a MindIR file; InvalidInput where MindSpore cannot load it, or it takes something else."""
+    # What MindSpore logs at its own errors is told by ours.
+    _prepare_environment(path, {"GLOG_v": CRITICAL_ONLY})
+    from arcface_trainer.export.network import open_mindir  # noqa: PLC0415 - see above
+
+    try:
+        run = open_mindir(path)
+    except REFUSALS as error:
+        raise InvalidInput(f"{path}: MindSpore cannot load it ({_first_line(error)})") from None
+
+    def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        try:
+            return run(preprocessing.prepare(images))
+        except REFUSALS as error:
+            raise InvalidInput(f"{path}: takes no float32 images {images.shape} ({_first_line(error)})") from None
+
+    return embed
+
+
+def _prepare_environment(path: Path, defaults: dict[str, str]) -> None:
+    """Set what MindSpore reads once, when it is loaded; on Ascend the settings for the CPU do no harm."""
+    _require_mindspore(path)
+    from arcface_trainer.network.mindspore_settings import compute_environment  # noqa: PLC0415 - see above
+
+    os.environ.update(compute_environment({**defaults, **os.environ}, "cpu"))
+
+
+def _first_line(error: Exception) -> str:
+    """What an error of MindSpore says, without the places in its sources."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+class NetworkOptions(TypedDict):
+    """Options of the commands that embed images."""
+
+    checkpoint: Path | None
+    model: Path | None
+    mean: float | None
+    scale: float | None
+    channels: Literal["RGB", "BGR"]
+    batch_size: int
+    ranks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A network that is loaded when it is needed."""
+
+    load: LoadNetwork
+    """Also for other processes: a function of a module with its arguments."""
+    batch_size: int
+    ranks: int
+    """Processes that embed."""
+    identity: Path
+    """File that stands for the network: the checkpoint's manifest, which holds all hashes, or the model."""
+    checkpoint: Path | None = None
+    """Folder of the checkpoint."""
+
+    def embedder(self) -> AbstractContextManager[Embedder]:
+        """Embeds with the network, in as many processes as there are ranks."""
+        return open_embedder(self.load, self.batch_size, self.ranks)
+
+
+def checkpoint_source(folder: Path, ranks: int, batch_size: int = BATCH_SIZE) -> Source:
+    """The network of the checkpoint in this very folder."""
+    load = partial(load_checkpoint, folder)
+    return Source(load, batch_size, ranks, folder / MANIFEST_FILE, folder)
+
+
+def open_source(options: NetworkOptions) -> Source | None:
+    """The checkpoint or model that is asked for; None where neither is."""
+    if options["checkpoint"]:
+        if options["mean"] is not None or options["scale"] is not None:
+            raise InvalidInput("--mean and --scale are for --model: a checkpoint says itself how images are prepared")
+        _require_mindspore(options["checkpoint"])
+        folder = checkpoint_folder(options["checkpoint"])
+        return checkpoint_source(folder, options["ranks"], options["batch_size"])
+    return _open_model(options["model"], options) if options["model"] else None
+
+
+def _open_model(path: Path, options: NetworkOptions) -> Source:
+    """A MindIR file, or an ONNX file, whose batch counts where it has a fixed one."""
+    declared = _declared_preprocessing(options)
+    if path.suffix == ".mindir":
+        # Looked at here, too, so that what is wrong is told before any image is read.
+        _require_mindspore(path)
+        preprocessing = read_preprocessing(path, declared)
+        return Source(partial(_load_mindir, path, preprocessing), options["batch_size"], options["ranks"], path)
+    # Imported here: onnxruntime takes a moment to load.
+    from arcface_faces.embedding.onnx_network import load_onnx, open_onnx  # noqa: PLC0415
+
+    batch_size = open_onnx(path, declared).batch_size or options["batch_size"]
+    return Source(partial(load_onnx, path, declared), batch_size, options["ranks"], path)
+
+
+def _declared_preprocessing(options: NetworkOptions) -> Preprocessing | None:
+    """What the command line says about the preprocessing."""
+    mean, scale = options["mean"], options["scale"]
+    if (mean is None) != (scale is None):
+        raise InvalidInput("give --mean and --scale together")
+    if mean is None or scale is None:
+        return None
+    if not (np.isfinite(mean) and np.isfinite(scale) and scale > 0):
+        raise InvalidInput(f"--mean {mean:g} --scale {scale:g}: both must be finite and --scale above 0")
+    return Preprocessing(channels=options["channels"], mean=mean, scale=scale)

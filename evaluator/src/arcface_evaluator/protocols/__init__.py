@@ -1,1 +1,0 @@
-"""Protocols of verification by templates, on arrays. Sees NumPy only."""

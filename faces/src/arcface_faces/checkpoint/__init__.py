@@ -1,1 +1,0 @@
-"""Checkpoints as files: their manifest, how they are found and read. Sees images."""

@@ -1,0 +1,174 @@
+"""Images as networks take them: what is taken, decoding to it, and alignment to it.
+
+A wrong preprocessing costs accuracy and raises no error, so that nothing is guessed: a model says it, or the user must.
+This is the one place that imports OpenCV, which reads its limits then: an image of a few kilobytes may announce a
+billion pixels, and its own limit would let it take gigabytes.
+"""
+
+import os
+from pathlib import Path
+from typing import Final, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
+
+from arcface_api import architectures
+from arcface_api.errors import InvalidInput
+from arcface_api.model import Model
+
+IMAGE_SIZE: Final = architectures.IMAGE_SIZE
+"""Height and width in pixels."""
+PIXEL_MEAN: Final = 127.5
+PIXEL_SCALE: Final = 127.5
+"""A network sees (pixel - mean) / scale, channels in the order red, green, blue."""
+LANDMARKS: Final = (
+    (38.2946, 51.6963),
+    (73.5318, 51.5014),
+    (56.0252, 71.7366),
+    (41.5493, 92.3655),
+    (70.7299, 92.2041),
+)
+"""Where eyes, nose and corners of the mouth lie (x, y) in an aligned image (InsightFace's template for 112x112)."""
+METADATA_KEY = "arcface.preprocessing"
+"""Entry of an ONNX file's metadata with the JSON of how images are prepared."""
+
+
+class Preprocessing(Model):
+    """From an aligned image to the network's input."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    height: int = IMAGE_SIZE
+    """Pixels."""
+    width: int = IMAGE_SIZE
+    """Pixels."""
+    channels: Literal["RGB", "BGR"] = "RGB"
+    """Order of the channels."""
+    mean: float
+    """Subtracted from each pixel."""
+    scale: float = Field(gt=0)
+    """Divides the difference."""
+    landmarks: tuple[tuple[float, float], ...] = LANDMARKS
+    """Where eyes, nose and corners of the mouth lie (x, y) after alignment."""
+
+    def prepare(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """RGB images (B, 3, H, W) as the network takes them."""
+        pixels = (images.astype(np.float32) - np.float32(self.mean)) / np.float32(self.scale)
+        return np.ascontiguousarray(pixels[:, ::-1]) if self.channels == "BGR" else pixels
+
+
+OWN_PREPROCESSING = Preprocessing(mean=PIXEL_MEAN, scale=PIXEL_SCALE)
+"""Of the networks that are trained here."""
+
+
+def resolve_preprocessing(
+    path: Path, stored: str | bytes | None, where: str, declared: Preprocessing | None
+) -> Preprocessing:
+    """What the model says itself, or what is declared where it says nothing.
+
+    Args:
+        path: the model's file.
+        stored: JSON that goes with it.
+        where: place of that JSON, for messages.
+        declared: what the user says of channels, mean and scale.
+
+    Raises:
+        InvalidInput: where neither or both say how images are prepared.
+    """
+    if stored is None:
+        if declared is None:
+            raise InvalidInput(f"{path}: does not say how images are prepared; give --mean, --scale and --channels")
+        return declared
+    found = Preprocessing.from_json(stored, where)
+    if declared is not None and _pixel_rule(declared) != _pixel_rule(found):
+        raise InvalidInput(f"{path}: says itself how images are prepared; leave --mean, --scale and --channels out")
+    return found
+
+
+def _pixel_rule(preprocessing: Preprocessing) -> tuple[str, float, float]:
+    return preprocessing.channels, preprocessing.mean, preprocessing.scale
+
+
+MOST_PIXELS = 1 << 26
+"""Of an image that is decoded; a face has 12,544."""
+
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_PIXELS))
+
+import cv2 as cv2  # noqa: E402, PLC0414 - only now; others import it from here
+
+Image = NDArray[np.uint8]
+"""RGB (H, W, 3); as networks take it, (112, 112, 3)."""
+
+FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+"""Orientation tags are ignored: aligned images are stored upright, and MXNet's decoder ignores them too."""
+
+
+def decode(data: bytes, where: str) -> Image:
+    """Pixels of an encoded image; InvalidInput, naming `where`, for anything but a 112x112 image."""
+    image = decode_any_size(data, where)
+    height, width = image.shape[:2]
+    if (height, width) != (IMAGE_SIZE, IMAGE_SIZE):
+        raise InvalidInput(
+            f"{where}: the image is {width}x{height}: align and scale it to {IMAGE_SIZE}x{IMAGE_SIZE} first"
+        )
+    return image
+
+
+def decode_scaled(data: bytes, where: str) -> Image:
+    """Pixels (112, 112, 3) of an encoded image of a verification set.
+
+    As in the reference, another size is scaled (bicubic, its default) until the short side has 112 pixels, and nothing
+    is cut off: what is not square then is InvalidInput, naming `where`.
+    """
+    image = decode_any_size(data, where)
+    height, width = image.shape[:2]
+    if (height, width) == (IMAGE_SIZE, IMAGE_SIZE):
+        return image
+    short = min(height, width)
+    if (IMAGE_SIZE * height // short, IMAGE_SIZE * width // short) != (IMAGE_SIZE, IMAGE_SIZE):
+        side = f"{IMAGE_SIZE}x{IMAGE_SIZE}"
+        raise InvalidInput(f"{where}: has {width}x{height} pixels; images must be {side} or square: align them first")
+    scaled = cv2.resize(image, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_CUBIC)
+    return cast("Image", scaled)
+
+
+def decode_any_size(data: bytes, where: str) -> Image:
+    """Pixels of an encoded image; InvalidInput, naming `where`, where it cannot be decoded."""
+    try:
+        blue_first = cv2.imdecode(np.frombuffer(data, np.uint8), FLAGS) if data else None
+    except cv2.error:
+        blue_first = None
+    if blue_first is None:
+        raise InvalidInput(
+            f"{where}: does not decode as an image of at most {MOST_PIXELS} pixels (it has {len(data)} bytes)"
+        )
+    return cast("Image", cv2.cvtColor(blue_first, cv2.COLOR_BGR2RGB))
+
+
+TEMPLATE: NDArray[np.float64] = np.array(LANDMARKS)
+
+
+def similarity_transforms(points_N52: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Matrices (N, 2, 3) that take points (x, y) of an image to the template.
+
+    NaN where the five points are one, which says nothing about scale and turn.
+    """
+    points, targets = _complex(points_N52), _complex(TEMPLATE)
+    point_mean, target_mean = points.mean(axis=1, keepdims=True), targets.mean()
+    centred = points - point_mean
+    with np.errstate(invalid="ignore", divide="ignore"):
+        turn = (centred.conj() * (targets - target_mean)).sum(axis=1) / (np.abs(centred) ** 2).sum(axis=1)
+    shift = target_mean - turn * point_mean[:, 0]
+    rows = [[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]]
+    return np.moveaxis(np.array(rows), 2, 0)
+
+
+def align(image: NDArray[np.uint8], matrix_23: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """The image (112, 112, 3) that a network takes: bilinear, black where there is nothing."""
+    warped = cv2.warpAffine(image, matrix_23, (IMAGE_SIZE, IMAGE_SIZE), flags=cv2.INTER_LINEAR)
+    return cast("NDArray[np.uint8]", warped)
+
+
+def _complex(points: NDArray[np.float64]) -> NDArray[np.complex128]:
+    return np.asarray(points[..., 0] + 1j * points[..., 1], np.complex128)

@@ -1,1 +1,0 @@
-"""One image: its bytes, its pixels, its alignment, and how it is prepared for a network. Sees no other room."""

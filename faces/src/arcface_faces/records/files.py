@@ -1,0 +1,213 @@
+"""The files of a training set in records, and the two of them that are text.
+
+`train.rec` holds the images; `train.idx` has lines `key<TAB>byte offset`, in any order; `property`, which only the
+classic layout has, says `identities,height,width`.
+
+They are written in the classic layout (see `datasets.dataset`): they grow under other names and get theirs at the end,
+`train.rec` last, so that a folder with it is whole.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arcface_api.errors import InvalidInput, explained
+from arcface_faces.images import IMAGE_SIZE
+from arcface_faces.records.recordio import ImageHeader, pack, pack_record
+
+RECORDS_FILE = "train.rec"
+INDEX_FILE = "train.idx"
+PROPERTY_FILE = "property"
+EXACT_FLOAT32 = 1 << 24
+"""Whole numbers up to here are exact in float32."""
+LINE = re.compile(rb"\d{1,18}[ \t]+\d{1,18}[ \t]*\r?")
+# Possessive, so that six million lines leave nothing to backtrack into.
+LINES = re.compile(rb"(?:\d{1,18}+[ \t]++\d{1,18}+[ \t]*+\r?+(?:\n|\Z))*+\s*+")
+SHOWN = 40
+"""Characters of a bad line that the error repeats."""
+NAMES = (INDEX_FILE, PROPERTY_FILE, RECORDS_FILE)
+"""In the order in which they appear."""
+PARTIAL = ".partial"
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """The text file `property`: number of identities and size of the images."""
+
+    identities: int
+    height: int
+    width: int
+
+
+def read_property(path: Path) -> Property | None:
+    """Parse `property`, None where there is none; InvalidInput for other text or another image size."""
+    try:
+        with explained(path, "cannot be read", "copy the file again"):
+            if not path.exists():
+                return None
+            text = path.read_text("ascii")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path}: cannot be read as text ({error}): copy the file again") from error
+    fields = (text.splitlines() or [""])[0].split(",")
+    if len(fields) != 3 or not all(field.strip().isdigit() for field in fields):
+        raise InvalidInput(f"{path}: {text[:40]!a} is not 'identities,height,width', such as 85742,112,112: write that")
+    identities, height, width = (int(field) for field in fields)
+    if (height, width) != (IMAGE_SIZE, IMAGE_SIZE):
+        raise InvalidInput(f"{path}: images of {width}x{height}: pack them anew at {IMAGE_SIZE}x{IMAGE_SIZE}")
+    return Property(identities, height, width)
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Keys and offsets in the order of the lines: row i is line i + 1."""
+
+    path: Path
+    keys: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+
+    def where(self, row: int) -> str:
+        """File and line of a row, for messages."""
+        return f"{self.path}:{row + 1}"
+
+
+def read_index(path: Path, record_bytes: int) -> Index:
+    """Parse an index of a record file of `record_bytes`.
+
+    InvalidInput, naming the line, for text that is not two integers, a key or an offset that occurs twice, or an offset
+    at or beyond the end of the record file; offsets may still point at something else than a record.
+    """
+    text = _text_of(path)
+    if not text or text.isspace():
+        raise InvalidInput(f"{path}: is empty: copy the file again")
+    if not LINES.fullmatch(text):
+        raise _first_bad_line(path, text)
+    numbers = np.fromstring(text, dtype=np.int64, sep=" ").reshape(-1, 2)
+    index = Index(path, np.ascontiguousarray(numbers[:, 0]), np.ascontiguousarray(numbers[:, 1]))
+    _check_unique(index, "key", index.keys)
+    _check_unique(index, "offset", index.offsets)
+    _check_offsets(index, record_bytes)
+    return index
+
+
+def refuse_existing(directory: Path, names: tuple[str, ...]) -> None:
+    """InvalidInput where one of the files is there already: nothing is written over."""
+    for name in names:
+        with explained(directory / name, "cannot be looked for", "choose another folder"):
+            is_there = (directory / name).exists()
+        if is_there:
+            raise InvalidInput(f"{directory / name}: exists already: choose another folder or remove it first")
+
+
+def _text_of(path: Path) -> bytes:
+    with explained(path, "cannot be read", "put it beside the .rec and give this user the right to read it"):
+        return path.read_bytes()
+
+
+def _first_bad_line(path: Path, text: bytes) -> InvalidInput:
+    for number, line in enumerate(text.split(b"\n"), start=1):
+        if not LINE.fullmatch(line):
+            shown = ascii(line[:SHOWN].decode("latin-1"))
+            return InvalidInput(
+                f"{path}:{number}: {shown} is not a key and a byte offset separated by a tab: copy or write the index "
+                "anew"
+            )
+    raise AssertionError("every line matches but the text does not")
+
+
+def _check_unique(index: Index, name: str, numbers: NDArray[np.int64]) -> None:
+    order = np.argsort(numbers, kind="stable")
+    repeats = np.flatnonzero(np.diff(numbers[order]) == 0)
+    if len(repeats):
+        first, second = order[repeats[0]], order[repeats[0] + 1]
+        raise InvalidInput(
+            f"{index.where(second)}: {name} {numbers[second]} occurs twice (first on line {first + 1}): "
+            "write the index anew"
+        )
+
+
+def _check_offsets(index: Index, record_bytes: int) -> None:
+    beyond = np.flatnonzero(index.offsets >= record_bytes)
+    if len(beyond):
+        row = int(beyond[0])
+        raise InvalidInput(
+            f"{index.where(row)}: offset {index.offsets[row]} lies beyond the end of the record file "
+            f"({record_bytes} bytes): the .rec is cut short or the .idx belongs to another one"
+        )
+
+
+class RecordWriter:
+    """Takes images identity by identity; use as a context manager, leaving it publishes the set."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._starts: list[int] = []
+        self._offsets: list[int] = []
+        self._position = 0
+
+    def __enter__(self) -> Self:
+        refuse_existing(self.directory, NAMES)
+        with explained(self.directory, "cannot be written", "choose another folder"):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._file: BinaryIO = self._partial(RECORDS_FILE).open("wb")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._file.close()
+            for name in NAMES:
+                self._partial(name).unlink(missing_ok=True)
+
+    @property
+    def image_count(self) -> int:
+        """Images written so far."""
+        return len(self._offsets)
+
+    def start_identity(self) -> None:
+        """The following images belong to the next identity."""
+        self._starts.append(self.image_count + 1)
+
+    def add(self, image: bytes) -> None:
+        """Append an encoded image of the current identity."""
+        label = len(self._starts) - 1
+        self._offsets.append(self._append(ImageHeader(0, (float(label),), self.image_count + 1), image))
+
+    def _append(self, header: ImageHeader, image: bytes) -> int:
+        record = pack_record(pack(header, image))
+        offset = self._position
+        with explained(self._file.name, "cannot be written", "free space or choose another folder"):
+            self._file.write(record)
+        self._position += len(record)
+        return offset
+
+    def _finish(self) -> None:
+        if not self._offsets:
+            raise InvalidInput(f"{self.directory}: no image to write")
+        last_key = self.image_count + len(self._starts)
+        if last_key + 1 > EXACT_FLOAT32:
+            raise InvalidInput(
+                f"{last_key} records are more than the layout can number ({EXACT_FLOAT32}): split the set"
+            )
+        lines = [f"{key}\t{offset}\n" for key, offset in enumerate(self._offsets, start=1)]
+        stops = [*self._starts[1:], self.image_count + 1]
+        for key, span in enumerate(zip(self._starts, stops, strict=True), start=self.image_count + 1):
+            lines.append(f"{key}\t{self._append(ImageHeader(2, tuple(map(float, span)), key), b'')}\n")
+        announced = (float(self.image_count + 1), float(last_key + 1))
+        lines.append(f"0\t{self._append(ImageHeader(2, announced, 0), b'')}\n")
+        with explained(self.directory, "cannot be written", "free space or choose another folder"):
+            self._partial(INDEX_FILE).write_text("".join(lines), "ascii")
+            self._partial(PROPERTY_FILE).write_text(f"{len(self._starts)},{IMAGE_SIZE},{IMAGE_SIZE}\n", "ascii")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            for name in NAMES:
+                self._partial(name).rename(self.directory / name)
+
+    def _partial(self, name: str) -> Path:
+        return self.directory / f"{name}{PARTIAL}"

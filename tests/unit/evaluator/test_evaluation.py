@@ -1,0 +1,181 @@
+"""A job in the pod of its evaluator: what is judged, what is reported, whatever fails."""
+
+import json
+from contextlib import nullcontext
+
+import pytest
+
+from arcface_api.command import run
+from arcface_api.contract.reports import EvaluatorReport, termination_message
+from arcface_api.contract.run_config import RunCheckpoint, RunConfig, RunData, RunEvaluation, RunRanks
+from arcface_api.errors import ArcFaceError, InvalidInput
+from arcface_api.resource.spec import VERIFICATION_SETS, LossSpec, ModelSpec, TrainingSpec
+from arcface_api.resource.status import IjbResult, PairResult
+from arcface_evaluator.evaluation import run_job
+from arcface_faces.checkpoint import MANIFEST_FILE
+from arcface_faces.embedding.embedder import InProcessEmbedder
+from support.builders.ijb_release import write_release
+from support.builders.verification_set import corner_network, write_pairs
+
+
+def written_config(folder, sets, ijb=()):
+    """run.json of a job whose checkpoints and sets lie in `folder`."""
+    config = RunConfig(
+        job="faces",
+        namespace="default",
+        spec_hash="0" * 64,
+        model=ModelSpec(),
+        loss=LossSpec(),
+        data=RunData(directory="data", min_images_per_identity=1, augmentation="flip"),
+        training=TrainingSpec(),
+        ranks=RunRanks(world_size=1, per_pod=1, accelerator="cpu", rendezvous="dynamic"),
+        checkpoint=RunCheckpoint(directory=str(folder / "checkpoints"), every_steps=10, keep_last=1),
+        evaluation=RunEvaluation(directory=str(folder), sets=sets, ijb=list(ijb)) if sets else None,
+    )
+    path = folder / "run.json"
+    path.write_text(config.to_json())
+    return path
+
+
+def opened(_folder):
+    return nullcontext(InProcessEmbedder(lambda: corner_network, batch_size=7))
+
+
+def evaluate(folder, sets, open_network=opened, ijb=()):
+    """Run the job; the report it leaves, and the reports it announced."""
+    announced = []
+    if not (folder / "checkpoints").exists():
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints" / MANIFEST_FILE).touch()
+    try:
+        run_job(written_config(folder, sets, ijb), folder / "termination", open_network, announced.append)
+    finally:
+        report = EvaluatorReport.from_json((folder / "termination").read_bytes(), "termination log")
+    return report, announced
+
+
+def test_report_holds_checkpoint_and_every_set_in_order(tmp_path):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+    write_pairs(tmp_path / "cfp_fp.bin", pairs=10)
+    report, announced = evaluate(tmp_path, ["cfp_fp", "lfw"])
+    assert report.checkpoint == str(tmp_path / "checkpoints")
+    assert [(result.dataset, result.pairs, result.accuracy) for result in report.results] == [
+        ("cfp_fp", 10, 1.0),
+        ("lfw", 20, 1.0),
+    ]
+    assert report.failure is None
+    assert [entry.dataset for entry in announced] == ["cfp_fp", "lfw"]
+
+
+def test_releases_are_verified_beside_the_sets(tmp_path):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+    write_release(tmp_path, "IJBB")
+    write_release(tmp_path, "IJBC")
+    report, announced = evaluate(tmp_path, ["lfw"], ijb=["IJBC", "IJBB"])
+    assert [(result.dataset, result.tar_at_far) for result in report.ijb] == [
+        ("IJBC", {"1e-2": 1.0, "1e-1": 1.0}),
+        ("IJBB", {"1e-2": 1.0, "1e-1": 1.0}),
+    ]
+    assert len(announced) == 3
+
+
+def test_a_missing_release_is_named_before_the_network_is_loaded(tmp_path):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+
+    def unexpected(_directory):
+        raise AssertionError("loaded")
+
+    with pytest.raises(InvalidInput, match=r"IJB_release/IJBC/meta/ijbc_face_tid_mid\.txt: cannot be read"):
+        evaluate(tmp_path, ["lfw"], unexpected, ijb=["IJBC"])
+
+
+def test_all_results_fit_into_the_termination_message():
+    rates = {f"1e-{power}": 0.123456 for power in range(6, 0, -1)}
+    report = EvaluatorReport(
+        checkpoint="/checkpoints/" + "x" * 200,
+        results=[PairResult(dataset=name, accuracy=0.998167, std=0.002345, pairs=6000) for name in VERIFICATION_SETS],
+        ijb=[IjbResult(dataset=name, tar_at_far=rates) for name in ("IJBB", "IJBC")],
+    )
+    message = termination_message(report)
+    assert len(message) <= 4096
+    assert EvaluatorReport.from_json(message, "termination log") == report
+
+
+def test_what_was_found_before_a_failure_is_not_lost(tmp_path):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+    release = write_release(tmp_path, "IJBC")
+    (release / "loose_crop" / "5.jpg").write_bytes(b"no image")
+    with pytest.raises(InvalidInput, match=r"5\.jpg"):
+        evaluate(tmp_path, ["lfw"], ijb=["IJBC"])
+    report = EvaluatorReport.from_json((tmp_path / "termination").read_bytes(), "termination log")
+    assert [(result.dataset, result.accuracy) for result in report.results] == [("lfw", 1.0)]
+    assert report.failure is not None
+    assert report.failure.exit_code == 2
+
+
+def failure_left(folder, expected, sets, open_network=opened):
+    """The failure in the termination log after the job raised `expected`."""
+    with pytest.raises(expected):
+        evaluate(folder, sets, open_network)
+    return json.loads((folder / "termination").read_bytes())["failure"]
+
+
+def test_missing_set_is_named_before_the_network_is_loaded(tmp_path):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+
+    def unexpected(_directory):
+        raise AssertionError("loaded")
+
+    failure = failure_left(tmp_path, InvalidInput, ["lfw", "agedb_30"], unexpected)
+    assert failure["reason"] == "InvalidInput"
+    assert failure["exitCode"] == 2
+    assert failure["message"].startswith(f"{tmp_path / 'agedb_30.bin'}: is missing")
+
+
+def test_folder_without_checkpoints_is_reported(tmp_path):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+    (tmp_path / "checkpoints").mkdir()
+    failure = failure_left(tmp_path, InvalidInput, ["lfw"])
+    assert failure["exitCode"] == 2
+    assert "holds no complete checkpoint" in failure["message"]
+
+
+def test_command_ends_with_the_code_of_the_report(tmp_path, capsys):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+    options = ["--config", written_config(tmp_path, ["lfw"]), "--termination-log", tmp_path / "termination"]
+    assert run(["evaluate", "job", *map(str, options)]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith(f"arcface evaluate: {tmp_path / 'checkpoints'}: is no folder")
+    assert json.loads((tmp_path / "termination").read_bytes())["failure"]["exitCode"] == 2
+
+
+def test_job_without_evaluation_is_reported(tmp_path):
+    assert "nothing to evaluate" in failure_left(tmp_path, InvalidInput, [])["message"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("device\nlost"), ArcFaceError("device lost")])
+def test_other_failures_are_reported_as_retryable(tmp_path, error):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+
+    def broken(_directory):
+        raise error
+
+    failure = failure_left(tmp_path, type(error), ["lfw"], broken)
+    assert (failure["reason"], failure["exitCode"]) == ("Error", 1)
+    assert failure["message"].endswith("device lost")
+
+
+def test_unreadable_configuration_is_reported(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(InvalidInput, match=r"run\.json: job: required field is missing"):
+        run_job(tmp_path / "run.json", tmp_path / "termination", opened, print)
+    assert "run.json" in (tmp_path / "termination").read_text()
+    with pytest.raises(InvalidInput, match=r"none\.json: cannot be read"):
+        run_job(tmp_path / "none.json", tmp_path / "termination", opened, print)
+
+
+def test_termination_log_that_cannot_be_written_is_named(tmp_path):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+    with pytest.raises(InvalidInput, match=r"none/log: the report cannot be written"):
+        run_job(written_config(tmp_path, ["lfw"]), tmp_path / "none" / "log", opened, lambda _: None)

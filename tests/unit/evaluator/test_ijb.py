@@ -1,0 +1,215 @@
+"""Templates and rates against cases computed by hand and by the reference's own functions."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arcface_api.command import run
+from arcface_api.errors import InvalidInput
+from arcface_evaluator.evaluation import verify_release
+from arcface_evaluator.metrics import curve_up_to, tar_at_far
+from arcface_evaluator.protocols import (
+    ALL_CHOICES,
+    PoolingChoice,
+    TemplatePairs,
+    Templates,
+    _scores_by_blocks,
+    _scores_by_fetching,
+    plan_pairs,
+    pool,
+    score_pairs,
+)
+from arcface_evaluator.sets.release import open_ijb
+
+# Case J1: five images (original, mirrored), templates 7 and 9, two frames of one medium in template 7.
+VIEWS = np.array(
+    [[[3, 4], [1, 0]], [[0, 2], [2, 0]], [[2, 0], [0, 2]], [[1, 1], [1, 1]], [[0, 5], [0, 0]]], dtype=np.float32
+)
+SCORES = np.array([0.9, 0.5, 1, 0.8, 0.6])
+TEMPLATES = Templates(np.array([7, 9]), np.array([0, 0, 0, 1, 1]), np.array([1, 1, 2, 3, 4]))
+PAIR = TemplatePairs(np.array([0], dtype=np.int32), np.array([1], dtype=np.int32), np.array([True]))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "score", "seven", "nine"),
+    [
+        (PoolingChoice(True, True, True), 0.90015925, (0.707107, 0.707107), (0.328521, 0.944497)),
+        (PoolingChoice(True, False, True), 0.87415728, (0.707107, 0.707107), (0.274721, 0.961524)),
+        (PoolingChoice(False, True, False), 0.78306542, (0.901412, 0.432962), (0.436589, 0.899661)),
+        (PoolingChoice(False, False, True), 0.92387953, (0.707107, 0.707107), (0.382683, 0.923880)),
+    ],
+)
+def test_templates_of_the_reference_case(protocol, score, seven, nine):
+    (vectors,) = pool(VIEWS, SCORES, TEMPLATES, [protocol])
+    assert vectors == pytest.approx(np.array([seven, nine]), abs=1e-6)
+    assert score_pairs(vectors, plan_pairs(PAIR)) == pytest.approx([score], abs=1e-8)
+
+
+def test_the_order_of_images_and_the_company_of_other_protocols_change_nothing():
+    order = np.array([4, 2, 0, 3, 1])
+    shuffled = Templates(TEMPLATES.ids, TEMPLATES.template[order], TEMPLATES.media[order])
+    together = pool(VIEWS[order], SCORES[order], shuffled, ALL_CHOICES)
+    for protocol, vectors in zip(ALL_CHOICES, together, strict=True):
+        assert vectors == pytest.approx(pool(VIEWS, SCORES, TEMPLATES, [protocol])[0], abs=1e-12)
+
+
+def test_blocks_of_images_do_not_cut_templates(monkeypatch):
+    monkeypatch.setattr("arcface_evaluator.protocols.IMAGE_BLOCK", 2)
+    (vectors,) = pool(VIEWS, SCORES, TEMPLATES, [PoolingChoice()])
+    assert vectors[1] == pytest.approx([0.328521, 0.944497], abs=1e-6)
+
+
+def test_a_template_of_zeros_stays_zero():
+    (vectors,) = pool(np.zeros((5, 2, 2), np.float32), SCORES, TEMPLATES, [PoolingChoice(keep_norm=False)])
+    assert not vectors.any()
+
+
+def test_both_ways_of_scoring_agree_with_single_products():
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((40, 8))
+    first, second = (random.integers(0, 40, 900, dtype=np.int32) for _ in range(2))
+    plan = plan_pairs(TemplatePairs(first, second, first == second))
+    expected = np.array([vectors[a] @ vectors[b] for a, b in zip(first, second, strict=True)])
+    assert score_pairs(vectors, plan) == pytest.approx(expected, abs=1e-12)
+    assert _scores_by_fetching(vectors, plan) == pytest.approx(_scores_by_blocks(vectors, plan), abs=1e-12)
+
+
+# Case R1.
+GENUINE = [0.95, 0.9, 0.7, 0.6, 0.3]
+IMPOSTORS = [0.92, 0.65, 0.5, 0.45, 0.4, 0.35, *(n / 100 for n in range(20, 6, -1))]
+
+
+def labelled(genuine=GENUINE, impostors=IMPOSTORS):
+    return np.array([*genuine, *impostors]), np.array([True] * len(genuine) + [False] * len(impostors))
+
+
+def test_the_curve_of_the_reference_case():
+    roc = curve_up_to(*labelled(), 1.0)
+    points = list(zip(roc.fpr.tolist(), roc.tpr.tolist(), strict=True))
+    for vertex in [(0, 0), (0, 0.2), (0.05, 0.2), (0.05, 0.6), (0.1, 0.6), (0.1, 0.8), (0.3, 0.8), (0.3, 1), (1, 1)]:
+        assert any(point == pytest.approx(vertex) for point in points)
+    area = np.trapz(roc.tpr, roc.fpr)
+    assert area == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("far", "nearest", "conservative"),
+    [(0.05, 0.6, 0.6), (0.06, 0.6, 0.6), (0.09, 0.8, 0.6), (0.1, 0.8, 0.8), (0.3, 1.0, 1.0), (0.04, None, None)],
+)
+def test_rates_of_the_reference_case(far, nearest, conservative):
+    (rate,) = tar_at_far(*labelled(), [far])
+    assert (rate.nearest, rate.conservative) == (pytest.approx(nearest), pytest.approx(conservative))
+
+
+def test_equal_scores_are_accepted_together():
+    (rate,) = tar_at_far(*labelled([0.5, 0.4], [0.5] * 8 + [0.1] * 2), [0.1])
+    assert (rate.nearest, rate.conservative) == (0.0, 0.0)  # the only other points have FAR 0.8 and more
+
+
+def test_the_part_of_the_curve_gives_the_rates_of_the_whole():
+    random = np.random.default_rng(1)
+    for decimals in (1, 2, 6):
+        scores, is_same = labelled(
+            random.normal(1, 1, 300).round(decimals), random.normal(0, 1, 20_000).round(decimals)
+        )
+        falling = np.unique(scores)[::-1]
+        tpr = np.array([(scores[is_same] >= t).mean() for t in falling])
+        fpr = np.array([(scores[~is_same] >= t).mean() for t in falling])
+        for rate in tar_at_far(scores, is_same, [1e-3, 1e-2, 1e-1]):
+            nearest = max((-abs(f - rate.far), f, t) for f, t in zip([0, *fpr], [0, *tpr], strict=True))[2]
+            assert rate.nearest == pytest.approx(nearest)
+            assert rate.conservative == pytest.approx(
+                max(t for f, t in zip([0, *fpr], [0, *tpr], strict=True) if f <= rate.far)
+            )
+
+
+@pytest.mark.parametrize("genuine", [[], [0.5]])
+def test_a_curve_needs_both_kinds_of_pairs(genuine):
+    with pytest.raises(InvalidInput, match="a curve needs both"):
+        tar_at_far(*labelled(genuine, [0.1] * (1 - len(genuine))))
+
+
+def test_real_faces_give_the_rates_of_the_known_model(faces: Path):
+    root, stored = faces / "IJB_release" / "IJBC", np.load(faces / "sface" / "sface_ijb.npy")
+    expected = json.loads((faces / "sface" / "expected_sface.json").read_text())["ijb"]
+    results = verify_release(open_ijb(root), stored[:, None])
+    assert len(results) == len(expected) == 4
+    for result in results:
+        protocol, rates = result.choice, {rate.far: rate for rate in result.rates}
+        row = expected[f"keep_norm={protocol.keep_norm},detector_score={protocol.detector_score}"]
+        for far, nearest, conservative in zip(row["far"], row["tar_nearest"], row["tar_conservative"], strict=True):
+            assert rates[far].nearest == pytest.approx(nearest, abs=1e-9)
+            assert rates[far].conservative == pytest.approx(conservative, abs=1e-9)
+        assert rates[1e-6].nearest is None  # 40,000 impostors cannot tell
+
+
+MEMBERS = "1.jpg 7 1\n2.jpg 7 1\n3.jpg 7 2\n4.jpg 9 3\n5.jpg 9 4\n"
+POINTS = " ".join(["50"] * 10)
+MARKS = "".join(f"{n}.jpg {POINTS} 0.9\n" for n in range(1, 6))
+PAIRS = "7 9 1\n9 7 0\n"
+
+
+@pytest.fixture
+def release(tmp_path):
+    def write(members=MEMBERS, marks=MARKS, pairs=PAIRS, name="IJBC"):
+        root = tmp_path / name
+        (root / "meta").mkdir(parents=True)
+        contents = {"face_tid_mid": members, "name_5pts_score": marks, "template_pair_label": pairs}
+        for kind, text in contents.items():
+            (root / "meta" / f"{name.lower()}_{kind}.txt").write_text(text)
+        np.save(tmp_path / "e.npy", VIEWS)
+        return root
+
+    return write
+
+
+def test_a_release_is_read_row_by_row(release):
+    opened = open_ijb(release())
+    assert (opened.name, opened.images[2], opened.templates.ids.tolist()) == ("IJBC", "3.jpg", [7, 9])
+    assert opened.templates.media.tolist() == [1, 1, 2, 3, 4]
+    assert (opened.pairs.first.tolist(), opened.pairs.is_same.tolist()) == ([0, 1], [True, False])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"marks": MARKS.replace("3.jpg", "8.jpg")}, "disagree in line 3: 3.jpg and 8.jpg"),
+        ({"marks": MARKS + f"6.jpg {POINTS} 0.9\n"}, "have 5 and 6 lines"),
+        ({"members": MEMBERS.replace("4.jpg 9 3", "4.jpg 9")}, "line 4: 2 fields; it must have 3"),
+        ({"members": MEMBERS.replace("4.jpg 9 3", "4.jpg x 3")}, "line 4: template 'x' is no whole number"),
+        ({"members": ""}, "is empty"),
+        ({"marks": MARKS.replace("0.9", "nan", 1)}, "line 1: holds nan"),
+        ({"marks": MARKS.replace("0.9\n2", "0.9\n\n2")}, "line 2: 0 fields; it must have 12"),
+        ({"marks": MARKS[::-1].replace("9.0", "hgih", 1)[::-1]}, "line 5: holds 'high'; landmarks and scores are num"),
+        ({"pairs": "7 9 1\n7 8 0\n"}, "line 2: template 8 has no images"),
+        ({"pairs": "7 9 2\n"}, "line 1: label 2"),
+        ({"pairs": "7 9\n"}, "a line is 'template template label'"),
+        ({"pairs": "7 9 0\n7 x 1\n"}, "line 2: '7 x 1'; a line is 'template template label'"),
+        ({"pairs": "7 9 0\n7 9 1.0\n"}, "line 2: '7 9 1.0'; a line is 'template template label'"),
+        ({"pairs": "7 9 0\n7 9.5 1\n"}, "line 2: '7 9.5 1'"),
+        ({"pairs": f"7 9 {10**30}\n"}, "line 1"),
+        ({"pairs": ""}, "a line is 'template template label'"),
+        ({"name": "mine"}, "--root is the folder IJBB or IJBC"),
+        ({"pairs": "7 9 1\n"}, "1 pairs are of one person and 0 of two; there must be both"),
+    ],
+)
+def test_a_bad_release_is_one_line(release, tmp_path, capsys, changes, said):
+    status = run(["evaluate", "ijb", "--embeddings", str(tmp_path / "e.npy"), "--root", str(release(**changes))])
+    output = capsys.readouterr()
+    assert (status, output.err.count("\n")) == (2, 1)
+    assert said in output.err
+
+
+def test_a_missing_release_says_what_root_is(tmp_path):
+    with pytest.raises(InvalidInput, match="--root is the folder with meta/"):
+        open_ijb(tmp_path / "IJBB")
+
+
+def test_rows_that_are_not_finite_are_named(release, tmp_path, capsys):
+    root, views = release(), VIEWS.copy()
+    views[3, 1, 0] = np.nan
+    np.save(tmp_path / "e.npy", views)
+    assert run(["evaluate", "ijb", "--embeddings", str(tmp_path / "e.npy"), "--root", str(root)]) == 2
+    assert "row 3 holds a NaN" in capsys.readouterr().err

@@ -1,0 +1,109 @@
+"""Finding and reading checkpoints, also as another number of ranks than wrote them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from arcface_api.errors import InvalidInput
+from arcface_faces.checkpoint import (
+    BACKBONE_FILE,
+    CheckpointManifest,
+    ClassRange,
+    class_range,
+    newest_complete,
+    read_file,
+    read_head,
+    read_manifest,
+)
+from arcface_trainer.checkpoint.writer import head_name, write_tensors
+from support.builders.saved_states import CLASSES, ArrayState, saving
+
+
+@pytest.fixture
+def save(tmp_path):
+    return saving(tmp_path)
+
+
+def read_manifest_with(folder, entries):
+    return read_stored(folder).model_copy(update={"files": entries})
+
+
+def read_stored(folder):
+    return CheckpointManifest.from_json((folder / "manifest.json").read_bytes(), "manifest")
+
+
+def test_a_saved_checkpoint_is_found_and_read_back(tmp_path, save):
+    status = save(4)
+    folder = newest_complete(tmp_path)
+    assert folder == tmp_path / "step-00000004"
+    assert (status.path, status.step) == (folder.name, 4)
+    stored = read_manifest(folder)
+    backbone = read_file(folder, stored, BACKBONE_FILE)
+    np.testing.assert_array_equal(backbone["stem.weight"], np.ones((2, 3)))
+    assert stored.preprocessing.channels == "RGB"
+
+
+@pytest.mark.parametrize("world_size", [1, 3, 10])
+def test_the_head_is_read_in_blocks_by_any_number_of_ranks(tmp_path, save, world_size):
+    save(4)
+    folder = tmp_path / "step-00000004"
+    blocks = [
+        read_head(folder, read_manifest(folder), class_range(CLASSES, world_size, rank)) for rank in range(world_size)
+    ]
+    whole = ArrayState().head()
+    for name in whole:
+        np.testing.assert_array_equal(np.concatenate([block[name] for block in blocks]), whole[name])
+
+
+def test_a_head_written_by_three_ranks_is_read_by_two(tmp_path, save):
+    """The files of three ranks are written by hand; their blocks cross those of two ranks."""
+    save(4)
+    folder = tmp_path / "step-00000004"
+    whole = ArrayState().head()
+    entries = [entry for entry in read_manifest(folder).files if entry.first_class is None]
+    (folder / head_name(0)).unlink()
+    for start, size in (class_range(CLASSES, 3, rank) for rank in range(3)):
+        block = {name: np.ascontiguousarray(rows[start : start + size]) for name, rows in whole.items()}
+        entries.append(write_tensors(folder / head_name(start), block).model_copy(update={"first_class": start}))
+    stored = read_manifest_with(folder, entries)
+    for rank in range(2):
+        start, size = class_range(CLASSES, 2, rank)
+        block = read_head(folder, stored, ClassRange(start, size))
+        np.testing.assert_array_equal(block["centers"], whole["centers"][start : start + size])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda folder: (folder / "manifest.json").unlink(), id="no manifest"),
+        pytest.param(lambda folder: (folder / "manifest.json").write_text("{"), id="half a manifest"),
+        pytest.param(lambda folder: (folder / BACKBONE_FILE).unlink(), id="missing file"),
+        pytest.param(lambda folder: (folder / BACKBONE_FILE).write_bytes(b"x"), id="short file"),
+    ],
+)
+def test_an_incomplete_checkpoint_is_passed_over(tmp_path, save, damage):
+    save(4)
+    save(8)
+    damage(tmp_path / "step-00000008")
+    assert newest_complete(tmp_path).name == "step-00000004"
+
+
+def test_a_flipped_bit_is_refused(tmp_path, save):
+    save(4)
+    folder = tmp_path / "step-00000004"
+    data = bytearray((folder / BACKBONE_FILE).read_bytes())
+    data[-1] ^= 1
+    (folder / BACKBONE_FILE).write_bytes(data)
+    with pytest.raises(InvalidInput, match=r"backbone\.safetensors: is damaged"):
+        read_file(folder, read_manifest(folder), BACKBONE_FILE)
+
+
+def test_a_manifest_cannot_name_files_outside_its_folder(tmp_path, save):
+    save(4)
+    path = tmp_path / "step-00000004" / "manifest.json"
+    content = json.loads(path.read_text())
+    content["files"][0]["name"] = "../../secret.safetensors"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InvalidInput, match=r"files\[0\]\.name"):
+        read_manifest(path.parent)

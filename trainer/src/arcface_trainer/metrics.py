@@ -1,0 +1,238 @@
+"""Figures of a running rank: how fast it goes, and what Prometheus reads of it, with rank 0's report at /progress.
+
+The meter is pure arithmetic on times that are passed in. Imports no other room.
+"""
+
+import errno
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from socketserver import ThreadingMixIn
+from statistics import median
+from threading import Thread
+from typing import TYPE_CHECKING, cast
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+
+from arcface_api.contract.reports import TrainerReport
+from arcface_api.errors import ArcFaceError
+from arcface_api.resource.status import Progress, Verification
+
+WINDOW = 20
+"""Steps that means are taken over."""
+STANDS_OUT = 0.1
+"""Share of the time that the slowest rank waits above the median."""
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+STEP_BUCKETS = (0.02, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0, 5.0, 10.0, 30.0)
+"""Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One step of this rank."""
+
+    loss: float
+    seconds: float
+    """From the end of the last step to the end of this one."""
+    waits: tuple[float, ...]
+    """Part of it that each rank waited for its images, in seconds."""
+
+
+@dataclass(slots=True)
+class Meter:
+    """Where the training stands and how fast it goes."""
+
+    steps_per_epoch: int
+    total_steps: int
+    images_per_step: int
+    """Over all ranks."""
+    step: int = 0
+    """Updates made."""
+    recent: tuple[StepRecord, ...] = ()
+    """The last steps; never changed but replaced, since another thread reads it for /progress."""
+
+    def add(self, record: StepRecord) -> None:
+        """Count one step."""
+        self.recent = (*self.recent, record)[-WINDOW:]
+        self.step += 1
+
+    @property
+    def loss(self) -> float | None:
+        """Mean loss of the recent steps."""
+        return _mean([record.loss for record in self.recent])
+
+    @property
+    def step_seconds(self) -> float | None:
+        """Mean time of the recent steps."""
+        return _mean([record.seconds for record in self.recent])
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Images of all ranks per second over the recent steps."""
+        seconds = self.step_seconds
+        return self.images_per_step / seconds if seconds else None
+
+    @property
+    def wait_shares(self) -> list[float]:
+        """Share of the recent steps that each rank waited for its images; of nothing before the first step."""
+        recent = self.recent
+        total = sum(record.seconds for record in recent)
+        return [sum(waits) / total for waits in zip(*(record.waits for record in recent), strict=True)] if total else []
+
+    @property
+    def data_wait_percent(self) -> float | None:
+        """Share of the recent steps that the rank waited which waited longest."""
+        shares = self.wait_shares
+        return min(100.0, 100 * max(shares)) if shares else None
+
+    @property
+    def slowest_rank(self) -> int | None:
+        """The rank that holds up the others: all go in step, so that only waits for images tell them apart."""
+        shares = self.wait_shares
+        if not shares or max(shares) - median(shares) < STANDS_OUT:
+            return None
+        return shares.index(max(shares))
+
+    def progress(self, now: datetime) -> Progress:
+        """The figures as the operator polls them."""
+        step, seconds = self.step, self.step_seconds
+        epoch = step // self.steps_per_epoch
+        return Progress(
+            epoch=epoch,
+            epochs=f"{epoch}/{self.total_steps // self.steps_per_epoch}",
+            step=step,
+            total_steps=self.total_steps,
+            loss=self.loss,
+            images_per_second=self.images_per_second,
+            step_milliseconds=None if seconds is None else 1000 * seconds,
+            data_wait_percent=self.data_wait_percent,
+            slowest_rank=self.slowest_rank,
+            estimated_completion_time=None
+            if seconds is None
+            else now + timedelta(seconds=(self.total_steps - step) * seconds),
+            updated_at=now,
+        )
+
+    def log_line(self, now: datetime) -> str:
+        """The same for people who read the log."""
+        progress = self.progress(now)
+        left = (progress.estimated_completion_time or now) - now
+        return (
+            f"step={progress.step}/{progress.total_steps} epoch={progress.epoch} loss={progress.loss or 0:.4f} "
+            f"images_per_second={progress.images_per_second or 0:.1f} step_ms={progress.step_milliseconds or 0:.0f} "
+            f"data_wait={progress.data_wait_percent or 0:.1f}% eta={str(left).partition('.')[0]}"
+        )
+
+
+def _mean(values: list[float]) -> float | None:
+    """Arithmetic mean, None of nothing."""
+    return sum(values) / len(values) if values else None
+
+
+class RankGauge:
+    """A gauge that is absent until it is set: a loss of 0 before the first step would be a wrong number."""
+
+    def __init__(self, gauge: Gauge, rank: str) -> None:
+        self.gauge = gauge
+        self.rank = rank
+
+    def set(self, value: float) -> None:
+        """Show a value from now on."""
+        self.gauge.labels(self.rank).set(value)
+
+
+class TrainMetrics:
+    """The metrics of DESIGN section 4 for one rank."""
+
+    def __init__(self, rank: int) -> None:
+        self.registry = CollectorRegistry()
+        self._rank = str(rank)
+        self.loss = self._gauge("arcface_train_loss", "Mean loss over the images of all ranks, last step.")
+        self.step_seconds = Histogram(
+            "arcface_train_step_seconds",
+            "Time of a training step.",
+            ["rank"],
+            buckets=STEP_BUCKETS,
+            registry=self.registry,
+        ).labels(self._rank)
+        self.images = self._counter("arcface_train_images_total", "Images this rank has trained on.")
+        self.images_per_second = self._gauge("arcface_train_images_per_second", "Images of this rank per second.")
+        self.step = self._gauge("arcface_train_step", "Updates made.")
+        self.epoch = self._gauge("arcface_train_epoch", "Epochs completed.")
+        self.learning_rate = self._gauge("arcface_train_learning_rate", "Learning rate of the last update.")
+        self.data_wait = self._counter("arcface_train_data_wait_seconds_total", "Time spent waiting for images.")
+        self.checkpoint_seconds = self._gauge("arcface_train_checkpoint_seconds", "Time the last checkpoint took.")
+        self.checkpoint_step = self._gauge("arcface_train_checkpoint_step", "Updates in the newest checkpoint.")
+        self.loss_scale = self._gauge("arcface_train_loss_scale", "Factor on the loss before differentiation.")
+        self.skipped_steps = self._counter(
+            "arcface_train_skipped_steps_total", "Steps left out since loss or gradient were not finite."
+        )
+        self.embedding_norm = self._gauge("arcface_train_embedding_norm", "Mean length of the embeddings, last step.")
+        self.verification_accuracy = Gauge(
+            "arcface_train_verification_accuracy",
+            "Accuracy on a pair set in the last verification during the training.",
+            ["rank", "dataset"],
+            registry=self.registry,
+        )
+        self.verification_seconds = self._gauge("arcface_train_verification_seconds", "Time the last one took.")
+        self.loss_scale.set(1)
+
+    def set_verification(self, verification: Verification, seconds: float) -> None:
+        """Show a verification and the time it took."""
+        self.verification_seconds.set(seconds)
+        for result in verification.results:
+            self.verification_accuracy.labels(self._rank, result.dataset).set(result.accuracy)
+
+    def _gauge(self, name: str, text: str) -> "RankGauge":
+        return RankGauge(Gauge(name, text, ["rank"], registry=self.registry), self._rank)
+
+    def _counter(self, name: str, text: str) -> Counter:
+        return Counter(name, text, ["rank"], registry=self.registry).labels(self._rank)
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _SilentHandler(WSGIRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """A line per scrape would drown the log."""
+
+
+def serve(address: str, port: int, metrics: TrainMetrics, report: Callable[[], TrainerReport] | None) -> int:
+    """Serve /metrics, and /progress where given, in a daemon thread.
+
+    Returns:
+        The port, which differs from the one asked for when that is 0.
+
+    Raises:
+        ArcFaceError: when the port is taken or the address is not this host's.
+    """
+    try:
+        server = make_server(address, port, application(metrics, report), _Server, _SilentHandler)
+    except OSError as error:
+        name = errno.errorcode.get(error.errno or 0, "?")
+        raise ArcFaceError(f"metrics cannot be served at {address}:{port} ({name}): free the port") from error
+    Thread(target=server.serve_forever, daemon=True, name="metrics").start()
+    return server.server_port
+
+
+def application(metrics: TrainMetrics, report: Callable[[], TrainerReport] | None) -> "WSGIApplication":
+    """WSGI application of the two paths."""
+    prometheus = make_wsgi_app(metrics.registry)
+
+    def respond(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        path = environ.get("PATH_INFO")
+        if path == "/metrics":
+            return cast("Iterable[bytes]", prometheus(environ, start_response))
+        if path == "/progress" and report is not None:
+            start_response("200 OK", [("Content-Type", "application/json")])
+            return [report().to_json().encode()]
+        start_response("404 Not Found", [("Content-Type", "text/plain")])
+        return [b"not found\n"]
+
+    return respond

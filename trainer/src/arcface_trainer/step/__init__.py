@@ -1,1 +1,0 @@
-"""One update: forward, backward, clip, momentum. Imports head, network and distributed."""
