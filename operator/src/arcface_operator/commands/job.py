@@ -11,7 +11,7 @@ from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.local import runner
 from arcface_operator.local.kubelet.directories import bind_claims, claims_of, parse_volumes
 from arcface_operator.manifests.rank_table_size import too_large_rank_table
-from arcface_operator.manifests.worker_pod import has_rank_table
+from arcface_operator.manifests.rank_variables import has_rank_table
 from arcface_operator.preflight import data, job_file, spec_checks
 from arcface_operator.preflight.estimate import Counts, estimate, plan_text, size
 from arcface_operator.settings import Settings

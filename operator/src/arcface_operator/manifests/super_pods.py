@@ -19,13 +19,12 @@ MACHINES = {"module-a3-16-super-pod", "module-a3-8-super-pod"}
 
 def accelerator_type(spec: ArcFaceTrainingJobSpec) -> str:
     """Kind of machine that the job selects, such as module-910b-8; empty where it selects none."""
-    selector = ((spec.workers.template or {}).get("spec") or {}).get("nodeSelector") or {}
-    return str(selector.get(ACCELERATOR_TYPE, ""))
+    return str(_part(spec, "spec", "nodeSelector").get(ACCELERATOR_TYPE, ""))
 
 
 def has_super_pods(spec: ArcFaceTrainingJobSpec) -> bool:
     """Whether the job asks for super pods: a schedule policy, where there is one, decides alone."""
-    annotations = _annotations(spec)
+    annotations = _part(spec, "metadata", "annotations")
     if SCHEDULE_POLICY in annotations:
         return str(annotations[SCHEDULE_POLICY]) in POLICIES
     return BLOCK in annotations or accelerator_type(spec) in MACHINES
@@ -33,7 +32,7 @@ def has_super_pods(spec: ArcFaceTrainingJobSpec) -> bool:
 
 def pods_per_super_pod(spec: ArcFaceTrainingJobSpec) -> int:
     """Consecutive pods of one logical super pod; the whole job is one where nothing else is asked for."""
-    annotations = _annotations(spec)
+    annotations = _part(spec, "metadata", "annotations")
     if (block := _number(annotations.get(BLOCK))) is not None:
         return max(1, block // spec.workers.devices_per_worker)
     if annotations.get(SCHEDULE_POLICY) == MULTILEVEL:
@@ -42,9 +41,12 @@ def pods_per_super_pod(spec: ArcFaceTrainingJobSpec) -> int:
     return spec.workers.replicas
 
 
-def _annotations(spec: ArcFaceTrainingJobSpec) -> dict[str, object]:
-    """Annotations of the job's rank pods, as the user wrote them."""
-    return ((spec.workers.template or {}).get("metadata") or {}).get("annotations") or {}
+def _part(spec: ArcFaceTrainingJobSpec, *path: str) -> dict[str, object]:
+    """A map in the user's template, which may be anything until it is merged."""
+    found: object = spec.workers.template
+    for name in path:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _number(text: object) -> int | None:
