@@ -2,7 +2,7 @@
 
 import os
 
-# Read by oneDNN and MindSpore when they are loaded: see arcface_trainer.network.mindspore_settings.
+# Read by oneDNN and MindSpore when they are loaded: see arcface_trainer.device.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 os.environ.setdefault("GLOG_v", "3")
 

@@ -4,12 +4,13 @@ Each image installs only its own distributions, so subcommands are found by the 
 `arcface.commands` (click commands). This module needs the standard library only.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
-from arcface_api.errors import ArcFaceError, ExitCode
+from arcface_api.errors import ArcFaceError, ExitCode, Stopped
 
 GROUP = "arcface.commands"
 
@@ -26,11 +27,26 @@ class Command(Protocol):
 
 def main() -> None:
     """Entry point of the console script."""
+    # As the first process of a container it would ignore SIGTERM until some command takes it over.
+    signal.signal(signal.SIGTERM, _on_sigterm)
     sys.exit(run(sys.argv[1:]))
+
+
+def _on_sigterm(_number: int, _frame: object) -> None:
+    raise Stopped("stopped by SIGTERM")
 
 
 def run(argv: Sequence[str]) -> int:
     """Run one subcommand and return its exit status; errors of ours become one line on stderr."""
+    try:
+        return _run(argv)
+    except ArcFaceError as error:
+        sys.stderr.write(f"arcface {' '.join(argv[:1])}: {error}\n")
+        return error.exit_code
+
+
+def _run(argv: Sequence[str]) -> int:
+    """Find the subcommand and run it."""
     offered = {point.name: point for point in entry_points(group=GROUP)}
     if not argv or argv[0] in {"-h", "--help"}:
         sys.stdout.write(_usage(offered))
@@ -40,11 +56,7 @@ def run(argv: Sequence[str]) -> int:
         sys.stderr.write(f"arcface: no command {name!r} here; installed: {', '.join(sorted(offered)) or 'none'}\n")
         return ExitCode.INVALID_INPUT
     command: Command = offered[name].load()
-    try:
-        command.main(args=args, prog_name=f"arcface {name}")
-    except ArcFaceError as error:
-        sys.stderr.write(f"arcface {name}: {error}\n")
-        return error.exit_code
+    command.main(args=args, prog_name=f"arcface {name}")
     return ExitCode.DONE
 
 

@@ -12,5 +12,7 @@ API_VERSION: Final = "arcface.io/v1alpha1"
 
 ASCEND_910 = "huawei.com/Ascend910"
 """Extended resource that the Ascend device plugin registers for 910 cards."""
+ASCEND_NPU = "huawei.com/npu"
+"""The same for cards of A5 (950)."""
 RELEASES = "IJB_release"
 """Folder below an evaluation's path that holds IJBB and IJBC, as in the archives that they come in."""

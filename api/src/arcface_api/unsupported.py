@@ -1,6 +1,7 @@
 """What the resource allows and this release does not do yet, in one place: asked for, it is refused, never ignored."""
 
-from arcface_api.resource.spec import LossSpec, ModelSpec, Precision, TrainingSpec
+from arcface_api.names import ASCEND_NPU
+from arcface_api.resource.spec import LossSpec, ModelSpec, Precision, TrainingSpec, WorkersSpec
 
 
 def unsupported_training(model: ModelSpec, loss: LossSpec, training: TrainingSpec, precision: Precision) -> list[str]:
@@ -16,3 +17,10 @@ def unsupported_training(model: ModelSpec, loss: LossSpec, training: TrainingSpe
         f"training.precision: {precision} is not supported yet; write fp32": precision != "fp32",
     }
     return [sentence for sentence, is_asked in asked.items() if is_asked]
+
+
+def unsupported_workers(workers: WorkersSpec) -> list[str]:
+    """One sentence for each field that asks for devices that this release does not know."""
+    if workers.accelerator != "ascend" or workers.resource_name != ASCEND_NPU:
+        return []
+    return [f"workers.resourceName: {ASCEND_NPU} (A5, 950) needs rank table 2.0, not supported yet; use 910 cards"]

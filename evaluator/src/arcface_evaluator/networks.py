@@ -80,7 +80,7 @@ def _load_mindir(path: Path, preprocessing: Preprocessing) -> Network:
 def _prepare_environment(path: Path, defaults: dict[str, str]) -> None:
     """Set what MindSpore reads once, when it is loaded; on Ascend the settings for the CPU do no harm."""
     _require_mindspore(path)
-    from arcface_trainer.network.mindspore_settings import compute_environment  # noqa: PLC0415 - see above
+    from arcface_trainer.device import compute_environment  # noqa: PLC0415 - see above
 
     os.environ.update(compute_environment({**defaults, **os.environ}, "cpu"))
 

@@ -15,6 +15,7 @@ from arcface_operator.manifests.evaluator_job import CONTAINER as EVALUATOR
 from arcface_operator.manifests.worker_pod import CONTAINER as TRAINER
 from support.processes.operator_process import OperatorProcess, grant_rights, serve_jobs
 from support.processes.training_jobs import TrainingJobs, condition
+from testbed.ascend.allocation import with_runtime
 from testbed.ascend.device_plugin import RESOURCE, DevicePlugin
 from testbed.control_plane.pods import Pods
 from testbed.images.oci_images import BUSYBOX, TRAINER_IMAGE, Image, applets, host_python
@@ -82,7 +83,7 @@ def test_ascend_pods_get_rank_table_and_environment_by_the_protocol(node: RealNo
     for claim in ("faces", "checkpoints"):
         (tmp_path / claim).mkdir()
         node.claim(pods.namespace, claim, tmp_path / claim)
-    with DevicePlugin(node.kubelet_folder, node.api, poll_seconds=0.5) as plugin:
+    with DevicePlugin(node.kubelet_folder, node.api, poll_seconds=0.5, response=with_runtime) as plugin:
         jobs.create(
             image=STAND_IN_IMAGE,
             imagePullPolicy="Never",
@@ -99,9 +100,8 @@ def test_ascend_pods_get_rank_table_and_environment_by_the_protocol(node: RealNo
             table = next(line for line in lines if line.startswith('{"status"'))
             assert table == expected_table(pods, written, node.network.node_address)
             assert {name: environment.get(name) for name in expected_environment(index)} == expected_environment(index)
-            assert environment["ASCEND_VISIBLE_DEVICES"] == ",".join(
-                device["device_id"] for device in written[index]["devices"]
-            )
+            visible = environment["ASCEND_VISIBLE_DEVICES"].split(",")  # in the kubelet's order
+            assert sorted(visible, key=int) == [device["device_id"] for device in written[index]["devices"]]
             seconds = int(environment["seen"]) - int(lines[-1])
             assert 0 <= seconds <= 2, "the rank table took too long from its completion to the pod"
     assert condition(status, "RankTableReady")["status"] == "True"
@@ -131,19 +131,18 @@ def pod_configuration(pods: Pods, name: str) -> dict[str, Any]:
 
 
 def expected_table(pods: Pods, written: list[dict[str, Any]], host: str) -> str:
-    """hccl.json version 1.0 by the reference: every scalar a string, ranks in the order of pods and devices."""
-    servers = []
-    for index, configuration in enumerate(written):
-        devices = [
-            f'{{"device_id":"{device["device_id"]}","device_ip":"{device["device_ip"]}","rank_id":"{2 * index + n}"}}'
-            for n, device in enumerate(configuration["devices"])
-        ]
-        address = pods.read(f"quick-worker-{index}")["status"]["podIP"]
-        servers.append(
-            f'{{"server_id":"{configuration["server_id"]}","host_ip":"{host}","container_ip":"{address}",'
-            f'"device":[{",".join(devices)}]}}'
-        )
-    return f'{{"status":"completed","version":"1.0","server_count":"2","server_list":[{",".join(servers)}]}}'
+    """hccl.json version 1.0: all pods are on one node and hence one server, its cards in the order of the ranks."""
+    addresses = [pods.read(f"quick-worker-{index}")["status"]["podIP"] for index in range(len(written))]
+    devices = [
+        f'{{"device_id":"{device["device_id"]}","device_ip":"{device["device_ip"]}","rank_id":"{2 * index + n}"'
+        + (f',"container_ip":"{addresses[index]}"}}' if index else "}")
+        for index, configuration in enumerate(written)
+        for n, device in enumerate(configuration["devices"])
+    ]
+    server = (
+        f'{{"server_id":"{host}","host_ip":"{host}","container_ip":"{addresses[0]}","device":[{",".join(devices)}]}}'
+    )
+    return f'{{"status":"completed","version":"1.0","server_count":"1","server_list":[{server}]}}'
 
 
 def expected_environment(index: int) -> dict[str, str]:

@@ -39,8 +39,13 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+def address():
+    file = os.environ.get("ARCFACE_SCHEDULER_FILE")
+    return pathlib.Path(file).read_text() if file else os.environ["POD_IP"]
+
+
 def train(seed, folder):
-    print("rank", os.environ["MS_NODE_ID"], "meets the others at", os.environ["MS_SCHED_HOST"])
+    print("rank", os.environ["MS_NODE_ID"], "meets the others at", address())
     folder.mkdir(parents=True, exist_ok=True)
     if seed == INVALID:
         end(2, failure=dict(reason="InvalidInput", message="train.rec: is cut short", exitCode=2))

@@ -59,8 +59,6 @@ class TrainingPod:
             env=os.environ
             | {
                 "POD_IP": "127.0.0.1",
-                "MS_ROLE": "MS_WORKER",
-                "MS_SCHED_HOST": "localhost",
                 "MS_SCHED_PORT": str(free_port()),
                 "MS_WORKER_NUM": str(world_size),
                 "MS_NODE_ID": "0",

@@ -1,12 +1,12 @@
 """Emulator of Ascend's device plugin: it speaks the kubelet's real device-plugin API and has no chips.
 
-As the real one without Volcano: Allocate sets ASCEND_VISIBLE_DEVICES on the container; a loop asks the kubelet every
-few seconds which pods hold devices and writes their annotations through the API server, once a pod.
+As the real one, a loop asks the kubelet every few seconds which pods hold devices and writes their annotations through
+the API server, once a pod. What a container gets differs by how the real one is started (`allocation`).
 """
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -15,14 +15,14 @@ from typing import Any, Self
 import grpc
 import httpx
 
+from testbed.ascend.allocation import NotAllocated, VolcanoChoice, with_device_files
 from testbed.ascend.annotations import (
     REAL_DEVICES,
-    UNKNOWN_ADDRESS,
+    Chips,
     Generation,
     Holder,
     annotations_of,
     device_name,
-    visible_devices,
 )
 from testbed.ascend.kubelet_messages import messages
 from testbed.control_plane.api_answers import found
@@ -46,6 +46,8 @@ class DevicePlugin:
         poll_seconds: pause between two looks at who holds devices; the real plugin's is 5 s.
         generation: which version's annotation is written.
         unknown_addresses: chips whose device IP look-up fails ("-1").
+        response: what a container gets for its devices: the device files, or a variable for Ascend's runtime.
+        volcano: who has chosen the devices where Volcano does (`-volcanoType`); else the kubelet's choice holds.
     """
 
     def __init__(
@@ -56,15 +58,21 @@ class DevicePlugin:
         poll_seconds: float = 5.0,
         generation: Generation = "7.2",
         unknown_addresses: frozenset[int] = frozenset(),
+        response: Callable[[Sequence[str]], Any] = with_device_files,
+        volcano: VolcanoChoice | None = None,
     ) -> None:
         self.plugin_folder = kubelet_folder / "device-plugins"
         self.pod_resources = kubelet_folder / "pod-resources" / "kubelet.sock"
         self.api = api
         self.poll_seconds = poll_seconds
         self.generation = generation
-        self.addresses = {
-            chip: UNKNOWN_ADDRESS if chip in unknown_addresses else f"192.168.{101 + chip}.2" for chip in range(chips)
-        }
+        self.response = response
+        self.volcano = volcano
+        self.chosen: dict[frozenset[str], list[str]] = {}
+        """Devices that Volcano gave instead of those that the kubelet names."""
+        self.chips = Chips(
+            addresses={chip: f"192.168.{101 + chip}.2" for chip in range(chips) if chip not in unknown_addresses}
+        )
         self.health = dict.fromkeys(range(chips), HEALTHY)
         self.changed = threading.Condition()
         self.ended = threading.Event()
@@ -134,13 +142,21 @@ class DevicePlugin:
         with self.changed:
             self.changed.notify_all()
 
-    def allocate(self, request: Any, _context: grpc.ServicerContext) -> Any:
-        """What a container with these devices gets."""
-        responses = []
-        for container in request.container_requests:
-            entry = messages["Entry"](key="ASCEND_VISIBLE_DEVICES", value=visible_devices(container.device_ids))
-            responses.append(messages["ContainerAllocateResponse"](envs=[entry]))
+    def allocate(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """What containers with these devices get."""
+        try:
+            responses = [self.response(self.real(container.device_ids)) for container in request.container_requests]
+        except NotAllocated as error:
+            context.abort(grpc.StatusCode.UNKNOWN, str(error))
         return messages["AllocateResponse"](container_responses=responses)
+
+    def real(self, names: Sequence[str]) -> list[str]:
+        """The devices that a container gets for those that the kubelet names; all of a node are those themselves."""
+        if self.volcano is None or len(names) == len(self.health):
+            return list(names)
+        chosen = self.volcano.devices(len(names))
+        self.chosen[frozenset(names)] = chosen
+        return chosen
 
     def write_annotations(self) -> None:
         """Annotate each pod that holds devices and has no annotation yet, until the plugin ends."""
@@ -167,7 +183,10 @@ class DevicePlugin:
                 yield pod.namespace, pod.name, devices
 
     def annotate(self, namespace: str, name: str, devices: list[str]) -> None:
-        """Write the annotations unless they are there; the uid keeps them from a new pod of the same name."""
+        """Write the annotations unless they are there; the uid keeps them from a new pod of the same name.
+
+        `huawei.com/AscendReal`, which Volcano may write too, tells that they are.
+        """
         path = f"/api/v1/namespaces/{namespace}/pods/{name}"
         pod = found(self.api.get(path))
         # The kubelet hands out devices a moment before it writes the pod's first status.
@@ -175,7 +194,8 @@ class DevicePlugin:
         if address is None or REAL_DEVICES in pod["metadata"].get("annotations", {}):
             return
         holder = Holder(name=name, uid=pod["metadata"]["uid"], node_address=address)
-        annotations = annotations_of(holder, devices, self.addresses, self.generation)
+        real = self.chosen.get(frozenset(devices), devices)
+        annotations = annotations_of(holder, real, self.chips, self.generation, kubelet_names=devices)
         patch = {"metadata": {"uid": holder.uid, "annotations": annotations}}
         headers = {"content-type": "application/strategic-merge-patch+json"}
         response = self.api.patch(path, content=json.dumps(patch), headers=headers)

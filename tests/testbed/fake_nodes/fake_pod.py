@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 
-from testbed.ascend.annotations import UNKNOWN_ADDRESS, Holder, annotations_of, device_name
+from testbed.ascend.annotations import Chips, Holder, annotations_of, device_name
 from testbed.control_plane.api_client import MERGE, STRATEGIC, ApiClient
 from testbed.fake_nodes import pod_status
 from testbed.fake_nodes.pod_status import PodFacts, Status
@@ -182,13 +182,10 @@ class FakePod:
 
     async def write_devices(self, plugin: Devices, held: Sequence[int]) -> None:
         """Write the device plugin's annotations."""
-        chips = held[: len(held) - plugin.withheld]
-        addresses = {
-            chip: UNKNOWN_ADDRESS if position < plugin.without_address else self.node.device_address(chip)
-            for position, chip in enumerate(chips)
-        }
+        given = held[: len(held) - plugin.withheld]
+        chips = Chips(addresses={chip: self.node.device_address(chip) for chip in given[plugin.without_address :]})
         holder = Holder(name=self.facts.name, uid=self.facts.uid, node_address=self.node.address)
-        annotations = annotations_of(holder, [device_name(chip) for chip in chips], addresses, plugin.generation)
+        annotations = annotations_of(holder, [device_name(chip) for chip in given], chips, plugin.generation)
         await asyncio.sleep(plugin.delay)
         await self.node.reachable.wait()
         patch = {"metadata": {"uid": self.facts.uid, "annotations": annotations}}

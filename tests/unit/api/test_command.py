@@ -98,3 +98,13 @@ def test_the_script_passes_the_exit_status_on():
     ended = subprocess.run([ARCFACE, "no-such-command"], capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert ended.stderr.startswith("arcface: no command 'no-such-command' here")
+
+
+def test_a_command_can_be_stopped_while_it_is_being_loaded(offer, capsys):
+    class Slow(Offered):
+        def load(self):
+            command._on_sigterm(15, None)
+
+    offer(train=Slow(None))
+    assert command.run(["train"]) == 143
+    assert capsys.readouterr().err == "arcface train: stopped by SIGTERM\n"

@@ -1,7 +1,9 @@
 """What the operator and its pods agree on beside the run configuration: labels, mounts, ports, variables.
 
-The variables of a rank are those of MindSpore's dynamic cluster and of HCCL; `RankIdentity` is their one writer and
-their one reader.
+The variables of a rank are those of MindSpore's cluster and of HCCL; `RankIdentity` is their one writer and their one
+reader. MindSpore joins a cluster as soon as MS_ROLE or MS_SCHED_HOST is set, then waits for a scheduler, and takes IP
+addresses only. Hence a rank that is alone has neither, and MS_SCHED_HOST is set by the pod's launcher, which learns the
+address from the rank table or from the file that shows SCHEDULER_ANNOTATION, never from a name.
 """
 
 import os
@@ -68,6 +70,12 @@ RANK_TABLE = "RANK_TABLE_FILE"
 RANK_ID = "RANK_ID"
 RANK_SIZE = "RANK_SIZE"
 DEVICE_ID = "DEVICE_ID"
+MEETING = frozenset({ROLE, SCHEDULER_HOST, SCHEDULER_PORT, RANK_TABLE, RANK_ID, RANK_SIZE})
+"""What makes MindSpore look for other ranks."""
+HCCL_CONNECT_TIMEOUT = "HCCL_CONNECT_TIMEOUT"
+HCCL_EXEC_TIMEOUT = "HCCL_EXEC_TIMEOUT"
+HCCL_ADDRESS = "HCCL_IF_IP"
+HCCL_SUPER_POD = "HCCL_LOGIC_SUPERPOD_ID"
 
 LOOPBACK = "127.0.0.1"
 
@@ -78,14 +86,15 @@ class RankIdentity:
 
     rank: int = 0
     world_size: int = 1
-    scheduler_host: str = LOOPBACK
     scheduler_port: int = RENDEZVOUS_PORT
     address: str = LOOPBACK
     """Where metrics are served: the pod's own address, which the kubelet tells, or loopback outside of pods."""
     scheduler_file: Path | None = None
     """File in which the operator writes the scheduler's address once it is known."""
     rank_table: Path | None = None
-    """hccl.json, where the ranks meet by it."""
+    """hccl.json, where HCCL is given one; the scheduler's address is read from it, too."""
+    device: int = 0
+    """The rank's card as its container counts them; the launcher sets it."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -93,22 +102,19 @@ class RankIdentity:
         return cls(
             rank=_number(environment, NODE_ID, 0),
             world_size=_number(environment, WORKER_NUM, 1),
-            scheduler_host=environment.get(SCHEDULER_HOST, LOOPBACK),
             scheduler_port=_number(environment, SCHEDULER_PORT, RENDEZVOUS_PORT),
             address=environment.get(POD_IP) or LOOPBACK,
             scheduler_file=_path(environment, SCHEDULER_FILE),
             rank_table=_path(environment, RANK_TABLE),
+            device=_number(environment, DEVICE_ID, 0),
         )
 
     def variables(self) -> dict[str, str]:
-        """The variables, less POD_IP: only the kubelet knows the pod's address."""
-        values = {
-            ROLE: WORKER,
-            SCHEDULER_HOST: self.scheduler_host,
-            SCHEDULER_PORT: str(self.scheduler_port),
-            WORKER_NUM: str(self.world_size),
-            NODE_ID: str(self.rank),
-        }
+        """The pod's variables, less POD_IP, which the kubelet knows, and DEVICE_ID, which is each rank's own."""
+        values = {WORKER_NUM: str(self.world_size), NODE_ID: str(self.rank)}
+        if self.world_size == 1:
+            return values
+        values |= {ROLE: WORKER, SCHEDULER_PORT: str(self.scheduler_port)}
         if self.scheduler_file is not None:
             values[SCHEDULER_FILE] = str(self.scheduler_file)
         if self.rank_table is not None:

@@ -25,17 +25,19 @@ class RankedDevice(_Entry):
     """Number of the card in its super pod."""
     rank_id: str
     """The rank."""
+    container_ip: str | None = None
+    """Address of its pod where that is not the server's `container_ip`: an addition of ours, which HCCL passes over."""
 
 
 class Server(_Entry):
-    """A pod with cards."""
+    """A node with cards of the job."""
 
     server_id: str | None = None
-    """Identity of the node, or of the pod."""
+    """Identity of the node; older tables written for a single node have the pod's."""
     host_ip: str | None = None
     """Address of the node."""
     container_ip: str | None = None
-    """Address of the pod; tables written by hand have none."""
+    """Address of the pod of its first rank; tables written by hand have none."""
     device: list[RankedDevice] = []
     """Its cards, in the order of their ranks."""
 
@@ -85,8 +87,9 @@ class RankTableDocument(_Entry):
     def has_rank(self, rank: int, address: str) -> bool:
         """Whether the table is complete and lists a rank at a pod's address, or at none."""
         return self.status == "completed" and any(
-            server.container_ip in {None, address} and any(device.rank_id == str(rank) for device in server.device)
+            device.rank_id == str(rank) and (device.container_ip or server.container_ip) in {None, address}
             for server in self.server_list or ()
+            for device in server.device
         )
 
 

@@ -220,7 +220,7 @@ class WorkersSpec(Model):
     resource_name: str = Field(default=ASCEND_910, min_length=1, max_length=253)
     """Extended resource that stands for one device; not requested on CPU."""
     rendezvous: Rendezvous | None = None
-    """How ranks find each other; absent means rankTable on Ascend and dynamic on CPU."""
+    """rankTable (absent: on Ascend) gives HCCL a table besides MindSpore's scheduler; dynamic (on CPU) does without."""
     resources: ResourceRequirements | None = None
     """Resources of the trainer container beside the devices."""
     template: dict[str, Any] | None = None

@@ -9,7 +9,7 @@ from arcface_api.resource import status as api
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
 from arcface_operator.decision.observation import Observation, PodView, workers_of
-from arcface_operator.manifests.worker_pod import has_rank_table
+from arcface_operator.manifests.rank_variables import has_rank_table
 from arcface_operator.settings import Settings
 
 MESSAGE_LIMIT = 1024

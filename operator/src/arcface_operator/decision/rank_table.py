@@ -1,49 +1,38 @@
 """The rank table (hccl.json) of MindX: from the annotations that the device plugin writes on the rank pods.
 
-Format, rank formula and checks follow the ascend-operator of Ascend's mind-cluster: version 1.0, and 1.2 for Atlas A3
-super pods. All scalars of the document are strings.
+Format, rank formula and choice of version follow the ascend-operator of Ascend's mind-cluster: version 1.0, and 1.2 for
+Atlas A3 super pods. What it makes is held against HCCL's own rules (`arcface_api.contract.rank_table_rules`).
 """
 
-import re
-from collections import Counter
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
-
-from pydantic import ConfigDict, Field, ValidationError
 
 from arcface_api.contract.rank_table import RankedDevice, RankTableDocument, Server, ServerReference, SuperPod
-from arcface_api.model import Model, describe
+from arcface_api.contract.rank_table_rules import (
+    HIGHEST_DEVICE_ID_OF_910A,
+    PLAIN_VERSION,
+    SUPER_POD_VERSION,
+    rank_table_faults,
+)
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
 from arcface_api.resource.status import RankTableStatus
+from arcface_operator.decision.device_annotation import (
+    NO_SUPER_DEVICE,
+    UNREADABLE,
+    Configuration,
+    Device,
+    other_plugin,
+    parse_configuration,
+)
 from arcface_operator.decision.observation import PodView
+from arcface_operator.manifests.rank_table_size import DATA_LIMIT
+from arcface_operator.manifests.super_pods import accelerator_type, has_super_pods, pods_per_super_pod
 
-UNREADABLE = "-1"
-"""What the device plugin writes where the address of a card's network port could not be read."""
 LOOPBACK = "127."
-"""Begin of what it writes where no address was ever set: good enough within one server."""
-SUPER_POD_POLICIES = {"chip2-node16-sp", "chip2-node8-sp"}
-SUPER_POD_MACHINES = {"module-a3-16-super-pod", "module-a3-8-super-pod"}
-
-
-class Device(Model):
-    """A card in the plugin's annotation; newer plugins write more about it."""
-
-    model_config = ConfigDict(extra="ignore", alias_generator=None)
-
-    device_id: Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
-    device_ip: str = ""
-    super_device_id: str | None = None
-
-
-class Configuration(Model):
-    """The plugin's annotation on one pod."""
-
-    model_config = ConfigDict(extra="ignore", alias_generator=None)
-
-    server_id: Annotated[str, Field(min_length=1)]
-    host_ip: str | None = None
-    devices: list[Device]
+"""Begin of the address that a card has where none was ever set."""
+MACHINES_OF_910A = {"module", "half", "card"}
+"""Values of the node label accelerator-type."""
 
 
 @dataclass(frozen=True)
@@ -59,30 +48,37 @@ class RankTable:
 
 @dataclass(frozen=True)
 class Member:
-    """A pod with its devices, sorted by their numbers."""
+    """A pod with its cards, sorted by their numbers."""
 
     pod: PodView
+    address: str
     configuration: Configuration
-    devices: tuple[Device, ...]
+
+    @property
+    def server(self) -> str:
+        """Address of its node.
+
+        Two pods on one node are one server to HCCL, which takes no table with a node twice (EI0014). So a server is
+        named by its node, as plugins up to 7.2 do, and as ascend-operator does for later ones where all pods are on
+        different nodes. Pods are not kept apart by an anti-affinity of ours: as a rule it would let a job of several
+        pods wait for ever where one node has all the cards, as a wish it would trade HCCS for the slower network. Who
+        wants it writes it into the template.
+        """
+        return self.configuration.host_ip or self.pod.host_address or self.configuration.server_id
 
 
-def _is_super_pod(spec: ArcFaceTrainingJobSpec) -> bool:
-    """Whether the job asks for super pods, by the marks that mind-cluster goes by."""
-    template = spec.workers.template or {}
-    annotations = (template.get("metadata") or {}).get("annotations") or {}
-    selector = (template.get("spec") or {}).get("nodeSelector") or {}
-    return (
-        "sp-block" in annotations
-        or annotations.get("huawei.com/schedule_policy") in SUPER_POD_POLICIES
-        or selector.get("accelerator-type") in SUPER_POD_MACHINES
-    )
+def table_version(pods: Sequence[PodView], annotation: str) -> str:
+    """Hash of all that a gang's table is made of, apart from the spec, which stays.
+
+    It tells whether a table is another one without making it: for 2,048 pods with 8 cards that takes far longer.
+    """
+    facts = (f"{pod.index} {pod.address} {pod.host_address} {pod.annotations.get(annotation)}" for pod in pods)
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
 
-def _super_pod_block(spec: ArcFaceTrainingJobSpec) -> int:
-    """Devices of one logical super pod; the whole job is one where no block is asked for."""
-    annotations = ((spec.workers.template or {}).get("metadata") or {}).get("annotations") or {}
-    block = str(annotations.get("sp-block", ""))
-    return int(block) if re.fullmatch("0*[1-9][0-9]{0,8}", block) else spec.workers.world_size
+def complete(spec: ArcFaceTrainingJobSpec) -> RankTableStatus:
+    """Status of a table that all ranks are in."""
+    return RankTableStatus(state="completed", ready=spec.workers.world_size, total=spec.workers.world_size)
 
 
 def assemble(spec: ArcFaceTrainingJobSpec, pods: Sequence[PodView], annotation: str) -> RankTable:
@@ -93,60 +89,54 @@ def assemble(spec: ArcFaceTrainingJobSpec, pods: Sequence[PodView], annotation: 
         pods: rank pods, in the order of their ranks; some may not be there yet.
         annotation: name under which the device plugin writes a pod's devices.
     """
-    workers = spec.workers
-    waiting = [pod.name for pod in pods if annotation not in pod.annotations or pod.address is None]
-    members: list[Member] = []
+    waiting, members = list[str](), list[Member]()
+    problem: str | None = None
     for pod in pods:
-        if pod.name in waiting:
-            continue
-        member = _parse(pod, pod.annotations[annotation])
-        problem = member if isinstance(member, str) else _check(member, workers.devices_per_worker)
-        if problem is not None:
-            return _incomplete(spec, members, [*waiting, pod.name], problem)
-        if isinstance(member, Member):
-            members.append(member)
-    if twice := _duplicate(members):
-        return _incomplete(spec, members, waiting, twice)
-    if waiting or len(members) < workers.replicas:
-        return _incomplete(spec, members, waiting, None)
-    if unknown := _without_address(spec, members):
-        problem = f"the device plugin does not know the network address of a card of {', '.join(unknown)}"
-        return _incomplete(spec, members, unknown, problem)
-    state = RankTableStatus(state="completed", ready=workers.world_size, total=workers.world_size)
-    return RankTable(state, _document(spec, members).to_json())
+        found = _member(pod, annotation, spec.workers.devices_per_worker)
+        if isinstance(found, Member):
+            members.append(found)
+        else:
+            waiting.append(pod.name)
+            problem = problem or found
+    if waiting or len(members) < spec.workers.replicas:
+        return _incomplete(spec, members, waiting, problem)
+    return _unknown_cards(spec, members) or _checked(spec, members)
 
 
-def _parse(pod: PodView, text: str) -> Member | str:
-    """The pod's devices, or what is wrong with the annotation."""
-    try:
-        configuration = Configuration.model_validate_json(text)
-    except ValidationError as error:
-        return f"pod {pod.name}: the device plugin's annotation cannot be read ({describe(error)})"
-    return Member(pod, configuration, tuple(sorted(configuration.devices, key=lambda device: int(device.device_id))))
-
-
-def _check(member: Member, devices: int) -> str | None:
-    """What is wrong with one pod's devices."""
-    if len(member.devices) != devices:
-        return f"pod {member.pod.name} was given {len(member.devices)} devices, devicesPerWorker is {devices}"
-    return None
-
-
-def _duplicate(members: Sequence[Member]) -> str | None:
-    """Ranks and cards that two pods claim."""
-    ranks = Counter(member.pod.index for member in members)
-    if repeated := [index for index, count in ranks.items() if count > 1]:
-        return f"two pods have the index {repeated[0]}"
-    # A server is named by its node or by its pod, depending on the plugin's release: the node tells cards apart.
-    cards = Counter((member.pod.node, device.device_id) for member in members for device in member.devices)
-    if shared := [card for card, count in cards.items() if count > 1]:
-        node, device = shared[0]
-        return f"card {device} of node {node} was given twice"
-    if len(members) == 1:
+def _member(pod: PodView, annotation: str, devices: int) -> Member | str | None:
+    """The pod with its cards; None where it has to be waited for, or what is wrong with it."""
+    text = pod.annotations.get(annotation)
+    if text is None:
+        sentence = other_plugin(pod.annotations, annotation)
+        return None if sentence is None else f"pod {pod.name}: {sentence}"
+    if pod.address is None:
         return None
-    addresses = Counter(device.device_ip for member in members for device in member.devices)
-    doubles = [address for address, count in addresses.items() if count > 1 and _is_known(address)]
-    return f"the network address {doubles[0]} is that of two cards" if doubles else None
+    configuration = parse_configuration(text)
+    if isinstance(configuration, str):
+        return f"pod {pod.name}: {configuration}"
+    if len(configuration.devices) != devices:
+        return f"pod {pod.name} was given {len(configuration.devices)} devices, devicesPerWorker is {devices}"
+    return Member(pod, pod.address, configuration)
+
+
+def _unknown_cards(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> RankTable | None:
+    """A table that cannot be made, since the plugin could not ask cards for what HCCL has to know of them."""
+    names = list[str]()
+    what = "super_device_id (-2)"
+    if has_super_pods(spec):
+        names = _names(members, lambda device: device.super_device_id in {None, NO_SUPER_DEVICE})
+    if not names and _needs_addresses(spec, members):
+        what = "network address"
+        names = _names(members, lambda device: not _is_known(device.device_ip))
+    if not names:
+        return None
+    problem = f"the device plugin does not know the {what} of a card of {', '.join(names)}"
+    return _incomplete(spec, members, names, problem)
+
+
+def _names(members: Sequence[Member], is_unknown: Callable[[Device], bool]) -> list[str]:
+    """Pods with such a card."""
+    return [member.pod.name for member in members if any(map(is_unknown, member.configuration.devices))]
 
 
 def _is_known(address: str) -> bool:
@@ -154,70 +144,88 @@ def _is_known(address: str) -> bool:
     return address not in {"", UNREADABLE} and not address.startswith(LOOPBACK)
 
 
-def _without_address(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> list[str]:
-    """Pods with a card whose address the table needs and nobody knows.
-
-    Within one super pod cards talk over its own bus, within one server over HCCS.
-    """
-    if _is_super_pod(spec) and len(_super_pods(spec, members)) == 1:
-        return []
-    if len(members) == 1:
-        return [
-            member.pod.name for member in members if any(device.device_ip == UNREADABLE for device in member.devices)
-        ]
-    return [member.pod.name for member in members if not all(_is_known(device.device_ip) for device in member.devices)]
+def _needs_addresses(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> bool:
+    """Whether cards talk over their network ports: within a server they have HCCS, within a super pod its bus."""
+    if has_super_pods(spec):
+        return len(_super_pods(spec, members)) > 1
+    return len({member.server for member in members}) > 1
 
 
 def _incomplete(
     spec: ArcFaceTrainingJobSpec, members: Sequence[Member], missing: Sequence[str], problem: str | None
 ) -> RankTable:
     """A table that some pods are missing from."""
-    ready = sum(len(member.devices) for member in members if member.pod.name not in missing)
+    absent = set(missing)
+    ready = sum(len(member.configuration.devices) for member in members if member.pod.name not in absent)
     total = spec.workers.world_size
     status = RankTableStatus(state="initializing", ready=min(ready, total), total=total, missing=list(missing))
     return RankTable(status, problem=problem)
 
 
+def _checked(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> RankTable:
+    """The completed table, if HCCL would take it and a ConfigMap hold it."""
+    table = _document(spec, members)
+    highest = HIGHEST_DEVICE_ID_OF_910A if accelerator_type(spec) in MACHINES_OF_910A else None
+    if (fault := next(rank_table_faults(table, highest), None)) is not None:
+        return _incomplete(spec, members, (), f"HCCL would refuse the rank table: {fault}")
+    document = table.to_json()
+    if len(document) > DATA_LIMIT:
+        problem = f"the rank table has {len(document):,} bytes, a ConfigMap holds {DATA_LIMIT:,}: use fewer ranks"
+        return _incomplete(spec, members, (), problem)
+    return RankTable(complete(spec), document)
+
+
 def _document(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> RankTableDocument:
     """The completed table."""
-    is_super = _is_super_pod(spec)
+    servers = _by_server(members)
+    super_pods = _super_pods(spec, members) if has_super_pods(spec) else None
     return RankTableDocument(
         status="completed",
-        version="1.2" if is_super else "1.0",
-        server_count=str(len(members)),
-        server_list=[_server(member, with_super_device=is_super) for member in members],
-        super_pod_list=[
-            SuperPod(super_pod_id=identity, server_list=[ServerReference(server_id=name) for name in servers])
-            for identity, servers in _super_pods(spec, members).items()
-        ]
-        if is_super
-        else None,
-    )
-
-
-def _server(member: Member, *, with_super_device: bool) -> Server:
-    """One pod's entry."""
-    first_rank = member.pod.index * len(member.devices)
-    return Server(
-        server_id=member.configuration.server_id,
-        host_ip=member.configuration.host_ip or member.pod.host_address or member.configuration.server_id,
-        container_ip=member.pod.address,
-        device=[
-            RankedDevice(
-                device_id=device.device_id,
-                device_ip=device.device_ip,
-                super_device_id=device.super_device_id if with_super_device else None,
-                rank_id=str(first_rank + position),
-            )
-            for position, device in enumerate(member.devices)
+        version=PLAIN_VERSION if super_pods is None else SUPER_POD_VERSION,
+        server_count=str(len(servers)),
+        server_list=[_server(name, pods, is_super=super_pods is not None) for name, pods in servers.items()],
+        super_pod_list=None
+        if super_pods is None
+        else [
+            SuperPod(super_pod_id=str(place), server_list=[ServerReference(server_id=name) for name in names])
+            for place, names in enumerate(super_pods)
         ],
     )
 
 
-def _super_pods(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> dict[str, list[str]]:
-    """Servers by logical super pod: consecutive blocks of the ranks."""
-    pods_per_block = max(1, _super_pod_block(spec) // spec.workers.devices_per_worker)
-    found: dict[str, list[str]] = {}
+def _by_server(members: Sequence[Member]) -> dict[str, list[Member]]:
+    """Pods by their nodes, in the order of the first rank of each."""
+    servers: dict[str, list[Member]] = {}
     for member in members:
-        found.setdefault(str(member.pod.index // pods_per_block), []).append(member.configuration.server_id)
-    return found
+        servers.setdefault(member.server, []).append(member)
+    return servers
+
+
+def _server(name: str, members: Sequence[Member], *, is_super: bool) -> Server:
+    """One node's entry, its cards in the order of their ranks."""
+    address = members[0].address
+    return Server(
+        server_id=name,
+        host_ip=name,
+        container_ip=address,
+        device=[
+            RankedDevice(
+                device_id=device.device_id,
+                device_ip=device.device_ip if _is_known(device.device_ip) else None,
+                super_device_id=device.super_device_id if is_super else None,
+                rank_id=str(member.pod.index * len(member.configuration.devices) + position),
+                container_ip=None if member.address == address else member.address,
+            )
+            for member in members
+            for position, device in enumerate(member.configuration.devices)
+        ],
+    )
+
+
+def _super_pods(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> list[list[str]]:
+    """Servers of each logical super pod: those of consecutive pods."""
+    pods = pods_per_super_pod(spec)
+    found: dict[int, list[str]] = {}
+    for name, (first, *_) in _by_server(members).items():
+        found.setdefault(first.pod.index // pods, []).append(name)
+    return list(found.values())

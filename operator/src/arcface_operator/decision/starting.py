@@ -9,7 +9,7 @@ from arcface_operator.decision import ending, prerequisites
 from arcface_operator.decision.context import DecisionContext, condition
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Apply, Create, DryRunCreate, Plan
-from arcface_operator.manifests import config_maps, evaluator_job, gang, metadata, worker_pod
+from arcface_operator.manifests import config_maps, evaluator_job, gang, metadata, rank_table_size, worker_pod
 from arcface_operator.preflight.spec_checks import unsupported
 
 MOST_DOUBLINGS = 30
@@ -26,6 +26,8 @@ def flaw(context: DecisionContext) -> str | None:
     """What of the spec cannot be carried out; its evaluation may have changed since the job began."""
     if sentences := unsupported(context.spec):
         return "; ".join(sentences)
+    if (sentence := rank_table_size.too_large_rank_table(context.spec)) is not None:
+        return sentence
     try:
         worker_pod.build_worker_pod(context.job, 0, 0, context.settings)
         if context.spec.evaluation is not None:

@@ -1,6 +1,5 @@
 """A full gang of pods: tell the ranks of each other, follow what rank 0 reports, start anew after a fault."""
 
-import hashlib
 from datetime import datetime
 
 from arcface_api.contract import pod_environment, reports
@@ -154,22 +153,36 @@ def _introduce(context: DecisionContext) -> tuple[DecisionContext, tuple[Action,
 
 
 def _publish_rank_table(context: DecisionContext) -> tuple[DecisionContext, tuple[Action, ...]]:
-    """Complete the rank table and touch the pods, so that their kubelets show it at once."""
-    table = rank_table.assemble(context.spec, context.workers, context.settings.device_annotation)
-    context = context.with_status(rank_table=table.status)
+    """Complete the rank table and touch the pods, so that their kubelets show it at once.
+
+    Pods are touched after the write of the table has succeeded: it counts as completed once all of them say so.
+    """
+    pods, annotation = context.workers, context.settings.device_annotation
+    version = rank_table.table_version(pods, annotation)
+    touches = _annotations(pods, pod_environment.RANK_TABLE_ANNOTATION, version)
+    if not touches and any(pod.annotations.get(pod_environment.RANK_TABLE_ANNOTATION) == version for pod in pods):
+        context = context.with_status(rank_table=rank_table.complete(context.spec))
+        message = "all ranks are in it"
+        return context.with_condition("RankTableReady", truth=True, reason="Completed", message=message), ()
+    table = rank_table.assemble(context.spec, pods, annotation)
+    context = context.with_status(rank_table=table.status.model_copy(update={"state": "initializing"}))
+    reason, message = _table_state(table)
+    context = context.with_condition("RankTableReady", truth=False, reason=reason, message=message)
     if table.document is None:
-        reason = "DevicesUnusable" if table.problem else "WaitingForDevices"
-        message = table.problem or f"no devices are known yet of {', '.join(table.status.missing)}"
-        return context.with_condition("RankTableReady", truth=False, reason=reason, message=message), ()
-    context = context.with_condition("RankTableReady", truth=True, reason="Completed", message="all ranks are in it")
-    version = hashlib.sha256(table.document.encode()).hexdigest()
-    touches = _annotations(context.workers, pod_environment.RANK_TABLE_ANNOTATION, version)
-    if not touches:
         return context, ()
     return context, (
         Apply(config_maps.build_rank_table_map(context.job, table.document, context.now, context.settings)),
         *touches,
     )
+
+
+def _table_state(table: rank_table.RankTable) -> tuple[str, str]:
+    """Reason and message of a table that is not there for the ranks yet."""
+    if table.document is not None:
+        return "Publishing", "the cards of all ranks are known, the table is being written"
+    if table.problem is not None:
+        return "DevicesUnusable", table.problem
+    return "WaitingForDevices", f"no devices are known yet of {', '.join(table.status.missing)}"
 
 
 def _annotations(pods: tuple[PodView, ...], name: str, value: str) -> tuple[Action, ...]:

@@ -16,7 +16,7 @@ from arcface_operator.local.kubelet.kubelet import Kubelet, PodProcess
 from arcface_operator.local.kubelet.process_spec import PodPlacement, build_process_spec, left_out
 from arcface_operator.local.progress import Notices, ReportProbe, View, open_view, results_table
 from arcface_operator.local.supervisor import Outcome, Supervisor, stop_requests
-from arcface_operator.manifests import config_maps, evaluator_job, metadata, worker_pod
+from arcface_operator.manifests import config_maps, evaluator_job, metadata, rank_variables, worker_pod
 from arcface_operator.preflight import data, spec_checks
 from arcface_operator.settings import Settings
 
@@ -123,7 +123,7 @@ def check_runnable(job: ArcFaceTrainingJob) -> None:
     sentences = spec_checks.unsupported(job.spec)
     if job.spec.suspend:
         sentences.append("spec.suspend: is true; set it to false to run the job")
-    if worker_pod.has_rank_table(job):
+    if rank_variables.has_rank_table(job):
         sentences.append("spec.workers.rendezvous: a rank table is made in clusters only; set it to dynamic")
     if sentences:
         raise InvalidInput("; ".join(sentences))

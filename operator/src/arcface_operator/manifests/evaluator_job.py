@@ -53,13 +53,15 @@ def evaluation_hash(job: ArcFaceTrainingJob) -> str:
 
 def _build_template(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, settings: Settings) -> Manifest:
     """Template of the evaluator's pod."""
+    scheduler = gang.gang_scheduler(job, settings)
     return with_template(
         pod_parts.default_template(CONTAINER, job, settings),
         evaluation.template,
         {
-            "metadata": {"labels": build_labels(job, "evaluator")},
+            "metadata": {"labels": build_labels(job, "evaluator"), **gang.lone_pod_metadata(job, settings)},
             "spec": {
                 **pod_parts.pod_basics(job),
+                **({} if scheduler is None else {"schedulerName": scheduler}),
                 "containers": [_build_container(job, evaluation, settings)],
                 "volumes": [
                     pod_parts.config_volume(job),

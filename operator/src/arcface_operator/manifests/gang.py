@@ -7,7 +7,9 @@ from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.manifests.metadata import Manifest, build_metadata
 from arcface_operator.settings import Settings
 
+VOLCANO = "volcano"
 VOLCANO_GROUP = "scheduling.k8s.io/group-name"
+VOLCANO_QUEUE = "scheduling.volcano.sh/queue-name"
 COSCHEDULING_GROUP = "scheduling.x-k8s.io/pod-group"
 KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
 KUEUE_GROUP = "kueue.x-k8s.io/pod-group-name"
@@ -59,7 +61,23 @@ def gang_metadata(job: ArcFaceTrainingJob, attempt: int) -> Manifest:
     return {}
 
 
+def lone_pod_metadata(job: ArcFaceTrainingJob, settings: Settings) -> Manifest:
+    """Annotations by which a scheduler lets a pod outside of the gang, the evaluator's, into the job's queue.
+
+    Volcano makes a PodGroup for each pod without one, in the queue of this annotation and with the pod's priority and
+    resources (`pg_controller_handler.go`); Kueue goes by a label of the pod's Job.
+    """
+    queue = job.spec.scheduling.queue
+    if queue is None or gang_scheduler(job, settings) != VOLCANO:
+        return {}
+    return {"annotations": {VOLCANO_QUEUE: queue}}
+
+
 def gang_scheduler(job: ArcFaceTrainingJob, settings: Settings) -> str | None:
-    """Scheduler of the rank pods; None leaves it to the cluster."""
-    defaults = {"volcano": "volcano", "coscheduling": settings.coscheduling_scheduler}
+    """Scheduler of all pods of a job; None leaves it to the cluster.
+
+    The evaluator's pods go through it, too: where the device plugin works with Volcano (-volcanoType), it gives part of
+    a node's cards only to pods that Volcano has given these cards, and all others end as UnexpectedAdmissionError.
+    """
+    defaults = {"volcano": VOLCANO, "coscheduling": settings.coscheduling_scheduler}
     return job.spec.scheduling.scheduler_name or defaults.get(job.spec.scheduling.gang)

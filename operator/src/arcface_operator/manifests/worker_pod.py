@@ -1,11 +1,9 @@
 """Pods `<job>-worker-<i>`, each a launcher with a rank for each of its devices, and the Service that names them."""
 
-from pathlib import Path
-
 from arcface_api.contract import pod_environment as pods
 from arcface_api.contract.pod_environment import METRICS_PORT, RENDEZVOUS_PORT
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_operator.manifests import gang, pod_parts
+from arcface_operator.manifests import gang, pod_parts, rank_variables
 from arcface_operator.manifests.metadata import Manifest, build_metadata, rank_table_name, worker_name, worker_selector
 from arcface_operator.manifests.pod_template import merged, with_template
 from arcface_operator.settings import Settings
@@ -18,7 +16,7 @@ def build_worker_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings
     workers, name = job.spec.workers, worker_name(job.metadata.name, index)
     metadata = merged(build_metadata(job, name, "worker"), gang.gang_metadata(job, attempt), "metadata")
     metadata["labels"] |= {pods.RANK_INDEX_LABEL: str(index), pods.ATTEMPT_LABEL: str(attempt)}
-    if has_rank_table(job):
+    if rank_variables.has_rank_table(job):
         metadata["labels"][pods.CHIP_FAMILY_LABEL] = settings.chip_family
         metadata["annotations"] = {**metadata.get("annotations", {}), pods.RANK_INDEX_ANNOTATION: str(index)}
     pod_spec = {
@@ -31,12 +29,20 @@ def build_worker_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings
     if (scheduler := gang.gang_scheduler(job, settings)) is not None:
         pod_spec["schedulerName"] = scheduler
     template = with_template(
-        pod_parts.default_template(CONTAINER, job, settings),
+        _default_template(job, index, settings),
         workers.template,
         {"metadata": metadata, "spec": pod_spec},
         "spec.workers.template",
     )
     return {"apiVersion": "v1", "kind": "Pod", **template}
+
+
+def _default_template(job: ArcFaceTrainingJob, index: int, settings: Settings) -> Manifest:
+    """What a user's template may change."""
+    common, variables = pod_parts.default_template(CONTAINER, job, settings), rank_variables.build_defaults(job, index)
+    if not variables:
+        return common
+    return merged(common, {"spec": {"containers": [{"name": CONTAINER, "env": variables}]}}, "defaults")
 
 
 def _build_container(job: ArcFaceTrainingJob, index: int, settings: Settings) -> Manifest:
@@ -52,7 +58,7 @@ def _build_container(job: ArcFaceTrainingJob, index: int, settings: Settings) ->
             "--termination-log",
             pods.TERMINATION_LOG,
         ],
-        "env": _build_env(job, index),
+        "env": [*pod_parts.own_name_and_address(), *rank_variables.build_identity(job, index)],
         "ports": [
             {"name": name, "containerPort": port, "protocol": "TCP"}
             for name, port in _ports(workers.devices_per_worker).items()
@@ -60,22 +66,6 @@ def _build_container(job: ArcFaceTrainingJob, index: int, settings: Settings) ->
         **pod_parts.device_resources(job, workers.resources, workers.devices_per_worker),
         "volumeMounts": _build_mounts(job),
     }
-
-
-def _build_env(job: ArcFaceTrainingJob, index: int) -> list[Manifest]:
-    """Who the pod is and where the ranks meet; every rank's own number is derived from these in the pod."""
-    workers, name = job.spec.workers, job.metadata.name
-    identity = pods.RankIdentity(
-        rank=index * workers.devices_per_worker,
-        world_size=workers.world_size,
-        scheduler_host=f"{worker_name(name, 0)}.{name}",
-        scheduler_file=Path(pods.RENDEZVOUS_MOUNT, pods.SCHEDULER_ADDRESS_FILE) if _meets_at_address(job) else None,
-        rank_table=Path(pods.RANK_TABLE_MOUNT, pods.RANK_TABLE_FILE) if has_rank_table(job) else None,
-    )
-    return [
-        *pod_parts.own_name_and_address(),
-        *({"name": key, "value": value} for key, value in identity.variables().items()),
-    ]
 
 
 def _build_volumes(job: ArcFaceTrainingJob) -> list[Manifest]:
@@ -88,11 +78,11 @@ def _build_volumes(job: ArcFaceTrainingJob) -> list[Manifest]:
     ]
     if (claim := verified_claim(job)) is not None:
         volumes.append(pod_parts.claim_volume("evaluation", claim))
-    if _meets_at_address(job):
+    if rank_variables.has_scheduler_file(job):
         field = f"metadata.annotations['{pods.SCHEDULER_ANNOTATION}']"
         item = {"path": pods.SCHEDULER_ADDRESS_FILE, "fieldRef": {"fieldPath": field}}
         volumes.append({"name": "rendezvous", "downwardAPI": {"items": [item]}})
-    if has_rank_table(job):
+    if rank_variables.has_rank_table(job):
         volumes.append({"name": "rank-table", "configMap": {"name": rank_table_name(job.metadata.name)}})
     return volumes
 
@@ -107,9 +97,9 @@ def _build_mounts(job: ArcFaceTrainingJob) -> list[Manifest]:
     ]
     if verified_claim(job) is not None:
         mounts.append(pod_parts.read_only("evaluation", pods.EVALUATION_MOUNT))
-    if _meets_at_address(job):
+    if rank_variables.has_scheduler_file(job):
         mounts.append(pod_parts.read_only("rendezvous", pods.RENDEZVOUS_MOUNT))
-    if has_rank_table(job):
+    if rank_variables.has_rank_table(job):
         mounts.append(pod_parts.read_only("rank-table", pods.RANK_TABLE_MOUNT))
     return mounts
 
@@ -118,16 +108,6 @@ def verified_claim(job: ArcFaceTrainingJob) -> str | None:
     """Claim with the sets that ranks verify during the training; None where they do not."""
     evaluation = job.spec.evaluation
     return None if evaluation is None or evaluation.every_epochs is None else evaluation.claim_name
-
-
-def _meets_at_address(job: ArcFaceTrainingJob) -> bool:
-    """Whether pods have to be told where the others are."""
-    return not has_rank_table(job) and job.spec.workers.replicas > 1
-
-
-def has_rank_table(job: ArcFaceTrainingJob) -> bool:
-    """Whether the ranks find each other by a rank table."""
-    return job.spec.workers.effective_rendezvous == "rankTable"
 
 
 def build_service(job: ArcFaceTrainingJob) -> Manifest:

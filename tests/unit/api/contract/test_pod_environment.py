@@ -27,18 +27,18 @@ def test_a_wrong_rank_variable_is_named(text: str) -> None:
 @pytest.mark.parametrize(
     "files",
     [{}, {"scheduler_file": Path("/etc/a/b")}, {"rank_table": Path("/user/hccl.json")}],
-    ids=["by name", "by address", "by rank table"],
+    ids=["one pod", "by file", "by rank table"],
 )
 def test_what_the_operator_writes_is_what_the_pod_reads(files: dict[str, Path]) -> None:
-    written = RankIdentity(rank=8, world_size=16, scheduler_host="quick-worker-0.quick", **files)
+    written = RankIdentity(rank=8, world_size=16, **files)
     assert RankIdentity.from_environment(written.variables()) == written
 
 
 def test_the_variables_of_mindspore_and_hccl() -> None:
-    identity = RankIdentity(rank=8, world_size=16, scheduler_host="10.0.0.5", rank_table=Path("/user/hccl.json"))
+    """No MS_SCHED_HOST: it must be an address, which is not known when pods are made."""
+    identity = RankIdentity(rank=8, world_size=16, rank_table=Path("/user/hccl.json"))
     assert identity.variables() == {
         "MS_ROLE": "MS_WORKER",
-        "MS_SCHED_HOST": "10.0.0.5",
         "MS_SCHED_PORT": "8118",
         "MS_WORKER_NUM": "16",
         "MS_NODE_ID": "8",
@@ -46,3 +46,11 @@ def test_the_variables_of_mindspore_and_hccl() -> None:
         "RANK_SIZE": "16",
         "RANK_ID": "8",
     }
+
+
+def test_a_rank_alone_has_nothing_that_makes_mindspore_wait_for_others() -> None:
+    assert RankIdentity().variables() == {"MS_WORKER_NUM": "1", "MS_NODE_ID": "0"}
+
+
+def test_a_rank_knows_its_card() -> None:
+    assert RankIdentity.from_environment({"DEVICE_ID": "3"}).device == 3

@@ -55,6 +55,23 @@ def test_a_valid_job_is_said_to_be_valid(tmp_path: Path) -> None:
         ),
         pytest.param(
             "validate",
+            {"workers": {"accelerator": "ascend", "resourceName": "huawei.com/npu"}, "training": {"precision": "fp32"}},
+            "arcface validate: spec.workers.resourceName: huawei.com/npu (A5, 950) needs rank table 2.0, not supported "
+            "yet; use 910 cards",
+            id="cards of A5",
+        ),
+        pytest.param(
+            "validate",
+            {
+                "workers": {"accelerator": "ascend", "replicas": 2048, "devicesPerWorker": 8},
+                "training": {"precision": "fp32"},
+            },
+            "arcface validate: spec.workers: the rank table of 2048 x 8 ranks has up to 1,310,827 bytes, a ConfigMap "
+            "holds 1,048,576: use 1638 replicas at most, or rendezvous dynamic",
+            id="rank table too large",
+        ),
+        pytest.param(
+            "validate",
             {"workers": {"template": {"nodeSelector": {}}}},
             "arcface validate: spec.workers.template.nodeSelector: unknown field; a pod template has metadata and spec",
             id="template",

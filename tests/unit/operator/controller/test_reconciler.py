@@ -1,7 +1,9 @@
 """What the reconciler asks and does not ask of the API server, with the other parts played."""
 
 import asyncio
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +18,7 @@ from arcface_operator.controller.reconciler import Reconciler, StatusWriter
 from arcface_operator.kubernetes.client import ApiError, CreateMode, JobRef
 from arcface_operator.kubernetes.executor import ActionExecutor
 from support.builders.jobs import job_document
-from support.builders.views import NOW, SETTINGS, ago, make_ended, make_prerequisites, make_worker
+from support.builders.views import ASCEND, NOW, SETTINGS, ago, make_ended, make_prerequisites, make_worker
 from support.decision_table import status_in
 
 REF = JobRef("default", "quick")
@@ -76,6 +78,9 @@ class Server:
 
     async def replace(self, path: str, body: Any, _priority: Any) -> Any:
         return await self.answer("replace", path.rsplit("/", 1)[1], body)
+
+    async def merge(self, path: str, body: Any) -> Any:
+        return await self.answer("merge", path.rsplit("/", 1)[1], body)
 
     async def delete(self, path: str, *_: Any) -> None:
         await self.answer("delete", path.rsplit("/", 2)[1], {})
@@ -143,6 +148,42 @@ def test_refused_pods_are_tried_one_first_and_each_time_later() -> None:
     _, ((_, longest),) = reconciler.waits  # type: ignore[attr-defined]
     assert longest > 0
     assert reconciler.trackers[REF].refusals == 3
+
+
+def gang_with_cards() -> tuple[dict[str, Any], list[Any]]:
+    """A job on two nodes with two cards each, and its pods, all of whose cards are known."""
+    pods = []
+    for index, view in enumerate(workers()):
+        cards = [
+            {"device_id": str(card), "device_ip": f"192.168.{101 + card}.{2 + index}", "super_device_id": "0"}
+            for card in range(2)
+        ]
+        written = json.dumps({"server_id": f"10.0.0.{11 + index}", "super_pod_id": -2, "devices": cards})
+        pods.append(replace(view, annotations={SETTINGS.device_annotation: written}))
+    return body("Starting", workers=ASCEND, training={"precision": "fp32"}), pods
+
+
+def table_condition(reconciler: Reconciler) -> tuple[str, str]:
+    conditions = reconciler.jobs.bodies[REF]["status"]["conditions"]
+    (found,) = [item for item in conditions if item["type"] == "RankTableReady"]
+    return found["status"], found["reason"]
+
+
+def test_a_rank_table_that_cannot_be_written_is_not_ready_and_no_pod_is_told_of_it() -> None:
+    server = Server(lambda verb, what: (verb, what) == ("create", "ConfigMap"))
+    job, pods = gang_with_cards()
+    reconciler = look(server, job, *pods, times=3)
+    assert table_condition(reconciler) == ("False", "Publishing")
+    assert server.asked.count("create ConfigMap") == 3
+    assert not [asked for asked in server.asked if asked.startswith("merge")]
+
+
+def test_pods_are_told_of_a_rank_table_after_it_is_written() -> None:
+    job, pods = gang_with_cards()
+    server = Server()
+    reconciler = look(server, job, *pods)
+    assert table_condition(reconciler) == ("False", "Publishing")
+    assert server.asked == ["replace status", "create ConfigMap", "merge quick-worker-0", "merge quick-worker-1"]
 
 
 def test_an_evaluators_template_is_tried_before_any_pod_is_made() -> None:

@@ -76,3 +76,21 @@ def test_a_rank_that_the_others_have_left_behind_is_a_failure_worth_a_retry(rank
     assert status == 1
     assert report.failure.message == "rank 1 did not end within 0.2 s of the first rank"
     assert behind.process.poll() is not None
+
+
+def test_a_rank_that_is_stopped_before_it_joined_has_nothing_to_save(rank, tmp_path):
+    waiting, joined = rank(ENDLESS), rank(ENDLESS, number=1)
+    for one in (waiting, joined):
+        one.report_path = tmp_path / "none.json"
+    waiting.stop()
+    report, status = _wait([joined, waiting])
+    assert status == 143
+    assert (report.failure.reason, report.failure.exit_code) == ("Stopped", 143)
+    assert joined.process.poll() is not None, "it would wait for the other for ever"
+
+
+def test_a_rank_that_others_end_by_sigterm_died(rank):
+    """MindSpore ends the peers of a dead rank so."""
+    report, status = _wait([rank("import os, signal; os.kill(os.getpid(), signal.SIGTERM)")])
+    assert status == 143
+    assert report.failure.message == "rank 0 died with signal SIGTERM"

@@ -1,71 +1,108 @@
 """Waiting for other pods: files that appear, change and lie."""
 
 import json
+import logging
 import threading
 from pathlib import Path
 
 import pytest
 
 from arcface_api.contract.pod_environment import RankIdentity
-from arcface_api.errors import ArcFaceError
-from arcface_trainer.pod.rendezvous import await_rank_table, is_mine, scheduler_address, wait_for
+from arcface_api.errors import InvalidInput
+from arcface_trainer.pod.rendezvous import meet, wait_for
 
-POD = {"MS_NODE_ID": "2", "MS_WORKER_NUM": "4", "POD_IP": "10.0.0.7", "MS_SCHED_HOST": "127.0.0.1"}
+POD = {"MS_NODE_ID": "2", "MS_WORKER_NUM": "4", "POD_IP": "10.0.0.7"}
 
 
 def identity(**environment: str) -> RankIdentity:
     return RankIdentity.from_environment({**POD, **environment})
 
 
-def table(status: str = "completed", address: str = "10.0.0.7", first_rank: int = 2) -> str:
-    devices = [{"device_id": str(n), "device_ip": "", "rank_id": str(first_rank + n)} for n in range(2)]
-    return json.dumps({"status": status, "server_list": [{"container_ip": address, "device": devices}]})
+def server(address: str | None, first_rank: int) -> dict[str, object]:
+    devices = [
+        {"device_id": str(n), "device_ip": f"10.1.{n}.{first_rank + 1}", "rank_id": str(first_rank + n)}
+        for n in range(2)
+    ]
+    found = {"server_id": f"10.0.1.{first_rank}", "device": devices}
+    return found if address is None else {**found, "container_ip": address}
+
+
+def table(first: str | None = "10.0.0.5", second: str | None = "10.0.0.7", status: str = "completed") -> str:
+    return json.dumps({"status": status, "server_list": [server(first, 0), server(second, 2)]})
+
+
+def test_a_rank_alone_meets_nobody() -> None:
+    assert meet(identity(MS_NODE_ID="0", MS_WORKER_NUM="1", RANK_TABLE_FILE="/never/written")) is None
 
 
 def test_the_pod_of_rank_0_is_itself_where_the_ranks_meet(tmp_path: Path) -> None:
-    first = identity(MS_NODE_ID="0", ARCFACE_SCHEDULER_FILE=str(tmp_path / "never-written"))
-    assert scheduler_address(first) == "10.0.0.7"
+    assert meet(identity(MS_NODE_ID="0", ARCFACE_SCHEDULER_FILE=str(tmp_path / "never-written"))) == "10.0.0.7"
+    assert meet(identity(MS_NODE_ID="0")) == "10.0.0.7"
 
 
 def test_the_others_wait_for_the_file(tmp_path: Path) -> None:
     file = tmp_path / "address"
     file.write_text("")  # how an annotation that is not there yet appears
     threading.Timer(0.1, lambda: file.write_text("10.0.0.5\n")).start()
-    assert scheduler_address(identity(ARCFACE_SCHEDULER_FILE=str(file))) == "10.0.0.5"
+    assert meet(identity(ARCFACE_SCHEDULER_FILE=str(file))) == "10.0.0.5"
 
 
-def test_without_a_file_the_name_is_resolved() -> None:
-    assert scheduler_address(identity()) == "127.0.0.1"
+def test_without_file_and_table_the_missing_variable_is_named() -> None:
+    with pytest.raises(InvalidInput, match="ARCFACE_SCHEDULER_FILE is not set"):
+        meet(identity())
+
+
+@pytest.mark.parametrize("rank", ["0", "2"])
+def test_the_table_tells_where_rank_0_is(tmp_path: Path, rank: str) -> None:
+    path = tmp_path / "hccl.json"
+    path.write_text(table())
+    address = {"0": "10.0.0.5", "2": "10.0.0.7"}[rank]
+    assert meet(identity(MS_NODE_ID=rank, POD_IP=address, RANK_TABLE_FILE=str(path))) == "10.0.0.5"
+
+
+def test_a_table_by_hand_need_not_name_addresses_to_rank_0_but_to_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "hccl.json"
+    path.write_text(table(first=None, second=None))
+    assert meet(identity(MS_NODE_ID="0", RANK_TABLE_FILE=str(path))) == "10.0.0.7"
+    with pytest.raises(InvalidInput, match="'' for rank 0 is no IP address"):
+        meet(identity(RANK_TABLE_FILE=str(path)))
+
+
+def test_mindspore_takes_no_names(tmp_path: Path) -> None:
+    path = tmp_path / "hccl.json"
+    path.write_text(table(first="worker-0.job"))
+    with pytest.raises(InvalidInput, match=r"hccl.json: 'worker-0.job' for rank 0 is no IP address"):
+        meet(identity(RANK_TABLE_FILE=str(path)))
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    "text",
     [
-        pytest.param(table(), True, id="complete"),
-        pytest.param(table(status="initializing"), False, id="initializing"),
-        pytest.param(table(address="10.0.0.6"), False, id="of the pods before a restart"),
-        pytest.param(table(first_rank=0), False, id="of other ranks"),
-        pytest.param("", False, id="empty"),
-        pytest.param("{", False, id="half"),
-        pytest.param("[]", False, id="other JSON"),
-        pytest.param('{"status": "completed", "server_list": [7]}', False, id="odd servers"),
-        pytest.param(
-            json.dumps({"status": "completed", "server_list": [{"device": [{"rank_id": "2"}]}]}), True, id="by hand"
-        ),
+        pytest.param(table(status="initializing"), id="initializing"),
+        pytest.param(table(second="10.0.0.6"), id="of the pods before a restart"),
+        pytest.param(json.dumps({"status": "completed", "server_list": [server("10.0.0.7", 0)]}), id="of other ranks"),
+        pytest.param("", id="empty"),
+        pytest.param("{", id="half"),
+        pytest.param("[]", id="other JSON"),
+        pytest.param('{"status": "completed", "server_list": [7]}', id="odd servers"),
     ],
 )
-def test_only_a_complete_table_with_this_pod_counts(tmp_path: Path, text: str, expected: bool) -> None:
+def test_only_a_complete_table_with_this_pod_counts(tmp_path: Path, text: str) -> None:
     path = tmp_path / "hccl.json"
     path.write_text(text)
-    assert is_mine(path, identity()) is expected
-
-
-def test_the_table_is_waited_for(tmp_path: Path) -> None:
-    path = tmp_path / "hccl.json"
     threading.Timer(0.1, lambda: path.write_text(table())).start()
-    await_rank_table(path, identity())
+    assert meet(identity(RANK_TABLE_FILE=str(path))) == "10.0.0.5"
 
 
-def test_patience_ends_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ArcFaceError, match=r"no address: is rank 0 running\? \(waited 0 s\)"):
-        wait_for(lambda: None, "no address: is rank 0 running?", seconds=0.0)
+def test_a_table_that_hccl_would_not_take_ends_the_pod_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "hccl.json"
+    path.write_text(table().replace("10.0.1.2", "10.0.1.0"))
+    with pytest.raises(InvalidInput, match=r"hccl\.json: server_id 10\.0\.1\.0 is that of two servers: .*: HCCL takes"):
+        meet(identity(RANK_TABLE_FILE=str(path)))
+
+
+def test_a_long_wait_is_said_again(caplog: pytest.LogCaptureFixture) -> None:
+    looks = iter([None, None, "there"])
+    with caplog.at_level(logging.INFO):
+        assert wait_for(lambda: next(looks), "nobody is here", reminder_seconds=0.0) == "there"
+    assert [record.message for record in caplog.records] == ["waiting: nobody is here", "still waiting: nobody is here"]

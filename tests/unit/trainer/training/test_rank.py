@@ -7,7 +7,7 @@ import pytest
 from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.run_config import RunConfig
 from arcface_api.errors import InvalidInput
-from arcface_trainer.training.rank import StopRequest, TrainingLoop, build_training_loop
+from arcface_trainer.training.rank import TrainingLoop, build_training_loop
 from support.builders.training_plan import make_plan
 from support.processes.trainings import write_image_folder, write_run_config
 
@@ -18,7 +18,7 @@ def test_more_ranks_than_identities_are_refused_before_the_ranks_meet(tmp_path):
     path = write_run_config(tmp_path / "run.json", images, tmp_path / "checkpoints", ranks=ranks)
     config = RunConfig.from_json(path.read_bytes(), str(path))
     with pytest.raises(InvalidInput, match="5 ranks share 4 identities and each needs one"):
-        build_training_loop(config, RankIdentity.from_environment({"MS_WORKER_NUM": "5"}), 0, StopRequest())
+        build_training_loop(config, RankIdentity.from_environment({"MS_WORKER_NUM": "5"}), 0)
 
 
 def make_loop(rank: int) -> TrainingLoop:

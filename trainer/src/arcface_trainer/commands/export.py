@@ -7,8 +7,8 @@ from typing import get_args
 import click
 
 from arcface_faces.checkpoint import checkpoint_folder
+from arcface_trainer.device import compute_environment
 from arcface_trainer.export import Format
-from arcface_trainer.network.mindspore_settings import compute_environment
 
 FILE = click.Path(path_type=Path)
 

@@ -14,7 +14,10 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from numpy.typing import NDArray
 
+from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.run_config import RunRanks
+from arcface_api.resource.spec import Precision
+from arcface_trainer.device import configure_device
 
 LOG = logging.getLogger(__name__)
 
@@ -96,12 +99,16 @@ class World:
         return cast("NDArray[np.float32]", self._all_sum(Tensor(values)).asnumpy() / np.float32(self.size))
 
 
-def init_distributed(ranks: RunRanks, rank: int) -> World:
-    """Set this rank's device up and wait for the other ranks."""
-    mindspore.set_device("Ascend" if ranks.accelerator == "ascend" else "CPU")
-    mindspore.set_context(mode=mindspore.GRAPH_MODE)
+def init_distributed(ranks: RunRanks, identity: RankIdentity, precision: Precision) -> World:
+    """Set this rank's device up and wait for the other ranks.
+
+    Raises:
+        InvalidInput: where the device does not compute this precision.
+    """
+    chip = configure_device(mindspore, ranks.accelerator, identity.device, precision)
+    LOG.info("device number=%d chip=%s", identity.device, chip.name if chip is not None else "CPU")
     if ranks.world_size > 1:
         started = time.monotonic()
         mindspore.communication.init()
         LOG.info("ranks joined world_size=%d seconds=%.1f", ranks.world_size, time.monotonic() - started)
-    return World(ranks.world_size, rank)
+    return World(ranks.world_size, identity.rank)

@@ -14,13 +14,15 @@ from pathlib import Path
 
 from arcface_api.contract.pod_environment import ROLE, SCHEDULER, RankIdentity
 from arcface_api.contract.reports import TrainerReport, failure_from
-from arcface_api.contract.run_config import RunConfig
+from arcface_api.contract.run_config import RunConfig, RunRanks
 from arcface_api.cpu_affinity import core_share
-from arcface_api.errors import ArcFaceError, ExitCode
+from arcface_api.errors import ArcFaceError, ExitCode, Stopped
+from arcface_trainer.device import device_target
 from arcface_trainer.pod.rank_process import RankProcess, module_command, rank_environment, shell_status
 from arcface_trainer.pod.rendezvous import meet
 
 POLL_SECONDS = 0.1
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SCHEDULER_GRACE_SECONDS = 10.0
 LEAVE_SECONDS = 120.0
 """Between the ends of a pod's first and last rank: all have done the same steps and saved the same checkpoint."""
@@ -40,26 +42,47 @@ def launch(config_path: Path, termination_log: Path | None) -> int:
 
 
 def _run(config_path: Path) -> tuple[TrainerReport, int]:
-    ranks = RunConfig.read(config_path).ranks
+    _end_on_signals()
+    config = RunConfig.read(config_path)
     identity = RankIdentity.from_environment()
+    scheduler = meet(identity)
     with tempfile.TemporaryDirectory(prefix="arcface-") as folder, contextlib.ExitStack() as stack:
-        host = meet(identity, ranks.world_size)
-        environments = [rank_environment(os.environ, ranks, identity, host, local) for local in range(ranks.per_pod)]
-        processes: list[RankProcess] = []
+        ranks: list[RankProcess] = []
         # Signals before children: one that comes in between must not be lost.
-        signals = _forward_signals(processes)
-        if identity.rank_table is None and ranks.world_size > 1 and identity.rank == 0:
-            stack.callback(_end_scheduler, _start_scheduler(environments[0]))
+        signals = _forward_signals(ranks)
+        environments = [
+            rank_environment(os.environ, config.ranks, identity, scheduler, local)
+            for local in range(config.ranks.per_pod)
+        ]
+        if scheduler is not None and identity.rank == 0:
+            stack.callback(_end_scheduler, _start_scheduler(environments[0]), ranks)
         for local, environment in enumerate(environments):
             rank = RankProcess.start(config_path, Path(folder), identity.rank + local, local, environment)
-            if ranks.accelerator == "cpu":
-                cores = core_share(os.sched_getaffinity(0), ranks.per_pod, local)
-                os.sched_setaffinity(rank.process.pid, cores)
-            processes.append(rank)
+            _pin(rank, config.ranks, local)
+            ranks.append(rank)
         if signals:
-            for rank in processes:
+            for rank in ranks:
                 rank.stop()
-        return _wait(processes)
+        return _wait(ranks)
+
+
+def _pin(rank: RankProcess, ranks: RunRanks, local: int) -> None:
+    """Give a rank that computes on the CPU its share of the cores."""
+    if device_target(ranks.accelerator) == "CPU":
+        os.sched_setaffinity(rank.process.pid, core_share(os.sched_getaffinity(0), ranks.per_pod, local))
+
+
+def _end_on_signals() -> None:
+    """End the waiting for other pods when asked to stop.
+
+    The first process of a container ignores every signal that it has no handler for.
+    """
+
+    def on_signal(_number: int, _frame: object) -> None:
+        raise Stopped("stopped before the pods had met; nothing had to be saved")
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, on_signal)
 
 
 def _forward_signals(ranks: list[RankProcess]) -> list[int]:
@@ -71,8 +94,8 @@ def _forward_signals(ranks: list[RankProcess]) -> list[int]:
         for rank in ranks:
             rank.stop()
 
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+    for number in STOP_SIGNALS:
+        signal.signal(number, on_signal)
     return received
 
 
@@ -81,10 +104,11 @@ def _start_scheduler(environment: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=environment | {ROLE: SCHEDULER}, start_new_session=True)
 
 
-def _end_scheduler(process: subprocess.Popen[bytes]) -> None:
-    """The scheduler leaves by itself after its ranks; one that does not is killed."""
+def _end_scheduler(process: subprocess.Popen[bytes], ranks: list[RankProcess]) -> None:
+    """The scheduler leaves by itself after its ranks; one that does not is killed, at once where no rank had joined."""
+    is_needed = not any(rank.has_nothing_to_save for rank in ranks)
     try:
-        process.wait(SCHEDULER_GRACE_SECONDS)
+        process.wait(SCHEDULER_GRACE_SECONDS if is_needed else 0)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -96,8 +120,9 @@ def _wait(ranks: list[RankProcess], leave_seconds: float = LEAVE_SECONDS) -> tup
     while True:
         is_running = any(rank.is_running for rank in ranks)
         for rank in ranks:
-            if (status := rank.status) not in {None, ExitCode.DONE, ExitCode.STOPPED}:
-                _kill(ranks)
+            status = rank.status
+            if rank.has_nothing_to_save or status not in {None, ExitCode.DONE, ExitCode.STOPPED}:
+                _kill(ranks)  # its peers wait for it in vain
                 return rank.report(), shell_status(status or ExitCode.FAILED)
         if not is_running:
             return _joint_end(ranks)

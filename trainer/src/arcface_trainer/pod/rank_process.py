@@ -12,14 +12,19 @@ from threading import Thread
 from typing import IO, Self
 
 from arcface_api.contract import pod_environment as pods
-from arcface_api.contract.reports import ReportedFailure, TrainerReport
+from arcface_api.contract.reports import ReportedFailure, TrainerReport, failure_from
 from arcface_api.contract.run_config import RunRanks
-from arcface_api.errors import ExitCode
-from arcface_trainer.network.mindspore_settings import compute_environment
+from arcface_api.errors import ExitCode, Stopped
+from arcface_trainer.device import compute_environment
 
 NODE_TIMEOUT_SECONDS = "60"
 """After this time without a heartbeat a rank counts as dead and MindSpore ends its peers."""
-START_TIMEOUT_SECONDS = "1800"
+START_TIMEOUT_SECONDS = "86400"
+"""MindSpore's patience for ranks that have not joined (MS_TOPO_TIMEOUT): longer than any start; the operator ends one.
+
+Ranks read their data before they join, for minutes where it is large. MindSpore's cluster is the barrier that evens
+this out, before HCCL, whose own patience is shorter, makes the first connection.
+"""
 CHATTER = b"[INFO] DISTRIBUTED("
 """Lines of MindSpore's cluster threads that no log level turns off."""
 LOG_LINES = 20
@@ -29,19 +34,31 @@ BY_SIGNAL = 128
 
 
 def rank_environment(
-    environment: Mapping[str, str], ranks: RunRanks, identity: pods.RankIdentity, scheduler_address: str, local: int
+    environment: Mapping[str, str], ranks: RunRanks, identity: pods.RankIdentity, scheduler: str | None, local: int
 ) -> dict[str, str]:
-    """Environment of rank number `local` of this pod: MindSpore reads its settings when it is imported."""
-    rank = str(identity.rank + local)
+    """Environment of rank number `local` of this pod: MindSpore reads its settings when it is imported.
+
+    Args:
+        environment: of the pod.
+        ranks: the gang.
+        identity: of the pod's first rank.
+        scheduler: address that the ranks meet at, None for a rank alone.
+        local: number of the rank in the pod, and of its card as the container counts them.
+    """
     settings = {
         "MS_NODE_TIMEOUT": NODE_TIMEOUT_SECONDS,
         "MS_TOPO_TIMEOUT": START_TIMEOUT_SECONDS,
         **compute_environment(environment, ranks.accelerator),
     }
-    own = {pods.NODE_ID: rank, pods.WORKER_NUM: str(ranks.world_size), pods.ROLE: pods.WORKER}
+    rank = str(identity.rank + local)
+    own = {pods.NODE_ID: rank, pods.WORKER_NUM: str(ranks.world_size)}
     if ranks.accelerator == "ascend":
-        own |= {pods.DEVICE_ID: str(local), pods.RANK_ID: rank, pods.RANK_SIZE: str(ranks.world_size)}
-    own |= {pods.SCHEDULER_HOST: scheduler_address, pods.SCHEDULER_PORT: str(identity.scheduler_port)}
+        own[pods.DEVICE_ID] = str(local)
+    if scheduler is None:
+        return {name: value for name, value in settings.items() if name not in pods.MEETING} | own
+    own |= {pods.ROLE: pods.WORKER, pods.SCHEDULER_HOST: scheduler, pods.SCHEDULER_PORT: str(identity.scheduler_port)}
+    if identity.rank_table is not None:
+        own |= {pods.RANK_ID: rank, pods.RANK_SIZE: str(ranks.world_size)}
     return settings | own
 
 
@@ -59,6 +76,7 @@ class RankProcess:
     report_path: Path
     tail: deque[str]
     reader: Thread
+    is_asked_to_stop: bool = False
 
     @classmethod
     def start(cls, config: Path, folder: Path, rank: int, local: int, environment: dict[str, str]) -> Self:
@@ -97,11 +115,18 @@ class RankProcess:
         """
         status = self.process.poll()
         if status is None or (report := self._written_report()) is None:
-            return status
+            return ExitCode.STOPPED if self.has_nothing_to_save else status
         return report.failure.exit_code if report.failure else ExitCode.DONE
+
+    @property
+    def has_nothing_to_save(self) -> bool:
+        """Whether the rank was stopped before it had joined the others: until then SIGTERM ends it outright."""
+        ended_by_it = self.process.poll() == -signal.SIGTERM
+        return self.is_asked_to_stop and ended_by_it and not self.report_path.is_file()
 
     def stop(self) -> None:
         """Ask the rank to save its state and end."""
+        self.is_asked_to_stop = True
         if self.is_running:
             self.process.send_signal(signal.SIGTERM)
 
@@ -118,6 +143,9 @@ class RankProcess:
             if report.failure is None:
                 return report
             return report.model_copy(update={"failure": report.failure.model_copy(update={"log": list(self.tail)})})
+        if self.has_nothing_to_save:
+            stopped = Stopped("stopped before the ranks had joined; nothing had to be saved")
+            return TrainerReport(failure=failure_from(stopped, self.rank))
         code = self.process.returncode
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return self.died(f"rank {self.rank} died with {how}", shell_status(code))

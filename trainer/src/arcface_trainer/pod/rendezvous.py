@@ -1,58 +1,85 @@
-"""Waiting for the other pods: for the address that the ranks meet at, or for the rank table."""
+"""Waiting for the other pods: for the address that the ranks meet at, and for the rank table where HCCL is given one.
 
+There is no limit here: how long a start may take is the operator's to say, which counts from the moment that all pods
+have a place. A pod that waits for its peers is not failing.
+"""
+
+import ipaddress
 import logging
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from arcface_api.contract.pod_environment import RankIdentity
+from arcface_api.contract.pod_environment import SCHEDULER_FILE, RankIdentity
 from arcface_api.contract.rank_table import RankTableDocument
-from arcface_api.errors import ArcFaceError
+from arcface_api.contract.rank_table_rules import check_rank_table
+from arcface_api.errors import InvalidInput
 
 LOG = logging.getLogger(__name__)
-WAIT_SECONDS = 1800.0
-"""Beyond every deadline that an operator would set for a start."""
 POLL_SECONDS = 0.5
+REMINDER_SECONDS = 60.0
 
 Value = TypeVar("Value")
 
 
-def meet(identity: RankIdentity, world_size: int) -> str:
-    """Wait until the other pods are known; returns the scheduler's address, which a rank table makes superfluous."""
-    if identity.rank_table is not None:
-        await_rank_table(identity.rank_table, identity)
-        return identity.scheduler_host
-    return scheduler_address(identity) if world_size > 1 else identity.scheduler_host
+def meet(identity: RankIdentity) -> str | None:
+    """Wait until the other pods are known; returns the address of MindSpore's scheduler, None for a rank alone.
 
+    The scheduler runs in rank 0's pod, with a rank table and without: no start of MindSpore 2.10 does without one.
 
-def scheduler_address(identity: RankIdentity) -> str:
-    """IP address of the scheduler, which runs in rank 0's pod; MindSpore takes no names.
-
-    Where the operator writes it into a file, no name has to be resolved: a cluster's DNS may still answer with the
-    address that a pod of this name had before a restart.
+    Raises:
+        InvalidInput: where what the operator wrote has no address.
     """
-    if identity.rank == 0 and identity.scheduler_file is not None:
+    if identity.world_size == 1:
+        return None
+    if identity.rank_table is not None:
+        table = await_rank_table(identity.rank_table, identity)
+        return _address(_container_of_rank_0(table) or _own_if_first(identity), str(identity.rank_table))
+    if identity.rank == 0:
         return identity.address
-    if identity.scheduler_file is not None:
-        file = identity.scheduler_file
-        return wait_for(lambda: _content(file), f"{file} has no address: is the pod of rank 0 running?")
-    name = f"MS_SCHED_HOST={identity.scheduler_host}"
-    return wait_for(lambda: _resolved(identity), f"{name} has no address: is the pod of rank 0 running?")
+    file = identity.scheduler_file
+    if file is None:
+        raise InvalidInput(f"{SCHEDULER_FILE} is not set in the environment: the operator sets it")
+    text = wait_for(lambda: _content(file), f"{file} has no address: is the pod of rank 0 running?")
+    return _address(text, str(file))
 
 
-def await_rank_table(path: Path, identity: RankIdentity) -> None:
-    """Until the table is complete and lists this very pod; a table of the pods before a restart does not."""
-    LOG.info("waiting for the rank table %s", path)
+def await_rank_table(path: Path, identity: RankIdentity) -> RankTableDocument:
+    """The table, once it is complete and lists this very pod; a table of the pods before a restart does not.
+
+    Raises:
+        InvalidInput: where HCCL would not take the table.
+    """
     absent = f"{path} does not list rank {identity.rank} at {identity.address}"
-    wait_for(lambda: is_mine(path, identity) or None, f"{absent}: see condition RankTableReady of the job")
+    table = wait_for(lambda: _own_table(path, identity), f"{absent}: see condition RankTableReady of the job")
+    check_rank_table(table, str(path))
+    return table
 
 
-def is_mine(path: Path, identity: RankIdentity) -> bool:
-    """Whether a table is complete and has this pod's first rank at this pod's address."""
+def _own_table(path: Path, identity: RankIdentity) -> RankTableDocument | None:
+    """A table that is complete and has this pod's first rank at this pod's address."""
     table = RankTableDocument.parse(_content(path) or "")
-    return table is not None and table.has_rank(identity.rank, identity.address)
+    return table if table is not None and table.has_rank(identity.rank, identity.address) else None
+
+
+def _container_of_rank_0(table: RankTableDocument) -> str | None:
+    """Address of rank 0's pod; None where the table names none."""
+    servers = table.server_list or []
+    return next((server.container_ip for server in servers if any(one.rank_id == "0" for one in server.device)), None)
+
+
+def _own_if_first(identity: RankIdentity) -> str:
+    """What is known of rank 0's address without the table's word."""
+    return identity.address if identity.rank == 0 else ""
+
+
+def _address(text: str, source: str) -> str:
+    """The scheduler's address; MindSpore takes no names."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise InvalidInput(f"{source}: {text!r} for rank 0 is no IP address: the operator writes it") from None
 
 
 def _content(path: Path) -> str | None:
@@ -63,24 +90,15 @@ def _content(path: Path) -> str | None:
         return None
 
 
-def _resolved(identity: RankIdentity) -> str | None:
-    """Address of the scheduler's name, None while it has none: rank 0's pod may be scheduled after this one."""
-    try:
-        found = socket.getaddrinfo(identity.scheduler_host, identity.scheduler_port, type=socket.SOCK_STREAM)
-    except socket.gaierror:
-        return None
-    return str(found[0][4][0])
-
-
-def wait_for(look: Callable[[], Value | None], failure: str, seconds: float = WAIT_SECONDS) -> Value:
-    """What `look` finds, as soon as it finds something.
-
-    Raises:
-        ArcFaceError: with the given text when it finds nothing in time.
-    """
-    deadline = time.monotonic() + seconds
-    while (value := look()) is None:
-        if time.monotonic() > deadline:
-            raise ArcFaceError(f"{failure} (waited {seconds:.0f} s)")
+def wait_for(look: Callable[[], Value | None], absent: str, reminder_seconds: float = REMINDER_SECONDS) -> Value:
+    """What `look` finds, as soon as it finds something; meanwhile the log says what is absent."""
+    reminded_at = time.monotonic()
+    if (value := look()) is None:
+        LOG.info("waiting: %s", absent)
+    while value is None:
         time.sleep(POLL_SECONDS)
+        value = look()
+        if value is None and time.monotonic() - reminded_at >= reminder_seconds:
+            LOG.info("still waiting: %s", absent)
+            reminded_at = time.monotonic()
     return value

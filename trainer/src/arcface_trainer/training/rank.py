@@ -147,7 +147,7 @@ def _main(config_path: Path, report_path: Path, local_rank: int) -> int:
     loop: TrainingLoop | None = None
     failure: reports.ReportedFailure | None = None
     try:
-        loop = build_training_loop(run_config.RunConfig.read(config_path), identity, local_rank, StopRequest.install())
+        loop = build_training_loop(run_config.RunConfig.read(config_path), identity, local_rank)
         loop.run()
     except ArcFaceError as error:
         (LOG.info if isinstance(error, Stopped) else LOG.error)("%s", error)
@@ -161,9 +161,13 @@ def _main(config_path: Path, report_path: Path, local_rank: int) -> int:
 
 
 def build_training_loop(
-    config: run_config.RunConfig, identity: pod_environment.RankIdentity, local_rank: int, stop: "StopRequest"
+    config: run_config.RunConfig, identity: pod_environment.RankIdentity, local_rank: int
 ) -> TrainingLoop:
     """A loop that is ready to run, its figures served; the run configuration goes no further than here.
+
+    Data are opened before the ranks join: MindSpore's cluster waits for the slowest reader, HCCL behind it would not
+    for long. Signals are taken over after that: a rank that waits for its peers in MindSpore runs no handler of
+    Python's and has nothing to save, so that SIGTERM may end it as it ends any process.
 
     Raises:
         InvalidInput: where configuration, data, checkpoints or verification sets cannot be used.
@@ -175,7 +179,8 @@ def build_training_loop(
         raise InvalidInput(sentence)
     loader = open_loader(config.data, training, ranks, rank)
     plan = TrainingPlan.of(config, loader.sampler, loader.faces.class_count)
-    world = init_distributed(ranks, rank)
+    world = init_distributed(ranks, identity, config.precision)
+    stop = StopRequest.install()
     train_step = build_train_step(plan, training, world)
     state = TrainingState(train_step)
     checkpointing = Checkpointing.start(config.checkpoint, state, plan, world)

@@ -46,7 +46,6 @@ def test_a_worker_pod_becomes_a_process() -> None:
         "POD_NAME": "quick-worker-1",
         "POD_IP": "127.77.3.2",
         "MS_ROLE": "MS_WORKER",
-        "MS_SCHED_HOST": "127.77.3.1",
         "MS_SCHED_PORT": "8118",
         "MS_WORKER_NUM": "2",
         "MS_NODE_ID": "1",

@@ -1,0 +1,221 @@
+"""What HCCL's parser demands of a rank table, a function for each rule and a sentence for each fault.
+
+A table that breaks a rule ends every rank with EI0014, minutes after its pod has started. Source: HCCL's own parser
+(CANN hcomm, `topoinfo_ranktableConcise.cc`, `GetSingleServer` to `CheckSuperPodInfo`). It passes over keys that it does
+not know. Nobody has tried these tables on NPUs yet.
+"""
+
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+from arcface_api.contract.rank_table import RankedDevice, RankTableDocument, Server, SuperPod
+from arcface_api.errors import InvalidInput
+
+PLAIN_VERSION, SUPER_POD_VERSION = "1.0", "1.2"
+VERSIONS = {None, PLAIN_VERSION, SUPER_POD_VERSION}
+"""1.1 is for mixed kinds of chips, 2.0 for A5; tables written by hand may leave it out."""
+LONGEST_SERVER_ID = 64
+DIGITS, LARGEST_NUMBER = 10, 2**32 - 1
+HIGHEST_DEVICE_ID_OF_910A = 7
+"""What HCCL takes on every chip but 910B, 910_93 (A3) and 310P."""
+
+
+def check_rank_table(table: RankTableDocument, source: str) -> None:
+    """Refuse a table that HCCL would not take.
+
+    Args:
+        table: a completed table.
+        source: file that it came from, named in the error.
+
+    Raises:
+        InvalidInput: with the first fault.
+    """
+    if (fault := next(rank_table_faults(table), None)) is not None:
+        raise InvalidInput(f"{source}: {fault}: HCCL takes no such table")
+
+
+def rank_table_faults(table: RankTableDocument, highest_device_id: int | None = None) -> Iterator[str]:
+    """One sentence for each rule that a completed table breaks, in the order in which HCCL would meet them.
+
+    Args:
+        table: a completed table.
+        highest_device_id: of the chip, where it is known to have one.
+    """
+    for rule in _RULES:
+        yield from rule(table)
+    if highest_device_id is not None:
+        yield from _high_device_ids(table, highest_device_id)
+
+
+def _version(table: RankTableDocument) -> Iterator[str]:
+    """A version that the parser of these tables is chosen by."""
+    if table.version not in VERSIONS:
+        yield f"version is {table.version!r}, must be 1.0, or 1.2 with super pods"
+
+
+def _server_count(table: RankTableDocument) -> Iterator[str]:
+    """As many servers as the table says, one at least."""
+    count = len(_servers(table))
+    if not count:
+        yield "server_list is empty"
+    if table.server_count not in {None, str(count)}:
+        yield f"server_count is {table.server_count!r}, server_list has {count}"
+
+
+def _server_ids(table: RankTableDocument) -> Iterator[str]:
+    """A name for each server, of its own and not too long."""
+    for place, server in enumerate(_servers(table)):
+        if not server.server_id:
+            yield f"server_list[{place}] has no server_id"
+        elif len(server.server_id) > LONGEST_SERVER_ID:
+            yield f"server_id {server.server_id!r} is longer than {LONGEST_SERVER_ID} characters"
+    for identity in _repeated(server.server_id for server in _servers(table) if server.server_id):
+        yield f"server_id {identity} is that of two servers: all cards of a node belong into one"
+
+
+def _host_addresses(table: RankTableDocument) -> Iterator[str]:
+    """Addresses of nodes, where there are any."""
+    for server in _servers(table):
+        if server.host_ip is not None and not _is_address(server.host_ip):
+            yield f"server {server.server_id}: host_ip {server.host_ip!r} is no IP address"
+
+
+def _device_ids(table: RankTableDocument) -> Iterator[str]:
+    """Cards in each server, each once, by number."""
+    for server in _servers(table):
+        if not server.device:
+            yield f"server {server.server_id} has no device"
+        for device in server.device:
+            if not _is_number(device.device_id):
+                yield f"rank {device.rank_id}: device_id {device.device_id!r} is no number"
+        for identity in _repeated(device.device_id for device in server.device):
+            ranks = " and ".join(device.rank_id for device in server.device if device.device_id == identity)
+            yield f"server {server.server_id}: device {identity} is that of ranks {ranks}"
+
+
+def _ranks(table: RankTableDocument) -> Iterator[str]:
+    """All ranks from 0, each once."""
+    ranks = [device.rank_id for device in _devices(table)]
+    for rank in ranks:
+        if not _is_number(rank):
+            yield f"rank_id {rank!r} is no number"
+    for rank in _repeated(ranks):
+        yield f"rank_id {rank} is that of two devices"
+    if missing := {str(rank) for rank in range(len(ranks))} - set(ranks):
+        yield f"rank_id {min(missing, key=int)} is missing among {len(ranks)} devices"
+
+
+def _device_addresses(table: RankTableDocument) -> Iterator[str]:
+    """Addresses of network ports where cards talk over these, each once."""
+    is_needed = _needs_device_addresses(table)
+    for device in _devices(table):
+        if not device.device_ip:
+            if is_needed:
+                yield f"rank {device.rank_id} has no device_ip, which several servers need"
+        elif (fault := _address_fault(device.device_ip)) is not None:
+            yield f"rank {device.rank_id}: device_ip {fault}"
+    listed = [address for device in _devices(table) if device.device_ip for address in device.device_ip.split(",")]
+    for address in _repeated(listed):
+        yield f"device_ip {address} is that of two devices"
+
+
+def _needs_device_addresses(table: RankTableDocument) -> bool:
+    """Whether cards talk over their network ports: not within one server, nor within one super pod over its bus."""
+    is_one_super_pod = table.version == SUPER_POD_VERSION and len(table.super_pod_list or ()) == 1
+    return len(_servers(table)) > 1 and not is_one_super_pod
+
+
+def _address_fault(addresses: str) -> str | None:
+    """What is wrong with a card's addresses, of which there may be several with commas between."""
+    for address in addresses.split(","):
+        if not _is_address(address):
+            return f"{address!r} is no IP address"
+        if address.startswith("127."):
+            return f"{address} is for virtual devices only"
+    return None
+
+
+def _super_pods(table: RankTableDocument) -> Iterator[str]:
+    """Every server in one super pod, and super pods with names of their own."""
+    pods = _listed_super_pods(table)
+    if any(not pod.super_pod_id for pod in pods):
+        yield "a super pod has no super_pod_id"
+    for identity in _repeated(pod.super_pod_id for pod in pods):
+        yield f"super_pod_id {identity} is that of two super pods"
+    listed = Counter(reference.server_id for pod in pods for reference in pod.server_list)
+    servers = [server.server_id for server in _servers(table)] if pods else []
+    for identity in servers:
+        if listed[identity] != 1:
+            yield f"server {identity} is {listed[identity]} times in super_pod_list, must be once"
+    for identity in sorted(listed.keys() - set(servers)):
+        yield f"server {identity} of super_pod_list is not in server_list"
+
+
+def _super_devices(table: RankTableDocument) -> Iterator[str]:
+    """A number for each card of a super pod, of its own."""
+    servers = {server.server_id: server.device for server in _servers(table)}
+    for pod in _listed_super_pods(table):
+        devices = [device for reference in pod.server_list for device in servers.get(reference.server_id, ())]
+        for device in devices:
+            if not _is_number(device.super_device_id or ""):
+                yield f"rank {device.rank_id}: super_device_id is {device.super_device_id}, must be a number from 0"
+        for identity in _repeated([device.super_device_id or "" for device in devices]):
+            if _is_number(identity):
+                yield f"super pod {pod.super_pod_id}: super_device_id {identity} is that of two devices"
+
+
+_RULES: tuple[Callable[[RankTableDocument], Iterator[str]], ...] = (
+    _version,
+    _server_count,
+    _server_ids,
+    _host_addresses,
+    _device_ids,
+    _ranks,
+    _device_addresses,
+    _super_pods,
+    _super_devices,
+)
+
+
+def _high_device_ids(table: RankTableDocument, highest: int) -> Iterator[str]:
+    """No card beyond those that a server with such chips has."""
+    for device in _devices(table):
+        if _is_number(device.device_id) and int(device.device_id) > highest:
+            yield f"rank {device.rank_id}: device_id {device.device_id} is above {highest}, the highest of its chip"
+
+
+def _servers(table: RankTableDocument) -> list[Server]:
+    """All servers."""
+    return table.server_list or []
+
+
+def _devices(table: RankTableDocument) -> Iterator[RankedDevice]:
+    """All cards."""
+    return (device for server in _servers(table) for device in server.device)
+
+
+def _listed_super_pods(table: RankTableDocument) -> list[SuperPod]:
+    """The super pods, which only version 1.2 is asked for."""
+    return (table.super_pod_list or []) if table.version == SUPER_POD_VERSION else []
+
+
+def _repeated(texts: Iterable[str]) -> list[str]:
+    """What comes more than once."""
+    return [text for text, count in Counter(texts).items() if count > 1]
+
+
+def _is_number(text: str) -> bool:
+    """Whether HCCL reads a text as an unsigned number of 32 bits."""
+    return text.isascii() and text.isdecimal() and len(text) <= DIGITS and int(text) <= LARGEST_NUMBER
+
+
+def _is_address(text: str) -> bool:
+    """Whether a text is an IP address; ten times as fast as `ipaddress`, which 16,384 cards would feel."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, text)
+        except (OSError, ValueError):
+            continue
+        return True
+    return False

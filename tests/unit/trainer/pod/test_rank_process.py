@@ -1,0 +1,53 @@
+"""Variables of a rank, from those of its pod."""
+
+import pytest
+
+from arcface_api.contract.pod_environment import RankIdentity
+from arcface_api.contract.run_config import RunRanks
+from arcface_trainer.pod.rank_process import rank_environment
+
+TABLE = "/user/serverid/devindex/config/hccl.json"
+POD = {"MS_NODE_ID": "2", "MS_WORKER_NUM": "4", "RANK_TABLE_FILE": TABLE, "RANK_ID": "2", "RANK_SIZE": "4"}
+
+
+def ranks(world_size: int, per_pod: int, accelerator: str = "ascend") -> RunRanks:
+    return RunRanks.model_validate(
+        {"worldSize": world_size, "perPod": per_pod, "accelerator": accelerator, "rendezvous": "dynamic"}
+    )
+
+
+def test_a_rank_joins_by_the_scheduler_and_keeps_the_table_beside() -> None:
+    identity = RankIdentity.from_environment(POD)
+    found = rank_environment(POD, ranks(4, 2), identity, "10.0.0.5", 1)
+    expected = {
+        "MS_ROLE": "MS_WORKER",
+        "MS_SCHED_HOST": "10.0.0.5",
+        "MS_SCHED_PORT": "8118",
+        "MS_WORKER_NUM": "4",
+        "MS_NODE_ID": "3",
+        "RANK_TABLE_FILE": TABLE,
+        "RANK_ID": "3",
+        "RANK_SIZE": "4",
+        "DEVICE_ID": "1",
+    }
+    assert found | expected == found
+
+
+@pytest.mark.parametrize("accelerator", ["ascend", "cpu"])
+def test_a_rank_alone_waits_for_nobody_whatever_an_older_operator_wrote(accelerator: str) -> None:
+    written = {
+        "MS_ROLE": "MS_WORKER",
+        "MS_SCHED_HOST": "quick-worker-0.quick",
+        "MS_SCHED_PORT": "8118",
+        "RANK_TABLE_FILE": TABLE,
+        "RANK_ID": "0",
+        "RANK_SIZE": "1",
+    }
+    found = rank_environment(written, ranks(1, 1, accelerator), RankIdentity(), None, 0)
+    assert not set(written) & set(found)
+    assert found.get("DEVICE_ID") == ("0" if accelerator == "ascend" else None)
+
+
+def test_ranks_on_cpu_have_no_cards() -> None:
+    found = rank_environment({}, ranks(2, 2, "cpu"), RankIdentity(world_size=2), "10.0.0.5", 1)
+    assert not {"DEVICE_ID", "RANK_ID", "RANK_SIZE"} & set(found)
