@@ -111,6 +111,15 @@ def test_the_real_mindspore_takes_the_device_on_a_cpu() -> None:
     assert done.stdout.split() == ["CPU", "1", "0"]
 
 
+def test_a_machine_without_cards_says_so_before_a_device_is_set() -> None:
+    script = (
+        "import mindspore; from arcface_trainer.device import configure_device;"
+        "configure_device(mindspore, 'ascend', 0, 'fp16')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "ArcFaceError: no Ascend card can be used: MindSpore finds no CANN and driver here" in done.stderr
+
+
 def test_the_overflow_modes_are_those_that_the_real_mindspore_knows() -> None:
     source = inspect.getsource(mindspore.amp)
     assert "MS_ASCEND_CHECK_OVERFLOW_MODE" in source

@@ -174,7 +174,7 @@ def test_plan_takes_counts_where_there_is_no_data(tmp_path: Path) -> None:
     [
         pytest.param({"suspend": True}, "spec.suspend: is true", id="suspended"),
         pytest.param(
-            {"workers": {"accelerator": "ascend"}, "training": {"precision": "fp32"}},
+            {"workers": {"accelerator": "ascend", "devicesPerWorker": 2}, "training": {"precision": "fp32"}},
             "spec.workers.rendezvous: a rank table",
             id="rank table",
         ),
