@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
-from arcface_api.errors import ArcFaceError, ExitCode, Stopped
+from arcface_api.errors import ArcFaceError, ExitCode
 
 GROUP = "arcface.commands"
 
@@ -33,7 +33,8 @@ def main() -> None:
 
 
 def _on_sigterm(_number: int, _frame: object) -> None:
-    raise Stopped("stopped by SIGTERM")
+    # No Exception: those that come out of nowhere are swallowed here and there, by importlib.metadata for one.
+    sys.exit(ExitCode.STOPPED)
 
 
 def run(argv: Sequence[str]) -> int:

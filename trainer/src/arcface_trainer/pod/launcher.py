@@ -31,7 +31,7 @@ LEAVE_SECONDS = 120.0
 def launch(config_path: Path, termination_log: Path | None) -> int:
     """Run the ranks of this pod to their end; returns the pod's exit status."""
     try:
-        report, status = _run(config_path)
+        report, status = _run_until_stopped(config_path)
     except ArcFaceError as error:
         if termination_log is not None:
             TrainerReport(failure=failure_from(error)).write(termination_log)
@@ -41,8 +41,19 @@ def launch(config_path: Path, termination_log: Path | None) -> int:
     return status
 
 
-def _run(config_path: Path) -> tuple[TrainerReport, int]:
+class _StopAsked(BaseException):
+    """A signal came. No Exception, which logging, for one, would swallow."""
+
+
+def _run_until_stopped(config_path: Path) -> tuple[TrainerReport, int]:
     _end_on_signals()
+    try:
+        return _run(config_path)
+    except _StopAsked:
+        raise Stopped("stopped before the pods had met; nothing had to be saved") from None
+
+
+def _run(config_path: Path) -> tuple[TrainerReport, int]:
     config = RunConfig.read(config_path)
     identity = RankIdentity.from_environment()
     scheduler = meet(identity)
@@ -79,7 +90,7 @@ def _end_on_signals() -> None:
     """
 
     def on_signal(_number: int, _frame: object) -> None:
-        raise Stopped("stopped before the pods had met; nothing had to be saved")
+        raise _StopAsked
 
     for number in STOP_SIGNALS:
         signal.signal(number, on_signal)
