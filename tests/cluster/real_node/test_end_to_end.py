@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 import yaml
 
+from arcface_api.contract.pod_environment import RANK_TABLE_FILE
+from arcface_api.contract.rank_table import RankTableDocument
 from arcface_api.resource.spec import VERIFICATION_SETS
 from arcface_operator.manifests.evaluator_job import CONTAINER as EVALUATOR
 from arcface_operator.manifests.worker_pod import CONTAINER as TRAINER
+from arcface_trainer.device import DEVICE_TARGET
 from support.processes.operator_process import OperatorProcess, grant_rights, serve_jobs
 from support.processes.training_jobs import TrainingJobs, condition
+from support.processes.trainings import write_image_folder
 from testbed.ascend.allocation import with_runtime
 from testbed.ascend.device_plugin import RESOURCE, DevicePlugin
 from testbed.control_plane.pods import Pods
@@ -24,6 +28,7 @@ from testbed.real_node.node import RealNode
 pytestmark = pytest.mark.real_node
 ROOT = Path(__file__).resolve().parents[3]
 TRAINING_SECONDS = 900
+TINY = {"backbone": "iresnet18", "width": 0.0625, "stemStride": 2, "embeddingSize": 16}
 STAND_IN_IMAGE = "localhost/stand-in:test"
 STAND_IN = """#!/bin/sh
 # Plays `arcface train --config C --termination-log L`: prints what the pod was given, once the rank table is complete.
@@ -105,6 +110,56 @@ def test_ascend_pods_get_rank_table_and_environment_by_the_protocol(node: RealNo
             seconds = int(environment["seen"]) - int(lines[-1])
             assert 0 <= seconds <= 2, "the rank table took too long from its completion to the pod"
     assert condition(status, "RankTableReady")["status"] == "True"
+
+
+@pytest.mark.usefixtures("operator")
+def test_the_ranks_of_an_ascend_job_meet_and_train_with_a_cpu_in_the_place_of_cards(
+    node: RealNode, pods: Pods, tmp_path: Path
+) -> None:
+    jobs = TrainingJobs(node.api, pods.namespace)
+    checkpoints = tmp_path / "checkpoints"
+    checkpoints.mkdir()
+    faces = write_image_folder(tmp_path / "faces")
+    faces.chmod(0o755)
+    node.claim(pods.namespace, "faces", faces)
+    node.claim(pods.namespace, "checkpoints", checkpoints, volume="local")
+    with DevicePlugin(node.kubelet_folder, node.api, poll_seconds=0.5) as plugin:
+        jobs.create(
+            model=TINY,
+            training={"precision": "fp32", "batchSize": 2, "epochs": 40},
+            workers={
+                "accelerator": "ascend",
+                "replicas": 2,
+                "devicesPerWorker": 2,
+                "resourceName": RESOURCE,
+                "template": without_cards(),
+            },
+        )
+        status = jobs.wait_until(lambda status: has_step(status) or has_ended(status), seconds=TRAINING_SECONDS)
+        assert status["phase"] == "Training", logs(pods, status)
+        table = RankTableDocument.parse(jobs.config_map("rings-config-quick")[RANK_TABLE_FILE])
+        assert table is not None
+        for index in range(2):
+            assert table.has_rank(2 * index, pods.read(f"quick-worker-{index}")["status"]["podIP"])
+        assert condition(status, "RankTableReady")["status"] == "True"
+        assert plugin.errors == []
+
+
+def without_cards() -> dict[str, Any]:
+    """Template of pods that have Python from the node, and compute on its CPU where they would take a card."""
+    template = host_python(TRAINER)
+    template["spec"]["containers"][0]["env"] = [{"name": DEVICE_TARGET, "value": "CPU"}]
+    return template
+
+
+def has_step(status: dict[str, Any]) -> bool:
+    """Whether the ranks have trained a step."""
+    return bool((status.get("progress") or {}).get("step"))
+
+
+def has_ended(status: dict[str, Any]) -> bool:
+    """Whether the job is over."""
+    return status.get("phase") in {"Succeeded", "Failed"}
 
 
 def draw_faces(folder: Path) -> None:
