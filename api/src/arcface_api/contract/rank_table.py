@@ -17,7 +17,7 @@ class _Entry(BaseModel):
 class RankedDevice(_Entry):
     """A card and the rank that computes on it."""
 
-    device_id: str | None = None
+    device_id: str = ""
     """Number of the card on its node."""
     device_ip: str | None = None
     """Address of its network port."""
@@ -32,7 +32,7 @@ class RankedDevice(_Entry):
 class Server(_Entry):
     """A node with cards of the job."""
 
-    server_id: str | None = None
+    server_id: str = ""
     """Identity of the node; older tables written for a single node have the pod's."""
     host_ip: str | None = None
     """Address of the node."""
