@@ -52,7 +52,7 @@ class ServerReference(_Entry):
 class SuperPod(_Entry):
     """Servers whose cards share a bus."""
 
-    super_pod_id: str | None = None
+    super_pod_id: str = ""
     """Number of the logical super pod."""
     server_list: list[ServerReference] = []
     """Its servers."""
