@@ -73,13 +73,20 @@ class JobRef(NamedTuple):
 
 
 class CreateMode(Enum):
-    """How closely the API server looks at a new object; the values are the request's query."""
+    """How closely the API server looks at a new object."""
 
-    LENIENT = ()
-    STRICT = (("fieldValidation", "Strict"),)
+    LENIENT = "lenient"
+    STRICT = "strict"
     """A field that its kind does not have is refused."""
-    DRY_RUN = (("fieldValidation", "Strict"), ("dryRun", "All"))
+    DRY_RUN = "dry run"
     """The same, and nothing is made."""
+
+
+CREATE_QUERIES: dict[CreateMode, Query] = {
+    CreateMode.LENIENT: {},
+    CreateMode.STRICT: {"fieldValidation": "Strict"},
+    CreateMode.DRY_RUN: {"fieldValidation": "Strict", "dryRun": "All"},
+}
 
 
 class ApiError(Exception):
@@ -138,7 +145,7 @@ class Api:
         self, manifest: Manifest, mode: CreateMode = CreateMode.LENIENT, priority: Priority = Priority.HIGH
     ) -> Manifest:
         """Create an object."""
-        return await self._request("POST", _collection_of(manifest), dict(mode.value), manifest, priority=priority)
+        return await self._request("POST", _collection_of(manifest), CREATE_QUERIES[mode], manifest, priority=priority)
 
     async def apply(self, manifest: Manifest) -> Manifest:
         """Server-side apply; what we own and leave out is removed."""
