@@ -25,7 +25,7 @@ class FlatParameters(nn.Cell):
         self.sizes = tuple(math.prod(shape) for shape in self.shapes)
         # The one split into unequal parts that is one kernel on CPU and Ascend: ops.split is a slice for each part.
         self.take_apart = SplitWithSize()
-        self.subtract_from = ops.AssignSub()
+        self.each = ops.HyperMap()
 
     @property
     def size(self) -> int:
@@ -38,15 +38,11 @@ class FlatParameters(nn.Cell):
 
     def subtract(self, change_P: Tensor) -> None:
         """Take a vector off them."""
-        parts = self._parts(change_P)
-        for index in range(len(self.parameters)):
-            self.subtract_from(self.parameters[index], parts[index].reshape(self.shapes[index]))
+        self.each(_subtract, self.parameters, self._parts(change_P))
 
     def assign(self, values_P: Tensor) -> None:
         """Give them new values."""
-        parts = self._parts(values_P)
-        for index in range(len(self.parameters)):
-            ops.assign(self.parameters[index], parts[index].reshape(self.shapes[index]))
+        self.each(_assign, self.parameters, self._parts(values_P))
 
     def _parts(self, vector_P: Tensor) -> tuple[Tensor, ...]:
         return self.take_apart(vector_P, self.sizes, 0) if len(self.sizes) > 1 else (vector_P,)
@@ -57,8 +53,19 @@ class FlatParameters(nn.Cell):
         return [piece.reshape(shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
 
 
+# Loops over tensors are maps here: a loop of Python's is a call within a call to MindSpore, which allows 1,000 of them.
 def joined(tensors: tuple[Tensor, ...]) -> Tensor:
     """Tensors laid end to end."""
-    if len(tensors) == 1:
-        return tensors[0].reshape(-1)
-    return ops.concat([tensor.reshape(-1) for tensor in tensors])
+    return ops.concat(ops.HyperMap()(_flat, tensors)) if len(tensors) > 1 else _flat(tensors[0])
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    return tensor.reshape(-1)
+
+
+def _subtract(parameter: Parameter, change_P: Tensor) -> Tensor:
+    return ops.assign_sub(parameter, change_P.reshape(parameter.shape))
+
+
+def _assign(parameter: Parameter, values_P: Tensor) -> Tensor:
+    return ops.assign(parameter, values_P.reshape(parameter.shape))
