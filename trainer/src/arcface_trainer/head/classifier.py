@@ -1,14 +1,14 @@
 """The class-sharded margin softmax: each rank holds a block of class centres and no logits cross ranks.
 
-Every rank gathers the embeddings of all ranks, compares them with its own centres and shares two numbers an image: the
-sum of exponentials and the logit of the right class. The gradient is derived by hand beside the loss, since
-differentiating through the collectives would count each rank's share world_size times.
+Every rank gathers the embeddings of all ranks, compares them with its own centres and shares three numbers an image:
+its largest logit, then the sum of exponentials and the logit of the right class. The gradient is derived by hand beside
+the loss, since differentiating through the collectives would count each rank's share world_size times.
 
 Tensor suffixes: b images of this rank, B of all ranks, C classes of this rank, D embedding size.
 """
 
 import numpy as np
-from mindspore import Parameter, Tensor, float32, nn, ops
+from mindspore import Parameter, Tensor, float32, int32, nn, ops
 from numpy.typing import NDArray
 
 from arcface_api.resource.spec import LossSpec
@@ -17,6 +17,8 @@ from arcface_trainer.distributed.collectives import Collectives
 from arcface_trainer.head.margin import apply_margin
 
 MIN_NORM = 1e-12
+LABEL_BASE = 1 << 12
+"""Labels travel as two digits beside the embeddings: float32 holds each of them exactly, but no label from 2**24 on."""
 
 
 class Classifier(nn.Cell):
@@ -37,50 +39,67 @@ class Classifier(nn.Cell):
         self.start = classes.start
         self.size = classes.size
         self.collectives = collectives
+        self.columns_C = Tensor(np.arange(classes.size, dtype=np.int32))
+        self.times_transposed = ops.MatMul(transpose_b=True)
+        self.transposed_times = ops.MatMul(transpose_a=True)
 
     def construct(self, embeddings_bD: Tensor, labels_b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Loss (scalar), d loss / d embeddings of this rank (b, D), d loss / d centres of this rank (C, D).
+
+        Matrices (B, C) are what no number of ranks makes smaller. Two of them and one of truth values live at once:
+        what concerns an image's own class is computed apart, for B numbers, and then put in its place.
 
         Args:
             embeddings_bD: float32, not normalised.
             labels_b: int32 class of each image over all classes.
         """
-        embeddings_BD = self.collectives.all_gather(embeddings_bD)
-        labels_B = self.collectives.all_gather(labels_b)
+        embeddings_BD, labels_B = self.gather(embeddings_bD, labels_b)
         unit_BD, norm_B1 = _normalised(embeddings_BD)
         unit_CD, norm_C1 = _normalised(self.centers)
-        cosines_BC = ops.clamp(ops.matmul(unit_BD, unit_CD.T), -1.0, 1.0)
+        column_B = labels_B - self.start
+        is_target_BC = ops.equal(column_B.expand_dims(1), self.columns_C)
+        target_B, slope_B = apply_margin(self.target_cosines(unit_BD, unit_CD, column_B), self.loss)
+        target_B = self.scale * target_B
+        logits_BC = self.times_transposed(self.scale * unit_BD, unit_CD)
+        logits_BC = ops.where(is_target_BC, target_B.expand_dims(1), logits_BC)
 
-        targets_BC = self.targets(labels_B)
-        target_B = (cosines_BC * targets_BC).sum(axis=1)
-        after_B, slope_B = apply_margin(target_B, self.loss)
-        logits_BC = self.scale * (cosines_BC + targets_BC * (after_B - target_B).expand_dims(1))
-        loss, probabilities_BC = self.cross_entropy(logits_BC, targets_BC)
-
-        d_logits_BC = (probabilities_BC - targets_BC) / labels_B.shape[0]
-        d_cosines_BC = self.scale * d_logits_BC * (1 + targets_BC * (slope_B - 1).expand_dims(1))
+        loss, exponentials_BC, peak_B, denominator_B = self.cross_entropy(logits_BC, target_B, column_B)
+        factor_B = self.scale / (column_B.shape[0] * denominator_B)
+        d_target_B = (ops.exp(target_B - peak_B) - denominator_B) * factor_B * slope_B
+        d_cosines_BC = ops.where(is_target_BC, d_target_B.expand_dims(1), exponentials_BC * factor_B.expand_dims(1))
         d_unit_BD = self.collectives.all_sum(ops.matmul(d_cosines_BC, unit_CD))
         d_embeddings_BD = _through_normalisation(d_unit_BD, unit_BD, norm_B1)
-        d_centers_CD = _through_normalisation(ops.matmul(d_cosines_BC.T, unit_BD), unit_CD, norm_C1)
+        d_centers_CD = _through_normalisation(self.transposed_times(d_cosines_BC, unit_BD), unit_CD, norm_C1)
         return loss, self.collectives.own_block(d_embeddings_BD), d_centers_CD
 
-    def targets(self, labels_B: Tensor) -> Tensor:
-        """One-hot rows (B, C) of this rank's classes; a row is all zero when another rank holds the class."""
-        local_B = labels_B - self.start
-        is_here_B = ops.logical_and(local_B >= 0, local_B < self.size)
-        safe_B = ops.where(is_here_B, local_B, ops.zeros_like(local_B))
-        on, off = Tensor(1.0, float32), Tensor(0.0, float32)
-        return ops.one_hot(safe_B, self.size, on, off) * is_here_B.astype(float32).expand_dims(1)
+    def gather(self, embeddings_bD: Tensor, labels_b: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings (B, D) and labels (B,) of all ranks, in one message."""
+        if self.collectives.is_alone:
+            return embeddings_bD, labels_b
+        digits_b2 = ops.stack((labels_b // LABEL_BASE, labels_b % LABEL_BASE), axis=1).astype(float32)
+        rows = self.collectives.all_gather(ops.concat((embeddings_bD, digits_b2), axis=1))
+        digits_B2 = rows[:, -2:].astype(int32)
+        return rows[:, :-2], digits_B2[:, 0] * LABEL_BASE + digits_B2[:, 1]
 
-    def cross_entropy(self, logits_BC: Tensor, targets_BC: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy over all classes of all ranks, and this rank's columns of the probabilities."""
+    def target_cosines(self, unit_BD: Tensor, unit_CD: Tensor, column_B: Tensor) -> Tensor:
+        """Cosine of each image with its own class; of an image whose class another rank holds, with any class."""
+        safe_B = ops.clamp(column_B, 0, self.size - 1)
+        return ops.clamp((unit_BD * ops.gather(unit_CD, safe_B, 0)).sum(axis=1), -1.0, 1.0)
+
+    def cross_entropy(self, logits_BC: Tensor, target_B: Tensor, column_B: Tensor) -> tuple[Tensor, ...]:
+        """Mean cross-entropy over all classes of all ranks, and what this rank's probabilities are made of.
+
+        Returns:
+            Loss, exponentials (B, C), the peaks (B,) that were taken off the logits, the sums (B,) of exponentials.
+        """
         peaks = self.collectives.all_gather(logits_BC.max(axis=1).expand_dims(0))
         peak_B = peaks.max(axis=0)
         exponentials_BC = ops.exp(logits_BC - peak_B.expand_dims(1))
-        partial_2B = ops.stack((exponentials_BC.sum(axis=1), (logits_BC * targets_BC).sum(axis=1)))
-        denominator_B, target_logit_B = self.collectives.all_sum(partial_2B)
+        is_here_B = ops.logical_and(column_B >= 0, column_B < self.size)
+        own_logit_B = ops.where(is_here_B, target_B, ops.zeros_like(target_B))
+        denominator_B, target_logit_B = self.collectives.all_sum(ops.stack((exponentials_BC.sum(axis=1), own_logit_B)))
         loss = (ops.log(denominator_B) + peak_B - target_logit_B).mean()
-        return loss, exponentials_BC / denominator_B.expand_dims(1)
+        return loss, exponentials_BC, peak_B, denominator_B
 
 
 def _normalised(x_ND: Tensor) -> tuple[Tensor, Tensor]:
