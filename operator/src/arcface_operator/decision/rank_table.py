@@ -148,7 +148,7 @@ def _needs_addresses(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) ->
     """Whether cards talk over their network ports: within a server they have HCCS, within a super pod its bus."""
     if has_super_pods(spec):
         return len(_super_pods(spec, members)) > 1
-    return len({member.server for member in members}) > 1
+    return len(_by_server(members)) > 1
 
 
 def _incomplete(
@@ -194,10 +194,15 @@ def _document(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> RankTa
 
 
 def _by_server(members: Sequence[Member]) -> dict[str, list[Member]]:
-    """Pods by their nodes, in the order of the first rank of each."""
-    servers: dict[str, list[Member]] = {}
+    """Pods by the addresses of their nodes, in the order of the first rank of each.
+
+    Pods are on one server where Kubernetes says so: a node with several addresses, or one whose plugin was updated
+    between two pods, may be called by more than one, of which the first is taken.
+    """
+    names, servers = dict[str, str](), dict[str, list[Member]]()
     for member in members:
-        servers.setdefault(member.server, []).append(member)
+        name = names.setdefault(member.pod.node or member.server, member.server)
+        servers.setdefault(name, []).append(member)
     return servers
 
 

@@ -134,6 +134,19 @@ def test_pods_on_one_node_are_one_server_with_its_ranks_in_order(ours: dict[str,
     assert first["container_ip"] == ADDRESSES[0]
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"host_ip": "172.16.0.11"}, id="plugin updated between two pods, the node has two addresses"),
+        pytest.param({"host_ip": "fd00::11"}, id="the node has addresses of both families"),
+    ],
+)
+def test_a_node_is_one_server_whatever_its_pods_call_it(other: dict[str, Any]) -> None:
+    found = table(job_of(), on_node_0(0, ("0", "1")), on_node_0(1, ("2", "3"), **other))
+    (server,) = parsed(found)["server_list"]
+    assert (server["server_id"], len(server["device"])) == ("10.0.0.11", 4)
+
+
 def test_devices_are_in_the_order_of_their_numbers() -> None:
     ids = ("1", "10", "11", "2")  # as the plugin sorts their names
     (entry,) = parsed(table(job_of(replicas=1, devices=4), member(0, configuration(0, ids))))["server_list"]
