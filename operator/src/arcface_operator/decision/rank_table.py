@@ -182,6 +182,7 @@ def _document(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> RankTa
     return RankTableDocument(
         status="completed",
         version=PLAIN_VERSION if super_pods is None else SUPER_POD_VERSION,
+        attempt=str(members[0].pod.attempt),
         server_count=str(len(servers)),
         server_list=[_server(name, pods, is_super=super_pods is not None) for name, pods in servers.items()],
         super_pod_list=None
