@@ -13,7 +13,7 @@ from arcface_operator.decision.decide import decide
 from arcface_operator.decision.device_annotation import parse_configuration
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Annotate, Apply, Create
-from arcface_operator.decision.rank_table import RankTable, assemble
+from arcface_operator.decision.rank_table import RankTable, _cards, assemble
 from arcface_operator.settings import Settings
 from support.builders.jobs import make_job
 from support.builders.views import NOW, SETTINGS, ago, make_worker
@@ -468,11 +468,14 @@ def test_a_look_at_a_table_that_all_pods_know_reads_no_annotation() -> None:
 
 
 def test_what_is_written_on_a_pod_is_read_once_however_often_a_gang_is_looked_at() -> None:
-    pods = (member(0), member(1), member(2, annotations={}))
     parse_configuration.cache_clear()
+    _cards.cache_clear()
     for _ in range(3):
-        table(job_of(replicas=3), *pods)
-    assert parse_configuration.cache_info().misses == 2
+        table(job_of(replicas=3), member(0), member(1), member(2, annotations={}))
+    assert (parse_configuration.cache_info().misses, _cards.cache_info().misses) == (2, 2)
+    for _ in range(3):  # the first of these completes the table: it has but one pod's cards to make
+        assert table(job_of(replicas=3), *(member(index) for index in range(3))).document is not None
+    assert (parse_configuration.cache_info().misses, _cards.cache_info().misses) == (3, 3)
 
 
 def test_a_table_that_has_changed_is_written_again() -> None:
