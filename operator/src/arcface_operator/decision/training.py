@@ -181,7 +181,7 @@ def _table_state(table: rank_table.RankTable) -> tuple[str, str]:
     if table.document is not None:
         return "Publishing", "the cards of all ranks are known, the table is being written"
     if table.problem is not None:
-        return "DevicesUnusable", table.problem
+        return startup_deadline_seconds.UNUSABLE, table.problem
     return "WaitingForDevices", f"no devices are known yet of {', '.join(table.status.missing)}"
 
 

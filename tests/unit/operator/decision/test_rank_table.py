@@ -485,14 +485,25 @@ def test_a_table_that_has_changed_is_written_again() -> None:
     assert [type(action) for action in plan.actions] == [Apply, Annotate, Annotate]
 
 
-def test_a_start_that_waits_for_devices_too_long_names_the_pods() -> None:
-    pods = tuple(member(index, annotations={}, created=ago(4000)) for index in range(2))
-    first = decide(observation_in("Starting", starting(), {"pods": pods}), SETTINGS, ago(3000))
-    waiting = starting(rank_table=first.status.rank_table)
+@pytest.mark.parametrize(
+    ("annotations", "why"),
+    [
+        pytest.param({}, "the rank table waits for quick-worker-0, quick-worker-1", id="waits"),
+        pytest.param(
+            {NAME: "{"},
+            "there is no rank table: pod quick-worker-0: the device plugin's annotation cannot be read (",
+            id="cannot be right",
+        ),
+    ],
+)
+def test_a_start_without_a_table_says_in_the_end_why(annotations: dict[str, str], why: str) -> None:
+    pods = tuple(member(index, annotations=annotations, created=ago(4000)) for index in range(2))
+    first = decide(observation_in("Starting", starting(), {"pods": pods}), SETTINGS, ago(3000)).status
+    waiting = starting(rank_table=first.rank_table, conditions=first.conditions)
     failure = decide(observation_in("Starting", waiting, {"pods": pods}), SETTINGS, NOW).status.failure
     assert failure is not None
     assert failure.reason == "StartupDeadlineExceeded"
-    assert failure.message.endswith("the rank table waits for quick-worker-0, quick-worker-1")
+    assert why in failure.message
 
 
 def test_an_ascend_job_may_meet_without_a_table() -> None:
