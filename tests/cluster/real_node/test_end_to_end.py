@@ -207,9 +207,7 @@ def expected_table(pods: Pods, written: list[dict[str, Any]], host: str) -> str:
         for index, configuration in enumerate(written)
         for n, device in enumerate(configuration["devices"])
     ]
-    server = (
-        f'{{"server_id":"{host}","host_ip":"{host}","container_ip":"{addresses[0]}","device":[{",".join(devices)}]}}'
-    )
+    server = f'{{"server_id":"{host}","container_ip":"{addresses[0]}","device":[{",".join(devices)}]}}'
     return f'{{"status":"completed","version":"1.0","attempt":"0","server_count":"1","server_list":[{server}]}}'
 
 
