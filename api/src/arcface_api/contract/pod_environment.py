@@ -70,6 +70,7 @@ RANK_TABLE = "RANK_TABLE_FILE"
 RANK_ID = "RANK_ID"
 RANK_SIZE = "RANK_SIZE"
 DEVICE_ID = "DEVICE_ID"
+ATTEMPT = "ARCFACE_ATTEMPT"
 MEETING = frozenset({ROLE, SCHEDULER_HOST, SCHEDULER_PORT, RANK_TABLE, RANK_ID, RANK_SIZE})
 """What makes MindSpore look for other ranks."""
 HCCL_CONNECT_TIMEOUT = "HCCL_CONNECT_TIMEOUT"
@@ -95,6 +96,8 @@ class RankIdentity:
     """hccl.json, where HCCL is given one; the scheduler's address is read from it, too."""
     device: int = 0
     """The rank's card as its container counts them; the launcher sets it."""
+    attempt: int = 0
+    """Which gang of the job it belongs to, so that one that was lost and still lives can be told from its successor."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -107,11 +110,12 @@ class RankIdentity:
             scheduler_file=_path(environment, SCHEDULER_FILE),
             rank_table=_path(environment, RANK_TABLE),
             device=_number(environment, DEVICE_ID, 0),
+            attempt=_number(environment, ATTEMPT, 0),
         )
 
     def variables(self) -> dict[str, str]:
         """The pod's variables, less POD_IP, which the kubelet knows, and DEVICE_ID, which is each rank's own."""
-        values = {WORKER_NUM: str(self.world_size), NODE_ID: str(self.rank)}
+        values = {WORKER_NUM: str(self.world_size), NODE_ID: str(self.rank), ATTEMPT: str(self.attempt)}
         if self.world_size == 1:
             return values
         values |= {ROLE: WORKER, SCHEDULER_PORT: str(self.scheduler_port)}

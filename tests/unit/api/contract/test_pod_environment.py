@@ -30,7 +30,7 @@ def test_a_wrong_rank_variable_is_named(text: str) -> None:
     ids=["one pod", "by file", "by rank table"],
 )
 def test_what_the_operator_writes_is_what_the_pod_reads(files: dict[str, Path]) -> None:
-    written = RankIdentity(rank=8, world_size=16, **files)
+    written = RankIdentity(rank=8, world_size=16, attempt=3, **files)
     assert RankIdentity.from_environment(written.variables()) == written
 
 
@@ -42,6 +42,7 @@ def test_the_variables_of_mindspore_and_hccl() -> None:
         "MS_SCHED_PORT": "8118",
         "MS_WORKER_NUM": "16",
         "MS_NODE_ID": "8",
+        "ARCFACE_ATTEMPT": "0",
         "RANK_TABLE_FILE": "/user/hccl.json",
         "RANK_SIZE": "16",
         "RANK_ID": "8",
@@ -49,7 +50,7 @@ def test_the_variables_of_mindspore_and_hccl() -> None:
 
 
 def test_a_rank_alone_has_nothing_that_makes_mindspore_wait_for_others() -> None:
-    assert RankIdentity().variables() == {"MS_WORKER_NUM": "1", "MS_NODE_ID": "0"}
+    assert RankIdentity().variables() == {"MS_WORKER_NUM": "1", "MS_NODE_ID": "0", "ARCFACE_ATTEMPT": "0"}
 
 
 def test_a_rank_knows_its_card() -> None:
