@@ -8,7 +8,7 @@ import pytest
 
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_faces.checkpoint import BACKBONE_FILE
-from arcface_trainer.checkpoint.checkpointing import resume
+from arcface_trainer.checkpoint.resume import resume
 from arcface_trainer.distributed.collectives import World
 from support.builders.saved_states import PLAN, flip_the_last_bit, saving
 
@@ -66,7 +66,7 @@ def test_a_run_without_checkpoints_starts_anew(tmp_path):
 def test_a_run_never_starts_anew_beside_damaged_checkpoints(tmp_path, save, damage):
     save(4)
     save(8)
-    for folder in tmp_path.iterdir():
+    for folder in tmp_path.glob("step-*"):
         damage(folder)
     with pytest.raises(InvalidInput) as caught:
         resume(Loaded(), tmp_path, PLAN, World(1, 0))
