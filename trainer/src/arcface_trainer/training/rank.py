@@ -3,7 +3,6 @@
 The launcher starts it with the rank variables in its environment. It builds the training loop, runs it and reports.
 """
 
-import contextlib
 import logging
 import os
 import signal
@@ -156,8 +155,7 @@ def _main(config_path: Path, report_path: Path, local_rank: int) -> int:
         failure = reports.failure_from(error, identity.rank)
     partial = report_path.with_suffix(".partial")
     report = reports.TrainerReport(failure=failure) if loop is None else loop.report(failure)
-    report.write(partial)
-    with contextlib.suppress(FileNotFoundError):  # where it could not be written
+    if report.write(partial):
         partial.rename(report_path)  # the launcher may look at any time
     return failure.exit_code if failure else ExitCode.DONE
 
