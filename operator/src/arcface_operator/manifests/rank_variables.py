@@ -31,9 +31,9 @@ def build_identity(job: ArcFaceTrainingJob, index: int, attempt: int) -> list[Ma
     identity = pods.RankIdentity(
         rank=index * workers.devices_per_worker,
         world_size=workers.world_size,
-        attempt=attempt,
         scheduler_file=Path(pods.RENDEZVOUS_MOUNT, pods.SCHEDULER_ADDRESS_FILE) if has_scheduler_file(job) else None,
         rank_table=Path(pods.RANK_TABLE_MOUNT, pods.RANK_TABLE_FILE) if has_rank_table(job) else None,
+        attempt=attempt,
     )
     return [{"name": key, "value": value} for key, value in identity.variables().items()]
 

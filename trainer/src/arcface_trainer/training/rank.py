@@ -183,7 +183,7 @@ def build_training_loop(
     stop = StopRequest.install()
     train_step = build_train_step(plan, training, world)
     state = TrainingState(train_step)
-    checkpointing = Checkpointing.start(config.checkpoint, state, plan, world, identity.attempt)
+    checkpointing = Checkpointing.start(config.checkpoint, state, plan, world, identity.attempt or 0)
     verifier = build_verifier(config.evaluation, plan, training.batch_size, checkpointing, world)
     loop = TrainingLoop(plan, rank, train_step, loader, checkpointing, verifier, lambda: stop.is_wanted)
     port = config.metrics_port + local_rank if config.metrics_port else 0
