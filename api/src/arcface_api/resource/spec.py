@@ -388,6 +388,11 @@ class ArcFaceTrainingJobSpec(Model):
         return self
 
     @property
+    def verifies_during_training(self) -> bool:
+        """Whether ranks judge the network at the ends of epochs, and so keep the best one."""
+        return self.evaluation is not None and self.evaluation.every_epochs is not None
+
+    @property
     def total_batch_size(self) -> int:
         """Images per update over all ranks."""
         return self.training.batch_size * self.workers.world_size * self.training.gradient_accumulation
