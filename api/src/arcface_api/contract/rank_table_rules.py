@@ -18,6 +18,8 @@ VERSIONS = {None, PLAIN_VERSION, SUPER_POD_VERSION}
 """1.1 is for mixed kinds of chips, 2.0 for A5; tables written by hand may leave it out."""
 LONGEST_SERVER_ID = 64
 DIGITS, LARGEST_NUMBER = 10, 2**32 - 1
+LOOPBACK_PREFIX = "127."
+"""Begin of addresses that no other server reaches."""
 HIGHEST_DEVICE_ID_OF_910A = 7
 """What HCCL takes on every chip but 910B, 910_93 (A3) and 310P."""
 
@@ -112,6 +114,8 @@ def _ranks(table: RankTableDocument) -> Iterator[str]:
 
 def _device_addresses(table: RankTableDocument) -> Iterator[str]:
     """Addresses of network ports where cards talk over these, each once, and as many for each card."""
+    if _are_plain([device.device_ip for device in _devices(table)]):
+        return
     is_needed = _needs_device_addresses(table)
     listed, counts = list[str](), dict[int, str]()
     for device in _devices(table):
@@ -130,6 +134,17 @@ def _device_addresses(table: RankTableDocument) -> Iterator[str]:
         yield f"device_ip {address} is that of two devices"
 
 
+def _are_plain(addresses: Sequence[str | None]) -> bool:
+    """Whether each is one IPv4 address of its own that others reach: as a rule, and told of thousands at once."""
+    try:
+        for address in addresses:
+            socket.inet_pton(socket.AF_INET, address or "")
+    except (OSError, ValueError):
+        return False
+    is_local = any(address is not None and address.startswith(LOOPBACK_PREFIX) for address in addresses)
+    return not is_local and len(set(addresses)) == len(addresses)
+
+
 def _needs_device_addresses(table: RankTableDocument) -> bool:
     """Whether cards talk over their network ports: not within one server, nor within one super pod over its bus."""
     is_one_super_pod = table.version == SUPER_POD_VERSION and len(table.super_pod_list or ()) == 1
@@ -140,7 +155,7 @@ def _address_fault(address: str) -> str | None:
     """What is wrong with an address of a card."""
     if not _is_address(address):
         return f"{address!r} is no IP address"
-    return f"{address} is for virtual devices only" if address.startswith("127.") else None
+    return f"{address} is for virtual devices only" if address.startswith(LOOPBACK_PREFIX) else None
 
 
 def _super_pods(table: RankTableDocument) -> Iterator[str]:
