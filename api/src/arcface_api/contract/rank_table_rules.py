@@ -22,6 +22,11 @@ LOOPBACK_PREFIX = "127."
 """Begin of addresses that no other server reaches."""
 HIGHEST_DEVICE_ID_OF_910A = 7
 """What HCCL takes on every chip but 910B, 910_93 (A3) and 310P."""
+RINGS_OF_910A = frozenset({"module", "half"})
+MACHINES_OF_910A = RINGS_OF_910A | {"card"}
+"""Values of the node label accelerator-type; in the first, HCCS joins the cards."""
+SIZES_OF_RINGS = frozenset({1, 2, 4, 8})
+"""Cards of a job on a server where HCCS joins them (hcomm, `CheckDevCount`)."""
 
 
 def check_rank_table(table: RankTableDocument, source: str) -> None:
@@ -38,17 +43,18 @@ def check_rank_table(table: RankTableDocument, source: str) -> None:
         raise InvalidInput(f"{source}: {fault}: HCCL takes no such table")
 
 
-def rank_table_faults(table: RankTableDocument, highest_device_id: int | None = None) -> Iterator[str]:
-    """One sentence for each rule that a completed table breaks, in the order in which HCCL would meet them.
-
-    Args:
-        table: a completed table.
-        highest_device_id: of the chip, where it is known to have one.
-    """
+def rank_table_faults(table: RankTableDocument) -> Iterator[str]:
+    """One sentence for each rule that a completed table breaks, in the order in which HCCL would meet them."""
     for rule in _RULES:
         yield from rule(table)
-    if highest_device_id is not None:
-        yield from _high_device_ids(table, highest_device_id)
+
+
+def machine_faults(table: RankTableDocument, machine: str) -> Iterator[str]:
+    """The same for what HCCL demands besides on one kind of machine, by the nodes' label accelerator-type."""
+    if machine in MACHINES_OF_910A:
+        yield from _high_device_ids(table, HIGHEST_DEVICE_ID_OF_910A)
+    if machine in RINGS_OF_910A:
+        yield from _odd_rings(table)
 
 
 def _version(table: RankTableDocument) -> Iterator[str]:
@@ -205,6 +211,13 @@ def _high_device_ids(table: RankTableDocument, highest: int) -> Iterator[str]:
     for device in _devices(table):
         if _is_number(device.device_id) and int(device.device_id) > highest:
             yield f"rank {device.rank_id}: device_id {device.device_id} is above {highest}, the highest of its chip"
+
+
+def _odd_rings(table: RankTableDocument) -> Iterator[str]:
+    """As many cards on each server as its rings can join."""
+    for server in _servers(table):
+        if (count := len(server.device)) not in SIZES_OF_RINGS:
+            yield f"server {server.server_id} has {count} cards of the job, must be 1, 2, 4 or 8 on a 910A"
 
 
 def _servers(table: RankTableDocument) -> list[Server]:
