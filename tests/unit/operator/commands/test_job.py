@@ -173,11 +173,6 @@ def test_plan_takes_counts_where_there_is_no_data(tmp_path: Path) -> None:
     ("spec", "field"),
     [
         pytest.param({"suspend": True}, "spec.suspend: is true", id="suspended"),
-        pytest.param(
-            {"workers": {"accelerator": "ascend", "devicesPerWorker": 2}, "training": {"precision": "fp32"}},
-            "spec.workers.rendezvous: a rank table",
-            id="rank table",
-        ),
         pytest.param({"training": {"gradientAccumulation": 2}}, "spec.training.gradientAccumulation", id="unsupported"),
     ],
 )
