@@ -92,13 +92,13 @@ def _checked(file: Path, volumes: tuple[str, ...]) -> tuple[ArcFaceTrainingJob, 
 
 
 def _check_spec(job: ArcFaceTrainingJob, given: Mapping[str, Path]) -> None:
-    """Refuse what this release cannot do, and templates that make no pod or, without a rank table, no process."""
+    """Refuse what this release cannot do, and templates that make no pod or, on CPU, no process."""
     if sentences := spec_checks.unsupported(job.spec):
         raise InvalidInput("; ".join(sentences))
     if (sentence := too_large_rank_table(job.spec)) is not None:
         raise InvalidInput(sentence)
     spec_checks.check_templates(job)
-    if has_rank_table(job):  # runs in clusters only, where a template may have more than a process can
+    if has_rank_table(job):  # made for a cluster, where a template may have more than a process can
         runner.worker_pods(job, 0, Settings())
         runner.evaluator_pods(job, Settings())
     else:

@@ -186,11 +186,6 @@ def test_plan_tells_programs_the_same_in_bytes(tmp_path: Path) -> None:
     ("spec", "field"),
     [
         pytest.param({"suspend": True}, "spec.suspend: is true", id="suspended"),
-        pytest.param(
-            {"workers": {"accelerator": "ascend", "devicesPerWorker": 2}, "training": {"precision": "fp32"}},
-            "spec.workers.rendezvous: a rank table",
-            id="rank table",
-        ),
         pytest.param({"training": {"gradientAccumulation": 2}}, "spec.training.gradientAccumulation", id="unsupported"),
     ],
 )
