@@ -6,6 +6,7 @@ from mindspore import Parameter, Tensor, nn
 
 from arcface_trainer.step.flat import FlatParameters
 
+pytestmark = pytest.mark.usefixtures("graph_mode")
 SHAPES = [(2, 3), (4,), (2, 2, 1, 1)]
 
 

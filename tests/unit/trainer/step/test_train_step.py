@@ -12,6 +12,7 @@ from arcface_trainer.step.gradients import GradientStep
 from arcface_trainer.step.train_step import TrainStep
 from arcface_trainer.step.votes import NO_VOTES, StepVotes, encode_votes
 
+pytestmark = pytest.mark.usefixtures("graph_mode")
 CLASSES, EMBEDDING, BATCH = 6, 8, 4
 RATE, MOMENTUM, DECAY = 0.1, 0.9, 5e-4
 ONE_TENSOR_EACH = 1

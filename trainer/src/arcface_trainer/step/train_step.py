@@ -2,7 +2,7 @@
 
 One graph and not two: a tuple of a graph's outputs handed to another graph takes three times as long as the gradients
 themselves (42 against 10 ms an image in one run; MindSpore 2.10 on one CPU core, IResNet-18 at width 0.25, batch 32).
-The host sees seven numbers a step and one for each rank, and the ranks sum what they found with the last gradients.
+The host sees eight numbers a step and one for each rank, and the ranks sum what they found with the last gradients.
 
 Tensor suffixes: b images of this rank, N votes of a rank (see `votes`), S running statistics laid end to end.
 """
@@ -58,8 +58,9 @@ class TrainStep(nn.Cell):
         ranks = self.gradient_step.collectives
         votes_N = encode_votes(votes, wait, ranks.world_size, ranks.rank)
         summary = self(Tensor(images), Tensor(labels), votes_N, Tensor(rate, float32))
-        loss, length, _, stop, save, *waits, _, is_applied = summary.asnumpy().tolist()
-        return StepResult(loss, length, bool(is_applied), StepVotes(stop > 0, save > 0), tuple(waits))
+        loss, length, _, stop, save, bits, *waits, _, is_applied = summary.asnumpy().tolist()
+        votes = StepVotes(stop > 0, save > 0, round(bits))
+        return StepResult(loss, length, bool(is_applied), votes, tuple(waits))
 
 
 def build_train_step(plan: TrainingPlan, training: TrainingSpec, world: World) -> TrainStep:
