@@ -32,7 +32,7 @@ def make_parameters(shapes):
     ]
 
 
-@pytest.mark.parametrize("shapes", [SHAPES, SHAPES[:1]], ids=["several", "one"])
+@pytest.mark.parametrize("shapes", [SHAPES, SHAPES[:1], SHAPES * 150], ids=["several", "one", "of IResNet-100"])
 @pytest.mark.parametrize("way", ["assign", "subtract"])
 def test_a_vector_is_written_to_the_parameters_in_their_order(shapes, way):
     parameters = make_parameters(shapes)

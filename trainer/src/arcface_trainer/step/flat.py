@@ -14,6 +14,9 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from mindspore.ops.auto_generate import SplitWithSize
 from numpy.typing import NDArray
 
+MOST_PARTS = 100
+"""Of one split: MindSpore checks its sizes by a loop, three calls deep for each, and allows 1,000 calls in all."""
+
 
 class FlatParameters(nn.Cell):
     """Some parameters, read and written as one vector."""
@@ -23,6 +26,8 @@ class FlatParameters(nn.Cell):
         self.parameters = ParameterTuple(parameters)
         self.shapes = tuple(parameter.shape for parameter in parameters)
         self.sizes = tuple(math.prod(shape) for shape in self.shapes)
+        self.blocks = tuple(self.sizes[start : start + MOST_PARTS] for start in range(0, len(parameters), MOST_PARTS))
+        self.block_sizes = tuple(sum(block) for block in self.blocks)
         # The one split into unequal parts that is one kernel on CPU and Ascend: ops.split is a slice for each part.
         self.take_apart = SplitWithSize()
         self.each = ops.HyperMap()
@@ -45,7 +50,13 @@ class FlatParameters(nn.Cell):
         self.each(_assign, self.parameters, self._parts(values_P))
 
     def _parts(self, vector_P: Tensor) -> tuple[Tensor, ...]:
-        return self.take_apart(vector_P, self.sizes, 0) if len(self.sizes) > 1 else (vector_P,)
+        if len(self.sizes) == 1:
+            return (vector_P,)
+        blocks = self.take_apart(vector_P, self.block_sizes, 0) if len(self.blocks) > 1 else (vector_P,)
+        parts: tuple[Tensor, ...] = ()
+        for index, vector in enumerate(blocks):
+            parts = parts + self.take_apart(vector, self.blocks[index], 0)
+        return parts
 
     def pieces(self, vector_P: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Views of a vector on the host: what of it belongs to each parameter, in its shape."""
