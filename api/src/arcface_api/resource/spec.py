@@ -338,11 +338,13 @@ class RunPolicySpec(Model):
     backoff_limit: int = Field(default=3, ge=0, le=1000)
     """Gang restarts after training faults; infrastructure faults do not count."""
     startup_deadline_seconds: Positive = 1800
-    """Time for all ranks to start."""
+    """Time for all ranks to start, once every pod has been given a node."""
+    scheduling_deadline_seconds: Positive | None = None
+    """Time to wait for room in, after which the job fails; absent means that it waits as long as it takes."""
     stall_seconds: Positive = 1800
     """Time without a new step after which the gang is restarted."""
     active_deadline_seconds: Positive | None = None
-    """Time after which the job fails."""
+    """Time with room for the whole gang after which the job fails; waiting in a queue is not counted."""
     ttl_seconds_after_finished: Count | None = None
     """Time after the end at which the job is deleted."""
     clean_pod_policy: Literal["None", "Running", "All"] = "Running"

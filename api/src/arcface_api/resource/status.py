@@ -7,7 +7,9 @@ from pydantic import AfterValidator, Field, JsonValue
 
 from arcface_api.model import Model
 
-Phase = Literal["Suspended", "Pending", "Starting", "Training", "Restarting", "Evaluating", "Succeeded", "Failed"]
+Phase = Literal[
+    "Suspended", "Pending", "Queued", "Starting", "Training", "Restarting", "Evaluating", "Succeeded", "Failed"
+]
 ConditionType = Literal[
     "Ready",
     "RankTableReady",
@@ -203,6 +205,15 @@ class EvaluationStatus(Model):
     """Gates."""
 
 
+class EvaluationProgress(Model):
+    """Where an evaluation stands; also what its pod serves at /progress."""
+
+    images: Number
+    """Images embedded."""
+    updated_at: datetime
+    """When the last of them was."""
+
+
 class FailureStatus(Model):
     """The first failure of the last attempt."""
 
@@ -237,14 +248,22 @@ class ArcFaceTrainingJobStatus(Model):
     """Gang restarts for any reason."""
     counted_restarts: int = Field(default=0, ge=0)
     """Gang restarts after training faults; backoffLimit bounds them."""
+    forgiven_restarts: int = Field(default=0, ge=0)
+    """Those of them that fell to the stage before the present one, which has backoffLimit for itself."""
+    vain_attempts: int = Field(default=0, ge=0)
+    """Attempts in a row that ended before they ran; the pause before the next one doubles with each."""
     restarted_at: datetime | None = None
-    """When the last gang restart was decided."""
+    """When the present attempt was decided."""
     start_time: datetime | None = None
     """When the job was first acted on."""
     running_time: datetime | None = None
     """When all pods first ran together."""
     training_time: datetime | None = None
     """When the ranks first trained."""
+    active_seconds: int = Field(default=0, ge=0)
+    """Time with room for the whole gang, up to the last restart; activeDeadlineSeconds bounds it."""
+    training_completion_time: datetime | None = None
+    """When the training was done: from then on only the evaluation is left, whatever befalls it."""
     completion_time: datetime | None = None
     """When the job ended."""
     workers: WorkersStatus | None = None
@@ -257,5 +276,9 @@ class ArcFaceTrainingJobStatus(Model):
     """Newest complete checkpoint."""
     evaluation: EvaluationStatus | None = None
     """Results of the evaluation."""
+    evaluation_progress: EvaluationProgress | None = None
+    """Where the evaluation stands."""
+    evaluation_hash: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Hash of the wish that the evaluation was begun for: another wish begins another one."""
     failure: FailureStatus | None = None
     """First failure of the last attempt."""

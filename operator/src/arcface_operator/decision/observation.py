@@ -1,19 +1,18 @@
 """What the operator sees: its children's manifests reduced to the facts that decisions are made on."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from arcface_api.contract import pod_environment
-from arcface_api.contract.reports import TrainerReport
+from arcface_api.contract.reports import EvaluatorReport, TrainerReport
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_operator.manifests import evaluator_job, worker_pod
+from arcface_operator.decision.stages import STAGES
 from arcface_operator.manifests.metadata import Manifest
 
-MAIN_CONTAINERS = {"worker": worker_pod.CONTAINER, "evaluator": evaluator_job.CONTAINER}
-"""The container that a pod is judged by; sidecars may live on."""
+MAIN_CONTAINERS = {stage.component: stage.container for stage in STAGES}
 DISRUPTIONS = {"Evicted", "Preempted", "Preempting", "NodeLost", "NodeShutdown", "Shutdown", "Terminated"}
 """What kubelets and controllers say of a pod that they ended; those before 1.26 set no DisruptionTarget beside it."""
 INIT_FAILED, POD_FAILED = "InitContainerFailed", "PodFailed"
@@ -53,8 +52,8 @@ class PodView:
     host_address: str | None = None
     node: str | None = None
     is_ready: bool = False
-    is_gated: bool = False
-    """Held back by a queue."""
+    scheduled_at: datetime | None = None
+    """When it was given its node."""
     leaves_at: datetime | None = None
     """While it is being deleted: the end of its grace period."""
     waiting: str | None = None
@@ -70,25 +69,14 @@ class PodView:
         return self.leaves_at is not None
 
     @property
+    def is_scheduled(self) -> bool:
+        """Whether there is room for it: from then on it holds its devices."""
+        return self.node is not None
+
+    @property
     def has_left_its_node(self) -> bool:
         """Whether nothing of it runs any more; until then it holds its devices."""
         return self.phase in {"Succeeded", "Failed"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluatorView:
-    """The evaluator Job."""
-
-    uid: str
-    evaluation_hash: str
-    owner: str | None = None
-    """Uid of its controller."""
-    is_leaving: bool = False
-    is_suspended: bool = False
-    """Held back by a queue."""
-    is_complete: bool = False
-    failure: str | None = None
-    """Why Kubernetes gave it up, as `Reason: message`."""
 
 
 @dataclass(frozen=True)
@@ -119,17 +107,16 @@ class Observation:
 
     job: ArcFaceTrainingJob
     pods: tuple[PodView, ...] = ()
-    evaluator: EvaluatorView | None = None
+    predecessor: str | None = None
+    """Uid of the Job that ran the evaluator in earlier releases."""
     prerequisites: Prerequisites | None = None
     """Looked at only while the job waits for them."""
-    report: TrainerReport | None = None
-    """What rank 0 serves at the moment."""
-    podless_since: datetime | None = None
-    """Since when the evaluator has no pod, as far as this replica knows."""
-    has_group: bool = False
-    """Whether the gang scheduler's group exists; looked at only where it should go."""
+    report: TrainerReport | EvaluatorReport | None = None
+    """What the first pod serves at the moment."""
+    groups: frozenset[str] = frozenset()
+    """Names of the job's groups that the gang scheduler has; looked at only where they should go."""
     watched_since: datetime | None = None
-    """Since when this replica asks rank 0: a job that nobody asked may have made steps that nobody heard of."""
+    """Since when this replica asks the first pod: a job that nobody asked may have made steps that nobody heard of."""
     lost_nodes: frozenset[str] = frozenset()
     """Nodes that are gone or do not answer, of those with pods that should have left."""
     refusal: str | None = None
@@ -142,22 +129,23 @@ def view_pod(pod: Manifest) -> PodView:
     labels = metadata.get("labels", {})
     conditions = {item["type"]: item for item in status.get("conditions", [])}
     component = labels.get(pod_environment.COMPONENT_LABEL, "")
-    scheduled = conditions.get("PodScheduled", {})
+    scheduled, created = conditions.get("PodScheduled", {}), datetime.fromisoformat(metadata["creationTimestamp"])
+    node = spec.get("nodeName")
     return PodView(
         name=metadata["name"],
         uid=metadata["uid"],
         component=component,
         attempt=_number(labels, pod_environment.ATTEMPT_LABEL),
         index=_number(labels, pod_environment.RANK_INDEX_LABEL),
-        created=datetime.fromisoformat(metadata["creationTimestamp"]),
+        created=created,
         owner=controller_of(metadata),
         phase=status.get("phase", "Pending"),
         reason=status.get("reason"),
         address=status.get("podIP"),
         host_address=status.get("hostIP"),
-        node=spec.get("nodeName"),
+        node=node,
         is_ready=conditions.get("Ready", {}).get("status") == "True",
-        is_gated=bool(spec.get("schedulingGates")),
+        scheduled_at=None if node is None else parse_time(scheduled.get("lastTransitionTime")) or created,
         leaves_at=parse_time(metadata.get("deletionTimestamp")),
         waiting=_waiting_reason(status, scheduled),
         is_disrupted=conditions.get("DisruptionTarget", {}).get("status") == "True"
@@ -226,29 +214,7 @@ def _init_end(status: Mapping[str, Any]) -> Ended | None:
     return None
 
 
-def view_evaluator(job: Manifest) -> EvaluatorView:
-    """The evaluator Job as the API server returns it."""
-    metadata = job["metadata"]
-    conditions = {item["type"]: item for item in job.get("status", {}).get("conditions", [])}
-    failed = conditions.get("Failed", {})
-    return EvaluatorView(
-        uid=metadata["uid"],
-        evaluation_hash=metadata.get("annotations", {}).get(pod_environment.EVALUATION_HASH_ANNOTATION, ""),
-        owner=controller_of(metadata),
-        is_leaving="deletionTimestamp" in metadata,
-        is_suspended=bool(job.get("spec", {}).get("suspend")),
-        is_complete=conditions.get("Complete", {}).get("status") == "True",
-        failure=_words(failed, "JobFailed") if failed.get("status") == "True" else None,
-    )
-
-
 def view_claim(claim: Manifest, waits_for_pod: bool) -> ClaimView:  # noqa: FBT001 - a fact beside the manifest
     """A claim as the API server returns it."""
     modes = claim.get("status", {}).get("accessModes") or claim.get("spec", {}).get("accessModes", [])
     return ClaimView(claim.get("status", {}).get("phase", "Pending"), tuple(modes), waits_for_pod)
-
-
-def workers_of(pods: Iterable[PodView], attempt: int) -> tuple[PodView, ...]:
-    """The rank pods of an attempt in the order of their ranks."""
-    found = [pod for pod in pods if pod.component == "worker" and pod.attempt == attempt]
-    return tuple(sorted(found, key=lambda pod: pod.index))
