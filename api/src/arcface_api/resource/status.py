@@ -12,6 +12,7 @@ Phase = Literal[
 ]
 ConditionType = Literal[
     "Ready",
+    "Suspended",
     "RankTableReady",
     "Training",
     "CheckpointAvailable",

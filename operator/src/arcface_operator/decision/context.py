@@ -72,18 +72,14 @@ class DecisionContext:
     @property
     def pods(self) -> tuple[PodView, ...]:
         """Pods of the present attempt, in the order of their ranks."""
-        found = [pod for pod in self._pods_of_stage if pod.attempt == self.status.attempt]
-        return tuple(sorted(found, key=lambda pod: pod.index))
+        return self.observed.gangs.get((self.stage.component, self.status.attempt), ())
 
     @property
     def old_pods(self) -> tuple[PodView, ...]:
         """Pods of the stage's earlier attempts."""
-        return tuple(pod for pod in self._pods_of_stage if pod.attempt != self.status.attempt)
-
-    @property
-    def _pods_of_stage(self) -> list[PodView]:
-        """Pods of any attempt."""
-        return [pod for pod in self.observed.pods if pod.component == self.stage.component]
+        present = self.stage.component, self.status.attempt
+        gangs = (pods for gang, pods in self.observed.gangs.items() if gang[0] == present[0] and gang != present)
+        return tuple(pod for pods in gangs for pod in pods)
 
     @property
     def gang_size(self) -> int:

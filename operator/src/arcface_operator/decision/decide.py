@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from arcface_api.resource.status import ArcFaceTrainingJobStatus, Phase, WorkersStatus
-from arcface_operator.decision import ending, evaluation, gang, starting
+from arcface_operator.decision import ending, evaluation, gang, starting, training
 from arcface_operator.decision.context import DecisionContext, condition
 from arcface_operator.decision.observation import Observation
 from arcface_operator.decision.plan import Action, Delete, EmitEvent, Plan, Rollout, earliest
@@ -78,7 +78,7 @@ def _next_step(context: DecisionContext) -> Plan:
     if (sentence := starting.refusal(context)) is not None:
         return ending.fail(context, "InvalidSpec", sentence)
     if context.spec.suspend:
-        return ending.suspend(context)
+        return ending.suspend(training.with_end_report(context) if context.stage is TRAINING else context)
     plan = _by_phase(context)
     if plan.status.phase not in FINAL_PHASES and (sentence := active_deadline_seconds.exceeded(context)) is not None:
         # An end that was reached in time counts even where it is seen late.
@@ -89,7 +89,7 @@ def _next_step(context: DecisionContext) -> Plan:
 def _by_phase(context: DecisionContext) -> Plan:
     """The rules of each phase."""
     phase = context.status.phase
-    if phase in {None, "Suspended"}:
+    if phase in {None, "Suspended"} or ending.is_suspending(context):
         return starting.start(starting.begin(context))
     return gang.gather(context) if phase in WAITING_PHASES else gang.follow(context)
 
@@ -98,14 +98,14 @@ def _tidying(context: DecisionContext) -> tuple[Action, ...]:
     """Deletion of what still holds devices although the training is done."""
     predecessor, name = context.observed.predecessor, evaluator_name(context.job.metadata.name)
     jobs = () if predecessor is None else (Delete(resource="jobs", name=name, uid=predecessor),)
-    if context.status.phase in GROUPLESS_PHASES:
+    if context.status.phase in GROUPLESS_PHASES or context.spec.suspend:
         return jobs
     return (*ending.removal(context, clean_pod_policy.idle_workers(context)), *jobs)
 
 
 def _limits_left(context: DecisionContext) -> tuple[float | None, ...]:
     """Times until a job that goes on must be looked at, whatever it waits for."""
-    if context.status.phase in GROUPLESS_PHASES:
+    if context.status.phase in GROUPLESS_PHASES or context.spec.suspend:
         return ()
     left = active_deadline_seconds.seconds_left(context)
     if context.stage is TRAINING:

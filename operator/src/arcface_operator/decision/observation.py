@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 from arcface_api.contract import pod_environment
@@ -69,9 +71,9 @@ class PodView:
         return self.leaves_at is not None
 
     @property
-    def is_scheduled(self) -> bool:
-        """Whether there is room for it: from then on it holds its devices."""
-        return self.node is not None
+    def waits_for_room(self) -> bool:
+        """Whether it has no node; from then on it holds its devices."""
+        return self.node is None and self.ended is None
 
     @property
     def has_left_its_node(self) -> bool:
@@ -121,6 +123,12 @@ class Observation:
     """Nodes that are gone or do not answer, of those with pods that should have left."""
     refusal: str | None = None
     """What the API server would not have when it was last tried."""
+
+    @cached_property
+    def gangs(self) -> Mapping[tuple[str, int], tuple[PodView, ...]]:
+        """Pods by component and attempt, in the order of their ranks: a large gang is sorted once for all rules."""
+        pods = sorted(self.pods, key=lambda pod: (*_gang(pod), pod.index))
+        return {gang: tuple(found) for gang, found in groupby(pods, _gang)}
 
 
 def view_pod(pod: Manifest) -> PodView:
@@ -218,3 +226,8 @@ def view_claim(claim: Manifest, waits_for_pod: bool) -> ClaimView:  # noqa: FBT0
     """A claim as the API server returns it."""
     modes = claim.get("status", {}).get("accessModes") or claim.get("spec", {}).get("accessModes", [])
     return ClaimView(claim.get("status", {}).get("phase", "Pending"), tuple(modes), waits_for_pod)
+
+
+def _gang(pod: PodView) -> tuple[str, int]:
+    """Which gang a pod is of."""
+    return pod.component, pod.attempt

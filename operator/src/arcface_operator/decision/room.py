@@ -11,13 +11,13 @@ INCURABLE = frozenset({"InvalidImageName", "ErrImageNeverPull", "CreateContainer
 
 
 def is_whole(context: DecisionContext) -> bool:
-    """Whether every pod of the gang is there and has a node."""
-    return context.missing_pod is None and all(pod.is_scheduled for pod in context.pods)
+    """Whether every pod of the gang is there and has a node, or has come to its end whatever it had."""
+    return context.missing_pod is None and not any(pod.waits_for_room for pod in context.pods)
 
 
 def awaited(context: DecisionContext) -> str:
     """What a gang waits for whose pods are all there, the first pod's reason in full."""
-    waiting = [pod for pod in context.pods if not pod.is_scheduled]
+    waiting = [pod for pod in context.pods if pod.waits_for_room]
     first = waiting[0]
     why = first.waiting or "not looked at by its scheduler yet"
     return f"{len(waiting)} of {context.gang_size} pods have no node; pod {first.name}: {why}"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from arcface_api.contract.rank_table import INITIALIZING
 from arcface_api.errors import InvalidInput
 from arcface_operator.decision import ending, prerequisites, room
-from arcface_operator.decision.context import DecisionContext
+from arcface_operator.decision.context import DecisionContext, condition
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Apply, Create, DryRunCreate, Plan
 from arcface_operator.decision.stages import TRAINING
@@ -39,7 +39,7 @@ def flaw(context: DecisionContext) -> str | None:
 
 def begin(context: DecisionContext) -> DecisionContext:
     """The job is acted on for the first time, or again after it was suspended."""
-    was_run = context.status.workers is not None and context.status.phase == "Suspended"
+    was_run = context.status.workers is not None
     context = with_fresh_stage(context, "the job is about to start")
     return context.with_status(
         phase="Pending",
@@ -54,6 +54,8 @@ def with_fresh_stage(context: DecisionContext, why: str) -> DecisionContext:
     """The context of a stage of which nothing is there yet and nothing is held against it."""
     for kind in ("Ready", context.stage.condition):
         context = context.with_condition(kind, truth=False, reason="Pending", message=why)
+    if condition(context.status, "Suspended") is not None:
+        context = context.with_condition("Suspended", truth=False, reason="Resumed", message="the job is resumed")
     return context.with_status(active_seconds=0, vain_attempts=0, evaluation_progress=None)
 
 

@@ -79,10 +79,15 @@ def with_live_report(context: DecisionContext) -> DecisionContext:
 
 def with_last_report(context: DecisionContext) -> DecisionContext:
     """The context with what the first pod said at its end."""
-    ended = context.pods[0].ended
-    report = None if ended is None else reports.TrainerReport.parse(ended.message)
-    context = _with_report(context, report or reports.TrainerReport())
+    context = with_end_report(context)
     return context.with_condition("Training", truth=False, reason=TRAINED, message="every rank has ended well")
+
+
+def with_end_report(context: DecisionContext) -> DecisionContext:
+    """The context with what rank 0's pod said at its end, where it has come to it."""
+    ended = next((pod.ended for pod in context.pods if pod.index == 0), None)
+    report = None if ended is None else reports.TrainerReport.parse(ended.message)
+    return context if report is None else _with_report(context, report)
 
 
 def _with_report(context: DecisionContext, report: reports.TrainerReport) -> DecisionContext:

@@ -165,10 +165,15 @@ ROWS = [
         "suspend",
         RUNS,
         spec={"suspend": True},
-        **dict.fromkeys(
-            ("waiting", "suspended", "course"), "Suspended !Ready=Suspended !Evaluated=Suspended delete:0,1,evaluator"
-        ),
+        **dict.fromkeys(("waiting", "course"), "!Ready=Suspended !Suspended=Suspending delete:0,1,evaluator"),
+        suspended="Suspended !Evaluated=Suspended delete:0,1,evaluator",
         ended="delete:evaluator",
+    ),
+    *stage(
+        "suspend, the pod has left its node",
+        make_evaluator(143),
+        spec={"suspend": True},
+        **dict.fromkeys(("waiting", "suspended", "course"), "Suspended !Evaluated=Suspended delete:0,1,evaluator"),
     ),
     *stage(
         "another evaluation is wished for",
@@ -181,7 +186,8 @@ ROWS = [
         RUNS,
         spec={"suspend": True},
         status={"evaluation_hash": "f" * 64},
-        **dict.fromkeys(("waiting", "suspended", "course"), "Suspended delete:0,1,evaluator"),
+        **dict.fromkeys(("waiting", "course"), "!Suspended=Suspending delete:0,1,evaluator"),
+        suspended="Suspended delete:0,1,evaluator",
         ended="delete:evaluator",
     ),
     *stage(

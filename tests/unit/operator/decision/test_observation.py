@@ -9,12 +9,13 @@ from arcface_operator.decision.observation import (
     INIT_FAILED,
     POD_FAILED,
     Ended,
+    Observation,
     view_claim,
     view_pod,
 )
 from arcface_operator.manifests.worker_pod import build_worker_pod
 from support.builders.jobs import make_job
-from support.builders.views import SETTINGS
+from support.builders.views import SETTINGS, make_evaluator, make_worker
 from support.fakes.cluster_world import World
 
 LABELS = {"app.kubernetes.io/component": "worker", "arcface.io/rank-index": "3", "arcface.io/attempt": "2"}
@@ -39,7 +40,7 @@ def test_a_pod_with_nothing_but_a_name() -> None:
     view = view_pod({"metadata": {"name": "p", "uid": "u", "creationTimestamp": STAMP}})
     assert (view.component, view.attempt, view.index, view.phase) == ("", -1, -1, "Pending")
     assert (view.address, view.node, view.owner, view.waiting, view.ended, view.leaves_at) == (None,) * 6
-    assert not any((view.is_ready, view.is_scheduled, view.is_leaving, view.is_disrupted))
+    assert not any((view.is_ready, view.is_leaving, view.is_disrupted))
     assert view.annotations == {}
     assert view.created == MOMENT
 
@@ -142,7 +143,7 @@ def test_why_a_pod_waits(status: dict[str, Any], reason: str | None) -> None:
 )
 def test_a_pod_has_room_once_it_has_a_node(spec: Any, conditions: Any, at: datetime | None) -> None:
     view = view_pod(pod({"conditions": conditions}, spec=spec))
-    assert (view.is_scheduled, view.scheduled_at) == (at is not None, at)
+    assert (view.waits_for_room, view.scheduled_at) == (at is None, at)
 
 
 SIDECAR = {"name": "istio-proxy", "state": {"running": {}}}
@@ -247,3 +248,13 @@ def test_what_the_cluster_did_to_a_pod(status: dict[str, Any], is_disrupted: boo
 def test_a_claim(claim: dict[str, Any], phase: str, modes: tuple[str, ...]) -> None:
     view = view_claim(claim, waits_for_pod=False)
     assert (view.phase, view.access_modes) == (phase, modes)
+
+
+def test_the_pods_of_an_attempt_are_in_the_order_of_their_ranks() -> None:
+    pods = (make_worker(10), make_worker(2, attempt=1), make_worker(9), make_evaluator(attempt=2))
+    gangs = Observation(job=make_job(), pods=pods).gangs
+    assert {gang: [pod.index for pod in found] for gang, found in gangs.items()} == {
+        ("worker", 0): [9, 10],
+        ("worker", 1): [2],
+        ("evaluator", 2): [0],
+    }
