@@ -8,7 +8,7 @@ from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import EvaluationSpec
 from arcface_api.resource.status import EvaluationStatus, FailureStatus, GateResult
 from arcface_operator.decision import ending, starting
-from arcface_operator.decision.context import DecisionContext, condition
+from arcface_operator.decision.context import DecisionContext
 from arcface_operator.decision.plan import Plan
 from arcface_operator.decision.policies import gates
 from arcface_operator.decision.stages import EVALUATION
@@ -34,17 +34,14 @@ def is_to_be_opened(context: DecisionContext) -> bool:
 
 
 def open_stage(context: DecisionContext) -> Plan:
-    """What follows a training that is done, and a wish for another evaluation, be it after the end of the job."""
-    for kind in ("Complete", "Failed"):
-        if condition(context.status, kind) is not None:
-            why = "another evaluation is wished for"
-            context = context.with_condition(kind, truth=False, reason="Reopened", message=why)
+    """What follows a training that is done, and a wish for another evaluation."""
+    if context.status.completion_time is not None:
+        context = _with_reopening(context)
     context = context.with_status(
         training_completion_time=context.status.training_completion_time or context.now,
         evaluation_hash=evaluation_hash(context.job),
         forgiven_restarts=context.status.counted_restarts,
         start_time=context.status.start_time or context.now,
-        completion_time=None,
     )
     if context.spec.evaluation is None:
         return ending.succeed(context)
@@ -52,6 +49,15 @@ def open_stage(context: DecisionContext) -> Plan:
         return ending.fail(context, "InvalidSpec", sentence)
     context = starting.with_fresh_stage(context, "the training is done, the evaluation is about to start")
     return starting.start(context.with_status(phase="Pending", attempt=context.status.attempt + 1))
+
+
+def _with_reopening(context: DecisionContext) -> DecisionContext:
+    """The context of a job that has ended and goes on: nothing is said of its end, and its time begins anew."""
+    for kind in ("Complete", "Failed"):
+        why = "another evaluation is wished for"
+        context = context.with_condition(kind, truth=False, reason="Reopened", message=why)
+    kept = [item for item in context.status.conditions if item.type != "GatesPassed"]
+    return context.with_status(conditions=kept, completion_time=None, active_seconds=0)
 
 
 def with_live_report(context: DecisionContext) -> DecisionContext:

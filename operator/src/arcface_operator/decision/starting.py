@@ -44,6 +44,7 @@ def begin(context: DecisionContext) -> DecisionContext:
     return context.with_status(
         phase="Pending",
         start_time=context.now,
+        active_seconds=0,
         running_time=None,
         training_time=None,
         attempt=context.status.attempt + 1 if was_run else context.status.attempt,
@@ -56,7 +57,7 @@ def with_fresh_stage(context: DecisionContext, why: str) -> DecisionContext:
         context = context.with_condition(kind, truth=False, reason="Pending", message=why)
     if condition(context.status, "Suspended") is not None:
         context = context.with_condition("Suspended", truth=False, reason="Resumed", message="the job is resumed")
-    return context.with_status(active_seconds=0, vain_attempts=0, evaluation_progress=None)
+    return context.with_status(vain_attempts=0, evaluation_progress=None)
 
 
 def start(context: DecisionContext) -> Plan:

@@ -307,13 +307,14 @@ def test_an_evaluator_that_was_never_heard_or_only_by_another_replica_is_not_sai
 
 def test_the_training_that_is_done_is_followed_by_another_attempt_with_restarts_of_its_own() -> None:
     job = make_job(workers={"replicas": 2}, evaluation=EVALUATION)
-    job = job.model_copy(update={"status": status_in("Training")})
+    job = job.model_copy(update={"status": status_in("Training", active_seconds=70)})
     seen = {"pods": (make_ended(0), make_ended(1))}
     status = decide(observation_in("Training", job, seen), SETTINGS, NOW).status
     assert (status.phase, status.attempt, status.restarts) == ("Pending", 3, 2)
     assert (status.training_completion_time, status.evaluation_hash) == (NOW, evaluation_hash(job))
     assert (status.counted_restarts, status.forgiven_restarts) == (1, 1)
     assert (status.workers.succeeded, status.workers.desired) == (2, 2)
+    assert status.active_seconds == 70 + 1000  # of earlier attempts, and since the job began
 
 
 @pytest.mark.parametrize("phase", ["Suspended", "Pending", "Queued", "Starting", "Restarting", "Evaluating"])
@@ -329,11 +330,20 @@ def test_an_annotation_has_a_finished_job_evaluated_once_more(phase: Any) -> Non
     job = make_job(workers={"replicas": 2}, evaluation=EVALUATION)
     begun = {**TRAINED, "evaluation_hash": evaluation_hash(job)}
     metadata = job.metadata.model_copy(update={"annotations": {EVALUATE_AGAIN_ANNOTATION: "2026-11-27"}})
-    wished = job.model_copy(update={"metadata": metadata, "status": status_in(phase, **begun, active_seconds=77)})
+    missed = Condition(type="GatesPassed", status="False", reason="R", message="", last_transition_time=ago(100))
+    ended = status_in(phase, **begun, active_seconds=77)
+    ended = ended.model_copy(update={"conditions": [*ended.conditions, missed]})
+    wished = job.model_copy(update={"metadata": metadata, "status": ended})
     seen = {"pods": RANKS, "evaluator": None}
     opened = decide(observation_in(phase, wished, seen), SETTINGS, NOW).status
     assert (opened.phase, opened.attempt, opened.forgiven_restarts, opened.active_seconds) == ("Pending", 3, 1, 0)
     assert opened.completion_time is None
+    assert {item.type: (item.status, item.reason) for item in opened.conditions} == {
+        "Complete": ("False", "Reopened"),
+        "Failed": ("False", "Reopened"),
+        "Evaluated": ("False", "Pending"),
+        "Ready": ("False", "Pending"),
+    }
     same = wished.model_copy(update={"status": opened})
     plan = decide(observation_in("Pending", same, seen), SETTINGS, NOW)
     assert "create:evaluator" in [action_word(action) for action in plan.actions]
