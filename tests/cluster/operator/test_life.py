@@ -294,8 +294,9 @@ def uid_of(pod: dict[str, Any]) -> str:
 def test_a_gang_without_room_is_queued_with_the_schedulers_words(jobs: TrainingJobs) -> None:
     nowhere = {"spec": {"nodeSelector": {"disk": "none"}}}
     jobs.create(workers={**TWO, "template": nowhere}, runPolicy={"startupDeadlineSeconds": 1})
-    status = jobs.wait_for("Queued")
-    assert "quick-worker-0: Unschedulable: " in condition(status, "Ready")["message"]
+    words = "quick-worker-0: Unschedulable: "
+    status = jobs.wait_until(lambda status: words in condition(status, "Ready").get("message", ""))
+    assert status["phase"] == "Queued"
     jobs.patch(runPolicy={"startupDeadlineSeconds": 1, "schedulingDeadlineSeconds": 3})
     status = jobs.wait_for("Failed")
     assert condition(status, "Failed")["reason"] == "SchedulingDeadlineExceeded"

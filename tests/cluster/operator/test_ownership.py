@@ -79,9 +79,9 @@ def test_a_misspelt_field_of_a_template_is_told_and_not_dropped(jobs: TrainingJo
     assert not jobs.pods()
 
 
-def test_a_report_of_impossible_numbers_does_not_hold_the_job_up(jobs: TrainingJobs, fake_nodes: FakeNodes) -> None:
+def test_a_report_of_impossible_numbers_is_none(jobs: TrainingJobs, fake_nodes: FakeNodes) -> None:
     absurd = {"progress": {"epoch": 1, "step": 10**30, "totalSteps": 10**30, "updatedAt": "2026-01-01T00:00:00Z"}}
     trainer = type(TRAINS)(progress=absurd, runs=0.3, ending=type(TRAINS.ending)(message=absurd))
     fake_nodes.play(jobs.namespace, goes_well(trainer=trainer))
-    jobs.create()
-    jobs.wait_for("Succeeded")
+    jobs.create(runPolicy={"backoffLimit": 0})
+    assert jobs.wait_for("Failed")["failure"]["reason"] == "NoReport"

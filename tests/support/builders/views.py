@@ -44,9 +44,13 @@ def make_worker(index: int, attempt: int = 0, **fields: Any) -> PodView:
 
 
 def make_ended(index: int, attempt: int = 0, code: int | None = 0, **fields: Any) -> PodView:
-    """A rank pod whose main container has ended; `reason`, `message` and `at` are those of its end."""
+    """A rank pod whose main container has ended; `reason`, `message` and `at` are those of its end.
+
+    One that ended well tells of the last step.
+    """
+    message = fields.pop("message", LAST_REPORT if code == 0 else "")
     reason = fields.pop("reason", "Completed" if code == 0 else "Error")
-    ended = Ended(code, reason, fields.pop("message", ""), fields.pop("at", ago(60)))
+    ended = Ended(code, reason, message, fields.pop("at", ago(60)))
     phase = "Succeeded" if code == 0 else "Failed"
     return make_worker(index, attempt, **{"phase": phase, "is_ready": False, "ended": ended, **fields})
 
@@ -78,6 +82,10 @@ def evaluator_report(accuracy: float = 0.99, sets: tuple[str, ...] = ("lfw",)) -
     """Termination message of an evaluator."""
     results = [PairResult(dataset=name, accuracy=accuracy, std=0.01, pairs=600) for name in sets]
     return EvaluatorReport(checkpoint="step-100", results=results).to_json()
+
+
+LAST_REPORT = make_report(100).to_json()
+"""Termination message of rank 0's pod after the last step."""
 
 
 def timestamp(moment: datetime) -> str:

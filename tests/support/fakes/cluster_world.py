@@ -14,7 +14,7 @@ from arcface_api.resource.status import ArcFaceTrainingJobStatus
 from arcface_operator.decision.observation import MAIN_CONTAINERS, Observation, view_pod
 from arcface_operator.decision.plan import Action, Annotate, Apply, Create, Delete, DeleteJob, Plan
 from arcface_operator.manifests.metadata import Manifest, evaluator_name
-from support.builders.views import GRACE, NOW, SETTINGS, make_prerequisites, stored, timestamp
+from support.builders.views import GRACE, LAST_REPORT, NOW, SETTINGS, make_prerequisites, stored, timestamp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,8 +170,9 @@ class World:
         configuration = {"pod_name": "", "server_id": f"192.168.0.{index + 1}", "devices": devices}
         return {SETTINGS.device_annotation: json.dumps(configuration), ASCEND_910: "Ascend910-0"}
 
-    def exited(self, name: str, code: int, message: str = "") -> "World":
-        """The main container of a pod ends."""
+    def exited(self, name: str, code: int, message: str | None = None) -> "World":
+        """The main container of a pod ends, with the last step in its report where it ends well."""
+        message = (LAST_REPORT if code == 0 else "") if message is None else message
         reason = "Completed" if code == 0 else "Error"
         terminated = {"exitCode": code, "reason": reason, "message": message, "finishedAt": timestamp(self.now)}
         container = MAIN_CONTAINERS[self.pods[name]["metadata"]["labels"][COMPONENT_LABEL]]

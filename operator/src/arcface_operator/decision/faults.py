@@ -11,6 +11,8 @@ from arcface_operator.decision.observation import DISRUPTIONS, INIT_FAILED, POD_
 from arcface_operator.decision.stages import TRAINING
 
 OUT_OF_MEMORY = "OOMKilled"
+UNSEEN = frozenset({"ContainerStatusUnknown", "Unknown"})
+"""A kubelet's words for an end that it has not seen, such as that of a node which rebooted; the code is made up."""
 LOG_LINES = 20
 LINE_LIMIT = 500
 """Characters of a log line that status keeps."""
@@ -62,8 +64,9 @@ def ended_fault(pod: PodView, ended: Ended, ranks_per_pod: int) -> Fault:
     if code in NEVER_RETRIED:
         failure = _reported_failure(pod, ended, ranks_per_pod, REASONS[ExitCode(code)])
         return Fault(failure=failure, remedy=Remedy.FAIL)
-    if pod.is_disrupted or pod.is_leaving or code == ExitCode.STOPPED:
-        failure = _reported_failure(pod, ended, ranks_per_pod, pod.reason or "Disrupted")
+    if pod.is_disrupted or pod.is_leaving or code == ExitCode.STOPPED or ended.reason in UNSEEN:
+        reason = ended.reason if ended.reason in UNSEEN else pod.reason or "Disrupted"
+        failure = _reported_failure(pod, ended, ranks_per_pod, reason)
         return Fault(failure=failure, remedy=Remedy.RESTART_FREE)
     return Fault(failure=_reported_failure(pod, ended, ranks_per_pod, "Error"))
 

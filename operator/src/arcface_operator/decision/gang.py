@@ -27,8 +27,10 @@ class _Course:
     """Tell the pods of each other."""
     stall: Callable[[DecisionContext], Fault | None]
     """Whether nothing moves any more."""
+    unfinished: Callable[[DecisionContext], Fault | None]
+    """What is wrong where every pod has ended well: an exit code alone is no success."""
     complete: Callable[[DecisionContext], Plan]
-    """Every pod has ended well."""
+    """The stage is done."""
     give_up: Callable[[DecisionContext, str, str, FailureStatus], Plan]
     """There is no other attempt, for this reason and in this sentence."""
 
@@ -38,6 +40,7 @@ _COURSES = {
         watch=training.with_live_report,
         introduce=training.introduce,
         stall=stall_seconds.stalled_training,
+        unfinished=training.unfinished,
         complete=lambda context: evaluation.open_stage(training.with_last_report(context)),
         give_up=ending.fail,
     ),
@@ -45,6 +48,7 @@ _COURSES = {
         watch=evaluation.with_live_report,
         introduce=lambda context: (context, ()),
         stall=stall_seconds.stalled_evaluation,
+        unfinished=lambda _: None,  # what its report lacks no restart adds: `read_results` says so
         complete=evaluation.read_results,
         give_up=evaluation.give_up,
     ),
@@ -71,7 +75,8 @@ def follow(context: DecisionContext) -> Plan:
         return starting.start(context)  # an earlier release calls it starting before it has room
     course, context = _course(context), _course(context).watch(context)
     if _is_done(context):
-        return course.complete(context)
+        fault = course.unfinished(context)
+        return course.complete(context) if fault is None else _act_on(context, fault)
     if (fault := _gang_fault(context)) is not None:
         if left := _settling_seconds(context, fault):
             return Plan(status=context.status, look_again_seconds=left)

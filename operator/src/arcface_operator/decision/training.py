@@ -6,6 +6,7 @@ from arcface_api.contract import pod_environment, reports
 from arcface_api.resource.status import CheckpointStatus, Progress
 from arcface_operator.decision import rank_table
 from arcface_operator.decision.context import DecisionContext
+from arcface_operator.decision.faults import Fault, digest
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Annotate, Apply
 from arcface_operator.decision.stages import TRAINED
@@ -83,11 +84,27 @@ def with_last_report(context: DecisionContext) -> DecisionContext:
     return context.with_condition("Training", truth=False, reason=TRAINED, message="every rank has ended well")
 
 
+def unfinished(context: DecisionContext) -> Fault | None:
+    """What is wrong with a gang whose pods have all ended well: only the last step in rank 0's report is success."""
+    pod, report = context.pods[0], _end_report(context)
+    progress = None if report is None else report.progress
+    if progress is not None and progress.step >= progress.total_steps:
+        return None
+    told = "leaves no report" if progress is None else f"tells of step {progress.step} of {progress.total_steps}"
+    message = f"pod {pod.name}: ended well but {told}; is spec.image the trainer image, and the command its own?"
+    return Fault(failure=digest(pod, context.spec.workers.devices_per_worker, "NoReport", message))
+
+
 def with_end_report(context: DecisionContext) -> DecisionContext:
     """The context with what rank 0's pod said at its end, where it has come to it."""
-    ended = next((pod.ended for pod in context.pods if pod.index == 0), None)
-    report = None if ended is None else reports.TrainerReport.parse(ended.message)
+    report = _end_report(context)
     return context if report is None else _with_report(context, report)
+
+
+def _end_report(context: DecisionContext) -> reports.TrainerReport | None:
+    """What rank 0's pod said at its end."""
+    ended = next((pod.ended for pod in context.pods if pod.index == 0), None)
+    return None if ended is None else reports.TrainerReport.parse(ended.message)
 
 
 def _with_report(context: DecisionContext, report: reports.TrainerReport) -> DecisionContext:

@@ -13,6 +13,7 @@ from support.builders.jobs import make_job
 from support.builders.plans import plan_in
 from support.builders.views import (
     ASCEND,
+    LAST_REPORT,
     NOW,
     SETTINGS,
     ago,
@@ -52,7 +53,9 @@ def with_sidecar(index: int, code: int) -> PodView:
     pod = build_worker_pod(make_job(workers={"replicas": 2}), index, 0, SETTINGS)
     pod["spec"]["nodeName"] = f"node-{index}"
     pod["metadata"] |= {"uid": f"worker-{index}", "creationTimestamp": timestamp(ago(500))}
-    end = {"exitCode": code, "reason": "Completed" if code == 0 else "Error", "finishedAt": timestamp(ago(60))}
+    message = LAST_REPORT if code == 0 else ""
+    reason = "Completed" if code == 0 else "Error"
+    end = {"message": message, "exitCode": code, "reason": reason, "finishedAt": timestamp(ago(60))}
     statuses = [
         {"name": "istio-proxy", "state": {"running": {"startedAt": timestamp(ago(400))}}},
         {"name": "trainer", "state": {"terminated": end}},
@@ -246,6 +249,23 @@ def test_cell(phase: Any, seen: dict[str, Any], spec: dict[str, Any], status: di
     fields = {"workers": {"replicas": 2}, "evaluation": {"claimName": "sets", "sets": ["lfw"]}, **spec}
     job = make_job(**fields).model_copy(update={"status": before})
     assert_cell(decide(observation_in(phase, job, seen), SETTINGS, NOW), cell, before)
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        pytest.param("", "leaves no report", id="nothing"),
+        pytest.param("hello\n", "leaves no report", id="another program's words"),
+        pytest.param('{"skippedImages":0}', "leaves no report", id="no progress"),
+        pytest.param(make_report(7).to_json(), "tells of step 7 of 100", id="on the way"),
+    ],
+)
+def test_an_exit_code_alone_is_no_success(message: str, told: str) -> None:
+    seen = {"pods": (make_ended(0, message=message), make_ended(1, message=""))}
+    status = plan_in("Training", seen).status
+    assert (status.phase, status.counted_restarts, status.failure.reason) == ("Restarting", 2, "NoReport")
+    assert status.failure.message.startswith(f"pod quick-worker-0: ended well but {told}; is spec.image ")
+    assert status.training_completion_time is None
 
 
 def test_the_peers_of_a_failed_pod_get_a_moment_to_tell_the_cause() -> None:

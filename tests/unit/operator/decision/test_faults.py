@@ -32,6 +32,13 @@ LEAVES = {"leaves_at": ago(-100)}
         pytest.param(make_ended(0, code=137, reason="OOMKilled"), "OOMKilled", True, id="out of memory"),
         pytest.param(make_ended(0, code=1, reason="OOMKilled"), "OOMKilled", True, id="a child was out of memory"),
         pytest.param(make_ended(0, code=143), "Disrupted", False, id="stopped"),
+        pytest.param(
+            make_ended(0, code=137, reason="ContainerStatusUnknown"),
+            "ContainerStatusUnknown",
+            False,
+            id="node was away",
+        ),
+        pytest.param(make_ended(0, code=255, reason="Unknown"), "Unknown", False, id="node rebooted"),
         pytest.param(make_ended(0, code=137, is_disrupted=True), "Disrupted", False, id="killed by the cluster"),
         pytest.param(make_evicted(137), "Evicted", False, id="killed when evicted"),
         pytest.param(make_ended(0, code=1, is_disrupted=True), "Disrupted", False, id="exit 1 when disrupted"),
