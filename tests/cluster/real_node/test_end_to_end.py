@@ -17,7 +17,7 @@ from arcface_faces.checkpoint import newest_complete, read_manifest
 from arcface_operator.manifests.evaluator_pod import CONTAINER as EVALUATOR
 from arcface_operator.manifests.worker_pod import CONTAINER as TRAINER
 from arcface_trainer.device import DEVICE_TARGET
-from support.processes.operator_process import OperatorProcess, grant_rights, serve_jobs
+from support.processes.operator_process import DEFAULTS, OperatorProcess, grant_rights, serve_jobs
 from support.processes.training_jobs import TrainingJobs, condition
 from support.processes.trainings import write_image_folder
 from testbed.ascend.allocation import with_runtime
@@ -50,7 +50,8 @@ def operator(node: RealNode, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     serve_jobs(node.plane)
     grant_rights(node.plane)
     folder = tmp_path_factory.mktemp("operator")
-    settings = {"trainerImage": TRAINER_IMAGE}
+    # The time that users' pods have to save in: ranks of a real training need more than the tests' few seconds.
+    settings = {"trainerImage": TRAINER_IMAGE, "terminationGraceSeconds": DEFAULTS["terminationGraceSeconds"]}
     with OperatorProcess(node.plane, folder, "--no-leader-election", settings=settings) as process:
         process.wait_until_it_leads()
         yield process
@@ -207,9 +208,7 @@ def expected_table(pods: Pods, written: list[dict[str, Any]], host: str) -> str:
         for index, configuration in enumerate(written)
         for n, device in enumerate(configuration["devices"])
     ]
-    server = (
-        f'{{"server_id":"{host}","host_ip":"{host}","container_ip":"{addresses[0]}","device":[{",".join(devices)}]}}'
-    )
+    server = f'{{"server_id":"{host}","container_ip":"{addresses[0]}","device":[{",".join(devices)}]}}'
     return f'{{"status":"completed","version":"1.0","attempt":"0","server_count":"1","server_list":[{server}]}}'
 
 

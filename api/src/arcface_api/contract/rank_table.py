@@ -35,7 +35,7 @@ class Server(_Entry):
     server_id: str = ""
     """Identity of the node; older tables written for a single node have the pod's."""
     host_ip: str | None = None
-    """Address of the node."""
+    """Address of the node, in tables of others: HCCL takes it for a wish to talk over the host's network card."""
     container_ip: str | None = None
     """Address of the pod of its first rank; tables written by hand have none."""
     device: list[RankedDevice] = []

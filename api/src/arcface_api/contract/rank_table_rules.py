@@ -111,17 +111,21 @@ def _ranks(table: RankTableDocument) -> Iterator[str]:
 
 
 def _device_addresses(table: RankTableDocument) -> Iterator[str]:
-    """Addresses of network ports where cards talk over these, each once."""
+    """Addresses of network ports where cards talk over these, each once, and as many for each card."""
     is_needed = _needs_device_addresses(table)
-    listed = list[str]()
+    listed, counts = list[str](), dict[int, str]()
     for device in _devices(table):
         addresses = device.device_ip.split(",") if device.device_ip else []  # a card may have several ports
         listed += addresses
+        counts.setdefault(len(addresses) or 1, device.rank_id)  # none counts as one that is not known
         if not addresses and is_needed:
             yield f"rank {device.rank_id} has no device_ip, which several servers need"
         for address in addresses:
             if (fault := _address_fault(address)) is not None:
                 yield f"rank {device.rank_id}: device_ip {fault}"
+    if len(counts) > 1:
+        (one, first), (other, second), *_ = counts.items()
+        yield f"rank {first} has {one} addresses in device_ip, rank {second} has {other}: all must have as many"
     for address in _repeated(listed):
         yield f"device_ip {address} is that of two devices"
 

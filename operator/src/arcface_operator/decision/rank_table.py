@@ -233,10 +233,14 @@ def _by_server(members: Sequence[Member]) -> dict[str, list[Member]]:
 
 
 def _server(name: str, members: Sequence[Member]) -> Server:
-    """One node's entry, its cards in the order of their ranks."""
+    """One node's entry, its cards in the order of their ranks.
+
+    Without `host_ip`, by which HCCL talks over the host's network card instead of the devices': up to CANN 8.0 always
+    (cann-hccl, `CheckNicDeployConsistence`), later where rank 0's card has no address (hcomm, `DetectNicDepoly`).
+    """
     first, *others = members
     devices = [*first.cards.ranked, *(card for member in others for card in _elsewhere(member))]
-    return Server(server_id=name, host_ip=name, container_ip=first.address, device=devices)
+    return Server(server_id=name, container_ip=first.address, device=devices)
 
 
 def _elsewhere(member: Member) -> Iterable[RankedDevice]:

@@ -9,6 +9,7 @@ from arcface_operator.decision.context import DecisionContext
 from arcface_operator.decision.faults import Fault, digest
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Annotate, Apply
+from arcface_operator.decision.policies import startup_deadline_seconds
 from arcface_operator.decision.stages import TRAINED
 from arcface_operator.manifests import config_maps
 
@@ -53,7 +54,7 @@ def _table_state(table: rank_table.RankTable) -> tuple[str, str]:
     if table.document is not None:
         return "Publishing", "the cards of all ranks are known, the table is being written"
     if table.problem is not None:
-        return "DevicesUnusable", table.problem
+        return startup_deadline_seconds.UNUSABLE, table.problem
     return "WaitingForDevices", f"no devices are known yet of {', '.join(table.status.missing)}"
 
 

@@ -36,7 +36,7 @@ def largest_rank_table(spec: ArcFaceTrainingJobSpec) -> int:
         super_device_id=str(2**32 - 1) if is_super else None,
         rank_id=str(spec.workers.world_size - 1),
     )
-    server = Server(server_id=_LONGEST_ADDRESS, host_ip=_LONGEST_ADDRESS, container_ip=_LONGEST_ADDRESS)
+    server = Server(server_id=_LONGEST_ADDRESS, container_ip=_LONGEST_ADDRESS)
     pod = len(server.model_copy(update={"device": [card] * devices}).model_dump_json(exclude_none=True)) + 1
     if is_super:  # each server may be a super pod of its own
         reference = ServerReference(server_id=_LONGEST_ADDRESS)

@@ -51,6 +51,7 @@ def in_super_pods(*super_pods: list[int], servers: tuple[dict[str, Any], ...] = 
         pytest.param(table(server(0, host_ip=None), server(1)), id="no address of the node"),
         pytest.param(table(server(0, server_id="x" * 64), server(1)), id="longest name of a server"),
         pytest.param(table(server(0, device(0, device_ip="192.168.1.1,192.168.2.1"))), id="card with two ports"),
+        pytest.param(table(server(0, device(0, device_ip=None), device(1))), id="one server, one address"),
         pytest.param(table(server(0, device(0, backup_device_ip="192.168.1.9"))), id="keys that we do not write"),
         pytest.param(table(server_count=None, version=None), id="left out by hand"),
         pytest.param(
@@ -105,6 +106,10 @@ ONE_SUPER_POD_TWICE = [{"super_pod_id": "0", "server_list": [{"server_id": f"10.
         (
             table(server(0, device(0), device(1, device_ip="192.168.101.2"))),
             "device_ip 192.168.101.2 is that of two devices",
+        ),
+        (
+            table(server(0, device(0), device(1, device_ip="192.168.1.1,192.168.2.1"))),
+            "rank 0 has 1 addresses in device_ip, rank 1 has 2: all must have as many",
         ),
         (in_super_pods([0]), "server 10.0.0.12 is 0 times in super_pod_list, must be once"),
         (in_super_pods([0, 1], [1]), "server 10.0.0.12 is 2 times in super_pod_list, must be once"),

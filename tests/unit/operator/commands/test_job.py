@@ -66,8 +66,8 @@ def test_a_valid_job_is_said_to_be_valid(tmp_path: Path) -> None:
                 "workers": {"accelerator": "ascend", "replicas": 2048, "devicesPerWorker": 8},
                 "training": {"precision": "fp32"},
             },
-            "arcface validate: spec.workers: the rank table of 2048 x 8 ranks has up to 1,310,849 bytes, a ConfigMap "
-            "holds 1,048,576: use 1638 replicas at most, or rendezvous dynamic",
+            "arcface validate: spec.workers: the rank table of 2048 x 8 ranks has up to 1,253,505 bytes, a ConfigMap "
+            "holds 1,048,576: use 1713 replicas at most, or rendezvous dynamic",
             id="rank table too large",
         ),
         pytest.param(

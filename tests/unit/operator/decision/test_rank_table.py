@@ -60,10 +60,10 @@ def table(job: Any, *pods: PodView) -> RankTable:
 def test_version_1_0_byte_by_byte() -> None:
     assert table(job_of(), member(0), member(1)).document == (
         '{"status":"completed","version":"1.0","attempt":"0","server_count":"2","server_list":['
-        '{"server_id":"10.0.0.11","host_ip":"10.0.0.11","container_ip":"10.244.1.7","device":['
+        '{"server_id":"10.0.0.11","container_ip":"10.244.1.7","device":['
         '{"device_id":"0","device_ip":"192.168.101.2","rank_id":"0"},'
         '{"device_id":"1","device_ip":"192.168.102.2","rank_id":"1"}]},'
-        '{"server_id":"10.0.0.12","host_ip":"10.0.0.12","container_ip":"10.244.2.9","device":['
+        '{"server_id":"10.0.0.12","container_ip":"10.244.2.9","device":['
         '{"device_id":"0","device_ip":"192.168.101.3","rank_id":"2"},'
         '{"device_id":"1","device_ip":"192.168.102.3","rank_id":"3"}]}]}'
     )
@@ -75,7 +75,7 @@ def test_version_1_2_byte_by_byte() -> None:
     pod = member(0, {**written, "super_pod_id": 3, "rack_id": 7, "server_index": "4"})
     assert table(in_super_pods(replicas=1, devices=1), pod).document == (
         '{"status":"completed","version":"1.2","attempt":"0","server_count":"1","server_list":[{"server_id":"10.0.0.11",'
-        '"host_ip":"10.0.0.11","container_ip":"10.244.1.7","device":[{"device_id":"0","device_ip":"192.168.101.2",'
+        '"container_ip":"10.244.1.7","device":[{"device_id":"0","device_ip":"192.168.101.2",'
         '"super_device_id":"37748736","rank_id":"0"}]}],'
         '"super_pod_list":[{"super_pod_id":"0","server_list":[{"server_id":"10.0.0.11"}]}]}'
     )
@@ -96,7 +96,8 @@ def parsed(found: RankTable) -> dict[str, Any]:
 )
 def test_a_server_is_named_by_its_node_whatever_the_plugin_writes(written: dict[str, Any], server: str) -> None:
     (entry,) = parsed(table(job_of(replicas=1), member(0, configuration(0, **written))))["server_list"]
-    assert (entry["server_id"], entry["host_ip"]) == (server, server)
+    assert entry["server_id"] == server
+    assert "host_ip" not in entry, "HCCL would talk over the host's network card"
 
 
 def on_node_0(index: int, ids: tuple[str, ...], **fields: Any) -> PodView:
@@ -485,15 +486,27 @@ def test_a_table_that_has_changed_is_written_again() -> None:
     assert [type(action) for action in plan.actions] == [Apply, Annotate, Annotate]
 
 
-def test_a_start_that_waits_for_devices_too_long_names_the_pods() -> None:
-    pods = tuple(member(index, annotations={}, created=ago(4000)) for index in range(2))
-    first = decide(observation_in("Starting", starting(), {"pods": pods}), SETTINGS, ago(3000))
+@pytest.mark.parametrize(
+    ("annotations", "why"),
+    [
+        pytest.param({}, "the rank table waits for quick-worker-0, quick-worker-1", id="waits"),
+        pytest.param(
+            {NAME: "{"},
+            "there is no rank table: pod quick-worker-0: the device plugin's annotation cannot be read (",
+            id="cannot be right",
+        ),
+    ],
+)
+def test_a_start_without_a_table_says_in_the_end_why(annotations: dict[str, str], why: str) -> None:
+    pods = tuple(member(index, annotations=annotations, created=ago(4000)) for index in range(2))
+    first = decide(observation_in("Starting", starting(), {"pods": pods}), SETTINGS, ago(3000)).status
     ready = Condition(type="Ready", status="True", reason="Ready", message="", last_transition_time=ago(1800))
-    waiting = starting(rank_table=first.status.rank_table, conditions=[ready])
+    told = [item for item in first.conditions if item.type != "Ready"]
+    waiting = starting(rank_table=first.rank_table, conditions=[*told, ready])
     failure = decide(observation_in("Starting", waiting, {"pods": pods}), SETTINGS, NOW).status.failure
     assert failure is not None
     assert failure.reason == "StartupDeadlineExceeded"
-    assert failure.message.endswith("the rank table waits for quick-worker-0, quick-worker-1")
+    assert why in failure.message
 
 
 def test_an_ascend_job_may_meet_without_a_table() -> None:
@@ -508,4 +521,4 @@ def test_a_job_whose_table_fits_into_no_config_map_is_refused_before_anything_is
     assert plan.status.phase == "Failed"
     assert not any(isinstance(action, Apply | Create) for action in plan.actions)
     (failed,) = [item for item in plan.status.conditions if item.type == "Failed"]
-    assert failed.message.startswith("spec.workers: the rank table of 2048 x 8 ranks has up to 1,310,849 bytes")
+    assert failed.message.startswith("spec.workers: the rank table of 2048 x 8 ranks has up to 1,253,505 bytes")

@@ -1,9 +1,12 @@
 """`spec.runPolicy.startupDeadlineSeconds`: how long a gang may take to start once there is room for all of it."""
 
 from arcface_api.resource.status import FailureStatus
-from arcface_operator.decision.context import DecisionContext, latest, true_since
+from arcface_operator.decision.context import DecisionContext, condition, latest, true_since
 from arcface_operator.decision.faults import Fault
 from arcface_operator.decision.observation import PodView
+
+UNUSABLE = "DevicesUnusable"
+"""Reason of the condition RankTableReady where waiting alone will not complete the table."""
 
 
 def late_gang(context: DecisionContext) -> Fault | None:
@@ -24,5 +27,8 @@ def _awaited(context: DecisionContext, pod: PodView) -> str:
     """What a gang waits for, with the pod that holds it up."""
     table = context.status.rank_table
     if pod.waiting is None and table is not None and table.state == "initializing":
+        ready = condition(context.status, "RankTableReady")
+        if ready is not None and ready.reason == UNUSABLE:
+            return f"there is no rank table: {ready.message}"
         return f"the rank table waits for {', '.join(table.missing) or 'the device plugin'}"
     return f"pod {pod.name}: {pod.waiting or 'rank 0 reports no progress'}"
