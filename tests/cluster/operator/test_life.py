@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 
 from support.processes.operator_process import OperatorProcess
-from support.processes.training_jobs import CHECKPOINT, EVALUATED, TRAINED, TRAINS, TrainingJobs, condition, goes_well
+from support.processes.training_jobs import (
+    CHECKPOINT,
+    EVALUATED,
+    TRAINED,
+    TRAINS,
+    WELL,
+    TrainingJobs,
+    condition,
+    goes_well,
+)
 from support.waiting import wait_until
 from testbed.control_plane.claims import bind_empty_claim
 from testbed.control_plane.cluster import ControlPlane
@@ -24,8 +33,11 @@ FP32 = {"precision": "fp32"}
 def test_a_job_trains_evaluates_and_tells_its_story(
     jobs: TrainingJobs, fake_nodes: FakeNodes, plane: ControlPlane
 ) -> None:
-    fake_nodes.play(jobs.namespace, goes_well())
+    fake_nodes.play(jobs.namespace, goes_well(trainer=TRAINS))
     jobs.create(workers=TWO, evaluation=EVALUATION)
+    jobs.wait_for("Training")
+    for index in range(2):
+        fake_nodes.finish(jobs.namespace, f"quick-worker-{index}", WELL)
     status = jobs.wait_for("Succeeded")
     assert status["workers"] == {"desired": 2, "ready": 0, "succeeded": 2, "failed": 0, "summary": "0/2"}
     assert status["progress"]["step"] == TRAINED.progress.step == 1400
