@@ -48,7 +48,7 @@ def main(folder: Path) -> None:
     step.set_train()
     share = slice(rank * len(labels) // size, (rank + 1) * len(labels) // size)
     waits = [1.5 + rank if number == rank else 0.0 for number in range(size)]
-    votes = Tensor([float(rank == size - 1), 0.0, *waits], mindspore.float32)
+    votes = Tensor([float(rank == size - 1), 0.0, 1.0, *waits], mindspore.float32)
     summary, *gradients, d_centers = step(Tensor(images[share]), Tensor(labels[share]), votes)
     np.savez(
         folder / f"{size}-{rank}.npz",

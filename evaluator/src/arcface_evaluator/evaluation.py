@@ -16,6 +16,7 @@ from arcface_api.contract import reports, run_config
 from arcface_api.contract.pod_environment import LOOPBACK, POD_IP
 from arcface_api.errors import InvalidInput
 from arcface_api.names import RELEASES
+from arcface_api.resource.spec import Accelerator
 from arcface_api.resource.status import IjbResult
 from arcface_evaluator import metrics, protocols
 from arcface_evaluator.progress import CountingEmbedder, ImageCount, serving
@@ -29,8 +30,8 @@ from arcface_faces.pairs.pair_set import PairSet, open_sets, set_files
 from arcface_faces.pairs.protocol import PairScores, verify
 from arcface_faces.progress import progress_bar
 
-OpenNetwork = Callable[[Path], AbstractContextManager[Embedder]]
-"""Of the checkpoint in a folder."""
+OpenNetwork = Callable[[Path, Accelerator], AbstractContextManager[Embedder]]
+"""Of the checkpoint in a folder, on the job's accelerator."""
 Announce = Callable[[PairScores | Table], object]
 
 
@@ -209,7 +210,7 @@ def _evaluate_job(
     releases = [(release, open_images(release)) for release in opened]
     checkpoint = checkpoint_folder(Path(config.checkpoint.directory))
     so_far = reports.EvaluatorReport(checkpoint=config.checkpoint.path_of(checkpoint))
-    with open_network(checkpoint) as opened_network:
+    with open_network(checkpoint, config.ranks.accelerator) as opened_network:
         embedder = CountingEmbedder(opened_network, count)
         for found in from_images(sets, embedder):
             announce(found)

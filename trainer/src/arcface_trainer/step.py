@@ -123,12 +123,15 @@ class GradientStep(nn.Cell):
 class StepVotes:
     """What a rank, or any rank, wants after this step.
 
-    They travel with the gradients, as N = 2 + world_size float32 numbers `votes_N` that are summed over ranks: 1 to
-    stop, 1 to save, and the seconds that each rank waited for its images, at the place of its number.
+    They travel with the gradients, as N = 3 + world_size float32 numbers `votes_N` that are summed over ranks: 1 to
+    stop, 1 to save, the bit of a save that is under way, and the seconds that each rank waited for its images, at the
+    place of its number.
     """
 
     stop: bool = False
     save: bool = False
+    saving_bits: int = 0
+    """The bit of `checkpoint.saving`: this rank's, and after the step the sum of all ranks'."""
 
 
 NO_VOTES = StepVotes()
@@ -177,11 +180,11 @@ class TrainStep(nn.Cell):
         """Train on this rank's share of a batch, which it waited for; all ranks must call together."""
         ranks = self.gradient_step.collectives
         waits = [wait if number == ranks.rank else 0.0 for number in range(ranks.world_size)]
-        votes_N = Tensor([float(votes.stop), float(votes.save), *waits], float32)
+        votes_N = Tensor([float(votes.stop), float(votes.save), float(votes.saving_bits), *waits], float32)
         summary = self(Tensor(images), Tensor(labels), votes_N, _scalar(rate))
-        loss, length, squared_norm, stop, save, *waits, centers_squared_norm = summary.asnumpy().tolist()
+        loss, length, squared_norm, stop, save, bits, *waits, centers_squared_norm = summary.asnumpy().tolist()
         is_finite = all(math.isfinite(number) for number in (loss, squared_norm, centers_squared_norm))
-        return StepResult(loss, length, is_finite, StepVotes(stop > 0, save > 0), tuple(waits))
+        return StepResult(loss, length, is_finite, StepVotes(stop > 0, save > 0, round(bits)), tuple(waits))
 
 
 def build_train_step(plan: TrainingPlan, training: TrainingSpec, world: World) -> TrainStep:

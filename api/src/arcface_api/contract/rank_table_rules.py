@@ -18,8 +18,15 @@ VERSIONS = {None, PLAIN_VERSION, SUPER_POD_VERSION}
 """1.1 is for mixed kinds of chips, 2.0 for A5; tables written by hand may leave it out."""
 LONGEST_SERVER_ID = 64
 DIGITS, LARGEST_NUMBER = 10, 2**32 - 1
+LOOPBACK_PREFIX = "127."
+"""Begin of addresses that no other server reaches."""
 HIGHEST_DEVICE_ID_OF_910A = 7
 """What HCCL takes on every chip but 910B, 910_93 (A3) and 310P."""
+RINGS_OF_910A = frozenset({"module", "half"})
+MACHINES_OF_910A = RINGS_OF_910A | {"card"}
+"""Values of the node label accelerator-type; in the first, HCCS joins the cards."""
+SIZES_OF_RINGS = frozenset({1, 2, 4, 8})
+"""Cards of a job on a server where HCCS joins them (hcomm, `CheckDevCount`)."""
 
 
 def check_rank_table(table: RankTableDocument, source: str) -> None:
@@ -36,17 +43,18 @@ def check_rank_table(table: RankTableDocument, source: str) -> None:
         raise InvalidInput(f"{source}: {fault}: HCCL takes no such table")
 
 
-def rank_table_faults(table: RankTableDocument, highest_device_id: int | None = None) -> Iterator[str]:
-    """One sentence for each rule that a completed table breaks, in the order in which HCCL would meet them.
-
-    Args:
-        table: a completed table.
-        highest_device_id: of the chip, where it is known to have one.
-    """
+def rank_table_faults(table: RankTableDocument) -> Iterator[str]:
+    """One sentence for each rule that a completed table breaks, in the order in which HCCL would meet them."""
     for rule in _RULES:
         yield from rule(table)
-    if highest_device_id is not None:
-        yield from _high_device_ids(table, highest_device_id)
+
+
+def machine_faults(table: RankTableDocument, machine: str) -> Iterator[str]:
+    """The same for what HCCL demands besides on one kind of machine, by the nodes' label accelerator-type."""
+    if machine in MACHINES_OF_910A:
+        yield from _high_device_ids(table, HIGHEST_DEVICE_ID_OF_910A)
+    if machine in RINGS_OF_910A:
+        yield from _odd_rings(table)
 
 
 def _version(table: RankTableDocument) -> Iterator[str]:
@@ -112,6 +120,8 @@ def _ranks(table: RankTableDocument) -> Iterator[str]:
 
 def _device_addresses(table: RankTableDocument) -> Iterator[str]:
     """Addresses of network ports where cards talk over these, each once, and as many for each card."""
+    if _are_plain([device.device_ip for device in _devices(table)]):
+        return
     is_needed = _needs_device_addresses(table)
     listed, counts = list[str](), dict[int, str]()
     for device in _devices(table):
@@ -130,6 +140,17 @@ def _device_addresses(table: RankTableDocument) -> Iterator[str]:
         yield f"device_ip {address} is that of two devices"
 
 
+def _are_plain(addresses: Sequence[str | None]) -> bool:
+    """Whether each is one IPv4 address of its own that others reach: as a rule, and told of thousands at once."""
+    try:
+        for address in addresses:
+            socket.inet_pton(socket.AF_INET, address or "")
+    except (OSError, ValueError):
+        return False
+    is_local = any(address is not None and address.startswith(LOOPBACK_PREFIX) for address in addresses)
+    return not is_local and len(set(addresses)) == len(addresses)
+
+
 def _needs_device_addresses(table: RankTableDocument) -> bool:
     """Whether cards talk over their network ports: not within one server, nor within one super pod over its bus."""
     is_one_super_pod = table.version == SUPER_POD_VERSION and len(table.super_pod_list or ()) == 1
@@ -140,7 +161,7 @@ def _address_fault(address: str) -> str | None:
     """What is wrong with an address of a card."""
     if not _is_address(address):
         return f"{address!r} is no IP address"
-    return f"{address} is for virtual devices only" if address.startswith("127.") else None
+    return f"{address} is for virtual devices only" if address.startswith(LOOPBACK_PREFIX) else None
 
 
 def _super_pods(table: RankTableDocument) -> Iterator[str]:
@@ -190,6 +211,13 @@ def _high_device_ids(table: RankTableDocument, highest: int) -> Iterator[str]:
     for device in _devices(table):
         if _is_number(device.device_id) and int(device.device_id) > highest:
             yield f"rank {device.rank_id}: device_id {device.device_id} is above {highest}, the highest of its chip"
+
+
+def _odd_rings(table: RankTableDocument) -> Iterator[str]:
+    """As many cards on each server as its rings can join."""
+    for server in _servers(table):
+        if (count := len(server.device)) not in SIZES_OF_RINGS:
+            yield f"server {server.server_id} has {count} cards of the job, must be 1, 2, 4 or 8 on a 910A"
 
 
 def _servers(table: RankTableDocument) -> list[Server]:

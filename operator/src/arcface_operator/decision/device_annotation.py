@@ -9,12 +9,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
+from arcface_api.contract.rank_table_rules import LOOPBACK_PREFIX
 from arcface_api.model import Model, describe
 
 UNREADABLE = "-1"
 """The address of a card whose network port the plugin could not ask."""
-LOOPBACK = "127."
-"""Begin of the address that a card has where none was ever set."""
 NO_SUPER_DEVICE = "-2"
 """The number in its super pod of a card that the plugin could not ask."""
 A5_ANNOTATION = "ascend.kubectl.kubernetes.io/ascend-npu-configuration"
@@ -23,8 +22,8 @@ PODS_REMEMBERED = 4096
 
 
 def _reachable(address: str | None) -> str | None:
-    """The address, if another server can reach a card under it."""
-    is_known = address and address != UNREADABLE and not address.startswith(LOOPBACK)
+    """The address, if another server can reach a card under it: one that was never set is one of the loopback's."""
+    is_known = address and address != UNREADABLE and not address.startswith(LOOPBACK_PREFIX)
     return address if is_known else None
 
 

@@ -8,12 +8,13 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 from arcface_api.contract.rank_table import RankedDevice, RankTableDocument, Server, ServerReference, SuperPod
 from arcface_api.contract.rank_table_rules import (
-    HIGHEST_DEVICE_ID_OF_910A,
     PLAIN_VERSION,
     SUPER_POD_VERSION,
+    machine_faults,
     rank_table_faults,
 )
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
@@ -27,9 +28,6 @@ from arcface_operator.decision.device_annotation import (
 from arcface_operator.decision.observation import PodView
 from arcface_operator.manifests.rank_table_size import DATA_LIMIT
 from arcface_operator.manifests.super_pods import accelerator_type, has_super_pods, pods_per_super_pod
-
-MACHINES_OF_910A = {"module", "half", "card"}
-"""Values of the node label accelerator-type."""
 
 
 @dataclass(frozen=True)
@@ -190,8 +188,8 @@ def _incomplete(
 def _checked(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> RankTable:
     """The completed table, if HCCL would take it and a ConfigMap hold it."""
     table = _document(spec, members)
-    highest = HIGHEST_DEVICE_ID_OF_910A if accelerator_type(spec) in MACHINES_OF_910A else None
-    if (fault := next(rank_table_faults(table, highest), None)) is not None:
+    faults = chain(rank_table_faults(table), machine_faults(table, accelerator_type(spec)))
+    if (fault := next(faults, None)) is not None:
         return _incomplete(spec, members, (), f"HCCL would refuse the rank table: {fault}")
     document = table.to_json()
     if len(document) > DATA_LIMIT:

@@ -374,6 +374,12 @@ def test_a_card_beyond_those_of_the_selected_machine_is_named() -> None:
     assert found.problem == f"{REFUSED} rank 1: device_id 8 is above 7, the highest of its chip"
 
 
+def test_pods_that_share_a_910a_node_must_make_up_rings_together() -> None:
+    job = job_of(replicas=3, template={"spec": {"nodeSelector": {"accelerator-type": "module"}}})
+    found = table(job, *(on_node_0(index, (str(2 * index), str(2 * index + 1))) for index in range(3)))
+    assert found.problem == (f"{REFUSED} server 10.0.0.11 has 6 cards of the job, must be 1, 2, 4 or 8 on a 910A")
+
+
 def test_an_annotation_of_a_newer_plugin_is_read() -> None:
     levels = [{"level": 0, "info": {"UB": {"net_layer": 0}}}]
     newer = {"host_ip": "10.0.0.12", "super_pod_id": -2, "rack_id": -2, "server_index": "-2", "server_ip": "10.0.0.12"}

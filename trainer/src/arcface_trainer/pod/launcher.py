@@ -13,10 +13,9 @@ from pathlib import Path
 
 from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.reports import TrainerReport, failure_from
-from arcface_api.contract.run_config import RunConfig, RunRanks
-from arcface_api.cpu_affinity import core_share
+from arcface_api.contract.run_config import RunConfig
 from arcface_api.errors import ArcFaceError, ExitCode, Stopped
-from arcface_trainer.device import device_target
+from arcface_trainer.pod.pinning import core_shares
 from arcface_trainer.pod.rank_process import RankProcess, rank_environment, shell_status
 from arcface_trainer.pod.rendezvous import meet
 from arcface_trainer.pod.scheduler_process import SchedulerProcess
@@ -55,7 +54,7 @@ def _run_until_stopped(config_path: Path) -> tuple[TrainerReport, int]:
 def _run(config_path: Path) -> tuple[TrainerReport, int]:
     config = RunConfig.read(config_path)
     identity = RankIdentity.from_environment()
-    scheduler = meet(identity)
+    scheduler, shares = meet(identity), core_shares(config.ranks)
     with tempfile.TemporaryDirectory(prefix="arcface-") as folder, contextlib.ExitStack() as stack:
         ranks: list[RankProcess] = []
         # Signals before children: one that comes in between must not be lost.
@@ -70,18 +69,12 @@ def _run(config_path: Path) -> tuple[TrainerReport, int]:
             stack.callback(process.end, ranks)
         for local, environment in enumerate(environments):
             rank = RankProcess.start(config_path, Path(folder), identity.rank + local, local, environment)
-            _pin(rank, config.ranks, local)
+            os.sched_setaffinity(rank.process.pid, shares[local])
             ranks.append(rank)
         if signals:
             for rank in ranks:
                 rank.stop()
         return _wait(ranks, process)
-
-
-def _pin(rank: RankProcess, ranks: RunRanks, local: int) -> None:
-    """Give a rank that computes on the CPU its share of the cores."""
-    if device_target(ranks.accelerator) == "CPU":
-        os.sched_setaffinity(rank.process.pid, core_share(os.sched_getaffinity(0), ranks.per_pod, local))
 
 
 def _end_on_signals() -> None:
