@@ -2,7 +2,7 @@
 
 The layers are counted from the table that the trainer builds its networks from. What a layer keeps: its trainable
 parameters, the running statistics of batch normalisation, and the elements of its output, which the backward pass
-needs. The gamma of the embedding's normalisation is counted although it stays 1.
+needs. The gamma of an IResNet's last normalisation is counted although it stays 1.
 """
 
 from collections.abc import Iterator
@@ -145,8 +145,8 @@ def _traffic(spec: ArcFaceTrainingJobSpec, parameters: int) -> Traffic:
     if spec.workers.world_size == 1:
         return Traffic(gradients=0, embeddings=0, embedding_gradients=0)
     embeddings = FLOAT32 * spec.training.batch_size * spec.workers.world_size * spec.model.embedding_size
-    # The scale of the last normalisation is fixed and has no gradient.
-    trainable = parameters - spec.model.embedding_size
+    # The scale of an IResNet's last normalisation is fixed and has no gradient.
+    trainable = parameters - (0 if spec.model.backbone == "mobilefacenet" else spec.model.embedding_size)
     return Traffic(gradients=FLOAT32 * trainable, embeddings=embeddings, embedding_gradients=embeddings)
 
 
@@ -191,12 +191,12 @@ def _mobilefacenet(found: Architecture, embedding_size: int) -> Iterator[Layer]:
     """Depthwise-separable convolutions and a global depthwise one."""
     stem, last, size = found.stem, found.last, halved(IMAGE_SIZE, found.stem_stride)
     yield from (_conv(3, stem, 3, size), _norm(stem, size), _prelu(stem, size))
-    yield from (_depthwise(stem, 3, size), _norm(stem, size), _prelu(stem, size))
+    yield from (_grouped(stem, 2, 3, size), _norm(stem, size), _prelu(stem, size))
     for block in found.blocks:
         yield from _bottleneck(block, size)
         size = halved(size, block.stride)
     yield from (_conv(found.blocks[-1].outputs, last, 1, size), _norm(last, size), _prelu(last, size))
-    yield from (_depthwise(last, size, 1), _norm(last, 1))
+    yield from (_grouped(last, 1, size, 1), _norm(last, 1))
     yield Layer(last * embedding_size, 0, embedding_size)
 
 
@@ -205,7 +205,7 @@ def _bottleneck(block: Block, size: int) -> Iterator[Layer]:
     inputs, hidden, outputs, stride = block
     after = halved(size, stride)
     yield from (_conv(inputs, hidden, 1, size), _norm(hidden, size), _prelu(hidden, size))
-    yield from (_depthwise(hidden, 3, after), _norm(hidden, after), _prelu(hidden, after))
+    yield from (_grouped(hidden, 1, 3, after), _norm(hidden, after), _prelu(hidden, after))
     yield from (_conv(hidden, outputs, 1, after), _norm(outputs, after))
     if block.keeps_shape:
         yield Layer(0, 0, outputs * after**2)
@@ -216,9 +216,9 @@ def _conv(inputs: int, outputs: int, kernel: int, size: int) -> Layer:
     return Layer(inputs * outputs * kernel**2, 0, outputs * size**2)
 
 
-def _depthwise(channels: int, kernel: int, size: int) -> Layer:
-    """Convolution of each channel with itself."""
-    return Layer(channels * kernel**2, 0, channels * size**2)
+def _grouped(channels: int, group_size: int, kernel: int, size: int) -> Layer:
+    """Convolution within groups of so many channels; depthwise where that is one."""
+    return Layer(channels * group_size * kernel**2, 0, channels * size**2)
 
 
 def _norm(channels: int, size: int) -> Layer:

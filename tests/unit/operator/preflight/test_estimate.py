@@ -56,6 +56,10 @@ def test_traffic_is_the_backbones_gradient_and_the_embeddings() -> None:
     assert traffic.embeddings == traffic.embedding_gradients == 1024 * 512 * 4
 
 
+def test_every_parameter_of_mobilefacenet_is_trained_and_sent() -> None:
+    assert plan(model={"backbone": "mobilefacenet"}, **EIGHT).traffic.gradients == 4 * 2_059_520
+
+
 def test_one_rank_sends_nothing_and_joins_no_gradients() -> None:
     found = plan()
     assert (found.traffic.gradients, found.traffic.embeddings, found.traffic.embedding_gradients) == (0, 0, 0)
@@ -64,7 +68,7 @@ def test_one_rank_sends_nothing_and_joins_no_gradients() -> None:
 
 def test_a_checkpoint_holds_weights_and_momentum_of_backbone_and_head() -> None:
     model = {"backbone": "mobilefacenet"}
-    expected = 4 * (2 * 1_200_512 + 20_352 + 2 * 1000 * 512)
+    expected = 4 * (2 * 2_059_520 + 23_808 + 2 * 1000 * 512)
     assert plan(Counts(1000, 9000), model=model).checkpoint_bytes == expected
 
 
@@ -129,11 +133,11 @@ def test_parameters_of_the_published_networks(backbone: Backbone, count: int) ->
 @pytest.mark.parametrize(
     ("model", "count", "statistics"),
     [
-        pytest.param(ModelSpec(backbone="mobilefacenet"), 1_200_512, 20_352, id="mobilefacenet"),
+        pytest.param(ModelSpec(backbone="mobilefacenet"), 2_059_520, 23_808, id="mobilefacenet"),
         pytest.param(
             ModelSpec(backbone="mobilefacenet", width=0.37, embedding_size=128),
-            171_561,
-            7_392,
+            292_549,
+            8_690,
             id="narrow mobile",
         ),
         pytest.param(

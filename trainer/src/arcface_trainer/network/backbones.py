@@ -2,15 +2,17 @@
 
 Input (B, 3, 112, 112), output (B, D) float32, not normalised. IResNet is the residual network of ArcFace (Deng et al.
 2019, arXiv 1801.07698, section 3.1): pre-activated blocks BN-conv-BN-PReLU-conv-BN, a 3x3 stem without pooling, and the
-tail BN-dropout-FC-BN with the scale of the last BN fixed to 1. MobileFaceNet is that of Chen et al. 2018 (arXiv
-1804.07573, table 1).
+tail BN-dropout-FC-BN with the scale of the last BN fixed to 1. MobileFaceNet is the one that InsightFace's published
+figures come from (arcface_torch/backbones/mobilefacenet.py): the bottlenecks of Chen et al. 2018 (arXiv 1804.07573) and
+a global depthwise convolution instead of pooling; all its normalisations are trained, and its weights start by He et
+al. 2015 (arXiv 1502.01852) with the count of outputs.
 """
 
 from pathlib import Path
 
 import numpy as np
 from mindspore import GRAPH_MODE, Parameter, Tensor, float32, nn, set_context
-from mindspore.common.initializer import Normal
+from mindspore.common.initializer import HeNormal, Normal
 from numpy.typing import NDArray
 
 from arcface_api.architectures import Block, architecture
@@ -86,7 +88,9 @@ class IResNet(nn.Cell):
         self.norm = nn.BatchNorm2d(last, **BATCH_NORM)
         self.dropout = nn.Dropout(p=model.dropout)
         self.embedding = nn.Dense(last * size**2, model.embedding_size)
-        self.features = _embedding_norm(model.embedding_size)
+        self.features = nn.BatchNorm1d(model.embedding_size, **BATCH_NORM)
+        # It stays 1: the loss normalises the length of the embedding anyway.
+        self.features.gamma.requires_grad = False
 
     def construct(self, x: Tensor) -> Tensor:
         """(B, 3, 112, 112) to (B, D)."""
@@ -95,12 +99,21 @@ class IResNet(nn.Cell):
         return self.features(self.embedding(x))
 
 
+_GROUP_SIZE = 2
+"""Channels in each group of MobileFaceNet's second convolution."""
+
+
+def _he_normal() -> HeNormal:
+    return HeNormal(mode="fan_out", nonlinearity="relu")
+
+
 def _conv_block(inputs: int, outputs: int, kernel: int, stride: int = 1, group: int = 1) -> list[nn.Cell]:
     """Convolution and batch normalisation without activation."""
-    return [
-        nn.Conv2d(inputs, outputs, kernel, stride, pad_mode="pad", padding=kernel // 2, group=group, has_bias=False),
-        nn.BatchNorm2d(outputs, **BATCH_NORM),
-    ]
+    padding = {"pad_mode": "pad", "padding": kernel // 2}
+    convolution = nn.Conv2d(
+        inputs, outputs, kernel, stride, group=group, has_bias=False, weight_init=_he_normal(), **padding
+    )
+    return [convolution, nn.BatchNorm2d(outputs, **BATCH_NORM)]
 
 
 class Bottleneck(nn.Cell):
@@ -125,36 +138,29 @@ class Bottleneck(nn.Cell):
 
 
 class MobileFaceNet(nn.Cell):
-    """Depthwise-separable network with a global depthwise convolution instead of pooling."""
+    """Small network for faces."""
 
     def __init__(self, model: ModelSpec) -> None:
         super().__init__()
         stem, stride, blocks, last, size = architecture(model)
         cells: list[nn.Cell] = [*_conv_block(3, stem, 3, stride), nn.PReLU(stem)]
-        cells += [*_conv_block(stem, stem, 3, group=stem), nn.PReLU(stem)]
+        cells += [*_conv_block(stem, stem, 3, group=stem // _GROUP_SIZE), nn.PReLU(stem)]
         cells += [Bottleneck(block) for block in blocks]
         cells += [*_conv_block(blocks[-1].outputs, last, 1), nn.PReLU(last)]
         self.body = nn.SequentialCell(cells)
         self.global_depthwise = nn.SequentialCell(
-            nn.Conv2d(last, last, size, pad_mode="valid", group=last, has_bias=False),
+            nn.Conv2d(last, last, size, pad_mode="valid", group=last, has_bias=False, weight_init=_he_normal()),
             nn.BatchNorm2d(last, **BATCH_NORM),
         )
         self.dropout = nn.Dropout(p=model.dropout)
-        self.embedding = nn.Dense(last, model.embedding_size, has_bias=False)
-        self.features = _embedding_norm(model.embedding_size)
+        self.embedding = nn.Dense(last, model.embedding_size, has_bias=False, weight_init=_he_normal())
+        self.features = nn.BatchNorm1d(model.embedding_size, **BATCH_NORM)
 
     def construct(self, x: Tensor) -> Tensor:
         """(B, 3, 112, 112) to (B, D)."""
         x = self.global_depthwise(self.body(x))
         x = self.dropout(x.reshape(x.shape[0], -1))
         return self.features(self.embedding(x))
-
-
-def _embedding_norm(size: int) -> nn.BatchNorm1d:
-    """Batch normalisation of the embedding; its scale stays 1 since the loss normalises the length anyway."""
-    norm = nn.BatchNorm1d(size, **BATCH_NORM)
-    norm.gamma.requires_grad = False
-    return norm
 
 
 STATISTICS_SUFFIXES = ("moving_mean", "moving_variance")
