@@ -14,7 +14,7 @@ def unsupported_training(model: ModelSpec, loss: LossSpec, training: TrainingSpe
         "training.gradientAccumulation: accumulation is not supported yet; raise batchSize or the ranks": (
             training.gradient_accumulation > 1
         ),
-        f"training.precision: {precision} is not supported yet; write fp32": precision != "fp32",
+        "training.precision: fp16 is not supported yet; write bf16 or fp32": precision == "fp16",
     }
     return [sentence for sentence, is_asked in asked.items() if is_asked]
 

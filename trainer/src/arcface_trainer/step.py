@@ -20,6 +20,7 @@ from arcface_faces.checkpoint import class_range
 from arcface_trainer.distributed.collectives import Collectives, World
 from arcface_trainer.head.classifier import Classifier, initial_centers
 from arcface_trainer.network.backbones import build_backbone, preprocessed
+from arcface_trainer.network.layers import trunk_cast
 from arcface_trainer.plan import TrainingPlan
 
 SMALLEST_NORM = 1e-12
@@ -187,7 +188,7 @@ class TrainStep(nn.Cell):
 def build_train_step(plan: TrainingPlan, training: TrainingSpec, world: World) -> TrainStep:
     """The step of a network and a head with fresh weights, the same for any number of ranks."""
     set_seed(plan.seed)
-    backbone = build_backbone(plan.model)
+    backbone = build_backbone(plan.model, trunk_cast(plan.precision, world.chip))
     classes = class_range(plan.class_count, world.size, world.rank)
     centers = initial_centers(classes, plan.model.embedding_size, plan.seed)
     classifier = Classifier(plan.loss, classes, centers, world.collectives)
