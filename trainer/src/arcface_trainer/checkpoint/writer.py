@@ -23,9 +23,9 @@ from arcface_api.resource.status import CheckpointStatus, Verification
 from arcface_faces import checkpoint
 from arcface_faces.checkpoint import CheckpointManifest, FileEntry, TensorEntry, Tensors
 from arcface_trainer.distributed.collectives import World
-from arcface_trainer.network.backbones import STATISTICS_SUFFIXES, assign, host_arrays, named_parameters
+from arcface_trainer.network.backbones import STATISTICS_SUFFIXES, assign, check_fit, host_arrays, named_parameters
 from arcface_trainer.plan import TrainingPlan
-from arcface_trainer.step import TrainStep
+from arcface_trainer.step.train_step import TrainStep
 
 HIDDEN = ".writing-"
 DAMAGED = "damaged-"
@@ -35,14 +35,11 @@ class TrainingState:
     """Reads and replaces the state of a training step."""
 
     def __init__(self, train_step: TrainStep) -> None:
-        gradient_step, update = train_step.gradient_step, train_step.update
+        gradient_step = train_step.gradient_step
         self._backbone = named_parameters(gradient_step.backbone)
-        names = {id(parameter): name for name, parameter in self._backbone.items()}
-        *velocities, self._center_velocity = update.velocities
-        self._momentum = {
-            names[id(weight)]: velocity for weight, velocity in zip(gradient_step.weights, velocities, strict=True)
-        }
-        self._centers = gradient_step.classifier.centers
+        self._weights = {name: weight for name, weight in self._backbone.items() if weight.requires_grad}
+        self._centers = {"centers": gradient_step.classifier.centers}
+        self._update = train_step.update
 
     def backbone(self, world: World) -> Tensors:
         """Weights, and running statistics averaged over ranks: the network that a checkpoint holds.
@@ -62,17 +59,22 @@ class TrainingState:
 
     def momentum(self) -> Tensors:
         """Momentum of the backbone's weights by their names."""
-        return host_arrays(self._momentum)
+        return self._update.host_momentum(self._weights)
 
     def head(self) -> Tensors:
         """This rank's `centers` and their `momentum`."""
-        return host_arrays({"centers": self._centers, "momentum": self._center_velocity})
+        momentum = self._update.host_momentum(self._centers)["centers"]
+        return {**host_arrays(self._centers), "momentum": momentum}
 
     def load(self, backbone: Tensors, momentum: Tensors, head: Tensors, source: str) -> None:
         """Go on from these arrays; InvalidInput, naming `source`, where names or shapes are others."""
+        centers = self._centers["centers"]
+        check_fit(self._weights, momentum, source)
+        check_fit({"centers": centers, "momentum": centers}, head, source)
         assign(self._backbone, backbone, source)
-        assign(self._momentum, momentum, source)
-        assign({"centers": self._centers, "momentum": self._center_velocity}, head, source)
+        assign(self._centers, {"centers": head["centers"]}, source)
+        self._update.assign_momentum(self._weights, momentum)
+        self._update.assign_momentum(self._centers, {"centers": head["momentum"]})
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,21 @@ class Collectives(nn.Cell):
         """Sum over ranks, the same on each."""
         return x if self.is_alone else self.reduce(x)
 
+    def all_sum_in_order(self, messages: list[Tensor], shared: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Sum several vectors and a short one, which travels with the last of them.
+
+        Each sum waits for the one before, so that all ranks send them in one order, whatever order their graphs give
+        to what is independent; what makes the next vector need not wait.
+        """
+        if self.is_alone:
+            return messages, shared
+        size = messages[-1].size
+        messages = [*messages[:-1], ops.concat((messages[-1], shared))]
+        summed = [self.reduce(messages[0])]
+        for message in messages[1:]:
+            summed.append(self.reduce(ops.depend(message, summed[-1])))
+        return [*summed[:-1], summed[-1][:size]], summed[-1][size:]
+
     def own_block(self, x: Tensor) -> Tensor:
         """This rank's part of a gathered tensor: (world_size * n, ...) to (n, ...)."""
         if self.is_alone:

@@ -43,13 +43,18 @@ def named_parameters(network: nn.Cell) -> dict[str, Parameter]:
     return dict(network.parameters_and_names())
 
 
+def running_statistics(network: nn.Cell) -> list[Parameter]:
+    """Running means and variances of the batch normalisations."""
+    return [value for name, value in network.parameters_and_names() if name.endswith(STATISTICS_SUFFIXES)]
+
+
 def host_arrays(parameters: dict[str, Parameter]) -> Tensors:
     """Copies of the parameters' values."""
     return {name: np.array(parameter.asnumpy(), np.float32) for name, parameter in parameters.items()}
 
 
-def assign(parameters: dict[str, Parameter], arrays: dict[str, NDArray[np.float32]], source: str) -> None:
-    """Give parameters new values; InvalidInput, naming `source`, where names or shapes differ."""
+def check_fit(parameters: dict[str, Parameter], arrays: dict[str, NDArray[np.float32]], source: str) -> None:
+    """InvalidInput, naming `source`, where the names or shapes of arrays are not those of the parameters."""
     if differing := sorted(parameters.keys() ^ arrays.keys()):
         raise InvalidInput(f"{source}: tensor {differing[0]} does not fit the network: use the job's own checkpoint")
     for name, parameter in parameters.items():
@@ -58,6 +63,11 @@ def assign(parameters: dict[str, Parameter], arrays: dict[str, NDArray[np.float3
                 f"{source}: tensor {name} is {arrays[name].shape}, the network needs {parameter.shape}: "
                 "use the job's own checkpoint"
             )
+
+
+def assign(parameters: dict[str, Parameter], arrays: dict[str, NDArray[np.float32]], source: str) -> None:
+    """Give parameters new values; InvalidInput, naming `source`, where names or shapes differ."""
+    check_fit(parameters, arrays, source)
     for name, parameter in parameters.items():
         parameter.set_data(Tensor(arrays[name]))
 

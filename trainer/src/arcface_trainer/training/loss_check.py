@@ -8,7 +8,7 @@ from arcface_api.errors import Diverged
 from arcface_api.initial_loss import expected_initial_loss, margin_cost
 from arcface_api.resource.spec import LossSpec
 from arcface_trainer.plan import TrainingPlan
-from arcface_trainer.step import StepResult
+from arcface_trainer.step.votes import StepResult
 
 LOG = logging.getLogger(__name__)
 SKIPS_IN_A_ROW = 10

@@ -25,7 +25,8 @@ from arcface_trainer.data.loader import Batch, BatchLoader, open_loader
 from arcface_trainer.distributed.collectives import init_distributed
 from arcface_trainer.metrics import Meter, StepRecord, TrainMetrics, serve
 from arcface_trainer.plan import TrainingPlan
-from arcface_trainer.step import StepResult, StepVotes, TrainStep, build_train_step
+from arcface_trainer.step.train_step import TrainStep, build_train_step
+from arcface_trainer.step.votes import StepResult, StepVotes
 from arcface_trainer.training.loss_check import LossCheck
 from arcface_trainer.training.verification import Verifier, build_verifier
 
