@@ -8,6 +8,7 @@ import numpy as np
 
 from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.resource.spec import ModelSpec
+from arcface_faces.checkpoint import LossScale
 from arcface_trainer.checkpoint.writer import CheckpointWriter
 from arcface_trainer.distributed.collectives import World
 from support.builders.training_plan import make_plan
@@ -24,6 +25,9 @@ class ArrayState:
 
     def backbone(self, _world):
         return self.arrays
+
+    def loss_scale(self):
+        return LossScale(scale=1024.0, good_steps=7)
 
     def momentum(self):
         return {"stem.weight": np.full((2, 3), 0.5, np.float32)}

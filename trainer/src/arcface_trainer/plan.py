@@ -12,7 +12,7 @@ from typing import Self
 from arcface_api.contract.run_config import RunConfig
 from arcface_api.resource.spec import LossSpec, ModelSpec, Precision, ScheduleSpec
 from arcface_api.resource.status import Verification
-from arcface_faces.checkpoint import CheckpointManifest, FileEntry
+from arcface_faces.checkpoint import CheckpointManifest, FileEntry, LossScale
 from arcface_trainer.data.loader import Sampler
 
 
@@ -94,7 +94,12 @@ class TrainingPlan:
         return step // self.schedule.steps_per_epoch
 
     def manifest(
-        self, step: int, files: Iterable[FileEntry], verification: Verification | None, best: Verification | None
+        self,
+        step: int,
+        files: Iterable[FileEntry],
+        verification: Verification | None,
+        best: Verification | None,
+        loss_scale: LossScale | None = None,
     ) -> CheckpointManifest:
         """What a checkpoint written now, after `step` updates, says about itself."""
         return CheckpointManifest(
@@ -111,6 +116,7 @@ class TrainingPlan:
             saved_at=datetime.now(UTC),
             verification=verification,
             best=best,
+            loss_scale=loss_scale,
             model=self.model,
             files=list(files),
         )

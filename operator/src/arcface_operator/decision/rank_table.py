@@ -15,6 +15,7 @@ from arcface_api.contract.rank_table_rules import (
     SUPER_POD_VERSION,
     rank_table_faults,
 )
+from arcface_api.names import MACHINES_OF_910A
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
 from arcface_api.resource.status import RankTableStatus
 from arcface_operator.decision.device_annotation import (
@@ -27,12 +28,10 @@ from arcface_operator.decision.device_annotation import (
 )
 from arcface_operator.decision.observation import PodView
 from arcface_operator.manifests.rank_table_size import DATA_LIMIT
-from arcface_operator.manifests.super_pods import accelerator_type, has_super_pods, pods_per_super_pod
+from arcface_operator.manifests.super_pods import has_super_pods, pods_per_super_pod
 
 LOOPBACK = "127."
 """Begin of the address that a card has where none was ever set."""
-MACHINES_OF_910A = {"module", "half", "card"}
-"""Values of the node label accelerator-type."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ def _incomplete(
 def _checked(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> RankTable:
     """The completed table, if HCCL would take it and a ConfigMap hold it."""
     table = _document(spec, members)
-    highest = HIGHEST_DEVICE_ID_OF_910A if accelerator_type(spec) in MACHINES_OF_910A else None
+    highest = HIGHEST_DEVICE_ID_OF_910A if spec.workers.accelerator_type in MACHINES_OF_910A else None
     if (fault := next(rank_table_faults(table, highest), None)) is not None:
         return _incomplete(spec, members, (), f"HCCL would refuse the rank table: {fault}")
     document = table.to_json()

@@ -21,7 +21,7 @@ from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.errors import ArcFaceError, InvalidInput, explained
 from arcface_api.resource.status import CheckpointStatus, Verification
 from arcface_faces import checkpoint
-from arcface_faces.checkpoint import CheckpointManifest, FileEntry, TensorEntry, Tensors
+from arcface_faces.checkpoint import CheckpointManifest, FileEntry, LossScale, TensorEntry, Tensors
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.network.backbones import STATISTICS_SUFFIXES, assign, check_fit, host_arrays, named_parameters
 from arcface_trainer.plan import TrainingPlan
@@ -40,6 +40,7 @@ class TrainingState:
         self._weights = {name: weight for name, weight in self._backbone.items() if weight.requires_grad}
         self._centers = {"centers": gradient_step.classifier.centers}
         self._update = train_step.update
+        self._loss_scale = train_step.loss_scale
 
     def backbone(self, world: World) -> Tensors:
         """Weights, and running statistics averaged over ranks: the network that a checkpoint holds.
@@ -65,6 +66,15 @@ class TrainingState:
         """This rank's `centers` and their `momentum`."""
         momentum = self._update.host_momentum(self._centers)["centers"]
         return {**host_arrays(self._centers), "momentum": momentum}
+
+    def loss_scale(self) -> LossScale | None:
+        """The dynamic loss scale; None where the precision needs none."""
+        return None if self._loss_scale is None else self._loss_scale.save()
+
+    def load_loss_scale(self, saved: LossScale | None) -> None:
+        """Go on from a checkpoint's loss scale; from a fresh one where it has none."""
+        if self._loss_scale is not None and saved is not None:
+            self._loss_scale.load(saved)
 
     def load(self, backbone: Tensors, momentum: Tensors, head: Tensors, source: str) -> None:
         """Go on from these arrays; InvalidInput, naming `source`, where names or shapes are others."""
@@ -141,7 +151,7 @@ class CheckpointWriter:
             return None
         shared = {checkpoint.BACKBONE_FILE: backbone, checkpoint.MOMENTUM_FILE: state.momentum()}
         files = [write_tensors(hidden / name, tensors) for name, tensors in shared.items()]
-        manifest = self.plan.manifest(step, [*files, *heads], verification, best)
+        manifest = self.plan.manifest(step, [*files, *heads], verification, best, state.loss_scale())
         return status_of(self._publish(hidden, manifest), manifest, self.settings)
 
     def _write_head(self, hidden: Path, head: Tensors) -> FileEntry:
