@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 DISTRIBUTIONS := api faces operator trainer evaluator
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test check testbed check-images crds chart lock bench-quickstart bench-lfw bench-operator bench-rank-table bench-eval bench-ijb dashboard-images clean
+.PHONY: help setup quickstart fmt lint type test check testbed check-images crds chart lock bench-quickstart bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-checkpoint dashboard-images clean
 
 ##@ Use
 help: ## Show this list
@@ -75,11 +75,17 @@ bench-operator: setup ## Jobs to pods on a real control plane: times, requests, 
 bench-rank-table: setup ## From the rank table's completion to the ranks, on a real kubelet (needs root)
 	$(BIN)/python tests/benchmarks/bench_rank_table.py
 
+bench-rank-table-look: setup ## What a look at a gang of 16,384 ranks costs the operator while it starts, and once it trains
+	$(BIN)/python tests/benchmarks/bench_rank_table_look.py
+
 bench-eval: setup ## Decoding and aligning beside the bare network (FACES=folder with IJB_release/IJBC)
 	$(BIN)/python tests/benchmarks/bench_eval.py $(FACES)
 
 bench-ijb: setup ## IJB-C's size from embeddings to TAR@FAR, beside the reference's algorithm in plain NumPy
 	$(BIN)/python tests/benchmarks/bench_ijb.py
+
+bench-checkpoint: setup ## What a checkpoint a minute costs the training, waited for and behind the steps (7 minutes)
+	$(BIN)/python tests/benchmarks/bench_checkpoint.py
 
 dashboard-images: quickstart ## Draw docs/images from the quickstart on a real kubelet (needs root; 5 minutes more)
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/dashboard_images.py

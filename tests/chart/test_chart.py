@@ -20,7 +20,7 @@ VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 RIGHTS = yaml.safe_load((REPOSITORY / "operator" / "src" / "arcface_operator" / "kubernetes" / "rbac.yaml").read_text())
 EVERYTHING = ("monitoring.podMonitors=true", "monitoring.rules=true", "networkPolicy.enabled=true")
-OWN_VALUES = {"trainer_image", "device_annotation", "chip_family", "driver_mounts"}
+OWN_VALUES = {"trainer_image", "device_annotation", "chip_family", "driver_mounts", "driver_files"}
 """Settings that have values outside of `settings`."""
 
 
@@ -98,6 +98,7 @@ def test_settings_are_those_of_the_operator() -> None:
         ("settings.progressSecond=3", "additional properties 'progressSecond' not allowed"),
         ("image.digest=latest", "does not match pattern"),
         ("ascend.driverMounts={usr}", "does not match pattern"),
+        ("ascend.driverFiles={etc}", "does not match pattern"),
     ],
 )
 def test_a_slip_in_the_values_is_told(value: str, message: str) -> None:
@@ -106,12 +107,13 @@ def test_a_slip_in_the_values_is_told(value: str, message: str) -> None:
 
 
 def test_the_operator_reads_the_settings_that_are_rendered() -> None:
-    chosen = ("settings.progressSeconds=3", "trainer.digest=sha256:" + "a" * 64, "ascend.driverMounts={/usr/a,/usr/b}")
-    config = objects(*chosen)["ConfigMap", "arcface-operator-settings"]
+    chosen = ("settings.progressSeconds=3", "trainer.digest=sha256:" + "a" * 64)
+    driver = ("ascend.driverMounts={/usr/a,/usr/b}", "ascend.driverFiles={/etc/c}")
+    config = objects(*chosen, *driver)["ConfigMap", "arcface-operator-settings"]
     settings = Settings.from_json(json.dumps(yaml.safe_load(config["data"]["settings.yaml"])), "settings")
     assert settings.progress_seconds == 3
     assert settings.trainer_image == f"arcface-trainer@sha256:{'a' * 64}"
-    assert settings.driver_mounts == ("/usr/a", "/usr/b")
+    assert (settings.driver_mounts, settings.driver_files) == (("/usr/a", "/usr/b"), ("/etc/c",))
     default = objects()["ConfigMap", "arcface-operator-settings"]
     assert Settings.from_json(json.dumps(yaml.safe_load(default["data"]["settings.yaml"])), "settings") == Settings()
 

@@ -47,10 +47,14 @@ def main(folder: Path) -> None:
 
     step = make_step(world, centers)
     share = slice(rank * len(labels) // size, (rank + 1) * len(labels) // size)
-    votes = StepVotes(stop=rank == size - 1)
+    votes = StepVotes(stop=rank == size - 1, saving_bits=1)
     result = step.run(images[share], labels[share], rate=0.1, votes=votes, wait=1.5 + rank)
     state = TrainingState(step)
-    numbers = {"loss": result.loss, "votes": [result.votes.stop, result.votes.save], "waits": result.waits}
+    numbers = {
+        "loss": result.loss,
+        "votes": [result.votes.stop, result.votes.save, result.votes.saving_bits],
+        "waits": result.waits,
+    }
     momentum = {f"backbone {name}": array for name, array in state.momentum().items()}
     numbers |= {"buckets": len(step.gradient_step.buckets), "is_applied": result.is_applied}
     np.savez(folder / f"{size}-{rank}.npz", **numbers, **momentum, centers=state.head()["momentum"])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from arcface_faces.checkpoint import BACKBONE_FILE, ClassRange, newest_complete, read_file, read_head, read_manifest
-from support.processes.trainings import TrainingPod, write_image_folder, write_run_config
+from support.processes.trainings import DEADLINE_SECONDS, TrainingPod, write_image_folder, write_run_config
+from support.waiting import wait_until
 
 TOTAL_STEPS = 3 * (4 * 12 // 8)
 
@@ -45,7 +46,7 @@ def assert_same_weights(checkpoints, expected):
 def test_a_killed_run_goes_on_from_its_newest_checkpoint(tmp_path, images, undisturbed):
     config = write_run_config(tmp_path / "run.json", images, tmp_path / "checkpoints")
     with TrainingPod(config) as pod:
-        pod.wait_for_step(6)
+        wait_until(lambda: newest_complete(tmp_path / "checkpoints") is not None, DEADLINE_SECONDS)
         pod.process.send_signal(signal.SIGKILL)
         pod.wait()
     before = read_manifest(newest_complete(tmp_path / "checkpoints")).step

@@ -16,7 +16,5 @@ ASCEND_NPU = "huawei.com/npu"
 """The same for cards of A5 (950)."""
 ACCELERATOR_TYPE = "accelerator-type"
 """Label of a node with the kind of its machine (MindCluster, docs/en/scheduling/api/k8s.md, table 4)."""
-MACHINES_OF_910A = {"module", "half", "card"}
-"""Its values for machines with 910A cards."""
 RELEASES = "IJB_release"
 """Folder below an evaluation's path that holds IJBB and IJBC, as in the archives that they come in."""

@@ -1,6 +1,7 @@
 """What the resource allows and this release does not do yet, in one place: asked for, it is refused, never ignored."""
 
-from arcface_api.names import ASCEND_NPU, MACHINES_OF_910A
+from arcface_api.contract.rank_table_rules import MACHINES_OF_910A
+from arcface_api.names import ASCEND_NPU
 from arcface_api.resource.spec import LossSpec, ModelSpec, Precision, TrainingSpec, WorkersSpec
 
 

@@ -37,6 +37,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
   "deviceAnnotation" .Values.ascend.deviceAnnotation
   "chipFamily" .Values.ascend.chipFamily
   "driverMounts" .Values.ascend.driverMounts
+  "driverFiles" .Values.ascend.driverFiles
 -}}
 {{- toYaml (merge $own .Values.settings) }}
 {{- end }}

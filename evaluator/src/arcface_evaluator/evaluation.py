@@ -14,6 +14,7 @@ from rich.table import Table
 from arcface_api.contract import reports, run_config
 from arcface_api.errors import InvalidInput
 from arcface_api.names import RELEASES
+from arcface_api.resource.spec import Accelerator
 from arcface_api.resource.status import IjbResult
 from arcface_evaluator import metrics, protocols
 from arcface_evaluator.report import document, entries
@@ -26,8 +27,8 @@ from arcface_faces.pairs.pair_set import PairSet, open_sets, set_files
 from arcface_faces.pairs.protocol import PairScores, verify
 from arcface_faces.progress import progress_bar
 
-OpenNetwork = Callable[[Path], AbstractContextManager[Embedder]]
-"""Of the checkpoint in a folder."""
+OpenNetwork = Callable[[Path, Accelerator], AbstractContextManager[Embedder]]
+"""Of the checkpoint in a folder, on the job's accelerator."""
 Announce = Callable[[PairScores | Table], object]
 
 
@@ -204,7 +205,7 @@ def _evaluate_job(
     releases = [(release, open_images(release)) for release in opened]
     checkpoint = checkpoint_folder(Path(config.checkpoint.directory))
     so_far = reports.EvaluatorReport(checkpoint=config.checkpoint.path_of(checkpoint))
-    with open_network(checkpoint) as embedder:
+    with open_network(checkpoint, config.ranks.accelerator) as embedder:
         for found in from_images(sets, embedder):
             announce(found)
             so_far = so_far.model_copy(update={"results": [*so_far.results, entries.result_of(found)]})

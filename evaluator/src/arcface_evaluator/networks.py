@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput, explained
+from arcface_api.resource.spec import Accelerator
 from arcface_faces.checkpoint import MANIFEST_FILE, checkpoint_folder
 from arcface_faces.embedding.embedder import Embedder, LoadNetwork, Network, open_embedder
 from arcface_faces.images import Preprocessing, resolve_preprocessing
@@ -39,12 +40,17 @@ def _require_mindspore(path: Path) -> None:
         )
 
 
-def load_checkpoint(folder: Path) -> Network:
-    """Network of a checkpoint; InvalidInput where it is damaged."""
-    _prepare_environment(folder, {})
-    from arcface_trainer.network.backbones import load_network  # noqa: PLC0415 - see above
+def load_checkpoint(folder: Path, accelerator: Accelerator | None = None) -> Network:
+    """Network of a checkpoint, on a card where there are any unless said otherwise.
 
-    return load_network(folder)
+    Raises:
+        InvalidInput: where it is damaged.
+        ArcFaceError: where a card is asked for and none can be used.
+    """
+    _prepare_environment(folder, {})
+    from arcface_trainer.network.inference import load_on_device  # noqa: PLC0415 - see above
+
+    return load_on_device(folder, accelerator)
 
 
 def read_preprocessing(path: Path, declared: Preprocessing | None) -> Preprocessing:
@@ -121,9 +127,11 @@ class Source:
         return open_embedder(self.load, self.batch_size, self.ranks)
 
 
-def checkpoint_source(folder: Path, ranks: int, batch_size: int = BATCH_SIZE) -> Source:
-    """The network of the checkpoint in this very folder."""
-    load = partial(load_checkpoint, folder)
+def checkpoint_source(
+    folder: Path, ranks: int, batch_size: int = BATCH_SIZE, accelerator: Accelerator | None = None
+) -> Source:
+    """The network of the checkpoint in this very folder, on a card where there are any unless said otherwise."""
+    load = partial(load_checkpoint, folder, accelerator)
     return Source(load, batch_size, ranks, folder / MANIFEST_FILE, folder)
 
 

@@ -22,6 +22,8 @@ class Settings(Model):
     """Value of the label ring-controller.atlas on rank pods and rank table."""
     driver_mounts: tuple[DriverPath, ...] = ()
     """Folders of the nodes that pods with devices see, such as /usr/local/Ascend/driver; Ascend's runtime may do it."""
+    driver_files: tuple[DriverPath, ...] = ()
+    """Single files of the nodes that they see besides, such as /etc/ascend_install.info."""
     coscheduling_scheduler: str = Field(default="scheduler-plugins-scheduler", min_length=1)
     """Name of the scheduler that runs the coscheduling plugin."""
     gang_timeout_seconds: int = Field(default=60, ge=1)

@@ -13,10 +13,11 @@ import yaml
 from arcface_api.contract.pod_environment import RANK_TABLE_FILE
 from arcface_api.contract.rank_table import RankTableDocument
 from arcface_api.resource.spec import VERIFICATION_SETS
+from arcface_faces.checkpoint import newest_complete, read_manifest
 from arcface_operator.manifests.evaluator_job import CONTAINER as EVALUATOR
 from arcface_operator.manifests.worker_pod import CONTAINER as TRAINER
 from arcface_trainer.device import DEVICE_TARGET
-from support.processes.operator_process import OperatorProcess, grant_rights, serve_jobs
+from support.processes.operator_process import DEFAULTS, OperatorProcess, grant_rights, serve_jobs
 from support.processes.training_jobs import TrainingJobs, condition
 from support.processes.trainings import write_image_folder
 from testbed.ascend.allocation import with_runtime
@@ -49,7 +50,8 @@ def operator(node: RealNode, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     serve_jobs(node.plane)
     grant_rights(node.plane)
     folder = tmp_path_factory.mktemp("operator")
-    settings = {"trainerImage": TRAINER_IMAGE}
+    # The time that users' pods have to save in: ranks of a real training need more than the tests' few seconds.
+    settings = {"trainerImage": TRAINER_IMAGE, "terminationGraceSeconds": DEFAULTS["terminationGraceSeconds"]}
     with OperatorProcess(node.plane, folder, "--no-leader-election", settings=settings) as process:
         process.wait_until_it_leads()
         yield process
@@ -113,7 +115,7 @@ def test_ascend_pods_get_rank_table_and_environment_by_the_protocol(node: RealNo
 
 
 @pytest.mark.usefixtures("operator")
-def test_the_ranks_of_an_ascend_job_meet_and_train_with_a_cpu_in_the_place_of_cards(
+def test_the_ranks_of_an_ascend_job_meet_train_and_resume_with_a_cpu_in_the_place_of_cards(
     node: RealNode, pods: Pods, tmp_path: Path
 ) -> None:
     jobs = TrainingJobs(node.api, pods.namespace)
@@ -142,6 +144,18 @@ def test_the_ranks_of_an_ascend_job_meet_and_train_with_a_cpu_in_the_place_of_ca
         for index in range(2):
             assert table.has_rank(2 * index, pods.read(f"quick-worker-{index}")["status"]["podIP"])
         assert condition(status, "RankTableReady")["status"] == "True"
+        jobs.patch(suspend=True)
+        status = jobs.wait_for("Suspended", seconds=TRAINING_SECONDS)
+        stopped_at = status["checkpoint"]["step"]
+        assert read_manifest(newest_complete(checkpoints / "quick")).step == stopped_at
+        assert stopped_at < status["progress"]["totalSteps"]
+        assert all(pod["status"]["phase"] == "Failed" for pod in jobs.pods().values()), "a suspended job runs nothing"
+        jobs.patch(suspend=False)
+        status = jobs.wait_until(has_ended, seconds=TRAINING_SECONDS)
+        assert status["phase"] == "Succeeded", logs(pods, status)
+        assert (status["attempt"], status["restarts"]) == (1, 0)
+        assert status["checkpoint"]["resumedFromStep"] == stopped_at
+        assert status["progress"]["step"] == status["checkpoint"]["step"] == status["progress"]["totalSteps"]
         assert plugin.errors == []
 
 
@@ -194,10 +208,8 @@ def expected_table(pods: Pods, written: list[dict[str, Any]], host: str) -> str:
         for index, configuration in enumerate(written)
         for n, device in enumerate(configuration["devices"])
     ]
-    server = (
-        f'{{"server_id":"{host}","host_ip":"{host}","container_ip":"{addresses[0]}","device":[{",".join(devices)}]}}'
-    )
-    return f'{{"status":"completed","version":"1.0","server_count":"1","server_list":[{server}]}}'
+    server = f'{{"server_id":"{host}","container_ip":"{addresses[0]}","device":[{",".join(devices)}]}}'
+    return f'{{"status":"completed","version":"1.0","attempt":"0","server_count":"1","server_list":[{server}]}}'
 
 
 def expected_environment(index: int) -> dict[str, str]:
@@ -206,6 +218,7 @@ def expected_environment(index: int) -> dict[str, str]:
         "MS_ROLE": "MS_WORKER",
         "MS_WORKER_NUM": "4",
         "MS_NODE_ID": str(2 * index),
+        "ARCFACE_ATTEMPT": "0",
         "RANK_TABLE_FILE": "/user/serverid/devindex/config/hccl.json",
         "RANK_SIZE": "4",
         "RANK_ID": str(2 * index),

@@ -8,19 +8,23 @@ import numpy as np
 
 from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.resource.spec import ModelSpec
-from arcface_faces.checkpoint import LossScale
+from arcface_faces.checkpoint import ClassRange, LossScale
+from arcface_trainer.checkpoint.saving import Saver
+from arcface_trainer.checkpoint.verifications import Verifications
 from arcface_trainer.checkpoint.writer import CheckpointWriter
 from arcface_trainer.distributed.collectives import World
 from support.builders.training_plan import make_plan
 
 CLASSES, EMBEDDING = 10, 8
+ALL = ClassRange(0, CLASSES)
 PLAN = make_plan(class_count=CLASSES, model=ModelSpec(embedding_size=EMBEDDING))
 
 
 class ArrayState:
     """Arrays instead of a network: what CheckpointWriter takes from a TrainingState."""
 
-    def __init__(self, value: float = 1.0) -> None:
+    def __init__(self, value: float = 1.0, classes: ClassRange = ALL) -> None:
+        self.classes = classes
         self.arrays = {"stem.weight": np.full((2, 3), value, np.float32), "norm.moving_mean": np.zeros(2, np.float32)}
 
     def backbone(self, _world):
@@ -33,21 +37,30 @@ class ArrayState:
         return {"stem.weight": np.full((2, 3), 0.5, np.float32)}
 
     def head(self):
-        centers = np.arange(CLASSES * EMBEDDING, dtype=np.float32).reshape(CLASSES, EMBEDDING)
+        rows = slice(self.classes.start, self.classes.start + self.classes.size)
+        centers = np.arange(CLASSES * EMBEDDING, dtype=np.float32).reshape(CLASSES, EMBEDDING)[rows]
         return {"centers": centers, "momentum": -centers}
 
 
-def make_writer(directory: Path) -> CheckpointWriter:
-    """A writer that keeps two checkpoints."""
+def make_writer(directory: Path, world: Any = None, **facts: Any) -> CheckpointWriter:
+    """A writer that keeps two checkpoints, of a rank that is alone unless it is told of a world."""
     settings = RunCheckpoint(directory=str(directory), path="runs/tiny", every_steps=100, keep_last=2)
-    return CheckpointWriter(settings, PLAN, World(1, 0))
+    return CheckpointWriter(settings, PLAN, world or World(1, 0), **facts)
 
 
 def saving(directory: Path) -> Callable[..., Any]:
     """Save a state, whose weights are all `value`, after `step` updates."""
-    writer = make_writer(directory)
-    writer.prepare()
-    return lambda step, value=1.0, **verifications: writer.save(ArrayState(value), step, **verifications)
+    saver = Saver(make_writer(directory))
+    saver.writer.prepare()
+
+    def save(step: int, value: float = 1.0, **found: Any) -> Any:
+        saver.begin(saver.writer.snapshot(ArrayState(value), step, Verifications(**found)))
+        result = saver.finish()
+        if result.failure is not None:
+            raise result.failure
+        return result.status
+
+    return save
 
 
 def flip_the_last_bit(path: Path) -> None:

@@ -14,6 +14,8 @@ from support.waiting import wait_until
 from testbed.programs.processes import free_port
 
 ARCFACE = Path(sys.executable).with_name("arcface")
+DEADLINE_SECONDS = 600
+"""Ranks compile their step, on two cores that others may use, too."""
 
 
 def write_image_folder(folder: Path, identities: int = 4, each: int = 12) -> Path:
@@ -78,7 +80,7 @@ class TrainingPod:
 
     def wait(self) -> tuple[int, str]:
         """Exit status and output."""
-        output, _ = self.process.communicate(timeout=240)
+        output, _ = self.process.communicate(timeout=DEADLINE_SECONDS)
         return self.process.returncode, output.decode(errors="replace")
 
     def wait_for_step(self, step: int) -> None:
@@ -91,7 +93,7 @@ class TrainingPod:
             except httpx.TransportError:
                 return False
 
-        wait_until(has_come, seconds=200)
+        wait_until(has_come, DEADLINE_SECONDS)
 
     def report(self) -> dict:
         """The JSON of the termination message."""

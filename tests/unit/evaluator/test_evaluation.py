@@ -37,7 +37,7 @@ def written_config(folder, sets, ijb=()):
     return path
 
 
-def opened(_folder):
+def opened(_folder, _accelerator):
     return nullcontext(InProcessEmbedder(lambda: corner_network, batch_size=7))
 
 
@@ -158,7 +158,7 @@ def test_job_without_evaluation_is_reported(tmp_path):
 def test_other_failures_are_reported_as_retryable(tmp_path, error):
     write_pairs(tmp_path / "lfw.bin", pairs=20)
 
-    def broken(_directory):
+    def broken(_directory, _accelerator):
         raise error
 
     failure = failure_left(tmp_path, type(error), ["lfw"], broken)

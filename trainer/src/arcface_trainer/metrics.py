@@ -167,8 +167,16 @@ class TrainMetrics:
         self.epoch = self._gauge("arcface_train_epoch", "Epochs completed.")
         self.learning_rate = self._gauge("arcface_train_learning_rate", "Learning rate of the last update.")
         self.data_wait = self._counter("arcface_train_data_wait_seconds_total", "Time spent waiting for images.")
-        self.checkpoint_seconds = self._gauge("arcface_train_checkpoint_seconds", "Time the last checkpoint took.")
+        self.checkpoint_seconds = self._gauge(
+            "arcface_train_checkpoint_seconds", "Time from the copy of the state to the checkpoint."
+        )
         self.checkpoint_step = self._gauge("arcface_train_checkpoint_step", "Updates in the newest checkpoint.")
+        self.checkpoint_wait = self._counter(
+            "arcface_train_checkpoint_wait_seconds_total", "Time that the training waited for checkpoints."
+        )
+        self.checkpoint_failures = self._counter(
+            "arcface_train_checkpoint_failures_total", "Checkpoints that this rank could not write its part of."
+        )
         self.loss_scale = self._gauge("arcface_train_loss_scale", "Factor on the loss before differentiation.")
         self.skipped_steps = self._counter(
             "arcface_train_skipped_steps_total", "Steps left out since loss or gradient were not finite."

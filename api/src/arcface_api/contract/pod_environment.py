@@ -70,6 +70,7 @@ RANK_TABLE = "RANK_TABLE_FILE"
 RANK_ID = "RANK_ID"
 RANK_SIZE = "RANK_SIZE"
 DEVICE_ID = "DEVICE_ID"
+ATTEMPT = "ARCFACE_ATTEMPT"
 MEETING = frozenset({ROLE, SCHEDULER_HOST, SCHEDULER_PORT, RANK_TABLE, RANK_ID, RANK_SIZE})
 """What makes MindSpore look for other ranks."""
 HCCL_CONNECT_TIMEOUT = "HCCL_CONNECT_TIMEOUT"
@@ -93,6 +94,8 @@ class RankIdentity:
     """File in which the operator writes the scheduler's address once it is known."""
     rank_table: Path | None = None
     """hccl.json, where HCCL is given one; the scheduler's address is read from it, too."""
+    attempt: int | None = None
+    """Attempt of the job that the pod belongs to; None where nobody counts them."""
     device: int = 0
     """The rank's card as its container counts them; the launcher sets it."""
 
@@ -106,12 +109,15 @@ class RankIdentity:
             address=environment.get(POD_IP) or LOOPBACK,
             scheduler_file=_path(environment, SCHEDULER_FILE),
             rank_table=_path(environment, RANK_TABLE),
+            attempt=_number(environment, ATTEMPT, 0) if ATTEMPT in environment else None,
             device=_number(environment, DEVICE_ID, 0),
         )
 
     def variables(self) -> dict[str, str]:
         """The pod's variables, less POD_IP, which the kubelet knows, and DEVICE_ID, which is each rank's own."""
         values = {WORKER_NUM: str(self.world_size), NODE_ID: str(self.rank)}
+        if self.attempt is not None:
+            values[ATTEMPT] = str(self.attempt)
         if self.world_size == 1:
             return values
         values |= {ROLE: WORKER, SCHEDULER_PORT: str(self.scheduler_port)}

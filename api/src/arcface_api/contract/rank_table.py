@@ -35,7 +35,7 @@ class Server(_Entry):
     server_id: str = ""
     """Identity of the node; older tables written for a single node have the pod's."""
     host_ip: str | None = None
-    """Address of the node."""
+    """Address of the node, in tables of others: HCCL takes it for a wish to talk over the host's network card."""
     container_ip: str | None = None
     """Address of the pod of its first rank; tables written by hand have none."""
     device: list[RankedDevice] = []
@@ -65,6 +65,8 @@ class RankTableDocument(_Entry):
     """Whether all ranks are in it."""
     version: str | None = None
     """1.0, or 1.2 with super pods."""
+    attempt: str | None = None
+    """Attempt of the job that its pods belong to: an addition of ours, which HCCL passes over."""
     server_count: str | None = None
     """Number of servers."""
     server_list: list[Server] | None = None
@@ -84,12 +86,20 @@ class RankTableDocument(_Entry):
         """Compact JSON without what is absent."""
         return self.model_dump_json(exclude_none=True)
 
-    def has_rank(self, rank: int, address: str) -> bool:
-        """Whether the table is complete and lists a rank at a pod's address, or at none."""
-        return self.status == "completed" and any(
-            device.rank_id == str(rank) and (device.container_ip or server.container_ip) in {None, address}
-            for server in self.server_list or ()
-            for device in server.device
+    def has_rank(self, rank: int, address: str, attempt: int | None = None) -> bool:
+        """Whether the table is complete, of this attempt or of none, and lists a rank at a pod's address or at none.
+
+        In its node's network a pod has the address of the one before it, so that the address alone tells no attempt.
+        """
+        is_current = attempt is None or self.attempt in {None, str(attempt)}
+        return (
+            self.status == "completed"
+            and is_current
+            and any(
+                device.rank_id == str(rank) and (device.container_ip or server.container_ip) in {None, address}
+                for server in self.server_list or ()
+                for device in server.device
+            )
         )
 
 

@@ -7,7 +7,8 @@ not know. Nobody has tried these tables on NPUs yet.
 
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 from arcface_api.contract.rank_table import RankedDevice, RankTableDocument, Server, SuperPod
 from arcface_api.errors import InvalidInput
@@ -17,8 +18,15 @@ VERSIONS = {None, PLAIN_VERSION, SUPER_POD_VERSION}
 """1.1 is for mixed kinds of chips, 2.0 for A5; tables written by hand may leave it out."""
 LONGEST_SERVER_ID = 64
 DIGITS, LARGEST_NUMBER = 10, 2**32 - 1
+LOOPBACK_PREFIX = "127."
+"""Begin of addresses that no other server reaches."""
 HIGHEST_DEVICE_ID_OF_910A = 7
 """What HCCL takes on every chip but 910B, 910_93 (A3) and 310P."""
+RINGS_OF_910A = frozenset({"module", "half"})
+MACHINES_OF_910A = RINGS_OF_910A | {"card"}
+"""Values of the node label accelerator-type; in the first, HCCS joins the cards."""
+SIZES_OF_RINGS = frozenset({1, 2, 4, 8})
+"""Cards of a job on a server where HCCS joins them (hcomm, `CheckDevCount`)."""
 
 
 def check_rank_table(table: RankTableDocument, source: str) -> None:
@@ -35,17 +43,18 @@ def check_rank_table(table: RankTableDocument, source: str) -> None:
         raise InvalidInput(f"{source}: {fault}: HCCL takes no such table")
 
 
-def rank_table_faults(table: RankTableDocument, highest_device_id: int | None = None) -> Iterator[str]:
-    """One sentence for each rule that a completed table breaks, in the order in which HCCL would meet them.
-
-    Args:
-        table: a completed table.
-        highest_device_id: of the chip, where it is known to have one.
-    """
+def rank_table_faults(table: RankTableDocument) -> Iterator[str]:
+    """One sentence for each rule that a completed table breaks, in the order in which HCCL would meet them."""
     for rule in _RULES:
         yield from rule(table)
-    if highest_device_id is not None:
-        yield from _high_device_ids(table, highest_device_id)
+
+
+def machine_faults(table: RankTableDocument, machine: str) -> Iterator[str]:
+    """The same for what HCCL demands besides on one kind of machine, by the nodes' label accelerator-type."""
+    if machine in MACHINES_OF_910A:
+        yield from _high_device_ids(table, HIGHEST_DEVICE_ID_OF_910A)
+    if machine in RINGS_OF_910A:
+        yield from _odd_rings(table)
 
 
 def _version(table: RankTableDocument) -> Iterator[str]:
@@ -70,7 +79,7 @@ def _server_ids(table: RankTableDocument) -> Iterator[str]:
             yield f"server_list[{place}] has no server_id"
         elif len(server.server_id) > LONGEST_SERVER_ID:
             yield f"server_id {server.server_id!r} is longer than {LONGEST_SERVER_ID} characters"
-    for identity in _repeated(server.server_id for server in _servers(table) if server.server_id):
+    for identity in _repeated([server.server_id for server in _servers(table) if server.server_id]):
         yield f"server_id {identity} is that of two servers: all cards of a node belong into one"
 
 
@@ -89,7 +98,7 @@ def _device_ids(table: RankTableDocument) -> Iterator[str]:
         for device in server.device:
             if not _is_number(device.device_id):
                 yield f"rank {device.rank_id}: device_id {device.device_id!r} is no number"
-        for identity in _repeated(device.device_id for device in server.device):
+        for identity in _repeated([device.device_id for device in server.device]):
             ranks = " and ".join(device.rank_id for device in server.device if device.device_id == identity)
             yield f"server {server.server_id}: device {identity} is that of ranks {ranks}"
 
@@ -97,27 +106,49 @@ def _device_ids(table: RankTableDocument) -> Iterator[str]:
 def _ranks(table: RankTableDocument) -> Iterator[str]:
     """All ranks from 0, each once."""
     ranks = [device.rank_id for device in _devices(table)]
+    wanted = set(map(str, range(len(ranks))))
+    if wanted == set(ranks):
+        return  # and hence each once
     for rank in ranks:
         if not _is_number(rank):
             yield f"rank_id {rank!r} is no number"
     for rank in _repeated(ranks):
         yield f"rank_id {rank} is that of two devices"
-    if missing := {str(rank) for rank in range(len(ranks))} - set(ranks):
+    if missing := wanted - set(ranks):
         yield f"rank_id {min(missing, key=int)} is missing among {len(ranks)} devices"
 
 
 def _device_addresses(table: RankTableDocument) -> Iterator[str]:
-    """Addresses of network ports where cards talk over these, each once."""
+    """Addresses of network ports where cards talk over these, each once, and as many for each card."""
+    if _are_plain([device.device_ip for device in _devices(table)]):
+        return
     is_needed = _needs_device_addresses(table)
+    listed, counts = list[str](), dict[int, str]()
     for device in _devices(table):
-        if not device.device_ip:
-            if is_needed:
-                yield f"rank {device.rank_id} has no device_ip, which several servers need"
-        elif (fault := _address_fault(device.device_ip)) is not None:
-            yield f"rank {device.rank_id}: device_ip {fault}"
-    listed = [address for device in _devices(table) if device.device_ip for address in device.device_ip.split(",")]
+        addresses = device.device_ip.split(",") if device.device_ip else []  # a card may have several ports
+        listed += addresses
+        counts.setdefault(len(addresses) or 1, device.rank_id)  # none counts as one that is not known
+        if not addresses and is_needed:
+            yield f"rank {device.rank_id} has no device_ip, which several servers need"
+        for address in addresses:
+            if (fault := _address_fault(address)) is not None:
+                yield f"rank {device.rank_id}: device_ip {fault}"
+    if len(counts) > 1:
+        (one, first), (other, second), *_ = counts.items()
+        yield f"rank {first} has {one} addresses in device_ip, rank {second} has {other}: all must have as many"
     for address in _repeated(listed):
         yield f"device_ip {address} is that of two devices"
+
+
+def _are_plain(addresses: Sequence[str | None]) -> bool:
+    """Whether each is one IPv4 address of its own that others reach: as a rule, and told of thousands at once."""
+    try:
+        for address in addresses:
+            socket.inet_pton(socket.AF_INET, address or "")
+    except (OSError, ValueError):
+        return False
+    is_local = any(address is not None and address.startswith(LOOPBACK_PREFIX) for address in addresses)
+    return not is_local and len(set(addresses)) == len(addresses)
 
 
 def _needs_device_addresses(table: RankTableDocument) -> bool:
@@ -126,14 +157,11 @@ def _needs_device_addresses(table: RankTableDocument) -> bool:
     return len(_servers(table)) > 1 and not is_one_super_pod
 
 
-def _address_fault(addresses: str) -> str | None:
-    """What is wrong with a card's addresses, of which there may be several with commas between."""
-    for address in addresses.split(","):
-        if not _is_address(address):
-            return f"{address!r} is no IP address"
-        if address.startswith("127."):
-            return f"{address} is for virtual devices only"
-    return None
+def _address_fault(address: str) -> str | None:
+    """What is wrong with an address of a card."""
+    if not _is_address(address):
+        return f"{address!r} is no IP address"
+    return f"{address} is for virtual devices only" if address.startswith(LOOPBACK_PREFIX) else None
 
 
 def _super_pods(table: RankTableDocument) -> Iterator[str]:
@@ -141,7 +169,7 @@ def _super_pods(table: RankTableDocument) -> Iterator[str]:
     pods = _listed_super_pods(table)
     if any(not pod.super_pod_id for pod in pods):
         yield "a super pod has no super_pod_id"
-    for identity in _repeated(pod.super_pod_id for pod in pods):
+    for identity in _repeated([pod.super_pod_id for pod in pods]):
         yield f"super_pod_id {identity} is that of two super pods"
     listed = Counter(reference.server_id for pod in pods for reference in pod.server_list)
     servers = [server.server_id for server in _servers(table)] if pods else []
@@ -185,6 +213,13 @@ def _high_device_ids(table: RankTableDocument, highest: int) -> Iterator[str]:
             yield f"rank {device.rank_id}: device_id {device.device_id} is above {highest}, the highest of its chip"
 
 
+def _odd_rings(table: RankTableDocument) -> Iterator[str]:
+    """As many cards on each server as its rings can join."""
+    for server in _servers(table):
+        if (count := len(server.device)) not in SIZES_OF_RINGS:
+            yield f"server {server.server_id} has {count} cards of the job, must be 1, 2, 4 or 8 on a 910A"
+
+
 def _servers(table: RankTableDocument) -> list[Server]:
     """All servers."""
     return table.server_list or []
@@ -200,11 +235,14 @@ def _listed_super_pods(table: RankTableDocument) -> list[SuperPod]:
     return (table.super_pod_list or []) if table.version == SUPER_POD_VERSION else []
 
 
-def _repeated(texts: Iterable[str]) -> list[str]:
+def _repeated(texts: Sequence[str]) -> list[str]:
     """What comes more than once."""
+    if len(set(texts)) == len(texts):
+        return []  # as a rule; to count takes several times as long
     return [text for text, count in Counter(texts).items() if count > 1]
 
 
+@lru_cache(maxsize=1024)
 def _is_number(text: str) -> bool:
     """Whether HCCL reads a text as an unsigned number of 32 bits."""
     return text.isascii() and text.isdecimal() and len(text) <= DIGITS and int(text) <= LARGEST_NUMBER
@@ -212,10 +250,8 @@ def _is_number(text: str) -> bool:
 
 def _is_address(text: str) -> bool:
     """Whether a text is an IP address; ten times as fast as `ipaddress`, which 16,384 cards would feel."""
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, text)
-        except (OSError, ValueError):
-            continue
-        return True
-    return False
+    try:
+        socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+    except (OSError, ValueError):
+        return False
+    return True

@@ -63,8 +63,8 @@ class Report(Model):
             return None
         return report if report.model_fields_set else None
 
-    def write(self, path: Path) -> None:
-        """Leave the report where the kubelet, or a launcher, looks for it.
+    def write(self, path: Path) -> bool:
+        """Leave the report where the kubelet, or a launcher, looks for it; returns whether all of it is there.
 
         Where that cannot be done it is logged and nothing else: how a process ends is decided by what it has done, and
         whoever reads no report knows that, too.
@@ -73,6 +73,8 @@ class Report(Model):
             path.write_bytes(termination_message(self))
         except OSError as error:
             LOG.error("the report cannot be written file=%s reason=%s", path, error.strerror)  # noqa: TRY400
+            return False
+        return True
 
 
 class TrainerReport(Report):

@@ -15,6 +15,7 @@ from arcface_api.contract.pod_environment import METRICS_PORT
 from arcface_api.errors import explained
 from arcface_api.model import Model
 from arcface_api.resource.spec import (
+    Accelerator,
     ArcFaceTrainingJobSpec,
     GateSpec,
     LossSpec,
@@ -62,7 +63,7 @@ class RunRanks(Model):
     """Ranks over all pods."""
     per_pod: int = Field(ge=1)
     """Ranks in each pod."""
-    accelerator: Literal["ascend", "cpu"]
+    accelerator: Accelerator
     """Device that the ranks compute on."""
     rendezvous: Rendezvous
     """How ranks find each other."""

@@ -40,6 +40,7 @@ Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 Backbone = Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200", "mobilefacenet"]
 Precision = Literal["fp32", "fp16", "bf16"]
+Accelerator = Literal["ascend", "cpu"]
 Rendezvous = Literal["rankTable", "dynamic"]
 
 MOST_SETS = 20
@@ -215,7 +216,7 @@ class WorkersSpec(Model):
     """Pods."""
     devices_per_worker: int = Field(default=1, ge=1, le=64)
     """Ranks in each pod, one device each."""
-    accelerator: Literal["ascend", "cpu"] = "ascend"
+    accelerator: Accelerator = "ascend"
     """Device that the ranks compute on."""
     resource_name: str = Field(default=ASCEND_910, min_length=1, max_length=253)
     """Extended resource that stands for one device; not requested on CPU."""
@@ -393,6 +394,11 @@ class ArcFaceTrainingJobSpec(Model):
         if self.workers.accelerator == "cpu" and self.training.precision in {"fp16", "bf16"}:
             raise ValueError(rules.CPU_IS_SINGLE_PRECISION.message)
         return self
+
+    @property
+    def verifies_during_training(self) -> bool:
+        """Whether ranks judge the network at the ends of epochs, and so keep the best one."""
+        return self.evaluation is not None and self.evaluation.every_epochs is not None
 
     @property
     def total_batch_size(self) -> int:

@@ -10,6 +10,7 @@ from arcface_api.model import Model
 Phase = Literal["Suspended", "Pending", "Starting", "Training", "Restarting", "Evaluating", "Succeeded", "Failed"]
 ConditionType = Literal[
     "Ready",
+    "Suspended",
     "RankTableReady",
     "Training",
     "CheckpointAvailable",

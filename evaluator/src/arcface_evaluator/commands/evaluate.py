@@ -175,7 +175,10 @@ def compare(documents: tuple[Path, ...], report: Path) -> None:
 def job(config_file: Path, termination_log: Path, ranks: int) -> None:
     """Evaluate the newest checkpoint of a job on its sets: what the evaluator's pod runs."""
     evaluation.run_job(
-        config_file, termination_log, lambda folder: networks.checkpoint_source(folder, ranks).embedder(), _print_found
+        config_file,
+        termination_log,
+        lambda folder, accelerator: networks.checkpoint_source(folder, ranks, accelerator=accelerator).embedder(),
+        _print_found,
     )
 
 

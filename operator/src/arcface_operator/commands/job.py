@@ -13,7 +13,9 @@ from arcface_operator.local.kubelet.directories import bind_claims, claims_of, p
 from arcface_operator.manifests.rank_table_size import too_large_rank_table
 from arcface_operator.manifests.rank_variables import has_rank_table
 from arcface_operator.preflight import data, job_file, spec_checks
-from arcface_operator.preflight.estimate import Counts, estimate, plan_text, size
+from arcface_operator.preflight.counts import Counts
+from arcface_operator.preflight.estimate import estimate
+from arcface_operator.preflight.plan_text import plan_text, size
 from arcface_operator.settings import Settings
 
 file_option = click.option(
@@ -50,12 +52,7 @@ def run(file: Path, volumes: tuple[str, ...], workdir: Path | None) -> None:
 @volume_option
 def validate(file: Path, volumes: tuple[str, ...]) -> None:
     """Check a job before anything is taken: its fields and, with --volume, its data."""
-    job = job_file.read_job(file)
-    given = parse_volumes(volumes, job)
-    _check_spec(job, given)
-    if job.spec.evaluation is not None:
-        data.check_evaluation_sets(job.spec.evaluation, given)
-    counts = data.count_data(job.spec, given)
+    job, counts = _checked(file, volumes)
     click.echo(f"{file}: {job.metadata.name} is valid" if counts is None else _valid_with_data(file, job, counts))
 
 
@@ -64,26 +61,44 @@ def validate(file: Path, volumes: tuple[str, ...]) -> None:
 @volume_option
 @click.option("--identities", type=click.IntRange(min=2), help="Identities to train on, where no data is at hand.")
 @click.option("--images", type=click.IntRange(min=1), help="Images to train on, where no data is at hand.")
-def plan(file: Path, volumes: tuple[str, ...], identities: int | None, images: int | None) -> None:
-    """Print what a run needs: memory, traffic, steps, first loss."""
-    job = job_file.read_job(file)
-    counts = data.count_data(job.spec, parse_volumes(volumes, job))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, sizes in bytes.")
+def plan(file: Path, volumes: tuple[str, ...], identities: int | None, images: int | None, *, as_json: bool) -> None:
+    """Print what a run needs: steps, first loss, memory of cards and nodes, traffic, storage.
+
+    A job that `arcface validate` refuses is refused here, too.
+    """
+    job, counts = _checked(file, volumes)
     if counts is None:
         if identities is None or images is None:
             claim = job.spec.data.claim_name
             raise InvalidInput(f"how much data is unknown; give --volume {claim}=DIR, or --identities and --images")
         counts = Counts(identities, images)
-    click.echo(plan_text(estimate(job.spec, counts)))
+    found = estimate(job.spec, counts)
+    click.echo(found.to_json() if as_json else plan_text(found))
+
+
+def _checked(file: Path, volumes: tuple[str, ...]) -> tuple[ArcFaceTrainingJob, Counts | None]:
+    """A job that this release can carry out, and what there is to train on; None where that is not at hand.
+
+    Raises:
+        InvalidInput: naming the field, where job, data or verification sets cannot be used.
+    """
+    job = job_file.read_job(file)
+    given = parse_volumes(volumes, job)
+    _check_spec(job, given)
+    if job.spec.evaluation is not None:
+        data.check_evaluation_sets(job.spec.evaluation, given)
+    return job, data.count_data(job.spec, given)
 
 
 def _check_spec(job: ArcFaceTrainingJob, given: Mapping[str, Path]) -> None:
-    """Refuse what this release cannot do, and templates that make no pod or, without a rank table, no process."""
+    """Refuse what this release cannot do, and templates that make no pod or, on CPU, no process."""
     if sentences := spec_checks.unsupported(job.spec):
         raise InvalidInput("; ".join(sentences))
     if (sentence := too_large_rank_table(job.spec)) is not None:
         raise InvalidInput(sentence)
     spec_checks.check_templates(job)
-    if has_rank_table(job):  # runs in clusters only, where a template may have more than a process can
+    if has_rank_table(job):  # made for a cluster, where a template may have more than a process can
         runner.worker_pods(job, 0, Settings())
         runner.evaluator_pods(job, Settings())
     else:

@@ -17,6 +17,8 @@ from arcface_operator.manifests.metadata import Manifest
 
 FIRST_RETRY_SECONDS = 0.5
 LAST_RETRY_SECONDS = 60.0
+MOST_DOUBLINGS = 30
+"""Beyond the longest pause: 1,024 would be more than a number holds, which an outage of 17 hours comes to."""
 DEBOUNCE_SECONDS = 0.05
 """A gang's pods change together: one look for all of them."""
 
@@ -168,11 +170,12 @@ class JobTracker:
     def count_failure(self) -> float:
         """Take note of a look that failed; seconds until the next, each time in a row later."""
         self.failures += 1
-        return min(FIRST_RETRY_SECONDS * 2.0 ** (self.failures - 1), LAST_RETRY_SECONDS)
+        return min(FIRST_RETRY_SECONDS * 2.0 ** min(self.failures - 1, MOST_DOUBLINGS), LAST_RETRY_SECONDS)
 
     def count_refusal(self, why: str, first_seconds: float) -> float:
         """Take note of what was refused; seconds until the next try, each time in a row later."""
-        seconds = min(first_seconds * 2.0**self.refusals, max(LAST_RETRY_SECONDS, first_seconds))
+        doublings = min(self.refusals, MOST_DOUBLINGS)
+        seconds = min(first_seconds * 2.0**doublings, max(LAST_RETRY_SECONDS, first_seconds))
         self.refusal = why
         self.refusals += 1
         return seconds

@@ -8,7 +8,7 @@ from typing import Literal, TypedDict, Unpack
 from arcface_api.resource import status as api
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
-from arcface_operator.decision.observation import Observation, PodView, workers_of
+from arcface_operator.decision.observation import Observation, PodView
 from arcface_operator.manifests.rank_variables import has_rank_table
 from arcface_operator.settings import Settings
 
@@ -60,7 +60,7 @@ class DecisionContext:
     @property
     def workers(self) -> tuple[PodView, ...]:
         """Rank pods of the current attempt."""
-        return workers_of(self.observed.pods, self.status.attempt)
+        return self.observed.gangs.get(self.status.attempt, ())
 
     @property
     def old_workers(self) -> tuple[PodView, ...]:

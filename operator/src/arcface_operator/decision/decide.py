@@ -61,7 +61,7 @@ def _next_step(context: DecisionContext) -> Plan:
     if (sentence := starting.refusal(context)) is not None:
         return ending.fail(context, "InvalidSpec", sentence)
     if context.spec.suspend:
-        return ending.suspend(context)
+        return ending.suspend(training.with_end_report(context))
     plan = _by_phase(context)
     if plan.status.phase not in FINAL_PHASES and (sentence := active_deadline_seconds.exceeded(context)) is not None:
         # An end that was reached in time counts even where it is seen late.
@@ -72,7 +72,7 @@ def _next_step(context: DecisionContext) -> Plan:
 def _by_phase(context: DecisionContext) -> Plan:
     """The rules of each phase."""
     phase = context.status.phase
-    if phase in {None, "Suspended"}:
+    if phase in {None, "Suspended"} or ending.is_suspending(context):
         return starting.start(starting.begin(context))
     if phase in WAITING_PHASES:
         return training.gather(context)

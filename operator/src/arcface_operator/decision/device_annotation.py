@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
+from arcface_api.contract.rank_table_rules import LOOPBACK_PREFIX
 from arcface_api.model import Model, describe
 
 UNREADABLE = "-1"
@@ -16,17 +17,31 @@ UNREADABLE = "-1"
 NO_SUPER_DEVICE = "-2"
 """The number in its super pod of a card that the plugin could not ask."""
 A5_ANNOTATION = "ascend.kubectl.kubernetes.io/ascend-npu-configuration"
-PODS_REMEMBERED = 16_384
+PODS_REMEMBERED = 4096
+"""Two of the largest gangs whose rank table a ConfigMap holds; 8 cards of a pod take some 10 KiB."""
+
+
+def _reachable(address: str | None) -> str | None:
+    """The address, if another server can reach a card under it: one that was never set is one of the loopback's."""
+    is_known = address and address != UNREADABLE and not address.startswith(LOOPBACK_PREFIX)
+    return address if is_known else None
+
+
+def _numbered(number: str | None) -> str | None:
+    """The number, if the plugin knows it."""
+    return None if number == NO_SUPER_DEVICE else number
 
 
 class Device(Model):
-    """A card; newer plugins write more about it."""
+    """A card; newer plugins write more about it. What the plugin does not know of it is None."""
 
     model_config = ConfigDict(extra="ignore", alias_generator=None)
 
     device_id: Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
-    device_ip: str = ""
-    super_device_id: str | None = None
+    device_ip: Annotated[str | None, AfterValidator(_reachable)] = None
+    """Of its network port, as other servers reach it."""
+    super_device_id: Annotated[str | None, AfterValidator(_numbered)] = None
+    """Number in its super pod."""
 
 
 class Configuration(Model):

@@ -10,19 +10,40 @@ from arcface_operator.decision.plan import Action, Apply, Delete, DeleteJob, Del
 from arcface_operator.decision.policies import clean_pod_policy, ttl_seconds_after_finished
 from arcface_operator.manifests import config_maps, gang, metadata
 
+SUSPENDING = "Suspending"
+"""Reason of the condition Suspended while pods leave."""
+
 
 def suspend(context: DecisionContext) -> Plan:
     """Remove everything that takes resources; what was reached stays in the status."""
-    why = "spec.suspend is true"
-    paused = context.with_condition("Training", truth=False, reason="Suspended", message=why)
-    paused = paused.with_condition("Ready", truth=False, reason="Suspended", message=why)
-    if context.has_rank_table:
-        paused = paused.with_condition("RankTableReady", truth=False, reason="Suspended", message="there are no pods")
+    pods = context.all_workers
     return Plan(
-        status=paused.with_status(phase="Suspended", start_time=None, rank_table=None).status,
-        actions=(*removal(context, context.all_workers), *evaluator_removal(context), *_group_removal(context)),
-        look_again_seconds=removal_seconds(context, context.all_workers),
+        status=_paused(context).status,
+        actions=(*removal(context, pods), *evaluator_removal(context), *_group_removal(context)),
+        look_again_seconds=removal_seconds(context, pods),
     )
+
+
+def _paused(context: DecisionContext) -> DecisionContext:
+    """The context of a job that is to rest: it is called suspended once its pods have saved and left, not before."""
+    why, leaving = "spec.suspend is true", [pod for pod in context.observed.pods if not pod.has_left_its_node]
+    is_at_rest = context.status.phase in {None, "Suspended"} or not (leaving or context.observed.evaluator)
+    context = context.with_condition("Ready", truth=False, reason="Suspended", message=why)
+    if context.has_rank_table:
+        context = context.with_condition("RankTableReady", truth=False, reason="Suspended", message="it is taken back")
+        context = context.with_status(rank_table=None)
+    if not is_at_rest:
+        message = f"{why}, {len(leaving)} pods are still to leave"
+        return context.with_condition("Suspended", truth=False, reason=SUSPENDING, message=message)
+    context = context.with_condition("Suspended", truth=True, reason="Suspended", message=why)
+    context = context.with_condition("Training", truth=False, reason="Suspended", message=why)
+    return context.with_status(phase="Suspended", start_time=None)
+
+
+def is_suspending(context: DecisionContext) -> bool:
+    """Whether pods leave for a suspension that has not come to its end."""
+    suspended = condition(context.status, "Suspended")
+    return suspended is not None and suspended.reason == SUSPENDING
 
 
 def fail(context: DecisionContext, reason: str, message: str, failure: FailureStatus | None = None) -> Plan:

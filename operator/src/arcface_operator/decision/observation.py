@@ -1,9 +1,11 @@
 """What the operator sees: its children's manifests reduced to the facts that decisions are made on."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 from arcface_api.contract import pod_environment
@@ -135,6 +137,12 @@ class Observation:
     refusal: str | None = None
     """What the API server would not have when it was last tried."""
 
+    @cached_property
+    def gangs(self) -> Mapping[int, tuple[PodView, ...]]:
+        """Rank pods by attempt, in the order of their ranks: a large gang is sorted once for all rules."""
+        workers = sorted((pod for pod in self.pods if pod.component == "worker"), key=_place)
+        return {attempt: tuple(pods) for attempt, pods in groupby(workers, lambda pod: pod.attempt)}
+
 
 def view_pod(pod: Manifest) -> PodView:
     """A pod of ours as the API server returns it."""
@@ -248,7 +256,6 @@ def view_claim(claim: Manifest, waits_for_pod: bool) -> ClaimView:  # noqa: FBT0
     return ClaimView(claim.get("status", {}).get("phase", "Pending"), tuple(modes), waits_for_pod)
 
 
-def workers_of(pods: Iterable[PodView], attempt: int) -> tuple[PodView, ...]:
-    """The rank pods of an attempt in the order of their ranks."""
-    found = [pod for pod in pods if pod.component == "worker" and pod.attempt == attempt]
-    return tuple(sorted(found, key=lambda pod: pod.index))
+def _place(pod: PodView) -> tuple[int, int]:
+    """Attempt and place in its gang."""
+    return pod.attempt, pod.index

@@ -5,33 +5,29 @@ Atlas A3 super pods. What it makes is held against HCCL's own rules (`arcface_ap
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 
 from arcface_api.contract.rank_table import RankedDevice, RankTableDocument, Server, ServerReference, SuperPod
 from arcface_api.contract.rank_table_rules import (
-    HIGHEST_DEVICE_ID_OF_910A,
     PLAIN_VERSION,
     SUPER_POD_VERSION,
+    machine_faults,
     rank_table_faults,
 )
-from arcface_api.names import MACHINES_OF_910A
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
 from arcface_api.resource.status import RankTableStatus
 from arcface_operator.decision.device_annotation import (
-    NO_SUPER_DEVICE,
-    UNREADABLE,
+    PODS_REMEMBERED,
     Configuration,
-    Device,
     other_plugin,
     parse_configuration,
 )
 from arcface_operator.decision.observation import PodView
 from arcface_operator.manifests.rank_table_size import DATA_LIMIT
 from arcface_operator.manifests.super_pods import has_super_pods, pods_per_super_pod
-
-LOOPBACK = "127."
-"""Begin of the address that a card has where none was ever set."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +42,24 @@ class RankTable:
 
 
 @dataclass(frozen=True)
+class Cards:
+    """A pod's cards as the table lists them, in the order of their numbers and ranks."""
+
+    configuration: Configuration
+    ranked: tuple[RankedDevice, ...]
+    are_reachable: bool
+    """Whether other servers reach all of them."""
+    are_numbered: bool
+    """Whether all have a number in their super pod."""
+
+
+@dataclass(frozen=True)
 class Member:
-    """A pod with its cards, sorted by their numbers."""
+    """A pod with its cards."""
 
     pod: PodView
     address: str
-    configuration: Configuration
+    cards: Cards
 
     @property
     def server(self) -> str:
@@ -63,7 +71,8 @@ class Member:
         pods wait for ever where one node has all the cards, as a wish it would trade HCCS for the slower network. Who
         wants it writes it into the template.
         """
-        return self.configuration.host_ip or self.pod.host_address or self.configuration.server_id
+        written = self.cards.configuration
+        return written.host_ip or self.pod.host_address or written.server_id
 
 
 def table_version(pods: Sequence[PodView], annotation: str) -> str:
@@ -88,10 +97,10 @@ def assemble(spec: ArcFaceTrainingJobSpec, pods: Sequence[PodView], annotation: 
         pods: rank pods, in the order of their ranks; some may not be there yet.
         annotation: name under which the device plugin writes a pod's devices.
     """
-    waiting, members = list[str](), list[Member]()
+    waiting, members, is_super = list[str](), list[Member](), has_super_pods(spec)
     problem: str | None = None
     for pod in pods:
-        found = _member(pod, annotation, spec.workers.devices_per_worker)
+        found = _member(pod, annotation, spec.workers.devices_per_worker, is_super=is_super)
         if isinstance(found, Member):
             members.append(found)
         else:
@@ -102,7 +111,7 @@ def assemble(spec: ArcFaceTrainingJobSpec, pods: Sequence[PodView], annotation: 
     return _unknown_cards(spec, members) or _checked(spec, members)
 
 
-def _member(pod: PodView, annotation: str, devices: int) -> Member | str | None:
+def _member(pod: PodView, annotation: str, devices: int, *, is_super: bool) -> Member | str | None:
     """The pod with its cards; None where it has to be waited for, or what is wrong with it."""
     text = pod.annotations.get(annotation)
     if text is None:
@@ -110,12 +119,37 @@ def _member(pod: PodView, annotation: str, devices: int) -> Member | str | None:
         return None if sentence is None else f"pod {pod.name}: {sentence}"
     if pod.address is None:
         return None
+    cards = _cards(text, pod.index * devices, is_super=is_super)
+    if isinstance(cards, str):
+        return f"pod {pod.name}: {cards}"
+    if len(cards.ranked) != devices:
+        return f"pod {pod.name} was given {len(cards.ranked)} devices, devicesPerWorker is {devices}"
+    return Member(pod, pod.address, cards)
+
+
+# Made once for what is written on a pod: a table of thousands of cards is put together from what is there.
+@lru_cache(maxsize=PODS_REMEMBERED)
+def _cards(text: str, first_rank: int, *, is_super: bool) -> Cards | str:
+    """The cards by a pod's annotation, or what is wrong with it."""
     configuration = parse_configuration(text)
     if isinstance(configuration, str):
-        return f"pod {pod.name}: {configuration}"
-    if len(configuration.devices) != devices:
-        return f"pod {pod.name} was given {len(configuration.devices)} devices, devicesPerWorker is {devices}"
-    return Member(pod, pod.address, configuration)
+        return configuration
+    devices = configuration.devices
+    ranked = [
+        RankedDevice(
+            device_id=device.device_id,
+            device_ip=device.device_ip,
+            super_device_id=device.super_device_id if is_super else None,
+            rank_id=str(rank),
+        )
+        for rank, device in enumerate(devices, start=first_rank)
+    ]
+    return Cards(
+        configuration,
+        tuple(ranked),
+        are_reachable=all(device.device_ip is not None for device in devices),
+        are_numbered=all(device.super_device_id is not None for device in devices),
+    )
 
 
 def _unknown_cards(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> RankTable | None:
@@ -123,31 +157,21 @@ def _unknown_cards(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> R
     names = list[str]()
     what = "super_device_id (-2)"
     if has_super_pods(spec):
-        names = _names(members, lambda device: device.super_device_id in {None, NO_SUPER_DEVICE})
+        names = [member.pod.name for member in members if not member.cards.are_numbered]
     if not names and _needs_addresses(spec, members):
         what = "network address"
-        names = _names(members, lambda device: not _is_known(device.device_ip))
+        names = [member.pod.name for member in members if not member.cards.are_reachable]
     if not names:
         return None
     problem = f"the device plugin does not know the {what} of a card of {', '.join(names)}"
     return _incomplete(spec, members, names, problem)
 
 
-def _names(members: Sequence[Member], is_unknown: Callable[[Device], bool]) -> list[str]:
-    """Pods with such a card."""
-    return [member.pod.name for member in members if any(map(is_unknown, member.configuration.devices))]
-
-
-def _is_known(address: str) -> bool:
-    """Whether another server can reach a card under this address."""
-    return address not in {"", UNREADABLE} and not address.startswith(LOOPBACK)
-
-
 def _needs_addresses(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> bool:
     """Whether cards talk over their network ports: within a server they have HCCS, within a super pod its bus."""
     if has_super_pods(spec):
         return len(_super_pods(spec, members)) > 1
-    return len({member.server for member in members}) > 1
+    return len({member.pod.node or member.server for member in members}) > 1
 
 
 def _incomplete(
@@ -155,7 +179,7 @@ def _incomplete(
 ) -> RankTable:
     """A table that some pods are missing from."""
     absent = set(missing)
-    ready = sum(len(member.configuration.devices) for member in members if member.pod.name not in absent)
+    ready = sum(len(member.cards.ranked) for member in members if member.pod.name not in absent)
     total = spec.workers.world_size
     status = RankTableStatus(state="initializing", ready=min(ready, total), total=total, missing=list(missing))
     return RankTable(status, problem=problem)
@@ -164,8 +188,8 @@ def _incomplete(
 def _checked(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> RankTable:
     """The completed table, if HCCL would take it and a ConfigMap hold it."""
     table = _document(spec, members)
-    highest = HIGHEST_DEVICE_ID_OF_910A if spec.workers.accelerator_type in MACHINES_OF_910A else None
-    if (fault := next(rank_table_faults(table, highest), None)) is not None:
+    faults = chain(rank_table_faults(table), machine_faults(table, spec.workers.accelerator_type))
+    if (fault := next(faults, None)) is not None:
         return _incomplete(spec, members, (), f"HCCL would refuse the rank table: {fault}")
     document = table.to_json()
     if len(document) > DATA_LIMIT:
@@ -181,8 +205,9 @@ def _document(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> RankTa
     return RankTableDocument(
         status="completed",
         version=PLAIN_VERSION if super_pods is None else SUPER_POD_VERSION,
+        attempt=str(members[0].pod.attempt),
         server_count=str(len(servers)),
-        server_list=[_server(name, pods, is_super=super_pods is not None) for name, pods in servers.items()],
+        server_list=[_server(name, pods) for name, pods in servers.items()],
         super_pod_list=None
         if super_pods is None
         else [
@@ -193,32 +218,32 @@ def _document(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> RankTa
 
 
 def _by_server(members: Sequence[Member]) -> dict[str, list[Member]]:
-    """Pods by their nodes, in the order of the first rank of each."""
-    servers: dict[str, list[Member]] = {}
+    """Pods by the addresses of their nodes, in the order of the first rank of each.
+
+    Pods are on one server where Kubernetes says so: a node with several addresses, or one whose plugin was updated
+    between two pods, may be called by more than one, of which the first is taken.
+    """
+    names, servers = dict[str, str](), dict[str, list[Member]]()
     for member in members:
-        servers.setdefault(member.server, []).append(member)
+        name = names.setdefault(member.pod.node or member.server, member.server)
+        servers.setdefault(name, []).append(member)
     return servers
 
 
-def _server(name: str, members: Sequence[Member], *, is_super: bool) -> Server:
-    """One node's entry, its cards in the order of their ranks."""
-    address = members[0].address
-    return Server(
-        server_id=name,
-        host_ip=name,
-        container_ip=address,
-        device=[
-            RankedDevice(
-                device_id=device.device_id,
-                device_ip=device.device_ip if _is_known(device.device_ip) else None,
-                super_device_id=device.super_device_id if is_super else None,
-                rank_id=str(member.pod.index * len(member.configuration.devices) + position),
-                container_ip=None if member.address == address else member.address,
-            )
-            for member in members
-            for position, device in enumerate(member.configuration.devices)
-        ],
-    )
+def _server(name: str, members: Sequence[Member]) -> Server:
+    """One node's entry, its cards in the order of their ranks.
+
+    Without `host_ip`, by which HCCL talks over the host's network card instead of the devices': up to CANN 8.0 always
+    (cann-hccl, `CheckNicDeployConsistence`), later where rank 0's card has no address (hcomm, `DetectNicDepoly`).
+    """
+    first, *others = members
+    devices = [*first.cards.ranked, *(card for member in others for card in _elsewhere(member))]
+    return Server(server_id=name, container_ip=first.address, device=devices)
+
+
+def _elsewhere(member: Member) -> Iterable[RankedDevice]:
+    """The cards of a pod that has not the address of its server's first one."""
+    return (card.model_copy(update={"container_ip": member.address}) for card in member.cards.ranked)
 
 
 def _super_pods(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> list[list[str]]:

@@ -41,7 +41,9 @@ def begin(context: DecisionContext) -> DecisionContext:
     """The job is acted on for the first time, or again after it was suspended."""
     for kind in STARTING_CONDITIONS:
         context = context.with_condition(kind, truth=False, reason="Pending", message="the job is about to start")
-    was_run = context.status.workers is not None and context.status.phase == "Suspended"
+    if condition(context.status, "Suspended") is not None:
+        context = context.with_condition("Suspended", truth=False, reason="Resumed", message="the job is resumed")
+    was_run = context.status.workers is not None
     return context.with_status(
         phase="Pending",
         start_time=context.now,

@@ -181,7 +181,7 @@ def _table_state(table: rank_table.RankTable) -> tuple[str, str]:
     if table.document is not None:
         return "Publishing", "the cards of all ranks are known, the table is being written"
     if table.problem is not None:
-        return "DevicesUnusable", table.problem
+        return startup_deadline_seconds.UNUSABLE, table.problem
     return "WaitingForDevices", f"no devices are known yet of {', '.join(table.status.missing)}"
 
 
@@ -208,10 +208,15 @@ def _with_live_report(context: DecisionContext) -> DecisionContext:
 
 def _with_last_report(context: DecisionContext) -> DecisionContext:
     """The context with what the first pod said at its end."""
-    ended = context.workers[0].ended
-    report = None if ended is None else reports.TrainerReport.parse(ended.message)
-    context = _with_report(context, report or reports.TrainerReport())
+    context = with_end_report(context)
     return context.with_condition("Training", truth=False, reason="Trained", message="every rank has ended well")
+
+
+def with_end_report(context: DecisionContext) -> DecisionContext:
+    """The context with what rank 0's pod said at its end, where it has come to it."""
+    ended = next((pod.ended for pod in context.workers if pod.index == 0), None)
+    report = None if ended is None else reports.TrainerReport.parse(ended.message)
+    return context if report is None else _with_report(context, report)
 
 
 def _with_report(context: DecisionContext, report: reports.TrainerReport) -> DecisionContext:

@@ -11,12 +11,13 @@ from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import Progress
 from arcface_operator.decision.policies.gates import gate_results, missed
 from arcface_operator.local.decision import Action, Limits
-from arcface_operator.local.kubelet.directories import Claims, create_claims, locked_workdir
+from arcface_operator.local.kubelet.cards import PodCards, asked_cards, check_cards, take_cards
+from arcface_operator.local.kubelet.directories import Claims, Workdir, create_claims, locked_workdir
 from arcface_operator.local.kubelet.kubelet import Kubelet, PodProcess
 from arcface_operator.local.kubelet.process_spec import PodPlacement, build_process_spec, left_out
 from arcface_operator.local.progress import Notices, ReportProbe, View, open_view, results_table
 from arcface_operator.local.supervisor import Outcome, Supervisor, stop_requests
-from arcface_operator.manifests import config_maps, evaluator_job, metadata, rank_variables, worker_pod
+from arcface_operator.manifests import config_maps, evaluator_job, metadata, worker_pod
 from arcface_operator.preflight import data, spec_checks
 from arcface_operator.settings import Settings
 
@@ -26,10 +27,12 @@ ERRORS: dict[int, type[ArcFaceError]] = {ExitCode.INVALID_INPUT: InvalidInput, E
 class LocalRun:
     """One run of one job."""
 
-    def __init__(self, job: ArcFaceTrainingJob, settings: Settings, claims: Claims) -> None:
-        self.job = job
+    def __init__(self, job: ArcFaceTrainingJob, settings: Settings, claims: Claims, root: Path = Path("/")) -> None:
+        """Prepare a run; device files and the driver of cards are looked for below `root`."""
+        self.job = _without_rank_table(job)
         self.settings = settings
         self.claims = claims
+        self.root = root
 
     def run(self, path: Path, output: Console, messages: Console) -> None:
         """Train and evaluate; the results go to `output`, everything on the way to `messages`.
@@ -40,11 +43,8 @@ class LocalRun:
         self.check()
         with locked_workdir(path) as workdir, stop_requests() as stop:
             create_claims(self.claims)
-            kubelet = Kubelet(workdir, self.claims, _config_maps(self.job))
             with open_view(messages) as view:
-                if kubelet.clear(patience=self.settings.termination_grace_seconds):
-                    view.note("killed processes that an earlier run had left behind")
-                supervisor = Supervisor(kubelet, view, stop)
+                supervisor = Supervisor(self.start_kubelet(workdir, view), view, stop)
                 self.train(supervisor, view)
                 report = self.evaluate(supervisor, view)
             self.show(report, workdir.logs, output)
@@ -54,8 +54,28 @@ class LocalRun:
         check_runnable(self.job)
         spec_checks.check_templates(self.job)
         check_pods(self.job, self.claims, self.settings)
+        if count := self.count_cards():
+            check_cards(count, self.root)
         if self.job.spec.evaluation is not None:
             data.check_evaluation_sets(self.job.spec.evaluation, self.claims)
+
+    def count_cards(self) -> int:
+        """Cards that are in use at once: by the ranks, later by the evaluator."""
+        if self.job.spec.workers.accelerator != "ascend":
+            return 0
+        gangs = self.workers(0), evaluator_pods(self.job, self.settings)
+        return max(sum(asked_cards(pod, self.job.spec.workers.resource_name) for pod in gang) for gang in gangs)
+
+    def start_kubelet(self, workdir: Workdir, view: View) -> Kubelet:
+        """What runs the pods, with the cards for them, once nothing of an earlier run is left."""
+        kubelet = Kubelet(workdir, self.claims, _config_maps(self.job))
+        if kubelet.clear(patience=self.settings.termination_grace_seconds):
+            view.note("killed processes that an earlier run had left behind")
+        if count := self.count_cards():
+            numbers = take_cards(count, self.root)
+            kubelet.cards = PodCards(resource_name=self.job.spec.workers.resource_name, numbers=numbers)
+            view.note(f"on the cards {', '.join(map(str, numbers))}")
+        return kubelet
 
     def train(self, supervisor: Supervisor, view: View) -> None:
         """Run the rank pods to their end."""
@@ -123,10 +143,14 @@ def check_runnable(job: ArcFaceTrainingJob) -> None:
     sentences = spec_checks.unsupported(job.spec)
     if job.spec.suspend:
         sentences.append("spec.suspend: is true; set it to false to run the job")
-    if rank_variables.has_rank_table(job):
-        sentences.append("spec.workers.rendezvous: a rank table is made in clusters only; set it to dynamic")
     if sentences:
         raise InvalidInput("; ".join(sentences))
+
+
+def _without_rank_table(job: ArcFaceTrainingJob) -> ArcFaceTrainingJob:
+    """The job as one machine runs it: there HCCL finds all cards by itself."""
+    workers = job.spec.workers.model_copy(update={"rendezvous": "dynamic"})
+    return job.model_copy(update={"spec": job.spec.model_copy(update={"workers": workers})})
 
 
 def _stopped_message(outcome: Outcome) -> str:

@@ -14,8 +14,7 @@ def default_template(container: str, job: ArcFaceTrainingJob, settings: Settings
 
 def _default_pod_spec(job: ArcFaceTrainingJob, settings: Settings) -> Manifest:
     """The time to stop in, the restricted security profile, the driver."""
-    folders = _driver_folders(job, settings)
-    volumes = [{"name": name, "hostPath": {"path": path, "type": "Directory"}} for name, path in folders.items()]
+    volumes = _driver_volumes(job, settings)
     return {
         **({"volumes": volumes} if volumes else {}),
         "terminationGracePeriodSeconds": settings.termination_grace_seconds,
@@ -32,8 +31,8 @@ def _default_pod_spec(job: ArcFaceTrainingJob, settings: Settings) -> Manifest:
 
 
 def _default_container(name: str, job: ArcFaceTrainingJob, settings: Settings) -> Manifest:
-    """The driver's folders and no privileges."""
-    mounts = [read_only(volume, path) for volume, path in _driver_folders(job, settings).items()]
+    """The driver and no privileges."""
+    mounts = [read_only(volume["name"], volume["hostPath"]["path"]) for volume in _driver_volumes(job, settings)]
     return {
         "name": name,
         **({"volumeMounts": mounts} if mounts else {}),
@@ -41,11 +40,18 @@ def _default_container(name: str, job: ArcFaceTrainingJob, settings: Settings) -
     }
 
 
-def _driver_folders(job: ArcFaceTrainingJob, settings: Settings) -> dict[str, str]:
-    """Folders of the node that its devices' driver is in, by the names of their volumes."""
+def _driver_volumes(job: ArcFaceTrainingJob, settings: Settings) -> list[Manifest]:
+    """Folders and files of the node that its devices' driver consists of.
+
+    Each says which of the two it is: of a path that is not there containerd would make a folder on the node.
+    """
     if job.spec.workers.accelerator != "ascend":
-        return {}
-    return {f"driver-{number}": path for number, path in enumerate(settings.driver_mounts)}
+        return []
+    kinds = {**dict.fromkeys(settings.driver_mounts, "Directory"), **dict.fromkeys(settings.driver_files, "File")}
+    return [
+        {"name": f"driver-{number}", "hostPath": {"path": path, "type": kind}}
+        for number, (path, kind) in enumerate(kinds.items())
+    ]
 
 
 def pod_basics(job: ArcFaceTrainingJob) -> Manifest:

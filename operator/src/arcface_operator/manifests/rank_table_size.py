@@ -7,6 +7,7 @@ from arcface_operator.manifests.super_pods import has_super_pods
 DATA_LIMIT = 1024 * 1024
 """Bytes of a ConfigMap's data that the API server takes (`ValidateConfigMap` in Kubernetes)."""
 _LONGEST_ADDRESS = "255.255.255.255"
+_LARGEST_ATTEMPT = "999999999"
 _VERSION = 10
 """Bytes of the time beside it."""
 
@@ -35,10 +36,12 @@ def largest_rank_table(spec: ArcFaceTrainingJobSpec) -> int:
         super_device_id=str(2**32 - 1) if is_super else None,
         rank_id=str(spec.workers.world_size - 1),
     )
-    server = Server(server_id=_LONGEST_ADDRESS, host_ip=_LONGEST_ADDRESS, container_ip=_LONGEST_ADDRESS)
+    server = Server(server_id=_LONGEST_ADDRESS, container_ip=_LONGEST_ADDRESS)
     pod = len(server.model_copy(update={"device": [card] * devices}).model_dump_json(exclude_none=True)) + 1
     if is_super:  # each server may be a super pod of its own
         reference = ServerReference(server_id=_LONGEST_ADDRESS)
         pod += len(SuperPod(super_pod_id=str(pods), server_list=[reference]).model_dump_json()) + 1
-    table = RankTableDocument(status="completed", version="1.2", server_count=str(pods), server_list=[])
+    table = RankTableDocument(
+        status="completed", version="1.2", attempt=_LARGEST_ATTEMPT, server_count=str(pods), server_list=[]
+    )
     return len(table.to_json()) + len(',"super_pod_list":[]') + pods * pod + _VERSION

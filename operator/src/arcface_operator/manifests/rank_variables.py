@@ -25,7 +25,7 @@ def has_scheduler_file(job: ArcFaceTrainingJob) -> bool:
     return job.spec.workers.replicas > 1 and not has_rank_table(job)
 
 
-def build_identity(job: ArcFaceTrainingJob, index: int) -> list[Manifest]:
+def build_identity(job: ArcFaceTrainingJob, index: int, attempt: int) -> list[Manifest]:
     """Who the pod is and where the ranks meet; every rank's own number is derived from these in the pod."""
     workers = job.spec.workers
     identity = pods.RankIdentity(
@@ -33,6 +33,7 @@ def build_identity(job: ArcFaceTrainingJob, index: int) -> list[Manifest]:
         world_size=workers.world_size,
         scheduler_file=Path(pods.RENDEZVOUS_MOUNT, pods.SCHEDULER_ADDRESS_FILE) if has_scheduler_file(job) else None,
         rank_table=Path(pods.RANK_TABLE_MOUNT, pods.RANK_TABLE_FILE) if has_rank_table(job) else None,
+        attempt=attempt,
     )
     return [{"name": key, "value": value} for key, value in identity.variables().items()]
 

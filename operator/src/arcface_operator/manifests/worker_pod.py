@@ -23,7 +23,7 @@ def build_worker_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings
         **pod_parts.pod_basics(job),
         "hostname": name,
         "subdomain": job.metadata.name,
-        "containers": [_build_container(job, index, settings)],
+        "containers": [_build_container(job, index, attempt, settings)],
         "volumes": _build_volumes(job),
     }
     if (scheduler := gang.gang_scheduler(job, settings)) is not None:
@@ -45,7 +45,7 @@ def _default_template(job: ArcFaceTrainingJob, index: int, settings: Settings) -
     return merged(common, {"spec": {"containers": [{"name": CONTAINER, "env": variables}]}}, "defaults")
 
 
-def _build_container(job: ArcFaceTrainingJob, index: int, settings: Settings) -> Manifest:
+def _build_container(job: ArcFaceTrainingJob, index: int, attempt: int, settings: Settings) -> Manifest:
     """The container that trains."""
     workers = job.spec.workers
     return {
@@ -58,7 +58,7 @@ def _build_container(job: ArcFaceTrainingJob, index: int, settings: Settings) ->
             "--termination-log",
             pods.TERMINATION_LOG,
         ],
-        "env": [*pod_parts.own_name_and_address(), *rank_variables.build_identity(job, index)],
+        "env": [*pod_parts.own_name_and_address(), *rank_variables.build_identity(job, index, attempt)],
         "ports": [
             {"name": name, "containerPort": port, "protocol": "TCP"}
             for name, port in _ports(workers.devices_per_worker).items()

@@ -14,7 +14,7 @@ from arcface_api.contract.reports import DataStats
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, explained
 from arcface_api.names import RELEASES
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec, EvaluationSpec
-from arcface_operator.preflight.estimate import Counts
+from arcface_operator.preflight.counts import Counts
 
 
 def count_data(spec: ArcFaceTrainingJobSpec, volumes: Mapping[str, Path]) -> Counts | None:

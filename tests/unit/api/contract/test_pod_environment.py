@@ -29,8 +29,9 @@ def test_a_wrong_rank_variable_is_named(text: str) -> None:
     [{}, {"scheduler_file": Path("/etc/a/b")}, {"rank_table": Path("/user/hccl.json")}],
     ids=["one pod", "by file", "by rank table"],
 )
-def test_what_the_operator_writes_is_what_the_pod_reads(files: dict[str, Path]) -> None:
-    written = RankIdentity(rank=8, world_size=16, **files)
+@pytest.mark.parametrize("attempt", [None, 0, 3])
+def test_what_the_operator_writes_is_what_the_pod_reads(files: dict[str, Path], attempt: int | None) -> None:
+    written = RankIdentity(rank=8, world_size=16, attempt=attempt, **files)
     assert RankIdentity.from_environment(written.variables()) == written
 
 

@@ -12,9 +12,9 @@ SERVER = {"server_id": "10.0.0.11", "container_ip": "10.244.1.7", "device": [DEV
 TABLE = {"status": "completed", "version": "1.0", "server_count": "1", "server_list": [SERVER]}
 
 
-def has_rank(table: dict[str, Any], rank: int = 2, address: str = "10.244.1.7") -> bool:
+def has_rank(table: dict[str, Any], rank: int = 2, address: str = "10.244.1.7", attempt: int | None = None) -> bool:
     document = RankTableDocument.parse(json.dumps(table))
-    return document is not None and document.has_rank(rank, address)
+    return document is not None and document.has_rank(rank, address, attempt)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,13 @@ def test_another_rank_or_pod_is_not_it() -> None:
     assert not has_rank(TABLE, rank=3)
     assert not has_rank(TABLE, address="10.244.1.8")
     assert not has_rank({**TABLE, "status": "initializing"})
+
+
+def test_a_table_is_of_an_attempt_where_both_sides_count_them() -> None:
+    assert has_rank(TABLE, attempt=3)
+    assert has_rank({**TABLE, "attempt": "3"})
+    assert has_rank({**TABLE, "attempt": "3"}, attempt=3)
+    assert not has_rank({**TABLE, "attempt": "2"}, attempt=3)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"status": "done"}', '{"server_list": [7]}'])

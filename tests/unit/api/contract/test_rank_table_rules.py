@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from arcface_api.contract.rank_table import RankTableDocument
-from arcface_api.contract.rank_table_rules import check_rank_table, rank_table_faults
+from arcface_api.contract.rank_table_rules import check_rank_table, machine_faults, rank_table_faults
 from arcface_api.errors import InvalidInput
 
 
@@ -51,6 +51,7 @@ def in_super_pods(*super_pods: list[int], servers: tuple[dict[str, Any], ...] = 
         pytest.param(table(server(0, host_ip=None), server(1)), id="no address of the node"),
         pytest.param(table(server(0, server_id="x" * 64), server(1)), id="longest name of a server"),
         pytest.param(table(server(0, device(0, device_ip="192.168.1.1,192.168.2.1"))), id="card with two ports"),
+        pytest.param(table(server(0, device(0, device_ip=None), device(1))), id="one server, one address"),
         pytest.param(table(server(0, device(0, backup_device_ip="192.168.1.9"))), id="keys that we do not write"),
         pytest.param(table(server_count=None, version=None), id="left out by hand"),
         pytest.param(
@@ -106,6 +107,10 @@ ONE_SUPER_POD_TWICE = [{"super_pod_id": "0", "server_list": [{"server_id": f"10.
             table(server(0, device(0), device(1, device_ip="192.168.101.2"))),
             "device_ip 192.168.101.2 is that of two devices",
         ),
+        (
+            table(server(0, device(0), device(1, device_ip="192.168.1.1,192.168.2.1"))),
+            "rank 0 has 1 addresses in device_ip, rank 1 has 2: all must have as many",
+        ),
         (in_super_pods([0]), "server 10.0.0.12 is 0 times in super_pod_list, must be once"),
         (in_super_pods([0, 1], [1]), "server 10.0.0.12 is 2 times in super_pod_list, must be once"),
         (in_super_pods([0, 1, 2]), "server 10.0.0.13 of super_pod_list is not in server_list"),
@@ -135,9 +140,17 @@ def test_each_fault_is_one_sentence(faulty: RankTableDocument, sentence: str) ->
 def test_a_chip_may_have_fewer_cards() -> None:
     high = table(server(0, device(0, device_id="7"), device(1, device_id="8")))
     assert list(rank_table_faults(high)) == []
-    assert list(rank_table_faults(high, highest_device_id=7)) == [
-        "rank 1: device_id 8 is above 7, the highest of its chip"
+    sentence = "rank 1: device_id 8 is above 7, the highest of its chip"
+    assert [list(machine_faults(high, machine)) for machine in ("module", "card")] == [[sentence], [sentence]]
+    assert list(machine_faults(high, "module-910b-16")) == []
+
+
+def test_hccs_of_a_910a_joins_1_2_4_or_8_cards() -> None:
+    three = table(server(0, *(device(rank, device_id=str(rank)) for rank in range(3))))
+    assert list(machine_faults(three, "module")) == [
+        "server 10.0.0.11 has 3 cards of the job, must be 1, 2, 4 or 8 on a 910A"
     ]
+    assert list(machine_faults(three, "card")) == list(machine_faults(three, "module-910b-8")) == []
 
 
 def test_who_reads_a_faulty_table_says_where_it_came_from() -> None:

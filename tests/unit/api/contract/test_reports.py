@@ -121,10 +121,10 @@ def test_what_is_no_report_is_none(message):
 
 def test_a_report_is_written_as_the_message(tmp_path):
     report = failed(log=["one"])
-    report.write(tmp_path / "log")
+    assert report.write(tmp_path / "log")
     assert (tmp_path / "log").read_bytes() == termination_message(report)
 
 
 def test_a_report_that_cannot_be_written_changes_no_end(tmp_path, caplog):
-    failed().write(tmp_path / "nowhere" / "log")
+    assert not failed().write(tmp_path / "nowhere" / "log")
     assert f"the report cannot be written file={tmp_path}/nowhere/log reason=No such file" in caplog.text

@@ -172,7 +172,7 @@ def test_a_folder_that_cannot_be_written_keeps_nothing_and_stops_nothing(tmp_pat
 
 def test_the_command_prints_the_table_and_writes_every_number(tmp_path, checkpoint, monkeypatch, capsys):
     root, answer = write_release(tmp_path), tmp_path / "answer.json"
-    monkeypatch.setattr("arcface_evaluator.networks.load_checkpoint", lambda _folder: corner_network)
+    monkeypatch.setattr("arcface_evaluator.networks.load_checkpoint", lambda *_: corner_network)
     command = ["evaluate", "ijb", "--checkpoint", checkpoint, "--root", root, "--json", answer]
     with pytest.raises(SystemExit, match="0"):
         run([str(word) for word in command])

@@ -31,6 +31,16 @@ def write_job(folder: Path, **spec: Any) -> Path:
     return path
 
 
+def container(**fields: Any) -> dict[str, Any]:
+    return {"spec": {"containers": [{"name": "trainer", **fields}]}}
+
+
+def test_a_valid_job_is_said_to_be_valid(tmp_path: Path) -> None:
+    write_job(tmp_path)
+    ended = arcface("validate", "-f", "job.yaml", cwd=tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "job.yaml: quick is valid\n", "")
+
+
 EXAMPLE = Path(__file__).parents[4] / "examples" / "ms1mv2-8x910.yaml"
 
 
@@ -48,93 +58,84 @@ def test_the_flagship_job_is_valid_and_its_plan_prints_numbers(tmp_path: Path, p
     assert "65,156,160" in ended.stdout
 
 
-def container(**fields: Any) -> dict[str, Any]:
-    return {"spec": {"containers": [{"name": "trainer", **fields}]}}
+REFUSED = [
+    pytest.param({"data": {"foo": 1}}, "job.yaml: spec.data.foo: unknown field", id="field"),
+    pytest.param(
+        {"loss": {"sampleRate": 0.5}},
+        "spec.loss.sampleRate: sampling of classes is not supported yet; leave it at 1",
+        id="unsupported",
+    ),
+    pytest.param(
+        {"workers": {"accelerator": "ascend", "resourceName": "huawei.com/npu"}, "training": {"precision": "fp32"}},
+        "spec.workers.resourceName: huawei.com/npu (A5, 950) needs rank table 2.0, not supported yet; use 910 cards",
+        id="cards of A5",
+    ),
+    pytest.param(
+        {
+            "workers": {"accelerator": "ascend", "replicas": 2048, "devicesPerWorker": 8},
+            "training": {"precision": "fp32"},
+        },
+        "spec.workers: the rank table of 2048 x 8 ranks has up to 1,253,505 bytes, a ConfigMap "
+        "holds 1,048,576: use 1713 replicas at most, or rendezvous dynamic",
+        id="rank table too large",
+    ),
+    pytest.param(
+        {"workers": {"template": {"nodeSelector": {}}}},
+        "spec.workers.template.nodeSelector: unknown field; a pod template has metadata and spec",
+        id="template",
+    ),
+    pytest.param(
+        {"workers": {"template": {"spec": {"terminationGracePeriodSeconds": "long"}}}},
+        "spec.workers.template: spec.terminationGracePeriodSeconds: Input should be a valid "
+        "integer; correct the template",
+        id="grace period",
+    ),
+    pytest.param(
+        {"evaluation": {"claimName": "sets", "template": container(volumeMounts=[{"mountPath": "/x"}])}},
+        "spec.evaluation.template: spec.containers[0].volumeMounts[0].name: required field is "
+        "missing; correct the template",
+        id="mount without a name",
+    ),
+    pytest.param(
+        {"workers": {"template": container(volumeMounts=[{"mountPath": "/x", "name": "none"}])}},
+        "volumeMount /x: the pod has no volume 'none'; correct the template",
+        id="unknown volume",
+    ),
+    pytest.param(
+        {"workers": {"template": container(env=[{"name": "A", "valueFrom": {"secretKeyRef": {"key": "k"}}}])}},
+        'env A: {"secretKeyRef": {"key": "k"}} is not known on this machine; give a plain value',
+        id="value from elsewhere",
+    ),
+]
 
 
-def test_a_valid_job_is_said_to_be_valid(tmp_path: Path) -> None:
-    write_job(tmp_path)
-    ended = arcface("validate", "-f", "job.yaml", cwd=tmp_path)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "job.yaml: quick is valid\n", "")
+@pytest.mark.parametrize("command", ["validate", "plan"])
+@pytest.mark.parametrize(("spec", "message"), REFUSED)
+def test_what_cannot_be_carried_out_is_refused_in_one_line(
+    tmp_path: Path, command: str, spec: dict[str, Any], message: str
+) -> None:
+    write_job(tmp_path, **spec)
+    ended = arcface(command, "-f", "job.yaml", cwd=tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", f"arcface {command}: {message}\n")
 
 
 @pytest.mark.parametrize(
-    ("command", "spec", "message"),
+    ("command", "message"),
     [
         pytest.param(
-            "validate", {"data": {"foo": 1}}, "arcface validate: job.yaml: spec.data.foo: unknown field", id="field"
-        ),
-        pytest.param(
-            "validate",
-            {"loss": {"sampleRate": 0.5}},
-            "arcface validate: spec.loss.sampleRate: sampling of classes is not supported yet; leave it at 1",
-            id="unsupported",
-        ),
-        pytest.param(
-            "validate",
-            {"workers": {"accelerator": "ascend", "resourceName": "huawei.com/npu"}},
-            "arcface validate: spec.workers.resourceName: huawei.com/npu (A5, 950) needs rank table 2.0, not supported "
-            "yet; use 910 cards",
-            id="cards of A5",
-        ),
-        pytest.param(
-            "validate",
-            {
-                "workers": {"accelerator": "ascend", "replicas": 2048, "devicesPerWorker": 8},
-                "training": {"precision": "fp32"},
-            },
-            "arcface validate: spec.workers: the rank table of 2048 x 8 ranks has up to 1,310,827 bytes, a ConfigMap "
-            "holds 1,048,576: use 1638 replicas at most, or rendezvous dynamic",
-            id="rank table too large",
-        ),
-        pytest.param(
-            "validate",
-            {"workers": {"template": {"nodeSelector": {}}}},
-            "arcface validate: spec.workers.template.nodeSelector: unknown field; a pod template has metadata and spec",
-            id="template",
-        ),
-        pytest.param(
-            "validate",
-            {"workers": {"template": {"spec": {"terminationGracePeriodSeconds": "long"}}}},
-            "arcface validate: spec.workers.template: spec.terminationGracePeriodSeconds: Input should be a valid "
-            "integer; correct the template",
-            id="grace period",
-        ),
-        pytest.param(
-            "validate",
-            {"evaluation": {"claimName": "sets", "template": container(volumeMounts=[{"mountPath": "/x"}])}},
-            "arcface validate: spec.evaluation.template: spec.containers[0].volumeMounts[0].name: required field is "
-            "missing; correct the template",
-            id="mount without a name",
-        ),
-        pytest.param(
-            "validate",
-            {"workers": {"template": container(volumeMounts=[{"mountPath": "/x", "name": "none"}])}},
-            "arcface validate: volumeMount /x: the pod has no volume 'none'; correct the template",
-            id="unknown volume",
-        ),
-        pytest.param(
-            "validate",
-            {"workers": {"template": container(env=[{"name": "A", "valueFrom": {"secretKeyRef": {"key": "k"}}}])}},
-            'arcface validate: env A: {"secretKeyRef": {"key": "k"}} is not known on this machine; give a plain value',
-            id="value from elsewhere",
-        ),
-        pytest.param(
             "plan",
-            {},
             "arcface plan: how much data is unknown; give --volume faces=DIR, or --identities and --images",
             id="no counts",
         ),
         pytest.param(
             "run",
-            {},
             "arcface run: spec.data.claimName: no directory for claim faces; give it with --volume faces=DIR",
             id="no data",
         ),
     ],
 )
-def test_refusals_take_one_line(tmp_path: Path, command: str, spec: dict[str, Any], message: str) -> None:
-    write_job(tmp_path, **spec)
+def test_what_is_not_at_hand_is_asked_for_in_one_line(tmp_path: Path, command: str, message: str) -> None:
+    write_job(tmp_path)
     ended = arcface(command, "-f", "job.yaml", cwd=tmp_path)
     assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", f"{message}\n")
 
@@ -186,15 +187,22 @@ def test_plan_takes_counts_where_there_is_no_data(tmp_path: Path) -> None:
     assert [line.split()[-1] for line in ended.stdout.splitlines() if line.startswith("steps in all")] == ["300"]
 
 
+def test_plan_tells_programs_the_same_in_bytes(tmp_path: Path) -> None:
+    write_job(tmp_path, workers={"accelerator": "cpu", "replicas": 2}, training={"batchSize": 10})
+    ended = arcface("plan", "-f", "job.yaml", "--identities", "50", "--images", "1009", "--json", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    messages = {message["name"]: message for message in found["collectives"]}
+    assert messages["labels"] == {"name": "labels", "operation": "allGather", "handedOver": 40, "received": 80}
+    assert found["counts"] == {"identities": 50, "images": 1009}
+    assert found["memory"]["total"] == sum(size for part, size in found["memory"].items() if part != "total")
+    assert found["storage"]["claim"] == 4 * found["storage"]["checkpoint"]
+
+
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
         pytest.param({"suspend": True}, "spec.suspend: is true", id="suspended"),
-        pytest.param(
-            {"workers": {"accelerator": "ascend", "devicesPerWorker": 2}, "training": {"precision": "fp32"}},
-            "spec.workers.rendezvous: a rank table",
-            id="rank table",
-        ),
         pytest.param({"training": {"gradientAccumulation": 2}}, "spec.training.gradientAccumulation", id="unsupported"),
     ],
 )

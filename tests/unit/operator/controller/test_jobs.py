@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from arcface_operator.controller.jobs import JobStore, WorkQueue
+from arcface_operator.controller.jobs import LAST_RETRY_SECONDS, JobStore, JobTracker, WorkQueue
 from arcface_operator.kubernetes.client import JobRef
+from support.builders.views import NOW
 
 REF = JobRef("faces", "quick")
 
@@ -15,6 +16,15 @@ REF = JobRef("faces", "quick")
 def body(version: int, uid: str = "a", **fields: Any) -> dict[str, Any]:
     metadata = {"namespace": "faces", "name": "quick", "uid": uid, "resourceVersion": str(version)}
     return {"metadata": {**metadata, **fields}}
+
+
+def test_pauses_grow_to_a_minute_and_stay_there_for_days() -> None:
+    tracker = JobTracker(REF, NOW)
+    failures = [tracker.count_failure() for _ in range(3000)]
+    refusals = [tracker.count_refusal("exceeded quota", 10.0) for _ in range(3000)]
+    assert failures[:3] == [0.5, 1.0, 2.0]
+    assert refusals[:3] == [10.0, 20.0, 40.0]
+    assert failures[-1] == refusals[-1] == LAST_RETRY_SECONDS
 
 
 def test_an_older_manifest_does_not_replace_a_newer_one() -> None:

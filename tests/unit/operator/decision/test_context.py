@@ -132,9 +132,10 @@ def test_no_word_breaks_a_condition(reason: str) -> None:
             EmitEvent(type="Normal", reason="Succeeded", message="the job is done"),
             id="succeeds",
         ),
+        pytest.param("Training", {}, {"suspend": True}, None, id="is about to be suspended"),
         pytest.param(
             "Training",
-            {},
+            {"pods": (make_ended(0, code=143), make_ended(1, code=143))},
             {"suspend": True},
             EmitEvent(
                 type="Normal",

@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
+from arcface_api.contract.reports import ReportedFailure
+from arcface_api.resource.status import CheckpointStatus
+from arcface_operator.decision.context import condition
 from arcface_operator.decision.decide import decide
-from arcface_operator.decision.observation import ClaimView
+from arcface_operator.decision.observation import ClaimView, Ended, PodView
 from support.builders.jobs import make_job
 from support.builders.views import (
     ASCEND,
@@ -16,12 +19,14 @@ from support.builders.views import (
     make_evaluator,
     make_evaluator_pod,
     make_prerequisites,
+    make_report,
     make_worker,
     timestamp,
 )
 from support.decision_table import action_word, assert_cell, observation_in, row, status_in
 
 CREATE = "Ready=Ready apply:service,config create:0,1"
+STOPPED = ReportedFailure(reason="Stopped", message="stopped on request after step 9", exit_code=143)
 EVALUATION = {"claimName": "sets", "sets": ["lfw"]}
 ON_ASCEND = {"workers": ASCEND, "training": {"precision": "fp32"}}
 ROX, RWO = ("ReadOnlyMany",), ("ReadWriteOnce",)
@@ -92,8 +97,9 @@ CANNOT_RUN = [
 ]
 
 OVER = "Failed Failed=DeadlineExceeded !Complete=DeadlineExceeded"
-PAUSED = "Suspended !Ready=Suspended !Training=Suspended"
-UNTOLD = "Suspended !Ready=Suspended !RankTableReady=Suspended"
+PAUSED = "Suspended !Ready=Suspended !Training=Suspended Suspended=Suspended"
+PAUSING = "!Ready=Suspended !Suspended=Suspending"
+UNTOLD, UNTELLING = f"{PAUSED} !RankTableReady=Suspended", f"{PAUSING} !RankTableReady=Suspended"
 ON_LOST_NODE = {"pods": (make_worker(0, leaves_at=ago(31)),), "lost_nodes": frozenset({"node-0"})}
 WISHES = [
     *row(
@@ -101,25 +107,36 @@ WISHES = [
         spec={"suspend": True},
         waiting=PAUSED,
         suspended=PAUSED,
-        gang=f"{PAUSED} delete:0,1",
-        evaluating=f"{PAUSED} delete:0,1,evaluator",
+        gang=f"{PAUSING} delete:0,1",
+        evaluating=f"{PAUSING} delete:0,1,evaluator",
     ),
     *row(
         "suspend, with a rank table",
         spec={"suspend": True, **ON_ASCEND},
         waiting=UNTOLD,
         suspended=UNTOLD,
-        gang=f"{UNTOLD} apply:no-table delete:0,1",
-        evaluating=f"{UNTOLD} apply:no-table delete:0,1,evaluator",
+        gang=f"{UNTELLING} apply:no-table delete:0,1",
+        evaluating=f"{UNTELLING} apply:no-table delete:0,1,evaluator",
+    ),
+    *row(
+        "suspend, the pods have left their nodes",
+        {"pods": (make_ended(0, code=143), make_ended(1, code=143)), "evaluator": None},
+        spec={"suspend": True},
+        waiting=f"{PAUSED} delete:0,1",
+        suspended=f"{PAUSED} delete:0,1",
+        gang=f"{PAUSED} delete:0,1",
+        evaluating=f"{PAUSED} delete:0,1",
+        ended="",
     ),
     *row(
         "suspend, a pod on a lost node",
         ON_LOST_NODE,
         spec={"suspend": True},
-        waiting=f"{PAUSED} force:0",
+        waiting=f"{PAUSING} force:0",
+        none=f"{PAUSED} force:0",
         suspended=f"{PAUSED} force:0",
-        gang=f"{PAUSED} force:0",
-        evaluating=f"{PAUSED} force:0 delete:evaluator",
+        gang=f"{PAUSING} force:0",
+        evaluating=f"{PAUSING} force:0 delete:evaluator",
         ended="force:0",
     ),
     *row(
@@ -224,13 +241,34 @@ def test_ready_says_what_is_missing_and_it_is_looked_for_again(seen: dict[str, A
     assert plan.look_again_seconds == SETTINGS.check_seconds
 
 
-def test_a_job_that_is_resumed_is_no_longer_said_to_be_suspended() -> None:
-    job = make_job(workers={"replicas": 2}, suspend=True).model_copy(update={"status": status_in("Training")})
-    suspended = decide(observation_in("Training", job, {}), SETTINGS, ago(60)).status
-    resumed = make_job(workers={"replicas": 2}).model_copy(update={"status": suspended})
-    status = decide(observation_in("Suspended", resumed, {"pods": (make_worker(0),)}), SETTINGS, NOW).status
-    assert (status.phase, status.attempt, status.start_time) == ("Pending", 3, NOW)
+def stopping(phase: Any, *pods: PodView) -> Any:
+    """The status of a job that was told to suspend while these pods leave."""
+    job = make_job(workers={"replicas": 2}, suspend=True).model_copy(update={"status": status_in(phase)})
+    return decide(observation_in(phase, job, {"pods": pods}), SETTINGS, ago(60)).status
+
+
+RESTING = (make_ended(0, code=143), make_ended(1, code=143))
+LEAVING = (make_worker(0, leaves_at=ago(-60)), make_worker(1, leaves_at=ago(-60)))
+
+
+@pytest.mark.parametrize("pods", [pytest.param(RESTING, id="at rest"), pytest.param(LEAVING, id="pods still leave")])
+@pytest.mark.parametrize("phase", ["Starting", "Training", "Restarting"])
+def test_a_job_that_is_resumed_begins_anew_and_is_no_longer_said_to_be_suspended(phase: Any, pods: Any) -> None:
+    resumed = make_job(workers={"replicas": 2}).model_copy(update={"status": stopping(phase, *pods)})
+    status = decide(observation_in(resumed.status.phase, resumed, {"pods": pods}), SETTINGS, NOW).status
+    assert (status.phase, status.attempt, status.restarts, status.start_time) == ("Pending", 3, 2, NOW)
     assert all("uspend" not in f"{item.reason} {item.message}" for item in status.conditions)
+    assert condition(status, "Suspended").status == "False"
+
+
+def test_a_job_is_suspended_once_its_pods_have_saved_and_left() -> None:
+    checkpoint = CheckpointStatus(path="quick/step-9", step=9, saved_at=NOW, sha256="a" * 64)
+    report = make_report(9).model_copy(update={"checkpoint": checkpoint, "failure": STOPPED})
+    saved = make_worker(0, ended=Ended(143, "Error", report.to_json(), NOW), leaves_at=ago(-60))
+    status = stopping("Training", saved, LEAVING[1])
+    assert (status.phase, status.checkpoint, status.progress.step) == ("Training", checkpoint, 9)
+    assert condition(status, "Suspended").message == "spec.suspend is true, 2 pods are still to leave"
+    assert stopping("Training", *RESTING).phase == "Suspended"
 
 
 def test_a_job_that_was_created_suspended_begins_with_the_first_attempt() -> None:
@@ -261,9 +299,8 @@ def test_a_gang_without_pods_holds_no_group(phase: Any, policy: str, has_group: 
 
 
 def test_what_was_reached_survives_a_suspension() -> None:
-    job = make_job(workers={"replicas": 2}, suspend=True).model_copy(update={"status": status_in("Training")})
-    status = decide(observation_in("Training", job, {}), SETTINGS, NOW).status
-    assert status.progress == job.status.progress
+    status = stopping("Training", *RESTING)
+    assert status.progress == status_in("Training").progress
     assert status.start_time is None
     assert status.rank_table is None
 

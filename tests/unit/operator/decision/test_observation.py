@@ -9,10 +9,10 @@ from arcface_operator.decision.observation import (
     INIT_FAILED,
     POD_FAILED,
     Ended,
+    Observation,
     view_claim,
     view_evaluator,
     view_pod,
-    workers_of,
 )
 from arcface_operator.manifests.worker_pod import build_worker_pod
 from support.builders.jobs import make_job
@@ -274,5 +274,6 @@ def test_a_claim(claim: dict[str, Any], phase: str, modes: tuple[str, ...]) -> N
 
 
 def test_the_workers_of_an_attempt_are_in_the_order_of_their_ranks() -> None:
-    pods = [make_worker(10), make_worker(9), make_worker(2, attempt=1), make_evaluator_pod(attempt=0)]
-    assert [pod.index for pod in workers_of(pods, 0)] == [9, 10]
+    pods = (make_worker(10), make_worker(2, attempt=1), make_worker(9), make_evaluator_pod(attempt=0))
+    gangs = Observation(job=make_job(), pods=pods).gangs
+    assert {attempt: [pod.index for pod in gang] for attempt, gang in gangs.items()} == {0: [9, 10], 1: [2]}

@@ -13,7 +13,7 @@ from arcface_operator.decision.decide import decide
 from arcface_operator.decision.device_annotation import parse_configuration
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Annotate, Apply, Create
-from arcface_operator.decision.rank_table import RankTable, assemble
+from arcface_operator.decision.rank_table import RankTable, _cards, assemble
 from arcface_operator.settings import Settings
 from support.builders.jobs import make_job
 from support.builders.views import NOW, SETTINGS, ago, make_worker
@@ -59,11 +59,11 @@ def table(job: Any, *pods: PodView) -> RankTable:
 
 def test_version_1_0_byte_by_byte() -> None:
     assert table(job_of(), member(0), member(1)).document == (
-        '{"status":"completed","version":"1.0","server_count":"2","server_list":['
-        '{"server_id":"10.0.0.11","host_ip":"10.0.0.11","container_ip":"10.244.1.7","device":['
+        '{"status":"completed","version":"1.0","attempt":"0","server_count":"2","server_list":['
+        '{"server_id":"10.0.0.11","container_ip":"10.244.1.7","device":['
         '{"device_id":"0","device_ip":"192.168.101.2","rank_id":"0"},'
         '{"device_id":"1","device_ip":"192.168.102.2","rank_id":"1"}]},'
-        '{"server_id":"10.0.0.12","host_ip":"10.0.0.12","container_ip":"10.244.2.9","device":['
+        '{"server_id":"10.0.0.12","container_ip":"10.244.2.9","device":['
         '{"device_id":"0","device_ip":"192.168.101.3","rank_id":"2"},'
         '{"device_id":"1","device_ip":"192.168.102.3","rank_id":"3"}]}]}'
     )
@@ -74,8 +74,8 @@ def test_version_1_2_byte_by_byte() -> None:
     written = configuration(0, server_id="6b1c", host_ip="10.0.0.11", server_ip="10.0.0.11", devices=cards)
     pod = member(0, {**written, "super_pod_id": 3, "rack_id": 7, "server_index": "4"})
     assert table(in_super_pods(replicas=1, devices=1), pod).document == (
-        '{"status":"completed","version":"1.2","server_count":"1","server_list":[{"server_id":"10.0.0.11",'
-        '"host_ip":"10.0.0.11","container_ip":"10.244.1.7","device":[{"device_id":"0","device_ip":"192.168.101.2",'
+        '{"status":"completed","version":"1.2","attempt":"0","server_count":"1","server_list":[{"server_id":"10.0.0.11",'
+        '"container_ip":"10.244.1.7","device":[{"device_id":"0","device_ip":"192.168.101.2",'
         '"super_device_id":"37748736","rank_id":"0"}]}],'
         '"super_pod_list":[{"super_pod_id":"0","server_list":[{"server_id":"10.0.0.11"}]}]}'
     )
@@ -96,7 +96,8 @@ def parsed(found: RankTable) -> dict[str, Any]:
 )
 def test_a_server_is_named_by_its_node_whatever_the_plugin_writes(written: dict[str, Any], server: str) -> None:
     (entry,) = parsed(table(job_of(replicas=1), member(0, configuration(0, **written))))["server_list"]
-    assert (entry["server_id"], entry["host_ip"]) == (server, server)
+    assert entry["server_id"] == server
+    assert "host_ip" not in entry, "HCCL would talk over the host's network card"
 
 
 def on_node_0(index: int, ids: tuple[str, ...], **fields: Any) -> PodView:
@@ -132,6 +133,19 @@ def test_pods_on_one_node_are_one_server_with_its_ranks_in_order(ours: dict[str,
     assert [document.has_rank(4, address) for address in ADDRESSES[:3]] == [False, False, True]
     assert document.has_rank(0, ADDRESSES[0])
     assert first["container_ip"] == ADDRESSES[0]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"host_ip": "172.16.0.11"}, id="plugin updated between two pods, the node has two addresses"),
+        pytest.param({"host_ip": "fd00::11"}, id="the node has addresses of both families"),
+    ],
+)
+def test_a_node_is_one_server_whatever_its_pods_call_it(other: dict[str, Any]) -> None:
+    found = table(job_of(), on_node_0(0, ("0", "1")), on_node_0(1, ("2", "3"), **other))
+    (server,) = parsed(found)["server_list"]
+    assert (server["server_id"], len(server["device"])) == ("10.0.0.11", 4)
 
 
 def test_devices_are_in_the_order_of_their_numbers() -> None:
@@ -360,6 +374,12 @@ def test_a_card_beyond_those_of_the_selected_machine_is_named() -> None:
     assert found.problem == f"{REFUSED} rank 1: device_id 8 is above 7, the highest of its chip"
 
 
+def test_pods_that_share_a_910a_node_must_make_up_rings_together() -> None:
+    job = job_of(replicas=3, template={"spec": {"nodeSelector": {"accelerator-type": "module"}}})
+    found = table(job, *(on_node_0(index, (str(2 * index), str(2 * index + 1))) for index in range(3)))
+    assert found.problem == (f"{REFUSED} server 10.0.0.11 has 6 cards of the job, must be 1, 2, 4 or 8 on a 910A")
+
+
 def test_an_annotation_of_a_newer_plugin_is_read() -> None:
     levels = [{"level": 0, "info": {"UB": {"net_layer": 0}}}]
     newer = {"host_ip": "10.0.0.12", "super_pod_id": -2, "rack_id": -2, "server_index": "-2", "server_ip": "10.0.0.12"}
@@ -455,11 +475,14 @@ def test_a_look_at_a_table_that_all_pods_know_reads_no_annotation() -> None:
 
 
 def test_what_is_written_on_a_pod_is_read_once_however_often_a_gang_is_looked_at() -> None:
-    pods = (member(0), member(1), member(2, annotations={}))
     parse_configuration.cache_clear()
+    _cards.cache_clear()
     for _ in range(3):
-        table(job_of(replicas=3), *pods)
-    assert parse_configuration.cache_info().misses == 2
+        table(job_of(replicas=3), member(0), member(1), member(2, annotations={}))
+    assert (parse_configuration.cache_info().misses, _cards.cache_info().misses) == (2, 2)
+    for _ in range(3):  # the first of these completes the table: it has but one pod's cards to make
+        assert table(job_of(replicas=3), *(member(index) for index in range(3))).document is not None
+    assert (parse_configuration.cache_info().misses, _cards.cache_info().misses) == (3, 3)
 
 
 def test_a_table_that_has_changed_is_written_again() -> None:
@@ -469,14 +492,25 @@ def test_a_table_that_has_changed_is_written_again() -> None:
     assert [type(action) for action in plan.actions] == [Apply, Annotate, Annotate]
 
 
-def test_a_start_that_waits_for_devices_too_long_names_the_pods() -> None:
-    pods = tuple(member(index, annotations={}, created=ago(4000)) for index in range(2))
-    first = decide(observation_in("Starting", starting(), {"pods": pods}), SETTINGS, ago(3000))
-    waiting = starting(rank_table=first.status.rank_table)
+@pytest.mark.parametrize(
+    ("annotations", "why"),
+    [
+        pytest.param({}, "the rank table waits for quick-worker-0, quick-worker-1", id="waits"),
+        pytest.param(
+            {NAME: "{"},
+            "there is no rank table: pod quick-worker-0: the device plugin's annotation cannot be read (",
+            id="cannot be right",
+        ),
+    ],
+)
+def test_a_start_without_a_table_says_in_the_end_why(annotations: dict[str, str], why: str) -> None:
+    pods = tuple(member(index, annotations=annotations, created=ago(4000)) for index in range(2))
+    first = decide(observation_in("Starting", starting(), {"pods": pods}), SETTINGS, ago(3000)).status
+    waiting = starting(rank_table=first.rank_table, conditions=first.conditions)
     failure = decide(observation_in("Starting", waiting, {"pods": pods}), SETTINGS, NOW).status.failure
     assert failure is not None
     assert failure.reason == "StartupDeadlineExceeded"
-    assert failure.message.endswith("the rank table waits for quick-worker-0, quick-worker-1")
+    assert why in failure.message
 
 
 def test_an_ascend_job_may_meet_without_a_table() -> None:
@@ -491,4 +525,4 @@ def test_a_job_whose_table_fits_into_no_config_map_is_refused_before_anything_is
     assert plan.status.phase == "Failed"
     assert not any(isinstance(action, Apply | Create) for action in plan.actions)
     (failed,) = [item for item in plan.status.conditions if item.type == "Failed"]
-    assert failed.message.startswith("spec.workers: the rank table of 2048 x 8 ranks has up to 1,310,827 bytes")
+    assert failed.message.startswith("spec.workers: the rank table of 2048 x 8 ranks has up to 1,253,505 bytes")

@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
+from arcface_api.errors import InvalidInput
 from arcface_operator.local.kubelet.orphans import marked
+from arcface_operator.local.runner import LocalRun
 from arcface_operator.preflight.data import is_installed
-from support.builders.jobs import job_document
+from arcface_operator.settings import Settings
+from support.builders.jobs import job_document, make_job
 from support.builders.small_png import write_small_set
 from support.fakes.trainer_stand_in import CRASH, CRASH_ONCE, DONE, ENDLESS, INVALID, WARN, make_environment
 from support.waiting import wait_until
@@ -205,3 +209,31 @@ def test_a_file_where_a_folder_of_the_run_should_be_is_told_in_one_line(bench: B
     assert (code, output, len(messages)) == (2, "", 1)
     assert messages[0].startswith("arcface run: ")
     assert " give " in messages[0]
+
+
+ON_CARDS = {"training": {"precision": "fp32"}, "workers": {"accelerator": "ascend", "devicesPerWorker": 4}}
+
+
+def test_a_machine_without_cards_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    claims = {name: tmp_path / name for name in ("faces", "checkpoints")}
+    run = LocalRun(make_job(**ON_CARDS), Settings(), claims, root=tmp_path)
+    with pytest.raises(InvalidInput, match="/dev/davinci_manager is missing"):
+        run.run(tmp_path / "work", Console(), Console())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "count"),
+    [
+        pytest.param(ON_CARDS, 4, id="one pod"),
+        pytest.param({**ON_CARDS, "workers": {**ON_CARDS["workers"], "replicas": 2}}, 8, id="two pods"),
+        pytest.param(
+            {**ON_CARDS, "evaluation": {**EVALUATION, "resources": {"limits": {"huawei.com/Ascend910": 6}}}},
+            6,
+            id="an evaluator with more",
+        ),
+        pytest.param({"workers": {"replicas": 2, "accelerator": "cpu"}, "evaluation": EVALUATION}, 0, id="on CPU"),
+    ],
+)
+def test_a_run_counts_the_cards_that_it_needs_at_once(spec: dict[str, Any], count: int) -> None:
+    assert LocalRun(make_job(**spec), Settings(), {}).count_cards() == count

@@ -98,12 +98,17 @@ def test_parts_of_a_device_are_refused(devices: str) -> None:
         build_evaluator_job(job, job.spec.evaluation, Settings())
 
 
-def test_the_drivers_folders_are_mounted_where_there_are_devices() -> None:
-    settings = Settings(driver_mounts=("/usr/local/Ascend/driver", "/usr/local/dcmi"))
+def test_the_drivers_folders_and_files_are_mounted_where_there_are_devices() -> None:
+    folders = ("/usr/local/Ascend/driver", "/usr/local/dcmi")
+    settings = Settings(driver_mounts=folders, driver_files=("/etc/ascend_install.info",))
     spec = build_worker_pod(make_job(workers={"accelerator": "ascend"}), 0, 1, settings)["spec"]
     volume = {"name": "driver-1", "hostPath": {"path": "/usr/local/dcmi", "type": "Directory"}}
     assert volume in spec["volumes"]
     mount = {"name": "driver-1", "mountPath": "/usr/local/dcmi", "readOnly": True}
+    assert mount in spec["containers"][0]["volumeMounts"]
+    file = {"name": "driver-2", "hostPath": {"path": "/etc/ascend_install.info", "type": "File"}}
+    assert file in spec["volumes"]
+    mount = {"name": "driver-2", "mountPath": "/etc/ascend_install.info", "readOnly": True}
     assert mount in spec["containers"][0]["volumeMounts"]
     on_cpu = build_worker_pod(make_job(workers={"accelerator": "cpu"}), 0, 1, settings)
     assert on_cpu == build_worker_pod(make_job(workers={"accelerator": "cpu"}), 0, 1, Settings())

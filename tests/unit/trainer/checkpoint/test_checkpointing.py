@@ -1,98 +1,218 @@
-"""Going on from the newest sound checkpoint."""
+"""When a rank saves: what waits for what, what is tried again, and what a failure ends."""
 
 import errno
-import json
-import os
-from pathlib import Path
+import time
+from types import SimpleNamespace
 
 import pytest
+from prometheus_client import generate_latest
 
-from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_faces.checkpoint import BACKBONE_FILE, LossScale
-from arcface_trainer.checkpoint.checkpointing import resume
+from arcface_api.contract.run_config import RunCheckpoint
+from arcface_api.errors import ArcFaceError, Diverged, InvalidInput
+from arcface_faces.checkpoint import newest_complete, read_manifest
+from arcface_trainer.checkpoint import checkpointing
+from arcface_trainer.checkpoint.checkpointing import Checkpointing
+from arcface_trainer.checkpoint.saving import Saver
+from arcface_trainer.checkpoint.verifications import Verifications
+from arcface_trainer.checkpoint.writer import CheckpointWriter
 from arcface_trainer.distributed.collectives import World
-from support.builders.saved_states import PLAN, flip_the_last_bit, saving
+from arcface_trainer.metrics import TrainMetrics
+from arcface_trainer.step.votes import StepVotes
+from support.builders.saved_states import PLAN, ArrayState
+from support.builders.training_plan import make_plan
+from support.builders.verifications import found
+from support.fakes.disks import Disk, refusing
+from support.waiting import wait_until
+
+EVERY = 10
+
+
+class Training:
+    """A rank alone, whose steps are nothing but their ends."""
+
+    def __init__(self, directory, disk, **settings):
+        usual = {"directory": str(directory), "path": "runs/7", "every_steps": EVERY, "keep_last": 5}
+        self.directory, self.disk, self.metrics = directory, disk, TrainMetrics(0)
+        run = RunCheckpoint(**(usual | settings))
+        writer = CheckpointWriter(run, PLAN, World(1, 0), write_file=disk)
+        writer.prepare()
+        self.state = ArrayState()
+        self.checkpointing = Checkpointing(run, self.state, Saver(writer), Verifications())
+        self.step = 0
+
+    def train(self, steps=1, *, stop=False):
+        for _ in range(steps):
+            self.step += 1
+            votes = StepVotes(stop, self.checkpointing.is_overdue(), self.checkpointing.saver.bit)
+            self.checkpointing.after_step(self.step, votes, self.metrics)
+
+    def let_and_train_until_saved(self):
+        self.disk.let.set()
+        wait_until(self._step_ends_the_save, 60)
+
+    def _step_ends_the_save(self):
+        self.train()
+        return not self.checkpointing.saver.is_busy
+
+    @property
+    def saved(self):
+        return [int(path.name[5:]) for path in sorted(self.directory.glob("step-*"))]
+
+    def metric(self, name):
+        lines = generate_latest(self.metrics.registry).decode().splitlines()
+        return next((float(line.split()[-1]) for line in lines if line.startswith(name + "{")), None)
 
 
 @pytest.fixture
-def save(tmp_path):
-    return saving(tmp_path)
+def slow(tmp_path):
+    return Training(tmp_path, Disk(is_slow=True))
 
 
-class Loaded:
-    """A state that remembers where it was loaded from."""
-
-    source = None
-    loss_scale = None
-
-    def load(self, *_tensors, source):
-        self.source = source
-
-    def load_loss_scale(self, saved):
-        self.loss_scale = saved
-
-
-def test_a_run_goes_on_with_the_loss_scale_of_its_checkpoint(tmp_path, save):
-    save(4)
-    state = Loaded()
-    resume(state, tmp_path, PLAN, World(1, 0))
-    assert state.loss_scale == LossScale(scale=1024.0, good_steps=7)
+def test_a_run_that_is_refused_leaves_the_gang_alone_that_writes_there(tmp_path):
+    training = Training(tmp_path, Disk())
+    training.train(EVERY)
+    training.let_and_train_until_saved()
+    settings, other = training.checkpointing.settings, make_plan(spec_hash="b" * 64)
+    with pytest.raises(InvalidInput, match="another model, loss, data or training"):
+        Checkpointing.start(settings, ArrayState(), other, World(1, 0), attempt=1)
+    training.train(EVERY)
+    training.let_and_train_until_saved()
+    assert training.checkpointing.warnings == []
+    assert len(training.saved) == 2
 
 
-def test_what_an_older_release_saved_has_no_loss_scale(tmp_path, save):
-    save(4)
-    manifest = tmp_path / "step-00000004" / "manifest.json"
-    document = json.loads(manifest.read_text())
-    del document["lossScale"]
-    manifest.chmod(0o600)
-    manifest.write_text(json.dumps(document))
-    state = Loaded()
-    resume(state, tmp_path, PLAN, World(1, 0))
-    assert state.loss_scale is None
+def test_steps_go_on_while_a_checkpoint_is_written(slow):
+    slow.train(EVERY + 5)
+    assert slow.checkpointing.saver.is_busy
+    assert slow.saved == []
+    assert slow.metric("arcface_train_checkpoint_step") is None
+    slow.let_and_train_until_saved()
+    assert slow.saved[0] == EVERY
+    assert slow.metric("arcface_train_checkpoint_step") == slow.checkpointing.newest.step == slow.saved[-1]
 
 
-def test_a_run_goes_on_from_the_newest_sound_checkpoint(tmp_path, save):
-    save(4)
-    save(8)
-    flip_the_last_bit(tmp_path / "step-00000008" / BACKBONE_FILE)
-    state = Loaded()
-    assert resume(state, tmp_path, PLAN, World(1, 0)).step == 4
-    assert state.source == str(tmp_path / "step-00000004")
+def test_saves_that_become_due_meanwhile_are_made_up_for_by_one_of_the_moment(slow):
+    slow.train(3 * EVERY + 5)
+    slow.disk.let.set()
+    wait_until(lambda: slow.saved == [EVERY] or slow.train(), 60)
+    slow.let_and_train_until_saved()
+    assert slow.saved[0] == EVERY
+    assert slow.saved[1] > 3 * EVERY + 5, "neither 20 nor 30, whose states are gone"
+    assert read_manifest(newest_complete(slow.directory)).step == slow.saved[-1]
 
 
-def test_a_checkpoint_that_cannot_be_read_for_now_is_not_passed_over(tmp_path, save, monkeypatch):
-    save(4)
-    save(8)
-    read_bytes = Path.read_bytes
-
-    def stale(path):
-        if path.name == "manifest.json" and path.parent.name == "step-00000008":
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
-        return read_bytes(path)
-
-    monkeypatch.setattr(Path, "read_bytes", stale)
-    with pytest.raises(ArcFaceError, match="Stale file handle") as caught:
-        resume(Loaded(), tmp_path, PLAN, World(1, 0))
-    assert not isinstance(caught.value, InvalidInput)
+def test_a_stop_waits_and_saves_its_own_step(slow):
+    slow.train(EVERY + 3)
+    slow.disk.let.set()
+    slow.train(stop=True)
+    assert slow.saved == [EVERY, EVERY + 4]
+    assert not slow.checkpointing.saver.writer.room.exists()
 
 
-def test_a_run_without_checkpoints_starts_anew(tmp_path):
-    assert resume(Loaded(), tmp_path / "none", PLAN, World(1, 0)) is None
+def test_the_last_step_is_saved_at_once(tmp_path):
+    training = Training(tmp_path, Disk(), every_steps=1000)
+    training.train(PLAN.total_steps)
+    assert training.saved == [PLAN.total_steps]
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        pytest.param(lambda folder: flip_the_last_bit(folder / BACKBONE_FILE), id="flipped bits"),
-        pytest.param(lambda folder: (folder / "manifest.json").unlink(), id="no manifests"),
-    ],
-)
-def test_a_run_never_starts_anew_beside_damaged_checkpoints(tmp_path, save, damage):
-    save(4)
-    save(8)
-    for folder in tmp_path.iterdir():
-        damage(folder)
-    with pytest.raises(InvalidInput) as caught:
-        resume(Loaded(), tmp_path, PLAN, World(1, 0))
-    assert str(caught.value).startswith(f"{tmp_path}: holds 2 checkpoints, but those that were tried are damaged: ")
-    assert "move all away to start anew" in str(caught.value)
+@pytest.mark.parametrize("end", ["stop", "last step"])
+def test_a_failure_at_the_end_is_an_error_that_is_worth_a_retry(tmp_path, end):
+    training = Training(tmp_path, refusing(errno.ENOSPC), every_steps=1000)
+    training.train(PLAN.total_steps - 1)
+    with pytest.raises(ArcFaceError, match="No space left on device") as caught:
+        training.train(stop=end == "stop")
+    assert type(caught.value) is ArcFaceError
+
+
+def test_an_end_that_is_not_finite_has_diverged(tmp_path):
+    training = Training(tmp_path, Disk(), every_steps=1000)
+    training.train(3)
+    training.state.arrays["norm.moving_mean"][0] = float("inf")
+    with pytest.raises(Diverged, match=r"norm\.moving_mean is not finite"):
+        training.train(stop=True)
+
+
+def test_a_save_that_fails_is_told_counted_and_tried_again(tmp_path, monkeypatch):
+    training = Training(tmp_path, refusing(errno.EIO))
+    training.train(EVERY)
+    training.let_and_train_until_saved()
+    assert training.saved == []
+    assert training.metric("arcface_train_checkpoint_failures_total") == 1
+    assert "Input/output error" in training.checkpointing.warnings[0]
+    assert not training.checkpointing.is_overdue(), "a disk that has just refused is left alone for a while"
+    training.disk.error = None
+    late = time.monotonic() + checkpointing.RETRY_SECONDS
+    monkeypatch.setattr(checkpointing, "time", SimpleNamespace(monotonic=lambda: late))
+    assert training.checkpointing.is_overdue()
+    training.train()
+    training.let_and_train_until_saved()
+    (retried,) = training.saved
+    assert EVERY < retried < 2 * EVERY + EVERY
+    assert training.checkpointing.warnings == []
+    assert training.metric("arcface_train_checkpoint_failures_total") == 1
+
+
+def test_a_failure_is_tried_again_later_though_another_save_waits(tmp_path):
+    training = Training(tmp_path, Disk(is_slow=True))
+    training.train(2 * EVERY)
+    assert training.checkpointing.is_waiting
+    training.disk.error = errno.EIO
+    training.let_and_train_until_saved()
+    assert not training.checkpointing.is_waiting
+    assert not training.checkpointing.is_overdue()
+
+
+def test_a_new_best_network_is_saved_as_it_was_judged(slow):
+    slow.train(EVERY + 2)
+    slow.checkpointing.verifications.add(found(EVERY + 3, 0.9))
+    slow.disk.let.set()
+    slow.train()
+    slow.let_and_train_until_saved()
+    assert EVERY + 3 in slow.saved
+    best = slow.checkpointing.best()
+    assert (best.path, best.step, best.accuracy) == (f"runs/7/step-{EVERY + 3:08d}", EVERY + 3, 0.9)
+
+
+def test_a_best_checkpoint_is_not_told_of_before_it_is_there(slow):
+    slow.checkpointing.verifications.add(found(1, 0.8))
+    slow.train(2)
+    assert slow.checkpointing.best() is None
+    slow.let_and_train_until_saved()
+    assert slow.checkpointing.best().step == 1
+    slow.disk.let.clear()
+    slow.checkpointing.verifications.add(found(slow.step + 1, 0.9))
+    slow.train(2)
+    assert slow.checkpointing.best().step == 1
+
+
+def test_a_best_network_that_could_not_be_saved_is_named_by_no_checkpoint(tmp_path):
+    training = Training(tmp_path, refusing())
+    training.checkpointing.verifications.add(found(1, 0.9))
+    training.train()
+    training.let_and_train_until_saved()
+    training.disk.error = None
+    training.train(stop=True)
+    manifest = read_manifest(newest_complete(tmp_path))
+    assert (manifest.verification.step, manifest.best) == (1, None)
+
+
+def test_the_clock_of_the_last_save_counts_from_its_beginning(tmp_path, monkeypatch):
+    training = Training(tmp_path, Disk(is_slow=True), every_minutes=1)
+    training.train(EVERY)
+    late = training.checkpointing.begun_at + 60
+    monkeypatch.setattr(checkpointing, "time", SimpleNamespace(monotonic=lambda: late))
+    assert training.checkpointing.is_overdue()
+
+
+def test_only_rank_0_looks_at_the_clock(tmp_path):
+    training = Training(tmp_path, Disk(), every_minutes=1)
+    training.checkpointing.begun_at -= 61
+    assert training.checkpointing.is_overdue()
+    training.checkpointing.saver.writer.world.rank = 1
+    assert not training.checkpointing.is_overdue()
+
+
+def test_what_the_training_waits_for_checkpoints_is_counted(slow):
+    slow.disk.let.set()
+    slow.train(stop=True)
+    assert slow.metric("arcface_train_checkpoint_wait_seconds_total") > 0

@@ -5,10 +5,11 @@ import resource
 
 import pytest
 
-from arcface_api.errors import ArcFaceError, InvalidInput
+from arcface_api.errors import ArcFaceError, Diverged, InvalidInput
 from arcface_api.resource.status import PairResult, Verification
 from arcface_faces.checkpoint import newest_complete, read_manifest
-from support.builders.saved_states import make_writer, saving
+from arcface_trainer.checkpoint.verifications import Verifications
+from support.builders.saved_states import ArrayState, make_writer, saving
 
 
 @pytest.fixture
@@ -16,12 +17,18 @@ def save(tmp_path):
     return saving(tmp_path)
 
 
+def names(folder, pattern="*"):
+    return sorted(path.name for path in folder.glob(pattern))
+
+
 def test_a_half_written_folder_is_neither_found_nor_left_behind(tmp_path, save):
     save(4)
-    (tmp_path / ".writing-step-00000008").mkdir()
+    (tmp_path / ".writing-0" / "step-00000008").mkdir()
+    (tmp_path / ".writing-step-00000012").mkdir()  # as releases before this one left it
     assert newest_complete(tmp_path).name == "step-00000004"
     make_writer(tmp_path).prepare()
-    assert [path.name for path in tmp_path.iterdir()] == ["step-00000004"]
+    assert names(tmp_path) == [".writing-0", "step-00000004"]
+    assert names(tmp_path / ".writing-0") == []
 
 
 def test_whoever_may_read_the_folder_may_read_its_files(tmp_path, save):
@@ -34,17 +41,17 @@ def test_whoever_may_read_the_folder_may_read_its_files(tmp_path, save):
 def test_only_the_newest_are_kept(tmp_path, save):
     for step in (2, 4, 6):
         save(step)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000004", "step-00000006"]
+    assert names(tmp_path, "step-*") == ["step-00000004", "step-00000006"]
 
 
 def test_the_best_is_kept_beside_the_newest(tmp_path, save):
     best = Verification(epoch=1, step=2, results=[PairResult(dataset="lfw", accuracy=0.9, std=0.0, pairs=600)])
     for step in (2, 4, 6, 8):
-        save(step, verification=best, best=best)
-    assert [path.name[-1] for path in sorted(tmp_path.iterdir())] == ["2", "6", "8"]
+        save(step, last=best, best=best)
+    assert [name[-1] for name in names(tmp_path, "step-*")] == ["2", "6", "8"]
     assert read_manifest(tmp_path / "step-00000008").best == best
     save(10, best=best.model_copy(update={"step": 8}))
-    assert [path.name[-2:] for path in sorted(tmp_path.iterdir())] == ["08", "10"]
+    assert [name[-2:] for name in names(tmp_path, "step-*")] == ["08", "10"]
 
 
 @pytest.mark.parametrize(
@@ -91,9 +98,11 @@ def test_a_disk_that_refuses_is_one_line_and_may_be_tried_again(tmp_path, save):
     assert newest_complete(tmp_path).name == "step-00000004"
 
 
-def test_preparing_leaves_nothing_behind(tmp_path):
-    make_writer(tmp_path / "new").prepare()
-    assert list((tmp_path / "new").iterdir()) == []
+def test_a_gang_that_has_ended_leaves_nothing_behind(tmp_path):
+    writer = make_writer(tmp_path / "new")
+    writer.prepare()
+    writer.leave()
+    assert names(tmp_path / "new") == []
 
 
 def test_a_checkpoint_saved_after_falling_back_is_kept_and_found(tmp_path, save):
@@ -103,3 +112,57 @@ def test_a_checkpoint_saved_after_falling_back_is_kept_and_found(tmp_path, save)
     save(5)
     assert newest_complete(tmp_path).name == "step-00000005"
     assert (tmp_path / "damaged-step-00000008").is_dir()
+
+
+def test_a_damaged_checkpoint_is_never_removed_for_one_of_the_same_step(tmp_path, save):
+    save(8, value=1.0)
+    (tmp_path / "step-00000008" / "mark").touch()
+    save(8, value=2.0)
+    assert (tmp_path / "damaged-step-00000008" / "mark").exists()
+    assert not (tmp_path / "step-00000008" / "mark").exists()
+
+
+def write(writer, step):
+    return writer.write(writer.snapshot(ArrayState(), step, Verifications()))
+
+
+def test_what_is_left_of_a_lost_gang_writes_and_publishes_nothing_any_more(tmp_path):
+    lost, new = make_writer(tmp_path, attempt=0), make_writer(tmp_path, attempt=1)
+    lost.prepare()
+    files = write(lost, 8)
+    new.prepare()
+    with pytest.raises(FileNotFoundError):
+        lost.publish(8, files, verification=None, best=None, loss_scale=None)
+    with pytest.raises(ArcFaceError, match="another gang has begun to write here"):
+        write(lost, 12)
+    assert names(tmp_path) == [".writing-1"]
+    new.publish(8, write(new, 8), None, None)
+    assert newest_complete(tmp_path).name == "step-00000008"
+
+
+def test_a_gang_that_starts_late_lets_a_newer_one_write(tmp_path):
+    newer = make_writer(tmp_path, attempt=7)
+    newer.prepare()
+    files = write(newer, 8)
+    make_writer(tmp_path, attempt=5).prepare()
+    newer.publish(8, files, verification=None, best=None, loss_scale=None)
+    assert newest_complete(tmp_path).name == "step-00000008"
+
+
+def test_what_a_higher_attempt_of_an_earlier_job_left_behind_goes_in_time(tmp_path):
+    """The job was deleted and created anew, so that its attempts begin at 0 again."""
+    earlier = make_writer(tmp_path, attempt=7)
+    earlier.prepare()
+    write(earlier, 8)
+    for path in (earlier.room, *earlier.room.rglob("*")):
+        os.utime(path, times=(1.7e9, 1.7e9))
+    make_writer(tmp_path).prepare()
+    assert names(tmp_path) == [".writing-0"]
+
+
+def test_a_state_that_is_not_finite_is_never_written(tmp_path):
+    writer = make_writer(tmp_path)
+    writer.prepare()
+    with pytest.raises(Diverged, match=r"the state after step 8 is not saved: stem\.weight is not finite"):
+        writer.write(writer.snapshot(ArrayState(float("inf")), 8, Verifications()))
+    assert names(writer.room) == []

@@ -1,7 +1,9 @@
 """Exported networks give the checkpoint's embeddings, say how images are prepared, and appear whole or not at all."""
 
+import inspect
 import json
 import stat
+from pathlib import Path
 
 import mindspore
 import numpy as np
@@ -92,9 +94,34 @@ def test_a_file_that_does_not_agree_is_not_kept(tmp_path, small, monkeypatch):
     assert list(out.iterdir()) == []
 
 
-def test_air_is_for_ascend(tmp_path, small):
-    with pytest.raises(InvalidInput, match="only MindSpore on Ascend"):
-        export_network(small, "air", tmp_path / "network.air")
+def test_air_is_for_ascend(tmp_path, small, capsys):
+    command = ["export", "--checkpoint", small, "--format", "air", "-o", tmp_path / "network.air"]
+    assert run([str(word) for word in command]) == 2
+    assert capsys.readouterr().err == (
+        "arcface export: --format air: only MindSpore on Ascend writes it, and it finds no CANN and driver here; use "
+        "mindir or onnx\n"
+    )
+    assert not (tmp_path / "network.air").exists()
+
+
+def test_air_is_written_as_mindspores_reference_says(tmp_path, small, monkeypatch):
+    """`mindspore.export`, on the card, one image; that the file is right is for a machine with CANN to show."""
+    calls = []
+
+    def export(*arguments, **named):
+        inspect.signature(real_export).bind(*arguments, **named)
+        calls.append((arguments[1].shape, named["file_format"]))
+        Path(named["file_name"]).write_bytes(b"air")
+        Path(named["file_name"]).chmod(0o400)  # as MindSpore leaves it
+
+    real_export = mindspore.export
+    monkeypatch.setattr(mindspore, "export", export)
+    monkeypatch.setattr(mindspore, "set_device", lambda *device: calls.append(device))
+    monkeypatch.setattr(mindspore.device_context.ascend, "is_available", lambda: True)
+    export_network(small, "air", tmp_path / "network.air")
+    assert calls == [("Ascend", 0), ((1, 3, 112, 112), "AIR")]
+    assert (tmp_path / "network.air").read_bytes() == b"air"
+    assert json.loads((tmp_path / "network.air.json").read_text())["mean"] == 127.5
 
 
 def test_an_existing_file_is_kept(tmp_path, small, capsys):

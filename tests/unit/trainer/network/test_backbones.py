@@ -6,7 +6,7 @@ import pytest
 from mindspore import Tensor
 
 from arcface_api.resource.spec import ModelSpec
-from arcface_operator.preflight.estimate import backbone_layers
+from arcface_operator.preflight.layers import backbone_layers
 from arcface_trainer.network.backbones import STATISTICS_SUFFIXES, build_backbone
 
 

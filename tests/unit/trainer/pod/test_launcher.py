@@ -10,6 +10,7 @@ import pytest
 from arcface_api.contract.reports import ReportedFailure, TrainerReport
 from arcface_trainer.pod.launcher import _wait
 from arcface_trainer.pod.rank_process import RankProcess
+from arcface_trainer.pod.scheduler_process import SchedulerProcess
 
 INVALID = ReportedFailure(reason="InvalidInput", message="data.path: no such folder", rank=0, exit_code=2)
 
@@ -87,6 +88,47 @@ def test_a_rank_that_is_stopped_before_it_joined_has_nothing_to_save(rank, tmp_p
     assert status == 143
     assert (report.failure.reason, report.failure.exit_code) == ("Stopped", 143)
     assert joined.process.poll() is not None, "it would wait for the other for ever"
+
+
+GRACE_SECONDS = 2.0
+
+
+@pytest.fixture
+def scheduler():
+    """Starts a process in the place of MindSpore's scheduler."""
+    started = []
+
+    def start(code: str) -> SchedulerProcess:
+        started.append(subprocess.Popen([sys.executable, "-c", code]))
+        return SchedulerProcess(started[-1], grace_seconds=GRACE_SECONDS)
+
+    yield start
+    for process in started:
+        process.wait()
+
+
+def test_ranks_do_not_wait_for_a_scheduler_that_has_ended(rank, scheduler, tmp_path):
+    """As when its port is in use: MindSpore's ranks wait for it for as long as they may, a day."""
+    waiting = rank(ENDLESS)
+    waiting.report_path = tmp_path / "none.json"
+    report, status = _wait([waiting], scheduler("raise SystemExit(1)"))
+    assert (status, report.failure.reason) == (1, "RankDied")
+    assert report.failure.message == (
+        "MindSpore's scheduler ended with exit code 1 before its ranks: is its port in use?"
+    )
+    assert waiting.process.poll() is not None
+
+
+def test_what_a_rank_says_of_its_end_counts_before_the_schedulers(rank, scheduler):
+    report, status = _wait([rank("raise SystemExit(5)")], scheduler(""))
+    assert (status, report.failure.message) == (5, "rank 0 died with exit code 5")
+
+
+def test_a_scheduler_may_leave_before_the_processes_of_ranks_that_are_done(rank, scheduler):
+    gone = SchedulerProcess(scheduler("").process, grace_seconds=0.0)
+    gone.process.wait()
+    hanging, other = rank(ENDLESS, TrainerReport()), rank("", TrainerReport(), number=1)
+    assert _wait([hanging, other], gone, leave_seconds=0.2)[1] == 0
 
 
 def test_a_rank_that_others_end_by_sigterm_died(rank):

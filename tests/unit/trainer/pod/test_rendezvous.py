@@ -11,7 +11,7 @@ from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.errors import InvalidInput
 from arcface_trainer.pod.rendezvous import meet, wait_for
 
-POD = {"MS_NODE_ID": "2", "MS_WORKER_NUM": "4", "POD_IP": "10.0.0.7"}
+POD = {"MS_NODE_ID": "2", "MS_WORKER_NUM": "4", "POD_IP": "10.0.0.7", "ARCFACE_ATTEMPT": "1"}
 
 
 def identity(**environment: str) -> RankIdentity:
@@ -27,8 +27,8 @@ def server(address: str | None, first_rank: int) -> dict[str, object]:
     return found if address is None else {**found, "container_ip": address}
 
 
-def table(first: str | None = "10.0.0.5", second: str | None = "10.0.0.7", status: str = "completed") -> str:
-    return json.dumps({"status": status, "server_list": [server(first, 0), server(second, 2)]})
+def table(first: str | None = "10.0.0.5", second: str | None = "10.0.0.7", **fields: str) -> str:
+    return json.dumps({"status": "completed", **fields, "server_list": [server(first, 0), server(second, 2)]})
 
 
 def test_a_rank_alone_meets_nobody() -> None:
@@ -80,6 +80,7 @@ def test_mindspore_takes_no_names(tmp_path: Path) -> None:
     [
         pytest.param(table(status="initializing"), id="initializing"),
         pytest.param(table(second="10.0.0.6"), id="of the pods before a restart"),
+        pytest.param(table(attempt="0"), id="of the pods before a restart, in their nodes' network"),
         pytest.param(json.dumps({"status": "completed", "server_list": [server("10.0.0.7", 0)]}), id="of other ranks"),
         pytest.param("", id="empty"),
         pytest.param("{", id="half"),

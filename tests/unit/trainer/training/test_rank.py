@@ -27,7 +27,7 @@ def make_loop(rank: int) -> TrainingLoop:
         plan=plan,
         rank=rank,
         loader=SimpleNamespace(skipped={4, 7}),
-        checkpointing=SimpleNamespace(newest=None, resumed=None),
+        checkpointing=SimpleNamespace(newest=None, resumed=None, warnings=[]),
         **dict.fromkeys(("train_step", "verifier", "is_stop_wanted")),
     )
 

@@ -3,19 +3,20 @@
 import numpy as np
 import pytest
 
-from arcface_api.contract.run_config import RunCheckpoint, RunEvaluation
+from arcface_api.contract.run_config import RunEvaluation
 from arcface_api.errors import Diverged, InvalidInput
 from arcface_api.resource.spec import ModelSpec
-from arcface_api.resource.status import PairResult, Verification
 from arcface_evaluator.evaluation import from_images
 from arcface_evaluator.report.entries import result_of
 from arcface_faces.embedding.embedder import InProcessEmbedder
 from arcface_faces.pairs.pair_set import read_pair_set
+from arcface_trainer.checkpoint.verifications import Verifications
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.network.backbones import as_function, build_backbone, host_arrays, named_parameters
-from arcface_trainer.training.verification import Verifier, build_verifier, is_better, most_pairs, open_pair_shard
+from arcface_trainer.training.verification import Verifier, build_verifier, most_pairs, open_pair_shard
 from support.builders.training_plan import make_plan
 from support.builders.verification_set import corner_network, encoded_image, write_pairs, write_set
+from support.builders.verifications import found
 
 EVERYTHING = 10_000
 
@@ -81,14 +82,6 @@ MODEL = ModelSpec(backbone="iresnet18", width=0.0625, stem_stride=2, embedding_s
 PLAN = make_plan(model=MODEL, steps_per_epoch=10, epochs=5)
 
 
-def found(step, *accuracies, pairs=6000):
-    results = [
-        PairResult(dataset=f"set-{number}", accuracy=accuracy, std=0.0, pairs=pairs)
-        for number, accuracy in enumerate(accuracies)
-    ]
-    return Verification(epoch=step // 10, step=step, results=results)
-
-
 class Scripted:
     """Sets whose results are known beforehand; it keeps what the network answers to grey images."""
 
@@ -120,7 +113,7 @@ class State:
 def make_verifier(*accuracies):
     backbone = build_backbone(MODEL)
     sets, state = Scripted(*accuracies), State()
-    return Verifier(sets, 20, PLAN, backbone, as_function(backbone), state, World(1, 0))
+    return Verifier(sets, 20, PLAN, backbone, as_function(backbone), state, World(1, 0), Verifications())
 
 
 def test_it_is_due_at_the_ends_of_every_so_many_epochs_and_at_the_end():
@@ -130,7 +123,7 @@ def test_it_is_due_at_the_ends_of_every_so_many_epochs_and_at_the_end():
 
 def test_what_was_verified_before_a_restart_is_not_verified_again():
     verifier = make_verifier()
-    verifier.last = found(40, 0.9)
+    verifier.verifications.add(found(40, 0.9))
     assert not verifier.is_due(40)
     assert verifier.is_due(50)
 
@@ -139,10 +132,7 @@ def test_the_best_one_stays_until_a_better_one_comes():
     verifier = make_verifier(0.8, 0.9, 0.85)
     for step in (20, 40, 50):
         verifier.verify(step)
-    assert (verifier.last.step, verifier.best.step) == (50, 40)
-    settings = RunCheckpoint(directory="/checkpoints/runs/7", path="runs/7", every_steps=1, keep_last=1)
-    best = verifier.best_checkpoint(settings)
-    assert (best.path, best.step, best.accuracy) == ("runs/7/step-00000040", 40, 0.9)
+    assert (verifier.verifications.last.step, verifier.verifications.best.step) == (50, 40)
 
 
 def test_the_network_that_is_judged_has_the_weights_of_the_moment():
@@ -163,16 +153,6 @@ def test_a_network_that_gives_no_numbers_has_diverged():
     verifier.network = lambda images: np.full((len(images), 16), np.nan, np.float32)
     with pytest.raises(Diverged, match=r"embeddings of the verification are not finite .*learningRate"):
         verifier.verify(20)
-
-
-def test_checkpoints_are_compared_by_the_mean_over_the_sets():
-    assert is_better(found(40, 0.9, 0.8), found(20, 0.95, 0.7))
-    assert not is_better(found(40, 0.9, 0.7), found(20, 0.9, 0.7))
-
-
-def test_figures_on_other_pairs_give_way():
-    assert is_better(found(40, 0.5), found(20, 0.9, 0.9))
-    assert is_better(found(40, 0.5, pairs=30), found(20, 0.9))
 
 
 @pytest.mark.parametrize(

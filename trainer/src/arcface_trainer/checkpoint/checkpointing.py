@@ -1,4 +1,10 @@
-"""When the state of a training is saved, and where one goes on from: the newest checkpoint all ranks can read."""
+"""When the state of a training is saved, and what becomes of it.
+
+A save that is due while another one is under way waits for it and then takes the state of that moment: what several
+missed, one makes up for. The state of a new best network cannot be had later, so there the training waits instead.
+Where the training stops or ends it waits, too, and a failure is an error; any other save that fails is told, counted
+and tried again after `RETRY_SECONDS`.
+"""
 
 import logging
 import time
@@ -7,97 +13,22 @@ from pathlib import Path
 from typing import Self
 
 from arcface_api.contract.run_config import RunCheckpoint
-from arcface_api.errors import InvalidInput
-from arcface_api.resource.status import CheckpointStatus, Verification
+from arcface_api.errors import ArcFaceError
+from arcface_api.resource.status import BestCheckpoint, CheckpointStatus
 from arcface_faces import checkpoint
-from arcface_faces.checkpoint import CheckpointManifest, Tensors
+from arcface_faces.checkpoint import CheckpointManifest
+from arcface_trainer.checkpoint.resume import refuse_other_runs, resume
+from arcface_trainer.checkpoint.saving import Saver, SaveResult
+from arcface_trainer.checkpoint.verifications import Verifications
 from arcface_trainer.checkpoint.writer import CheckpointWriter, TrainingState, status_of
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.metrics import TrainMetrics
 from arcface_trainer.plan import TrainingPlan
+from arcface_trainer.step.votes import StepVotes
 
 LOG = logging.getLogger(__name__)
-CANDIDATES = 8
-"""Newest checkpoints that are tried."""
-NONE = -1
-
-
-def resume(state: TrainingState, directory: Path, plan: TrainingPlan, world: World) -> CheckpointManifest | None:
-    """Load the newest checkpoint that all ranks find sound.
-
-    Args:
-        state: filled from the checkpoint.
-        directory: folder of the job's checkpoints.
-        plan: what a checkpoint of this run must agree with.
-        world: all ranks call together.
-
-    Returns:
-        The manifest of the checkpoint; None when there is none.
-
-    Raises:
-        InvalidInput: where a checkpoint belongs to another run, or there are some and all that were tried are damaged.
-        ArcFaceError: where one cannot be read now but may be later; it is not passed over.
-    """
-    found, steps = _candidates(directory, plan, world)
-    for step in steps:
-        folder = directory / checkpoint.folder_name(step)
-        read = _read(folder, world)
-        if world.all_gather([read is not None]).all() and read is not None:
-            manifest, backbone, momentum, head = read
-            state.load(backbone, momentum, head, source=str(folder))
-            state.load_loss_scale(manifest.loss_scale)
-            LOG.info("resumed folder=%s", folder)
-            return manifest
-    if found:
-        raise InvalidInput(
-            f"{directory}: holds {found} checkpoints, but those that were tried are damaged: mend the volume, move the "
-            "newest away to go on from an older one, or move all away to start anew"
-        )
-    return None
-
-
-def _candidates(directory: Path, plan: TrainingPlan, world: World) -> tuple[int, list[int]]:
-    """Number of folders named like checkpoints, and the steps of the complete ones, newest first, as rank 0 sees them.
-
-    No more than `CANDIDATES` steps.
-    """
-    found: list[Path] = []
-    steps: list[int] = []
-    if world.is_first:
-        found = checkpoint.checkpoints(directory)
-        for folder, manifest in checkpoint.complete_checkpoints(directory):
-            _check_same_run(manifest, plan, folder)
-            steps.append(manifest.step)
-    padded = (steps + [NONE] * CANDIDATES)[:CANDIDATES]
-    count, *shared = world.all_gather([len(found), *padded])[0].tolist()
-    return count, [step for step in shared if step != NONE]
-
-
-def _check_same_run(manifest: CheckpointManifest, plan: TrainingPlan, folder: Path) -> None:
-    """InvalidInput where a checkpoint comes from another job specification or other images."""
-    remedy = "choose another checkpoint.path or remove the folder"
-    if manifest.spec_hash != plan.spec_hash:
-        raise InvalidInput(f"{folder}: was written for another model, loss, data or training specification: {remedy}")
-    for name in ("image_count", "class_count", "total_batch_size", "total_steps"):
-        stored, wanted = getattr(manifest, name), getattr(plan, name)
-        if stored != wanted:
-            raise InvalidInput(f"{folder}: {name} was {stored} and is {wanted} now: {remedy}")
-
-
-def _read(folder: Path, world: World) -> tuple[CheckpointManifest, Tensors, Tensors, Tensors] | None:
-    """Manifest, backbone, momentum and this rank's head; None where one of them is damaged."""
-    try:
-        manifest = checkpoint.read_manifest(folder)
-        classes = checkpoint.class_range(manifest.class_count, world.size, world.rank)
-        return (
-            manifest,
-            checkpoint.read_file(folder, manifest, checkpoint.BACKBONE_FILE),
-            checkpoint.read_file(folder, manifest, checkpoint.MOMENTUM_FILE),
-            checkpoint.read_head(folder, manifest, classes),
-        )
-    except InvalidInput as error:
-        LOG.warning("checkpoint is passed over reason=%s", error)
-        return None
+RETRY_SECONDS = 60.0
+"""After a save that failed: a full disk is not emptied faster, and each try copies the state."""
 
 
 @dataclass(slots=True)
@@ -106,50 +37,126 @@ class Checkpointing:
 
     settings: RunCheckpoint
     state: TrainingState
-    writer: CheckpointWriter
+    saver: Saver
+    verifications: Verifications
     resumed: CheckpointManifest | None = None
     """The checkpoint that the run went on from."""
     newest: CheckpointStatus | None = None
     """Newest checkpoint of this run, as rank 0 reports it; other ranks know what they went on from."""
-    saved_at: float = field(default_factory=time.monotonic)
-    """Seconds of `time.monotonic` at the last checkpoint, or at the start."""
+    begun_at: float = field(default_factory=time.monotonic)
+    """Seconds of `time.monotonic` when the last save began, or the training."""
+    warnings: list[str] = field(default_factory=list)
+    """Why the last save failed, until one goes well."""
+    is_waiting: bool = False
+    """Whether a save has become due while another one was under way."""
+    _retry_at: float | None = None
 
     @classmethod
-    def start(cls, settings: RunCheckpoint, state: TrainingState, plan: TrainingPlan, world: World) -> Self:
+    def start(
+        cls, settings: RunCheckpoint, state: TrainingState, plan: TrainingPlan, world: World, attempt: int
+    ) -> Self:
         """Make the folder ready and load the newest sound checkpoint into the state; all ranks call together.
 
         Raises:
             InvalidInput: where the folder cannot be written to, or what it holds is damaged or of another run.
         """
         directory = Path(settings.directory)
-        writer = CheckpointWriter(settings, plan, world)
+        writer = CheckpointWriter(settings, plan, world, attempt)
         if world.is_first:
-            writer.prepare()
+            refuse_other_runs(directory, plan)
+            writer.prepare()  # before the newest one is looked for: nobody publishes a newer one any more
         resumed = resume(state, directory, plan, world)
         if resumed is None:
-            return cls(settings, state, writer)
+            return cls(settings, state, Saver(writer), Verifications())
         status = status_of(directory / checkpoint.folder_name(resumed.step), resumed, settings)
-        return cls(settings, state, writer, resumed, status.model_copy(update={"resumed_from_step": resumed.step}))
+        newest = status.model_copy(update={"resumed_from_step": resumed.step})
+        return cls(settings, state, Saver(writer), Verifications(resumed.verification, resumed.best), resumed, newest)
 
     def is_overdue(self) -> bool:
-        """Whether this rank votes to save since the last checkpoint is too old; only the clock of rank 0 counts."""
-        minutes = self.settings.every_minutes
-        is_old = minutes is not None and time.monotonic() - self.saved_at >= 60 * minutes
-        return is_old and self.writer.world.is_first
+        """Whether this rank votes to save since it is time to; only the clock of rank 0 counts."""
+        now, minutes = time.monotonic(), self.settings.every_minutes
+        is_old = minutes is not None and now - self.begun_at >= 60 * minutes
+        is_retry = self._retry_at is not None and now >= self._retry_at
+        return (is_old or is_retry) and self.saver.writer.world.is_first
 
     def is_due(self, step: int) -> bool:
         """Whether the state after `step` updates is saved whatever the ranks vote."""
-        return step % self.settings.every_steps == 0 or step == self.writer.plan.total_steps
+        return step % self.settings.every_steps == 0
 
-    def save(self, step: int, last: Verification | None, best: Verification | None, metrics: TrainMetrics) -> None:
-        """Save the state after `step` updates with the last and the best verification; all ranks call together."""
-        started = time.monotonic()
-        status = self.writer.save(self.state, step, last, best)
-        if status is not None:
+    def after_step(self, step: int, votes: StepVotes, metrics: TrainMetrics) -> None:
+        """Go on with the save that is under way and begin one where that is due; all ranks call together.
+
+        Args:
+            step: updates made.
+            votes: of all ranks.
+            metrics: told how saves end.
+
+        Raises:
+            ArcFaceError: where the state of a stop or of the end cannot be saved.
+        """
+        began = time.monotonic()
+        self._take(self.saver.advance(votes.saving_bits), metrics)
+        if votes.stop or step == self.saver.writer.plan.total_steps:
+            self._save_at_once(step, metrics)
+        elif self.verifications.is_best(step):
+            self._take(self.saver.finish(), metrics)
+            self._begin(step)
+        elif votes.save or self.is_waiting or self.is_due(step):
+            self._begin_or_wait(step)
+        metrics.checkpoint_wait.inc(time.monotonic() - began)
+
+    def best(self) -> BestCheckpoint | None:
+        """The checkpoint that is kept for its accuracy, as rank 0 knows it."""
+        best = None if self.newest is None else self.verifications.best_until(self.newest.step)
+        if best is None:
+            return None
+        path = self.settings.path_of(Path(self.settings.directory) / checkpoint.folder_name(best.step))
+        return BestCheckpoint(path=path, step=best.step, accuracy=best.mean_accuracy)
+
+    def _begin_or_wait(self, step: int) -> None:
+        self.is_waiting = self.saver.is_busy
+        if not self.is_waiting:
+            self._begin(step)
+
+    def _begin(self, step: int) -> None:
+        """Copy the state and have it written."""
+        self.begun_at = time.monotonic()
+        self.saver.begin(self.saver.writer.snapshot(self.state, step, self.verifications))
+        self.is_waiting, self._retry_at = False, None
+
+    def _save_at_once(self, step: int, metrics: TrainMetrics) -> None:
+        """Save and wait until the checkpoint is there: a rank that ended earlier could take rank 0 down with it."""
+        self._take(self.saver.finish(), metrics)
+        self._begin(step)
+        result = self.saver.finish()
+        self._take(result, metrics)
+        if result is not None and result.failure is not None:
+            raise result.failure
+        if self.saver.writer.world.is_first:
+            self.saver.writer.leave()
+
+    def _take(self, result: SaveResult | None, metrics: TrainMetrics) -> None:
+        """Tell of a save that has ended."""
+        if result is None:
+            return
+        if result.failure is not None:
+            self._take_failure(result, result.failure, metrics)
+            return
+        self.warnings = []
+        if result.status is not None:
             resumed_from = None if self.resumed is None else self.resumed.step
-            self.newest = status.model_copy(update={"resumed_from_step": resumed_from})
-        self.saved_at = time.monotonic()
-        metrics.checkpoint_seconds.set(self.saved_at - started)
-        metrics.checkpoint_step.set(step)
-        folder = checkpoint.folder_name(step)
-        LOG.info("checkpoint step=%d seconds=%.2f folder=%s", step, self.saved_at - started, folder)
+            self.newest = result.status.model_copy(update={"resumed_from_step": resumed_from})
+        seconds, folder = time.monotonic() - self.begun_at, checkpoint.folder_name(result.step)
+        metrics.checkpoint_seconds.set(seconds)
+        metrics.checkpoint_step.set(result.step)
+        LOG.info("checkpoint step=%d seconds=%.2f folder=%s", result.step, seconds, folder)
+
+    def _take_failure(self, result: SaveResult, failure: ArcFaceError, metrics: TrainMetrics) -> None:
+        """Try again later, also where another save waited: it would meet the same disk at once."""
+        self.is_waiting, self._retry_at = False, time.monotonic() + RETRY_SECONDS
+        self.warnings = [str(failure)]
+        self.verifications.forget(result.step)
+        if result.is_own_failure:
+            metrics.checkpoint_failures.inc()
+        if result.is_own_failure or self.saver.writer.world.is_first:
+            LOG.warning("checkpoint failed step=%d reason=%s", result.step, failure)

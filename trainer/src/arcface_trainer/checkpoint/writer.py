@@ -3,32 +3,40 @@
 The state is what changes while training: weights, running statistics, momentum, the rank's class centres, as host
 arrays under names that do not depend on ranks or on how the network is wrapped.
 
-Files are written and flushed to disk in a hidden folder, then the ranks exchange the hashes (which also waits for the
-slowest), rank 0 writes the manifest and renames the folder. A crash before the rename leaves no checkpoint, a crash
-after it a whole one.
+Files are written and flushed to disk in a hidden folder; when those of all ranks are there, rank 0 writes the manifest
+and renames the folder. A crash before the rename leaves no checkpoint, a crash after it a whole one. The hidden folder
+lies in one that belongs to the gang's attempt. The next gang moves that away when it starts: whoever is left of a gang
+that was taken for lost finds no place to write to any more, and publishes nothing.
 """
 
+import contextlib
 import os
+import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from arcface_api.contract.run_config import RunCheckpoint
-from arcface_api.errors import ArcFaceError, InvalidInput, explained
+from arcface_api.errors import ArcFaceError, explained
 from arcface_api.resource.status import CheckpointStatus, Verification
 from arcface_faces import checkpoint
-from arcface_faces.checkpoint import CheckpointManifest, FileEntry, LossScale, TensorEntry, Tensors
+from arcface_faces.checkpoint import CheckpointManifest, ClassRange, FileEntry, LossScale, TensorEntry, Tensors
+from arcface_trainer.checkpoint.files import head_name, remove_folder, sync_folder, write_tensors
+from arcface_trainer.checkpoint.snapshot import Snapshot
+from arcface_trainer.checkpoint.verifications import Verifications
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.network.backbones import STATISTICS_SUFFIXES, assign, check_fit, host_arrays, named_parameters
 from arcface_trainer.plan import TrainingPlan
 from arcface_trainer.step.train_step import TrainStep
 
 HIDDEN = ".writing-"
+ATTEMPT_FOLDER = re.compile(rf"{re.escape(HIDDEN)}(\d+)")
 DAMAGED = "damaged-"
+ABANDONED_SECONDS = 3600.0
+"""Without a change: nobody writes any more into the folder of an attempt whose number is higher than our own."""
 
 
 class TrainingState:
@@ -89,119 +97,148 @@ class TrainingState:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointWriter:
-    """Saves the state of all ranks into one directory."""
+    """The files of all ranks in one directory; nothing here but `snapshot` is a matter of several ranks."""
 
     settings: RunCheckpoint
     plan: TrainingPlan
     world: World
+    attempt: int = 0
+    """Of the gang; an operator that does not tell it leaves 0."""
+    write_file: Callable[[Path, Tensors], FileEntry] = write_tensors
 
     @property
     def directory(self) -> Path:
         """Folder of this job's checkpoints."""
         return Path(self.settings.directory)
 
+    @property
+    def room(self) -> Path:
+        """Folder of what this gang has not published yet."""
+        return self.directory / f"{HIDDEN}{self.attempt}"
+
     def prepare(self) -> None:
-        """Remove what a killed run left half-written; rank 0 calls it before any rank saves.
+        """Shut earlier gangs out and make room for this one; rank 0 calls it before any rank saves.
 
         InvalidInput where the directory cannot be written to, so that it is told before the first step.
         """
         remedy = f"the folder must be writable for user {os.getuid()}, mend its rights or choose another one for "
         with explained(self.directory, "checkpoints cannot be written", remedy + "spec.checkpoint"):
             self.directory.mkdir(parents=True, exist_ok=True)
-            for leftover in self.directory.glob(f"{HIDDEN}*"):
-                shutil.rmtree(leftover)
-            probe = self.directory / f"{HIDDEN}probe"
-            probe.mkdir()
-            probe.rmdir()
+            if self.room.exists():
+                remove_folder(self.room)
+            self.room.mkdir()
+            now = self.room.stat().st_mtime  # by the volume's clock, as the other folders' times are
+            for folder in self.directory.glob(f"{HIDDEN}*"):
+                if folder != self.room and not self._may_be_alive(folder, now):
+                    remove_folder(folder)
 
-    def save(
-        self,
-        state: TrainingState,
-        step: int,
-        verification: Verification | None = None,
-        best: Verification | None = None,
-    ) -> CheckpointStatus | None:
-        """Write and publish the checkpoint of `step` updates with the last and the best verification so far.
+    def leave(self) -> None:
+        """Take the empty room away; rank 0 calls it when the gang writes no more."""
+        with contextlib.suppress(OSError):
+            self.room.rmdir()
 
-        All ranks call together; the first one gets the checkpoint's status, the others None.
+    def snapshot(self, state: TrainingState, step: int, verifications: Verifications) -> Snapshot:
+        """Copy the state after `step` updates; all ranks call together."""
+        backbone = state.backbone(self.world)
+        shared: dict[str, Tensors] = {}
+        if self.world.is_first:
+            shared = {checkpoint.BACKBONE_FILE: backbone, checkpoint.MOMENTUM_FILE: state.momentum()}
+        return Snapshot(step, state.head(), shared, verifications.last, verifications.best, state.loss_scale())
+
+    def write(self, snapshot: Snapshot) -> list[FileEntry]:
+        """Write this rank's files: that of its head first, rank 0's others behind it.
 
         Raises:
-            ArcFaceError: where the disk refuses, whatever the reason, since the run could write before.
+            Diverged: where a number is not finite.
+            OSError, SafetensorError, ArcFaceError: where the disk refuses.
         """
+        snapshot.check_finite()
+        hidden = self._hidden(snapshot.step)
         try:
-            status = self._save(state, step, verification, best)
-        except (OSError, SafetensorError, InvalidInput) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
-            raise ArcFaceError(
-                f"{self.directory}: the checkpoint of step {step} cannot be written ({reason}): free space or mend the "
-                "volume"
-            ) from error
-        # No rank goes on before the checkpoint is there: a rank that ended earlier could take rank 0 down with it.
-        self.world.all_gather([step])
-        return status
+            hidden.mkdir(exist_ok=True)
+        except FileNotFoundError:
+            raise ArcFaceError(f"{self.room} is gone: another gang has begun to write here") from None
+        files = {head_name(self._classes(self.world.rank).start): snapshot.head, **snapshot.shared}
+        return [self.write_file(hidden / name, tensors) for name, tensors in files.items()]
 
-    def _save(
-        self, state: TrainingState, step: int, verification: Verification | None, best: Verification | None
-    ) -> CheckpointStatus | None:
-        hidden = self.directory / f"{HIDDEN}{checkpoint.folder_name(step)}"
-        hidden.mkdir(parents=True, exist_ok=True)
-        backbone = state.backbone(self.world)
-        heads = self._head_entries(self._write_head(hidden, state.head()))
-        if not self.world.is_first:
-            return None
-        shared = {checkpoint.BACKBONE_FILE: backbone, checkpoint.MOMENTUM_FILE: state.momentum()}
-        files = [write_tensors(hidden / name, tensors) for name, tensors in shared.items()]
-        manifest = self.plan.manifest(step, [*files, *heads], verification, best, state.loss_scale())
-        return status_of(self._publish(hidden, manifest), manifest, self.settings)
+    def head_entry(self, rank: int, size: int, sha256: str) -> FileEntry:
+        """What the manifest says of a rank's head, of which only size and hash are not known beforehand."""
+        classes = self._classes(rank)
+        shape = TensorEntry(shape=[classes.size, self.plan.model.embedding_size])
+        return FileEntry(
+            name=head_name(classes.start),
+            size=size,
+            sha256=sha256,
+            first_class=classes.start,
+            tensors={"centers": shape, "momentum": shape},
+        )
 
-    def _write_head(self, hidden: Path, head: Tensors) -> FileEntry:
-        classes = checkpoint.class_range(self.plan.class_count, self.world.size, self.world.rank)
-        entry = write_tensors(hidden / head_name(classes.start), head)
-        return entry.model_copy(update={"first_class": classes.start})
+    def publish(
+        self,
+        step: int,
+        files: list[FileEntry],
+        *,
+        verification: Verification | None,
+        best: Verification | None,
+        loss_scale: LossScale | None,
+    ) -> CheckpointStatus:
+        """Make a checkpoint of files that all ranks have written, and remove those that are too many.
 
-    def _head_entries(self, own: FileEntry) -> list[FileEntry]:
-        """Entries of all ranks' heads: only hash and size travel, the rest follows from the rank."""
-        words = np.frombuffer(bytes.fromhex(own.sha256), ">i4").astype(int).tolist()
-        rows = self.world.all_gather([*words, own.size >> 31, own.size & 0x7FFFFFFF])
-        entries = []
-        for rank, row in enumerate(rows):
-            start, size = checkpoint.class_range(self.plan.class_count, self.world.size, rank)
-            shape = TensorEntry(shape=[size, self.plan.model.embedding_size])
-            entry = FileEntry(
-                name=head_name(start),
-                size=int(row[8]) << 31 | int(row[9]),
-                sha256=row[:8].astype(">i4").tobytes().hex(),
-                first_class=start,
-                tensors={"centers": shape, "momentum": shape},
-            )
-            entries.append(entry)
-        return entries
+        Raises:
+            OSError: where the disk refuses; what was written is removed then.
+        """
+        manifest = self.plan.manifest(step, files, verification, best, loss_scale)
+        try:
+            final = self._publish(manifest)
+        except OSError:
+            self.discard(step)
+            raise
+        for old in checkpoint.checkpoints(self.directory)[self.settings.keep_last :]:
+            if best is None or checkpoint.step_of(old) != best.step:
+                shutil.rmtree(old, ignore_errors=True)
+        return status_of(final, manifest, self.settings)
 
-    def _publish(self, hidden: Path, manifest: CheckpointManifest) -> Path:
+    def discard(self, step: int) -> None:
+        """Make room on the disk after a save that failed."""
+        with contextlib.suppress(OSError):
+            remove_folder(self._hidden(step))
+
+    def _publish(self, manifest: CheckpointManifest) -> Path:
+        hidden, final = self._hidden(manifest.step), self.directory / checkpoint.folder_name(manifest.step)
         with (hidden / checkpoint.MANIFEST_FILE).open("wb") as file:
             file.write(manifest.to_json().encode())
             file.flush()
             os.fsync(file.fileno())
-        _sync_folder(hidden)
-        final = self.directory / checkpoint.folder_name(manifest.step)
-        if final.exists():  # only a damaged one can be there: a sound one would have been resumed from
-            shutil.rmtree(final)
+        sync_folder(hidden)
+        self._set_aside(manifest.step)
         hidden.rename(final)
-        _sync_folder(self.directory)
-        self._set_newer_aside(manifest.step)
-        best = None if manifest.best is None else checkpoint.folder_name(manifest.best.step)
-        for old in checkpoint.checkpoints(self.directory)[self.settings.keep_last :]:
-            if old.name != best:
-                shutil.rmtree(old, ignore_errors=True)
+        sync_folder(self.directory)
         return final
 
-    def _set_newer_aside(self, step: int) -> None:
-        """Rename checkpoints beyond this step: the run passed them over as damaged when it resumed.
+    def _hidden(self, step: int) -> Path:
+        return self.room / checkpoint.folder_name(step)
+
+    def _classes(self, rank: int) -> ClassRange:
+        return checkpoint.class_range(self.plan.class_count, self.world.size, rank)
+
+    def _may_be_alive(self, folder: Path, now: float) -> bool:
+        """Whether a newer gang may write there; the number alone does not tell, since a job may begin anew at 0."""
+        found = ATTEMPT_FOLDER.fullmatch(folder.name)
+        if found is None or int(found[1]) <= self.attempt:
+            return False
+        try:
+            changes = [path.stat().st_mtime for path in (folder, *folder.rglob("*"))]
+        except FileNotFoundError:
+            return True
+        return now - max(changes) < ABANDONED_SECONDS
+
+    def _set_aside(self, step: int) -> None:
+        """Rename checkpoints of this step and beyond: the run passed them over as damaged when it resumed.
 
         Left as they are they would count as the newest ones, and `keep_last` would remove this one in their favour.
         """
         for folder in checkpoint.checkpoints(self.directory):
-            if checkpoint.step_of(folder) > step:
+            if checkpoint.step_of(folder) >= step:
                 aside = folder.with_name(f"{DAMAGED}{folder.name}")
                 shutil.rmtree(aside, ignore_errors=True)
                 folder.rename(aside)
@@ -215,28 +252,3 @@ def status_of(folder: Path, manifest: CheckpointManifest, settings: RunCheckpoin
         saved_at=manifest.saved_at,
         sha256=checkpoint.manifest_sha256(folder),
     )
-
-
-def head_name(first_class: int) -> str:
-    """File of the centres from `first_class` on."""
-    return f"head-{first_class:09d}.safetensors"
-
-
-def write_tensors(path: Path, tensors: Tensors) -> FileEntry:
-    """Write tensors and flush them to disk."""
-    save_file(tensors, path)
-    # It writes for its user alone; whoever may read the folder may read what is in it.
-    path.chmod(path.parent.stat().st_mode & 0o666)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    shapes = {name: TensorEntry(shape=list(array.shape)) for name, array in tensors.items()}
-    return FileEntry(name=path.name, size=path.stat().st_size, sha256=checkpoint.file_sha256(path), tensors=shapes)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

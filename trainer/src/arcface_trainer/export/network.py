@@ -23,6 +23,7 @@ from arcface_faces.embedding.onnx_network import open_onnx
 from arcface_faces.images import METADATA_KEY, Preprocessing
 from arcface_trainer.export import Format
 from arcface_trainer.network.backbones import as_function, load_backbone
+from arcface_trainer.network.inference import found_accelerator, take_device
 
 SAMPLE = 5
 """Images that a file is tried with, together and one by one."""
@@ -44,8 +45,7 @@ def export_network(folder: Path, form: Format, output: Path) -> None:
     for path in filter(None, (output, beside)):
         if path.exists():
             raise InvalidInput(f"{path}: exists already; choose another name or remove it first")
-    if form == "air" and mindspore.get_context("device_target") != "Ascend":
-        raise InvalidInput("--format air: only MindSpore on Ascend writes it; use mindir or onnx here")
+    _take_device(form)
     manifest, backbone = load_backbone(folder)
     mindspore.set_context(mode=mindspore.GRAPH_MODE)
     backbone.set_train(mode=False)
@@ -62,6 +62,21 @@ def export_network(folder: Path, form: Format, output: Path) -> None:
         _publish(written, output)
         if beside is not None:
             beside.write_text(manifest.preprocessing.to_json() + "\n")
+
+
+def _take_device(form: Format) -> None:
+    """The CPU, where files can be checked as well as written; for AIR a card, without which MindSpore refuses it.
+
+    MindSpore 2.10 calls AIR deprecated (`mindspore.export`), and nobody has written one with this command yet.
+    """
+    if form != "air":
+        take_device("cpu")
+    elif found_accelerator() == "ascend":
+        mindspore.set_device("Ascend", 0)
+    else:
+        raise InvalidInput(
+            "--format air: only MindSpore on Ascend writes it, and it finds no CANN and driver here; use mindir or onnx"
+        )
 
 
 def _write_mindir(backbone: nn.Cell, draft: Path, _: CheckpointManifest) -> Path:

@@ -7,23 +7,21 @@ peers wait for it inside collectives and have nothing to save.
 import contextlib
 import os
 import signal
-import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-from arcface_api.contract.pod_environment import ROLE, SCHEDULER, RankIdentity
+from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.reports import TrainerReport, failure_from
-from arcface_api.contract.run_config import RunConfig, RunRanks
-from arcface_api.cpu_affinity import core_share
+from arcface_api.contract.run_config import RunConfig
 from arcface_api.errors import ArcFaceError, ExitCode, Stopped
-from arcface_trainer.device import device_target
-from arcface_trainer.pod.rank_process import RankProcess, module_command, rank_environment, shell_status
+from arcface_trainer.pod.pinning import core_shares
+from arcface_trainer.pod.rank_process import RankProcess, rank_environment, shell_status
 from arcface_trainer.pod.rendezvous import meet
+from arcface_trainer.pod.scheduler_process import SchedulerProcess
 
 POLL_SECONDS = 0.1
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-SCHEDULER_GRACE_SECONDS = 10.0
 LEAVE_SECONDS = 120.0
 """Between the ends of a pod's first and last rank: all have done the same steps and saved the same checkpoint."""
 
@@ -56,7 +54,7 @@ def _run_until_stopped(config_path: Path) -> tuple[TrainerReport, int]:
 def _run(config_path: Path) -> tuple[TrainerReport, int]:
     config = RunConfig.read(config_path)
     identity = RankIdentity.from_environment()
-    scheduler = meet(identity)
+    scheduler, shares = meet(identity), core_shares(config.ranks)
     with tempfile.TemporaryDirectory(prefix="arcface-") as folder, contextlib.ExitStack() as stack:
         ranks: list[RankProcess] = []
         # Signals before children: one that comes in between must not be lost.
@@ -65,22 +63,18 @@ def _run(config_path: Path) -> tuple[TrainerReport, int]:
             rank_environment(os.environ, config.ranks, identity, scheduler, local)
             for local in range(config.ranks.per_pod)
         ]
+        process: SchedulerProcess | None = None
         if scheduler is not None and identity.rank == 0:
-            stack.callback(_end_scheduler, _start_scheduler(environments[0]), ranks)
+            process = SchedulerProcess.start(environments[0])
+            stack.callback(process.end, ranks)
         for local, environment in enumerate(environments):
             rank = RankProcess.start(config_path, Path(folder), identity.rank + local, local, environment)
-            _pin(rank, config.ranks, local)
+            os.sched_setaffinity(rank.process.pid, shares[local])
             ranks.append(rank)
         if signals:
             for rank in ranks:
                 rank.stop()
-        return _wait(ranks)
-
-
-def _pin(rank: RankProcess, ranks: RunRanks, local: int) -> None:
-    """Give a rank that computes on the CPU its share of the cores."""
-    if device_target(ranks.accelerator) == "CPU":
-        os.sched_setaffinity(rank.process.pid, core_share(os.sched_getaffinity(0), ranks.per_pod, local))
+        return _wait(ranks, process)
 
 
 def _end_on_signals() -> None:
@@ -110,43 +104,46 @@ def _forward_signals(ranks: list[RankProcess]) -> list[int]:
     return received
 
 
-def _start_scheduler(environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    command = module_command("arcface_trainer.distributed.scheduler")
-    return subprocess.Popen(command, env=environment | {ROLE: SCHEDULER}, start_new_session=True)
-
-
-def _end_scheduler(process: subprocess.Popen[bytes], ranks: list[RankProcess]) -> None:
-    """The scheduler leaves by itself after its ranks; one that does not is killed, at once where no rank had joined."""
-    is_needed = not any(rank.has_nothing_to_save for rank in ranks)
-    try:
-        process.wait(SCHEDULER_GRACE_SECONDS if is_needed else 0)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _wait(ranks: list[RankProcess], leave_seconds: float = LEAVE_SECONDS) -> tuple[TrainerReport, int]:
-    """Wait until all ranks have ended well, or the first one has not, or one is left behind by the others."""
+def _wait(
+    ranks: list[RankProcess], scheduler: SchedulerProcess | None = None, leave_seconds: float = LEAVE_SECONDS
+) -> tuple[TrainerReport, int]:
+    """Wait until all ranks have ended well, or the first one has not, or they wait for one that does not come."""
     first_end: float | None = None
     while True:
         is_running = any(rank.is_running for rank in ranks)
-        for rank in ranks:
-            status = rank.status
-            if rank.has_nothing_to_save or status not in {None, ExitCode.DONE, ExitCode.STOPPED}:
-                _kill(ranks)  # its peers wait for it in vain
-                return rank.report(), shell_status(status or ExitCode.FAILED)
+        if (failed := _first_failed(ranks)) is not None:
+            rank, status = failed
+            _kill(ranks)  # its peers wait for it in vain
+            return rank.report(), status
         if not is_running:
             return _joint_end(ranks)
+        if scheduler is not None and (message := scheduler.loss(ranks)) is not None:
+            return _given_up(ranks, ranks[0], message)
         if first_end is None and any(rank.is_finished for rank in ranks):
             first_end = time.monotonic()
         if first_end is not None and time.monotonic() - first_end > leave_seconds:
             behind = next((rank for rank in ranks if not rank.is_finished), None)
-            _kill(ranks)
             if behind is not None:
                 # A message to it was lost when a peer left: no rank waits for another in a collective for ever.
                 message = f"rank {behind.rank} did not end within {leave_seconds:g} s of the first rank"
-                return behind.died(message, int(ExitCode.FAILED)), ExitCode.FAILED
+                return _given_up(ranks, behind, message)
+            _kill(ranks)
         time.sleep(POLL_SECONDS)
+
+
+def _first_failed(ranks: list[RankProcess]) -> tuple[RankProcess, int] | None:
+    """A rank that ended before its work was done, and its exit status."""
+    for rank in ranks:
+        status = rank.status
+        if rank.has_nothing_to_save or status not in {None, ExitCode.DONE, ExitCode.STOPPED}:
+            return rank, shell_status(status or ExitCode.FAILED)
+    return None
+
+
+def _given_up(ranks: list[RankProcess], waiting: RankProcess, message: str) -> tuple[TrainerReport, int]:
+    """The end of a pod with a rank that would wait for ever: worth another try."""
+    _kill(ranks)
+    return waiting.died(message, int(ExitCode.FAILED)), ExitCode.FAILED
 
 
 def _joint_end(ranks: list[RankProcess]) -> tuple[TrainerReport, int]:

@@ -58,9 +58,10 @@ def await_rank_table(path: Path, identity: RankIdentity) -> RankTableDocument:
 
 
 def _own_table(path: Path, identity: RankIdentity) -> RankTableDocument | None:
-    """A table that is complete and has this pod's first rank at this pod's address."""
+    """A table of this attempt that is complete and has this pod's first rank at this pod's address."""
     table = RankTableDocument.parse(_content(path) or "")
-    return table if table is not None and table.has_rank(identity.rank, identity.address) else None
+    is_own = table is not None and table.has_rank(identity.rank, identity.address, identity.attempt)
+    return table if is_own else None
 
 
 def _container_of_rank_0(table: RankTableDocument) -> str | None:

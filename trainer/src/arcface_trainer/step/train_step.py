@@ -2,7 +2,7 @@
 
 One graph and not two: a tuple of a graph's outputs handed to another graph takes three times as long as the gradients
 themselves (42 against 10 ms an image in one run; MindSpore 2.10 on one CPU core, IResNet-18 at width 0.25, batch 32).
-The host sees eight numbers a step and one for each rank, and the ranks sum what they found with the last gradients.
+The host sees nine numbers a step and one for each rank, and the ranks sum what they found with the last gradients.
 
 Tensor suffixes: b images of this rank, N votes of a rank (see `votes`), S running statistics laid end to end.
 """
@@ -64,8 +64,8 @@ class TrainStep(nn.Cell):
         ranks = self.gradient_step.collectives
         votes_N = encode_votes(votes, wait, ranks.world_size, ranks.rank)
         summary = self(Tensor(images), Tensor(labels), votes_N, Tensor(rate, float32)).asnumpy().tolist()
-        (loss, length, _, stop, save, *rest), (is_applied, scale) = summary[:-2], summary[-2:]
-        votes, waits = StepVotes(stop > 0, save > 0), tuple(rest[: ranks.world_size])
+        (loss, length, _, stop, save, bits, *rest), (is_applied, scale) = summary[:-2], summary[-2:]
+        votes, waits = StepVotes(stop > 0, save > 0, round(bits)), tuple(rest[: ranks.world_size])
         return StepResult(loss, length, bool(is_applied), votes, waits, None if self.loss_scale is None else scale)
 
 

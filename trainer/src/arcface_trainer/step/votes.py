@@ -1,7 +1,7 @@
 """What the ranks tell each other and the host at each step, in the message that carries the last gradients.
 
-Tensor suffix: N votes of a rank, 2 + world_size float32 numbers which are summed over ranks: 1 to stop, 1 to save, and
-the seconds that each rank waited for its images, at the place of its number.
+Tensor suffix: N votes of a rank, 3 + world_size float32 numbers which are summed over ranks: 1 to stop, 1 to save, the
+bit of a save that is under way, and the seconds that each rank waited for its images, at the place of its number.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,8 @@ class StepVotes:
 
     stop: bool = False
     save: bool = False
+    saving_bits: int = 0
+    """The bit of `checkpoint.saving`: this rank's, and after the step the sum of all ranks'."""
 
 
 NO_VOTES = StepVotes()
@@ -23,7 +25,7 @@ NO_VOTES = StepVotes()
 def encode_votes(votes: StepVotes, wait: float, world_size: int, rank: int) -> Tensor:
     """This rank's votes and wait as `votes_N`."""
     waits = [wait if number == rank else 0.0 for number in range(world_size)]
-    return Tensor([float(votes.stop), float(votes.save), *waits], float32)
+    return Tensor([float(votes.stop), float(votes.save), float(votes.saving_bits), *waits], float32)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 The launcher starts it with the rank variables in its environment. It builds the training loop, runs it and reports.
 """
 
-import contextlib
 import logging
 import os
 import signal
@@ -75,36 +74,42 @@ class TrainingLoop:
         report = reports.TrainerReport(skipped_images=len(self.loader.skipped), failure=failure)
         if self.rank != 0:
             return report
-        progress = self.meter.progress(datetime.now(UTC))
-        if (verifier := self.verifier) is not None:
-            verified = {"verification": verifier.last, "best": verifier.best_checkpoint(self.checkpointing.settings)}
+        progress, checkpointing = self.meter.progress(datetime.now(UTC)), self.checkpointing
+        if self.verifier is not None:
+            verified = {"verification": checkpointing.verifications.last, "best": checkpointing.best()}
             progress = progress.model_copy(update=verified)
-        checkpoint, warnings = self.checkpointing.newest, self.loss_check.warnings
-        return report.model_copy(update={"progress": progress, "checkpoint": checkpoint, "warnings": warnings})
+        warnings = [*self.loss_check.warnings, *checkpointing.warnings]
+        told = {"progress": progress, "checkpoint": checkpointing.newest, "warnings": warnings}
+        return report.model_copy(update=told)
 
     def _train(self) -> None:
         self._verify()  # a run that was stopped at the end of an epoch did not wait for it
-        ended_at = self.checkpointing.saved_at = time.monotonic()
+        ended_at = self.checkpointing.begun_at = time.monotonic()
         while self.meter.step < self.plan.total_steps:
             step = self.meter.step
             batch = self.loader.take(step)
             wait = time.monotonic() - ended_at
             rate = self.plan.schedule.rate(step)
             self.metrics.data_wait.inc(wait)
-            votes = StepVotes(stop=self.is_stop_wanted(), save=self.checkpointing.is_overdue())
+            votes = self._votes()
             result = self.train_step.run(batch.images, batch.labels, rate, votes, wait)
             record = StepRecord(result.loss, time.monotonic() - ended_at, result.waits, result.loss_scale)
             ended_at = time.monotonic()
             self._count(record, result, batch, rate)
             self.loss_check.check(result, step)
-            is_best = not result.votes.stop and self._verify()
-            if is_best or result.votes.stop or result.votes.save or self.checkpointing.is_due(self.meter.step):
-                self._save()
+            if not result.votes.stop:
+                self._verify()
+            self.checkpointing.after_step(self.meter.step, result.votes, self.metrics)
             ended_at = time.monotonic()
             if result.votes.stop:
                 raise Stopped(
                     f"stopped on request after step {self.meter.step}, the state is saved: run again to go on"
                 )
+
+    def _votes(self) -> StepVotes:
+        """What this rank wants after the next step."""
+        checkpointing = self.checkpointing
+        return StepVotes(self.is_stop_wanted(), checkpointing.is_overdue(), checkpointing.saver.bit)
 
     def _count(self, record: StepRecord, result: StepResult, batch: Batch, rate: float) -> None:
         """Take a step into the figures."""
@@ -123,23 +128,19 @@ class TrainingLoop:
         if meter.step % LOG_EVERY == 0 or meter.step == self.plan.total_steps:
             LOG.info("%s learning_rate=%.6g", meter.log_line(datetime.now(UTC)), rate)
 
-    def _verify(self) -> bool:
-        """Judge the network where that is due; returns whether it is the best so far."""
+    def _verify(self) -> None:
+        """Judge the network where that is due."""
         verifier = self.verifier
         if verifier is None or not verifier.is_due(self.meter.step):
-            return False
+            return
         started = time.monotonic()
         verification = verifier.verify(self.meter.step)
         seconds = time.monotonic() - started
         self.metrics.set_verification(verification, seconds)
         accuracies = " ".join(f"{result.dataset}={result.accuracy:.5f}" for result in verification.results)
-        pairs, is_best = sum(result.pairs for result in verification.results), verification is verifier.best
+        pairs = sum(result.pairs for result in verification.results)
+        is_best = self.checkpointing.verifications.is_best(self.meter.step)
         LOG.info("verification %s pairs=%d seconds=%.2f is_best=%s", accuracies, pairs, seconds, is_best)
-        return is_best
-
-    def _save(self) -> None:
-        last, best = (self.verifier.last, self.verifier.best) if self.verifier is not None else (None, None)
-        self.checkpointing.save(self.meter.step, last, best, self.metrics)
 
 
 def _main(config_path: Path, report_path: Path, local_rank: int) -> int:
@@ -156,8 +157,7 @@ def _main(config_path: Path, report_path: Path, local_rank: int) -> int:
         failure = reports.failure_from(error, identity.rank)
     partial = report_path.with_suffix(".partial")
     report = reports.TrainerReport(failure=failure) if loop is None else loop.report(failure)
-    report.write(partial)
-    with contextlib.suppress(FileNotFoundError):  # where it could not be written
+    if report.write(partial):
         partial.rename(report_path)  # the launcher may look at any time
     return failure.exit_code if failure else ExitCode.DONE
 
@@ -185,10 +185,8 @@ def build_training_loop(
     stop = StopRequest.install()
     train_step = build_train_step(plan, training, world)
     state = TrainingState(train_step)
-    checkpointing = Checkpointing.start(config.checkpoint, state, plan, world)
-    verifier = build_verifier(config.evaluation, plan, training.batch_size, state, world)
-    if verifier is not None and checkpointing.resumed is not None:
-        verifier.resume(checkpointing.resumed)
+    checkpointing = Checkpointing.start(config.checkpoint, state, plan, world, identity.attempt or 0)
+    verifier = build_verifier(config.evaluation, plan, training.batch_size, checkpointing, world)
     loop = TrainingLoop(plan, rank, train_step, loader, checkpointing, verifier, lambda: stop.is_wanted)
     port = config.metrics_port + local_rank if config.metrics_port else 0
     serve(identity.address, port, loop.metrics, loop.report if rank == 0 else None)

@@ -4,20 +4,20 @@ Only distances cross ranks, 8 bytes a pair.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from mindspore import nn
 from numpy.typing import NDArray
 
-from arcface_api.contract.run_config import RunCheckpoint, RunEvaluation
+from arcface_api.contract.run_config import RunEvaluation
 from arcface_api.errors import Diverged
-from arcface_api.resource.status import BestCheckpoint, PairResult, Verification
-from arcface_faces.checkpoint import CheckpointManifest, folder_name
+from arcface_api.resource.status import PairResult, Verification
 from arcface_faces.embedding.embedder import Network, embed
 from arcface_faces.images import Image
 from arcface_faces.pairs.pair_set import PairSet, check_images, open_sets, set_files
 from arcface_faces.pairs.protocol import FOLDS, fold_accuracy, squared_distances
+from arcface_trainer.checkpoint.checkpointing import Checkpointing
+from arcface_trainer.checkpoint.verifications import Verifications
 from arcface_trainer.checkpoint.writer import TrainingState
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.network.backbones import as_function, assign, build_backbone, named_parameters
@@ -141,28 +141,23 @@ class Verifier:
     """The same for inference."""
     state: TrainingState
     world: World
-    last: Verification | None = None
-    best: Verification | None = None
-
-    def resume(self, manifest: CheckpointManifest) -> None:
-        """Go on from what a checkpoint knows."""
-        self.last = manifest.verification
-        self.best = manifest.best
+    verifications: Verifications
+    """What it has found; a checkpoint that cannot be saved takes its best one back."""
 
     def is_due(self, step: int) -> bool:
         """Whether the network after this step is to be judged and has not been."""
+        last = self.verifications.last
         is_end = step % self.every_steps == 0 or step == self.plan.total_steps
-        return step > 0 and is_end and (self.last is None or self.last.step < step)
+        return step > 0 and is_end and (last is None or last.step < step)
 
     def verify(self, step: int) -> Verification:
         """Judge the network after `step`; Diverged where it gives no numbers."""
         assign(named_parameters(self.backbone), self.state.backbone(self.world), "the network in training")
         own = self.pairs.distances(self._embed)
         results = self.pairs.results(self.world.all_gather_doubles(own))
-        self.last = Verification(epoch=self.plan.epoch(step), step=step, results=results)
-        if self.best is None or is_better(self.last, self.best):
-            self.best = self.last
-        return self.last
+        found = Verification(epoch=self.plan.epoch(step), step=step, results=results)
+        self.verifications.add(found)
+        return found
 
     def _embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         embeddings = self.network(images)
@@ -173,22 +168,9 @@ class Verifier:
             )
         return embeddings
 
-    def best_checkpoint(self, settings: RunCheckpoint) -> BestCheckpoint | None:
-        """The checkpoint that is kept for its accuracy."""
-        if self.best is None:
-            return None
-        path = settings.path_of(Path(settings.directory) / folder_name(self.best.step))
-        return BestCheckpoint(path=path, step=self.best.step, accuracy=self.best.mean_accuracy)
-
-
-def is_better(new: Verification, old: Verification) -> bool:
-    """Whether the mean accuracy has risen; figures on other pairs cannot be compared and give way."""
-    pairs = [[(result.dataset, result.pairs) for result in each.results] for each in (new, old)]
-    return pairs[0] != pairs[1] or new.mean_accuracy > old.mean_accuracy
-
 
 def build_verifier(
-    evaluation: RunEvaluation | None, plan: TrainingPlan, batch_size: int, state: TrainingState, world: World
+    evaluation: RunEvaluation | None, plan: TrainingPlan, batch_size: int, checkpointing: Checkpointing, world: World
 ) -> Verifier | None:
     """The verifier of a job that asks for one.
 
@@ -196,7 +178,7 @@ def build_verifier(
         evaluation: the sets, and how often.
         plan: the training.
         batch_size: images that the network takes at once.
-        state: the network in training.
+        checkpointing: has the state of the network in training, and is told what is found.
         world: all ranks call together.
 
     Raises:
@@ -208,7 +190,16 @@ def build_verifier(
     most = most_pairs(every_steps * plan.total_batch_size)
     pairs = open_pair_shard(evaluation, most, world.size, world.rank, batch_size)
     backbone = build_backbone(plan.model, trunk_cast(plan.precision, world.chip))
-    return Verifier(pairs, every_steps, plan, backbone, as_function(backbone), state, world)
+    return Verifier(
+        pairs,
+        every_steps,
+        plan,
+        backbone,
+        as_function(backbone),
+        checkpointing.state,
+        world,
+        checkpointing.verifications,
+    )
 
 
 def most_pairs(images: int) -> int:

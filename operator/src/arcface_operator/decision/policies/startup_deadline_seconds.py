@@ -3,12 +3,14 @@
 from datetime import datetime
 
 from arcface_api.resource.status import FailureStatus
-from arcface_operator.decision.context import DecisionContext, latest, true_since
+from arcface_operator.decision.context import DecisionContext, condition, latest, true_since
 from arcface_operator.decision.faults import Fault
 from arcface_operator.decision.observation import PodView
 from arcface_operator.manifests.metadata import worker_name
 
 REASON = "StartupDeadlineExceeded"
+UNUSABLE = "DevicesUnusable"
+"""Reason of the condition RankTableReady where waiting alone will not complete the table."""
 
 
 def late_gang(context: DecisionContext) -> Fault | None:
@@ -56,5 +58,8 @@ def _awaited(context: DecisionContext, pod: PodView) -> str:
         name = worker_name(context.job.metadata.name, missing)
         return f"there is no pod {name}: {context.observed.refusal or 'not created'}"
     if pod.waiting is None and table is not None and table.state == "initializing":
+        ready = condition(context.status, "RankTableReady")
+        if ready is not None and ready.reason == UNUSABLE:
+            return f"there is no rank table: {ready.message}"
         return f"the rank table waits for {', '.join(table.missing) or 'the device plugin'}"
     return f"pod {pod.name}: {pod.waiting or 'rank 0 reports no progress'}"

@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -10,13 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from arcface_api.contract.pod_environment import SCHEDULER_ANNOTATION
 from arcface_api.cpu_affinity import core_share
 from arcface_api.errors import ArcFaceError, InvalidInput, explained
 from arcface_operator.local.kubelet import directories, orphans, process_spec
+from arcface_operator.local.kubelet.cards import PodCards
 from arcface_operator.local.kubelet.shim import BY_SIGNAL
 from arcface_operator.manifests.metadata import Manifest
 
@@ -66,12 +68,23 @@ def _start_shim(
         return subprocess.Popen(
             [*shim, *arguments],
             cwd=folder,
-            env={**os.environ, **environment},
+            env={**pod_environment(os.environ), **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+OF_OTHER_RANKS = re.compile(
+    "(MS|HCCL|OMPI|PMIX)_.*|RANK_(TABLE_FILE|ID|SIZE)|(ASCEND_)?DEVICE_ID|MINDSPORE_HCCL_CONFIG_PATH"
+)
+"""Variables that make MindSpore and HCCL join whatever a shell was set up for; pods have their own, from the job."""
+
+
+def pod_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What pods take over from the shell: paths and the like, and nothing that makes a rank of them."""
+    return {name: value for name, value in environment.items() if not OF_OTHER_RANKS.fullmatch(name)}
 
 
 DRAWS = 50
@@ -91,18 +104,15 @@ class Kubelet:
         self.workdir = workdir
         self.claims = claims
         self.config_maps = config_maps
+        self.cards = PodCards()
+        """None, until what an earlier run has left behind holds none any more."""
         self.clock = clock
         self.wait = wait
 
     def start(self, pods: list[Manifest], attempt: int) -> list[PodProcess]:
         """Start pods that know each other by name; none is left running when one cannot be started."""
         addresses = draw_addresses(len(pods), {port for pod in pods for port in _container_ports(pod)})
-        hosts = {host: address for pod, address in zip(pods, addresses, strict=True) for host in host_names(pod)}
-        told = {SCHEDULER_ANNOTATION: addresses[0]}
-        specs = [
-            process_spec.build_process_spec(annotated(pod, told), self.placement(pod, address, hosts))
-            for pod, address in zip(pods, addresses, strict=True)
-        ]
+        specs = self.specs(pods, addresses)
         started: list[PodProcess] = []
         try:
             for pod, address, spec in zip(pods, addresses, specs, strict=True):
@@ -114,6 +124,17 @@ class Kubelet:
             self.clear(patience=0.0)
             raise
         return started
+
+    def specs(self, pods: list[Manifest], addresses: list[str]) -> list[process_spec.ProcessSpec]:
+        """What to start for each pod, with its cards."""
+        hosts = {host: address for pod, address in zip(pods, addresses, strict=True) for host in host_names(pod)}
+        told = {SCHEDULER_ANNOTATION: addresses[0]}
+        specs = [
+            process_spec.build_process_spec(annotated(pod, told), self.placement(pod, address, hosts))
+            for pod, address in zip(pods, addresses, strict=True)
+        ]
+        cards = self.cards.variables(pods)
+        return [replace(spec, environment=spec.environment | own) for spec, own in zip(specs, cards, strict=True)]
 
     def placement(self, pod: Manifest, address: str, hosts: Mapping[str, str]) -> process_spec.PodPlacement:
         """Where a pod runs."""

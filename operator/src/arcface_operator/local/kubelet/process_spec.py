@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from arcface_api.contract.pod_environment import TERMINATION_LOG
+from arcface_api.contract.pod_environment import LOOPBACK, TERMINATION_LOG
 from arcface_api.errors import InvalidInput
 from arcface_operator.local.kubelet.directories import Claims
 from arcface_operator.manifests.metadata import Manifest
@@ -167,6 +167,7 @@ def _field_value(item: Manifest, pod: Manifest, placement: PodPlacement) -> str:
         "metadata.name": pod["metadata"]["name"],
         "metadata.namespace": pod["metadata"].get("namespace", "default"),
         "status.podIP": placement.address,
+        "status.hostIP": LOOPBACK,
     }
     for field, value in known.items():
         if item["valueFrom"] == {"fieldRef": {"fieldPath": field}}:

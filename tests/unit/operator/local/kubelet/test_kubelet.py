@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from arcface_operator.local.kubelet.cards import PodCards
 from arcface_operator.local.kubelet.directories import Workdir, locked_workdir
 from arcface_operator.local.kubelet.kubelet import Kubelet, PodProcess, draw_addresses, is_free
 from arcface_operator.local.kubelet.orphans import marked
@@ -58,6 +59,9 @@ def kubelet(tmp_path: Path) -> Iterator[Kubelet]:
         kubelet = Kubelet(workdir, {"faces": tmp_path / "faces"}, {"config": config_map})
         yield kubelet
         kubelet.clear(patience=0.0)
+
+
+SHOW_ENVIRONMENT = "import json, os; open('seen', 'w').write(json.dumps(dict(os.environ)))"
 
 
 def start(kubelet: Kubelet, *pods: dict[str, object]) -> list[PodProcess]:
@@ -203,6 +207,7 @@ RUN_AND_WAIT = """
 import sys
 from pathlib import Path
 from arcface_operator.local.kubelet.kubelet import Kubelet
+from arcface_operator.local.kubelet.cards import PodCards
 from arcface_operator.local.kubelet.directories import locked_workdir
 from support.builders.pods import make_pod
 with locked_workdir(Path(sys.argv[1])) as workdir:
@@ -241,3 +246,20 @@ def test_a_port_that_somebody_listens_on_is_not_free() -> None:
         server.listen()
         assert not is_free("127.0.0.1", server.getsockname()[1])
         assert is_free("127.77.77.77", server.getsockname()[1])
+
+
+def test_a_pod_takes_its_rank_from_the_job_and_never_from_the_shell(
+    kubelet: Kubelet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell that a script for several cards was started in before has all of these."""
+    joining = ["RANK_TABLE_FILE", "RANK_ID", "RANK_SIZE", "DEVICE_ID", "MS_ROLE", "MS_SCHED_HOST", "HCCL_IF_IP"]
+    kept = {"LD_LIBRARY_PATH": "/usr/local/Ascend/driver/lib64", "ASCEND_HOME_PATH": "/cann", "GLOG_v": "2"}
+    for name, value in {**dict.fromkeys(joining, "7"), **kept, "ASCEND_RT_VISIBLE_DEVICES": "0,1,2"}.items():
+        monkeypatch.setenv(name, value)
+    kubelet.cards = PodCards(resource_name="huawei.com/Ascend910", numbers=(1, 2))
+    container = {"env": [{"name": "DEVICE_ID", "value": "0"}], "resources": {"limits": {"huawei.com/Ascend910": 1}}}
+    for pod in start(kubelet, *(make_pod(name, SHOW_ENVIRONMENT, container=container) for name in ("a", "b"))):
+        assert await_end(pod) == 0
+    seen = {name: json.loads((kubelet.folder(name) / "seen").read_text()) for name in ("a", "b")}
+    assert {name: value for name, value in seen["a"].items() if name in {*joining, *kept}} == {"DEVICE_ID": "0", **kept}
+    assert [seen[name]["ASCEND_RT_VISIBLE_DEVICES"] for name in ("a", "b")] == ["1", "2"]

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def test_a_worker_pod_becomes_a_process() -> None:
         "MS_SCHED_PORT": "8118",
         "MS_WORKER_NUM": "2",
         "MS_NODE_ID": "1",
+        "ARCFACE_ATTEMPT": "0",
         "ARCFACE_SCHEDULER_FILE": f"{VOLUMES}/rendezvous/scheduler-address",
     }
     assert spec.grace_seconds == 120
@@ -88,6 +90,15 @@ def test_a_folder_of_this_machine_and_a_part_of_a_volume_can_be_mounted() -> Non
         },
     )
     assert build_process_spec(pod, PLACE).arguments[-2:] == ["/opt/tools/x", "/home/me/faces/a/b/y"]
+
+
+def test_in_the_hosts_network_ranks_of_one_machine_meet_on_its_loopback() -> None:
+    """HCCL_IF_IP must be an address of the host; a pod's own here is none that an interface lists."""
+    workers = {"accelerator": "ascend", "devicesPerWorker": 2, "rendezvous": "dynamic"}
+    job = make_job("npu", workers={**workers, "template": {"spec": {"hostNetwork": True}}})
+    place = replace(PLACE, config_maps={"npu-config": build_config_map(job)})
+    spec = build_process_spec(build_worker_pod(job, index=0, attempt=0, settings=Settings()), place)
+    assert (spec.environment["HCCL_IF_IP"], spec.environment["POD_IP"]) == ("127.0.0.1", "127.77.3.2")
 
 
 def test_containers_beside_ours_are_named_as_left_out() -> None:

@@ -1,0 +1,92 @@
+"""Memory of cards and nodes by the sizes of what is held there."""
+
+from typing import Any
+
+import pytest
+
+from arcface_operator.preflight.counts import Counts
+from arcface_operator.preflight.layers import network_size
+from arcface_operator.preflight.memory import DeviceMemory, HostMemory, device_memory, host_memory
+from support.builders.jobs import make_job
+from support.builders.training_sets import EIGHT, MS1MV2
+
+R100 = 65_156_160
+VERIFIED = {"claimName": "sets", "everyEpochs": 1}
+
+
+def device(counts: Counts = MS1MV2, **spec: Any) -> DeviceMemory:
+    job = make_job(**spec)
+    return device_memory(job.spec, counts, network_size(job.spec.model))
+
+
+def host(counts: Counts = MS1MV2, **spec: Any) -> HostMemory:
+    job = make_job(**spec)
+    return host_memory(job.spec, counts, network_size(job.spec.model), device(counts, **spec))
+
+
+def gang(replicas: int) -> dict[str, Any]:
+    return {"workers": {"accelerator": "ascend", "devicesPerWorker": 8, "replicas": replicas}}
+
+
+def test_memory_of_one_rank_of_eight() -> None:
+    memory = device(**EIGHT)
+    assert memory.weights == memory.momentum == 4 * R100
+    assert memory.gradients == 8 * R100
+    assert memory.head == 3 * 4 * 10_718 * 512
+    assert memory.logits == 6 * 4 * 1024 * 10_718
+    assert memory.temporaries == 4 * (5 * 1024 * 512 + 2 * 10_718 * 512 + 8 * 1024)
+    parts = memory.model_dump(exclude={"total"}).values()
+    assert memory.total == sum(parts)
+
+
+def test_a_network_that_is_verified_is_held_twice() -> None:
+    verified = device(evaluation=VERIFIED, **EIGHT)
+    assert verified.weights == 2 * device(**EIGHT).weights == 2 * verified.momentum
+
+
+def test_half_precision_halves_the_activations() -> None:
+    half, single = (device(training={"precision": precision}, **EIGHT).activations for precision in ("fp16", "fp32"))
+    assert 2 * half == single
+
+
+def test_one_rank_joins_no_gradients_and_gathers_no_peaks() -> None:
+    memory = device()
+    assert memory.gradients == memory.weights
+    assert memory.temporaries == 4 * (5 * 128 * 512 + 2 * MS1MV2.identities * 512)
+
+
+def test_more_ranks_do_not_shrink_the_logits() -> None:
+    million = Counts(identities=1_024_000, images=10**8)
+    logits = [device(million, **gang(replicas)).logits for replicas in (1, 2, 64)]
+    assert logits == [6 * 4 * 128 * 1_024_000] * 3
+
+
+def test_the_peaks_of_512_ranks_take_128_mebibytes() -> None:
+    """Every rank's greatest logit of every image, on every rank."""
+    memory = device(**gang(64))
+    classes = -(-MS1MV2.identities // 512)
+    assert memory.temporaries - 4 * 512 * (5 * 65_536 + 2 * classes) == 128 << 20
+
+
+def test_the_copy_of_a_checkpoint_is_all_that_the_ranks_of_pod_0_write() -> None:
+    statistics = network_size(make_job().spec.model).statistics
+    assert host(**EIGHT).snapshot == 4 * (2 * R100 + statistics) + 8 * 2 * 4 * 10_718 * 512
+    half = host(**gang(2)).snapshot
+    assert half == 4 * (2 * R100 + statistics) + 8 * 2 * 4 * 5_359 * 512, "the second pod holds the other half"
+
+
+def test_a_nodes_memory_grows_with_its_ranks_and_the_images() -> None:
+    one = host(Counts(1000, 10**6))
+    eight = host(Counts(1000, 10**6), **EIGHT)
+    assert (eight.mindspore, eight.batches, eight.index) == (8 * one.mindspore, 8 * one.batches, 8 * one.index)
+    assert one.index == 48 * 10**6
+    assert one.batches == 10 * 128 * (3 * 112 * 112 + 4)
+
+
+@pytest.mark.parametrize(("accelerator", "share"), [("cpu", 1), ("ascend", 0)])
+def test_ranks_on_the_cpu_need_their_nodes_memory(accelerator: str, share: int) -> None:
+    workers = {"accelerator": accelerator, "devicesPerWorker": 2}
+    training = {"precision": "fp32"}
+    found = host(workers=workers, training=training)
+    assert found.device == share * 2 * device(workers=workers, training=training).total
+    assert found.total == sum(found.model_dump(exclude={"total"}).values())

@@ -1,0 +1,31 @@
+"""What crosses between ranks by name. That ranks do exchange this: tests/unit/trainer/test_step_traffic.py."""
+
+from arcface_operator.preflight.layers import network_size
+from arcface_operator.preflight.traffic import Collective, collectives
+from support.builders.jobs import make_job
+
+
+def messages(ranks: int) -> dict[str, Collective]:
+    spec = make_job(workers={"accelerator": "ascend", "devicesPerWorker": 8, "replicas": ranks // 8}).spec
+    return {message.name: message for message in collectives(spec, network_size(spec.model))}
+
+
+def test_messages_of_eight_ranks() -> None:
+    found = {name: (message.handed_over, message.received) for name, message in messages(8).items()}
+    assert found == {
+        "embeddings": (128 * 512 * 4, 1024 * 512 * 4),
+        "labels": (128 * 4, 1024 * 4),
+        "peaks": (1024 * 4, 8 * 1024 * 4),
+        "sums": (2 * 1024 * 4, 2 * 1024 * 4),
+        "embeddingGradients": (1024 * 512 * 4, 1024 * 512 * 4),
+        "gradients": (4 * (65_156_160 - 512 + 12), 4 * (65_156_160 - 512 + 12)),
+    }
+
+
+def test_the_peaks_grow_with_the_square_of_the_ranks() -> None:
+    assert messages(512)["peaks"].received == 128 << 20
+
+
+def test_one_rank_sends_nothing() -> None:
+    spec = make_job().spec
+    assert collectives(spec, network_size(spec.model)) == []

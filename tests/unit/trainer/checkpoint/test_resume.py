@@ -1,0 +1,97 @@
+"""Going on from the newest sound checkpoint."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from arcface_api.errors import ArcFaceError, InvalidInput
+from arcface_faces.checkpoint import BACKBONE_FILE, LossScale
+from arcface_trainer.checkpoint.resume import resume
+from arcface_trainer.distributed.collectives import World
+from support.builders.saved_states import PLAN, flip_the_last_bit, saving
+
+
+@pytest.fixture
+def save(tmp_path):
+    return saving(tmp_path)
+
+
+class Loaded:
+    """A state that remembers where it was loaded from."""
+
+    source = None
+    loss_scale = None
+
+    def load(self, *_tensors, source):
+        self.source = source
+
+    def load_loss_scale(self, saved):
+        self.loss_scale = saved
+
+
+def test_a_run_goes_on_with_the_loss_scale_of_its_checkpoint(tmp_path, save):
+    save(4)
+    state = Loaded()
+    resume(state, tmp_path, PLAN, World(1, 0))
+    assert state.loss_scale == LossScale(scale=1024.0, good_steps=7)
+
+
+def test_what_an_older_release_saved_has_no_loss_scale(tmp_path, save):
+    save(4)
+    manifest = tmp_path / "step-00000004" / "manifest.json"
+    document = json.loads(manifest.read_text())
+    del document["lossScale"]
+    manifest.write_text(json.dumps(document))
+    state = Loaded()
+    resume(state, tmp_path, PLAN, World(1, 0))
+    assert state.loss_scale is None
+
+
+def test_a_run_goes_on_from_the_newest_sound_checkpoint(tmp_path, save):
+    save(4)
+    save(8)
+    flip_the_last_bit(tmp_path / "step-00000008" / BACKBONE_FILE)
+    state = Loaded()
+    assert resume(state, tmp_path, PLAN, World(1, 0)).step == 4
+    assert state.source == str(tmp_path / "step-00000004")
+
+
+def test_a_checkpoint_that_cannot_be_read_for_now_is_not_passed_over(tmp_path, save, monkeypatch):
+    save(4)
+    save(8)
+    read_bytes = Path.read_bytes
+
+    def stale(path):
+        if path.name == "manifest.json" and path.parent.name == "step-00000008":
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    with pytest.raises(ArcFaceError, match="Stale file handle") as caught:
+        resume(Loaded(), tmp_path, PLAN, World(1, 0))
+    assert not isinstance(caught.value, InvalidInput)
+
+
+def test_a_run_without_checkpoints_starts_anew(tmp_path):
+    assert resume(Loaded(), tmp_path / "none", PLAN, World(1, 0)) is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda folder: flip_the_last_bit(folder / BACKBONE_FILE), id="flipped bits"),
+        pytest.param(lambda folder: (folder / "manifest.json").unlink(), id="no manifests"),
+    ],
+)
+def test_a_run_never_starts_anew_beside_damaged_checkpoints(tmp_path, save, damage):
+    save(4)
+    save(8)
+    for folder in tmp_path.glob("step-*"):
+        damage(folder)
+    with pytest.raises(InvalidInput) as caught:
+        resume(Loaded(), tmp_path, PLAN, World(1, 0))
+    assert str(caught.value).startswith(f"{tmp_path}: holds 2 checkpoints, but those that were tried are damaged: ")
+    assert "move all away to start anew" in str(caught.value)

@@ -1,0 +1,101 @@
+"""Where one goes on from: the newest checkpoint that all ranks can read."""
+
+import logging
+from pathlib import Path
+
+from arcface_api.errors import InvalidInput
+from arcface_faces import checkpoint
+from arcface_faces.checkpoint import CheckpointManifest, Tensors
+from arcface_trainer.checkpoint.writer import TrainingState
+from arcface_trainer.distributed.collectives import World
+from arcface_trainer.plan import TrainingPlan
+
+LOG = logging.getLogger(__name__)
+CANDIDATES = 8
+"""Newest checkpoints that are tried."""
+NONE = -1
+
+
+def refuse_other_runs(directory: Path, plan: TrainingPlan) -> None:
+    """InvalidInput where the newest checkpoint belongs to another run, whose folder is then left alone."""
+    for folder, manifest in checkpoint.complete_checkpoints(directory):
+        _check_same_run(manifest, plan, folder)
+        return
+
+
+def resume(state: TrainingState, directory: Path, plan: TrainingPlan, world: World) -> CheckpointManifest | None:
+    """Load the newest checkpoint that all ranks find sound.
+
+    Args:
+        state: filled from the checkpoint.
+        directory: folder of the job's checkpoints.
+        plan: what a checkpoint of this run must agree with.
+        world: all ranks call together.
+
+    Returns:
+        The manifest of the checkpoint; None when there is none.
+
+    Raises:
+        InvalidInput: where a checkpoint belongs to another run, or there are some and all that were tried are damaged.
+        ArcFaceError: where one cannot be read now but may be later; it is not passed over.
+    """
+    found, steps = _candidates(directory, plan, world)
+    for step in steps:
+        folder = directory / checkpoint.folder_name(step)
+        read = _read(folder, world)
+        if world.all_gather([read is not None]).all() and read is not None:
+            manifest, backbone, momentum, head = read
+            state.load(backbone, momentum, head, source=str(folder))
+            state.load_loss_scale(manifest.loss_scale)
+            LOG.info("resumed folder=%s", folder)
+            return manifest
+    if found:
+        raise InvalidInput(
+            f"{directory}: holds {found} checkpoints, but those that were tried are damaged: mend the volume, move the "
+            "newest away to go on from an older one, or move all away to start anew"
+        )
+    return None
+
+
+def _candidates(directory: Path, plan: TrainingPlan, world: World) -> tuple[int, list[int]]:
+    """Number of folders named like checkpoints, and the steps of the complete ones, newest first, as rank 0 sees them.
+
+    No more than `CANDIDATES` steps.
+    """
+    found: list[Path] = []
+    steps: list[int] = []
+    if world.is_first:
+        found = checkpoint.checkpoints(directory)
+        for folder, manifest in checkpoint.complete_checkpoints(directory):
+            _check_same_run(manifest, plan, folder)
+            steps.append(manifest.step)
+    padded = (steps + [NONE] * CANDIDATES)[:CANDIDATES]
+    count, *shared = world.all_gather([len(found), *padded])[0].tolist()
+    return count, [step for step in shared if step != NONE]
+
+
+def _check_same_run(manifest: CheckpointManifest, plan: TrainingPlan, folder: Path) -> None:
+    """InvalidInput where a checkpoint comes from another job specification or other images."""
+    remedy = "choose another checkpoint.path or remove the folder"
+    if manifest.spec_hash != plan.spec_hash:
+        raise InvalidInput(f"{folder}: was written for another model, loss, data or training specification: {remedy}")
+    for name in ("image_count", "class_count", "total_batch_size", "total_steps"):
+        stored, wanted = getattr(manifest, name), getattr(plan, name)
+        if stored != wanted:
+            raise InvalidInput(f"{folder}: {name} was {stored} and is {wanted} now: {remedy}")
+
+
+def _read(folder: Path, world: World) -> tuple[CheckpointManifest, Tensors, Tensors, Tensors] | None:
+    """Manifest, backbone, momentum and this rank's head; None where one of them is damaged."""
+    try:
+        manifest = checkpoint.read_manifest(folder)
+        classes = checkpoint.class_range(manifest.class_count, world.size, world.rank)
+        return (
+            manifest,
+            checkpoint.read_file(folder, manifest, checkpoint.BACKBONE_FILE),
+            checkpoint.read_file(folder, manifest, checkpoint.MOMENTUM_FILE),
+            checkpoint.read_head(folder, manifest, classes),
+        )
+    except InvalidInput as error:
+        LOG.warning("checkpoint is passed over reason=%s", error)
+        return None
