@@ -28,7 +28,8 @@ from arcface_trainer.checkpoint.writer import CheckpointWriter, TrainingState
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.metrics import TrainMetrics
 from arcface_trainer.plan import TrainingPlan
-from arcface_trainer.step import StepVotes, TrainStep, build_train_step
+from arcface_trainer.step.train_step import TrainStep, build_train_step
+from arcface_trainer.step.votes import StepVotes
 from support.builders.training_plan import make_plan
 
 MINUTE = 60.0

@@ -1,7 +1,8 @@
-"""Run by every rank of test_ranks_agree: one step's loss and gradients on this rank's share of a fixed joined batch.
+"""Run by every rank of test_ranks_agree: one step on this rank's share of a fixed joined batch, then one to be skipped.
 
-Each quarter of the joined batch shows the same images under other labels. Whatever share of quarters a rank takes,
-its batch normalisation sees the same statistics, so ranks and joined batch must agree exactly, not only on average.
+Each of twelve blocks of the joined batch shows the same images under other labels. Whatever share of the blocks a rank
+takes, its batch normalisation sees the same statistics, so ranks and joined batch must agree exactly, not only on
+average. Without decay and with a clip that is never reached, momentum after the first step is the gradient.
 """
 
 import os
@@ -12,17 +13,23 @@ import mindspore
 import numpy as np
 from mindspore import Tensor
 
-from arcface_api.resource.spec import LossSpec, ModelSpec
+from arcface_api.resource.spec import LossSpec, ModelSpec, OptimizerSpec
 from arcface_faces.checkpoint import class_range
+from arcface_trainer.checkpoint.writer import TrainingState
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.head.classifier import Classifier
 from arcface_trainer.network.backbones import build_backbone
-from arcface_trainer.step import GradientStep
+from arcface_trainer.step.gradients import GradientStep
+from arcface_trainer.step.train_step import TrainStep
+from arcface_trainer.step.votes import StepVotes
 from support.waiting import wait_until
 
-CLASSES, EMBEDDING, QUARTER = 11, 16, 4
+CLASSES, EMBEDDING, BLOCK, BLOCKS = 11, 16, 4, 12
 LOSS_SCALE = 1.0
 """Keeps gradients below 1, where float32 can agree to 1e-5 whatever the order of its sums."""
+BUCKET_BYTES = 20_000
+"""Several messages, as a large network has them."""
+NEVER_CLIPPED = 1e9
 
 
 def main(folder: Path) -> None:
@@ -33,30 +40,50 @@ def main(folder: Path) -> None:
         mindspore.communication.init()
     world = World(size, rank)
     random = np.random.default_rng(7)
-    quarter = random.integers(0, 256, (QUARTER, 3, 112, 112)).astype(np.uint8)
-    images = np.concatenate([quarter] * 4)
-    labels = random.integers(0, CLASSES, 4 * QUARTER).astype(np.int32)
+    block = random.integers(0, 256, (BLOCK, 3, 112, 112)).astype(np.uint8)
+    images = np.concatenate([block] * BLOCKS)
+    labels = random.integers(0, CLASSES, BLOCKS * BLOCK).astype(np.int32)
     centers = random.normal(size=(CLASSES, EMBEDDING)).astype(np.float32)
 
+    step = make_step(world, centers)
+    share = slice(rank * len(labels) // size, (rank + 1) * len(labels) // size)
+    votes = StepVotes(stop=rank == size - 1, saving_bits=1)
+    result = step.run(images[share], labels[share], rate=0.1, votes=votes, wait=1.5 + rank)
+    state = TrainingState(step)
+    numbers = {
+        "loss": result.loss,
+        "votes": [result.votes.stop, result.votes.save, result.votes.saving_bits],
+        "waits": result.waits,
+    }
+    momentum = {f"backbone {name}": array for name, array in state.momentum().items()}
+    numbers |= {"buckets": len(step.gradient_step.buckets), "is_applied": result.is_applied}
+    np.savez(folder / f"{size}-{rank}.npz", **numbers, **momentum, centers=state.head()["momentum"])
+
+    if rank == size - 1:
+        damaged = step.gradient_step.classifier.centers
+        damaged.set_data(Tensor(np.full(damaged.shape, np.nan, np.float32)))
+    before = everything(state, world)
+    result = step.run(images[share], labels[share], rate=0.1)
+    after = everything(state, world)
+    changed = [name for name in before if before[name].tobytes() != after[name].tobytes()]
+    np.savez(folder / f"{size}-{rank}-skipped.npz", is_applied=result.is_applied, changed=changed)
+    leave_together(folder, size, rank)
+
+
+def make_step(world: World, centers: np.ndarray) -> TrainStep:
     mindspore.set_seed(1)
     backbone = build_backbone(ModelSpec(backbone="iresnet18", width=0.0625, stem_stride=2, embedding_size=EMBEDDING))
-    start, count = class_range(CLASSES, size, rank)
-    classifier = Classifier(
-        LossSpec(scale=LOSS_SCALE), class_range(CLASSES, size, rank), centers[start : start + count], world.collectives
-    )
-    step = GradientStep(backbone, classifier, world.collectives)
-    step.set_train()
-    share = slice(rank * len(labels) // size, (rank + 1) * len(labels) // size)
-    waits = [1.5 + rank if number == rank else 0.0 for number in range(size)]
-    votes = Tensor([float(rank == size - 1), 0.0, 1.0, *waits], mindspore.float32)
-    summary, *gradients, d_centers = step(Tensor(images[share]), Tensor(labels[share]), votes)
-    np.savez(
-        folder / f"{size}-{rank}.npz",
-        summary=summary.asnumpy(),
-        centers=d_centers.asnumpy(),
-        **{f"backbone{number:03d}": gradient.asnumpy() for number, gradient in enumerate(gradients)},
-    )
-    leave_together(folder, size, rank)
+    classes = class_range(CLASSES, world.size, world.rank)
+    own = centers[classes.start : classes.start + classes.size]
+    classifier = Classifier(LossSpec(scale=LOSS_SCALE), classes, own, world.collectives)
+    gradient_step = GradientStep(backbone, classifier, world.collectives, BUCKET_BYTES)
+    return TrainStep(gradient_step, OptimizerSpec(learning_rate=0.1, weight_decay=0.0), NEVER_CLIPPED)
+
+
+def everything(state: TrainingState, world: World) -> dict[str, np.ndarray]:
+    """Weights, statistics and momentum of this rank."""
+    momentum = {f"momentum of {name}": array for name, array in state.momentum().items()}
+    return state.backbone(world) | momentum | {f"head {name}": array for name, array in state.head().items()}
 
 
 def leave_together(folder: Path, size: int, rank: int) -> None:

@@ -12,7 +12,8 @@ from arcface_operator.preflight.layers import network_size
 from arcface_operator.preflight.traffic import collectives
 from arcface_trainer.head.classifier import Classifier, initial_centers
 from arcface_trainer.network.backbones import build_backbone
-from arcface_trainer.step import GradientStep, TrainStep
+from arcface_trainer.step.gradients import GradientStep
+from arcface_trainer.step.train_step import TrainStep
 from support.builders.jobs import make_job
 
 RANKS, BATCH, CLASSES, EMBEDDING = 3, 4, 11, 16
@@ -39,6 +40,11 @@ class RecordedCollectives(nn.Cell):
     def all_sum(self, x: Tensor) -> Tensor:
         self.messages.append(("allReduce", x.nbytes, x.nbytes))
         return x * RANKS
+
+    def all_sum_in_order(self, messages: list[Tensor], shared: Tensor) -> tuple[list[Tensor], Tensor]:
+        (message,) = messages  # one bucket holds this small network
+        both = self.all_sum(ops.concat((message, shared)))
+        return [both[: message.size]], both[message.size :]
 
     def own_block(self, x: Tensor) -> Tensor:
         return x[: x.shape[0] // RANKS]

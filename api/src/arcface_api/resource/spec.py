@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from arcface_api.model import Model
-from arcface_api.names import ASCEND_910
+from arcface_api.names import ACCELERATOR_TYPE, ASCEND_910
 from arcface_api.resource import validation as rules
 
 Name = Annotated[
@@ -237,6 +237,13 @@ class WorkersSpec(Model):
     def world_size(self) -> int:
         """Ranks over all pods."""
         return self.replicas * self.devices_per_worker
+
+    @property
+    def accelerator_type(self) -> str:
+        """Kind of machine that the template's node selector asks for, such as module-910b-8; empty without one."""
+        pod = (self.template or {}).get("spec")
+        selector = pod.get("nodeSelector") if isinstance(pod, dict) else None
+        return str(selector.get(ACCELERATOR_TYPE, "")) if isinstance(selector, dict) else ""
 
     @property
     def effective_rendezvous(self) -> Rendezvous:

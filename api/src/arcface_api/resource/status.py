@@ -148,6 +148,8 @@ class Progress(Model):
     """When the last step will be done at this speed."""
     slowest_rank: Number | None = None
     """Rank that waits longest for its images, and all others with it, where that stands out."""
+    loss_scale: Annotated[float, Field(gt=0)] | None = None
+    """Factor on the loss before differentiation in the last step; absent where the precision needs none."""
     verification: Verification | None = None
     """Last verification during the training."""
     best: BestCheckpoint | None = None

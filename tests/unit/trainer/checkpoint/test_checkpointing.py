@@ -17,7 +17,7 @@ from arcface_trainer.checkpoint.verifications import Verifications
 from arcface_trainer.checkpoint.writer import CheckpointWriter
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.metrics import TrainMetrics
-from arcface_trainer.step import StepVotes
+from arcface_trainer.step.votes import StepVotes
 from support.builders.saved_states import PLAN, ArrayState
 from support.builders.training_plan import make_plan
 from support.builders.verifications import found

@@ -6,7 +6,7 @@ from arcface_api.resource.spec import ModelSpec, OptimizerSpec, TrainingSpec
 from arcface_trainer.checkpoint.verifications import Verifications
 from arcface_trainer.checkpoint.writer import TrainingState
 from arcface_trainer.distributed.collectives import World
-from arcface_trainer.step import build_train_step
+from arcface_trainer.step.train_step import build_train_step
 from support.builders.saved_states import make_writer
 from support.builders.training_plan import make_plan
 

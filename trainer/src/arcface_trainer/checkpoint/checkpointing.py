@@ -24,7 +24,7 @@ from arcface_trainer.checkpoint.writer import CheckpointWriter, TrainingState, s
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.metrics import TrainMetrics
 from arcface_trainer.plan import TrainingPlan
-from arcface_trainer.step import StepVotes
+from arcface_trainer.step.votes import StepVotes
 
 LOG = logging.getLogger(__name__)
 RETRY_SECONDS = 60.0

@@ -23,14 +23,14 @@ from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.errors import ArcFaceError, explained
 from arcface_api.resource.status import CheckpointStatus, Verification
 from arcface_faces import checkpoint
-from arcface_faces.checkpoint import CheckpointManifest, ClassRange, FileEntry, TensorEntry, Tensors
+from arcface_faces.checkpoint import CheckpointManifest, ClassRange, FileEntry, LossScale, TensorEntry, Tensors
 from arcface_trainer.checkpoint.files import head_name, remove_folder, sync_folder, write_tensors
 from arcface_trainer.checkpoint.snapshot import Snapshot
 from arcface_trainer.checkpoint.verifications import Verifications
 from arcface_trainer.distributed.collectives import World
-from arcface_trainer.network.backbones import STATISTICS_SUFFIXES, assign, host_arrays, named_parameters
+from arcface_trainer.network.backbones import STATISTICS_SUFFIXES, assign, check_fit, host_arrays, named_parameters
 from arcface_trainer.plan import TrainingPlan
-from arcface_trainer.step import TrainStep
+from arcface_trainer.step.train_step import TrainStep
 
 HIDDEN = ".writing-"
 ATTEMPT_FOLDER = re.compile(rf"{re.escape(HIDDEN)}(\d+)")
@@ -43,14 +43,12 @@ class TrainingState:
     """Reads and replaces the state of a training step."""
 
     def __init__(self, train_step: TrainStep) -> None:
-        gradient_step, update = train_step.gradient_step, train_step.update
+        gradient_step = train_step.gradient_step
         self._backbone = named_parameters(gradient_step.backbone)
-        names = {id(parameter): name for name, parameter in self._backbone.items()}
-        *velocities, self._center_velocity = update.velocities
-        self._momentum = {
-            names[id(weight)]: velocity for weight, velocity in zip(gradient_step.weights, velocities, strict=True)
-        }
-        self._centers = gradient_step.classifier.centers
+        self._weights = {name: weight for name, weight in self._backbone.items() if weight.requires_grad}
+        self._centers = {"centers": gradient_step.classifier.centers}
+        self._update = train_step.update
+        self._loss_scale = train_step.loss_scale
 
     def backbone(self, world: World) -> Tensors:
         """Weights, and running statistics averaged over ranks: the network that a checkpoint holds.
@@ -70,17 +68,31 @@ class TrainingState:
 
     def momentum(self) -> Tensors:
         """Momentum of the backbone's weights by their names."""
-        return host_arrays(self._momentum)
+        return self._update.host_momentum(self._weights)
 
     def head(self) -> Tensors:
         """This rank's `centers` and their `momentum`."""
-        return host_arrays({"centers": self._centers, "momentum": self._center_velocity})
+        momentum = self._update.host_momentum(self._centers)["centers"]
+        return {**host_arrays(self._centers), "momentum": momentum}
+
+    def loss_scale(self) -> LossScale | None:
+        """The dynamic loss scale; None where the precision needs none."""
+        return None if self._loss_scale is None else self._loss_scale.save()
+
+    def load_loss_scale(self, saved: LossScale | None) -> None:
+        """Go on from a checkpoint's loss scale; from a fresh one where it has none."""
+        if self._loss_scale is not None and saved is not None:
+            self._loss_scale.load(saved)
 
     def load(self, backbone: Tensors, momentum: Tensors, head: Tensors, source: str) -> None:
         """Go on from these arrays; InvalidInput, naming `source`, where names or shapes are others."""
+        centers = self._centers["centers"]
+        check_fit(self._weights, momentum, source)
+        check_fit({"centers": centers, "momentum": centers}, head, source)
         assign(self._backbone, backbone, source)
-        assign(self._momentum, momentum, source)
-        assign({"centers": self._centers, "momentum": self._center_velocity}, head, source)
+        assign(self._centers, {"centers": head["centers"]}, source)
+        self._update.assign_momentum(self._weights, momentum)
+        self._update.assign_momentum(self._centers, {"centers": head["momentum"]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +143,7 @@ class CheckpointWriter:
         shared: dict[str, Tensors] = {}
         if self.world.is_first:
             shared = {checkpoint.BACKBONE_FILE: backbone, checkpoint.MOMENTUM_FILE: state.momentum()}
-        return Snapshot(step, state.head(), shared, verifications.last, verifications.best)
+        return Snapshot(step, state.head(), shared, verifications.last, verifications.best, state.loss_scale())
 
     def write(self, snapshot: Snapshot) -> list[FileEntry]:
         """Write this rank's files: that of its head first, rank 0's others behind it.
@@ -162,14 +174,20 @@ class CheckpointWriter:
         )
 
     def publish(
-        self, step: int, files: list[FileEntry], verification: Verification | None, best: Verification | None
+        self,
+        step: int,
+        files: list[FileEntry],
+        *,
+        verification: Verification | None,
+        best: Verification | None,
+        loss_scale: LossScale | None,
     ) -> CheckpointStatus:
         """Make a checkpoint of files that all ranks have written, and remove those that are too many.
 
         Raises:
             OSError: where the disk refuses; what was written is removed then.
         """
-        manifest = self.plan.manifest(step, files, verification, best)
+        manifest = self.plan.manifest(step, files, verification, best, loss_scale)
         try:
             final = self._publish(manifest)
         except OSError:

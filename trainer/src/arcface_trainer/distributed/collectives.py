@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.run_config import RunRanks
 from arcface_api.resource.spec import Precision
-from arcface_trainer.device import configure_device
+from arcface_trainer.device import Chip, configure_device
 
 LOG = logging.getLogger(__name__)
 
@@ -41,6 +41,21 @@ class Collectives(nn.Cell):
     def all_sum(self, x: Tensor) -> Tensor:
         """Sum over ranks, the same on each."""
         return x if self.is_alone else self.reduce(x)
+
+    def all_sum_in_order(self, messages: list[Tensor], shared: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Sum several vectors and a short one, which travels with the last of them.
+
+        Each sum waits for the one before, so that all ranks send them in one order, whatever order their graphs give
+        to what is independent; what makes the next vector need not wait.
+        """
+        if self.is_alone:
+            return messages, shared
+        size = messages[-1].size
+        messages = [*messages[:-1], ops.concat((messages[-1], shared))]
+        summed = [self.reduce(messages[0])]
+        for message in messages[1:]:
+            summed.append(self.reduce(ops.depend(message, summed[-1])))
+        return [*summed[:-1], summed[-1][:size]], summed[-1][size:]
 
     def own_block(self, x: Tensor) -> Tensor:
         """This rank's part of a gathered tensor: (world_size * n, ...) to (n, ...)."""
@@ -69,11 +84,12 @@ class _AllSum(nn.Cell):
 
 
 class World:
-    """All ranks; its methods must be called by all of them in the same order."""
+    """All ranks, and the chip that each computes on, None for a CPU; its methods must be called by all in one order."""
 
-    def __init__(self, world_size: int, rank: int) -> None:
+    def __init__(self, world_size: int, rank: int, chip: Chip | None = None) -> None:
         self.size = world_size
         self.rank = rank
+        self.chip = chip
         self.collectives = Collectives(world_size, rank)
         self._all_gather = _AllGather(self.collectives)
         self._all_sum = _AllSum(self.collectives)
@@ -111,4 +127,4 @@ def init_distributed(ranks: RunRanks, identity: RankIdentity, precision: Precisi
         started = time.monotonic()
         mindspore.communication.init()
         LOG.info("ranks joined world_size=%d seconds=%.1f", ranks.world_size, time.monotonic() - started)
-    return World(ranks.world_size, identity.rank)
+    return World(ranks.world_size, identity.rank, chip)

@@ -1,0 +1,153 @@
+"""Real steps on a small network, against the same update written down in NumPy."""
+
+import numpy as np
+import pytest
+from mindspore import Parameter, Tensor, nn
+
+from arcface_api.resource.spec import LossSpec, OptimizerSpec
+from arcface_faces.checkpoint import ClassRange
+from arcface_trainer.distributed.collectives import Collectives
+from arcface_trainer.head.classifier import Classifier, initial_centers
+from arcface_trainer.step.gradients import GradientStep
+from arcface_trainer.step.train_step import TrainStep
+from arcface_trainer.step.votes import NO_VOTES, StepVotes, encode_votes
+
+CLASSES, EMBEDDING, BATCH = 6, 8, 4
+RATE, MOMENTUM, DECAY = 0.1, 0.9, 5e-4
+ONE_TENSOR_EACH = 1
+"""Bytes of a bucket that holds a single parameter, however small."""
+
+
+class Backbone(nn.Cell):
+    """The smallest network that has weights, and statistics that a spoiled factor reaches."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool = nn.AvgPool2d(kernel_size=28, stride=28)
+        self.flatten = nn.Flatten()
+        self.dense = nn.Dense(48, EMBEDDING)
+        self.norm = nn.BatchNorm1d(EMBEDDING)
+        self.factor = Parameter(Tensor(np.float32(1.0)), name="features_factor", requires_grad=False)
+
+    def construct(self, images):
+        return self.norm(self.dense(self.flatten(self.pool(images))) * self.factor)
+
+
+class Spoiled(nn.Cell):
+    """A classifier whose gradient for the centres, and nothing else, is multiplied by a number.
+
+    The number is a parameter and not a constant: MindSpore may give a second network the compiled graph, constants
+    included, of an earlier one of the same shape.
+    """
+
+    def __init__(self, classifier):
+        super().__init__()
+        self.classifier = classifier
+        self.centers = classifier.centers
+        self.factor = Parameter(Tensor(np.float32(1.0)), name="centers_factor", requires_grad=False)
+
+    def construct(self, embeddings, labels):
+        loss, d_embeddings, d_centers = self.classifier(embeddings, labels)
+        return loss, d_embeddings, d_centers * self.factor
+
+
+def make_step(clip_norm=5.0, **buckets):
+    classes = ClassRange(0, CLASSES)
+    alone = Collectives(1, 0)
+    head = Spoiled(Classifier(LossSpec(scale=8.0), classes, initial_centers(classes, EMBEDDING, seed=1), alone))
+    optimizer = OptimizerSpec(learning_rate=RATE, momentum=MOMENTUM, weight_decay=DECAY)
+    return TrainStep(GradientStep(Backbone(), head, alone, **buckets), optimizer, clip_norm)
+
+
+def weights(step):
+    named = {f"{number}": weight for number, weight in enumerate(step.gradient_step.weights)}
+    return named | {"centers": step.gradient_step.classifier.centers}
+
+
+def state(step):
+    """Weights, momentum and statistics."""
+    named = weights(step)
+    arrays = {name: weight.asnumpy().copy() for name, weight in named.items()}
+    arrays |= {f"momentum of {name}": array for name, array in step.update.host_momentum(named).items()}
+    norm = step.gradient_step.backbone.norm
+    return arrays | {"mean": norm.moving_mean.asnumpy().copy(), "variance": norm.moving_variance.asnumpy().copy()}
+
+
+def batch():
+    random = np.random.default_rng(5)
+    return random.integers(0, 256, (BATCH, 3, 112, 112)).astype(np.uint8), np.arange(BATCH, dtype=np.int32)
+
+
+def run(step):
+    return step.run(*batch(), rate=RATE)
+
+
+def gradients(step):
+    """Of each weight, as the graph of the gradients alone gives them."""
+    images, labels = batch()
+    _, vectors = step.gradient_step(Tensor(images), Tensor(labels), encode_votes(NO_VOTES, 0.0, 1, 0))
+    groups = [group.weights for group in step.update.groups]
+    names = {id(weight): name for name, weight in weights(step).items()}
+    found = {}
+    for group, vector in zip(groups, vectors, strict=True):
+        pieces = group.pieces(vector.asnumpy())
+        found |= {names[id(weight)]: piece for weight, piece in zip(group.parameters, pieces, strict=True)}
+    return found
+
+
+def test_a_step_changes_weights_centres_momentum_and_statistics():
+    step = make_step()
+    before = state(step)
+    assert run(step).is_applied
+    after = state(step)
+    assert [name for name in before if (before[name] == after[name]).all()] == []
+
+
+@pytest.mark.parametrize("clip_norm", [0.01, 5.0])
+def test_two_steps_are_those_of_sgd_with_momentum_written_down(clip_norm):
+    step = make_step(clip_norm)
+    expected, velocity = state(step), dict.fromkeys(weights(step), 0.0)
+    for _ in range(2):
+        found = gradients(step)
+        norm = np.sqrt(sum((found[name].astype(float) ** 2).sum() for name in found if name != "centers"))
+        for name, gradient in found.items():
+            factor = 1.0 if name == "centers" else min(1.0, clip_norm / norm)
+            velocity[name] = MOMENTUM * velocity[name] + factor * gradient + DECAY * expected[name]
+            expected[name] = expected[name] - RATE * velocity[name]
+        run(step)
+    after = state(step)
+    for name in velocity:
+        np.testing.assert_allclose(after[name], expected[name], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(after[f"momentum of {name}"], velocity[name], rtol=1e-5, atol=1e-6)
+
+
+def test_buckets_change_nothing():
+    one, several = make_step(), make_step(bucket_bytes=ONE_TENSOR_EACH)
+    assert (len(one.update.groups), len(several.update.groups)) == (2, 5)
+    for parameter, other in zip(weights(one).values(), weights(several).values(), strict=True):
+        other.set_data(Tensor(parameter.asnumpy()))
+    run(one), run(several)
+    after = state(several)
+    for name, array in state(one).items():
+        np.testing.assert_allclose(array, after[name], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("factor", [np.nan, np.inf])
+@pytest.mark.parametrize("place", ["centers", "features"])
+def test_a_step_that_is_not_finite_changes_nothing_to_the_bit(place, factor):
+    step = make_step()
+    run(step)  # momentum and statistics are no longer those of a fresh network
+    before = state(step)
+    cell = step.gradient_step.classifier if place == "centers" else step.gradient_step.backbone
+    cell.factor.set_data(Tensor(np.float32(factor)))
+    assert not run(step).is_applied
+    for name, array in state(step).items():
+        assert array.tobytes() == before[name].tobytes(), name
+    cell.factor.set_data(Tensor(np.float32(1.0)))
+    assert run(step).is_applied
+
+
+def test_the_host_learns_what_the_rank_votes_and_waited():
+    step = make_step()
+    result = step.run(*batch(), RATE, StepVotes(save=True), wait=1.5)
+    assert (result.votes, result.waits) == (StepVotes(stop=False, save=True), (1.5,))

@@ -1,0 +1,77 @@
+"""SGD with momentum on flat vectors. Tensor suffix: P elements of a group of parameters, laid end to end."""
+
+import numpy as np
+from mindspore import Parameter, Tensor, float32, nn, ops
+from numpy.typing import NDArray
+
+from arcface_api.resource.spec import OptimizerSpec
+from arcface_trainer.step.flat import FlatParameters
+
+SMALLEST_NORM = 1e-12
+
+
+class FlatMomentum(nn.Cell):
+    """v = momentum*v + (g + decay*w); w = w - rate*v, for a group of parameters at once."""
+
+    def __init__(self, weights: FlatParameters, optimizer: OptimizerSpec, name: str) -> None:
+        super().__init__()
+        self.weights = weights
+        self.momentum = optimizer.momentum
+        self.decay = optimizer.weight_decay
+        self.velocity = Parameter(Tensor(np.zeros(weights.size, np.float32)), name=name, requires_grad=False)
+
+    def construct(self, gradient_P: Tensor, rate: Tensor, is_finite: Tensor) -> None:
+        """Apply one update; where the numbers are not finite, weights and momentum stay what they were, to the bit."""
+        velocity_P = self.momentum * self.velocity + (gradient_P + self.decay * self.weights())
+        self.weights.subtract(ops.where(is_finite, rate * velocity_P, _scalar(0.0)))
+        ops.assign(self.velocity, ops.where(is_finite, velocity_P, self.velocity))
+
+
+class MomentumUpdate(nn.Cell):
+    """The update of all groups: those of the backbone are clipped together, the last one (centres) is not."""
+
+    def __init__(self, groups: list[FlatParameters], optimizer: OptimizerSpec, clip_norm: float) -> None:
+        super().__init__()
+        self.groups = nn.CellList(
+            [FlatMomentum(weights, optimizer, f"momentum.{index}") for index, weights in enumerate(groups)]
+        )
+        self.clip_norm = clip_norm
+
+    def construct(self, gradients: tuple[Tensor, ...], squared_norm: Tensor, rate: Tensor, is_finite: Tensor) -> None:
+        """Apply one update.
+
+        Args:
+            gradients: (P,) of each group.
+            squared_norm: of the backbone's gradient.
+            rate: learning rate.
+            is_finite: whether the numbers are, on every rank.
+        """
+        factor = ops.clamp(self.clip_norm / ops.sqrt(ops.clamp(squared_norm, min=SMALLEST_NORM)), max=1.0)
+        last = len(self.groups) - 1
+        for index in range(len(self.groups)):
+            gradient_P = gradients[index] if index == last else gradients[index] * factor
+            self.groups[index](gradient_P, rate, is_finite)
+
+    def host_momentum(self, weights: dict[str, Parameter]) -> dict[str, NDArray[np.float32]]:
+        """Copies of the momentum of these weights, by their names; all weights of a group, or none of it."""
+        names = {id(weight): name for name, weight in weights.items()}
+        arrays: dict[str, NDArray[np.float32]] = {}
+        for group in self.groups:
+            owners = group.weights.parameters
+            if id(owners[0]) in names:
+                pieces = group.weights.pieces(group.velocity.asnumpy().copy())
+                arrays |= {names[id(owner)]: piece for owner, piece in zip(owners, pieces, strict=True)}
+        return arrays
+
+    def assign_momentum(self, weights: dict[str, Parameter], arrays: dict[str, NDArray[np.float32]]) -> None:
+        """Replace the momentum of these weights."""
+        names = {id(weight): name for name, weight in weights.items()}
+        for group in self.groups:
+            owners = group.weights.parameters
+            if id(owners[0]) in names:
+                group.velocity.set_data(Tensor(np.concatenate([arrays[names[id(owner)]].ravel() for owner in owners])))
+
+
+def _scalar(value: float) -> Tensor:
+    """Zero-dimensional float32 tensor."""
+    return Tensor(value, float32)

@@ -1,0 +1,46 @@
+"""What the ranks tell each other and the host at each step, in the message that carries the last gradients.
+
+Tensor suffix: N votes of a rank, 3 + world_size float32 numbers which are summed over ranks: 1 to stop, 1 to save, the
+bit of a save that is under way, and the seconds that each rank waited for its images, at the place of its number.
+"""
+
+from dataclasses import dataclass
+
+from mindspore import Tensor, float32
+
+
+@dataclass(frozen=True, slots=True)
+class StepVotes:
+    """What a rank, or any rank, wants after this step."""
+
+    stop: bool = False
+    save: bool = False
+    saving_bits: int = 0
+    """The bit of `checkpoint.saving`: this rank's, and after the step the sum of all ranks'."""
+
+
+NO_VOTES = StepVotes()
+
+
+def encode_votes(votes: StepVotes, wait: float, world_size: int, rank: int) -> Tensor:
+    """This rank's votes and wait as `votes_N`."""
+    waits = [wait if number == rank else 0.0 for number in range(world_size)]
+    return Tensor([float(votes.stop), float(votes.save), float(votes.saving_bits), *waits], float32)
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What the host learns from one step; the same on every rank but for the embeddings' length."""
+
+    loss: float
+    """Mean over the images of all ranks."""
+    embedding_norm: float
+    """Mean length of this rank's embeddings."""
+    is_applied: bool
+    """False when loss or gradient were not finite and the state stayed as it was."""
+    votes: StepVotes
+    """Whether any rank votes to stop or save: all ranks learn it at the same step."""
+    waits: tuple[float, ...]
+    """Seconds that each rank waited for its images."""
+    loss_scale: float | None = None
+    """Factor on the next step's loss before differentiation; None where the precision needs none."""
