@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from arcface_operator.manifests.evaluator_job import CONTAINER as EVALUATOR
+from arcface_operator.manifests.evaluator_pod import CONTAINER as EVALUATOR
 from arcface_operator.manifests.worker_pod import CONTAINER as TRAINER
 from support.contact_sheet import draw
 from support.processes.operator_process import OperatorProcess, grant_rights, serve_jobs

@@ -36,6 +36,20 @@ CASES = [
     ("ArcFaceJobStalled", ranks("arcface_train_step", "0+1x14 14x8 15+1x30"), 23, None, "verifies for 8 minutes"),
     ("ArcFaceJobDiverging", ranks("arcface_train_skipped_steps_total", "0+1x30", "0+1x30"), 15, OF_RANKS, "skips"),
     ("ArcFaceJobDiverging", ranks("arcface_train_skipped_steps_total", "2x30", "2x30"), 15, None, "skipped long ago"),
+    (
+        "ArcFaceJobDiverging",
+        {**ranks("arcface_train_skipped_steps_total", "0+1x30"), **ranks("arcface_train_loss_scale", "1024x30")},
+        15,
+        None,
+        "the loss scale can still fall",
+    ),
+    (
+        "ArcFaceJobDiverging",
+        {**ranks("arcface_train_skipped_steps_total", "0+1x30"), **ranks("arcface_train_loss_scale", "1x30")},
+        15,
+        OF_RANKS,
+        "the loss scale is at its floor",
+    ),
     ("ArcFaceJobDiverging", ranks("arcface_train_loss", "2.5 NaN NaN NaN NaN NaN"), 5, OF_RANKS, "loss is no number"),
     ("ArcFaceJobDiverging", ranks("arcface_train_loss", "2.5x30"), 5, None, "loss is a number"),
     (

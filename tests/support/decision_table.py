@@ -1,14 +1,15 @@
 """Tables of what follows from what is seen.
 
 A row of a table is an observation in words, with what differs from the state in which all goes well; its cells are what
-follows in each of the nine phases (no phase yet is `none`). Rows look like this:
+follows in each of the ten phases (no phase yet is `none`). Rows look like this:
 
     *row("all is well", waiting="Ready=Ready apply:service,config create:0,1")
     *row("one pod crashed", {"pods": ...}, gang="Restarting +counted failure:Error@1 delete:0", ended="delete:0")
 
-Cells are given by group: `waiting` (None, Suspended, Pending, Restarting), `gang` (Starting, Training), `evaluating`,
-`ended` (Succeeded, Failed). A phase's own name in small letters overrides its group's. What a group's cell says of a
-suspended job is that and `+resume`, since such a job begins another attempt; a cell `suspended=` says all of it itself.
+Cells are given by group: `waiting` (None, Suspended, Pending, Queued, Restarting), `gang` (Starting, Training),
+`evaluating`, `ended` (Succeeded, Failed). A phase's own name in small letters overrides its group's. What a group's
+cell says of a suspended job is that and `+resume`, since such a job begins another attempt; a cell `suspended=` says
+all of it itself.
 
 A cell is words in any order, but for the order of actions. Every word is of one of these kinds, or the test fails:
 
@@ -18,6 +19,7 @@ A cell is words in any order, but for the order of actions. Every word is of one
     attempt     +counted                a new attempt after a fault that counts against backoffLimit
                 +free                   a new attempt after one that does not
                 +resume                 a new attempt without a restart, after a suspension
+                +next                   the same, in another stage or since there was no room
                 (none)                  attempt, restarts and counted restarts stay
     condition   Ready=Ready             it holds, for this reason
                 !Ready=Queued           it does not hold, for this reason
@@ -26,9 +28,11 @@ A cell is words in any order, but for the order of actions. Every word is of one
                 failure:InvalidInput    a digest without a rank
                 (none)                  the digest stays; a job that has just failed has one of the reason of `Failed=`
     action      apply:service,config    objects applied; also podgroup, table (rank table), no-table (taken back)
+                try:evaluator           the evaluator's template tried
                 create:0,evaluator      rank pods by their index, or the evaluator
-                delete:0,evaluator      the same deleted; also job and group (the gang scheduler's)
-                force:0                 rank pods deleted without grace
+                delete:0,evaluator      the same deleted; also job, group (the gang scheduler's) and predecessor (the
+                                        Job that ran the evaluator in earlier releases)
+                force:0,evaluator       pods deleted without grace
                 annotate:0,1            rank pods annotated
                 (none)                  nothing is done
 
@@ -43,11 +47,11 @@ from typing import Any, get_args
 
 import pytest
 
-from arcface_api.contract.pod_environment import RANK_INDEX_LABEL
 from arcface_api.contract.rank_table import INITIALIZING
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import ArcFaceTrainingJobStatus, Condition, ConditionType, FailureStatus, WorkersStatus
-from arcface_operator.decision.observation import Observation
+from arcface_operator.decision.evaluation import evaluation_hash
+from arcface_operator.decision.observation import Observation, PodView
 from arcface_operator.decision.plan import (
     Action,
     Annotate,
@@ -56,10 +60,10 @@ from arcface_operator.decision.plan import (
     Delete,
     DeleteJob,
     DeletePodGroup,
+    DryRunCreate,
     EmitEvent,
     Plan,
 )
-from arcface_operator.manifests.evaluator_job import evaluation_hash
 from support.builders.views import (
     THE_JOBS,
     ago,
@@ -72,13 +76,15 @@ from support.builders.views import (
 )
 
 GROUPS: dict[Any, str] = {
-    **dict.fromkeys((None, "Suspended", "Pending", "Restarting"), "waiting"),
+    **dict.fromkeys((None, "Suspended", "Pending", "Queued", "Restarting"), "waiting"),
     **dict.fromkeys(("Starting", "Training"), "gang"),
     "Evaluating": "evaluating",
     **dict.fromkeys(("Succeeded", "Failed"), "ended"),
 }
-VERBS = {"apply", "create", "delete", "force", "annotate"}
-NEW_ATTEMPTS = {"+counted": (1, 1, 1), "+free": (1, 1, 0), "+resume": (1, 0, 0)}
+HELD = {"Starting", "Training", "Evaluating", "Succeeded", "Failed"}
+"""Phases in which a job has, or had, room for its gang."""
+VERBS = {"apply", "try", "create", "delete", "force", "annotate"}
+NEW_ATTEMPTS = {"+counted": (1, 1, 1), "+free": (1, 1, 0), "+resume": (1, 0, 0), "+next": (1, 0, 0)}
 """What is added to attempt, restarts and counted restarts."""
 
 
@@ -88,7 +94,7 @@ def row(name: str, seen: Mapping[str, Any] | None = None, *, spec: Any = None, s
     Args:
         name: the observation in words.
         seen: fields of the Observation that differ from what is there when all goes well; pods count their attempt
-            from the job's.
+            from the job's. `evaluator` is the evaluator's pod, which is there in Evaluating unless it is None.
         spec: fields of the job's spec.
         status: fields of its status.
         cells: what follows, by phase or group of phases.
@@ -105,8 +111,8 @@ def status_in(phase: Any, **changes: Any) -> ArcFaceTrainingJobStatus:
     """The status of a job that has been restarted twice, once for a fault that counts."""
     if phase is None:
         return ArcFaceTrainingJobStatus()
-    is_ended = phase in {"Succeeded", "Failed"}
-    held = {"Ready": ago(4000)}
+    is_ended, is_trained = phase in {"Succeeded", "Failed"}, phase in {"Evaluating", "Succeeded"}
+    held = {"Ready": ago(60 if phase == "Starting" else 4000)} if phase in HELD else {}
     if phase == "Training":
         held["Training"] = ago(3000)
     if is_ended:
@@ -121,6 +127,8 @@ def status_in(phase: Any, **changes: Any) -> ArcFaceTrainingJobStatus:
         "restarts": 2,
         "counted_restarts": 1,
         "start_time": None if phase == "Suspended" else ago(1000),
+        "training_completion_time": ago(300) if is_trained else None,
+        "evaluation_hash": THE_JOBS if is_trained else None,
         "completion_time": ago(100) if is_ended else None,
         "workers": WorkersStatus(desired=2),
         "progress": make_report(7, updated_at=ago(50)).progress if phase == "Training" else None,
@@ -132,17 +140,25 @@ def status_in(phase: Any, **changes: Any) -> ArcFaceTrainingJobStatus:
 def observation_in(phase: Any, job: ArcFaceTrainingJob, seen: Mapping[str, Any]) -> Observation:
     """What is there in a phase when all goes well, but for what a row gives."""
     group = GROUPS[phase]
-    gang = {"gang": make_worker, "evaluating": make_ended, "ended": make_ended}.get(group)
+    gang = {"gang": make_worker, "evaluating": make_done, "ended": make_ended}.get(group)
     default = {
         "pods": () if gang is None else (gang(0), gang(1)),
         "evaluator": make_evaluator() if phase == "Evaluating" else None,
         "prerequisites": make_prerequisites() if group == "waiting" else None,
     }
     fields = {**default, **seen}
-    fields["pods"] = tuple(replace(pod, attempt=pod.attempt + job.status.attempt) for pod in fields["pods"])
-    if fields["evaluator"] is not None and fields["evaluator"].evaluation_hash == THE_JOBS:
-        fields["evaluator"] = replace(fields["evaluator"], evaluation_hash=evaluation_hash(job))
-    return Observation(job=job, **fields)
+    evaluator = fields.pop("evaluator")
+    pods = (*fields.pop("pods"), *(() if evaluator is None else (evaluator,)))
+    pods = tuple(replace(pod, attempt=pod.attempt + job.status.attempt) for pod in pods)
+    if job.status.evaluation_hash == THE_JOBS:
+        status = job.status.model_copy(update={"evaluation_hash": evaluation_hash(job)})
+        job = job.model_copy(update={"status": status})
+    return Observation(job=job, pods=pods, **fields)
+
+
+def make_done(index: int) -> PodView:
+    """A rank pod of the attempt that completed the training: the evaluation is another attempt."""
+    return make_ended(index, -1)
 
 
 def action_word(action: Action) -> str | None:
@@ -154,18 +170,25 @@ def action_word(action: Action) -> str | None:
             is_empty = manifest.get("data", {}).get("hccl.json") == INITIALIZING
             return f"apply:{'no-' if is_empty else ''}{name}"
         case Create(manifest):
-            return f"create:{manifest['metadata']['labels'].get(RANK_INDEX_LABEL, 'evaluator')}"
-        case Delete(resource="pods"):
-            return f"{'force' if action.grace_seconds == 0 else 'delete'}:{action.name[-1]}"
+            return f"create:{short_name(manifest['metadata']['name'])}"
         case Delete():
-            return "delete:evaluator"
+            return deletion_word(action)
         case Annotate():
-            return f"annotate:{action.name[-1]}"
-        case DeletePodGroup():
-            return "delete:group"
-        case DeleteJob():
-            return "delete:job"
-    return None
+            return f"annotate:{short_name(action.name)}"
+    others = {DryRunCreate: "try:evaluator", DeletePodGroup: "delete:group", DeleteJob: "delete:job"}
+    return others.get(type(action))
+
+
+def deletion_word(action: Delete) -> str:
+    """The deletion of a pod, or of a Job."""
+    if action.resource == "jobs":
+        return "delete:predecessor"
+    return f"{'force' if action.grace_seconds == 0 else 'delete'}:{short_name(action.name)}"
+
+
+def short_name(pod: str) -> str:
+    """Index of a rank pod, or the evaluator."""
+    return "evaluator" if pod.endswith("-evaluate") else pod[-1]
 
 
 def assert_cell(plan: Plan, cell: str, before: ArcFaceTrainingJobStatus) -> None:

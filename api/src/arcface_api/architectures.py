@@ -1,7 +1,10 @@
 """The backbones' layers: one table, which networks are built from and their sizes are counted by.
 
-IResNet as in ArcFace (Deng et al. 2019, arXiv 1801.07698, section 3.1), MobileFaceNet as in Chen et al. 2018 (arXiv
-1804.07573, table 1), both with channels scaled by the job's width.
+IResNet as in ArcFace (Deng et al. 2019, arXiv 1801.07698, section 3.1). MobileFaceNet as InsightFace's published
+figures were made with it (arcface_torch/backbones/mobilefacenet.py, `get_mbf`: blocks 1-4-6-2 at scale 2): the
+bottlenecks of Chen et al. 2018 (arXiv 1804.07573, table 1) with twice as many channels between and no more within, so
+that expansions are 1 and 2 instead of 2 and 4, and the second convolution in groups of two channels. Both have channels
+scaled by the job's width.
 """
 
 from typing import NamedTuple
@@ -20,9 +23,17 @@ _STAGE_DEPTHS: dict[Backbone, tuple[int, int, int, int]] = {
     "iresnet100": (3, 13, 30, 3),
     "iresnet200": (6, 26, 60, 6),
 }
-_MOBILE_CHANNELS = 64
-_MOBILE_GROUPS = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))
-"""Expansion, channels, repetitions and first stride of each group (table 1)."""
+_MOBILE_STEM_PAIRS = 64
+"""Pairs of channels after the first convolution: each is a group of the second one."""
+_MOBILE_GROUPS = (
+    (128, 128, 2, 1),
+    (128, 128, 1, 4),
+    (256, 256, 2, 1),
+    (256, 256, 1, 6),
+    (512, 256, 2, 1),
+    (256, 256, 1, 2),
+)
+"""Channels within and after the bottlenecks of a group, their stride and number."""
 _MOBILE_LAST_CHANNELS = 512
 
 
@@ -78,12 +89,12 @@ def _iresnet(model: ModelSpec) -> Architecture:
 
 
 def _mobilefacenet(model: ModelSpec) -> Architecture:
-    stem = inputs = _scaled(_MOBILE_CHANNELS, model.width)
+    stem = inputs = 2 * _scaled(_MOBILE_STEM_PAIRS, model.width)
     blocks: list[Block] = []
-    for expansion, channels, repetitions, first_stride in _MOBILE_GROUPS:
+    for hidden, channels, stride, repetitions in _MOBILE_GROUPS:
         outputs = _scaled(channels, model.width)
-        for index in range(repetitions):
-            blocks.append(Block(inputs, inputs * expansion, outputs, first_stride if index == 0 else 1))
+        for _ in range(repetitions):
+            blocks.append(Block(inputs, _scaled(hidden, model.width), outputs, stride))
             inputs = outputs
     return _complete(stem, 2, blocks, _scaled(_MOBILE_LAST_CHANNELS, model.width))
 

@@ -1,10 +1,11 @@
 """What the resource allows and this release does not do yet, in one place: asked for, it is refused, never ignored."""
 
+from arcface_api.contract.rank_table_rules import MACHINES_OF_910A
 from arcface_api.names import ASCEND_NPU
 from arcface_api.resource.spec import LossSpec, ModelSpec, Precision, TrainingSpec, WorkersSpec
 
 
-def unsupported_training(model: ModelSpec, loss: LossSpec, training: TrainingSpec, precision: Precision) -> list[str]:
+def unsupported_training(model: ModelSpec, loss: LossSpec, training: TrainingSpec) -> list[str]:
     """One sentence for each field that asks for a training that this release cannot do."""
     asked = {
         "model.initFrom: fine-tuning is not supported yet; leave it out": model.init_from is not None,
@@ -14,13 +15,23 @@ def unsupported_training(model: ModelSpec, loss: LossSpec, training: TrainingSpe
         "training.gradientAccumulation: accumulation is not supported yet; raise batchSize or the ranks": (
             training.gradient_accumulation > 1
         ),
-        f"training.precision: {precision} is not supported yet; write fp32": precision != "fp32",
     }
     return [sentence for sentence, is_asked in asked.items() if is_asked]
 
 
-def unsupported_workers(workers: WorkersSpec) -> list[str]:
-    """One sentence for each field that asks for devices that this release does not know."""
-    if workers.accelerator != "ascend" or workers.resource_name != ASCEND_NPU:
+def unsupported_workers(workers: WorkersSpec, precision: Precision) -> list[str]:
+    """One sentence for each field that asks for devices that this release does not know, or for what they lack.
+
+    Where the job does not tell its machine, the rank refuses such a precision when it takes its card.
+    """
+    if workers.accelerator != "ascend":
         return []
-    return [f"workers.resourceName: {ASCEND_NPU} (A5, 950) needs rank table 2.0, not supported yet; use 910 cards"]
+    machine = workers.accelerator_type
+    asked = {
+        f"workers.resourceName: {ASCEND_NPU} (A5, 950) needs rank table 2.0, not supported yet; use 910 cards": (
+            workers.resource_name == ASCEND_NPU
+        ),
+        f"training.precision: nodes of accelerator-type {machine} have Ascend 910A cards, which compute no "
+        f"{precision}; write fp16": machine in MACHINES_OF_910A and precision != "fp16",
+    }
+    return [sentence for sentence, is_asked in asked.items() if is_asked]

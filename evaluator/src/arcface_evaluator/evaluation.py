@@ -3,6 +3,7 @@
 IJB 1:1 verification gives TAR at FAR for every choice that its protocol leaves open.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from arcface_api.contract import reports, run_config
+from arcface_api.contract.pod_environment import LOOPBACK, POD_IP
 from arcface_api.errors import InvalidInput
 from arcface_api.names import RELEASES
 from arcface_api.resource.spec import Accelerator
 from arcface_api.resource.status import IjbResult
 from arcface_evaluator import metrics, protocols
+from arcface_evaluator.progress import CountingEmbedder, ImageCount, serving
 from arcface_evaluator.report import document, entries
 from arcface_evaluator.sets.release import IjbRelease, open_ijb
 from arcface_evaluator.sets.release_images import EmbeddingCache, ReleaseImages, cached_embeddings, open_images
@@ -181,10 +184,12 @@ def hardest_of_release(opened: IjbRelease, scores: NDArray[np.float64]) -> list[
 
 def run_job(config_file: Path, termination_log: Path, open_network: OpenNetwork, announce: Announce) -> None:
     """Evaluate and leave a report, whatever happens; a failure is raised again after it is written."""
-    report = reports.EvaluatorReport()
+    report, count = reports.EvaluatorReport(), ImageCount()
     try:
-        for report in _evaluate_job(run_config.RunConfig.read(config_file), open_network, announce):  # noqa: B007 - the last one counts
-            pass
+        config = run_config.RunConfig.read(config_file)
+        with serving(os.environ.get(POD_IP) or LOOPBACK, config.metrics_port, count.report):
+            for report in _evaluate_job(config, open_network, announce, count):  # noqa: B007 - the last one counts
+                pass
     except Exception as error:
         report.model_copy(update={"failure": reports.failure_from(error)}).write(termination_log)
         raise
@@ -192,7 +197,7 @@ def run_job(config_file: Path, termination_log: Path, open_network: OpenNetwork,
 
 
 def _evaluate_job(
-    config: run_config.RunConfig, open_network: OpenNetwork, announce: Announce
+    config: run_config.RunConfig, open_network: OpenNetwork, announce: Announce, count: ImageCount
 ) -> Iterator[reports.EvaluatorReport]:
     """Evaluate the job's newest checkpoint on its sets; all sets are checked before the network is loaded.
 
@@ -205,7 +210,8 @@ def _evaluate_job(
     releases = [(release, open_images(release)) for release in opened]
     checkpoint = checkpoint_folder(Path(config.checkpoint.directory))
     so_far = reports.EvaluatorReport(checkpoint=config.checkpoint.path_of(checkpoint))
-    with open_network(checkpoint, config.ranks.accelerator) as embedder:
+    with open_network(checkpoint, config.ranks.accelerator) as opened_network:
+        embedder = CountingEmbedder(opened_network, count)
         for found in from_images(sets, embedder):
             announce(found)
             so_far = so_far.model_copy(update={"results": [*so_far.results, entries.result_of(found)]})

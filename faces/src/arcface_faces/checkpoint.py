@@ -75,6 +75,15 @@ class FileEntry(Model):
         return self.tensors["centers"].shape[0] if "centers" in self.tensors else 0
 
 
+class LossScale(Model):
+    """Where the dynamic loss scale of a float16 training stood."""
+
+    scale: float = Field(gt=0)
+    """Factor on the loss before differentiation."""
+    good_steps: int = Field(ge=0)
+    """Steps without an overflow since it last changed."""
+
+
 class CheckpointManifest(Model):
     """One checkpoint: everything needed to go on with the training or to use the network."""
 
@@ -106,6 +115,8 @@ class CheckpointManifest(Model):
     """Last verification of the training so far."""
     best: Verification | None = None
     """The best one, which names by its step the checkpoint that is kept beside the newest ones."""
+    loss_scale: LossScale | None = None
+    """Dynamic loss scale; absent where the precision needs none, and in what older releases wrote."""
     model: ModelSpec
     """The network."""
     preprocessing: Preprocessing = OWN_PREPROCESSING

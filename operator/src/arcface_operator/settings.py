@@ -42,5 +42,11 @@ class Settings(Model):
     """Least time between the ends of two attempts that never trained; it doubles with each restart."""
     longest_restart_seconds: float = Field(default=60, ge=0)
     """What that time grows to."""
+    partial_gang_seconds: float = Field(default=300, ge=0)
+    """Time for which a part of a gang may hold devices or quota while there is no room for the rest."""
+    incurable_seconds: float = Field(default=60, ge=0)
+    """Time after which a pod is believed that says it can never start, for want of a key or a valid image name."""
+    most_admission_errors: int = Field(default=10, ge=1)
+    """Attempts in a row that kubelets may refuse for one and the same reason."""
     force_delete_seconds: float = Field(default=30, ge=0)
     """Time after its grace period at which a pod on a lost node is removed without that node's consent."""

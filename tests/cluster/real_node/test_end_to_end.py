@@ -14,7 +14,7 @@ from arcface_api.contract.pod_environment import RANK_TABLE_FILE
 from arcface_api.contract.rank_table import RankTableDocument
 from arcface_api.resource.spec import VERIFICATION_SETS
 from arcface_faces.checkpoint import newest_complete, read_manifest
-from arcface_operator.manifests.evaluator_job import CONTAINER as EVALUATOR
+from arcface_operator.manifests.evaluator_pod import CONTAINER as EVALUATOR
 from arcface_operator.manifests.worker_pod import CONTAINER as TRAINER
 from arcface_trainer.device import DEVICE_TARGET
 from support.processes.operator_process import DEFAULTS, OperatorProcess, grant_rights, serve_jobs

@@ -8,7 +8,7 @@ import numpy as np
 
 from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.resource.spec import ModelSpec
-from arcface_faces.checkpoint import ClassRange
+from arcface_faces.checkpoint import ClassRange, LossScale
 from arcface_trainer.checkpoint.saving import Saver
 from arcface_trainer.checkpoint.verifications import Verifications
 from arcface_trainer.checkpoint.writer import CheckpointWriter
@@ -29,6 +29,9 @@ class ArrayState:
 
     def backbone(self, _world):
         return self.arrays
+
+    def loss_scale(self):
+        return LossScale(scale=1024.0, good_steps=7)
 
     def momentum(self):
         return {"stem.weight": np.full((2, 3), 0.5, np.float32)}

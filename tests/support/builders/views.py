@@ -3,10 +3,10 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from arcface_api.contract.pod_environment import SCHEDULER_ANNOTATION
+from arcface_api.contract.pod_environment import COMPONENT_LABEL, SCHEDULER_ANNOTATION
 from arcface_api.contract.reports import EvaluatorReport, TrainerReport
 from arcface_api.resource.status import ArcFaceTrainingJobStatus, PairResult, Progress
-from arcface_operator.decision.observation import ClaimView, Ended, EvaluatorView, PodView, Prerequisites
+from arcface_operator.decision.observation import ClaimView, Ended, PodView, Prerequisites
 from arcface_operator.decision.plan import Create, Plan
 from arcface_operator.manifests.metadata import worker_name
 from arcface_operator.settings import Settings
@@ -14,7 +14,8 @@ from arcface_operator.settings import Settings
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 SETTINGS = Settings()
 GRACE = timedelta(seconds=SETTINGS.termination_grace_seconds)
-THE_JOBS = "of the job"
+THE_JOBS = "0" * 64
+"""Stands for the hash of the evaluation that the job asks for, in `observation_in`."""
 ASCEND = {"accelerator": "ascend", "devicesPerWorker": 2, "replicas": 2}
 
 
@@ -37,29 +38,30 @@ def make_worker(index: int, attempt: int = 0, **fields: Any) -> PodView:
         "is_ready": True,
         "annotations": {SCHEDULER_ANNOTATION: "10.244.0.1"},
     }
-    return PodView(index=index, attempt=attempt, **{**default, **fields})
+    values = {**default, **fields}
+    values.setdefault("scheduled_at", None if values["node"] is None else values["created"])
+    return PodView(index=index, attempt=attempt, **values)
 
 
 def make_ended(index: int, attempt: int = 0, code: int | None = 0, **fields: Any) -> PodView:
-    """A rank pod whose main container has ended; `reason`, `message` and `at` are those of its end."""
+    """A rank pod whose main container has ended; `reason`, `message` and `at` are those of its end.
+
+    One that ended well tells of the last step.
+    """
+    message = fields.pop("message", LAST_REPORT if code == 0 else "")
     reason = fields.pop("reason", "Completed" if code == 0 else "Error")
-    ended = Ended(code, reason, fields.pop("message", ""), fields.pop("at", ago(60)))
+    ended = Ended(code, reason, message, fields.pop("at", ago(60)))
     phase = "Succeeded" if code == 0 else "Failed"
     return make_worker(index, attempt, **{"phase": phase, "is_ready": False, "ended": ended, **fields})
 
 
-def make_evaluator_pod(code: int | None = 0, message: str = "", **fields: Any) -> PodView:
-    """A pod of the evaluator that has ended, or runs where code is None."""
+def make_evaluator(code: int | None = None, message: str = "", **fields: Any) -> PodView:
+    """The evaluator's pod, which runs, or has ended with a code."""
     ended = None if code is None else Ended(code, "Completed" if code == 0 else "Error", message, ago(60))
     phase = {None: "Running", 0: "Succeeded"}.get(code, "Failed")
-    default = {"name": "quick-evaluate-x", "uid": "evaluator-pod", "owner": "evaluator", "created": ago(90)}
-    default |= {"attempt": -1, "index": -1, "phase": phase, "ended": ended, "node": "node-0", "annotations": {}}
-    return PodView(component="evaluator", **{**default, **fields})
-
-
-def make_evaluator(**fields: Any) -> EvaluatorView:
-    """The evaluator of a job's present spec.evaluation, for `observation_in`."""
-    return EvaluatorView(**{"uid": "evaluator", "evaluation_hash": THE_JOBS, **fields})
+    default = {"name": "quick-evaluate", "uid": "evaluator", "component": "evaluator", "node": "node-0"}
+    default |= {"phase": phase, "ended": ended, "is_ready": ended is None, "annotations": {}}
+    return make_worker(0, **{**default, **fields})
 
 
 def make_prerequisites(
@@ -82,6 +84,10 @@ def evaluator_report(accuracy: float = 0.99, sets: tuple[str, ...] = ("lfw",)) -
     return EvaluatorReport(checkpoint="step-100", results=results).to_json()
 
 
+LAST_REPORT = make_report(100).to_json()
+"""Termination message of rank 0's pod after the last step."""
+
+
 def timestamp(moment: datetime) -> str:
     """Time as Kubernetes writes it."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -94,5 +100,5 @@ def stored(status: ArcFaceTrainingJobStatus) -> ArcFaceTrainingJobStatus:
 
 def worker_names(plan: Plan) -> list[str]:
     """Names of the rank pods that a plan creates."""
-    pods = [item.manifest for item in plan.actions if isinstance(item, Create) and item.manifest["kind"] == "Pod"]
-    return [pod["metadata"]["name"] for pod in pods]
+    created = [item.manifest["metadata"] for item in plan.actions if isinstance(item, Create)]
+    return [metadata["name"] for metadata in created if metadata["labels"][COMPONENT_LABEL] == "worker"]

@@ -6,14 +6,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from arcface_api.contract.pod_environment import COMPONENT_LABEL, RANK_INDEX_LABEL
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.names import ASCEND_910
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import ArcFaceTrainingJobStatus
-from arcface_operator.decision.observation import Observation, view_evaluator, view_pod
+from arcface_operator.decision.observation import MAIN_CONTAINERS, Observation, view_pod
 from arcface_operator.decision.plan import Action, Annotate, Apply, Create, Delete, DeleteJob, Plan
-from arcface_operator.manifests.metadata import Manifest, evaluator_name, worker_name
-from support.builders.views import GRACE, NOW, SETTINGS, make_prerequisites, stored, timestamp
+from arcface_operator.manifests.metadata import Manifest, evaluator_name
+from support.builders.views import GRACE, LAST_REPORT, NOW, SETTINGS, make_prerequisites, stored, timestamp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,6 @@ class World:
     now: datetime = NOW
     pods: Mapping[str, Manifest] = field(default_factory=dict)
     """By name."""
-    evaluator: Manifest | None = None
     applied: Mapping[tuple[str, str], Manifest] = field(default_factory=dict)
     """Service, ConfigMaps and PodGroup by kind and name."""
     lost_nodes: frozenset[str] = frozenset()
@@ -43,7 +43,6 @@ class World:
         return Observation(
             job=self.job,
             pods=tuple(view_pod(pod) for pod in seen.pods.values()),
-            evaluator=None if seen.evaluator is None else view_evaluator(seen.evaluator),
             prerequisites=make_prerequisites(),
             report=report,
             lost_nodes=self.lost_nodes,
@@ -74,9 +73,6 @@ class World:
                 pod = self.pods.get(action.name)
                 is_same = pod is not None and pod["metadata"]["uid"] == action.uid
                 return self.pod_deleted(action.name, is_forced=action.grace_seconds == 0) if is_same else self
-            case Delete():
-                is_same = self.evaluator is not None and self.evaluator["metadata"]["uid"] == action.uid
-                return self.evaluator_deleted() if is_same else self
             case Annotate():
                 pod = self.pods.get(action.name)
                 if pod is None or pod["metadata"]["uid"] != action.uid:
@@ -84,7 +80,7 @@ class World:
                 known = pod["metadata"].get("annotations", {})
                 return self.with_metadata(action.name, annotations={**known, **action.annotations})
             case DeleteJob():
-                return replace(self, is_job_deleted=True, pods={}, evaluator=None, applied={})
+                return replace(self, is_job_deleted=True, pods={}, applied={})
         return self  # an event
 
     def created(self, manifest: Manifest) -> "World":
@@ -92,8 +88,6 @@ class World:
         kind, name = manifest["kind"], manifest["metadata"]["name"]
         identity = {"uid": f"{kind}-{self.serial}", "creationTimestamp": timestamp(self.now)}
         made = {**manifest, "metadata": {**manifest["metadata"], **identity}}
-        if kind == "Job" and self.evaluator is None:
-            return replace(self, evaluator=made, serial=self.serial + 1)
         if kind == "Pod" and name not in self.pods:
             pods = {**self.pods, name: {**made, "status": {"phase": "Pending"}}}
             return replace(self, pods=pods, serial=self.serial + 1)
@@ -107,16 +101,6 @@ class World:
         if "deletionTimestamp" in pod["metadata"]:
             return self
         return self.with_metadata(name, deletionTimestamp=timestamp(self.now + GRACE))
-
-    def evaluator_deleted(self) -> "World":
-        """The evaluator leaves with its pods."""
-        if self.evaluator is None:
-            return self
-        metadata = {**self.evaluator["metadata"], "deletionTimestamp": timestamp(self.now)}
-        world = replace(self, evaluator={**self.evaluator, "metadata": metadata})
-        for name in [name for name in world.pods if name.startswith(evaluator_name(self.job.metadata.name))]:
-            world = world.pod_deleted(name)
-        return world
 
     def with_metadata(self, name: str, **fields: Any) -> "World":
         """A pod with other metadata."""
@@ -144,8 +128,6 @@ class World:
         for name, pod in self.pods.items():
             if "deletionTimestamp" in pod["metadata"] and pod["spec"].get("nodeName") not in self.lost_nodes:
                 world = world.pod_gone(name)
-        if self.evaluator is not None and "deletionTimestamp" in self.evaluator["metadata"]:
-            world = replace(world, evaluator=None)
         return world
 
     def with_pod_status(self, name: str, **status: Any) -> "World":
@@ -153,16 +135,31 @@ class World:
         pod = self.pods[name]
         return replace(self, pods={**self.pods, name: {**pod, "status": {**pod["status"], **status}}})
 
-    def started(self, index: int, node: str = "") -> "World":
-        """A rank pod runs on a node of its own, unless one is named, and its devices are known."""
-        name, node = worker_name(self.job.metadata.name, index), node or f"node-{index}"
+    def started(self, name: str, node: str = "") -> "World":
+        """A pod runs on a node of its own, unless one is named, and a rank pod's devices are known."""
         pod = self.pods[name]
-        world = replace(self, pods={**self.pods, name: {**pod, "spec": {**pod["spec"], "nodeName": node}}})
-        annotations = {**pod["metadata"].get("annotations", {}), **self.devices_of(index)}
-        world = world.with_metadata(name, annotations=annotations)
+        labels = pod["metadata"]["labels"]
+        index, is_worker = int(labels[RANK_INDEX_LABEL]), labels[COMPONENT_LABEL] == "worker"
+        world = self.placed(name, node or f"node-{index}")
+        devices = self.devices_of(index) if is_worker else {}
+        world = world.with_metadata(name, annotations={**pod["metadata"].get("annotations", {}), **devices})
         ready = {"type": "Ready", "status": "True", "lastTransitionTime": timestamp(self.now)}
         addresses = {"podIP": f"10.244.{self.serial}.{index + 1}", "hostIP": f"192.168.0.{index + 1}"}
-        return world.with_pod_status(name, phase="Running", conditions=[ready], **addresses)
+        conditions = [*world.pods[name]["status"]["conditions"], ready]
+        return world.with_pod_status(name, phase="Running", conditions=conditions, **addresses)
+
+    def placed(self, name: str, node: str) -> "World":
+        """A scheduler gives a pod its node."""
+        pod = self.pods[name]
+        world = replace(self, pods={**self.pods, name: {**pod, "spec": {**pod["spec"], "nodeName": node}}})
+        scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": timestamp(self.now)}
+        return world.with_pod_status(name, conditions=[scheduled])
+
+    def unschedulable(self, name: str) -> "World":
+        """A scheduler finds no room for a pod, and says so."""
+        why = {"reason": "Unschedulable", "message": "0/3 nodes are available"}
+        condition = {"type": "PodScheduled", "status": "False", "lastTransitionTime": timestamp(self.now), **why}
+        return self.with_pod_status(name, conditions=[condition])
 
     def devices_of(self, index: int) -> dict[str, str]:
         """What the device plugin writes on a rank pod."""
@@ -173,10 +170,12 @@ class World:
         configuration = {"pod_name": "", "server_id": f"192.168.0.{index + 1}", "devices": devices}
         return {SETTINGS.device_annotation: json.dumps(configuration), ASCEND_910: "Ascend910-0"}
 
-    def exited(self, name: str, code: int, message: str = "", container: str = "trainer") -> "World":
-        """The main container of a pod ends."""
+    def exited(self, name: str, code: int, message: str | None = None) -> "World":
+        """The main container of a pod ends, with the last step in its report where it ends well."""
+        message = (LAST_REPORT if code == 0 else "") if message is None else message
         reason = "Completed" if code == 0 else "Error"
         terminated = {"exitCode": code, "reason": reason, "message": message, "finishedAt": timestamp(self.now)}
+        container = MAIN_CONTAINERS[self.pods[name]["metadata"]["labels"][COMPONENT_LABEL]]
         statuses = [{"name": container, "state": {"terminated": terminated}}]
         phase = "Succeeded" if code == 0 else "Failed"
         return self.with_pod_status(name, phase=phase, conditions=[], containerStatuses=statuses)
@@ -186,16 +185,9 @@ class World:
         return self.with_pod_status(name, phase="Failed", reason="Evicted", message="low on memory", conditions=[])
 
     def evaluated(self, code: int, message: str) -> "World":
-        """The evaluator's pod runs and ends, and the Job controller draws its conclusion."""
-        if self.evaluator is None or "deletionTimestamp" in self.evaluator["metadata"]:
+        """The evaluator runs and ends, where there is one that still can."""
+        name = evaluator_name(self.job.metadata.name)
+        pod = self.pods.get(name)
+        if pod is None or "deletionTimestamp" in pod["metadata"] or pod["status"]["phase"] in {"Succeeded", "Failed"}:
             return self
-        owner = self.evaluator["metadata"]["uid"]
-        name = f"{self.evaluator['metadata']['name']}-{self.serial}"
-        template = self.evaluator["spec"]["template"]
-        references = [{"kind": "Job", "name": self.evaluator["metadata"]["name"], "uid": owner, "controller": True}]
-        metadata = {**template["metadata"], "name": name, "ownerReferences": references}
-        world = self.created({"kind": "Pod", "metadata": metadata, "spec": {**template["spec"], "nodeName": "node-0"}})
-        world = world.exited(name, code, message, container="evaluator")
-        kind = {"type": "Complete" if code == 0 else "Failed", "status": "True"}
-        condition = {**kind, "reason": "BackoffLimitExceeded", "message": "too many failures"}
-        return replace(world, evaluator={**self.evaluator, "status": {"conditions": [condition]}})
+        return self.placed(name, "node-0").exited(name, code, message)

@@ -102,6 +102,11 @@ class TrainingJobs:
         """Change its spec."""
         answer(self.api.patch(f"{self.path}/{name}", json={"spec": spec}, headers=MERGE))
 
+    def annotate(self, annotation: str, value: str, name: str = "quick") -> None:
+        """Give it an annotation."""
+        change = {"metadata": {"annotations": {annotation: value}}}
+        answer(self.api.patch(f"{self.path}/{name}", json=change, headers=MERGE))
+
     def delete(self, name: str = "quick") -> None:
         """Delete it."""
         answer(self.api.delete(f"{self.path}/{name}"))

@@ -22,7 +22,7 @@ from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import PodView, view_pod
 from arcface_operator.decision.plan import Action, Apply, Delete, Plan
 from support.builders.jobs import make_job
-from support.builders.views import ASCEND, SETTINGS, evaluator_report, make_report
+from support.builders.views import ASCEND, SETTINGS, evaluator_report, make_report, worker_names
 from support.decision_table import assert_tells_the_truth, counters
 from support.fakes.cluster_world import World
 
@@ -46,8 +46,11 @@ VERDICTS = {
     "misses": (0, evaluator_report(0.5), "GateMissed"),
     "fails": (2, "no lfw.bin", "EvaluationFailed"),
 }
+EVALUATOR = "quick-evaluate"
 FIGURES = {"progress": None, "workers": None, "rank_table": None, "checkpoint": None}
 PATIENT = {"startupDeadlineSeconds": 10**9, "stallSeconds": 10**9}
+PATIENT_SETTINGS = SETTINGS.model_copy(update={"partial_gang_seconds": 1e9})
+"""What is seen may be far older than any cache: nobody is to let go for it."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,10 @@ class Facts:
     verdict: str = "passes"
     backoff_limit: int = 2
     is_ascend: bool = False
+    evaluators: tuple[str, ...] = ()
+    """What befalls the evaluator, one after the other."""
+    is_paused: bool = False
+    """Whether the user suspends the job while it is evaluated, and resumes it."""
 
     def end(self) -> tuple[str, int]:
         """How the job must end: the reason, and restarts that count."""
@@ -79,7 +86,16 @@ class Facts:
                 if counted == self.backoff_limit:
                     return "BackoffLimitExceeded", counted
                 counted += 1
-        return VERDICTS[self.verdict][2], counted
+        return self.end_of_evaluation(counted)
+
+    def end_of_evaluation(self, before: int) -> tuple[str, int]:
+        """The same of the second stage, which has restarts of its own."""
+        counted = 0
+        for kind in self.evaluators:
+            if kind in FINAL or (kind in COUNTED and counted == self.backoff_limit):
+                return "EvaluationFailed", before + counted
+            counted += kind in COUNTED
+        return VERDICTS[self.verdict][2], before + counted
 
 
 class Life:
@@ -96,6 +112,8 @@ class Life:
         self.facts = facts
         self.world = World(job=job)
         self.troubles = list(facts.troubles)
+        self.evaluators_troubles = list(facts.evaluators)
+        self.is_to_be_paused = facts.is_paused
         self.struck: int | None = None
         """Place in the history at which the peer has died while the cause is still to show."""
         self.attempt: int | None = None
@@ -115,10 +133,11 @@ class Life:
         """The operator decides on a state between its last and the present one."""
         self.seen += int((len(self.history) - 1 - self.seen) * newness)
         observation = self.world.observe(self.history[self.seen], self.report())
-        plan = decide(observation, SETTINGS, self.world.now)
+        plan = decide(observation, PATIENT_SETTINGS, self.world.now)
         assert_goes_on(self.world.status, plan.status, self.facts)
         for action in plan.actions:
             assert_may_be_forced(self.world, observation.pods, action)
+        assert not (plan.status.training_completion_time and worker_names(plan))
         return plan
 
     def look(self, newness: float = 1.0) -> Plan:
@@ -157,7 +176,7 @@ class Life:
         found: list[Callable[[], World]] = []
         for view in views.values():
             if view.node is None:
-                found.append(lambda view=view: world.started(view.index, f"node-{view.index}-{world.serial}"))
+                found.append(lambda view=view: world.started(view.name, f"node-{view.index}-{world.serial}"))
             if view.is_leaving and view.node not in world.lost_nodes:
                 found.append(lambda view=view: world.pod_gone(view.name))
         if self.troubles and self.is_healthy() and self.victim() is not None:
@@ -174,14 +193,36 @@ class Life:
         return [lambda view=view: world.exited(view.name, 0) for view in runs]
 
     def evaluators_moves(self) -> list[Callable[[], World]]:
-        """The evaluator leaves or comes to its verdict."""
+        """The evaluator runs, leaves, or comes to its verdict; somebody suspends and resumes the job."""
         world = self.world
-        if world.evaluator is None:
+        if world.job.spec.suspend and not world.pods:
+            return [lambda: world.with_spec(suspend=False)]
+        if EVALUATOR not in world.pods:
             return []
-        if "deletionTimestamp" in world.evaluator["metadata"]:
-            return [world.swept]
-        is_over = "status" in world.evaluator
-        return [] if is_over else [lambda: world.evaluated(*VERDICTS[self.facts.verdict][:2])]
+        view = view_pod(world.pods[EVALUATOR])
+        if view.is_leaving:
+            return [] if view.node in world.lost_nodes else [lambda: world.pod_gone(EVALUATOR)]
+        if view.node is None:
+            return [lambda: world.started(EVALUATOR, f"node-e-{world.serial}")]
+        if view.ended is not None or world.job.spec.suspend:
+            return []
+        if self.is_to_be_paused:
+            return [self.pause]
+        return [
+            self.strike_evaluator
+            if self.evaluators_troubles
+            else lambda: world.evaluated(*VERDICTS[self.facts.verdict][:2])
+        ]
+
+    def pause(self) -> World:
+        """The user suspends the job while its evaluator runs."""
+        self.is_to_be_paused = False
+        return self.world.with_spec(suspend=True)
+
+    def strike_evaluator(self) -> World:
+        """The evaluator's next trouble."""
+        self.see_the_pods()
+        return TROUBLES[self.evaluators_troubles.pop(0)](self.world.later(2), EVALUATOR)
 
     def move(self, choice: int) -> None:
         """One thing happens."""
@@ -196,7 +237,7 @@ class Life:
     def is_healthy(self) -> bool:
         """Whether nothing is wrong with the gang that the operator has still to notice."""
         status, views = self.world.status, self.views().values()
-        is_begun = status.phase in {"Pending", "Restarting"} and status.attempt != self.attempt
+        is_begun = status.phase in {"Pending", "Queued", "Restarting"} and status.attempt != self.attempt
         is_whole = len(views) == 2 or is_begun
         return is_whole and all(
             view.attempt == status.attempt and view.ended is None and not view.is_leaving for view in views
@@ -272,8 +313,10 @@ def assert_nobody_starts_from_an_old_table(world: World) -> None:
 def assert_goes_on(old: ArcFaceTrainingJobStatus, new: ArcFaceTrainingJobStatus, facts: Facts) -> None:
     """Counters do not fall, limits hold, and no end is left."""
     assert all(after >= before for before, after in zip(counters(old), counters(new), strict=True))
-    assert new.counted_restarts <= facts.backoff_limit
-    assert new.attempt == new.restarts
+    assert new.counted_restarts - new.forgiven_restarts <= facts.backoff_limit
+    others = new.attempt - new.restarts - (new.training_completion_time is not None)
+    assert others in ({0, 1} if facts.is_paused else {0})
+    assert old.training_completion_time in {None, new.training_completion_time}
     if old.phase in {"Succeeded", "Failed"}:
         assert new == old
     assert_tells_the_truth(new)
@@ -304,6 +347,8 @@ FACTS = st.builds(
     st.lists(TROUBLE, max_size=4).map(tuple),
     st.sampled_from(list(VERDICTS)),
     st.integers(0, 2),
+    st.booleans(),
+    st.lists(st.sampled_from(list(TROUBLES)), max_size=3).map(tuple),
     st.booleans(),
 )
 STEP = st.one_of(
@@ -364,6 +409,9 @@ LIVES = [
     pytest.param(Facts((Trouble("node lost", 0, "lives"), Trouble("evicted", 1, "before"))), id="infrastructure"),
     pytest.param(Facts((Trouble("killed", 0, "lives"), Trouble("error", 0, "after")), backoff_limit=1), id="too many"),
     pytest.param(Facts((Trouble("vanished", 0, "after"),), "misses", 0), id="lost pod and missed gate"),
+    pytest.param(Facts((), evaluators=("node lost", "killed")), id="an evaluator on a lost node"),
+    pytest.param(Facts((), evaluators=("error", "evicted", "error"), backoff_limit=1), id="a hopeless evaluator"),
+    pytest.param(Facts((Trouble("error", 0, "lives"),), backoff_limit=1, is_paused=True), id="a pause"),
 ]
 
 
@@ -412,9 +460,9 @@ def test_a_plan_that_was_carried_out_leaves_nothing_to_do(facts: Facts, steps: l
         take(life, step)
     life.world = replace(life.world, lost_nodes=frozenset())
     for _ in range(12):
-        plan = decide(life.world.observe(), SETTINGS, life.world.now)
+        plan = decide(life.world.observe(), PATIENT_SETTINGS, life.world.now)
         if plan.status == life.world.status and not plan.actions:
             break
         life.world = life.world.carried_out(plan).swept()
-    again = decide(life.world.observe(), SETTINGS, life.world.now)
+    again = decide(life.world.observe(), PATIENT_SETTINGS, life.world.now)
     assert (again.actions, again.status) == ((), life.world.status)

@@ -39,6 +39,8 @@ class StepRecord:
     """From the end of the last step to the end of this one."""
     waits: tuple[float, ...]
     """Part of it that each rank waited for its images, in seconds."""
+    loss_scale: float | None = None
+    """Factor on the loss before differentiation; None where the precision needs none."""
 
 
 @dataclass(slots=True)
@@ -110,6 +112,7 @@ class Meter:
             step_milliseconds=None if seconds is None else 1000 * seconds,
             data_wait_percent=self.data_wait_percent,
             slowest_rank=self.slowest_rank,
+            loss_scale=self.recent[-1].loss_scale if self.recent else None,
             estimated_completion_time=None
             if seconds is None
             else now + timedelta(seconds=(self.total_steps - step) * seconds),
@@ -186,7 +189,6 @@ class TrainMetrics:
             registry=self.registry,
         )
         self.verification_seconds = self._gauge("arcface_train_verification_seconds", "Time the last one took.")
-        self.loss_scale.set(1)
 
     def set_verification(self, verification: Verification, seconds: float) -> None:
         """Show a verification and the time it took."""

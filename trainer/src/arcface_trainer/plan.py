@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import Self
 
 from arcface_api.contract.run_config import RunConfig
-from arcface_api.resource.spec import LossSpec, ModelSpec, ScheduleSpec
+from arcface_api.resource.spec import LossSpec, ModelSpec, Precision, ScheduleSpec
 from arcface_api.resource.status import Verification
-from arcface_faces.checkpoint import CheckpointManifest, FileEntry
+from arcface_faces.checkpoint import CheckpointManifest, FileEntry, LossScale
 from arcface_trainer.data.loader import Sampler
 
 
@@ -54,6 +54,8 @@ class TrainingPlan:
     """Hash of what decides the weights; a checkpoint with another one is not resumed."""
     model: ModelSpec
     loss: LossSpec
+    precision: Precision = "fp32"
+    """Of the network's trunk."""
     seed: int
     world_size: int
     image_count: int
@@ -73,6 +75,7 @@ class TrainingPlan:
             spec_hash=config.spec_hash,
             model=config.model,
             loss=config.loss,
+            precision=config.precision,
             seed=training.seed,
             world_size=sampler.world_size,
             image_count=sampler.dataset_size,
@@ -91,7 +94,12 @@ class TrainingPlan:
         return step // self.schedule.steps_per_epoch
 
     def manifest(
-        self, step: int, files: Iterable[FileEntry], verification: Verification | None, best: Verification | None
+        self,
+        step: int,
+        files: Iterable[FileEntry],
+        verification: Verification | None,
+        best: Verification | None,
+        loss_scale: LossScale | None = None,
     ) -> CheckpointManifest:
         """What a checkpoint written now, after `step` updates, says about itself."""
         return CheckpointManifest(
@@ -108,6 +116,7 @@ class TrainingPlan:
             saved_at=datetime.now(UTC),
             verification=verification,
             best=best,
+            loss_scale=loss_scale,
             model=self.model,
             files=list(files),
         )

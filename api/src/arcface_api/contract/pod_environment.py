@@ -31,8 +31,8 @@ RANK_TABLE_ANNOTATION = "arcface.io/rank-table"
 """Hash of the rank table that the pod's kubelet has been told to show."""
 SCHEDULER_ANNOTATION = "arcface.io/scheduler-address"
 """Address that the ranks meet at; the operator adds it once pod 0 has one, and no name has to be resolved."""
-EVALUATION_HASH_ANNOTATION = "arcface.io/evaluation-hash"
-"""Tells an evaluator of an older spec.evaluation."""
+EVALUATE_AGAIN_ANNOTATION = "arcface.io/evaluate-again"
+"""Of the job itself: another value of it has a trained job evaluated again."""
 
 # Ports.
 METRICS_PORT = 9400

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from arcface_api.errors import ArcFaceError, ExitCode
 from arcface_api.model import Model
-from arcface_api.resource.status import CheckpointStatus, IjbResult, PairResult, Progress
+from arcface_api.resource.status import CheckpointStatus, EvaluationProgress, IjbResult, PairResult, Progress
 
 LOG = logging.getLogger(__name__)
 TERMINATION_MESSAGE_LIMIT = 4096
@@ -91,8 +91,10 @@ class TrainerReport(Report):
 
 
 class EvaluatorReport(Report):
-    """The end of the evaluator."""
+    """The end of the evaluator, and what it serves at /progress meanwhile."""
 
+    progress: EvaluationProgress | None = None
+    """Where it stands; absent at the end."""
     checkpoint: str | None = None
     """Folder of the checkpoint that was evaluated, relative to the claim."""
     results: list[PairResult] = []

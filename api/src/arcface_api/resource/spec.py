@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from arcface_api.model import Model
-from arcface_api.names import ASCEND_910
+from arcface_api.names import ACCELERATOR_TYPE, ASCEND_910
 from arcface_api.resource import validation as rules
 
 Name = Annotated[
@@ -239,6 +239,13 @@ class WorkersSpec(Model):
         return self.replicas * self.devices_per_worker
 
     @property
+    def accelerator_type(self) -> str:
+        """Kind of machine that the template's node selector asks for, such as module-910b-8; empty without one."""
+        pod = (self.template or {}).get("spec")
+        selector = pod.get("nodeSelector") if isinstance(pod, dict) else None
+        return str(selector.get(ACCELERATOR_TYPE, "")) if isinstance(selector, dict) else ""
+
+    @property
     def effective_rendezvous(self) -> Rendezvous:
         """Rendezvous with its default filled in."""
         return self.rendezvous or ("rankTable" if self.accelerator == "ascend" else "dynamic")
@@ -339,11 +346,13 @@ class RunPolicySpec(Model):
     backoff_limit: int = Field(default=3, ge=0, le=1000)
     """Gang restarts after training faults; infrastructure faults do not count."""
     startup_deadline_seconds: Positive = 1800
-    """Time for all ranks to start."""
+    """Time for all ranks to start, once every pod has been given a node."""
+    scheduling_deadline_seconds: Positive | None = None
+    """Time to wait for room in, after which the job fails; absent means that it waits as long as it takes."""
     stall_seconds: Positive = 1800
     """Time without a new step after which the gang is restarted."""
     active_deadline_seconds: Positive | None = None
-    """Time after which the job fails."""
+    """Time with room for the whole gang after which the job fails; waiting in a queue is not counted."""
     ttl_seconds_after_finished: Count | None = None
     """Time after the end at which the job is deleted."""
     clean_pod_policy: Literal["None", "Running", "All"] = "Running"

@@ -7,7 +7,9 @@ from pydantic import AfterValidator, Field, JsonValue
 
 from arcface_api.model import Model
 
-Phase = Literal["Suspended", "Pending", "Starting", "Training", "Restarting", "Evaluating", "Succeeded", "Failed"]
+Phase = Literal[
+    "Suspended", "Pending", "Queued", "Starting", "Training", "Restarting", "Evaluating", "Succeeded", "Failed"
+]
 ConditionType = Literal[
     "Ready",
     "Suspended",
@@ -146,6 +148,8 @@ class Progress(Model):
     """When the last step will be done at this speed."""
     slowest_rank: Number | None = None
     """Rank that waits longest for its images, and all others with it, where that stands out."""
+    loss_scale: Annotated[float, Field(gt=0)] | None = None
+    """Factor on the loss before differentiation in the last step; absent where the precision needs none."""
     verification: Verification | None = None
     """Last verification during the training."""
     best: BestCheckpoint | None = None
@@ -204,6 +208,15 @@ class EvaluationStatus(Model):
     """Gates."""
 
 
+class EvaluationProgress(Model):
+    """Where an evaluation stands; also what its pod serves at /progress."""
+
+    images: Number
+    """Images embedded."""
+    updated_at: datetime
+    """When the last of them was."""
+
+
 class FailureStatus(Model):
     """The first failure of the last attempt."""
 
@@ -238,14 +251,22 @@ class ArcFaceTrainingJobStatus(Model):
     """Gang restarts for any reason."""
     counted_restarts: int = Field(default=0, ge=0)
     """Gang restarts after training faults; backoffLimit bounds them."""
+    forgiven_restarts: int = Field(default=0, ge=0)
+    """Those of them that fell to the stage before the present one, which has backoffLimit for itself."""
+    vain_attempts: int = Field(default=0, ge=0)
+    """Attempts in a row that ended before they ran; the pause before the next one doubles with each."""
     restarted_at: datetime | None = None
-    """When the last gang restart was decided."""
+    """When the present attempt was decided."""
     start_time: datetime | None = None
     """When the job was first acted on."""
     running_time: datetime | None = None
     """When all pods first ran together."""
     training_time: datetime | None = None
     """When the ranks first trained."""
+    active_seconds: int = Field(default=0, ge=0)
+    """Time with room for the whole gang, up to the last restart; activeDeadlineSeconds bounds it."""
+    training_completion_time: datetime | None = None
+    """When the training was done: from then on only the evaluation is left, whatever befalls it."""
     completion_time: datetime | None = None
     """When the job ended."""
     workers: WorkersStatus | None = None
@@ -258,5 +279,9 @@ class ArcFaceTrainingJobStatus(Model):
     """Newest complete checkpoint."""
     evaluation: EvaluationStatus | None = None
     """Results of the evaluation."""
+    evaluation_progress: EvaluationProgress | None = None
+    """Where the evaluation stands."""
+    evaluation_hash: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Hash of the wish that the evaluation was begun for: another wish begins another one."""
     failure: FailureStatus | None = None
     """First failure of the last attempt."""

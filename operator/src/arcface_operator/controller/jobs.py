@@ -158,8 +158,6 @@ class JobTracker:
     """By the monotonic clock: when rank 0 was last asked."""
     written_at: float | None = None
     """By the monotonic clock: when the status was last written."""
-    podless_since: datetime | None = None
-    """Since when its evaluator has no pod."""
     failures: int = 0
     """Looks in a row that failed."""
     refusal: str | None = None

@@ -18,9 +18,8 @@ import kopf
 
 from arcface_api.names import API_VERSION, GROUP, PLURAL, VERSION
 from arcface_operator.controller import jobs, metrics, observer, reconciler
-from arcface_operator.decision.observation import view_evaluator, view_pod
+from arcface_operator.decision.observation import view_pod
 from arcface_operator.kubernetes import client, credentials, election, executor, prerequisites, reflector
-from arcface_operator.manifests.metadata import Manifest
 from arcface_operator.settings import Settings
 
 WORKERS = 256
@@ -50,8 +49,6 @@ class Operator:
         self.queue = jobs.WorkQueue()
         self.jobs = jobs.JobStore()
         self.pods = reflector.Children(self.api, ("v1", "pods"), view_pod, self.queue.wake, options.namespaces)
-        evaluators = ("batch/v1", "jobs")
-        self.evaluators = reflector.Children(self.api, evaluators, view_evaluator, self.queue.wake, options.namespaces)
         self.metrics = metrics.OperatorMetrics(self.jobs.bodies.values)
         self.poller = observer.ProgressPoller(self._wake_now)
         self.reconciler = reconciler.Reconciler(
@@ -59,14 +56,13 @@ class Operator:
             observer=observer.Observer(
                 api=self.api,
                 pods=self.pods,
-                evaluators=self.evaluators,
                 prerequisites=prerequisites.PrerequisitesReader(self.api, time.monotonic),
                 poller=self.poller,
                 settings=settings,
                 now=_utc_now,
             ),
             writer=reconciler.StatusWriter(self.api, self.jobs, self.queue, settings.figures_seconds),
-            executor=executor.ActionExecutor(self.api, self.identity, _utc_now, self._upsert_child),
+            executor=executor.ActionExecutor(self.api, self.identity, _utc_now, self.pods.upsert),
             queue=self.queue,
             settings=settings,
             metrics=self.metrics,
@@ -91,10 +87,6 @@ class Operator:
             await runner.cleanup()
             await self.poller.close()
 
-    def _upsert_child(self, manifest: Manifest) -> None:
-        """Take in a child that was just made."""
-        (self.pods if manifest["kind"] == "Pod" else self.evaluators).upsert(manifest)
-
     def _stop(self) -> None:
         """End in order: the leadership is given back, jobs go on without us."""
         if self.supervision is not None:
@@ -111,7 +103,7 @@ class Operator:
 
     def _is_ready(self) -> bool:
         """Whether this replica does what it should: stand by, or act on a complete cache."""
-        return not self.leads or (self.pods.is_listed and self.evaluators.is_listed)
+        return not self.leads or self.pods.is_listed
 
     async def _work(self) -> None:
         """Act on all jobs until cancelled."""
@@ -119,10 +111,8 @@ class Operator:
         self.metrics.is_leader.set(1)
         try:
             async with asyncio.TaskGroup() as tasks:
-                for children in (self.pods, self.evaluators):
-                    children.start(tasks)
+                self.pods.start(tasks)
                 await self.pods.wait_until_listed()
-                await self.evaluators.wait_until_listed()
                 for _ in range(WORKERS):
                     tasks.create_task(self.queue.work(self.reconciler.handle))
                 tasks.create_task(self._watch_jobs())

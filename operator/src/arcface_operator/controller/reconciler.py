@@ -24,7 +24,7 @@ from arcface_operator.manifests.metadata import Manifest
 from arcface_operator.settings import Settings
 
 LOG = logging.getLogger(__name__)
-FIGURES = {"progress": None, "workers": None, "rank_table": None, "checkpoint": None}
+FIGURES = {"progress": None, "workers": None, "rank_table": None, "checkpoint": None, "evaluation_progress": None}
 
 
 @dataclass

@@ -9,6 +9,7 @@ from arcface_api.resource import status as api
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
 from arcface_operator.decision.observation import Observation, PodView
+from arcface_operator.decision.stages import Stage, stage_of
 from arcface_operator.manifests.rank_variables import has_rank_table
 from arcface_operator.settings import Settings
 
@@ -25,16 +26,22 @@ class StatusChanges(TypedDict, total=False):
     attempt: int
     restarts: int
     counted_restarts: int
+    forgiven_restarts: int
+    vain_attempts: int
     restarted_at: datetime | None
     start_time: datetime | None
     running_time: datetime | None
     training_time: datetime | None
+    active_seconds: int
+    training_completion_time: datetime | None
     completion_time: datetime | None
     workers: api.WorkersStatus | None
     rank_table: api.RankTableStatus | None
     progress: api.Progress | None
     checkpoint: api.CheckpointStatus | None
     evaluation: api.EvaluationStatus | None
+    evaluation_progress: api.EvaluationProgress | None
+    evaluation_hash: str | None
     failure: api.FailureStatus | None
 
 
@@ -58,25 +65,36 @@ class DecisionContext:
         return self.observed.job.spec
 
     @property
-    def workers(self) -> tuple[PodView, ...]:
-        """Rank pods of the current attempt."""
-        return self.observed.gangs.get(self.status.attempt, ())
+    def stage(self) -> Stage:
+        """The stage that the job is in."""
+        return stage_of(self.status)
 
     @property
-    def old_workers(self) -> tuple[PodView, ...]:
-        """Rank pods of earlier attempts."""
-        return tuple(pod for pod in self.all_workers if pod.attempt != self.status.attempt)
+    def pods(self) -> tuple[PodView, ...]:
+        """Pods of the present attempt, in the order of their ranks."""
+        return self.observed.gangs.get((self.stage.component, self.status.attempt), ())
 
     @property
-    def all_workers(self) -> tuple[PodView, ...]:
-        """Rank pods of any attempt."""
-        return tuple(pod for pod in self.observed.pods if pod.component == "worker")
+    def old_pods(self) -> tuple[PodView, ...]:
+        """Pods of the stage's earlier attempts."""
+        present = self.stage.component, self.status.attempt
+        gangs = (pods for gang, pods in self.observed.gangs.items() if gang[0] == present[0] and gang != present)
+        return tuple(pod for pods in gangs for pod in pods)
 
     @property
-    def missing_worker(self) -> int | None:
-        """Index of the first pod of the current gang that is not there."""
-        present = {pod.index for pod in self.workers}
-        return next((index for index in range(self.spec.workers.replicas) if index not in present), None)
+    def gang_size(self) -> int:
+        """Pods that an attempt needs."""
+        return self.stage.pods(self.spec)
+
+    @property
+    def missing_pod(self) -> int | None:
+        """Index of the first pod of the present attempt that is not there."""
+        present = {pod.index for pod in self.pods}
+        return next((index for index in range(self.gang_size) if index not in present), None)
+
+    def pod_name(self, index: int) -> str:
+        """Name of a pod of the stage."""
+        return self.stage.pod_name(self.job.metadata.name, index)
 
     @property
     def has_rank_table(self) -> bool:
@@ -128,6 +146,12 @@ def true_since(status: api.ArcFaceTrainingJobStatus, kind: api.ConditionType) ->
     """Since when a condition holds; None where it does not."""
     found = condition(status, kind)
     return found.last_transition_time if found is not None and found.status == "True" else None
+
+
+def false_since(status: api.ArcFaceTrainingJobStatus, kind: api.ConditionType) -> datetime | None:
+    """Since when a condition is known not to hold."""
+    found = condition(status, kind)
+    return found.last_transition_time if found is not None and found.status == "False" else None
 
 
 def latest(*moments: datetime | None) -> datetime | None:

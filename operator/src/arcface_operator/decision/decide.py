@@ -1,67 +1,84 @@
 """The decision: from what is observed of a job to its status and the actions that follow. Pure.
 
-    None, Suspended -> Pending -> Starting -> Training -> Evaluating -> Succeeded
-                          ^          |           |            |
-                          +------ Restarting <---+            +-> Failed (from every phase)
+    None, Suspended -> Pending -> Queued -> Starting -> Training | Evaluating -> Succeeded, Failed (from every phase)
+                                    ^          |             |
+                                    +---- Restarting <-------+
+
+The first way through is the training's; when that is done, the second is the evaluation's (`stages`).
 
 The status is written before the actions are taken, and every action follows from the status and the children alone, so
 that an operator which dies in between finds the same actions again (a write-ahead log).
 """
 
+from dataclasses import replace
 from datetime import datetime
 
 from arcface_api.resource.status import ArcFaceTrainingJobStatus, Phase, WorkersStatus
-from arcface_operator.decision import ending, evaluation, starting, training
+from arcface_operator.decision import ending, evaluation, gang, starting, training
 from arcface_operator.decision.context import DecisionContext, condition
 from arcface_operator.decision.observation import Observation
-from arcface_operator.decision.plan import EmitEvent, Plan, Rollout, earliest
-from arcface_operator.decision.policies import active_deadline_seconds
+from arcface_operator.decision.plan import Action, Delete, EmitEvent, Plan, Rollout, earliest
+from arcface_operator.decision.policies import active_deadline_seconds, clean_pod_policy
+from arcface_operator.decision.stages import EVALUATION, TRAINING, is_trained
+from arcface_operator.manifests.metadata import evaluator_name
 from arcface_operator.settings import Settings
 
 FINAL_PHASES: frozenset[Phase | None] = frozenset({"Succeeded", "Failed"})
-WAITING_PHASES: frozenset[Phase | None] = frozenset({None, "Suspended", "Pending", "Restarting"})
+WAITING_PHASES: frozenset[Phase | None] = frozenset({None, "Suspended", "Pending", "Queued", "Restarting"})
 """In which a decision looks at claims and nodes."""
 GROUPLESS_PHASES: frozenset[Phase | None] = FINAL_PHASES | {"Suspended"}
 """In which a gang scheduler's group is not needed any more."""
-GANG_PHASES: frozenset[Phase | None] = frozenset({"Starting", "Training"})
-"""In which a decision looks at what rank 0 serves."""
+GANG_PHASES: frozenset[Phase | None] = frozenset({"Starting", "Training", "Evaluating"})
+"""In which there is room for a gang."""
 
 
 def nodes_in_question(observed: Observation, settings: Settings, now: datetime) -> frozenset[str]:
     """Nodes to look at before the decision: a lost one keeps pods from leaving, or is to blame for their faults."""
-    context = DecisionContext(observed, observed.job.status, settings, now)
+    context = _context_of(observed, settings, now)
     pods = [pod for pod in observed.pods if ending.is_overdue(context, pod)]
     is_wanted = context.job.metadata.deletion_timestamp is None and not context.spec.suspend
-    if is_wanted and context.status.phase in GANG_PHASES and training.blames_training(context):
-        pods += context.workers
+    if is_wanted and context.status.phase in GANG_PHASES and gang.is_blamed(context):
+        pods += context.pods
     return frozenset(pod.node for pod in pods if pod.node is not None)
 
 
 def decide(observed: Observation, settings: Settings, now: datetime) -> Plan:
     """What follows from an observation."""
-    context = DecisionContext(observed, observed.job.status, settings, now)
+    context = _context_of(observed, settings, now)
     if context.job.metadata.deletion_timestamp is not None:
-        return Plan(status=context.status)  # its children go with it
+        return Plan(status=observed.job.status)  # its children go with it
     plan = _next_step(context)
     status = _with_counts(context, plan.status)
-    is_bounded = status.phase not in FINAL_PHASES and not context.spec.suspend
-    left = active_deadline_seconds.seconds_left(context, status.start_time) if is_bounded else None
+    decided = replace(context, status=status)
     return Plan(
         status=status,
-        actions=(*plan.actions, *_events(context.status, status)),
+        actions=(*plan.actions, *_tidying(decided), *_events(observed.job.status, status)),
         rollout=Rollout.AT_ONCE if observed.refusal is None else Rollout.ONE_FIRST,
-        look_again_seconds=earliest(plan.look_again_seconds, left),
+        look_again_seconds=earliest(plan.look_again_seconds, *_limits_left(decided)),
+    )
+
+
+def _context_of(observed: Observation, settings: Settings, now: datetime) -> DecisionContext:
+    """The job as it stands; an earlier release says of a training that is done no more than a condition's reason."""
+    context = DecisionContext(observed, observed.job.status, settings, now)
+    done = condition(context.status, "Training")
+    if done is None or context.status.training_completion_time is not None or not is_trained(context.status):
+        return context
+    return context.with_status(
+        training_completion_time=done.last_transition_time, evaluation_hash=evaluation.evaluation_hash(context.job)
     )
 
 
 def _next_step(context: DecisionContext) -> Plan:
     """The rules in the order of their precedence."""
+    if evaluation.is_to_be_opened(context):
+        return evaluation.open_stage(context)
     if context.status.phase in FINAL_PHASES:
         return ending.after_end(context)
     if (sentence := starting.refusal(context)) is not None:
         return ending.fail(context, "InvalidSpec", sentence)
     if context.spec.suspend:
-        return ending.suspend(training.with_end_report(context))
+        return ending.suspend(training.with_end_report(context) if context.stage is TRAINING else context)
     plan = _by_phase(context)
     if plan.status.phase not in FINAL_PHASES and (sentence := active_deadline_seconds.exceeded(context)) is not None:
         # An end that was reached in time counts even where it is seen late.
@@ -74,20 +91,38 @@ def _by_phase(context: DecisionContext) -> Plan:
     phase = context.status.phase
     if phase in {None, "Suspended"} or ending.is_suspending(context):
         return starting.start(starting.begin(context))
-    if phase in WAITING_PHASES:
-        return training.gather(context)
-    return training.train(context) if phase in GANG_PHASES else evaluation.evaluate(context)
+    return gang.gather(context) if phase in WAITING_PHASES else gang.follow(context)
+
+
+def _tidying(context: DecisionContext) -> tuple[Action, ...]:
+    """Deletion of what still holds devices although the training is done."""
+    predecessor, name = context.observed.predecessor, evaluator_name(context.job.metadata.name)
+    jobs = () if predecessor is None else (Delete(resource="jobs", name=name, uid=predecessor),)
+    if context.status.phase in GROUPLESS_PHASES or context.spec.suspend:
+        return jobs
+    return (*ending.removal(context, clean_pod_policy.idle_workers(context)), *jobs)
+
+
+def _limits_left(context: DecisionContext) -> tuple[float | None, ...]:
+    """Times until a job that goes on must be looked at, whatever it waits for."""
+    if context.status.phase in GROUPLESS_PHASES or context.spec.suspend:
+        return ()
+    left = active_deadline_seconds.seconds_left(context)
+    if context.stage is TRAINING:
+        return (left,)
+    idle = ending.removal_seconds(context, clean_pod_policy.idle_workers(context))
+    return left, idle, clean_pod_policy.settling_seconds(context)
 
 
 def _with_counts(context: DecisionContext, status: ArcFaceTrainingJobStatus) -> ArcFaceTrainingJobStatus:
-    """The status that was decided with the counts of pods and the generation it is about."""
-    decided = DecisionContext(context.observed, status, context.settings, context.now)
-    decided = decided.with_status(observed_generation=context.job.metadata.generation)
+    """The status that was decided with the counts of pods, of time, and the generation it is about."""
+    decided = replace(context, status=status).with_status(observed_generation=context.job.metadata.generation)
     if context.status.phase in FINAL_PHASES:
         return decided.status  # what was counted at the end stays when the pods are cleaned away
-    if status.start_time is None and status.workers is None:
-        return decided.status  # suspended before it ever began: `begin` tells it by that
-    pods, desired = decided.workers, context.spec.workers.replicas
+    decided = decided.with_status(active_seconds=active_deadline_seconds.counted(context, status))
+    if context.stage is EVALUATION or (status.start_time is None and status.workers is None):
+        return decided.status  # all ranks are done; or suspended before it ever began: `begin` tells it by that
+    pods, desired = (decided if decided.stage is TRAINING else context).pods, context.gang_size
     ready = sum(pod.is_ready and pod.ended is None for pod in pods)
     workers = WorkersStatus(
         desired=desired,
@@ -119,7 +154,8 @@ def _meaning(status: ArcFaceTrainingJobStatus) -> str:
     sentences: dict[Phase | None, str] = {
         "Suspended": "the pods are removed, the newest complete checkpoint is kept",
         "Pending": "waiting for storage, devices and pods",
-        "Starting": f"all {status.workers.desired if status.workers else 0} pods of attempt {status.attempt} exist",
+        "Queued": f"attempt {status.attempt} waits for room for all of its pods",
+        "Starting": f"all pods of attempt {status.attempt} have nodes",
         "Training": f"attempt {status.attempt} trains",
         "Evaluating": "the training is done, the evaluator runs",
         "Succeeded": "the job is done",

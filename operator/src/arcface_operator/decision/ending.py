@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 from arcface_api.contract.rank_table import INITIALIZING
+from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import FailureStatus
-from arcface_operator.decision.context import DecisionContext, condition
+from arcface_operator.decision.context import DecisionContext, condition, true_since
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Apply, Delete, DeleteJob, DeletePodGroup, Plan, earliest
 from arcface_operator.decision.policies import clean_pod_policy, ttl_seconds_after_finished
+from arcface_operator.decision.stages import STAGES, TRAINING
 from arcface_operator.manifests import config_maps, gang, metadata
 
 SUSPENDING = "Suspending"
@@ -16,10 +18,10 @@ SUSPENDING = "Suspending"
 
 def suspend(context: DecisionContext) -> Plan:
     """Remove everything that takes resources; what was reached stays in the status."""
-    pods = context.all_workers
+    pods = context.observed.pods
     return Plan(
         status=_paused(context).status,
-        actions=(*removal(context, pods), *evaluator_removal(context), *_group_removal(context)),
+        actions=(*removal(context, pods), *_group_removal(context)),
         look_again_seconds=removal_seconds(context, pods),
     )
 
@@ -27,7 +29,7 @@ def suspend(context: DecisionContext) -> Plan:
 def _paused(context: DecisionContext) -> DecisionContext:
     """The context of a job that is to rest: it is called suspended once its pods have saved and left, not before."""
     why, leaving = "spec.suspend is true", [pod for pod in context.observed.pods if not pod.has_left_its_node]
-    is_at_rest = context.status.phase in {None, "Suspended"} or not (leaving or context.observed.evaluator)
+    is_at_rest = context.status.phase in {None, "Suspended"} or not leaving
     context = context.with_condition("Ready", truth=False, reason="Suspended", message=why)
     if context.has_rank_table:
         context = context.with_condition("RankTableReady", truth=False, reason="Suspended", message="it is taken back")
@@ -36,7 +38,7 @@ def _paused(context: DecisionContext) -> DecisionContext:
         message = f"{why}, {len(leaving)} pods are still to leave"
         return context.with_condition("Suspended", truth=False, reason=SUSPENDING, message=message)
     context = context.with_condition("Suspended", truth=True, reason="Suspended", message=why)
-    context = context.with_condition("Training", truth=False, reason="Suspended", message=why)
+    context = context.with_condition(context.stage.condition, truth=False, reason="Suspended", message=why)
     return context.with_status(phase="Suspended", start_time=None)
 
 
@@ -64,25 +66,16 @@ def after_end(context: DecisionContext) -> Plan:
     """Clean the pods away as asked for, and at last the job."""
     if ttl_seconds_after_finished.is_over(context):
         return Plan(status=context.status, actions=(DeleteJob(),))
-    unwanted = clean_pod_policy.unwanted_workers(context)
-    evaluator = evaluator_removal(context) if clean_pod_policy.is_evaluator_unwanted(context) else ()
+    unwanted = clean_pod_policy.unwanted_pods(context)
     return Plan(
         status=context.status,
-        actions=(*removal(context, unwanted), *evaluator, *_group_removal(context)),
+        actions=(*removal(context, unwanted), *_group_removal(context)),
         look_again_seconds=earliest(
             ttl_seconds_after_finished.seconds_left(context),
             removal_seconds(context, unwanted),
             clean_pod_policy.settling_seconds(context),
         ),
     )
-
-
-def evaluator_removal(context: DecisionContext) -> tuple[Action, ...]:
-    """Deletion of the evaluator Job with its pods."""
-    evaluator = context.observed.evaluator
-    if evaluator is None or evaluator.is_leaving:
-        return ()
-    return (Delete(resource="jobs", name=metadata.evaluator_name(context.job.metadata.name), uid=evaluator.uid),)
 
 
 def removal(context: DecisionContext, pods: Sequence[PodView]) -> tuple[Action, ...]:
@@ -93,7 +86,7 @@ def removal(context: DecisionContext, pods: Sequence[PodView]) -> tuple[Action, 
         *(Delete(resource="pods", name=pod.name, uid=pod.uid) for pod in asked),
         *(Delete(resource="pods", name=pod.name, uid=pod.uid, grace_seconds=0) for pod in stuck),
     ]
-    if asked and context.has_rank_table:
+    if context.has_rank_table and any(pod.component == TRAINING.component for pod in asked):
         return (
             Apply(config_maps.build_rank_table_map(context.job, INITIALIZING, context.now, context.settings)),
             *deletions,
@@ -122,14 +115,20 @@ def removal_seconds(context: DecisionContext, pods: Sequence[PodView]) -> float 
 
 def _ended(context: DecisionContext) -> Plan:
     """The end is written first; the next decision cleans up."""
-    training = condition(context.status, "Training")
-    if training is not None and training.status == "True":
+    if true_since(context.status, "Training") is not None:
         context = context.with_condition("Training", truth=False, reason="Ended", message="the job has ended")
     return Plan(status=context.with_status(completion_time=context.now).status, look_again_seconds=0.0)
 
 
 def _group_removal(context: DecisionContext) -> tuple[Action, ...]:
-    """Deletion of the gang scheduler's group, where pods go as well."""
-    group = gang.build_pod_group(context.job, context.settings)
-    goes = context.observed.has_group and clean_pod_policy.is_group_unwanted(context)
-    return (DeletePodGroup(group),) if group is not None and goes else ()
+    """Deletion of the gang scheduler's groups, where pods go as well."""
+    if not clean_pod_policy.is_group_unwanted(context):
+        return ()
+    groups = group_names(context.job)
+    return tuple(DeletePodGroup(group) for group in groups if group["metadata"]["name"] in context.observed.groups)
+
+
+def group_names(job: ArcFaceTrainingJob) -> list[metadata.Manifest]:
+    """The groups that a gang scheduler may have of a job, without their content."""
+    groups = (gang.name_pod_group(job, stage.component, stage.group_name(job.metadata.name)) for stage in STAGES)
+    return [group for group in groups if group is not None]

@@ -1,158 +1,103 @@
-"""After the training: the evaluator Job, its results and the gates."""
+"""What is the evaluation's own in the course of its gang: when it is opened, its results and the gates."""
 
+import hashlib
+
+from arcface_api.contract.pod_environment import EVALUATE_AGAIN_ANNOTATION
 from arcface_api.contract.reports import EvaluatorReport
-from arcface_api.errors import NEVER_RETRIED
+from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import EvaluationSpec
 from arcface_api.resource.status import EvaluationStatus, FailureStatus, GateResult
-from arcface_operator.decision import ending, faults, starting
+from arcface_operator.decision import ending, starting
 from arcface_operator.decision.context import DecisionContext
-from arcface_operator.decision.observation import EvaluatorView, PodView
-from arcface_operator.decision.plan import Apply, Create, Delete, Plan
-from arcface_operator.decision.policies import gates, startup_deadline_seconds
-from arcface_operator.manifests import config_maps, evaluator_job
-
-USUAL_WAITS = {"ContainerCreating", "PodInitializing", "Waiting"}
-"""What every pod waits for; not worth telling."""
-NO_POD = "its Job has no pod; see `kubectl describe job`, a quota or policy may refuse it"
+from arcface_operator.decision.plan import Plan
+from arcface_operator.decision.policies import gates
+from arcface_operator.decision.stages import EVALUATION
 
 
-def begin_evaluation(context: DecisionContext) -> Plan:
-    """What follows a training that is done."""
-    return evaluate(context.with_status(phase="Evaluating"))
+def evaluation_hash(job: ArcFaceTrainingJob) -> str:
+    """SHA-256 of what is to be evaluated and how, and of the annotation that asks for it once more.
 
-
-def evaluate(context: DecisionContext) -> Plan:
-    """One look at the evaluation."""
-    evaluation, evaluator = context.spec.evaluation, context.observed.evaluator
-    if evaluation is None:
-        return ending.succeed(context)
-    if evaluator is None:
-        sentence = starting.flaw(context)
-        return (
-            _create_evaluator(context, evaluation)
-            if sentence is None
-            else ending.fail(context, "InvalidSpec", sentence)
-        )
-    if evaluator.is_leaving:
-        return Plan(status=context.status)
-    if evaluator.evaluation_hash != evaluator_job.evaluation_hash(context.job):
-        # The user has changed spec.evaluation in the meantime.
-        return Plan(status=context.status, actions=ending.evaluator_removal(context))
-    return _judge(context, evaluation, evaluator)
-
-
-def _judge(context: DecisionContext, evaluation: EvaluationSpec, evaluator: EvaluatorView) -> Plan:
-    """What an evaluator's state means for the job.
-
-    Kubernetes counts a pod only when all its containers have ended: one that a sidecar keeps alive is judged here.
+    Defaults are left out: a release that adds a field must not have every job evaluated again.
     """
-    pods = _evaluator_pods(context, evaluator)
-    ended = [pod for pod in pods if pod.ended is not None]
-    if evaluator.failure is not None:
-        return _evaluator_failed(context, ended, evaluator.failure)
-    if not evaluator.is_complete:
-        left = [_settling_seconds(context, pod) for pod in ended if not pod.has_left_its_node]
-        if not left:
-            return _follow_start(context, evaluation, evaluator, pods)
-        if min(left) > 0:
-            return Plan(status=context.status, look_again_seconds=min(left))
-        if not _good_messages(ended):
-            return _give_up(context, ended)
-    if reports := _good_messages(ended):
-        return _read_results(context, evaluation, reports[-1])
-    # Either the end of its pod will be heard of in a moment, or somebody has removed it before it was read.
-    is_gone = len(ended) == len(pods)
-    return Plan(status=context.status, actions=ending.evaluator_removal(context) if is_gone else ())
+    evaluation = job.spec.evaluation
+    wish = "" if evaluation is None else evaluation.model_dump_json(by_alias=True, exclude_defaults=True)
+    return hashlib.sha256(f"{wish}\n{job.metadata.annotations.get(EVALUATE_AGAIN_ANNOTATION, '')}".encode()).hexdigest()
 
 
-def _give_up(context: DecisionContext, ended: list[PodView]) -> Plan:
-    """Pods whose evaluator has failed beside a sidecar that lives on: Kubernetes retries once they are gone."""
-    if any(pod.ended is not None and pod.ended.exit_code in NEVER_RETRIED for pod in ended):
-        return _evaluator_failed(context, ended, "the evaluator has failed")
-    lingering = [pod for pod in ended if not pod.has_left_its_node and not pod.is_leaving]
-    return Plan(
-        status=context.status,
-        actions=tuple(Delete(resource="pods", name=pod.name, uid=pod.uid) for pod in lingering),
+def is_to_be_opened(context: DecisionContext) -> bool:
+    """Whether the user of a trained job wishes for another evaluation than the one that was begun."""
+    if context.spec.suspend or context.stage is not EVALUATION:
+        return False
+    if context.status.evaluation_hash == evaluation_hash(context.job):
+        return False
+    return context.spec.evaluation is not None or context.status.phase != "Succeeded"
+
+
+def open_stage(context: DecisionContext) -> Plan:
+    """What follows a training that is done, and a wish for another evaluation."""
+    if context.status.completion_time is not None:
+        context = _with_reopening(context)
+    context = context.with_status(
+        training_completion_time=context.status.training_completion_time or context.now,
+        evaluation_hash=evaluation_hash(context.job),
+        forgiven_restarts=context.status.counted_restarts,
+        start_time=context.status.start_time or context.now,
     )
+    if context.spec.evaluation is None:
+        return ending.succeed(context)
+    if (sentence := starting.flaw(context)) is not None:
+        return ending.fail(context, "InvalidSpec", sentence)
+    context = starting.with_fresh_stage(context, "the training is done, the evaluation is about to start")
+    return starting.start(context.with_status(phase="Pending", attempt=context.status.attempt + 1))
 
 
-def _follow_start(
-    context: DecisionContext, evaluation: EvaluationSpec, evaluator: EvaluatorView, pods: list[PodView]
-) -> Plan:
-    """An evaluator under way: it has as long to start as the ranks."""
-    pod = pods[-1] if pods else None
-    if evaluator.is_suspended or (pod is not None and pod.is_gated):
-        return Plan(status=_with_evaluation(context, evaluation, "the queue has not let the evaluator in").status)
-    if pod is not None and pod.phase != "Pending":
-        return Plan(status=_with_evaluation(context, evaluation).status)
-    since = context.observed.podless_since if pod is None else pod.created
-    why = f"pod {pod.name}: {pod.waiting or 'not started'}" if pod is not None else NO_POD
-    if (failure := startup_deadline_seconds.late_evaluator(context, since, pod, why)) is not None:
-        return _failed(context, failure)
-    is_usual = pod is not None and (pod.waiting is None or pod.waiting.split(":")[0] in USUAL_WAITS)
-    is_new = pod is None and not context.is_past(since, context.settings.check_seconds)
-    context = _with_evaluation(context, evaluation, None if is_usual or is_new else why)
-    limit = context.spec.run_policy.startup_deadline_seconds
-    left = context.seconds_left(since, context.settings.check_seconds if is_new else limit)
-    return Plan(status=context.status, look_again_seconds=left)
+def _with_reopening(context: DecisionContext) -> DecisionContext:
+    """The context of a job that has ended and goes on: nothing is said of its end, and its time begins anew."""
+    for kind in ("Complete", "Failed"):
+        why = "another evaluation is wished for"
+        context = context.with_condition(kind, truth=False, reason="Reopened", message=why)
+    kept = [item for item in context.status.conditions if item.type != "GatesPassed"]
+    return context.with_status(conditions=kept, completion_time=None, active_seconds=0)
 
 
-def _with_evaluation(
-    context: DecisionContext, evaluation: EvaluationSpec, waits_for: str | None = None
-) -> DecisionContext:
-    """The context with an evaluation under way, or what that waits for."""
-    message = waits_for or f"evaluating {', '.join(evaluation.sets)}"
-    return context.with_condition("Evaluated", truth=False, reason="Evaluating", message=message)
+def with_live_report(context: DecisionContext) -> DecisionContext:
+    """The context with what the evaluator serves; it is under way once its pod runs, and moves with every image."""
+    context, report = _with_beginning(context), context.observed.report
+    if not isinstance(report, EvaluatorReport) or report.progress is None:
+        return context
+    old = context.status.evaluation_progress
+    if old is not None and old.images == report.progress.images:
+        return context
+    return context.with_status(evaluation_progress=report.progress.model_copy(update={"updated_at": context.now}))
 
 
-def _settling_seconds(context: DecisionContext, pod: PodView) -> float:
-    """Time left for a pod to be through once its main container has ended."""
-    ended_at = pod.ended.at if pod.ended is not None else None
-    return context.seconds_left(ended_at, context.settings.settle_seconds) or 0.0
+def _with_beginning(context: DecisionContext) -> DecisionContext:
+    """The context with the evaluation under way once its pod runs."""
+    evaluation, pods = context.spec.evaluation, context.pods
+    if evaluation is None or context.status.phase != "Starting" or any(pod.phase == "Pending" for pod in pods):
+        return context
+    message = f"evaluating {', '.join([*evaluation.sets, *evaluation.ijb])}"
+    context = context.with_condition("Evaluated", truth=False, reason="Evaluating", message=message)
+    return context.with_status(phase="Evaluating")
 
 
-def _good_messages(pods: list[PodView]) -> list[str]:
-    """Termination messages of the pods that ended well."""
-    return [pod.ended.message for pod in pods if pod.ended is not None and pod.ended.exit_code == 0]
-
-
-def _create_evaluator(context: DecisionContext, evaluation: EvaluationSpec) -> Plan:
-    """The configuration may have changed since the training began, hence it is applied again."""
-    context = _with_evaluation(context, evaluation)
-    if context.observed.refusal is not None:
-        context = context.with_condition("Evaluated", truth=False, reason="Refused", message=context.observed.refusal)
-    job = evaluator_job.build_evaluator_job(context.job, evaluation, context.settings)
-    return Plan(status=context.status, actions=(Apply(config_maps.build_config_map(context.job)), Create(job)))
-
-
-def _evaluator_pods(context: DecisionContext, evaluator: EvaluatorView) -> list[PodView]:
-    """This evaluator's pods, the newest last; those of one before it may still be about."""
-    pods = [pod for pod in context.observed.pods if pod.component == "evaluator" and pod.owner == evaluator.uid]
-    return sorted(pods, key=lambda pod: pod.created)
-
-
-def _evaluator_failed(context: DecisionContext, ended: list[PodView], why: str) -> Plan:
-    """The evaluator is given up: the last of its pods says why, and what it had found by then."""
-    failure, found = FailureStatus(reason="EvaluationFailed", message=why), EvaluatorReport()
-    for pod in ended:
-        if pod.ended is not None and pod.ended.exit_code != 0:
-            failure = faults.ended_fault(pod, pod.ended, 1).failure
-            found = EvaluatorReport.parse(pod.ended.message) or EvaluatorReport()
-    if found.results or found.ijb:
+def give_up(context: DecisionContext, _reason: str, message: str, failure: FailureStatus) -> Plan:
+    """The job fails with its evaluation, of which the status keeps what was found; the training stays done."""
+    ended = [pod.ended for pod in context.pods if pod.ended is not None]
+    found = next((report for end in ended if (report := EvaluatorReport.parse(end.message)) is not None), None)
+    if found is not None and (found.results or found.ijb):
         # Gates are judged on the whole evaluation only.
         context = context.with_status(evaluation=_evaluation_status(found, []))
-    return _failed(context, failure)
+    context = context.with_condition("Evaluated", truth=False, reason="EvaluationFailed", message=message)
+    return ending.fail(context, "EvaluationFailed", message, failure)
 
 
-def _failed(context: DecisionContext, failure: FailureStatus) -> Plan:
-    """The job fails with its evaluator."""
-    context = context.with_condition("Evaluated", truth=False, reason="EvaluationFailed", message=failure.message)
-    return ending.fail(context, "EvaluationFailed", failure.message, failure)
-
-
-def _read_results(context: DecisionContext, evaluation: EvaluationSpec, message: str) -> Plan:
+def read_results(context: DecisionContext) -> Plan:
     """Results and gates from the evaluator's termination message, which must tell of every set."""
-    report = EvaluatorReport.parse(message) or EvaluatorReport()
+    evaluation, ended = context.spec.evaluation, context.pods[0].ended
+    if evaluation is None or ended is None:
+        return Plan(status=context.status)
+    report = EvaluatorReport.parse(ended.message) or EvaluatorReport()
     told = {*(pairs.dataset for pairs in report.results), *(templates.dataset for templates in report.ijb)}
     if untold := [name for name in (*evaluation.sets, *evaluation.ijb) if name not in told]:
         message = (

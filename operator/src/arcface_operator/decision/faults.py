@@ -2,16 +2,33 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 
 from arcface_api.contract.reports import REASONS, Report
 from arcface_api.errors import NEVER_RETRIED, ExitCode
 from arcface_api.resource.status import FailureStatus
-from arcface_operator.decision.observation import INIT_FAILED, POD_FAILED, Ended, PodView
+from arcface_operator.decision.observation import DISRUPTIONS, INIT_FAILED, POD_FAILED, Ended, PodView
+from arcface_operator.decision.stages import TRAINING
 
 OUT_OF_MEMORY = "OOMKilled"
+UNSEEN = frozenset({"ContainerStatusUnknown", "Unknown"})
+"""A kubelet's words for an end that it has not seen, such as that of a node which rebooted; the code is made up."""
 LOG_LINES = 20
 LINE_LIMIT = 500
 """Characters of a log line that status keeps."""
+
+
+class Remedy(Enum):
+    """What is done about a fault."""
+
+    FAIL = "fail"
+    """No retry cures it."""
+    RESTART = "restart"
+    """Counted against backoffLimit."""
+    RESTART_FREE = "restart free"
+    """The cluster's fault rather than the program's."""
+    LET_GO = "let go"
+    """Nothing has failed: what is held is given back, and asked for again later."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,15 +36,14 @@ class Fault:
     """One thing that ended an attempt."""
 
     failure: FailureStatus
-    is_final: bool = False
-    """Never retried."""
-    is_counted: bool = True
-    """Counts against backoffLimit; faults of the infrastructure do not."""
+    remedy: Remedy = Remedy.RESTART
+    is_refusal: bool = False
+    """Its kubelet would not have the pod."""
 
     @property
     def is_blamed(self) -> bool:
-        """Whether it is held against the training and may yet turn out to be another's."""
-        return self.is_counted and not self.is_final
+        """Whether it is held against the program and may yet turn out to be another's."""
+        return self.remedy is Remedy.RESTART
 
 
 def pod_fault(pod: PodView, ranks_per_pod: int) -> Fault | None:
@@ -36,7 +52,7 @@ def pod_fault(pod: PodView, ranks_per_pod: int) -> Fault | None:
         return ended_fault(pod, pod.ended, ranks_per_pod)
     if pod.is_leaving and pod.ended is None:
         message = f"pod {pod.name} is being deleted" + (" by the cluster" if pod.is_disrupted else "")
-        return Fault(failure=_digest(pod, ranks_per_pod, "PodDeleted", message), is_counted=False)
+        return Fault(failure=digest(pod, ranks_per_pod, "PodDeleted", message), remedy=Remedy.RESTART_FREE)
     return None
 
 
@@ -44,14 +60,26 @@ def ended_fault(pod: PodView, ended: Ended, ranks_per_pod: int) -> Fault:
     """The fault of a pod that ended with anything but success."""
     code = ended.exit_code
     if code is None:
-        message = _one_line(f"pod {pod.name} failed: {ended.reason}" + (f": {ended.message}" if ended.message else ""))
-        is_own = ended.reason in {INIT_FAILED, POD_FAILED} and not (pod.is_disrupted or pod.is_leaving)
-        return Fault(failure=_digest(pod, ranks_per_pod, ended.reason, message), is_counted=is_own)
+        return _fault_without_code(pod, ended, ranks_per_pod)
     if code in NEVER_RETRIED:
-        return Fault(failure=_reported_failure(pod, ended, ranks_per_pod, REASONS[ExitCode(code)]), is_final=True)
-    if pod.is_disrupted or pod.is_leaving or code == ExitCode.STOPPED:
-        return Fault(failure=_reported_failure(pod, ended, ranks_per_pod, pod.reason or "Disrupted"), is_counted=False)
+        failure = _reported_failure(pod, ended, ranks_per_pod, REASONS[ExitCode(code)])
+        return Fault(failure=failure, remedy=Remedy.FAIL)
+    if pod.is_disrupted or pod.is_leaving or code == ExitCode.STOPPED or ended.reason in UNSEEN:
+        reason = ended.reason if ended.reason in UNSEEN else pod.reason or "Disrupted"
+        failure = _reported_failure(pod, ended, ranks_per_pod, reason)
+        return Fault(failure=failure, remedy=Remedy.RESTART_FREE)
     return Fault(failure=_reported_failure(pod, ended, ranks_per_pod, "Error"))
+
+
+def _fault_without_code(pod: PodView, ended: Ended, ranks_per_pod: int) -> Fault:
+    """The fault of a pod of which no process of ours ended."""
+    message = one_line(f"pod {pod.name} failed: {ended.reason}" + (f": {ended.message}" if ended.message else ""))
+    is_disrupted, is_own = pod.is_disrupted or pod.is_leaving, ended.reason in {INIT_FAILED, POD_FAILED}
+    return Fault(
+        failure=digest(pod, ranks_per_pod, ended.reason, message),
+        remedy=Remedy.RESTART if is_own and not is_disrupted else Remedy.RESTART_FREE,
+        is_refusal=not (is_own or is_disrupted or ended.reason in DISRUPTIONS),
+    )
 
 
 def _reported_failure(pod: PodView, ended: Ended, ranks_per_pod: int, reason: str) -> FailureStatus:
@@ -68,19 +96,19 @@ def _reported_failure(pod: PodView, ended: Ended, ranks_per_pod: int, reason: st
         log, rank = ended.message.splitlines(), None
         last = next((line for line in reversed(log) if line.strip()), None)
         message = f"exit code {ended.exit_code}" + (f": {last}" if last is not None else "")
-    found = _digest(pod, ranks_per_pod, reason, f"pod {pod.name}: {_one_line(message)}")
+    found = digest(pod, ranks_per_pod, reason, f"pod {pod.name}: {one_line(message)}")
     kept = [line[:LINE_LIMIT] for line in log[-LOG_LINES:]]
     is_own = found.rank is not None and rank is not None and found.rank <= rank < found.rank + ranks_per_pod
     return found.model_copy(update={"exit_code": ended.exit_code, "log": kept, "rank": rank if is_own else found.rank})
 
 
-def _digest(pod: PodView, ranks_per_pod: int, reason: str, message: str) -> FailureStatus:
-    """What is known of every failed pod."""
-    rank = max(pod.index, 0) * ranks_per_pod if pod.component == "worker" else None
+def digest(pod: PodView, ranks_per_pod: int, reason: str, message: str) -> FailureStatus:
+    """What is known of every pod that something is wrong with."""
+    rank = max(pod.index, 0) * ranks_per_pod if pod.component == TRAINING.component else None
     return FailureStatus(reason=reason, message=message, rank=rank, pod=pod.name, node=pod.node)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Text without line breaks."""
     return " ".join(text.split())
 
@@ -94,7 +122,7 @@ def worst(faults: Iterable[tuple[PodView, Fault]]) -> Fault | None:
     def weight(item: tuple[PodView, Fault]) -> tuple[bool, bool, float, int]:
         pod, fault = item
         ended = None if pod.ended is None else pod.ended.at
-        return (not fault.is_final, fault.is_counted, ended.timestamp() if ended else 0.0, pod.index)
+        return (fault.remedy is not Remedy.FAIL, fault.is_blamed, ended.timestamp() if ended else 0.0, pod.index)
 
     ordered = sorted(faults, key=weight)
     return ordered[0][1] if ordered else None

@@ -9,13 +9,12 @@ from itertools import groupby
 from typing import Any
 
 from arcface_api.contract import pod_environment
-from arcface_api.contract.reports import TrainerReport
+from arcface_api.contract.reports import EvaluatorReport, TrainerReport
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_operator.manifests import evaluator_job, worker_pod
+from arcface_operator.decision.stages import STAGES
 from arcface_operator.manifests.metadata import Manifest
 
-MAIN_CONTAINERS = {"worker": worker_pod.CONTAINER, "evaluator": evaluator_job.CONTAINER}
-"""The container that a pod is judged by; sidecars may live on."""
+MAIN_CONTAINERS = {stage.component: stage.container for stage in STAGES}
 DISRUPTIONS = {"Evicted", "Preempted", "Preempting", "NodeLost", "NodeShutdown", "Shutdown", "Terminated"}
 """What kubelets and controllers say of a pod that they ended; those before 1.26 set no DisruptionTarget beside it."""
 INIT_FAILED, POD_FAILED = "InitContainerFailed", "PodFailed"
@@ -55,8 +54,8 @@ class PodView:
     host_address: str | None = None
     node: str | None = None
     is_ready: bool = False
-    is_gated: bool = False
-    """Held back by a queue."""
+    scheduled_at: datetime | None = None
+    """When it was given its node."""
     leaves_at: datetime | None = None
     """While it is being deleted: the end of its grace period."""
     waiting: str | None = None
@@ -72,25 +71,14 @@ class PodView:
         return self.leaves_at is not None
 
     @property
+    def waits_for_room(self) -> bool:
+        """Whether it has no node; from then on it holds its devices."""
+        return self.node is None and self.ended is None
+
+    @property
     def has_left_its_node(self) -> bool:
         """Whether nothing of it runs any more; until then it holds its devices."""
         return self.phase in {"Succeeded", "Failed"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluatorView:
-    """The evaluator Job."""
-
-    uid: str
-    evaluation_hash: str
-    owner: str | None = None
-    """Uid of its controller."""
-    is_leaving: bool = False
-    is_suspended: bool = False
-    """Held back by a queue."""
-    is_complete: bool = False
-    failure: str | None = None
-    """Why Kubernetes gave it up, as `Reason: message`."""
 
 
 @dataclass(frozen=True)
@@ -121,27 +109,26 @@ class Observation:
 
     job: ArcFaceTrainingJob
     pods: tuple[PodView, ...] = ()
-    evaluator: EvaluatorView | None = None
+    predecessor: str | None = None
+    """Uid of the Job that ran the evaluator in earlier releases."""
     prerequisites: Prerequisites | None = None
     """Looked at only while the job waits for them."""
-    report: TrainerReport | None = None
-    """What rank 0 serves at the moment."""
-    podless_since: datetime | None = None
-    """Since when the evaluator has no pod, as far as this replica knows."""
-    has_group: bool = False
-    """Whether the gang scheduler's group exists; looked at only where it should go."""
+    report: TrainerReport | EvaluatorReport | None = None
+    """What the first pod serves at the moment."""
+    groups: frozenset[str] = frozenset()
+    """Names of the job's groups that the gang scheduler has; looked at only where they should go."""
     watched_since: datetime | None = None
-    """Since when this replica asks rank 0: a job that nobody asked may have made steps that nobody heard of."""
+    """Since when this replica asks the first pod: a job that nobody asked may have made steps that nobody heard of."""
     lost_nodes: frozenset[str] = frozenset()
     """Nodes that are gone or do not answer, of those with pods that should have left."""
     refusal: str | None = None
     """What the API server would not have when it was last tried."""
 
     @cached_property
-    def gangs(self) -> Mapping[int, tuple[PodView, ...]]:
-        """Rank pods by attempt, in the order of their ranks: a large gang is sorted once for all rules."""
-        workers = sorted((pod for pod in self.pods if pod.component == "worker"), key=_place)
-        return {attempt: tuple(pods) for attempt, pods in groupby(workers, lambda pod: pod.attempt)}
+    def gangs(self) -> Mapping[tuple[str, int], tuple[PodView, ...]]:
+        """Pods by component and attempt, in the order of their ranks: a large gang is sorted once for all rules."""
+        pods = sorted(self.pods, key=lambda pod: (*_gang(pod), pod.index))
+        return {gang: tuple(found) for gang, found in groupby(pods, _gang)}
 
 
 def view_pod(pod: Manifest) -> PodView:
@@ -150,22 +137,23 @@ def view_pod(pod: Manifest) -> PodView:
     labels = metadata.get("labels", {})
     conditions = {item["type"]: item for item in status.get("conditions", [])}
     component = labels.get(pod_environment.COMPONENT_LABEL, "")
-    scheduled = conditions.get("PodScheduled", {})
+    scheduled, created = conditions.get("PodScheduled", {}), datetime.fromisoformat(metadata["creationTimestamp"])
+    node = spec.get("nodeName")
     return PodView(
         name=metadata["name"],
         uid=metadata["uid"],
         component=component,
         attempt=_number(labels, pod_environment.ATTEMPT_LABEL),
         index=_number(labels, pod_environment.RANK_INDEX_LABEL),
-        created=datetime.fromisoformat(metadata["creationTimestamp"]),
+        created=created,
         owner=controller_of(metadata),
         phase=status.get("phase", "Pending"),
         reason=status.get("reason"),
         address=status.get("podIP"),
         host_address=status.get("hostIP"),
-        node=spec.get("nodeName"),
+        node=node,
         is_ready=conditions.get("Ready", {}).get("status") == "True",
-        is_gated=bool(spec.get("schedulingGates")),
+        scheduled_at=None if node is None else parse_time(scheduled.get("lastTransitionTime")) or created,
         leaves_at=parse_time(metadata.get("deletionTimestamp")),
         waiting=_waiting_reason(status, scheduled),
         is_disrupted=conditions.get("DisruptionTarget", {}).get("status") == "True"
@@ -234,28 +222,12 @@ def _init_end(status: Mapping[str, Any]) -> Ended | None:
     return None
 
 
-def view_evaluator(job: Manifest) -> EvaluatorView:
-    """The evaluator Job as the API server returns it."""
-    metadata = job["metadata"]
-    conditions = {item["type"]: item for item in job.get("status", {}).get("conditions", [])}
-    failed = conditions.get("Failed", {})
-    return EvaluatorView(
-        uid=metadata["uid"],
-        evaluation_hash=metadata.get("annotations", {}).get(pod_environment.EVALUATION_HASH_ANNOTATION, ""),
-        owner=controller_of(metadata),
-        is_leaving="deletionTimestamp" in metadata,
-        is_suspended=bool(job.get("spec", {}).get("suspend")),
-        is_complete=conditions.get("Complete", {}).get("status") == "True",
-        failure=_words(failed, "JobFailed") if failed.get("status") == "True" else None,
-    )
-
-
 def view_claim(claim: Manifest, waits_for_pod: bool) -> ClaimView:  # noqa: FBT001 - a fact beside the manifest
     """A claim as the API server returns it."""
     modes = claim.get("status", {}).get("accessModes") or claim.get("spec", {}).get("accessModes", [])
     return ClaimView(claim.get("status", {}).get("phase", "Pending"), tuple(modes), waits_for_pod)
 
 
-def _place(pod: PodView) -> tuple[int, int]:
-    """Attempt and place in its gang."""
-    return pod.attempt, pod.index
+def _gang(pod: PodView) -> tuple[str, int]:
+    """Which gang a pod is of."""
+    return pod.component, pod.attempt

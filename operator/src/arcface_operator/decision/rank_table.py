@@ -27,7 +27,7 @@ from arcface_operator.decision.device_annotation import (
 )
 from arcface_operator.decision.observation import PodView
 from arcface_operator.manifests.rank_table_size import DATA_LIMIT
-from arcface_operator.manifests.super_pods import accelerator_type, has_super_pods, pods_per_super_pod
+from arcface_operator.manifests.super_pods import has_super_pods, pods_per_super_pod
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def _incomplete(
 def _checked(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> RankTable:
     """The completed table, if HCCL would take it and a ConfigMap hold it."""
     table = _document(spec, members)
-    faults = chain(rank_table_faults(table), machine_faults(table, accelerator_type(spec)))
+    faults = chain(rank_table_faults(table), machine_faults(table, spec.workers.accelerator_type))
     if (fault := next(faults, None)) is not None:
         return _incomplete(spec, members, (), f"HCCL would refuse the rank table: {fault}")
     document = table.to_json()

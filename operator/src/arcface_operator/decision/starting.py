@@ -1,20 +1,20 @@
-"""From nothing, or from the ruins of an attempt, to a full gang of pods."""
+"""From nothing, or from the ruins of an attempt, to a gang of pods that has room."""
 
+import zlib
 from dataclasses import replace
 
 from arcface_api.contract.rank_table import INITIALIZING
 from arcface_api.errors import InvalidInput
-from arcface_api.resource.status import ConditionType
-from arcface_operator.decision import ending, prerequisites
+from arcface_operator.decision import ending, prerequisites, room
 from arcface_operator.decision.context import DecisionContext, condition
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Apply, Create, DryRunCreate, Plan
-from arcface_operator.manifests import config_maps, evaluator_job, gang, metadata, rank_table_size, worker_pod
+from arcface_operator.decision.stages import TRAINING
+from arcface_operator.manifests import config_maps, evaluator_pod, gang, metadata, rank_table_size, worker_pod
 from arcface_operator.preflight.spec_checks import unsupported
 
 MOST_DOUBLINGS = 30
 """Beyond any longest pause, and far from what a number of seconds can hold."""
-STARTING_CONDITIONS: tuple[ConditionType, ...] = ("Ready", "Training")
 
 
 def refusal(context: DecisionContext) -> str | None:
@@ -31,7 +31,7 @@ def flaw(context: DecisionContext) -> str | None:
     try:
         worker_pod.build_worker_pod(context.job, 0, 0, context.settings)
         if context.spec.evaluation is not None:
-            evaluator_job.build_evaluator_job(context.job, context.spec.evaluation, context.settings)
+            evaluator_pod.build_evaluator_pod(context.job, 0, context.settings)
     except InvalidInput as error:
         return str(error)
     return None
@@ -39,46 +39,58 @@ def flaw(context: DecisionContext) -> str | None:
 
 def begin(context: DecisionContext) -> DecisionContext:
     """The job is acted on for the first time, or again after it was suspended."""
-    for kind in STARTING_CONDITIONS:
-        context = context.with_condition(kind, truth=False, reason="Pending", message="the job is about to start")
-    if condition(context.status, "Suspended") is not None:
-        context = context.with_condition("Suspended", truth=False, reason="Resumed", message="the job is resumed")
     was_run = context.status.workers is not None
+    context = with_fresh_stage(context, "the job is about to start")
     return context.with_status(
         phase="Pending",
         start_time=context.now,
+        active_seconds=0,
         running_time=None,
         training_time=None,
         attempt=context.status.attempt + 1 if was_run else context.status.attempt,
     )
 
 
+def with_fresh_stage(context: DecisionContext, why: str) -> DecisionContext:
+    """The context of a stage of which nothing is there yet and nothing is held against it."""
+    for kind in ("Ready", context.stage.condition):
+        context = context.with_condition(kind, truth=False, reason="Pending", message=why)
+    if condition(context.status, "Suspended") is not None:
+        context = context.with_condition("Suspended", truth=False, reason="Resumed", message="the job is resumed")
+    return context.with_status(vain_attempts=0, evaluation_progress=None)
+
+
 def start(context: DecisionContext) -> Plan:
-    """Remove pods of earlier attempts, wait for what is needed, then create the pods."""
-    if old := context.old_workers:
+    """Remove pods of earlier attempts, wait for what is needed, then create the pods and wait for room."""
+    if old := context.old_pods:
         return Plan(
             status=_with_lingerer(context, old).status,
             actions=ending.removal(context, old),
             look_again_seconds=ending.removal_seconds(context, old),
         )
-    existing = {pod.index for pod in context.workers}
-    missing = [index for index in range(context.spec.workers.replicas) if index not in existing]
+    existing = {pod.index for pod in context.pods}
+    missing = [index for index in range(context.gang_size) if index not in existing]
     if not missing:
-        return _all_exist(context)
+        return _await_room(context)
     if not existing and (wait := _before_first_pod(context)) is not None:
         return wait
     # The pods' events come long before that, unless somebody keeps them from us.
     return Plan(
-        status=_ready_to_run(context).status,
+        status=_with_creation(context).status,
         actions=_creation(context, missing),
         look_again_seconds=context.settings.check_seconds,
     )
 
 
-def _all_exist(context: DecisionContext) -> Plan:
-    """Every pod is there: the ranks start."""
-    context = context.with_condition("Ready", truth=True, reason="Ready", message="all pods exist")
-    context = context.with_condition("Training", truth=False, reason="Starting", message="the ranks are starting")
+def _await_room(context: DecisionContext) -> Plan:
+    """Every pod is there: they start together once all of them have nodes."""
+    if not room.is_whole(context):
+        queued = context.with_condition("Ready", truth=False, reason="Queued", message=room.awaited(context))
+        return Plan(status=queued.with_status(phase="Queued").status)
+    stage = context.stage
+    context = context.with_condition("Ready", truth=True, reason="Ready", message="all pods have nodes")
+    why = f"the pods of the {stage.work} are starting"
+    context = context.with_condition(stage.condition, truth=False, reason="Starting", message=why)
     status = context.with_status(phase="Starting").status
     return Plan(status=status, look_again_seconds=context.settings.starting_poll_seconds)
 
@@ -86,7 +98,7 @@ def _all_exist(context: DecisionContext) -> Plan:
 def _before_first_pod(context: DecisionContext) -> Plan | None:
     """What keeps a job from taking anything yet; None where its first pod may be made."""
     if left := _back_off_seconds(context):
-        message = f"attempt {context.status.attempt} waits: the one before it ended before it trained"
+        message = f"attempt {context.status.attempt} waits: the one before it ended before it ran"
         return replace(_wait_for(context, "BackOff", message), look_again_seconds=left)
     if context.observed.prerequisites is None:
         return Plan(status=context.status, look_again_seconds=0.0)  # looked at in the phase that is now begun
@@ -114,47 +126,51 @@ def _back_off_seconds(context: DecisionContext) -> float | None:
     """Time left before an attempt that follows a vain one may begin.
 
     Faults of the infrastructure are not counted: without a pause, a node that refuses every pod would get new ones for
-    ever.
+    ever. Jobs that have let go for each other's sake must not come back together: each has a share of its own on top.
     """
-    began, training = context.status.restarted_at, condition(context.status, "Training")
-    if context.status.phase != "Restarting" or began is None:
+    vain, began, settings = context.status.vain_attempts, context.status.restarted_at, context.settings
+    if vain == 0:
         return None
-    if training is None or training.last_transition_time >= began:
-        return None  # it trained until the restart
-    doublings = min(context.status.restarts - 1, MOST_DOUBLINGS)
-    longest = context.settings.longest_restart_seconds
-    return context.seconds_left(began, min(context.settings.restart_seconds * 2**doublings, longest))
+    doubled = settings.restart_seconds * 2 ** min(vain - 1, MOST_DOUBLINGS)
+    return context.seconds_left(began, min(doubled, settings.longest_restart_seconds) * (1 + _share(context)))
 
 
-def _ready_to_run(context: DecisionContext) -> DecisionContext:
+def _share(context: DecisionContext) -> float:
+    """A number from 0 to 1 by which the attempts of different jobs differ."""
+    return zlib.crc32(f"{context.job.metadata.uid} {context.status.attempt}".encode()) / 2**32
+
+
+def _with_creation(context: DecisionContext) -> DecisionContext:
     """Storage, names and spec are in order, or the API server's word on what is not."""
-    if context.observed.refusal is not None:
-        return context.with_condition("Ready", truth=False, reason="Refused", message=context.observed.refusal)
-    return context.with_condition("Ready", truth=True, reason="Ready", message="storage, devices and spec are in order")
+    refusal = context.observed.refusal
+    if refusal is not None:
+        return context.with_condition("Ready", truth=False, reason="Refused", message=refusal)
+    why = "storage and spec are in order, the pods are being made"
+    return context.with_condition("Ready", truth=False, reason="Creating", message=why)
 
 
 def _creation(context: DecisionContext, missing: list[int]) -> tuple[Action, ...]:
     """What the pods need, then the pods."""
-    pods = [
-        Create(worker_pod.build_worker_pod(context.job, index, context.status.attempt, context.settings))
-        for index in missing
-    ]
+    build, attempt = context.stage.build_pod, context.status.attempt
+    pods = [Create(build(context.job, index, attempt, context.settings)) for index in missing]
     return (*(Apply(manifest) for manifest in _before_pods(context)), *_dry_runs(context), *pods)
 
 
 def _dry_runs(context: DecisionContext) -> tuple[Action, ...]:
     """A misspelt field in the evaluator's template is better found now than after the training."""
     evaluation = context.spec.evaluation
-    if evaluation is None or evaluation.template is None or context.status.phase != "Pending":
+    is_due = context.stage is TRAINING and context.status.phase == "Pending"
+    if not is_due or evaluation is None or evaluation.template is None:
         return ()
-    return (DryRunCreate(evaluator_job.build_evaluator_job(context.job, evaluation, context.settings)),)
+    return (DryRunCreate(evaluator_pod.build_trial(context.job, context.settings)),)
 
 
 def _before_pods(context: DecisionContext) -> list[metadata.Manifest]:
     """Objects that must be there when a pod starts."""
-    needed = [worker_pod.build_service(context.job), config_maps.build_config_map(context.job)]
-    if context.has_rank_table:
-        needed.append(config_maps.build_rank_table_map(context.job, INITIALIZING, context.now, context.settings))
-    if (group := gang.build_pod_group(context.job, context.settings)) is not None:
-        needed.append(group)
-    return needed
+    needed = [config_maps.build_config_map(context.job)]
+    if context.stage is TRAINING:
+        needed.insert(0, worker_pod.build_service(context.job))
+        if context.has_rank_table:
+            needed.append(config_maps.build_rank_table_map(context.job, INITIALIZING, context.now, context.settings))
+    group = gang.build_pod_group(context.job, context.stage.gang(context.job), context.settings)
+    return needed if group is None else [*needed, group]

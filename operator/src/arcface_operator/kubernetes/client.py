@@ -35,9 +35,9 @@ REFUSED = frozenset({400, FORBIDDEN, 422})
 
 PLURALS = {
     "Pod": "pods",
+    "PodTemplate": "podtemplates",
     "Service": "services",
     "ConfigMap": "configmaps",
-    "Job": "jobs",
     "PodGroup": "podgroups",
     "Event": "events",
     "Lease": "leases",

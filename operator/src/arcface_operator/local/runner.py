@@ -17,7 +17,7 @@ from arcface_operator.local.kubelet.kubelet import Kubelet, PodProcess
 from arcface_operator.local.kubelet.process_spec import PodPlacement, build_process_spec, left_out
 from arcface_operator.local.progress import Notices, ReportProbe, View, open_view, results_table
 from arcface_operator.local.supervisor import Outcome, Supervisor, stop_requests
-from arcface_operator.manifests import config_maps, evaluator_job, metadata, worker_pod
+from arcface_operator.manifests import config_maps, evaluator_pod, metadata, worker_pod
 from arcface_operator.preflight import data, spec_checks
 from arcface_operator.settings import Settings
 
@@ -116,7 +116,7 @@ class LocalRun:
             return None
         view.note(f"training is done; evaluating {', '.join([*evaluation.sets, *evaluation.ijb])}")
         limits = Limits(
-            backoff_limit=evaluator_job.RETRIES,
+            backoff_limit=self.job.spec.run_policy.backoff_limit,
             active_seconds=self.job.spec.run_policy.active_deadline_seconds,
         )
         outcome = supervisor.run(lambda _: evaluator_pods(self.job, self.settings), limits, lambda _: None)
@@ -188,13 +188,8 @@ def worker_pods(job: ArcFaceTrainingJob, attempt: int, settings: Settings) -> li
 
 
 def evaluator_pods(job: ArcFaceTrainingJob, settings: Settings) -> list[metadata.Manifest]:
-    """The pod that Kubernetes would make for the evaluator's Job; none where the job evaluates nothing."""
-    if job.spec.evaluation is None:
-        return []
-    manifest = evaluator_job.build_evaluator_job(job, job.spec.evaluation, settings)
-    template = manifest["spec"]["template"]
-    identity = {"name": manifest["metadata"]["name"], "namespace": manifest["metadata"]["namespace"]}
-    return [{"kind": "Pod", "metadata": {**template["metadata"], **identity}, "spec": template["spec"]}]
+    """The evaluator's pod; none where the job evaluates nothing."""
+    return [] if job.spec.evaluation is None else [evaluator_pod.build_evaluator_pod(job, 0, settings)]
 
 
 def _config_maps(job: ArcFaceTrainingJob) -> dict[str, metadata.Manifest]:

@@ -1,15 +1,18 @@
-"""What the gang schedulers need to admit all rank pods of a job or none.
+"""What the gang schedulers need to admit all pods of a gang or none.
 
 Volcano and the coscheduling plugin know a group by an object of their own, Kueue by labels and a count on the pods.
 """
 
+from dataclasses import dataclass
+
+from arcface_api.contract import pod_environment as pods
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.manifests.metadata import Manifest, build_metadata
+from arcface_operator.manifests.pod_template import merged
 from arcface_operator.settings import Settings
 
 VOLCANO = "volcano"
 VOLCANO_GROUP = "scheduling.k8s.io/group-name"
-VOLCANO_QUEUE = "scheduling.volcano.sh/queue-name"
 COSCHEDULING_GROUP = "scheduling.x-k8s.io/pod-group"
 KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
 KUEUE_GROUP = "kueue.x-k8s.io/pod-group-name"
@@ -18,14 +21,27 @@ POD_GROUP_VERSIONS = {"volcano": "scheduling.volcano.sh/v1beta1", "coscheduling"
 """API versions of the schedulers' PodGroup."""
 
 
-def build_pod_group(job: ArcFaceTrainingJob, settings: Settings) -> Manifest | None:
-    """The scheduler's object for the gang; None where it has none."""
-    scheduling = job.spec.scheduling
-    if scheduling.gang not in POD_GROUP_VERSIONS:
+@dataclass(frozen=True, kw_only=True)
+class Gang:
+    """Pods of one kind that are of use only together."""
+
+    component: str
+    """Label of their kind."""
+    name: str
+    """Of the scheduler's group."""
+    pods: int
+    devices: int
+    """Of each pod."""
+
+
+def build_pod_group(job: ArcFaceTrainingJob, gang: Gang, settings: Settings) -> Manifest | None:
+    """The scheduler's object for a gang; None where it has none."""
+    scheduling, group = job.spec.scheduling, name_pod_group(job, gang.component, gang.name)
+    if group is None:
         return None
-    spec: Manifest = {"minMember": job.spec.workers.replicas, "minResources": _gang_resources(job)}
-    if not spec["minResources"]:
-        del spec["minResources"]
+    spec: Manifest = {"minMember": gang.pods}
+    if job.spec.workers.accelerator == "ascend":
+        spec["minResources"] = {job.spec.workers.resource_name: gang.pods * gang.devices}
     if scheduling.gang == "volcano":
         if scheduling.queue is not None:
             spec["queue"] = scheduling.queue
@@ -33,44 +49,36 @@ def build_pod_group(job: ArcFaceTrainingJob, settings: Settings) -> Manifest | N
             spec["priorityClassName"] = scheduling.priority_class_name
     else:
         spec["scheduleTimeoutSeconds"] = settings.gang_timeout_seconds
-    return {
-        "apiVersion": POD_GROUP_VERSIONS[scheduling.gang],
-        "kind": "PodGroup",
-        "metadata": build_metadata(job, job.metadata.name, "worker"),
-        "spec": spec,
-    }
+    return {**group, "spec": spec}
 
 
-def _gang_resources(job: ArcFaceTrainingJob) -> Manifest:
-    """Devices of the whole gang."""
-    workers = job.spec.workers
-    return {workers.resource_name: workers.world_size} if workers.accelerator == "ascend" else {}
+def name_pod_group(job: ArcFaceTrainingJob, component: str, name: str) -> Manifest | None:
+    """The scheduler's object without its content; None where it has none."""
+    version = POD_GROUP_VERSIONS.get(job.spec.scheduling.gang)
+    if version is None:
+        return None
+    return {"apiVersion": version, "kind": "PodGroup", "metadata": build_metadata(job, name, component)}
 
 
-def gang_metadata(job: ArcFaceTrainingJob, attempt: int) -> Manifest:
-    """Labels and annotations by which a gang scheduler knows a rank pod."""
-    scheduling, name = job.spec.scheduling, job.metadata.name
+def build_pod_metadata(job: ArcFaceTrainingJob, gang: Gang, name: str, index: int, attempt: int) -> Manifest:
+    """Metadata of a gang's pod: whose it is, its place in the gang, and what the gang scheduler knows it by."""
+    metadata = merged(build_metadata(job, name, gang.component), _group_marks(job, gang, attempt), "metadata")
+    metadata["labels"] |= {pods.RANK_INDEX_LABEL: str(index), pods.ATTEMPT_LABEL: str(attempt)}
+    return metadata
+
+
+def _group_marks(job: ArcFaceTrainingJob, gang: Gang, attempt: int) -> Manifest:
+    """Labels and annotations by which a gang scheduler knows a pod of a group."""
+    scheduling = job.spec.scheduling
     if scheduling.gang == "volcano":
-        return {"annotations": {VOLCANO_GROUP: name}}
+        return {"annotations": {VOLCANO_GROUP: gang.name}}
     if scheduling.gang == "coscheduling":
-        return {"labels": {COSCHEDULING_GROUP: name}}
+        return {"labels": {COSCHEDULING_GROUP: gang.name}}
     if scheduling.gang == "kueue":
         # A group of its own for each attempt: Kueue takes a pod of the same name for a replacement otherwise.
-        labels = {KUEUE_QUEUE: str(scheduling.queue), KUEUE_GROUP: f"{name}-{attempt}"}
-        return {"labels": labels, "annotations": {KUEUE_COUNT: str(job.spec.workers.replicas)}}
+        labels = {KUEUE_QUEUE: str(scheduling.queue), KUEUE_GROUP: f"{job.metadata.name}-{attempt}"}
+        return {"labels": labels, "annotations": {KUEUE_COUNT: str(gang.pods)}}
     return {}
-
-
-def lone_pod_metadata(job: ArcFaceTrainingJob, settings: Settings) -> Manifest:
-    """Annotations by which a scheduler lets a pod outside of the gang, the evaluator's, into the job's queue.
-
-    Volcano makes a PodGroup for each pod without one, in the queue of this annotation and with the pod's priority and
-    resources (`pg_controller_handler.go`); Kueue goes by a label of the pod's Job.
-    """
-    queue = job.spec.scheduling.queue
-    if queue is None or gang_scheduler(job, settings) != VOLCANO:
-        return {}
-    return {"annotations": {VOLCANO_QUEUE: queue}}
 
 
 def gang_scheduler(job: ArcFaceTrainingJob, settings: Settings) -> str | None:

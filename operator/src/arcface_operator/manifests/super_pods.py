@@ -13,13 +13,7 @@ MULTILEVEL = "multilevel"
 POLICIES = {"chip2-node16-sp", "chip2-node8-sp", MULTILEVEL}
 AFFINITY_CONFIG = "huawei.com/affinity-config"
 BLOCK = "sp-block"
-ACCELERATOR_TYPE = "accelerator-type"
 MACHINES = {"module-a3-16-super-pod", "module-a3-8-super-pod"}
-
-
-def accelerator_type(spec: ArcFaceTrainingJobSpec) -> str:
-    """Kind of machine that the job selects, such as module-910b-8; empty where it selects none."""
-    return str(_part(spec, "spec", "nodeSelector").get(ACCELERATOR_TYPE, ""))
 
 
 def has_super_pods(spec: ArcFaceTrainingJobSpec) -> bool:
@@ -27,7 +21,7 @@ def has_super_pods(spec: ArcFaceTrainingJobSpec) -> bool:
     annotations = _part(spec, "metadata", "annotations")
     if SCHEDULE_POLICY in annotations:
         return str(annotations[SCHEDULE_POLICY]) in POLICIES
-    return BLOCK in annotations or accelerator_type(spec) in MACHINES
+    return BLOCK in annotations or spec.workers.accelerator_type in MACHINES
 
 
 def pods_per_super_pod(spec: ArcFaceTrainingJobSpec) -> int:

@@ -3,7 +3,8 @@
 from arcface_api.contract import pod_environment as pods
 from arcface_api.contract.pod_environment import METRICS_PORT, RENDEZVOUS_PORT
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_operator.manifests import gang, pod_parts, rank_variables
+from arcface_operator.manifests import pod_parts, rank_variables
+from arcface_operator.manifests.gang import Gang, build_pod_metadata
 from arcface_operator.manifests.metadata import Manifest, build_metadata, rank_table_name, worker_name, worker_selector
 from arcface_operator.manifests.pod_template import merged, with_template
 from arcface_operator.settings import Settings
@@ -11,26 +12,29 @@ from arcface_operator.settings import Settings
 CONTAINER = "trainer"
 
 
+def training_gang(job: ArcFaceTrainingJob) -> Gang:
+    """The rank pods of a job."""
+    workers = job.spec.workers
+    return Gang(component="worker", name=job.metadata.name, pods=workers.replicas, devices=workers.devices_per_worker)
+
+
 def build_worker_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings: Settings) -> Manifest:
     """Pod `index` of the gang's given attempt."""
-    workers, name = job.spec.workers, worker_name(job.metadata.name, index)
-    metadata = merged(build_metadata(job, name, "worker"), gang.gang_metadata(job, attempt), "metadata")
-    metadata["labels"] |= {pods.RANK_INDEX_LABEL: str(index), pods.ATTEMPT_LABEL: str(attempt)}
+    name = worker_name(job.metadata.name, index)
+    metadata = build_pod_metadata(job, training_gang(job), name, index, attempt)
     if rank_variables.has_rank_table(job):
         metadata["labels"][pods.CHIP_FAMILY_LABEL] = settings.chip_family
         metadata["annotations"] = {**metadata.get("annotations", {}), pods.RANK_INDEX_ANNOTATION: str(index)}
     pod_spec = {
-        **pod_parts.pod_basics(job),
+        **pod_parts.pod_basics(job, settings),
         "hostname": name,
         "subdomain": job.metadata.name,
         "containers": [_build_container(job, index, attempt, settings)],
         "volumes": _build_volumes(job),
     }
-    if (scheduler := gang.gang_scheduler(job, settings)) is not None:
-        pod_spec["schedulerName"] = scheduler
     template = with_template(
         _default_template(job, index, settings),
-        workers.template,
+        job.spec.workers.template,
         {"metadata": metadata, "spec": pod_spec},
         "spec.workers.template",
     )

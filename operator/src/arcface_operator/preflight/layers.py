@@ -1,7 +1,7 @@
 """The layers of a network, counted from the table that the trainer builds its networks from.
 
 What a layer keeps: its trainable parameters, the running statistics of batch normalisation, and the elements of its
-output, which the backward pass needs. The gamma of the embedding's normalisation is counted although it stays 1.
+output, which the backward pass needs. The gamma of an IResNet's last normalisation is counted although it stays 1.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ class NetworkSize(NamedTuple):
 
     parameters: int
     trainable: int
-    """Parameters that have a gradient: all but the scale of the last normalisation, which stays 1."""
+    """Parameters that have a gradient: all but the scale of an IResNet's last normalisation, which stays 1."""
     statistics: int
     outputs: int
 
@@ -43,7 +43,8 @@ def network_size(model: ModelSpec) -> NetworkSize:
     """Size of a job's network."""
     layers = backbone_layers(model)
     parameters, statistics, outputs = (sum(numbers) for numbers in zip(*layers, strict=True))
-    return NetworkSize(parameters, parameters - model.embedding_size, statistics, outputs)
+    fixed = 0 if model.backbone == "mobilefacenet" else model.embedding_size
+    return NetworkSize(parameters, parameters - fixed, statistics, outputs)
 
 
 def _iresnet(found: Architecture, embedding_size: int) -> Iterator[Layer]:
@@ -72,12 +73,12 @@ def _mobilefacenet(found: Architecture, embedding_size: int) -> Iterator[Layer]:
     """Depthwise-separable convolutions and a global depthwise one."""
     stem, last, size = found.stem, found.last, halved(IMAGE_SIZE, found.stem_stride)
     yield from (_conv(3, stem, 3, size), _norm(stem, size), _prelu(stem, size))
-    yield from (_depthwise(stem, 3, size), _norm(stem, size), _prelu(stem, size))
+    yield from (_grouped(stem, 2, 3, size), _norm(stem, size), _prelu(stem, size))
     for block in found.blocks:
         yield from _bottleneck(block, size)
         size = halved(size, block.stride)
     yield from (_conv(found.blocks[-1].outputs, last, 1, size), _norm(last, size), _prelu(last, size))
-    yield from (_depthwise(last, size, 1), _norm(last, 1))
+    yield from (_grouped(last, 1, size, 1), _norm(last, 1))
     yield Layer(last * embedding_size, 0, embedding_size)
 
 
@@ -86,7 +87,7 @@ def _bottleneck(block: Block, size: int) -> Iterator[Layer]:
     inputs, hidden, outputs, stride = block
     after = halved(size, stride)
     yield from (_conv(inputs, hidden, 1, size), _norm(hidden, size), _prelu(hidden, size))
-    yield from (_depthwise(hidden, 3, after), _norm(hidden, after), _prelu(hidden, after))
+    yield from (_grouped(hidden, 1, 3, after), _norm(hidden, after), _prelu(hidden, after))
     yield from (_conv(hidden, outputs, 1, after), _norm(outputs, after))
     if block.keeps_shape:
         yield Layer(0, 0, outputs * after**2)
@@ -97,9 +98,9 @@ def _conv(inputs: int, outputs: int, kernel: int, size: int) -> Layer:
     return Layer(inputs * outputs * kernel**2, 0, outputs * size**2)
 
 
-def _depthwise(channels: int, kernel: int, size: int) -> Layer:
-    """Convolution of each channel with itself."""
-    return Layer(channels * kernel**2, 0, channels * size**2)
+def _grouped(channels: int, group_size: int, kernel: int, size: int) -> Layer:
+    """Convolution within groups of so many channels; depthwise where that is one."""
+    return Layer(channels * group_size * kernel**2, 0, channels * size**2)
 
 
 def _norm(channels: int, size: int) -> Layer:

@@ -41,6 +41,23 @@ def test_a_valid_job_is_said_to_be_valid(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "job.yaml: quick is valid\n", "")
 
 
+EXAMPLE = Path(__file__).parents[4] / "examples" / "ms1mv2-8x910.yaml"
+
+
+@pytest.mark.parametrize("precision", ["fp16", None])
+def test_the_flagship_job_is_valid_and_its_plan_prints_numbers(tmp_path: Path, precision: str | None) -> None:
+    document = yaml.safe_load(EXAMPLE.read_text())
+    assert document["spec"]["training"].pop("precision") == "fp16"
+    if precision is not None:
+        document["spec"]["training"]["precision"] = precision
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(document))
+    ended = arcface("validate", "-f", "job.yaml", cwd=tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "job.yaml: ms1mv2-r100 is valid\n", "")
+    ended = arcface("plan", "-f", "job.yaml", "--identities", "85742", "--images", "5822653", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert "65,156,160" in ended.stdout
+
+
 REFUSED = [
     pytest.param({"data": {"foo": 1}}, "job.yaml: spec.data.foo: unknown field", id="field"),
     pytest.param(

@@ -59,8 +59,8 @@ async def answer_of(handler: Handler) -> tuple[TrainerReport | None, list[JobRef
 
     server = await asyncio.start_server(serve, address, METRICS_PORT)
     poller = ProgressPoller(told.append)
-    poller.poll(REF, address)
-    poller.poll(REF, address)  # is being asked already
+    poller.poll(REF, address, TrainerReport)
+    poller.poll(REF, address, TrainerReport)  # is being asked already
     await asyncio.wait_for(asyncio.gather(*poller.polls.values()), 90)
     report = poller.take(REF, address)
     assert poller.take(REF, address) is None

@@ -103,7 +103,7 @@ def look(server: Server, job: dict[str, Any], *pods: Any, around: Around | None 
         began = loop.time()
         jobs.upsert(job)
         api: Any = server
-        found: Any = Children(*pods), Children(), around or Around(), Poller()
+        found: Any = Children(*pods), around or Around(), Poller()
         reconciler = Reconciler(
             jobs=jobs,
             observer=Observer(api, *found, settings=SETTINGS, now=clock),
@@ -189,9 +189,9 @@ def test_pods_are_told_of_a_rank_table_after_it_is_written() -> None:
 def test_an_evaluators_template_is_tried_before_any_pod_is_made() -> None:
     template = {"spec": {"nodeSelectr": {"disk": "fast"}}}
     evaluation = {"claimName": "sets", "sets": ["lfw"], "template": template}
-    server = Server(lambda verb, what: (verb, what) == ("try", "Job"))
+    server = Server(lambda verb, what: (verb, what) == ("try", "PodTemplate"))
     look(server, body(None, evaluation=evaluation))
-    assert "try Job" in server.asked
+    assert "try PodTemplate" in server.asked
     assert "create Pod" not in server.asked
 
 

@@ -78,7 +78,7 @@ def happen(world: World, event: tuple[Any, ...]) -> World:
         case ("evaluated", code, message):
             return world.evaluated(code, message)
         case ("evaluator vanishes",):
-            return world.evaluator_deleted().swept()
+            return world.pod_gone("quick-evaluate")
         case ("lose nodes",):
             return replace(world, lost_nodes=frozenset({"node-0", "node-1"}))
         case _ if name in world.pods:
@@ -90,8 +90,8 @@ def happen_to_pod(world: World, name: str, event: tuple[Any, ...]) -> World:
     """What happens to a rank pod."""
     pod = world.pods[name]
     match event:
-        case ("start", index):
-            return world.started(index)
+        case ("start", _):
+            return world.started(name)
         case ("exit", _, code, message):
             return world.exited(name, code, message)
         case ("fail", _, reason, message):
@@ -130,9 +130,8 @@ def assert_holds(world: World, plan: Plan) -> None:
     assert not set(created) & set(world.pods)
     if created:
         assert all(view.attempt == new.attempt for view in views if view.component == "worker")
-        assert new.phase in {"Pending", "Restarting"}
-    known = {view.uid for view in views} | ({world.evaluator["metadata"]["uid"]} if world.evaluator else set())
-    assert {action.uid for action in plan.actions if isinstance(action, Delete)} <= known
+        assert new.phase in {"Pending", "Queued", "Restarting"}
+    assert {action.uid for action in plan.actions if isinstance(action, Delete)} <= {view.uid for view in views}
     if new.phase != old.phase and new.phase in {"Succeeded", "Failed"}:
         assert not [action for action in plan.actions if isinstance(action, Create | Delete)]
 
@@ -176,11 +175,9 @@ def all_goes_well(world: World) -> World:
         view = view_pod(pod)
         if view.component != "worker" or view.ended is not None:
             continue
-        if view.is_gated:
-            world = happen_to_pod(world, name, ("gate", view.index, False))
-        world = world.started(view.index) if view.node is None else world.exited(name, 0)
-    is_new = world.evaluator is not None and "status" not in world.evaluator
-    return world.evaluated(0, evaluator_report()) if is_new else world
+        world = happen_to_pod(world, name, ("gate", view.index, False))
+        world = world.started(name) if view.node is None else world.exited(name, 0)
+    return world.evaluated(0, evaluator_report())
 
 
 @settings(max_examples=50, deadline=None)
@@ -195,8 +192,7 @@ def test_a_suspended_job_holds_nothing(events: list[tuple[Any, ...]]) -> None:
     if world.status.phase in {"Succeeded", "Failed"}:
         return
     assert world.status.phase == "Suspended"
-    assert world.evaluator is None
-    assert not [name for name in world.pods if "worker" in name]
+    assert not world.pods
 
 
 @pytest.mark.parametrize("policy", ["None", "Running", "All"])

@@ -14,7 +14,17 @@ from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import Observation
 from arcface_operator.decision.plan import EmitEvent
 from support.builders.jobs import make_job
-from support.builders.views import NOW, SETTINGS, ago, make_ended, make_report, make_worker, stored
+from support.builders.views import (
+    NOW,
+    SETTINGS,
+    ago,
+    evaluator_report,
+    make_ended,
+    make_evaluator,
+    make_report,
+    make_worker,
+    stored,
+)
 from support.decision_table import observation_in, status_in
 
 
@@ -99,7 +109,7 @@ def test_no_word_breaks_a_condition(reason: str) -> None:
             "Pending",
             {"pods": (make_worker(0), make_worker(1))},
             {},
-            EmitEvent(type="Normal", reason="Starting", message="all 2 pods of attempt 2 exist"),
+            EmitEvent(type="Normal", reason="Starting", message="all pods of attempt 2 have nodes"),
             id="starts",
         ),
         pytest.param(
@@ -127,8 +137,8 @@ def test_no_word_breaks_a_condition(reason: str) -> None:
         ),
         pytest.param(
             "Evaluating",
-            {},
-            {},
+            {"evaluator": make_evaluator(0, evaluator_report())},
+            {"evaluation": {"claimName": "sets", "sets": ["lfw"]}},
             EmitEvent(type="Normal", reason="Succeeded", message="the job is done"),
             id="succeeds",
         ),

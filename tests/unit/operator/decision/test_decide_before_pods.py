@@ -17,7 +17,6 @@ from support.builders.views import (
     ago,
     make_ended,
     make_evaluator,
-    make_evaluator_pod,
     make_prerequisites,
     make_report,
     make_worker,
@@ -25,7 +24,7 @@ from support.builders.views import (
 )
 from support.decision_table import action_word, assert_cell, observation_in, row, status_in
 
-CREATE = "Ready=Ready apply:service,config create:0,1"
+CREATE = "!Ready=Creating apply:service,config create:0,1"
 STOPPED = ReportedFailure(reason="Stopped", message="stopped on request after step 9", exit_code=143)
 EVALUATION = {"claimName": "sets", "sets": ["lfw"]}
 ON_ASCEND = {"workers": ASCEND, "training": {"precision": "fp32"}}
@@ -44,7 +43,7 @@ WAITING_FOR = [
         {"pods": (), "evaluator": None},
         waiting=CREATE,
         gang="Restarting +free !Training=PodLost failure:PodLost@0",
-        evaluating="!Evaluated=Evaluating apply:config create:evaluator",
+        evaluating="Restarting +free !Evaluated=PodLost failure:PodLost",
     ),
     *row("claim missing", around(faces=None), waiting="!Ready=ClaimMissing"),
     *row("claim unbound", around(faces=ClaimView("Pending", ROX)), waiting="!Ready=ClaimNotBound"),
@@ -60,7 +59,7 @@ WAITING_FOR = [
         "nodes are not ours to see",
         around(devices=None),
         spec=ON_ASCEND,
-        waiting="Ready=Ready apply:service,config,no-table create:0,1",
+        waiting="!Ready=Creating apply:service,config,no-table create:0,1",
     ),
     *row(
         "gang kind missing",
@@ -71,7 +70,7 @@ WAITING_FOR = [
     *row(
         "gang kind there",
         spec={"scheduling": {"gang": "volcano"}},
-        waiting="Ready=Ready apply:service,config,podgroup create:0,1",
+        waiting="!Ready=Creating apply:service,config,podgroup create:0,1",
     ),
     *row(
         "pods refused",
@@ -88,10 +87,9 @@ CANNOT_RUN = [
     # The evaluation can change at any time, and can be mended while the ranks train.
     *row(
         "evaluator's template",
-        {"evaluator": None},
         spec={"evaluation": {**EVALUATION, "template": {"containers": []}}},
         restarting=CREATE,
-        evaluating=INVALID,
+        queued=CREATE,
         **AT_FIRST,
     ),
 ]
@@ -125,7 +123,7 @@ WISHES = [
         waiting=f"{PAUSED} delete:0,1",
         suspended=f"{PAUSED} delete:0,1",
         gang=f"{PAUSED} delete:0,1",
-        evaluating=f"{PAUSED} delete:0,1",
+        evaluating="Suspended !Evaluated=Suspended Suspended=Suspended delete:0,1",
         ended="",
     ),
     *row(
@@ -136,12 +134,13 @@ WISHES = [
         none=f"{PAUSED} force:0",
         suspended=f"{PAUSED} force:0",
         gang=f"{PAUSING} force:0",
-        evaluating=f"{PAUSING} force:0 delete:evaluator",
+        evaluating=f"{PAUSING} delete:evaluator force:0",
         ended="force:0",
     ),
     *row(
         "active for too long",
         spec={"runPolicy": {"activeDeadlineSeconds": 1000}},
+        status={"active_seconds": 1000},
         waiting=OVER,
         none=CREATE,
         suspended=f"{CREATE} +resume",
@@ -152,6 +151,7 @@ WISHES = [
         "active for too long, a rank has failed",
         {"pods": (make_worker(0), make_ended(1, code=1))},
         spec={"runPolicy": {"activeDeadlineSeconds": 1000}},
+        status={"active_seconds": 1000},
         waiting=OVER,
         none="Starting",
         suspended="+resume delete:0,1",
@@ -163,6 +163,7 @@ WISHES = [
         "active for too long, a rank has diverged",
         {"pods": (make_worker(0), make_ended(1, code=3))},
         spec={"runPolicy": {"activeDeadlineSeconds": 1000}},
+        status={"active_seconds": 1000},
         waiting=OVER,
         none="Starting",
         suspended="+resume delete:0,1",
@@ -174,11 +175,12 @@ WISHES = [
         "active for too long, but done",
         {"pods": (make_ended(0), make_ended(1))},
         spec={"runPolicy": {"activeDeadlineSeconds": 1000}, "evaluation": None},
+        status={"active_seconds": 1000},
         waiting=OVER,
         none="Starting",
         suspended="+resume delete:0,1",
         gang="Succeeded Complete=Succeeded",
-        evaluating="Succeeded Complete=Succeeded",
+        evaluating=OVER,
     ),
     *row("active for less", spec={"runPolicy": {"activeDeadlineSeconds": 1001}}, waiting=CREATE),
     *row("ended long ago", spec={"runPolicy": {"ttlSecondsAfterFinished": 100}}, waiting=CREATE, ended="delete:job"),
@@ -186,7 +188,7 @@ WISHES = [
 ]
 
 PODS_OF_ALL_KINDS = {
-    "pods": (make_worker(0), make_ended(1, code=1), make_evaluator_pod(None)),
+    "pods": (make_worker(0), make_ended(1, code=1)),
     "evaluator": make_evaluator(),
 }
 CLEANING = [
@@ -199,6 +201,7 @@ CLEANING = [
         waiting="Starting",
         suspended="+resume delete:0,1",
         gang="Restarting +counted failure:Error@1 delete:0,1",
+        evaluating="" if policy == "None" else "delete:0",
         ended=ended,
     )
 ]
@@ -217,8 +220,9 @@ def test_nothing_is_done_about_a_job_that_is_being_deleted(phase: Any) -> None:
     job = make_job(workers={"replicas": 2}).model_copy(update={"status": status_in(phase)})
     metadata = job.metadata.model_copy(update={"deletion_timestamp": timestamp(NOW)})
     leaving = job.model_copy(update={"metadata": metadata})
-    plan = decide(observation_in(phase, leaving, {"pods": (), "evaluator": None}), SETTINGS, NOW)
-    assert plan.status == job.status
+    observed = observation_in(phase, leaving, {"pods": (), "evaluator": None})
+    plan = decide(observed, SETTINGS, NOW)
+    assert plan.status == observed.job.status
     assert plan.actions == ()
     assert plan.look_again_seconds is None
 
@@ -281,21 +285,21 @@ def test_a_job_that_was_created_suspended_begins_with_the_first_attempt() -> Non
 
 
 @pytest.mark.parametrize(
-    ("phase", "policy", "has_group", "is_dissolved"),
+    ("phase", "policy", "groups", "dissolved"),
     [
-        pytest.param("Suspended", "Running", True, True, id="suspended"),
-        pytest.param("Suspended", "None", True, True, id="suspended, pods are kept at the end only"),
-        pytest.param("Suspended", "Running", False, False, id="suspended, gone already"),
-        pytest.param("Failed", "Running", True, True, id="failed"),
-        pytest.param("Succeeded", "All", True, True, id="succeeded"),
-        pytest.param("Succeeded", "None", True, False, id="everything is kept"),
+        pytest.param("Suspended", "Running", {"quick"}, 1, id="suspended"),
+        pytest.param("Suspended", "None", {"quick"}, 1, id="suspended, pods are kept at the end only"),
+        pytest.param("Suspended", "Running", set(), 0, id="suspended, gone already"),
+        pytest.param("Failed", "Running", {"quick"}, 1, id="failed"),
+        pytest.param("Succeeded", "All", {"quick", "quick-evaluate"}, 2, id="succeeded"),
+        pytest.param("Succeeded", "None", {"quick", "quick-evaluate"}, 0, id="everything is kept"),
     ],
 )
-def test_a_gang_without_pods_holds_no_group(phase: Any, policy: str, has_group: bool, is_dissolved: bool) -> None:
+def test_a_gang_without_pods_holds_no_group(phase: Any, policy: str, groups: set[str], dissolved: int) -> None:
     job = make_job(scheduling={"gang": "volcano"}, suspend=phase == "Suspended", runPolicy={"cleanPodPolicy": policy})
     job = job.model_copy(update={"status": status_in(phase)})
-    plan = decide(observation_in(phase, job, {"pods": (), "has_group": has_group}), SETTINGS, NOW)
-    assert ("delete:group" in [action_word(action) for action in plan.actions]) == is_dissolved
+    plan = decide(observation_in(phase, job, {"pods": (), "groups": frozenset(groups)}), SETTINGS, NOW)
+    assert [action_word(action) for action in plan.actions].count("delete:group") == dissolved
 
 
 def test_what_was_reached_survives_a_suspension() -> None:
@@ -308,8 +312,9 @@ def test_what_was_reached_survives_a_suspension() -> None:
 def test_the_end_counts_the_generation_it_has_seen() -> None:
     job = make_job(suspend=True).model_copy(update={"status": status_in("Succeeded")})
     newer = job.model_copy(update={"metadata": job.metadata.model_copy(update={"generation": 7})})
-    plan = decide(observation_in("Succeeded", newer, {}), SETTINGS, NOW)
-    assert plan.status == job.status.model_copy(update={"observed_generation": 7})
+    observed = observation_in("Succeeded", newer, {})
+    plan = decide(observed, SETTINGS, NOW)
+    assert plan.status == observed.job.status.model_copy(update={"observed_generation": 7})
 
 
 @pytest.mark.parametrize(

@@ -1,108 +1,202 @@
-"""The evaluator, absent, running, ended or of an older wish, in every phase."""
+"""A job that is trained: its evaluator absent, queued, running, ended or of an older wish, in every phase."""
 
 from typing import Any
 
 import pytest
 
+from arcface_api.contract.pod_environment import EVALUATE_AGAIN_ANNOTATION
 from arcface_api.contract.reports import EvaluatorReport, ReportedFailure
+from arcface_api.resource.status import Condition, EvaluationProgress
 from arcface_operator.decision.decide import decide
+from arcface_operator.decision.evaluation import evaluation_hash
 from arcface_operator.decision.observation import PodView
+from arcface_operator.decision.plan import Plan
 from support.builders.jobs import make_job
-from support.builders.views import NOW, SETTINGS, ago, evaluator_report, make_ended, make_evaluator, make_evaluator_pod
-from support.decision_table import action_word, assert_cell, observation_in, row, status_in
+from support.builders.views import NOW, SETTINGS, THE_JOBS, ago, evaluator_report, make_ended, make_evaluator
+from support.decision_table import action_word, assert_cell, make_done, observation_in, row, status_in
 
 EVALUATION = {"claimName": "sets", "sets": ["lfw"]}
 GATED = {"evaluation": {**EVALUATION, "gates": [{"metric": "lfw.accuracy", "min": 0.99}]}}
-RANKS = (make_ended(0), make_ended(1))
+TRAINED = {"training_completion_time": ago(300), "evaluation_hash": THE_JOBS}
+RANKS = (make_done(0), make_done(1))
 REPORT = evaluator_report(0.99)
-DONE = make_evaluator_pod(0, REPORT)
-RUNS = make_evaluator_pod(None)
+DONE, RUNS = make_evaluator(0, REPORT), make_evaluator()
+WAITS = {"phase": "Pending", "node": None, "is_ready": False, "waiting": "Unschedulable: 0/3 nodes"}
+LOST = {"lost_nodes": frozenset({"node-0"})}
 
 
-def evaluator(
-    name: str, evaluating: str, *pods: PodView, ended: str = "", spec: Any = None, **fields: Any
+def stage(
+    name: str, evaluator: PodView | None, *, seen: Any = None, spec: Any = None, status: Any = None, **cells: str
 ) -> list[Any]:
-    """A row about an evaluator and its pods, beside ranks that have ended well."""
-    seen = {"evaluator": make_evaluator(**fields), "pods": (*RANKS, *pods)}
-    # The evaluator may be there before the operator has noticed that the ranks are done: somebody else was faster.
-    gang = f"Evaluating !Training=Trained {evaluating}"
-    if evaluating.startswith(("Succeeded", "Failed")):
-        gang = f"{evaluating} !Training=Trained"
-    suspended = "+resume delete:0,1"
-    return row(
-        name, seen, spec=spec, waiting="Starting", suspended=suspended, gang=gang, evaluating=evaluating, ended=ended
-    )
+    """A row about the evaluator's pod, beside ranks that have ended well, in the phases that a trained job may be in.
+
+    `course` is what follows in Starting and Evaluating; a pod that has a node starts in the waiting phases.
+    """
+    course = cells.pop("course", "")
+    own = {"waiting": "Starting", "suspended": "+resume delete:evaluator", "starting": course, "evaluating": course}
+    found = {"pods": RANKS, "evaluator": evaluator, **(seen or {})}
+    params = row(name, found, spec=spec, status={**TRAINED, **(status or {})}, **{**own, **cells})
+    return [param for param in params if param.values[0] not in {None, "Training"}]
 
 
 SUCCEEDED = "Succeeded Evaluated=Evaluated Complete=Succeeded !Failed=Succeeded"
 MISSED = "Failed Evaluated=Evaluated !GatesPassed=GateMissed Failed=GateMissed !Complete=GateMissed"
 NO_REPORT = "Failed !Evaluated=NoReport Failed=EvaluationFailed"
 FAILED = "Failed !Evaluated=EvaluationFailed Failed=EvaluationFailed !Complete=EvaluationFailed"
-MISSING = make_evaluator_pod(2, "no such file")
+OPENED = "Pending +next !Evaluated=Pending !Ready=Pending"
+NO_MORE = {"runPolicy": {"backoffLimit": 1}}
+
+
+def again(count: str, reason: str, action: str = "delete:evaluator") -> str:
+    """The evaluator starts anew."""
+    return f"Restarting {count} !Evaluated={reason} failure:{reason} {action}"
+
+
 ROWS = [
-    *evaluator("runs", "", RUNS, ended="delete:evaluator"),
-    *evaluator("waits for its pod", "", ended="delete:evaluator"),
-    *evaluator("leaves", "", RUNS, is_leaving=True),
-    *evaluator("failed and leaves", "", MISSING, failure="BackoffLimitExceeded: 3", is_leaving=True),
-    *evaluator("complete", SUCCEEDED, DONE, is_complete=True),
-    *evaluator("gate passed", f"{SUCCEEDED} GatesPassed=Passed", DONE, is_complete=True, spec=GATED),
-    *evaluator("gate missed", MISSED, make_evaluator_pod(0, evaluator_report(0.98)), is_complete=True, spec=GATED),
-    *evaluator("garbage", NO_REPORT, make_evaluator_pod(0, "Killed\n"), is_complete=True),
-    *evaluator("report of another process", NO_REPORT, make_evaluator_pod(0, '{"progress":null}'), is_complete=True),
-    *evaluator("report without results", NO_REPORT, make_evaluator_pod(0, "{}"), is_complete=True),
-    *evaluator(
-        "report without one set",
-        NO_REPORT,
-        DONE,
-        is_complete=True,
-        spec={"evaluation": {**EVALUATION, "sets": ["lfw", "calfw"]}},
+    *stage(
+        "not there",
+        None,
+        waiting="!Ready=Creating apply:config create:evaluator",
+        suspended="+resume !Ready=Creating apply:config create:evaluator",
+        course="Restarting +free !Evaluated=PodLost failure:PodLost",
     ),
-    *evaluator("pod vanished", "delete:evaluator", is_complete=True),
-    *evaluator("end of its pod not heard of yet", "", RUNS, is_complete=True),
-    *evaluator(
-        "pod of an evaluator before",
-        "delete:evaluator",
-        make_evaluator_pod(0, REPORT, owner="another"),
-        is_complete=True,
-    ),
-    *evaluator("of an older evaluation", "delete:evaluator", DONE, is_complete=True, evaluation_hash="old"),
-    *evaluator("of an older evaluation leaves", "", DONE, evaluation_hash="old", is_leaving=True),
-    *evaluator("failed", f"{FAILED} failure:InvalidInput", MISSING, failure="PodFailurePolicy: exit code 2"),
-    *evaluator("failed without a trace", f"{FAILED} failure:EvaluationFailed", failure="BackoffLimitExceeded: 3"),
-    *evaluator("a retry runs", "", make_evaluator_pod(1, name="quick-evaluate-1"), RUNS, ended="delete:evaluator"),
-    *evaluator(
-        "outlived by a sidecar", SUCCEEDED, make_evaluator_pod(0, REPORT, phase="Running"), ended="delete:evaluator"
-    ),
-    *evaluator(
-        "failed and outlived by a sidecar",
-        f"{FAILED} failure:InvalidInput",
-        make_evaluator_pod(2, "no such file", phase="Running"),
-        ended="delete:evaluator",
-    ),
-    *row(
+    *stage(
         "refused",
-        {"evaluator": None, "refusal": "Job quick-evaluate: denied"},
-        waiting="!Ready=Refused apply:service,config create:0,1",
-        evaluating="!Evaluated=Refused apply:config create:evaluator",
+        None,
+        seen={"refusal": "Pod quick-evaluate: denied"},
+        waiting="!Ready=Refused apply:config create:evaluator",
+        suspended="+resume !Ready=Refused apply:config create:evaluator",
+        course="Restarting +free !Evaluated=PodLost failure:PodLost",
     ),
-    *row(
-        "not asked for",
-        {"pods": RANKS, "evaluator": None},
-        spec={"evaluation": None},
-        waiting="Starting",
-        suspended="+resume delete:0,1",
-        gang="Succeeded Complete=Succeeded !Training=Trained",
-        evaluating="Succeeded Complete=Succeeded",
+    *stage(
+        "in a group of its own",
+        None,
+        spec={"scheduling": {"gang": "volcano"}},
+        waiting="!Ready=Creating apply:config,podgroup create:evaluator",
+        suspended="+resume !Ready=Creating apply:config,podgroup create:evaluator",
+        course="Restarting +free !Evaluated=PodLost failure:PodLost",
     ),
-    *row(
-        "no longer asked for",
-        {"pods": RANKS, "evaluator": make_evaluator(evaluation_hash="old")},
-        spec={"evaluation": None},
-        waiting="Starting",
-        suspended="+resume delete:0,1",
-        gang="Succeeded Complete=Succeeded !Training=Trained",
-        evaluating="Succeeded Complete=Succeeded",
+    *stage(
+        "no room",
+        make_evaluator(**WAITS, created=ago(90_000)),
+        waiting="Queued !Ready=Queued",
+        starting="Queued !Ready=Queued",
         ended="delete:evaluator",
+    ),
+    *stage(
+        "runs",
+        RUNS,
+        waiting="Starting Ready=Ready !Evaluated=Starting",
+        starting="Evaluating !Evaluated=Evaluating",
+        ended="delete:evaluator",
+    ),
+    *stage("leaves", make_evaluator(leaves_at=ago(-100)), suspended="+resume", course=again("+free", "PodDeleted", "")),
+    *stage(
+        "should have left a lost node",
+        make_evaluator(leaves_at=ago(31)),
+        seen=LOST,
+        suspended="+resume force:evaluator",
+        course=again("+free", "PodDeleted", "force:evaluator"),
+        ended="force:evaluator",
+    ),
+    *stage(
+        "an old one should have left a lost node",
+        make_evaluator(attempt=-1, leaves_at=ago(31)),
+        seen=LOST,
+        waiting="force:evaluator",
+        suspended="+resume force:evaluator",
+        course="Restarting +free failure:PodLost force:evaluator",
+        ended="force:evaluator",
+    ),
+    *stage("done", DONE, course=SUCCEEDED),
+    *stage("gate passed", DONE, spec=GATED, course=f"{SUCCEEDED} GatesPassed=Passed"),
+    *stage("gate missed", make_evaluator(0, evaluator_report(0.98)), spec=GATED, course=MISSED),
+    *stage("garbage", make_evaluator(0, "Killed\n"), course=NO_REPORT),
+    *stage("report of another process", make_evaluator(0, '{"progress":null}'), course=NO_REPORT),
+    *stage("report without results", make_evaluator(0, "{}"), course=NO_REPORT),
+    *stage("report without one set", DONE, spec={"evaluation": {**EVALUATION, "sets": ["lfw", "x"]}}, course=NO_REPORT),
+    *stage("exit 2", make_evaluator(2, "no such file"), course=f"{FAILED} failure:InvalidInput"),
+    *stage("exit 1", make_evaluator(1), course=again("+counted", "Error")),
+    *stage("exit 143", make_evaluator(143), course=again("+free", "Disrupted")),
+    *stage("exit 1, no restart left", make_evaluator(1), spec=NO_MORE, course=f"{FAILED} failure:Error"),
+    *stage(
+        "exit 1, the training had the restarts",
+        make_evaluator(1),
+        spec=NO_MORE,
+        status={"forgiven_restarts": 1},
+        course=again("+counted", "Error"),
+    ),
+    *stage(
+        "outlived by a sidecar", make_evaluator(0, REPORT, phase="Running"), course=SUCCEEDED, ended="delete:evaluator"
+    ),
+    *stage(
+        "failed, outlived by a sidecar",
+        make_evaluator(1, phase="Running"),
+        course=again("+counted", "Error"),
+        ended="delete:evaluator",
+    ),
+    *stage(
+        "a rank's sidecar holds its devices",
+        RUNS,
+        seen={"pods": (make_ended(0, -1, phase="Running"), make_done(1))},
+        waiting="Starting delete:0",
+        suspended="+resume delete:evaluator,0",
+        starting="Evaluating delete:0",
+        evaluating="delete:0",
+        ended="delete:0,evaluator",
+    ),
+    *stage(
+        "a rank's sidecar is to be kept",
+        RUNS,
+        seen={"pods": (make_ended(0, -1, phase="Running"), make_done(1))},
+        spec={"runPolicy": {"cleanPodPolicy": "None"}},
+        starting="Evaluating",
+    ),
+    *stage(
+        "an earlier release runs it as a Job",
+        None,
+        seen={"predecessor": "job"},
+        waiting="apply:config create:evaluator delete:predecessor",
+        suspended="+resume apply:config create:evaluator delete:predecessor",
+        course="Restarting +free failure:PodLost delete:predecessor",
+        ended="delete:predecessor",
+    ),
+    *stage(
+        "suspend",
+        RUNS,
+        spec={"suspend": True},
+        **dict.fromkeys(("waiting", "course"), "!Ready=Suspended !Suspended=Suspending delete:0,1,evaluator"),
+        suspended="Suspended !Evaluated=Suspended delete:0,1,evaluator",
+        ended="delete:evaluator",
+    ),
+    *stage(
+        "suspend, the pod has left its node",
+        make_evaluator(143),
+        spec={"suspend": True},
+        **dict.fromkeys(("waiting", "suspended", "course"), "Suspended !Evaluated=Suspended delete:0,1,evaluator"),
+    ),
+    *stage(
+        "another evaluation is wished for",
+        DONE,
+        status={"evaluation_hash": "f" * 64},
+        **dict.fromkeys(("waiting", "suspended", "course", "ended"), f"{OPENED} delete:evaluator"),
+    ),
+    *stage(
+        "another evaluation is wished for, suspended",
+        RUNS,
+        spec={"suspend": True},
+        status={"evaluation_hash": "f" * 64},
+        **dict.fromkeys(("waiting", "course"), "!Suspended=Suspending delete:0,1,evaluator"),
+        suspended="Suspended delete:0,1,evaluator",
+        ended="delete:evaluator",
+    ),
+    *stage(
+        "no longer asked for",
+        RUNS,
+        spec={"evaluation": None},
+        status={"evaluation_hash": "f" * 64},
+        **dict.fromkeys(("waiting", "suspended", "course", "failed"), "Succeeded Complete=Succeeded"),
+        succeeded="delete:evaluator",
     ),
 ]
 
@@ -115,15 +209,18 @@ def test_cell(phase: Any, seen: dict[str, Any], spec: dict[str, Any], status: di
     assert_cell(decide(observation_in(phase, job, seen), SETTINGS, NOW), cell, before)
 
 
-def status_after(*pods: PodView, spec: Any = None, **fields: Any) -> Any:
+def plan_after(evaluator: PodView | None, phase: Any = "Evaluating", spec: Any = None, **status: Any) -> Plan:
     job = make_job(**{"workers": {"replicas": 2}, "evaluation": EVALUATION, **(spec or {})})
-    job = job.model_copy(update={"status": status_in("Evaluating")})
-    seen = {"evaluator": make_evaluator(**fields), "pods": pods}
-    return decide(observation_in("Evaluating", job, seen), SETTINGS, NOW).status
+    job = job.model_copy(update={"status": status_in(phase, **{**TRAINED, **status})})
+    return decide(observation_in(phase, job, {"pods": RANKS, "evaluator": evaluator}), SETTINGS, NOW)
+
+
+def status_after(evaluator: PodView | None, **fields: Any) -> Any:
+    return plan_after(evaluator, **fields).status
 
 
 def test_results_and_gates_are_written_down() -> None:
-    found = status_after(DONE, is_complete=True, spec=GATED).evaluation
+    found = status_after(DONE, spec=GATED).evaluation
     assert found.checkpoint == "step-100"
     assert [(result.dataset, result.accuracy, result.pairs) for result in found.results] == [("lfw", 0.99, 600)]
     assert [(gate.metric, gate.min, gate.value, gate.passed) for gate in found.gates] == [
@@ -132,129 +229,158 @@ def test_results_and_gates_are_written_down() -> None:
 
 
 def test_a_missed_gate_fails_the_job_with_its_figures_and_keeps_the_results() -> None:
-    status = status_after(make_evaluator_pod(0, evaluator_report(0.98)), is_complete=True, spec=GATED)
+    status = status_after(make_evaluator(0, evaluator_report(0.98)), spec=GATED)
     (failed,) = [item for item in status.conditions if item.type == "Failed"]
     assert failed.message == "gate lfw.accuracy: 0.98000, needs 0.99"
-    assert status.evaluation.results[0].accuracy == 0.98
+    assert (status.failure.reason, status.evaluation.results[0].accuracy) == ("GateMissed", 0.98)
 
 
 def test_an_evaluation_that_failed_half_way_keeps_what_it_had_found() -> None:
     failed = ReportedFailure(reason="InvalidInput", message="5.jpg does not decode", exit_code=2)
     report = EvaluatorReport.from_json(evaluator_report(0.99), "report").model_copy(update={"failure": failed})
-    status = status_after(make_evaluator_pod(2, report.to_json()), failure="PodFailurePolicy: exit code 2", spec=GATED)
-    assert (status.phase, status.failure.message) == ("Failed", "pod quick-evaluate-x: 5.jpg does not decode")
+    status = status_after(make_evaluator(2, report.to_json()), spec=GATED)
+    assert (status.phase, status.failure.message) == ("Failed", "pod quick-evaluate: 5.jpg does not decode")
     assert [(result.dataset, result.accuracy) for result in status.evaluation.results] == [("lfw", 0.99)]
     assert status.evaluation.gates == []
 
 
 def test_a_report_must_tell_of_every_release() -> None:
-    status = status_after(DONE, is_complete=True, spec={"evaluation": {**EVALUATION, "ijb": ["IJBC"]}})
+    status = status_after(DONE, spec={"evaluation": {**EVALUATION, "ijb": ["IJBC"]}})
     assert status.phase == "Failed"
     assert "reports no result for IJBC" in next(item.message for item in status.conditions if item.type == "Evaluated")
 
 
-def test_results_are_those_of_the_newest_pod_that_ended_well() -> None:
-    old = make_evaluator_pod(0, evaluator_report(0.5), created=ago(500))
-    failed = make_evaluator_pod(1, "lost its device", created=ago(40))
-    assert status_after(failed, DONE, old, is_complete=True).evaluation.results[0].accuracy == 0.99
-
-
-def test_the_last_failed_pod_says_why_the_evaluation_failed() -> None:
-    first = make_evaluator_pod(1, "first", created=ago(500), name="quick-evaluate-1")
-    last = make_evaluator_pod(1, "no lfw.bin", created=ago(400), name="quick-evaluate-2", node="node-7")
-    failure = status_after(last, first, failure="BackoffLimitExceeded: three pods have failed").failure
-    assert (failure.pod, failure.node, failure.exit_code) == ("quick-evaluate-2", "node-7", 1)
+def test_the_pod_says_why_the_evaluation_failed() -> None:
+    failure = status_after(make_evaluator(2, "no lfw.bin", node="node-7")).failure
+    assert (failure.pod, failure.node, failure.exit_code) == ("quick-evaluate", "node-7", 2)
     assert failure.log == ["no lfw.bin"]
     assert failure.rank is None
 
 
-def waits(reason: str | None, seconds: float, **fields: Any) -> PodView:
-    return make_evaluator_pod(None, phase="Pending", waiting=reason, created=ago(seconds), **fields)
+def test_an_evaluator_that_has_a_node_and_does_not_start_is_restarted_and_says_why() -> None:
+    def status(seconds: float) -> Any:
+        ready = Condition(type="Ready", status="True", reason="R", message="", last_transition_time=ago(seconds))
+        pod = make_evaluator(phase="Pending", is_ready=False, waiting="ImagePullBackOff: no such image")
+        return status_after(pod, phase="Starting", conditions=[ready])
 
-
-@pytest.mark.parametrize(
-    ("pod", "message"),
-    [
-        pytest.param(
-            waits("ImagePullBackOff: no such image", 60), "pod quick-evaluate-x: ImagePullBackOff: no such image"
-        ),
-        pytest.param(waits("ContainerCreating", 60), "evaluating lfw"),
-        pytest.param(waits(None, 60), "evaluating lfw"),
-        pytest.param(RUNS, "evaluating lfw"),
-    ],
-)
-def test_the_condition_says_what_the_evaluator_waits_for(pod: PodView, message: str) -> None:
-    (evaluated,) = [item for item in status_after(pod).conditions if item.type == "Evaluated"]
-    assert (evaluated.status, evaluated.message) == ("False", message)
-
-
-def podless(since: float | None, **fields: Any) -> Any:
-    job = make_job(workers={"replicas": 2}, evaluation=EVALUATION).model_copy(
-        update={"status": status_in("Evaluating")}
+    late = status(1800)
+    assert (late.phase, late.counted_restarts, late.failure.reason) == ("Restarting", 2, "StartupDeadlineExceeded")
+    assert late.failure.message == (
+        "evaluation has not begun after startupDeadlineSeconds 1800: "
+        "pod quick-evaluate: ImagePullBackOff: no such image"
     )
-    seen = {"evaluator": make_evaluator(**fields), "pods": (), "podless_since": None if since is None else ago(since)}
-    return decide(observation_in("Evaluating", job, seen), SETTINGS, NOW)
+    (evaluated,) = [item for item in status(1799).conditions if item.type == "Evaluated"]
+    assert (evaluated.status, evaluated.message) == ("False", "pod quick-evaluate: ImagePullBackOff: no such image")
 
 
-def test_an_evaluator_without_a_pod_says_so_and_is_given_up_in_time() -> None:
-    def message(plan: Any) -> str:
-        (evaluated,) = [item for item in plan.status.conditions if item.type == "Evaluated"]
-        return str(evaluated.message)
-
-    assert message(podless(2)) == "evaluating lfw"
-    assert podless(2).look_again_seconds == SETTINGS.check_seconds - 2
-    assert message(podless(60)).startswith("its Job has no pod")
-    assert podless(60).look_again_seconds == 1740
-    assert podless(1800).status.failure.reason == "StartupDeadlineExceeded"
-    assert podless(None).status.phase == "Evaluating"
-    held_back = podless(90_000, is_suspended=True)
-    assert (held_back.status.phase, message(held_back)) == ("Evaluating", "the queue has not let the evaluator in")
+def heard(images: int, seconds: float) -> EvaluationProgress:
+    return EvaluationProgress(images=images, updated_at=ago(seconds))
 
 
-def beside_sidecar(code: int, **fields: Any) -> PodView:
-    """The evaluator has ended a minute ago, its sidecar lives on."""
-    return make_evaluator_pod(code, phase="Running", **fields)
+def plan_of_report(images: int | None, progress: EvaluationProgress | None, **seen: Any) -> Plan:
+    """What follows from an evaluator that runs and tells of so many images."""
+    job = make_job(workers={"replicas": 2}, evaluation=EVALUATION)
+    status = status_in("Evaluating", **TRAINED, evaluation_progress=progress)
+    report = None if images is None else EvaluatorReport(progress=heard(images, -9999))
+    seen = {"pods": RANKS, "evaluator": RUNS, "report": report, **seen}
+    return decide(observation_in("Evaluating", job.model_copy(update={"status": status}), seen), SETTINGS, NOW)
 
 
-@pytest.mark.parametrize(
-    ("pod", "phase", "actions"),
-    [
-        pytest.param(beside_sidecar(1), "Evaluating", ["delete:x"], id="retried by Kubernetes once it is gone"),
-        pytest.param(beside_sidecar(1, leaves_at=ago(-30)), "Evaluating", [], id="is leaving"),
-        pytest.param(beside_sidecar(143, is_disrupted=True, leaves_at=ago(-30)), "Evaluating", [], id="drained"),
-        pytest.param(beside_sidecar(2), "Failed", [], id="never retried"),
-    ],
-)
-def test_an_evaluator_that_failed_beside_a_sidecar(pod: PodView, phase: str, actions: list[str]) -> None:
-    job = make_job(workers={"replicas": 2}, evaluation=EVALUATION).model_copy(
-        update={"status": status_in("Evaluating")}
+def test_every_image_moves_an_evaluation_by_our_own_clock() -> None:
+    assert plan_of_report(64, None).status.evaluation_progress == heard(64, 0)
+    assert plan_of_report(64, heard(0, 900)).status.evaluation_progress == heard(64, 0)
+    assert plan_of_report(64, heard(64, 900)).status.evaluation_progress == heard(64, 900)
+
+
+def test_an_evaluator_that_embeds_nothing_more_is_restarted() -> None:
+    assert plan_of_report(64, heard(64, 1799)).status.phase == "Evaluating"
+    stalled = plan_of_report(64, heard(64, 1800)).status
+    assert (stalled.phase, stalled.counted_restarts, stalled.failure.reason) == ("Restarting", 2, "Stalled")
+    assert stalled.failure.message == "no image embedded for stallSeconds 1800 after 64"
+    assert stalled.evaluation_progress is None
+
+
+def test_an_evaluator_that_was_never_heard_or_only_by_another_replica_is_not_said_to_be_idle() -> None:
+    assert plan_of_report(None, None).status.phase == "Evaluating"
+    assert plan_of_report(None, heard(64, 9999), watched_since=ago(10)).status.phase == "Evaluating"
+
+
+def test_the_training_that_is_done_is_followed_by_another_attempt_with_restarts_of_its_own() -> None:
+    job = make_job(workers={"replicas": 2}, evaluation=EVALUATION)
+    job = job.model_copy(update={"status": status_in("Training", active_seconds=70)})
+    seen = {"pods": (make_ended(0), make_ended(1))}
+    status = decide(observation_in("Training", job, seen), SETTINGS, NOW).status
+    assert (status.phase, status.attempt, status.restarts) == ("Pending", 3, 2)
+    assert (status.training_completion_time, status.evaluation_hash) == (NOW, evaluation_hash(job))
+    assert (status.counted_restarts, status.forgiven_restarts) == (1, 1)
+    assert (status.workers.succeeded, status.workers.desired) == (2, 2)
+    assert status.active_seconds == 70 + 1000  # of earlier attempts, and since the job began
+
+
+@pytest.mark.parametrize("phase", ["Suspended", "Pending", "Queued", "Starting", "Restarting", "Evaluating"])
+@pytest.mark.parametrize("evaluator", [None, make_evaluator(1), make_evaluator(leaves_at=ago(99))])
+def test_a_trained_job_never_trains_again(phase: Any, evaluator: PodView | None) -> None:
+    plan = plan_after(evaluator, phase=phase)
+    assert not {"create:0", "create:1"} & {action_word(action) for action in plan.actions}
+    assert plan.status.training_completion_time == ago(300)
+
+
+@pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
+def test_an_annotation_has_a_finished_job_evaluated_once_more(phase: Any) -> None:
+    job = make_job(workers={"replicas": 2}, evaluation=EVALUATION)
+    begun = {**TRAINED, "evaluation_hash": evaluation_hash(job)}
+    metadata = job.metadata.model_copy(update={"annotations": {EVALUATE_AGAIN_ANNOTATION: "2026-11-27"}})
+    missed = Condition(type="GatesPassed", status="False", reason="R", message="", last_transition_time=ago(100))
+    ended = status_in(phase, **begun, active_seconds=77)
+    ended = ended.model_copy(update={"conditions": [*ended.conditions, missed]})
+    wished = job.model_copy(update={"metadata": metadata, "status": ended})
+    seen = {"pods": RANKS, "evaluator": None}
+    opened = decide(observation_in(phase, wished, seen), SETTINGS, NOW).status
+    assert (opened.phase, opened.attempt, opened.forgiven_restarts, opened.active_seconds) == ("Pending", 3, 1, 0)
+    assert opened.completion_time is None
+    assert {item.type: (item.status, item.reason) for item in opened.conditions} == {
+        "Complete": ("False", "Reopened"),
+        "Failed": ("False", "Reopened"),
+        "Evaluated": ("False", "Pending"),
+        "Ready": ("False", "Pending"),
+    }
+    same = wished.model_copy(update={"status": opened})
+    plan = decide(observation_in("Pending", same, seen), SETTINGS, NOW)
+    assert "create:evaluator" in [action_word(action) for action in plan.actions]
+    assert plan.status.attempt == 3
+
+
+def test_a_field_that_a_release_adds_does_not_have_every_job_evaluated_again() -> None:
+    told = make_job(evaluation={**EVALUATION, "path": "", "gates": []})
+    assert evaluation_hash(told) == evaluation_hash(make_job(evaluation=EVALUATION))
+    assert evaluation_hash(told) != evaluation_hash(make_job(evaluation={**EVALUATION, "path": "bins"}))
+
+
+def done_by_an_earlier_release(phase: Any, **changes: Any) -> Any:
+    """A status that says of a training that is done no more than the reason of its condition."""
+    trained = Condition(type="Training", status="False", reason="Trained", message="", last_transition_time=ago(200))
+    kept = [item for item in status_in(phase).conditions if item.type != "Training"]
+    blank = {"training_completion_time": None, "evaluation_hash": None}
+    return status_in(phase, **{**blank, "conditions": [*kept, trained], **changes})
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+def test_a_job_that_an_earlier_release_ended_stays_as_it_is(phase: Any) -> None:
+    job = make_job(workers={"replicas": 2}, evaluation=EVALUATION)
+    job = job.model_copy(update={"status": done_by_an_earlier_release(phase)})
+    plan = decide(observation_in(phase, job, {}), SETTINGS, NOW)
+    assert plan.status == job.status.model_copy(
+        update={"training_completion_time": ago(200), "evaluation_hash": evaluation_hash(job)}
     )
-    plan = decide(observation_in("Evaluating", job, {"evaluator": make_evaluator(), "pods": (pod,)}), SETTINGS, NOW)
-    assert plan.status.phase == phase
-    assert [text for action in plan.actions if (text := action_word(action))] == actions
+    assert plan.actions == ()
 
 
-def test_an_evaluator_that_does_not_start_in_time_fails_the_job_and_says_why() -> None:
-    status = status_after(waits("Unschedulable: no node has a device left", 1800))
-    assert (status.phase, status.failure.reason) == ("Failed", "StartupDeadlineExceeded")
-    assert status.failure.message == (
-        "the evaluation has not begun after startupDeadlineSeconds 1800: "
-        "pod quick-evaluate-x: Unschedulable: no node has a device left"
-    )
-    assert status_after(waits("Unschedulable: ", 1799)).phase == "Evaluating"
-    assert status_after(waits(None, 1800, is_gated=True)).phase == "Evaluating"
-
-
-def test_a_missed_gate_is_the_failure_whatever_was_cured_before() -> None:
-    status = status_after(make_evaluator_pod(0, evaluator_report(0.98)), is_complete=True, spec=GATED)
-    assert status.failure.reason == "GateMissed"
-
-
-def test_an_evaluator_that_has_just_ended_gets_a_moment_to_be_counted_by_kubernetes() -> None:
-    job = make_job(evaluation=EVALUATION).model_copy(update={"status": status_in("Evaluating")})
-    ended = make_evaluator_pod(0, REPORT, phase="Running")
-    assert ended.ended is not None
-    at = {"ended": type(ended.ended)(0, "Completed", REPORT, ago(2))}
-    seen = {"evaluator": make_evaluator(), "pods": (make_evaluator_pod(0, REPORT, phase="Running", **at),)}
+def test_an_evaluation_that_an_earlier_release_began_is_made_anew_without_its_job() -> None:
+    job = make_job(workers={"replicas": 2}, evaluation=EVALUATION)
+    job = job.model_copy(update={"status": done_by_an_earlier_release("Evaluating")})
+    ranks = (make_ended(0), make_ended(1))
+    seen = {"pods": ranks, "evaluator": None, "predecessor": "job"}
     plan = decide(observation_in("Evaluating", job, seen), SETTINGS, NOW)
-    assert (plan.status.phase, plan.look_again_seconds) == ("Evaluating", 3.0)
+    assert (plan.status.phase, plan.status.counted_restarts) == ("Restarting", 1)
+    assert [action_word(action) for action in plan.actions[:-1]] == ["delete:predecessor"]
+    assert plan.status.training_completion_time == ago(200)

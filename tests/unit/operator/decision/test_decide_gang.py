@@ -8,10 +8,12 @@ from arcface_api.resource.status import Condition, RankTableStatus
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import Observation, PodView, view_pod
 from arcface_operator.manifests.worker_pod import build_worker_pod
+from support import decision_table
 from support.builders.jobs import make_job
 from support.builders.plans import plan_in
 from support.builders.views import (
     ASCEND,
+    LAST_REPORT,
     NOW,
     SETTINGS,
     ago,
@@ -21,15 +23,23 @@ from support.builders.views import (
     make_worker,
     timestamp,
 )
-from support.decision_table import action_word, assert_cell, observation_in, row, status_in
+from support.decision_table import action_word, assert_cell, observation_in, status_in
 
 FILLED = {"waiting": "Starting Ready=Ready !Training=Starting", "suspended": "+resume delete:0,1"}
 """All pods exist; a job that was suspended begins with pods of its own."""
-CREATE = "Ready=Ready apply:service,config create:0,1"
-EVALUATE = "Evaluating !Training=Trained !Evaluated=Evaluating apply:config create:evaluator"
+CREATE = "!Ready=Creating apply:service,config create:0,1"
+EVALUATE = "Pending +next !Training=Trained !Evaluated=Pending"
 LATE = "Restarting +counted !Training=StartupDeadlineExceeded failure:StartupDeadlineExceeded"
 LOST = "Restarting +free !Training=PodLost failure:PodLost"
-WAITING = {"phase": "Pending", "is_ready": False, "address": None, "node": None}
+STUCK = {"phase": "Pending", "is_ready": False, "address": None}
+"""It has a node and does not run."""
+WAITING = {**STUCK, "node": None}
+
+
+def row(name: str, seen: dict[str, Any] | None = None, **cells: Any) -> list[Any]:
+    """A row in which rank pods that hold anything go with the training as they go with the job."""
+    found: list[Any] = decision_table.row(name, seen, **{"evaluating": cells.get("ended", ""), **cells})
+    return found
 
 
 def both(**fields: Any) -> dict[str, Any]:
@@ -41,8 +51,11 @@ def both(**fields: Any) -> dict[str, Any]:
 def with_sidecar(index: int, code: int) -> PodView:
     """A rank pod whose main container has ended while its sidecar runs, as its kubelet tells it."""
     pod = build_worker_pod(make_job(workers={"replicas": 2}), index, 0, SETTINGS)
+    pod["spec"]["nodeName"] = f"node-{index}"
     pod["metadata"] |= {"uid": f"worker-{index}", "creationTimestamp": timestamp(ago(500))}
-    end = {"exitCode": code, "reason": "Completed" if code == 0 else "Error", "finishedAt": timestamp(ago(60))}
+    message = LAST_REPORT if code == 0 else ""
+    reason = "Completed" if code == 0 else "Error"
+    end = {"message": message, "exitCode": code, "reason": reason, "finishedAt": timestamp(ago(60))}
     statuses = [
         {"name": "istio-proxy", "state": {"running": {"startedAt": timestamp(ago(400))}}},
         {"name": "trainer", "state": {"terminated": end}},
@@ -55,7 +68,7 @@ PRESENCE = [
     *row(
         "one pod missing",
         {"pods": (make_worker(0),)},
-        waiting="Ready=Ready apply:service,config create:1",
+        waiting="!Ready=Creating apply:service,config create:1",
         suspended="+resume delete:0",
         gang=f"{LOST}@1 delete:0",
         ended="delete:0",
@@ -63,7 +76,7 @@ PRESENCE = [
     *row(
         "one pod cannot be created for long",
         {"pods": (make_worker(0, created=ago(4000)),), "refusal": "Pod quick-worker-1: exceeded quota"},
-        waiting=f"{LATE} delete:0",
+        waiting="Queued +next !Ready=PartlyHeld delete:0",
         none="!Ready=Refused apply:service,config create:1",
         suspended="+resume delete:0",
         gang=f"{LOST}@1 delete:0",
@@ -72,7 +85,7 @@ PRESENCE = [
     *row(
         "one pod missing, and what it needs",
         {"pods": (make_worker(0),), "prerequisites": make_prerequisites(faces=None)},
-        waiting="Ready=Ready apply:service,config create:1",
+        waiting="!Ready=Creating apply:service,config create:1",
         suspended="+resume delete:0",
         gang=f"{LOST}@1 delete:0",
         ended="delete:0",
@@ -81,6 +94,7 @@ PRESENCE = [
         "pods of an attempt before, pods of the last are kept",
         {"pods": (make_worker(0, -1), make_worker(1))},
         spec={"runPolicy": {"cleanPodPolicy": "None"}},
+        evaluating="",
         waiting="delete:0",
         suspended="+resume delete:0,1",
         gang=f"{LOST}@0 delete:0,1",
@@ -90,12 +104,21 @@ PRESENCE = [
         "pod should have left a lost node, pods of the last are kept",
         {"pods": (make_worker(0, leaves_at=ago(31)), make_ended(1)), "lost_nodes": frozenset({"node-0"})},
         spec={"runPolicy": {"cleanPodPolicy": "None"}},
+        evaluating="",
         waiting=FILLED["waiting"],
         suspended="+resume delete:1 force:0",
         gang="Restarting +free failure:PodDeleted@0 delete:1 force:0",
         ended="force:0",
     ),
-    *row("all pods wait", both(**WAITING), **FILLED, ended="delete:0,1"),
+    *row("all pods have nodes and wait", both(**STUCK), **FILLED, ended="delete:0,1"),
+    *row(
+        "no pod has a node",
+        both(**WAITING),
+        waiting="Queued !Ready=Queued",
+        suspended="+resume delete:0,1",
+        starting="Queued !Ready=Queued",
+        ended="delete:0,1",
+    ),
     *row(
         "pods of an attempt before", both(age=1), waiting="delete:0,1", gang=f"{LOST}@0 delete:0,1", ended="delete:0,1"
     ),
@@ -148,7 +171,11 @@ ENDS = [
     ),
 ]
 
-QUEUE = {"scheduling": {"gang": "kueue", "queue": "team"}}
+
+def held(kind: Any, since: float, status: Any = "True") -> Condition:
+    return Condition(type=kind, status=status, reason="Test", message="", last_transition_time=ago(since))
+
+
 START = [
     *row("rank 0 reports progress", {"report": make_report(8)}, waiting=CREATE, starting="Training Training=Training"),
     *row(
@@ -161,27 +188,6 @@ START = [
         "no new step for a while",
         status={"progress": make_report(7, updated_at=ago(1799)).progress},
         waiting=CREATE,
-    ),
-    *(
-        param
-        for name, fields, starting in (
-            ("image not pulled yet", {"waiting": "ImagePullBackOff: no such image", "created": ago(1799)}, ""),
-            (
-                "image not pulled for long",
-                {"waiting": "ImagePullBackOff: no", "created": ago(1800)},
-                f"{LATE} delete:0,1",
-            ),
-            ("unschedulable for long", {"waiting": "Unschedulable: 0/3", "created": ago(1800)}, f"{LATE} delete:0,1"),
-            ("held back by a queue for long", {"is_gated": True, "created": ago(90_000)}, "!Ready=Queued"),
-        )
-        for param in row(
-            name,
-            both(**WAITING, **fields),
-            spec=QUEUE if "is_gated" in fields else None,
-            **FILLED,
-            starting=starting,
-            ended="delete:0,1",
-        )
     ),
 ]
 
@@ -209,14 +215,15 @@ FAULTS = [
     *row(
         "exit 1 after a peer is gone",
         {"pods": (make_ended(1, code=1),)},
-        waiting="Ready=Ready apply:service,config create:0",
+        waiting="!Ready=Creating apply:service,config create:0",
         suspended="+resume delete:1",
         gang=f"{LOST}@0 delete:1",
     ),
     *row(
         "exit 3 and a peer is gone",
         {"pods": (make_ended(1, code=3),)},
-        waiting="Ready=Ready apply:service,config create:0",
+        waiting="Failed Failed=Diverged failure:Diverged@1",
+        none="!Ready=Creating apply:service,config create:0",
         suspended="+resume delete:1",
         gang="Failed Failed=Diverged failure:Diverged@1",
     ),
@@ -244,8 +251,21 @@ def test_cell(phase: Any, seen: dict[str, Any], spec: dict[str, Any], status: di
     assert_cell(decide(observation_in(phase, job, seen), SETTINGS, NOW), cell, before)
 
 
-def held(kind: Any, since: float, status: Any = "True") -> Condition:
-    return Condition(type=kind, status=status, reason="Test", message="", last_transition_time=ago(since))
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        pytest.param("", "leaves no report", id="nothing"),
+        pytest.param("hello\n", "leaves no report", id="another program's words"),
+        pytest.param('{"skippedImages":0}', "leaves no report", id="no progress"),
+        pytest.param(make_report(7).to_json(), "tells of step 7 of 100", id="on the way"),
+    ],
+)
+def test_an_exit_code_alone_is_no_success(message: str, told: str) -> None:
+    seen = {"pods": (make_ended(0, message=message), make_ended(1, message=""))}
+    status = plan_in("Training", seen).status
+    assert (status.phase, status.counted_restarts, status.failure.reason) == ("Restarting", 2, "NoReport")
+    assert status.failure.message.startswith(f"pod quick-worker-0: ended well but {told}; is spec.image ")
+    assert status.training_completion_time is None
 
 
 def test_the_peers_of_a_failed_pod_get_a_moment_to_tell_the_cause() -> None:
@@ -287,34 +307,35 @@ def test_a_node_whose_clock_is_ahead_does_not_hold_the_gang_up() -> None:
     ("seen", "why"),
     [
         pytest.param(
-            both(**WAITING, waiting="ImagePullBackOff: no such image", created=ago(1800)),
+            both(**STUCK, waiting="ImagePullBackOff: no such image"),
             "pod quick-worker-0: ImagePullBackOff: no such image",
             id="waiting reason",
         ),
-        pytest.param(both(created=ago(1800)), "pod quick-worker-0: rank 0 reports no progress", id="silence"),
+        pytest.param(both(), "pod quick-worker-0: rank 0 reports no progress", id="silence"),
     ],
 )
 def test_a_late_start_says_what_it_waited_for(seen: dict[str, Any], why: str) -> None:
-    message = plan_in("Starting", seen).status.failure.message
+    message = plan_in("Starting", seen, {"conditions": [held("Ready", since=1800)]}).status.failure.message
     assert message == f"training has not begun after startupDeadlineSeconds 1800: {why}"
 
 
-def test_a_gang_that_cannot_be_completed_says_why() -> None:
-    seen = {"pods": (make_worker(0, created=ago(4000)),), "refusal": "Pod quick-worker-1: exceeded quota"}
-    assert plan_in("Pending", seen).status.failure.message.endswith(
-        "there is no pod quick-worker-1: Pod quick-worker-1: exceeded quota"
-    )
+def test_an_image_is_waited_for_until_the_time_to_start_in_is_over() -> None:
+    def plan(since: float) -> Any:
+        pods = both(**STUCK, waiting="ImagePullBackOff: no such image")
+        return plan_in("Starting", pods, {"conditions": [held("Ready", since)]})
+
+    assert plan(1799).status.phase == "Starting"
+    late = plan(1800)
+    assert (late.status.phase, late.status.counted_restarts) == ("Restarting", 2)
+    assert [word for action in late.actions if (word := action_word(action))] == ["delete:0", "delete:1"]
 
 
-def test_the_time_to_start_in_begins_when_the_queue_lets_the_pods_in() -> None:
-    pods, spec = both(**WAITING, created=ago(90_000)), {"scheduling": {"gang": "kueue", "queue": "team"}}
-    held = plan_in("Starting", {"pods": tuple(make_worker(i, is_gated=True) for i in range(2))}, **spec)
-    admitted = plan_in("Starting", pods, {"conditions": held.status.conditions}, **spec)
+def test_the_time_to_start_in_begins_when_all_have_room() -> None:
+    gang = both(**STUCK, created=ago(90_000), scheduled_at=ago(90_000))
+    waited = {"conditions": [held("Ready", since=90_000, status="False")]}
+    admitted = plan_in("Queued", gang, waited)
     assert admitted.status.phase == "Starting"
-    (ready,) = [item for item in admitted.status.conditions if item.type == "Ready"]
-    assert (ready.status, ready.last_transition_time) == ("True", NOW)
-    conditions = [ready.model_copy(update={"last_transition_time": ago(1800)})]
-    assert plan_in("Starting", pods, {"conditions": conditions}, **spec).status.phase == "Restarting"
+    assert plan_in("Starting", gang, {"conditions": admitted.status.conditions}).status.phase == "Starting"
 
 
 def test_a_job_that_nobody_asked_for_a_while_is_not_said_to_have_stalled() -> None:
@@ -331,7 +352,7 @@ def test_ranks_that_run_and_were_never_asked_are_not_said_to_be_late() -> None:
     assert plan_in("Starting", back, conditions).status.phase == "Starting"
     asked = {**back, "watched_since": ago(1800)}
     assert plan_in("Starting", asked, conditions).status.failure.reason == "StartupDeadlineExceeded"
-    stuck = {"pods": both(**WAITING, created=ago(90_000))["pods"], "watched_since": ago(10)}
+    stuck = {"pods": both(**STUCK, created=ago(90_000))["pods"], "watched_since": ago(10)}
     assert plan_in("Starting", stuck, conditions).status.failure.reason == "StartupDeadlineExceeded"
 
 
@@ -366,15 +387,16 @@ def test_a_pod_that_does_not_leave_is_named() -> None:
 
 
 def test_an_attempt_after_a_vain_one_waits_each_time_longer_and_says_so() -> None:
-    vain = {"conditions": [held("Training", since=500, status="False")], "restarted_at": ago(3)}
-    plan = plan_in("Restarting", {}, {**vain, "restarts": 2})
-    assert [action_word(action) for action in plan.actions] == []
-    (ready,) = [item for item in plan.status.conditions if item.type == "Ready"]
+    def plan(vain: int, seconds: float) -> Any:
+        return plan_in("Restarting", {}, {"vain_attempts": vain, "restarted_at": ago(seconds)})
+
+    assert [action_word(action) for action in plan(2, 3).actions] == []
+    (ready,) = [item for item in plan(2, 3).status.conditions if item.type == "Ready"]
     assert (ready.status, ready.reason) == ("False", "BackOff")
-    assert plan.look_again_seconds == 7.0  # 5 s doubled once, of which 3 s are over
-    assert plan_in("Restarting", {}, {**vain, "restarts": 1000}).look_again_seconds == 57.0
-    late = plan_in("Restarting", {}, {**vain, "restarts": 2, "restarted_at": ago(10)})
-    assert "create:0" in [action_word(action) for action in late.actions]
+    assert 7.0 <= plan(2, 3).look_again_seconds <= 17.0  # 5 s doubled once and a share of that, of which 3 s are over
+    assert 57.0 <= plan(1000, 3).look_again_seconds <= 117.0
+    assert "create:0" in [action_word(action) for action in plan(2, 20).actions]
+    assert "create:0" in [action_word(action) for action in plan(0, 0).actions]
 
 
 def test_an_attempt_after_one_that_trained_begins_at_once() -> None:

@@ -54,7 +54,7 @@ def test_the_last_word_of_rank_0_is_kept() -> None:
     status = plan_in("Training", {"pods": (make_ended(0, message=message), make_ended(1, message="bye"))}).status
     assert (status.phase, status.progress.step) == ("Succeeded", 100)
     garbled = plan_in("Training", {"pods": (make_ended(0, message="{"), make_ended(1))}).status
-    assert (garbled.phase, garbled.progress.step) == ("Succeeded", 7)
+    assert (garbled.phase, garbled.progress.step) == ("Restarting", 7)
 
 
 def test_pods_are_counted_by_what_their_ranks_do() -> None:

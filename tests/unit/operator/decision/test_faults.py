@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from arcface_api.contract.reports import EvaluatorReport, ReportedFailure, TrainerReport, termination_message
 from arcface_api.resource.status import FailureStatus
-from arcface_operator.decision.faults import pod_fault, worst
+from arcface_operator.decision.faults import Remedy, pod_fault, worst
 from arcface_operator.decision.observation import INIT_FAILED, POD_FAILED, PodView
-from support.builders.views import ago, make_ended, make_evaluator_pod, make_worker
+from support.builders.views import ago, make_ended, make_evaluator, make_worker
 
 
 def make_evicted(code: int) -> PodView:
@@ -32,6 +32,13 @@ LEAVES = {"leaves_at": ago(-100)}
         pytest.param(make_ended(0, code=137, reason="OOMKilled"), "OOMKilled", True, id="out of memory"),
         pytest.param(make_ended(0, code=1, reason="OOMKilled"), "OOMKilled", True, id="a child was out of memory"),
         pytest.param(make_ended(0, code=143), "Disrupted", False, id="stopped"),
+        pytest.param(
+            make_ended(0, code=137, reason="ContainerStatusUnknown"),
+            "ContainerStatusUnknown",
+            False,
+            id="node was away",
+        ),
+        pytest.param(make_ended(0, code=255, reason="Unknown"), "Unknown", False, id="node rebooted"),
         pytest.param(make_ended(0, code=137, is_disrupted=True), "Disrupted", False, id="killed by the cluster"),
         pytest.param(make_evicted(137), "Evicted", False, id="killed when evicted"),
         pytest.param(make_ended(0, code=1, is_disrupted=True), "Disrupted", False, id="exit 1 when disrupted"),
@@ -54,7 +61,27 @@ LEAVES = {"leaves_at": ago(-100)}
 def test_a_fault_that_is_tried_again(pod: PodView, reason: str, is_counted: bool) -> None:
     fault = pod_fault(pod, 1)
     assert fault is not None
-    assert (fault.failure.reason, fault.is_counted, fault.is_final) == (reason, is_counted, False)
+    assert (fault.failure.reason, fault.remedy) == (reason, Remedy.RESTART if is_counted else Remedy.RESTART_FREE)
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_refusal"),
+    [
+        ("UnexpectedAdmissionError", True),
+        ("OutOfhuawei.com/Ascend910", True),
+        ("TopologyAffinityError", True),
+        ("Evicted", False),
+        ("NodeLost", False),
+        (INIT_FAILED, False),
+        (POD_FAILED, False),
+    ],
+)
+def test_a_kubelet_that_would_not_have_the_pod_is_told_from_one_that_took_it_away(
+    reason: str, is_refusal: bool
+) -> None:
+    fault = pod_fault(make_ended(0, code=None, reason=reason), 1)
+    assert fault is not None
+    assert fault.is_refusal == is_refusal
 
 
 @pytest.mark.parametrize("fields", [{}, {"is_disrupted": True}, LEAVES], ids=["alone", "disrupted", "deleted"])
@@ -62,7 +89,7 @@ def test_a_fault_that_is_tried_again(pod: PodView, reason: str, is_counted: bool
 def test_a_fault_that_no_retry_cures(code: int, reason: str, fields: dict[str, Any]) -> None:
     fault = pod_fault(make_ended(0, code=code, **fields), 1)
     assert fault is not None
-    assert (fault.failure.reason, fault.is_final) == (reason, True)
+    assert (fault.failure.reason, fault.remedy) == (reason, Remedy.FAIL)
 
 
 @pytest.mark.parametrize(
@@ -103,10 +130,10 @@ def test_a_trainers_report_is_read() -> None:
 
 def test_an_evaluators_report_is_read() -> None:
     report = EvaluatorReport(checkpoint="step-9", failure=told(message="no lfw.bin", reason="Error"))
-    pod = make_evaluator_pod(1, report.to_json())
+    pod = make_evaluator(1, report.to_json())
     fault = pod_fault(pod, 1)
     assert fault is not None
-    assert (fault.failure.message, fault.failure.rank) == ("pod quick-evaluate-x: no lfw.bin", None)
+    assert (fault.failure.message, fault.failure.rank) == ("pod quick-evaluate: no lfw.bin", None)
 
 
 def test_a_report_that_was_shortened_to_fit_is_read() -> None:

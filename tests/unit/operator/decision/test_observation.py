@@ -11,12 +11,11 @@ from arcface_operator.decision.observation import (
     Ended,
     Observation,
     view_claim,
-    view_evaluator,
     view_pod,
 )
 from arcface_operator.manifests.worker_pod import build_worker_pod
 from support.builders.jobs import make_job
-from support.builders.views import SETTINGS, make_evaluator_pod, make_worker
+from support.builders.views import SETTINGS, make_evaluator, make_worker
 from support.fakes.cluster_world import World
 
 LABELS = {"app.kubernetes.io/component": "worker", "arcface.io/rank-index": "3", "arcface.io/attempt": "2"}
@@ -41,7 +40,7 @@ def test_a_pod_with_nothing_but_a_name() -> None:
     view = view_pod({"metadata": {"name": "p", "uid": "u", "creationTimestamp": STAMP}})
     assert (view.component, view.attempt, view.index, view.phase) == ("", -1, -1, "Pending")
     assert (view.address, view.node, view.owner, view.waiting, view.ended, view.leaves_at) == (None,) * 6
-    assert not any((view.is_ready, view.is_gated, view.is_leaving, view.is_disrupted))
+    assert not any((view.is_ready, view.is_leaving, view.is_disrupted))
     assert view.annotations == {}
     assert view.created == MOMENT
 
@@ -127,9 +126,24 @@ def test_why_a_pod_waits(status: dict[str, Any], reason: str | None) -> None:
     assert view_pod(pod(status)).waiting == reason
 
 
-def test_a_pod_is_gated_while_any_gate_is_left() -> None:
-    assert view_pod(pod(spec={"schedulingGates": [{"name": "kueue.x-k8s.io/admission"}]})).is_gated
-    assert not view_pod(pod(spec={"schedulingGates": []})).is_gated
+@pytest.mark.parametrize(
+    ("spec", "conditions", "at"),
+    [
+        pytest.param({"schedulingGates": [{"name": "kueue.x-k8s.io/admission"}]}, [], None, id="gated"),
+        pytest.param({}, [], None, id="nobody has looked at it"),
+        pytest.param({}, [{**UNSCHEDULED, "lastTransitionTime": STAMP}], None, id="no room"),
+        pytest.param(
+            {"nodeName": "node-1"},
+            [{"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-11-25T13:00:00Z"}],
+            datetime(2026, 11, 25, 13, 0, tzinfo=UTC),
+            id="room",
+        ),
+        pytest.param({"nodeName": "node-1"}, [], MOMENT, id="put there by hand"),
+    ],
+)
+def test_a_pod_has_room_once_it_has_a_node(spec: Any, conditions: Any, at: datetime | None) -> None:
+    view = view_pod(pod({"conditions": conditions}, spec=spec))
+    assert (view.waits_for_room, view.scheduled_at) == (at is None, at)
 
 
 SIDECAR = {"name": "istio-proxy", "state": {"running": {}}}
@@ -215,43 +229,6 @@ def test_what_the_cluster_did_to_a_pod(status: dict[str, Any], is_disrupted: boo
     assert view_pod(pod(status)).is_disrupted == is_disrupted
 
 
-def evaluator(*conditions: dict[str, str], **metadata: Any) -> dict[str, Any]:
-    return {"metadata": {"uid": "e", **metadata}, "status": {"conditions": list(conditions)}}
-
-
-@pytest.mark.parametrize(
-    ("job", "is_complete", "failure"),
-    [
-        pytest.param({"metadata": {"uid": "e"}}, False, None, id="no status"),
-        pytest.param(evaluator(), False, None, id="no condition"),
-        pytest.param(evaluator({"type": "SuccessCriteriaMet", "status": "True"}), False, None, id="nearly complete"),
-        pytest.param(evaluator({"type": "Complete", "status": "True"}), True, None, id="complete"),
-        pytest.param(evaluator({"type": "Complete", "status": "False"}), False, None, id="not complete"),
-        pytest.param(
-            evaluator({"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "3 pods"}),
-            False,
-            "BackoffLimitExceeded: 3 pods",
-            id="failed",
-        ),
-        pytest.param(
-            evaluator({"type": "Failed", "status": "True", "reason": "R"}), False, "R", id="failed, no message"
-        ),
-        pytest.param(evaluator({"type": "Failed", "status": "True"}), False, "JobFailed", id="failed, no reason"),
-        pytest.param(evaluator({"type": "Failed", "status": "False"}), False, None, id="not failed"),
-    ],
-)
-def test_the_state_of_an_evaluator(job: dict[str, Any], is_complete: bool, failure: str | None) -> None:
-    view = view_evaluator(job)
-    assert (view.uid, view.is_complete, view.failure) == ("e", is_complete, failure)
-
-
-def test_an_evaluator_says_which_evaluation_it_is_of_and_whether_it_leaves() -> None:
-    view = view_evaluator(evaluator(annotations={"arcface.io/evaluation-hash": "h"}, deletionTimestamp=STAMP))
-    assert (view.evaluation_hash, view.is_leaving) == ("h", True)
-    bare = view_evaluator(evaluator())
-    assert (bare.evaluation_hash, bare.is_leaving) == ("", False)
-
-
 @pytest.mark.parametrize(
     ("claim", "phase", "modes"),
     [
@@ -273,7 +250,11 @@ def test_a_claim(claim: dict[str, Any], phase: str, modes: tuple[str, ...]) -> N
     assert (view.phase, view.access_modes) == (phase, modes)
 
 
-def test_the_workers_of_an_attempt_are_in_the_order_of_their_ranks() -> None:
-    pods = (make_worker(10), make_worker(2, attempt=1), make_worker(9), make_evaluator_pod(attempt=0))
+def test_the_pods_of_an_attempt_are_in_the_order_of_their_ranks() -> None:
+    pods = (make_worker(10), make_worker(2, attempt=1), make_worker(9), make_evaluator(attempt=2))
     gangs = Observation(job=make_job(), pods=pods).gangs
-    assert {attempt: [pod.index for pod in gang] for attempt, gang in gangs.items()} == {0: [9, 10], 1: [2]}
+    assert {gang: [pod.index for pod in found] for gang, found in gangs.items()} == {
+        ("worker", 0): [9, 10],
+        ("worker", 1): [2],
+        ("evaluator", 2): [0],
+    }

@@ -8,7 +8,7 @@ import pytest
 
 from arcface_api.contract.pod_environment import RANK_TABLE_ANNOTATION
 from arcface_api.contract.rank_table import RankTableDocument
-from arcface_api.resource.status import RankTableStatus
+from arcface_api.resource.status import Condition, RankTableStatus
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.device_annotation import parse_configuration
 from arcface_operator.decision.observation import PodView
@@ -506,7 +506,9 @@ def test_a_table_that_has_changed_is_written_again() -> None:
 def test_a_start_without_a_table_says_in_the_end_why(annotations: dict[str, str], why: str) -> None:
     pods = tuple(member(index, annotations=annotations, created=ago(4000)) for index in range(2))
     first = decide(observation_in("Starting", starting(), {"pods": pods}), SETTINGS, ago(3000)).status
-    waiting = starting(rank_table=first.rank_table, conditions=first.conditions)
+    ready = Condition(type="Ready", status="True", reason="Ready", message="", last_transition_time=ago(1800))
+    told = [item for item in first.conditions if item.type != "Ready"]
+    waiting = starting(rank_table=first.rank_table, conditions=[*told, ready])
     failure = decide(observation_in("Starting", waiting, {"pods": pods}), SETTINGS, NOW).status.failure
     assert failure is not None
     assert failure.reason == "StartupDeadlineExceeded"

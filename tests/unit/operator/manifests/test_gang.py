@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from arcface_operator.manifests.evaluator_job import build_evaluator_job
-from arcface_operator.manifests.worker_pod import build_worker_pod
+from arcface_operator.manifests.evaluator_pod import build_evaluator_pod, evaluation_gang
+from arcface_operator.manifests.gang import build_pod_group
+from arcface_operator.manifests.worker_pod import build_worker_pod, training_gang
 from arcface_operator.settings import Settings
 from support.builders.jobs import make_job
 
@@ -18,8 +19,9 @@ def job_of(**scheduling: Any) -> Any:
     )
 
 
-def evaluator_of(job: Any) -> dict[str, Any]:
-    return build_evaluator_job(job, job.spec.evaluation, Settings())
+def pods_of(job: Any) -> list[dict[str, Any]]:
+    """A rank pod of the second attempt and the evaluator, which is the third."""
+    return [build_worker_pod(job, 0, 1, Settings()), build_evaluator_pod(job, 2, Settings())]
 
 
 @pytest.mark.parametrize(
@@ -33,27 +35,33 @@ def evaluator_of(job: Any) -> dict[str, Any]:
         pytest.param({"schedulerName": "volcano"}, "volcano", id="without a gang"),
     ],
 )
-def test_the_evaluator_asks_for_its_cards_where_the_ranks_do(scheduling: Any, scheduler: str | None) -> None:
-    job = job_of(**scheduling)
-    assert build_worker_pod(job, 0, 0, Settings())["spec"].get("schedulerName") == scheduler
-    assert evaluator_of(job)["spec"]["template"]["spec"].get("schedulerName") == scheduler
+def test_both_stages_ask_one_scheduler_with_one_priority(scheduling: Any, scheduler: str | None) -> None:
+    for pod in pods_of(job_of(**scheduling, priorityClassName="high")):
+        assert (pod["spec"].get("schedulerName"), pod["spec"]["priorityClassName"]) == (scheduler, "high")
 
 
-def test_volcano_takes_the_evaluator_into_the_jobs_queue_with_its_priority() -> None:
-    template = evaluator_of(job_of(gang="volcano", queue="npu", priorityClassName="high"))["spec"]["template"]
-    assert template["metadata"]["annotations"] == {"scheduling.volcano.sh/queue-name": "npu"}
-    assert template["spec"]["priorityClassName"] == "high"
-    assert template["spec"]["containers"][0]["resources"]["limits"] == {"huawei.com/Ascend910": 1}
+@pytest.mark.parametrize("gang", ["volcano", "coscheduling"])
+def test_each_stage_is_a_group_of_its_own_in_the_jobs_queue(gang: str) -> None:
+    job = job_of(gang=gang, queue="npu")
+    groups = [build_pod_group(job, found, Settings()) for found in (training_gang(job), evaluation_gang(job))]
+    assert [group["metadata"]["name"] for group in groups if group] == ["quick", "quick-evaluate"]
+    assert [group["spec"]["minMember"] for group in groups if group] == [2, 1]
+    devices = [group["spec"]["minResources"] for group in groups if group]
+    assert devices == [{"huawei.com/Ascend910": 8}, {"huawei.com/Ascend910": 1}]
+    assert [group["spec"].get("queue") for group in groups if group] == ["npu" if gang == "volcano" else None] * 2
+    marks = [{**pod["metadata"].get("annotations", {}), **pod["metadata"]["labels"]} for pod in pods_of(job)]
+    key = {"volcano": "scheduling.k8s.io/group-name", "coscheduling": "scheduling.x-k8s.io/pod-group"}[gang]
+    assert [mark[key] for mark in marks] == ["quick", "quick-evaluate"]
 
 
-def test_kueue_takes_the_evaluator_by_its_jobs_label() -> None:
-    evaluator = evaluator_of(job_of(gang="kueue", queue="npu"))
-    assert evaluator["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "npu"
-    assert "annotations" not in evaluator["spec"]["template"]["metadata"]
+def test_kueue_takes_every_attempt_of_a_stage_for_a_group_of_its_own() -> None:
+    marks = [pod["metadata"] for pod in pods_of(job_of(gang="kueue", queue="npu"))]
+    assert [mark["labels"]["kueue.x-k8s.io/queue-name"] for mark in marks] == ["npu", "npu"]
+    assert [mark["labels"]["kueue.x-k8s.io/pod-group-name"] for mark in marks] == ["quick-1", "quick-2"]
+    assert [mark["annotations"]["kueue.x-k8s.io/pod-group-total-count"] for mark in marks] == ["2", "1"]
 
 
-def test_the_evaluator_is_no_member_of_the_gang() -> None:
-    for gang in ("volcano", "coscheduling"):
-        metadata = evaluator_of(job_of(gang=gang, queue="npu"))["spec"]["template"]["metadata"]
-        assert "scheduling.k8s.io/group-name" not in metadata.get("annotations", {})
-        assert "scheduling.x-k8s.io/pod-group" not in metadata["labels"]
+@pytest.mark.parametrize("gang", ["none", "kueue"])
+def test_only_schedulers_with_groups_of_their_own_get_one(gang: str) -> None:
+    job = job_of(gang=gang, queue="npu")
+    assert build_pod_group(job, training_gang(job), Settings()) is None

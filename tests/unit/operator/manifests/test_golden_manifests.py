@@ -11,7 +11,7 @@ from arcface_api.contract.run_config import spec_hash
 from arcface_api.errors import InvalidInput
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.manifests.config_maps import build_config_map
-from arcface_operator.manifests.evaluator_job import build_evaluator_job
+from arcface_operator.manifests.evaluator_pod import build_evaluator_pod, build_trial
 from arcface_operator.manifests.worker_pod import build_service, build_worker_pod
 from arcface_operator.settings import Settings
 from support.builders.jobs import make_job
@@ -59,7 +59,6 @@ ASCEND = make_job(
 
 
 def manifests(job: ArcFaceTrainingJob) -> list[dict[str, Any]]:
-    assert job.spec.evaluation is not None
     settings = Settings(trainer_image="arcface-trainer:test")
     config_map = build_config_map(job)
     run_config = json.loads(config_map["data"]["run.json"])
@@ -67,7 +66,7 @@ def manifests(job: ArcFaceTrainingJob) -> list[dict[str, Any]]:
     # A number that no eye can check, and that changes with every new field of the spec.
     config_map["data"] = {"run.json": {**run_config, "specHash": "<spec_hash>"}}
     pod = build_worker_pod(job, index=1, attempt=2, settings=settings)
-    return [config_map, build_service(job), pod, build_evaluator_job(job, job.spec.evaluation, settings)]
+    return [config_map, build_service(job), pod, build_evaluator_pod(job, attempt=3, settings=settings)]
 
 
 @pytest.mark.parametrize(
@@ -83,8 +82,7 @@ def test_the_evaluator_has_a_rank_for_each_device_that_it_asks_for(devices: int 
     limits = {"huawei.com/Ascend910": devices, "memory": "64Gi"}
     evaluation = {"claimName": "sets", "sets": ["lfw"], "resources": {"limits": limits}}
     job = make_job(workers={"accelerator": "ascend"}, evaluation=evaluation)
-    assert job.spec.evaluation is not None
-    (container,) = build_evaluator_job(job, job.spec.evaluation, Settings())["spec"]["template"]["spec"]["containers"]
+    (container,) = build_evaluator_pod(job, 0, Settings())["spec"]["containers"]
     assert container["args"][4:] == list(ranks)
     assert container["resources"]["limits"] == {**limits, "huawei.com/Ascend910": int(devices)}
 
@@ -93,9 +91,21 @@ def test_the_evaluator_has_a_rank_for_each_device_that_it_asks_for(devices: int 
 def test_parts_of_a_device_are_refused(devices: str) -> None:
     resources = {"limits": {"huawei.com/Ascend910": devices}}
     job = make_job(workers={"accelerator": "ascend"}, evaluation={"claimName": "sets", "resources": resources})
-    assert job.spec.evaluation is not None
     with pytest.raises(InvalidInput, match="give a whole number of devices"):
-        build_evaluator_job(job, job.spec.evaluation, Settings())
+        build_evaluator_pod(job, 0, Settings())
+
+
+def test_there_is_no_evaluator_where_nothing_is_to_be_evaluated() -> None:
+    with pytest.raises(InvalidInput, match=r"spec\.evaluation: is absent"):
+        build_evaluator_pod(make_job(), 0, Settings())
+
+
+def test_the_evaluators_template_is_tried_as_it_will_be_and_as_no_pod() -> None:
+    trial, pod = build_trial(ASCEND, Settings()), build_evaluator_pod(ASCEND, 0, Settings())
+    assert (trial["apiVersion"], trial["kind"]) == ("v1", "PodTemplate")
+    assert trial["template"]["spec"] == pod["spec"]
+    assert trial["template"]["metadata"]["labels"] == pod["metadata"]["labels"]
+    assert "name" not in trial["template"]["metadata"]
 
 
 def test_the_drivers_folders_and_files_are_mounted_where_there_are_devices() -> None:

@@ -12,9 +12,9 @@ import yaml
 
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.decision.rank_table import assemble
-from arcface_operator.manifests.evaluator_job import build_evaluator_job
+from arcface_operator.manifests.evaluator_pod import build_evaluator_pod
 from arcface_operator.manifests.gang import build_pod_group
-from arcface_operator.manifests.worker_pod import build_worker_pod
+from arcface_operator.manifests.worker_pod import build_worker_pod, training_gang
 from arcface_operator.settings import Settings
 from support.builders.jobs import make_job
 from support.builders.views import make_worker
@@ -79,11 +79,10 @@ def super_pod_chips(node: int) -> Chips:
     ],
 )
 def test_npu_jobs_are_as_checked_by_eye(job: ArcFaceTrainingJob, generation: Generation, chips: list[Chips]) -> None:
-    assert job.spec.evaluation is not None
     found = [
-        build_pod_group(job, SETTINGS),
+        build_pod_group(job, training_gang(job), SETTINGS),
         build_worker_pod(job, job.spec.workers.replicas - 1, 0, SETTINGS),
-        build_evaluator_job(job, job.spec.evaluation, SETTINGS),
+        build_evaluator_pod(job, 1, SETTINGS),
         table_of(job, generation, chips),
     ]
     assert found == list(yaml.safe_load_all((GOLDEN / f"npu-{job.metadata.name}.yaml").read_text()))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from arcface_operator.manifests.super_pods import accelerator_type, has_super_pods, pods_per_super_pod
+from arcface_operator.manifests.super_pods import has_super_pods, pods_per_super_pod
 from support.builders.jobs import make_job
 
 BLOCK, POLICY = "sp-block", "huawei.com/schedule_policy"
@@ -30,7 +30,7 @@ def test_a_template_that_is_none_asks_for_nothing(template: Any) -> None:
     spec = spec_of(template)
     assert not has_super_pods(spec)
     assert pods_per_super_pod(spec) == 4
-    assert accelerator_type(spec) not in {"module", "module-a3-16-super-pod"}
+    assert spec.workers.accelerator_type not in {"module", "module-a3-16-super-pod"}
 
 
 @pytest.mark.parametrize(

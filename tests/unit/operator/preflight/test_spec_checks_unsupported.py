@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from arcface_api.resource.spec import ArcFaceTrainingJobSpec
 from arcface_operator.preflight.spec_checks import unsupported
 from support.builders.jobs import make_job
 
@@ -21,7 +22,6 @@ def test_a_plain_job_is_supported() -> None:
             "spec.training.gradientAccumulation", {"training": {"gradientAccumulation": 2}}, id="accumulation"
         ),
         pytest.param("spec.model.initFrom", {"model": {"initFrom": "old"}}, id="fine-tuning"),
-        pytest.param("spec.training.precision", {"workers": {"accelerator": "ascend"}}, id="half precision"),
     ],
 )
 def test_each_field_is_refused_by_its_name(field: str, spec: dict[str, Any]) -> None:
@@ -29,9 +29,39 @@ def test_each_field_is_refused_by_its_name(field: str, spec: dict[str, Any]) -> 
     assert sentence.startswith(f"{field}: ")
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("machine", ["module", "half", "card"])
+def test_910a_is_refused_what_it_does_not_compute(machine: str, precision: str) -> None:
+    assert unsupported(on_machine(machine, precision)) == [
+        f"spec.training.precision: nodes of accelerator-type {machine} have Ascend 910A cards, which compute no "
+        f"{precision}; write fp16"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("machine", "precision"),
+    [
+        ("module", None),
+        ("module", "fp16"),
+        ("module-910b-8", "fp32"),
+        ("module-a3-16", "bf16"),
+        ("card-910b-2", "fp32"),
+    ],
+)
+def test_a_machine_may_have_what_it_computes(machine: str, precision: str | None) -> None:
+    assert unsupported(on_machine(machine, precision)) == []
+
+
+def on_machine(machine: str, precision: str | None) -> ArcFaceTrainingJobSpec:
+    template = {"spec": {"nodeSelector": {"accelerator-type": machine}}}
+    return make_job(
+        workers={"accelerator": "ascend", "template": template}, training={"precision": precision} if precision else {}
+    ).spec
+
+
 def test_cards_of_a5_are_refused_by_name() -> None:
     workers = {"accelerator": "ascend", "resourceName": "huawei.com/npu"}
-    sentences = unsupported(make_job(workers=workers, training={"precision": "fp32"}).spec)
+    sentences = unsupported(make_job(workers=workers).spec)
     assert sentences == [
         "spec.workers.resourceName: huawei.com/npu (A5, 950) needs rank table 2.0, not supported yet; use 910 cards"
     ]

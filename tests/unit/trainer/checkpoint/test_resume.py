@@ -1,13 +1,14 @@
 """Going on from the newest sound checkpoint."""
 
 import errno
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_faces.checkpoint import BACKBONE_FILE
+from arcface_faces.checkpoint import BACKBONE_FILE, LossScale
 from arcface_trainer.checkpoint.resume import resume
 from arcface_trainer.distributed.collectives import World
 from support.builders.saved_states import PLAN, flip_the_last_bit, saving
@@ -22,9 +23,31 @@ class Loaded:
     """A state that remembers where it was loaded from."""
 
     source = None
+    loss_scale = None
 
     def load(self, *_tensors, source):
         self.source = source
+
+    def load_loss_scale(self, saved):
+        self.loss_scale = saved
+
+
+def test_a_run_goes_on_with_the_loss_scale_of_its_checkpoint(tmp_path, save):
+    save(4)
+    state = Loaded()
+    resume(state, tmp_path, PLAN, World(1, 0))
+    assert state.loss_scale == LossScale(scale=1024.0, good_steps=7)
+
+
+def test_what_an_older_release_saved_has_no_loss_scale(tmp_path, save):
+    save(4)
+    manifest = tmp_path / "step-00000004" / "manifest.json"
+    document = json.loads(manifest.read_text())
+    del document["lossScale"]
+    manifest.write_text(json.dumps(document))
+    state = Loaded()
+    resume(state, tmp_path, PLAN, World(1, 0))
+    assert state.loss_scale is None
 
 
 def test_a_run_goes_on_from_the_newest_sound_checkpoint(tmp_path, save):

@@ -132,7 +132,7 @@ def test_what_is_left_of_a_lost_gang_writes_and_publishes_nothing_any_more(tmp_p
     files = write(lost, 8)
     new.prepare()
     with pytest.raises(FileNotFoundError):
-        lost.publish(8, files, None, None)
+        lost.publish(8, files, verification=None, best=None, loss_scale=None)
     with pytest.raises(ArcFaceError, match="another gang has begun to write here"):
         write(lost, 12)
     assert names(tmp_path) == [".writing-1"]
@@ -145,7 +145,7 @@ def test_a_gang_that_starts_late_lets_a_newer_one_write(tmp_path):
     newer.prepare()
     files = write(newer, 8)
     make_writer(tmp_path, attempt=5).prepare()
-    newer.publish(8, files, None, None)
+    newer.publish(8, files, verification=None, best=None, loss_scale=None)
     assert newest_complete(tmp_path).name == "step-00000008"
 
 

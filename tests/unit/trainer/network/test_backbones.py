@@ -1,3 +1,6 @@
+from collections import Counter
+
+import mindspore
 import numpy as np
 import pytest
 from mindspore import Tensor
@@ -31,6 +34,45 @@ def test_parameter_counts_are_the_references(backbone, count):
     assert sizes(ModelSpec(backbone=backbone))[0] == count
 
 
+REFERENCE_MOBILEFACENET = [
+    # Convolutions of InsightFace's get_mbf at 512 features: inputs a group, outputs, kernel, PReLU; their number.
+    ((3, 128, 3, True), 1),
+    ((2, 128, 3, True), 1),
+    *[((128, 128, 1, True), 5), ((1, 128, 3, True), 5), ((128, 128, 1, False), 5)],
+    *[((128, 256, 1, True), 1), ((1, 256, 3, True), 1), ((256, 256, 1, False), 1)],
+    *[((256, 256, 1, True), 6), ((1, 256, 3, True), 6), ((256, 256, 1, False), 6)],
+    *[((256, 512, 1, True), 1), ((1, 512, 3, True), 1), ((512, 256, 1, False), 1)],
+    *[((256, 256, 1, True), 2), ((1, 256, 3, True), 2), ((256, 256, 1, False), 2)],
+    ((256, 512, 1, True), 1),
+    ((1, 512, 7, False), 1),
+]
+
+
+def test_mobilefacenet_is_the_references():
+    """2.06 million parameters: the layers one by one, so that no two errors cancel."""
+    wanted = Counter({layer[:3]: 0 for layer, _ in REFERENCE_MOBILEFACENET})
+    count = 512 * 512 + 2 * 512
+    for (inputs, outputs, kernel, is_active), number in REFERENCE_MOBILEFACENET:
+        wanted[inputs, outputs, kernel] += number
+        count += number * outputs * (inputs * kernel**2 + 2 + is_active)
+    network = build_backbone(ModelSpec(backbone="mobilefacenet"))
+    shapes = [parameter.shape for parameter in network.get_parameters()]
+    assert Counter((shape[1], shape[0], shape[2]) for shape in shapes if len(shape) == 4) == wanted
+    assert sizes(ModelSpec(backbone="mobilefacenet"))[0] == count == 2_059_520
+
+
+def test_mobilefacenet_starts_as_the_reference_does():
+    """`kaiming_normal_` with fan_out and relu: sqrt(2 / (outputs * kernel^2)), whatever the groups."""
+    mindspore.set_seed(3)
+    network = build_backbone(ModelSpec(backbone="mobilefacenet"))
+    for name, parameter in network.parameters_and_names():
+        values = parameter.asnumpy()
+        if values.ndim >= 2 and values.size > 10_000:
+            outputs, _, *kernel = values.shape
+            assert values.std() == pytest.approx(np.sqrt(2 / (outputs * np.prod(kernel, initial=1))), rel=0.03), name
+            assert abs(values.mean()) < 0.05 * values.std(), name
+
+
 @pytest.mark.parametrize("width", [0.05, 0.37, 1.0])
 @pytest.mark.parametrize(
     ("backbone", "stem_stride"), [("iresnet18", 1), ("iresnet18", 2), ("iresnet34", 1), ("mobilefacenet", 1)]
@@ -58,8 +100,8 @@ def test_images_become_embeddings(model):
     assert embeddings.dtype == np.float32
 
 
-def test_scale_of_the_last_normalisation_is_not_trained():
-    network = build_backbone(ModelSpec(backbone="iresnet18", width=0.0625, embedding_size=32))
+@pytest.mark.parametrize(("backbone", "fixed"), [("iresnet18", ["features.gamma"]), ("mobilefacenet", [])])
+def test_scale_of_an_iresnets_last_normalisation_is_not_trained(backbone, fixed):
+    network = build_backbone(ModelSpec(backbone=backbone, width=0.0625, embedding_size=32))
     frozen = [name for name, parameter in network.parameters_and_names() if not parameter.requires_grad]
-    assert "features.gamma" in frozen
-    assert all(name == "features.gamma" or "moving_" in name for name in frozen)
+    assert [name for name in frozen if not name.endswith(STATISTICS_SUFFIXES)] == fixed

@@ -46,6 +46,7 @@ def resume(state: TrainingState, directory: Path, plan: TrainingPlan, world: Wor
         if world.all_gather([read is not None]).all() and read is not None:
             manifest, backbone, momentum, head = read
             state.load(backbone, momentum, head, source=str(folder))
+            state.load_loss_scale(manifest.loss_scale)
             LOG.info("resumed folder=%s", folder)
             return manifest
     if found:

@@ -123,7 +123,14 @@ class Saver:
             work = partial(self.writer.discard, snapshot.step)
         elif self._world.is_first:
             joined = [*files[1:], *self._head_entries(rows)]
-            work = partial(self.writer.publish, snapshot.step, joined, snapshot.verification, snapshot.best)
+            work = partial(
+                self.writer.publish,
+                snapshot.step,
+                joined,
+                verification=snapshot.verification,
+                best=snapshot.best,
+                loss_scale=snapshot.loss_scale,
+            )
         return _Publishing(result, _in_background(work))
 
     def _published(self, stage: _Publishing) -> SaveResult:

@@ -6,7 +6,7 @@ import numpy as np
 
 from arcface_api.errors import Diverged
 from arcface_api.resource.status import Verification
-from arcface_faces.checkpoint import Tensors
+from arcface_faces.checkpoint import LossScale, Tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class Snapshot:
     verification: Verification | None = None
     """The last one so far."""
     best: Verification | None = None
+    loss_scale: LossScale | None = None
 
     def check_finite(self) -> None:
         """Diverged where a number is not finite: such a state is never saved."""

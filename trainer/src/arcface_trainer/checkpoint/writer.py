@@ -23,7 +23,7 @@ from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.errors import ArcFaceError, explained
 from arcface_api.resource.status import CheckpointStatus, Verification
 from arcface_faces import checkpoint
-from arcface_faces.checkpoint import CheckpointManifest, ClassRange, FileEntry, TensorEntry, Tensors
+from arcface_faces.checkpoint import CheckpointManifest, ClassRange, FileEntry, LossScale, TensorEntry, Tensors
 from arcface_trainer.checkpoint.files import head_name, remove_folder, sync_folder, write_tensors
 from arcface_trainer.checkpoint.snapshot import Snapshot
 from arcface_trainer.checkpoint.verifications import Verifications
@@ -48,6 +48,7 @@ class TrainingState:
         self._weights = {name: weight for name, weight in self._backbone.items() if weight.requires_grad}
         self._centers = {"centers": gradient_step.classifier.centers}
         self._update = train_step.update
+        self._loss_scale = train_step.loss_scale
 
     def backbone(self, world: World) -> Tensors:
         """Weights, and running statistics averaged over ranks: the network that a checkpoint holds.
@@ -73,6 +74,15 @@ class TrainingState:
         """This rank's `centers` and their `momentum`."""
         momentum = self._update.host_momentum(self._centers)["centers"]
         return {**host_arrays(self._centers), "momentum": momentum}
+
+    def loss_scale(self) -> LossScale | None:
+        """The dynamic loss scale; None where the precision needs none."""
+        return None if self._loss_scale is None else self._loss_scale.save()
+
+    def load_loss_scale(self, saved: LossScale | None) -> None:
+        """Go on from a checkpoint's loss scale; from a fresh one where it has none."""
+        if self._loss_scale is not None and saved is not None:
+            self._loss_scale.load(saved)
 
     def load(self, backbone: Tensors, momentum: Tensors, head: Tensors, source: str) -> None:
         """Go on from these arrays; InvalidInput, naming `source`, where names or shapes are others."""
@@ -133,7 +143,7 @@ class CheckpointWriter:
         shared: dict[str, Tensors] = {}
         if self.world.is_first:
             shared = {checkpoint.BACKBONE_FILE: backbone, checkpoint.MOMENTUM_FILE: state.momentum()}
-        return Snapshot(step, state.head(), shared, verifications.last, verifications.best)
+        return Snapshot(step, state.head(), shared, verifications.last, verifications.best, state.loss_scale())
 
     def write(self, snapshot: Snapshot) -> list[FileEntry]:
         """Write this rank's files: that of its head first, rank 0's others behind it.
@@ -164,14 +174,20 @@ class CheckpointWriter:
         )
 
     def publish(
-        self, step: int, files: list[FileEntry], verification: Verification | None, best: Verification | None
+        self,
+        step: int,
+        files: list[FileEntry],
+        *,
+        verification: Verification | None,
+        best: Verification | None,
+        loss_scale: LossScale | None,
     ) -> CheckpointStatus:
         """Make a checkpoint of files that all ranks have written, and remove those that are too many.
 
         Raises:
             OSError: where the disk refuses; what was written is removed then.
         """
-        manifest = self.plan.manifest(step, files, verification, best)
+        manifest = self.plan.manifest(step, files, verification, best, loss_scale)
         try:
             final = self._publish(manifest)
         except OSError:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.run_config import RunRanks
 from arcface_api.resource.spec import Precision
-from arcface_trainer.device import configure_device
+from arcface_trainer.device import Chip, configure_device
 
 LOG = logging.getLogger(__name__)
 
@@ -84,11 +84,12 @@ class _AllSum(nn.Cell):
 
 
 class World:
-    """All ranks; its methods must be called by all of them in the same order."""
+    """All ranks, and the chip that each computes on, None for a CPU; its methods must be called by all in one order."""
 
-    def __init__(self, world_size: int, rank: int) -> None:
+    def __init__(self, world_size: int, rank: int, chip: Chip | None = None) -> None:
         self.size = world_size
         self.rank = rank
+        self.chip = chip
         self.collectives = Collectives(world_size, rank)
         self._all_gather = _AllGather(self.collectives)
         self._all_sum = _AllSum(self.collectives)
@@ -126,4 +127,4 @@ def init_distributed(ranks: RunRanks, identity: RankIdentity, precision: Precisi
         started = time.monotonic()
         mindspore.communication.init()
         LOG.info("ranks joined world_size=%d seconds=%.1f", ranks.world_size, time.monotonic() - started)
-    return World(ranks.world_size, identity.rank)
+    return World(ranks.world_size, identity.rank, chip)

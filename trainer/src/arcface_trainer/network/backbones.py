@@ -1,160 +1,37 @@
 """Backbones, their parameters as host arrays, and a trained one as a plain function from images to embeddings.
 
-Input (B, 3, 112, 112), output (B, D) float32, not normalised. IResNet is the residual network of ArcFace (Deng et al.
-2019, arXiv 1801.07698, section 3.1): pre-activated blocks BN-conv-BN-PReLU-conv-BN, a 3x3 stem without pooling, and the
-tail BN-dropout-FC-BN with the scale of the last BN fixed to 1. MobileFaceNet is that of Chen et al. 2018 (arXiv
-1804.07573, table 1).
+Input (B, 3, 112, 112), output (B, D) float32, not normalised.
 """
 
 from pathlib import Path
 
 import numpy as np
 from mindspore import GRAPH_MODE, Parameter, Tensor, float32, nn, set_context
-from mindspore.common.initializer import Normal
 from numpy.typing import NDArray
 
-from arcface_api.architectures import Block, architecture
 from arcface_api.errors import InvalidInput
 from arcface_api.resource.spec import ModelSpec
 from arcface_faces.checkpoint import BACKBONE_FILE, CheckpointManifest, Tensors, read_file, read_manifest
 from arcface_faces.embedding.embedder import Network
 from arcface_faces.images import PIXEL_MEAN, PIXEL_SCALE
-
-CONV_SIGMA = 0.1
-"""Standard deviation of fresh convolution weights (InsightFace's iresnet)."""
-BATCH_NORM = {"eps": 1e-5, "momentum": 0.9}
-"""MindSpore's momentum is the share of the old statistics."""
+from arcface_trainer.network.iresnet import IResNet
+from arcface_trainer.network.mobilefacenet import MobileFaceNet
 
 
-def build_backbone(model: ModelSpec) -> nn.Cell:
-    """Network of a job with fresh weights; seed MindSpore before for the same weights on every rank."""
-    return MobileFaceNet(model) if model.backbone == "mobilefacenet" else IResNet(model)
+def build_backbone(model: ModelSpec, cast: nn.Cell | None = None) -> nn.Cell:
+    """Network of a job with fresh weights; seed MindSpore before for the same weights on every rank.
+
+    Args:
+        model: the job's.
+        cast: what casts the trunk's tensors, see `trunk_cast`; None leaves all of it in float32.
+    """
+    kind = MobileFaceNet if model.backbone == "mobilefacenet" else IResNet
+    return kind(model, nn.Identity() if cast is None else cast)
 
 
 def preprocessed(images: Tensor) -> Tensor:
     """(x - 127.5) / 127.5 in float32: the normalisation that checkpoints are written with."""
     return (images.astype(float32) - PIXEL_MEAN) / PIXEL_SCALE
-
-
-def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """Convolution without bias that keeps the size at stride 1."""
-    return nn.Conv2d(
-        inputs,
-        outputs,
-        kernel,
-        stride,
-        pad_mode="pad",
-        padding=kernel // 2,
-        has_bias=False,
-        weight_init=Normal(CONV_SIGMA),
-    )
-
-
-class ResidualBlock(nn.Cell):
-    """BN-conv-BN-PReLU-conv-BN beside an identity or a projection."""
-
-    def __init__(self, block: Block) -> None:
-        super().__init__()
-        inputs, hidden, outputs, stride = block
-        self.norm1 = nn.BatchNorm2d(inputs, **BATCH_NORM)
-        self.conv1 = _conv(inputs, hidden, 3)
-        self.norm2 = nn.BatchNorm2d(hidden, **BATCH_NORM)
-        self.activation = nn.PReLU(hidden)
-        self.conv2 = _conv(hidden, outputs, 3, stride)
-        self.norm3 = nn.BatchNorm2d(outputs, **BATCH_NORM)
-        self.has_projection = not block.keeps_shape
-        if self.has_projection:
-            self.projection = nn.SequentialCell(
-                _conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs, **BATCH_NORM)
-            )
-
-    def construct(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) to (B, outputs, H/stride, W/stride)."""
-        y = self.conv1(self.norm1(x))
-        y = self.norm3(self.conv2(self.activation(self.norm2(y))))
-        return y + (self.projection(x) if self.has_projection else x)
-
-
-class IResNet(nn.Cell):
-    """Improved residual network for faces."""
-
-    def __init__(self, model: ModelSpec) -> None:
-        super().__init__()
-        stem, stride, blocks, last, size = architecture(model)
-        self.stem = nn.SequentialCell(_conv(3, stem, 3, stride), nn.BatchNorm2d(stem, **BATCH_NORM), nn.PReLU(stem))
-        self.stages = nn.SequentialCell([ResidualBlock(block) for block in blocks])
-        self.norm = nn.BatchNorm2d(last, **BATCH_NORM)
-        self.dropout = nn.Dropout(p=model.dropout)
-        self.embedding = nn.Dense(last * size**2, model.embedding_size)
-        self.features = _embedding_norm(model.embedding_size)
-
-    def construct(self, x: Tensor) -> Tensor:
-        """(B, 3, 112, 112) to (B, D)."""
-        x = self.norm(self.stages(self.stem(x)))
-        x = self.dropout(x.reshape(x.shape[0], -1))
-        return self.features(self.embedding(x))
-
-
-def _conv_block(inputs: int, outputs: int, kernel: int, stride: int = 1, group: int = 1) -> list[nn.Cell]:
-    """Convolution and batch normalisation without activation."""
-    return [
-        nn.Conv2d(inputs, outputs, kernel, stride, pad_mode="pad", padding=kernel // 2, group=group, has_bias=False),
-        nn.BatchNorm2d(outputs, **BATCH_NORM),
-    ]
-
-
-class Bottleneck(nn.Cell):
-    """Expand, depthwise, project; residual where the shape stays."""
-
-    def __init__(self, block: Block) -> None:
-        super().__init__()
-        inputs, hidden, outputs, stride = block
-        self.body = nn.SequentialCell(
-            *_conv_block(inputs, hidden, 1),
-            nn.PReLU(hidden),
-            *_conv_block(hidden, hidden, 3, stride, group=hidden),
-            nn.PReLU(hidden),
-            *_conv_block(hidden, outputs, 1),
-        )
-        self.is_residual = block.keeps_shape
-
-    def construct(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) to (B, outputs, H/stride, W/stride)."""
-        y = self.body(x)
-        return x + y if self.is_residual else y
-
-
-class MobileFaceNet(nn.Cell):
-    """Depthwise-separable network with a global depthwise convolution instead of pooling."""
-
-    def __init__(self, model: ModelSpec) -> None:
-        super().__init__()
-        stem, stride, blocks, last, size = architecture(model)
-        cells: list[nn.Cell] = [*_conv_block(3, stem, 3, stride), nn.PReLU(stem)]
-        cells += [*_conv_block(stem, stem, 3, group=stem), nn.PReLU(stem)]
-        cells += [Bottleneck(block) for block in blocks]
-        cells += [*_conv_block(blocks[-1].outputs, last, 1), nn.PReLU(last)]
-        self.body = nn.SequentialCell(cells)
-        self.global_depthwise = nn.SequentialCell(
-            nn.Conv2d(last, last, size, pad_mode="valid", group=last, has_bias=False),
-            nn.BatchNorm2d(last, **BATCH_NORM),
-        )
-        self.dropout = nn.Dropout(p=model.dropout)
-        self.embedding = nn.Dense(last, model.embedding_size, has_bias=False)
-        self.features = _embedding_norm(model.embedding_size)
-
-    def construct(self, x: Tensor) -> Tensor:
-        """(B, 3, 112, 112) to (B, D)."""
-        x = self.global_depthwise(self.body(x))
-        x = self.dropout(x.reshape(x.shape[0], -1))
-        return self.features(self.embedding(x))
-
-
-def _embedding_norm(size: int) -> nn.BatchNorm1d:
-    """Batch normalisation of the embedding; its scale stays 1 since the loss normalises the length anyway."""
-    norm = nn.BatchNorm1d(size, **BATCH_NORM)
-    norm.gamma.requires_grad = False
-    return norm
 
 
 STATISTICS_SUFFIXES = ("moving_mean", "moving_variance")

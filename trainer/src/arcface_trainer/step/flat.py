@@ -1,8 +1,8 @@
 """Parameters as one vector: what is done to all of them takes one kernel instead of one for each.
 
 The network's parameters stay tensors of their own, since MindSpore 2.10 has no parameters that are views of one buffer:
-their values are joined by one kernel, a vector is taken apart by another, and each tensor costs the one kernel that
-writes it back.
+their values are joined by one kernel, a vector is taken apart by another (on a CPU by a slice a tensor), and each
+tensor costs the one kernel that writes it back.
 
 Tensor suffix: P elements of the parameters, laid end to end in their order.
 """
@@ -28,7 +28,7 @@ class FlatParameters(nn.Cell):
         self.sizes = tuple(math.prod(shape) for shape in self.shapes)
         self.blocks = tuple(self.sizes[start : start + MOST_PARTS] for start in range(0, len(parameters), MOST_PARTS))
         self.block_sizes = tuple(sum(block) for block in self.blocks)
-        # The one split into unequal parts that is one kernel on CPU and Ascend: ops.split is a slice for each part.
+        # ops.split is a slice for each unequal part; this is one kernel on Ascend, and slices on a CPU, too.
         self.take_apart = SplitWithSize()
         self.each = ops.HyperMap()
 

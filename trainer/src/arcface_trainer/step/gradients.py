@@ -9,6 +9,7 @@ from arcface_trainer.distributed.collectives import Collectives
 from arcface_trainer.head.classifier import Classifier
 from arcface_trainer.network.backbones import preprocessed
 from arcface_trainer.step.flat import joined
+from arcface_trainer.step.loss_scale import DynamicLossScale, OverflowFlag
 
 BUCKET_BYTES = 32 << 20
 """IResNet-100's 248 MiB make seven messages; Huawei's port of arcface_torch to eight 910 sends six parts."""
@@ -34,7 +35,14 @@ class GradientStep(nn.Cell):
     """Loss, gradients and their norms; the backbone's gradients are summed over ranks."""
 
     def __init__(
-        self, backbone: nn.Cell, classifier: Classifier, collectives: Collectives, bucket_bytes: int = BUCKET_BYTES
+        self,
+        backbone: nn.Cell,
+        classifier: Classifier,
+        collectives: Collectives,
+        bucket_bytes: int = BUCKET_BYTES,
+        *,
+        loss_scale: DynamicLossScale | None = None,
+        overflow_flag: OverflowFlag | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -42,27 +50,39 @@ class GradientStep(nn.Cell):
         self.collectives = collectives
         self.weights = ParameterTuple(backbone.trainable_params())
         self.buckets = tuple(gradient_buckets(backbone.trainable_params(), bucket_bytes))
+        self.loss_scale = loss_scale
+        self.overflow_flag = overflow_flag
 
     def construct(self, images: Tensor, labels_b: Tensor, votes_N: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """A summary (4+N,), and the gradients: (P,) of each bucket, then of the centres.
 
         The summary holds loss, mean embedding length, squared norm of the backbone's gradient, and, added up over all
-        ranks, their votes and the squared norms of their centres' gradients.
+        ranks, their votes and the squared norms of their centres' gradients; where the chip saturates also (5+N,) on
+        how many of them it did.
 
         Args:
             images: uint8 RGB (b, 3, 112, 112) as decoded.
             labels_b: int32 (b,).
             votes_N: float32 (N,).
         """
-        embeddings_bD, backward = ops.vjp(self.backbone, preprocessed(images), weights=self.weights)
+        prepared = preprocessed(images)
+        if self.overflow_flag is not None:
+            prepared = self.overflow_flag.cleared_before(prepared)
+        embeddings_bD, backward = ops.vjp(self.backbone, prepared, weights=self.weights)
         loss, d_embeddings_bD, d_centers_CD = self.classifier(embeddings_bD, labels_b)
+        if self.loss_scale is not None:
+            d_embeddings_bD = d_embeddings_bD * self.loss_scale.scale
         _, gradients = backward(d_embeddings_bD)
         centers_squared_norm = (d_centers_CD * d_centers_CD).sum().reshape((1,))
         messages = []
         for start, stop in self.buckets:
             messages.append(joined(gradients[start:stop]))
         own_part = ops.concat((votes_N, centers_squared_norm))
+        if self.overflow_flag is not None:
+            own_part = ops.concat((own_part, self.overflow_flag.raised_by(messages)))
         summed, shared = self.collectives.all_sum_in_order(messages, own_part)
+        if self.loss_scale is not None:
+            summed = [message / self.loss_scale.scale for message in summed]
         squared_norm = _squared_norm(summed)
         length = ops.sqrt((embeddings_bD * embeddings_bD).sum(axis=1)).mean()
         summary = ops.concat((ops.stack((loss, length, squared_norm)), shared))

@@ -2,7 +2,7 @@
 
 One graph and not two: a tuple of a graph's outputs handed to another graph takes three times as long as the gradients
 themselves (42 against 10 ms an image in one run; MindSpore 2.10 on one CPU core, IResNet-18 at width 0.25, batch 32).
-The host sees eight numbers a step and one for each rank, and the ranks sum what they found with the last gradients.
+The host sees nine numbers a step and one for each rank, and the ranks sum what they found with the last gradients.
 
 Tensor suffixes: b images of this rank, N votes of a rank (see `votes`), S running statistics laid end to end.
 """
@@ -16,9 +16,11 @@ from arcface_faces.checkpoint import class_range
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.head.classifier import Classifier, initial_centers
 from arcface_trainer.network.backbones import build_backbone, running_statistics
+from arcface_trainer.network.layers import trunk_cast
 from arcface_trainer.plan import TrainingPlan
 from arcface_trainer.step.flat import FlatParameters
 from arcface_trainer.step.gradients import GradientStep
+from arcface_trainer.step.loss_scale import DynamicLossScale, OverflowFlag
 from arcface_trainer.step.update import MomentumUpdate
 from arcface_trainer.step.votes import NO_VOTES, StepResult, StepVotes, encode_votes
 
@@ -34,17 +36,21 @@ class TrainStep(nn.Cell):
         centers = FlatParameters([gradient_step.classifier.centers])
         self.update = MomentumUpdate([*groups, centers], optimizer, clip_norm)
         self.statistics = FlatParameters(running_statistics(gradient_step.backbone))
+        self.loss_scale = gradient_step.loss_scale
         self.set_train()
 
     def construct(self, images: Tensor, labels_b: Tensor, votes_N: Tensor, rate: Tensor) -> Tensor:
-        """The summary of `GradientStep`, and whether (1) or not (0) the state was updated."""
+        """The summary of `GradientStep`, whether (1) or not (0) the state was updated, the next step's loss scale."""
         statistics_S = self.statistics()  # the forward pass moves them, whatever comes out of it
         summary, gradients = self.gradient_step(images, labels_b, votes_N)
         # Not the second number: it is this rank's own, and all ranks must come to the same answer.
         is_finite = ops.logical_and(ops.isfinite(summary[0]), ops.isfinite(summary[2:]).all())
+        if self.gradient_step.overflow_flag is not None:
+            is_finite = ops.logical_and(is_finite, summary[-1] == 0)
         self.update(gradients, summary[2], rate, is_finite)
         self.statistics.assign(ops.where(is_finite, self.statistics(), statistics_S))
-        return ops.concat((summary, is_finite.astype(float32).reshape((1,))))
+        scale = self.loss_scale(is_finite) if self.loss_scale is not None else Tensor(1.0, float32)
+        return ops.concat((summary, ops.stack((is_finite.astype(float32), scale))))
 
     def run(
         self,
@@ -57,17 +63,24 @@ class TrainStep(nn.Cell):
         """Train on this rank's share of a batch, which it waited for; all ranks must call together."""
         ranks = self.gradient_step.collectives
         votes_N = encode_votes(votes, wait, ranks.world_size, ranks.rank)
-        summary = self(Tensor(images), Tensor(labels), votes_N, Tensor(rate, float32))
-        loss, length, _, stop, save, bits, *waits, _, is_applied = summary.asnumpy().tolist()
-        votes = StepVotes(stop > 0, save > 0, round(bits))
-        return StepResult(loss, length, bool(is_applied), votes, tuple(waits))
+        summary = self(Tensor(images), Tensor(labels), votes_N, Tensor(rate, float32)).asnumpy().tolist()
+        (loss, length, _, stop, save, bits, *rest), (is_applied, scale) = summary[:-2], summary[-2:]
+        votes, waits = StepVotes(stop > 0, save > 0, round(bits)), tuple(rest[: ranks.world_size])
+        return StepResult(loss, length, bool(is_applied), votes, waits, None if self.loss_scale is None else scale)
 
 
 def build_train_step(plan: TrainingPlan, training: TrainingSpec, world: World) -> TrainStep:
     """The step of a network and a head with fresh weights, the same for any number of ranks."""
     set_seed(plan.seed)
-    backbone = build_backbone(plan.model)
+    backbone = build_backbone(plan.model, trunk_cast(plan.precision, world.chip))
     classes = class_range(plan.class_count, world.size, world.rank)
     centers = initial_centers(classes, plan.model.embedding_size, plan.seed)
     classifier = Classifier(plan.loss, classes, centers, world.collectives)
-    return TrainStep(GradientStep(backbone, classifier, world.collectives), training.optimizer, training.clip_norm)
+    gradient_step = GradientStep(
+        backbone,
+        classifier,
+        world.collectives,
+        loss_scale=DynamicLossScale() if plan.precision == "fp16" else None,
+        overflow_flag=OverflowFlag() if world.chip is not None and world.chip.saturates else None,
+    )
+    return TrainStep(gradient_step, training.optimizer, training.clip_norm)

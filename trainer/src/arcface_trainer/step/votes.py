@@ -42,3 +42,5 @@ class StepResult:
     """Whether any rank votes to stop or save: all ranks learn it at the same step."""
     waits: tuple[float, ...]
     """Seconds that each rank waited for its images."""
+    loss_scale: float | None = None
+    """Factor on the next step's loss before differentiation; None where the precision needs none."""

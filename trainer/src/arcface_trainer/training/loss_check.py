@@ -1,4 +1,8 @@
-"""Judges the numbers of the steps: the first loss against theory, all of them for being finite."""
+"""Judges the numbers of the steps: the first loss against theory, all of them for being finite.
+
+A gradient that overflows while the loss scale is above its floor is no sign of divergence: the scale halves and the
+next step may fit. At the floor, and in precisions without a scale, it is one, as a loss that is not finite always is.
+"""
 
 import logging
 import math
@@ -8,6 +12,7 @@ from arcface_api.errors import Diverged
 from arcface_api.initial_loss import expected_initial_loss, margin_cost
 from arcface_api.resource.spec import LossSpec
 from arcface_trainer.plan import TrainingPlan
+from arcface_trainer.step.loss_scale import FLOOR
 from arcface_trainer.step.votes import StepResult
 
 LOG = logging.getLogger(__name__)
@@ -34,6 +39,11 @@ class LossCheck:
         if result.is_applied:
             self.skips_in_a_row = 0
             return
+        if result.loss_scale is not None and math.isfinite(result.loss):
+            if result.loss_scale > FLOOR:
+                LOG.info("step is left out, the gradient overflows step=%d loss_scale=%g", step, result.loss_scale)
+                return
+            self._warn_of_floor()
         self.skips_in_a_row += 1
         LOG.warning("step is left out, loss or gradient is not finite step=%d loss=%s", step, result.loss)
         if self.skips_in_a_row >= SKIPS_IN_A_ROW:
@@ -41,6 +51,16 @@ class LossCheck:
                 f"loss or gradient were not finite in {SKIPS_IN_A_ROW} steps in a row up to step {step}: lower "
                 "training.optimizer.learningRate or raise training.schedule.warmupEpochs"
             )
+
+    def _warn_of_floor(self) -> None:
+        """Alarm, once, where gradients overflow and the loss scale can help no more."""
+        warning = (
+            f"the loss scale is down to its floor of {FLOOR:g} since gradients overflow in float16: lower "
+            "training.optimizer.learningRate, or take training.precision bf16 where the chip computes it"
+        )
+        if warning not in self.warnings:
+            LOG.warning(warning)
+            self.warnings = [*self.warnings, warning]  # a new list: another thread may be writing the report
 
     def check_first_loss(self, measured: float) -> None:
         """A cheap test of data, labels and head before hours are spent."""

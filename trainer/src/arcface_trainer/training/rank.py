@@ -93,7 +93,7 @@ class TrainingLoop:
             self.metrics.data_wait.inc(wait)
             votes = self._votes()
             result = self.train_step.run(batch.images, batch.labels, rate, votes, wait)
-            record = StepRecord(result.loss, time.monotonic() - ended_at, result.waits)
+            record = StepRecord(result.loss, time.monotonic() - ended_at, result.waits, result.loss_scale)
             ended_at = time.monotonic()
             self._count(record, result, batch, rate)
             self.loss_check.check(result, step)
@@ -123,6 +123,7 @@ class TrainingLoop:
         metrics.epoch.set(self.plan.epoch(meter.step))
         metrics.learning_rate.set(rate)
         metrics.embedding_norm.set(result.embedding_norm)
+        metrics.loss_scale.set(1 if result.loss_scale is None else result.loss_scale)
         metrics.skipped_steps.inc(not result.is_applied)
         if meter.step % LOG_EVERY == 0 or meter.step == self.plan.total_steps:
             LOG.info("%s learning_rate=%.6g", meter.log_line(datetime.now(UTC)), rate)
@@ -176,7 +177,7 @@ def build_training_loop(
     rank, ranks, training = identity.rank, config.ranks, config.training
     if identity.world_size != ranks.world_size:
         raise InvalidInput(f"MS_WORKER_NUM={identity.world_size}, but the run has {ranks.world_size} ranks")
-    for sentence in unsupported_training(config.model, config.loss, training, config.precision):
+    for sentence in unsupported_training(config.model, config.loss, training):
         raise InvalidInput(sentence)
     loader = open_loader(config.data, training, ranks, rank)
     plan = TrainingPlan.of(config, loader.sampler, loader.faces.class_count)

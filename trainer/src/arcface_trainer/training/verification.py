@@ -21,6 +21,7 @@ from arcface_trainer.checkpoint.verifications import Verifications
 from arcface_trainer.checkpoint.writer import TrainingState
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.network.backbones import as_function, assign, build_backbone, named_parameters
+from arcface_trainer.network.layers import trunk_cast
 from arcface_trainer.plan import TrainingPlan
 
 SAMPLE_SEED = 0
@@ -188,7 +189,7 @@ def build_verifier(
     every_steps = evaluation.every_epochs * plan.schedule.steps_per_epoch
     most = most_pairs(every_steps * plan.total_batch_size)
     pairs = open_pair_shard(evaluation, most, world.size, world.rank, batch_size)
-    backbone = build_backbone(plan.model)
+    backbone = build_backbone(plan.model, trunk_cast(plan.precision, world.chip))
     return Verifier(
         pairs,
         every_steps,

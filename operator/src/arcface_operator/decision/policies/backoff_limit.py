@@ -1,4 +1,4 @@
-"""`spec.runPolicy.backoffLimit`: how many restarts after faults of the training a job has."""
+"""`spec.runPolicy.backoffLimit`: how many restarts after faults of the program each stage of a job has."""
 
 from arcface_operator.decision.context import DecisionContext
 from arcface_operator.decision.faults import Fault
@@ -7,6 +7,6 @@ from arcface_operator.decision.faults import Fault
 def exceeded(context: DecisionContext, fault: Fault) -> str | None:
     """Why the job fails, None while another restart is left; faults of the infrastructure do not count."""
     limit = context.spec.run_policy.backoff_limit
-    if not fault.is_counted or context.status.counted_restarts < limit:
+    if not fault.is_blamed or context.status.counted_restarts - context.status.forgiven_restarts < limit:
         return None
     return f"backoffLimit {limit} is used up: {fault.failure.message}"

@@ -1,21 +1,25 @@
-"""`spec.runPolicy.cleanPodPolicy`: which pods go when a job has ended."""
+"""`spec.runPolicy.cleanPodPolicy`: which pods go when a job, or its training, has ended."""
+
+from datetime import datetime
 
 from arcface_operator.decision.context import DecisionContext
 from arcface_operator.decision.observation import PodView
+from arcface_operator.decision.stages import EVALUATION, TRAINING
 
 
-def unwanted_workers(context: DecisionContext) -> list[PodView]:
-    """Rank pods that go; those of earlier attempts always do."""
-    return [pod for pod in context.all_workers if _is_unwanted(context, pod)]
+def unwanted_pods(context: DecisionContext) -> list[PodView]:
+    """Pods of a job that has ended; those of earlier attempts always go."""
+    pods = context.observed.pods
+    last = {kind: max(pod.attempt for pod in pods if pod.component == kind) for kind in {pod.component for pod in pods}}
+    return [pod for pod in pods if pod.attempt != last[pod.component] or _is_unwanted(context, pod)]
 
 
-def is_evaluator_unwanted(context: DecisionContext) -> bool:
-    """Whether the evaluator goes with its pods."""
-    evaluator, policy = context.observed.evaluator, context.spec.run_policy.clean_pod_policy
-    if evaluator is None:
-        return False
-    runs = not evaluator.is_complete and evaluator.failure is None
-    return policy == "All" or (policy == "Running" and runs)
+def idle_workers(context: DecisionContext) -> list[PodView]:
+    """Rank pods that hold devices, by a sidecar that lives on, although the training is done."""
+    if context.stage is not EVALUATION or context.spec.run_policy.clean_pod_policy == "None":
+        return []
+    workers = [pod for pod in context.observed.pods if pod.component == TRAINING.component]
+    return [pod for pod in workers if not pod.has_left_its_node and not _is_just_ended(context, pod)]
 
 
 def is_group_unwanted(context: DecisionContext) -> bool:
@@ -25,20 +29,25 @@ def is_group_unwanted(context: DecisionContext) -> bool:
 
 def settling_seconds(context: DecisionContext) -> float | None:
     """Time that pods have left to be through by themselves; None where none needs it."""
-    if not any(_is_just_ended(context, pod) for pod in context.all_workers):
+    if not any(_is_just_ended(context, pod) for pod in context.observed.pods):
         return None
-    return context.seconds_left(context.status.completion_time, context.settings.settle_seconds)
+    return context.seconds_left(_ended_at(context), context.settings.settle_seconds)
 
 
 def _is_unwanted(context: DecisionContext, pod: PodView) -> bool:
-    """Whether a rank pod goes."""
+    """Whether a pod of the last attempt goes."""
     policy = context.spec.run_policy.clean_pod_policy
-    if policy == "All" or pod.attempt != context.status.attempt or pod.is_leaving:
+    if policy == "All" or pod.is_leaving:
         return True
     return policy == "Running" and not (pod.has_left_its_node or _is_just_ended(context, pod))
 
 
 def _is_just_ended(context: DecisionContext, pod: PodView) -> bool:
     """Whether a pod may need but a moment to be through: its containers' ends are told before its own."""
-    is_due = context.is_past(context.status.completion_time, context.settings.settle_seconds)
+    is_due = context.is_past(_ended_at(context), context.settings.settle_seconds)
     return pod.ended is not None and not pod.has_left_its_node and not is_due
+
+
+def _ended_at(context: DecisionContext) -> datetime | None:
+    """When the job, or its training, came to its end."""
+    return context.status.completion_time or context.status.training_completion_time

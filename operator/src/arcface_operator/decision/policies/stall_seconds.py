@@ -1,12 +1,14 @@
-"""`spec.runPolicy.stallSeconds`: how long a gang that trains may make no step."""
+"""`spec.runPolicy.stallSeconds`: how long a gang at work may get nowhere."""
 
 from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision.context import DecisionContext, latest, true_since
 from arcface_operator.decision.faults import Fault
 
+REASON = "Stalled"
 
-def stall(context: DecisionContext) -> Fault | None:
-    """A gang that makes no step any more."""
+
+def stalled_training(context: DecisionContext) -> Fault | None:
+    """Ranks that make no step any more."""
     limit, progress = context.spec.run_policy.stall_seconds, context.status.progress
     moved = progress.updated_at if progress is not None else None
     since = latest(true_since(context.status, "Training"), moved, context.observed.watched_since)
@@ -15,4 +17,13 @@ def stall(context: DecisionContext) -> Fault | None:
     step = progress.step if progress is not None else 0
     rank = progress.slowest_rank if progress is not None else None
     message = f"no new step for stallSeconds {limit} after step {step}"
-    return Fault(failure=FailureStatus(reason="Stalled", message=message, rank=rank))
+    return Fault(failure=FailureStatus(reason=REASON, message=message, rank=rank))
+
+
+def stalled_evaluation(context: DecisionContext) -> Fault | None:
+    """An evaluator that embeds no image any more; one that was never heard is not said to be idle."""
+    limit, progress = context.spec.run_policy.stall_seconds, context.status.evaluation_progress
+    if progress is None or not context.is_past(latest(progress.updated_at, context.observed.watched_since), limit):
+        return None
+    message = f"no image embedded for stallSeconds {limit} after {progress.images}"
+    return Fault(failure=FailureStatus(reason=REASON, message=message, pod=context.pod_name(0)))

@@ -1,0 +1,94 @@
+"""How far an evaluation is, for whoever asks its pod at /progress: who is slow is told by it from who hangs."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+from arcface_api.contract.reports import EvaluatorReport
+from arcface_api.resource.status import EvaluationProgress
+from arcface_faces.embedding.embedder import Embedder, Images
+from arcface_faces.embedding.vectors import Embeddings
+from arcface_faces.progress import Advance
+
+LOG = logging.getLogger(__name__)
+PATH = "/progress"
+
+
+class CountingEmbedder:
+    """Embeds as another one does, and counts the images."""
+
+    def __init__(self, embedder: Embedder, count: "ImageCount") -> None:
+        self.embedder = embedder
+        self.count = count
+
+    def __call__(self, images: Images, advance: Advance, /) -> Embeddings:
+        """Embeddings of all images."""
+
+        def both(number: int) -> None:
+            advance(number)
+            self.count.add(number)
+
+        return self.embedder(images, both)
+
+
+class ImageCount:
+    """Images that were embedded so far; replaced as a whole, since another thread reads it."""
+
+    def __init__(self) -> None:
+        self.progress = EvaluationProgress(images=0, updated_at=datetime.now(UTC))
+
+    def add(self, number: int) -> None:
+        """Some more."""
+        self.progress = EvaluationProgress(images=self.progress.images + number, updated_at=datetime.now(UTC))
+
+    def report(self) -> EvaluatorReport:
+        """What is served."""
+        return EvaluatorReport(progress=self.progress)
+
+
+@contextmanager
+def serving(address: str, port: int, report: Callable[[], EvaluatorReport]) -> Iterator[int]:
+    """Serve the report while the context lasts; an evaluation goes on where that cannot be done.
+
+    Yields:
+        The port, which differs from the one asked for when that is 0; 0 where nothing is served.
+    """
+    try:
+        server = ThreadingHTTPServer((address, port), _handler(report))
+    except OSError as error:
+        LOG.warning("progress is not served address=%s:%s reason=%s", address, port, error.strerror)
+        yield 0
+        return
+    thread = Thread(target=server.serve_forever, daemon=True, name="progress")
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _handler(report: Callable[[], EvaluatorReport]) -> type[BaseHTTPRequestHandler]:
+    """What answers requests."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            """The report at its path, nothing elsewhere."""
+            if self.path != PATH:
+                self.send_error(404)
+                return
+            content = report().to_json().encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """A line per question would drown the log."""
+
+    return Handler

@@ -1,0 +1,227 @@
+"""A gang of pods on the way: to a whole one, to its end, or to another attempt; the same for both stages of a job."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from arcface_api.resource.status import FailureStatus
+from arcface_operator.decision import ending, evaluation, room, starting, training
+from arcface_operator.decision.context import DecisionContext
+from arcface_operator.decision.faults import Fault, Remedy, digest, pod_fault, worst
+from arcface_operator.decision.plan import Action, Plan, earliest
+from arcface_operator.decision.policies import (
+    backoff_limit,
+    scheduling_deadline_seconds,
+    stall_seconds,
+    startup_deadline_seconds,
+)
+from arcface_operator.decision.stages import EVALUATION, TRAINING
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Course:
+    """What is a stage's own in the course of its gang."""
+
+    watch: Callable[[DecisionContext], DecisionContext]
+    """Take in what the pods tell; the phase changes where they have begun to work."""
+    introduce: Callable[[DecisionContext], tuple[DecisionContext, tuple[Action, ...]]]
+    """Tell the pods of each other."""
+    stall: Callable[[DecisionContext], Fault | None]
+    """Whether nothing moves any more."""
+    unfinished: Callable[[DecisionContext], Fault | None]
+    """What is wrong where every pod has ended well: an exit code alone is no success."""
+    complete: Callable[[DecisionContext], Plan]
+    """The stage is done."""
+    give_up: Callable[[DecisionContext, str, str, FailureStatus], Plan]
+    """There is no other attempt, for this reason and in this sentence."""
+
+
+_COURSES = {
+    TRAINING.component: _Course(
+        watch=training.with_live_report,
+        introduce=training.introduce,
+        stall=stall_seconds.stalled_training,
+        unfinished=training.unfinished,
+        complete=lambda context: evaluation.open_stage(training.with_last_report(context)),
+        give_up=ending.fail,
+    ),
+    EVALUATION.component: _Course(
+        watch=evaluation.with_live_report,
+        introduce=lambda context: (context, ()),
+        stall=stall_seconds.stalled_evaluation,
+        unfinished=lambda _: None,  # what its report lacks no restart adds: `read_results` says so
+        complete=evaluation.read_results,
+        give_up=evaluation.give_up,
+    ),
+}
+
+
+def gather(context: DecisionContext) -> Plan:
+    """One look at a gang in Pending, Queued or Restarting: what it cannot use yet, it does not hold for long."""
+    if context.old_pods or room.is_whole(context):
+        return starting.start(context)
+    if (sentence := scheduling_deadline_seconds.exceeded(context)) is not None:
+        reason = "SchedulingDeadlineExceeded"
+        return _course(context).give_up(context, reason, sentence, FailureStatus(reason=reason, message=sentence))
+    if (fault := _fault_while_gathering(context)) is not None:
+        return _act_on(context, fault)
+    plan = starting.start(context)
+    left = scheduling_deadline_seconds.seconds_left(context), room.seconds_left(context)
+    return replace(plan, look_again_seconds=earliest(plan.look_again_seconds, *left))
+
+
+def follow(context: DecisionContext) -> Plan:
+    """One look at a gang that has room, in Starting or at work."""
+    if context.status.phase == "Starting" and context.missing_pod is None and not room.is_whole(context):
+        return starting.start(context)  # an earlier release calls it starting before it has room
+    course, context = _course(context), _course(context).watch(context)
+    if _is_done(context):
+        fault = course.unfinished(context)
+        return course.complete(context) if fault is None else _act_on(context, fault)
+    if (fault := _gang_fault(context)) is not None:
+        if left := _settling_seconds(context, fault):
+            return Plan(status=context.status, look_again_seconds=left)
+        return _act_on(context, _lost_node(context) or fault if fault.is_blamed else fault)
+    context, actions = course.introduce(context)
+    settings, stage = context.settings, context.stage
+    if context.status.phase == stage.at_work:
+        return Plan(status=context.status, actions=actions, look_again_seconds=settings.progress_seconds)
+    context = context.with_condition(stage.condition, truth=False, reason="Starting", message=_waiting_for(context))
+    return Plan(status=context.status, actions=actions, look_again_seconds=settings.starting_poll_seconds)
+
+
+def is_blamed(context: DecisionContext) -> bool:
+    """Whether a gang that has room is about to be blamed for a fault, which a lost node would explain."""
+    context = _course(context).watch(context)
+    if _is_done(context):
+        return False
+    fault = _gang_fault(context)
+    return fault is not None and fault.is_blamed and not _settling_seconds(context, fault)
+
+
+def _course(context: DecisionContext) -> _Course:
+    """What is the stage's own."""
+    return _COURSES[context.stage.component]
+
+
+def _waiting_for(context: DecisionContext) -> str:
+    """What a gang that starts waits for, the first pod's reason in full."""
+    waiting = [pod for pod in context.pods if not pod.is_ready and pod.ended is None]
+    reasons = [f"pod {pod.name}: {pod.waiting}" for pod in waiting if pod.waiting is not None]
+    if reasons:
+        others = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        return reasons[0] + others
+    return f"{len(waiting)} pods are not ready" if waiting else "the ranks are starting"
+
+
+def _is_done(context: DecisionContext) -> bool:
+    """Whether every pod of the gang has ended well."""
+    pods = context.pods
+    ended_well = [pod for pod in pods if pod.ended is not None and pod.ended.exit_code == 0]
+    return len(ended_well) == len(pods) == context.gang_size
+
+
+def _pod_fault(context: DecisionContext) -> Fault | None:
+    """The fault of a pod that explains those of the others."""
+    per_pod = context.stage.ranks_per_pod(context.spec)
+    return worst((pod, fault) for pod in context.pods if (fault := pod_fault(pod, per_pod)) is not None)
+
+
+def _fault_while_gathering(context: DecisionContext) -> Fault | None:
+    """What is wrong with a gang that is not whole: a program is blamed only where it had met the others."""
+    fault = _pod_fault(context)
+    found = room.incurable(context) if fault is None or fault.is_blamed else fault
+    return found or room.held_too_long(context)
+
+
+def _gang_fault(context: DecisionContext) -> Fault | None:
+    """What is wrong with a gang by its own account, None while it is well."""
+    fault, missing = _pod_fault(context), context.missing_pod
+    if missing is not None and (fault is None or fault.is_blamed):
+        # A pod that is gone explains the failures of its peers as much as one that was disrupted does.
+        return Fault(failure=_lost_pod(context, missing), remedy=Remedy.RESTART_FREE)
+    if fault is not None:
+        return fault
+    if context.status.phase == "Starting":
+        return room.incurable(context) or startup_deadline_seconds.late_gang(context)
+    return _course(context).stall(context)
+
+
+def _lost_pod(context: DecisionContext, index: int) -> FailureStatus:
+    """A pod that is gone."""
+    name, per_pod = context.pod_name(index), context.stage.ranks_per_pod(context.spec)
+    rank = index * per_pod if context.stage is TRAINING else None
+    return FailureStatus(reason="PodLost", message=f"pod {name} is gone", rank=rank, pod=name)
+
+
+def _lost_node(context: DecisionContext) -> Fault | None:
+    """A node that does not answer explains that its ranks are silent and that their peers give up."""
+    pod = next((pod for pod in context.pods if pod.node in context.observed.lost_nodes), None)
+    if pod is None:
+        return None
+    message = f"node {pod.node} of pod {pod.name} is gone or does not answer"
+    lost = digest(pod, context.stage.ranks_per_pod(context.spec), "NodeLost", message)
+    return Fault(failure=lost, remedy=Remedy.RESTART_FREE)
+
+
+def _settling_seconds(context: DecisionContext, fault: Fault) -> float | None:
+    """Time left for the pods to end by themselves: the first to fail is not always the one that explains it."""
+    if fault.remedy is Remedy.FAIL or all(pod.ended is not None for pod in context.pods):
+        return None
+    ended = [pod.ended for pod in context.pods if pod.ended is not None and pod.ended.exit_code != 0]
+    settle_seconds = context.settings.settle_seconds
+    left = context.seconds_left(min((end.at for end in ended if end.at is not None), default=None), settle_seconds)
+    # A node whose clock is far ahead of ours must not hold the others up.
+    return None if left is None or left > 2 * settle_seconds else left
+
+
+def _act_on(context: DecisionContext, fault: Fault) -> Plan:
+    """All pods start anew, or nothing helps any more."""
+    failure = fault.failure
+    if fault.remedy is Remedy.FAIL:
+        return _course(context).give_up(context, failure.reason, failure.message, failure)
+    if (sentence := backoff_limit.exceeded(context, fault)) is not None:
+        return _course(context).give_up(context, "BackoffLimitExceeded", sentence, failure)
+    if fault.is_refusal and (sentence := _refused_too_often(context, failure)) is not None:
+        return _course(context).give_up(context, failure.reason, sentence, failure)
+    if fault.remedy is Remedy.LET_GO:
+        context = context.with_condition("Ready", truth=False, reason=failure.reason, message=failure.message)
+        return starting.start(_with_next_attempt(context).with_status(phase="Queued"))
+    return starting.start(_with_restart(context, fault))
+
+
+def _refused_too_often(context: DecisionContext, failure: FailureStatus) -> str | None:
+    """Why kubelets are asked no more: they have refused attempt after attempt for one reason."""
+    before, times = context.status.failure, context.status.vain_attempts + 1
+    if before is None or before.reason != failure.reason or times < context.settings.most_admission_errors:
+        return None
+    return f"{times} attempts in a row were refused: {failure.message}"
+
+
+def _with_restart(context: DecisionContext, fault: Fault) -> DecisionContext:
+    """The context with another attempt after a fault."""
+    failure = fault.failure
+    context = context.with_condition(
+        context.stage.condition, truth=False, reason=failure.reason, message=failure.message
+    )
+    why = "the pods start anew"
+    context = context.with_condition("Ready", truth=False, reason="Restarting", message=why)
+    if context.stage is TRAINING and context.has_rank_table:
+        context = context.with_condition("RankTableReady", truth=False, reason="Restarting", message=why)
+    return _with_next_attempt(context).with_status(
+        phase="Restarting",
+        restarts=context.status.restarts + 1,
+        counted_restarts=context.status.counted_restarts + fault.is_blamed,
+        failure=failure,
+        rank_table=None,
+    )
+
+
+def _with_next_attempt(context: DecisionContext) -> DecisionContext:
+    """The context with another attempt, which waits where the ones before it never ran."""
+    has_run = context.status.phase == context.stage.at_work
+    return context.with_status(
+        attempt=context.status.attempt + 1,
+        vain_attempts=0 if has_run else context.status.vain_attempts + 1,
+        restarted_at=context.now,
+        evaluation_progress=None,
+    )

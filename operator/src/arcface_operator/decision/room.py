@@ -1,0 +1,64 @@
+"""Whether there is room for a gang, what it waits for, and what it holds meanwhile. Waiting is not failing."""
+
+from datetime import datetime
+
+from arcface_api.resource.status import FailureStatus
+from arcface_operator.decision.context import DecisionContext
+from arcface_operator.decision.faults import Fault, Remedy, digest, one_line
+
+INCURABLE = frozenset({"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError"})
+"""Reasons for which a container waits that time alone never cures, as kubelets give them."""
+
+
+def is_whole(context: DecisionContext) -> bool:
+    """Whether every pod of the gang is there and has a node, or has come to its end whatever it had."""
+    return context.missing_pod is None and not any(pod.waits_for_room for pod in context.pods)
+
+
+def awaited(context: DecisionContext) -> str:
+    """What a gang waits for whose pods are all there, the first pod's reason in full."""
+    waiting = [pod for pod in context.pods if pod.waits_for_room]
+    first = waiting[0]
+    why = first.waiting or "not looked at by its scheduler yet"
+    return f"{len(waiting)} of {context.gang_size} pods have no node; pod {first.name}: {why}"
+
+
+def held_too_long(context: DecisionContext) -> Fault | None:
+    """A part of the gang that keeps others from what the rest of it has no room for."""
+    limit = context.settings.partial_gang_seconds
+    if not context.is_past(_held_since(context), limit):
+        return None
+    message = f"there was no room for the whole gang within {limit:g} s: {_lacking(context)}"
+    return Fault(failure=FailureStatus(reason="PartlyHeld", message=one_line(message)), remedy=Remedy.LET_GO)
+
+
+def seconds_left(context: DecisionContext) -> float | None:
+    """Time until what is held must be let go; None where that is nothing, or all."""
+    return context.seconds_left(_held_since(context), context.settings.partial_gang_seconds)
+
+
+def incurable(context: DecisionContext) -> Fault | None:
+    """A pod that can never start, by its kubelet's account."""
+    for pod in context.pods:
+        reason = (pod.waiting or "").split(":")[0]
+        if reason in INCURABLE and context.is_past(pod.scheduled_at, context.settings.incurable_seconds):
+            message = one_line(f"pod {pod.name} can never start: {pod.waiting}")
+            ranks = context.stage.ranks_per_pod(context.spec)
+            return Fault(failure=digest(pod, ranks, reason, message), remedy=Remedy.FAIL)
+    return None
+
+
+def _held_since(context: DecisionContext) -> datetime | None:
+    """Since when a part of the gang has been given nodes or quota, and the rest has been refused them."""
+    if context.missing_pod is not None:
+        refused = context.pods if context.observed.refusal is not None else ()
+        return min((pod.created for pod in refused), default=None)
+    if is_whole(context):
+        return None
+    return min((pod.scheduled_at for pod in context.pods if pod.scheduled_at is not None), default=None)
+
+
+def _lacking(context: DecisionContext) -> str:
+    """What there was no room for."""
+    missing = context.missing_pod
+    return awaited(context) if missing is None else f"no pod {context.pod_name(missing)}: {context.observed.refusal}"

@@ -1,0 +1,51 @@
+"""What an evaluator tells of itself while it runs."""
+
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+
+from arcface_api.contract.reports import EvaluatorReport
+from arcface_evaluator.progress import CountingEmbedder, ImageCount, serving
+from arcface_faces.embedding.embedder import InProcessEmbedder
+from support.builders.verification_set import corner_network
+
+
+class Grey:
+    """Some images."""
+
+    def __len__(self):
+        return 5
+
+    def image(self, _number, /):
+        return np.full((112, 112, 3), 128, np.uint8)
+
+
+def told(port, path="/progress"):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:
+        return EvaluatorReport.from_json(answer.read(), "/progress")
+
+
+def test_images_are_counted_as_they_are_embedded():
+    count, seen = ImageCount(), []
+    embedder = CountingEmbedder(InProcessEmbedder(lambda: corner_network, batch_size=2), count)
+    before = count.progress
+    assert embedder(Grey(), seen.append).shape[0] == 5
+    assert (before.images, count.progress.images, sum(seen)) == (0, 5, 5)
+    assert count.progress.updated_at >= before.updated_at
+
+
+def test_the_count_is_served_as_it_is_when_it_is_asked_for():
+    count = ImageCount()
+    with serving("127.0.0.1", 0, count.report) as port:
+        assert told(port).progress.images == 0
+        count.add(64)
+        assert told(port).progress.images == 64
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            told(port, "/metrics")
+
+
+def test_a_port_that_is_taken_does_not_end_the_evaluation():
+    with serving("127.0.0.1", 0, ImageCount().report) as port, serving("127.0.0.1", port, ImageCount().report) as none:
+        assert none == 0

@@ -1,0 +1,282 @@
+"""Waiting is not failing: gangs that are queued, half served, never to start, and the clocks of each."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from arcface_api.resource.status import Condition, FailureStatus
+from arcface_operator.decision.decide import decide
+from arcface_operator.decision.observation import PodView
+from arcface_operator.decision.plan import Plan
+from support.builders.jobs import make_job
+from support.builders.plans import plan_in
+from support.builders.views import (
+    NOW,
+    SETTINGS,
+    ago,
+    make_ended,
+    make_evaluator,
+    make_report,
+    make_worker,
+    worker_names,
+)
+from support.decision_table import action_word, make_done
+from support.fakes.cluster_world import World
+
+HOUR = 3600
+DAY = 24
+GANGS = ["none", "volcano", "coscheduling", "kueue"]
+WAITS = {"phase": "Pending", "is_ready": False, "address": None, "node": None}
+NO_ROOM = {**WAITS, "waiting": "Unschedulable: 0/3 nodes are available"}
+
+
+def waiting_since(seconds: float) -> list[Condition]:
+    return [Condition(type="Ready", status="False", reason="Queued", message="", last_transition_time=ago(seconds))]
+
+
+def running_since(seconds: float) -> list[Condition]:
+    return [
+        Condition(type=kind, status="True", reason="Test", message="", last_transition_time=ago(seconds))
+        for kind in ("Ready", "Training")
+    ]
+
+
+def ready_of(plan: Plan) -> tuple[str, str, str]:
+    (found,) = [item for item in plan.status.conditions if item.type == "Ready"]
+    return found.status, found.reason, found.message
+
+
+def words(plan: Plan) -> list[str]:
+    return [word for action in plan.actions if (word := action_word(action))]
+
+
+def look(world: World, report: Any = None) -> World:
+    return world.carried_out(decide(world.observe(report=report), SETTINGS, world.now))
+
+
+def queued(world: World, gang: str) -> World:
+    """What the cluster says of pods that it has no room for."""
+    for name, pod in world.pods.items():
+        if gang == "kueue":
+            gates = [{"name": "kueue.x-k8s.io/admission"}]
+            world = replace(
+                world, pods={**world.pods, name: {**pod, "spec": {**pod["spec"], "schedulingGates": gates}}}
+            )
+        world = world.unschedulable(name)
+    return world
+
+
+@pytest.mark.parametrize("gang", GANGS)
+def test_a_gang_that_waits_for_a_day_trains_uncounted_and_in_its_full_time(gang: str) -> None:
+    limits = {"backoffLimit": 0, "activeDeadlineSeconds": HOUR}
+    job = make_job(workers={"replicas": 2}, scheduling={"gang": gang, "queue": "npu"}, runPolicy=limits, uid="1")
+    world = queued(look(World(job=job)), gang)
+    for _ in range(DAY):
+        world = look(world.later(HOUR))
+        assert (world.status.phase, len(world.pods)) == ("Queued", 2)
+    for name in world.pods:
+        world = world.started(name)
+    world = look(look(world), make_report(1))
+    assert (world.status.phase, world.status.attempt, world.status.restarts) == ("Training", 0, 0)
+    assert look(world.later(HOUR - 1), make_report(2)).status.phase == "Training"
+    assert look(world.later(HOUR), make_report(2)).status.phase == "Failed"
+
+
+@pytest.mark.parametrize("gang", GANGS)
+def test_an_evaluator_that_waits_for_a_day_evaluates(gang: str) -> None:
+    fields = {"scheduling": {"gang": gang, "queue": "npu"}, "evaluation": {"claimName": "sets", "sets": ["lfw"]}}
+    trained = {"training_completion_time": ago(99), "evaluation_hash": "0" * 64}
+    pod = make_evaluator(**NO_ROOM, created=ago(DAY * HOUR))
+    seen = {"pods": (make_done(0), make_done(1)), "evaluator": pod}
+    plan = plan_in("Queued", seen, {**trained, "conditions": waiting_since(DAY * HOUR)}, **fields)
+    assert (plan.status.phase, words(plan)) == ("Queued", [])
+
+
+def test_a_gang_whose_pods_are_refused_for_a_day_is_still_asked_for() -> None:
+    refused = {"pods": (), "refusal": "Pod quick-worker-0: admission webhook denied: podgroup phase is Pending"}
+    plan = plan_in("Pending", refused, {"conditions": waiting_since(DAY * HOUR)}, scheduling={"gang": "volcano"})
+    assert plan.status.phase == "Pending"
+    assert worker_names(plan) == ["quick-worker-0", "quick-worker-1"]
+    assert ready_of(plan)[:2] == ("False", "Refused")
+
+
+def test_the_queue_is_named_with_the_words_of_the_scheduler() -> None:
+    plan = plan_in("Pending", {"pods": (make_worker(0, **NO_ROOM), make_worker(1, **NO_ROOM))})
+    assert plan.status.phase == "Queued"
+    why = "2 of 2 pods have no node; pod quick-worker-0: Unschedulable: 0/3 nodes are available"
+    assert ready_of(plan) == ("False", "Queued", why)
+
+
+def half(seconds: float, **fields: Any) -> tuple[PodView, ...]:
+    """A gang of which a half has had a node for some time."""
+    return make_worker(0, scheduled_at=ago(seconds), **fields), make_worker(1, **NO_ROOM, created=ago(90_000))
+
+
+def test_half_a_gang_is_let_go_uncounted() -> None:
+    short = plan_in("Queued", {"pods": half(299)}, runPolicy={"backoffLimit": 0})
+    assert (short.status.phase, words(short), short.look_again_seconds) == ("Queued", [], 1.0)
+    plan = plan_in("Queued", {"pods": half(300)}, runPolicy={"backoffLimit": 0})
+    assert (plan.status.phase, words(plan)) == ("Queued", ["delete:0", "delete:1"])
+    assert (plan.status.attempt, plan.status.restarts, plan.status.counted_restarts) == (3, 2, 1)
+    assert plan.status.failure.reason == "Before"
+    assert ready_of(plan)[:2] == ("False", "PartlyHeld")
+    assert "0/3 nodes are available" in ready_of(plan)[2]
+
+
+def test_a_quota_for_half_a_gang_is_given_back() -> None:
+    seen = {"pods": (make_worker(0, created=ago(300)),), "refusal": "Pod quick-worker-1: exceeded quota"}
+    plan = plan_in("Pending", seen, runPolicy={"backoffLimit": 0})
+    assert (plan.status.phase, words(plan)) == ("Queued", ["delete:0"])
+    assert ready_of(plan)[2].endswith("no pod quick-worker-1: Pod quick-worker-1: exceeded quota")
+    assert (plan.status.restarts, plan.status.counted_restarts) == (2, 1)
+
+
+def test_what_was_let_go_is_asked_for_again_after_a_pause_of_its_own() -> None:
+    def plan(uid: str, seconds: float) -> Plan:
+        vain = {"vain_attempts": 1, "restarted_at": ago(seconds), "attempt": 7}
+        return plan_in("Queued", {"pods": ()}, vain, uid=uid)
+
+    pauses = {plan(uid, 0).look_again_seconds for uid in ("a", "b", "c")}
+    assert len(pauses) == 3
+    assert all(SETTINGS.restart_seconds <= pause <= 2 * SETTINGS.restart_seconds for pause in pauses if pause)
+    assert ready_of(plan("a", 0))[1] == "BackOff"
+    assert worker_names(plan("a", 2 * SETTINGS.restart_seconds)) == ["quick-worker-0", "quick-worker-1"]
+
+
+def test_a_rank_that_gives_up_before_the_others_have_room_is_not_blamed() -> None:
+    pods = (make_ended(0, code=1), make_worker(1, **NO_ROOM))
+    assert (plan_in("Queued", {"pods": pods}).status.phase, words(plan_in("Queued", {"pods": pods}))) == ("Queued", [])
+
+
+def test_a_rank_that_nothing_can_help_ends_the_wait() -> None:
+    pods = (make_ended(0, code=2), make_worker(1, **NO_ROOM))
+    assert plan_in("Queued", {"pods": pods}).status.failure.reason == "InvalidInput"
+
+
+def test_a_pod_that_the_queue_takes_back_is_asked_for_again() -> None:
+    pods = (make_worker(0, leaves_at=ago(-100)), make_worker(1, **NO_ROOM))
+    plan = plan_in("Queued", {"pods": pods}, runPolicy={"backoffLimit": 0})
+    assert (plan.status.phase, plan.status.counted_restarts, words(plan)) == ("Restarting", 1, ["delete:1"])
+
+
+INCURABLE = ["InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError"]
+
+
+@pytest.mark.parametrize("reason", INCURABLE)
+@pytest.mark.parametrize("phase", ["Queued", "Starting"])
+def test_what_time_never_cures_fails_soon_with_the_words(reason: str, phase: Any) -> None:
+    def status(seconds: float) -> Any:
+        stuck = {"phase": "Pending", "is_ready": False, "waiting": f"{reason}: couldn't find key token"}
+        pods = (make_worker(0, **(NO_ROOM if phase == "Queued" else {})), make_worker(1, created=ago(seconds), **stuck))
+        return plan_in(phase, {"pods": pods}).status
+
+    assert status(59).phase == phase
+    failed = status(60)
+    assert (failed.phase, failed.failure.reason, failed.failure.rank) == ("Failed", reason, 1)
+    assert failed.failure.message == f"pod quick-worker-1 can never start: {reason}: couldn't find key token"
+
+
+@pytest.mark.parametrize("reason", ["ImagePullBackOff", "ErrImagePull", "ContainerCreating", "CrashLoopBackOff"])
+def test_what_time_may_cure_is_waited_for(reason: str) -> None:
+    pods = (make_worker(0), make_worker(1, phase="Pending", is_ready=False, waiting=f"{reason}: ", created=ago(1700)))
+    conditions = {"conditions": running_since(1700)[:1]}
+    assert plan_in("Starting", {"pods": pods}, conditions).status.phase == "Starting"
+
+
+def refused(vain: int, before: str, reason: str = "UnexpectedAdmissionError") -> Any:
+    """After so many vain attempts, the last for one reason, a kubelet refuses a pod for another or the same."""
+    pods = (make_worker(0), make_ended(1, code=None, reason=reason, message="no healthy devices present", at=None))
+    failure = FailureStatus(reason=before, message="before")
+    return plan_in("Starting", {"pods": pods}, {"vain_attempts": vain, "failure": failure}).status
+
+
+def test_one_admission_error_again_and_again_fails_with_the_words() -> None:
+    again = refused(8, "UnexpectedAdmissionError")
+    assert (again.phase, again.vain_attempts, again.counted_restarts) == ("Restarting", 9, 1)
+    failed = refused(9, "UnexpectedAdmissionError")
+    assert (failed.phase, failed.failure.reason) == ("Failed", "UnexpectedAdmissionError")
+    assert next(item.message for item in failed.conditions if item.type == "Failed") == (
+        "10 attempts in a row were refused: "
+        "pod quick-worker-1 failed: UnexpectedAdmissionError: no healthy devices present"
+    )
+
+
+def test_other_faults_between_begin_the_count_of_admission_errors_anew() -> None:
+    assert refused(99, "Evicted").phase == "Restarting"
+    assert refused(99, "Evicted", "Evicted").phase == "Restarting"
+
+
+def test_a_gang_that_ran_has_had_no_vain_attempts() -> None:
+    crashed = {"pods": (make_worker(0), make_ended(1, code=1))}
+    assert plan_in("Training", crashed, {"vain_attempts": 5}).status.vain_attempts == 0
+    assert plan_in("Starting", crashed, {"vain_attempts": 5}).status.vain_attempts == 6
+
+
+DEADLINE = {"runPolicy": {"schedulingDeadlineSeconds": 600}}
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Queued", "Restarting"])
+def test_a_deadline_for_the_wait_fails_by_the_users_wish_alone(phase: Any) -> None:
+    pods = (make_worker(0, **NO_ROOM), make_worker(1, **NO_ROOM))
+    late = plan_in(phase, {"pods": pods}, {"conditions": waiting_since(600)}, **DEADLINE).status
+    assert (late.phase, late.failure.reason) == ("Failed", "SchedulingDeadlineExceeded")
+    early = plan_in("Queued", {"pods": pods}, {"conditions": waiting_since(590)}, **DEADLINE)
+    assert (early.status.phase, early.look_again_seconds) == ("Queued", 10.0)
+
+
+def test_time_that_the_job_was_suspended_is_no_wait_for_room() -> None:
+    pods = (make_worker(0, **NO_ROOM), make_worker(1, **NO_ROOM))
+    resumed = {"conditions": waiting_since(90_000), "start_time": ago(590)}
+    assert plan_in("Queued", {"pods": pods}, resumed, **DEADLINE).status.phase == "Queued"
+
+
+def test_room_that_comes_with_the_deadline_is_taken() -> None:
+    plan = plan_in("Queued", {"pods": (make_worker(0), make_worker(1))}, {"conditions": waiting_since(900)}, **DEADLINE)
+    assert plan.status.phase == "Starting"
+
+
+ACTIVE = {"runPolicy": {"activeDeadlineSeconds": 1000}}
+
+
+def test_the_time_of_earlier_attempts_is_counted_and_that_in_a_queue_is_not() -> None:
+    waits = {"start_time": ago(90_000), "conditions": waiting_since(80_000), "active_seconds": 999}
+    pods = (make_worker(0, **NO_ROOM), make_worker(1, **NO_ROOM))
+    assert plan_in("Queued", {"pods": pods}, waits, **ACTIVE).status.phase == "Queued"
+    runs = {"start_time": ago(90_000), "conditions": running_since(1), "active_seconds": 999}
+    assert plan_in("Training", {}, runs, **ACTIVE).status.failure.reason == "DeadlineExceeded"
+
+
+def test_a_restart_keeps_the_time_that_was_used() -> None:
+    runs = {"start_time": ago(90_000), "conditions": running_since(500), "active_seconds": 70}
+    crashed = {"pods": (make_worker(0), make_ended(1, code=1))}
+    assert plan_in("Training", crashed, runs, **ACTIVE).status.active_seconds == 570
+    assert plan_in("Training", {}, runs, **ACTIVE).status.active_seconds == 70
+
+
+def test_two_halves_of_two_gangs_do_not_hold_each_other_for_ever() -> None:
+    """Two jobs of two pods on room for two, each with one pod placed; nobody helps but their own letting go."""
+    worlds = [look(World(job=make_job(f"job-{n}", workers={"replicas": 2}, uid=str(n)))) for n in range(2)]
+    for _ in range(2000):
+        worlds = [tick(worlds, place) for place in range(2)]
+        if any(world.status.phase == "Starting" for world in worlds):
+            return
+    pytest.fail("both wait")
+
+
+def tick(worlds: list[World], place: int) -> World:
+    """Five seconds of one job: its pods are placed as far as there is room, one a tick, and it is looked at."""
+    world = worlds[place].later(5).swept()
+    used = sum("nodeName" in pod["spec"] for other in (worlds[1 - place], world) for pod in other.pods.values())
+    for name, pod in world.pods.items():
+        if "nodeName" not in pod["spec"]:
+            world = world.placed(name, "node") if used < 2 else world.unschedulable(name)
+            break
+    plan = decide(world.observe(), SETTINGS, world.now)
+    return world.carried_out(plan)
+
+
+def test_there_is_nothing_to_wait_for_once_all_have_room() -> None:
+    plan = plan_in("Queued", {"pods": (make_worker(0), make_worker(1))})
+    assert ready_of(plan) == ("True", "Ready", "all pods have nodes")
+    assert {item.last_transition_time for item in plan.status.conditions if item.type == "Ready"} == {NOW}
