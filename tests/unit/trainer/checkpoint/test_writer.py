@@ -136,7 +136,7 @@ def test_what_is_left_of_a_lost_gang_writes_and_publishes_nothing_any_more(tmp_p
     with pytest.raises(ArcFaceError, match="another gang has begun to write here"):
         write(lost, 12)
     assert names(tmp_path) == [".writing-1"]
-    new.publish(8, write(new, 8), None, None)
+    new.publish(8, write(new, 8), verification=None, best=None, loss_scale=None)
     assert newest_complete(tmp_path).name == "step-00000008"
 
 
