@@ -55,7 +55,10 @@ def test_the_pods_of_an_ascend_job_join_train_stop_and_resume(tmp_path: Path, im
         assert (first.wait(), second.wait()) == (143, 143), first.output() + second.output()
     stopped_at = first.report()["checkpoint"]["step"]
     assert 3 <= stopped_at < TOTAL_STEPS
-    assert read_manifest(newest_complete(gang.checkpoints)).step == stopped_at
+    manifest = read_manifest(newest_complete(gang.checkpoints))
+    assert manifest.step == stopped_at
+    assert manifest.loss_scale is not None, "the default precision is fp16"
+    assert first.report()["progress"]["lossScale"] == manifest.loss_scale.scale
     with ExitStack() as stack:
         first, second = run(gang, stack)
         assert (first.wait(), second.wait()) == (0, 0), first.output() + second.output()
@@ -80,7 +83,7 @@ def check_variables(gang: AscendGang, first: AscendPod, second: AscendPod) -> No
 
 def test_a_rank_alone_needs_neither_table_nor_scheduler(tmp_path: Path, images: Path) -> None:
     workers = {"accelerator": "ascend", "replicas": 1, "devicesPerWorker": 1}
-    gang = AscendGang(tmp_path, images, workers=workers, training={"epochs": 1, "batchSize": 8, "precision": "fp32"})
+    gang = AscendGang(tmp_path, images, workers=workers, training={"epochs": 1, "batchSize": 8})
     with gang.pod(0) as pod:
         assert pod.wait() == 0, pod.output()
     assert not {"MS_ROLE", "MS_SCHED_HOST", "RANK_TABLE_FILE"} & set(pod.spec.environment)

@@ -29,7 +29,7 @@ DEADLINE_SECONDS = 600
 """Four ranks compile their step twice, on two cores that others use, too."""
 SETTINGS = Settings()
 TINY = {"backbone": "iresnet18", "width": 0.0625, "stemStride": 2, "embeddingSize": 16}
-TRAINING = {"epochs": 3, "batchSize": 2, "precision": "fp32"}
+TRAINING = {"epochs": 3, "batchSize": 2}
 WORKERS = {"accelerator": "ascend", "replicas": PODS, "devicesPerWorker": DEVICES}
 
 
