@@ -66,5 +66,6 @@ def show(metrics: TrainMetrics, step: int, rank: int) -> None:
     metrics.checkpoint_seconds.set(1.5)
     metrics.checkpoint_step.set(step - step % 50)
     metrics.embedding_norm.set(11.5)
+    metrics.loss_scale.set(1)  # as in float32
     if rank == 0:
         metrics.set_verification(VERIFIED, 0.8)
