@@ -193,7 +193,10 @@ def test_plan_tells_programs_the_same_in_bytes(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
     messages = {message["name"]: message for message in found["collectives"]}
-    assert messages["labels"] == {"name": "labels", "operation": "allGather", "handedOver": 40, "received": 80}
+    # 10 images, each an embedding of 512 numbers and a label of two
+    handed_over = 10 * (512 + 2) * 4
+    told = {"name": "embeddings", "operation": "allGather", "handedOver": handed_over, "received": 2 * handed_over}
+    assert messages["embeddings"] == told
     assert found["counts"] == {"identities": 50, "images": 1009}
     assert found["memory"]["total"] == sum(size for part, size in found["memory"].items() if part != "total")
     assert found["storage"]["claim"] == 4 * found["storage"]["checkpoint"]

@@ -2,7 +2,8 @@
 
 Mixed precision as InsightFace's arcface_torch has it (backbones/iresnet.py, trunk under autocast, `x.float()` before
 the last layers): weights, their momentum and running statistics stay float32 and are cast where an operator takes them.
-Convolutions, PReLU and the sums of blocks compute in the lower precision. Batch normalisation takes and gives float16
+Convolutions, PReLU and the sums of blocks compute in the lower precision; PReLU from bfloat16 in float32, since
+MindSpore 2.10 has no other. Batch normalisation takes and gives float16
 and keeps scale, shift, statistics and its sums in float32, as Ascend's kernels do (BNTrainingReduce: float16 in,
 float32 sums, MindSpore's ops/_op_impl/tbe/bn_training_reduce_ds.py; CANN's ops-nn, norm/batch_norm_v3/README.md: x in
 float16 beside weight, bias and running statistics in float32); from bfloat16 it computes in float32. Nobody has run
@@ -72,9 +73,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def construct(self, x: Tensor) -> Tensor:
         """(B, channels, H, W), the same after it."""
-        x = self.cast(x)
-        # MindSpore's operator takes no bfloat16, only float16 and float32 (2.10).
-        return super().construct(x.astype(float32) if x.dtype == bfloat16 else x)
+        return super().construct(_supported(self.cast(x)))
 
 
 class PReLU(nn.PReLU):
@@ -86,4 +85,9 @@ class PReLU(nn.PReLU):
 
     def construct(self, x: Tensor) -> Tensor:
         """(B, channels, H, W), the same after it."""
-        return self.prelu(self.cast(x), self.cast(self.w))
+        return self.prelu(_supported(self.cast(x)), _supported(self.cast(self.w)))
+
+
+def _supported(x: Tensor) -> Tensor:
+    """What MindSpore 2.10's batch normalisation and PReLU take: float16 and float32, but no bfloat16."""
+    return x.astype(float32) if x.dtype == bfloat16 else x
