@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 DISTRIBUTIONS := api faces operator trainer evaluator
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test check testbed check-images crds chart lock bench-quickstart bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-checkpoint dashboard-images clean
+.PHONY: help setup quickstart fmt lint type test check testbed check-images crds chart lock bench-quickstart bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-checkpoint bench-trainer dashboard-images clean
 
 ##@ Use
 help: ## Show this list
@@ -86,6 +86,10 @@ bench-ijb: setup ## IJB-C's size from embeddings to TAR@FAR, beside the referenc
 
 bench-checkpoint: setup ## What a checkpoint a minute costs the training, waited for and behind the steps (7 minutes)
 	$(BIN)/python tests/benchmarks/bench_checkpoint.py
+
+GRAPH ?= iresnet18
+bench-trainer: setup ## A step beside a bare TrainOneStepCell: time, kernels (GRAPH=iresnet100), traffic, the head's memory
+	$(BIN)/python tests/benchmarks/bench_trainer.py --graph $(GRAPH)
 
 dashboard-images: quickstart ## Draw docs/images from the quickstart on a real kubelet (needs root; 5 minutes more)
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/dashboard_images.py

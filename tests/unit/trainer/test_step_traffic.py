@@ -1,21 +1,9 @@
 """What `arcface plan` says of the traffic is what a step hands to its collectives."""
 
-from collections.abc import Iterator
-
-import mindspore
-import numpy as np
-import pytest
-from mindspore import Tensor, ops
-
-from arcface_faces.checkpoint import class_range
 from arcface_operator.preflight.layers import network_size
 from arcface_operator.preflight.traffic import collectives
-from arcface_trainer.distributed.collectives import Collectives
-from arcface_trainer.head.classifier import Classifier, initial_centers
-from arcface_trainer.network.backbones import build_backbone
-from arcface_trainer.step.gradients import GradientStep
-from arcface_trainer.step.votes import NO_VOTES, encode_votes
 from support.builders.jobs import make_job
+from support.fakes.alike_ranks import record_step
 
 RANKS, BATCH, CLASSES, EMBEDDING = 3, 4, 11, 16
 SPEC = make_job(
@@ -25,38 +13,6 @@ SPEC = make_job(
 ).spec
 
 
-class RecordedCollectives(Collectives):
-    """Rank 0 of ranks that all have what it has; a graph would not run the recording, so that no graph is made."""
-
-    def __init__(self) -> None:
-        super().__init__(1, 0)
-        self.world_size, self.is_alone = RANKS, False
-        self.messages: list[tuple[str, int, int]] = []
-
-    def gather(self, x: Tensor) -> Tensor:
-        gathered = ops.concat([x] * RANKS)
-        self.messages.append(("allGather", x.nbytes, gathered.nbytes))
-        return gathered
-
-    def reduce(self, x: Tensor) -> Tensor:
-        self.messages.append(("allReduce", x.nbytes, x.nbytes))
-        return x * RANKS
-
-
-@pytest.fixture(autouse=True)
-def without_graphs() -> Iterator[None]:
-    mode = mindspore.get_context("mode")
-    mindspore.set_context(mode=mindspore.PYNATIVE_MODE)
-    yield
-    mindspore.set_context(mode=mode)
-
-
 def test_a_step_exchanges_what_the_plan_says() -> None:
-    found, classes = RecordedCollectives(), class_range(CLASSES, RANKS, 0)
-    classifier = Classifier(SPEC.loss, classes, initial_centers(classes, EMBEDDING, 0), found)
-    gradient_step = GradientStep(build_backbone(SPEC.model), classifier, found)
-    gradient_step.set_train()
-    images, labels = np.zeros((BATCH, 3, 112, 112), np.uint8), np.arange(BATCH, dtype=np.int32)
-    gradient_step(Tensor(images), Tensor(labels), encode_votes(NO_VOTES, 0.0, RANKS, 0))
     planned = collectives(SPEC, network_size(SPEC.model))
-    assert found.messages == [(each.operation, each.handed_over, each.received) for each in planned]
+    assert record_step(SPEC, CLASSES) == [(each.operation, each.handed_over, each.received) for each in planned]
