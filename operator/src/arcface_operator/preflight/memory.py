@@ -30,7 +30,7 @@ class DeviceMemory(Model):
     momentum: int
     """Of the backbone's weights."""
     gradients: int
-    """Twice with several ranks, which join all gradients into one message before they sum them."""
+    """Twice with several ranks, which join them into messages before they sum them."""
     head: int
     """Centres of this rank's classes, their momentum and gradient."""
     logits: int
