@@ -19,7 +19,7 @@ from support.builders.rank_tables import (
 )
 
 
-@pytest.mark.parametrize("given", ["-2", None])
+@pytest.mark.parametrize("given", ["-2", "", None])
 def test_a_card_without_its_number_in_the_super_pod_is_named(given: str | None) -> None:
     pod = member(1, configuration(1, devices=[device(1, 0), device(1, 1, super_device_id=given)]))
     found = table(in_super_pods(), member(0), pod)
