@@ -27,6 +27,8 @@ class StatusChanges(TypedDict, total=False):
     restarts: int
     counted_restarts: int
     forgiven_restarts: int
+    uncounted_restart_times: list[datetime]
+    avoided_nodes: list[api.AvoidedNode]
     vain_attempts: int
     restarted_at: datetime | None
     start_time: datetime | None
