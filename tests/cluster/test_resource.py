@@ -150,7 +150,7 @@ INVALID = [
     pytest.param(
         {"scheduling": {"gang": "slurm"}},
         "spec.scheduling.gang",
-        one_of("slurm", "none", "volcano", "coscheduling", "kueue"),
+        one_of("slurm", "none", "native", "volcano", "coscheduling", "kueue"),
         id="gang scheduler",
     ),
     pytest.param(

@@ -330,8 +330,8 @@ class SchedulingSpec(Model):
 
     model_config = ConfigDict(json_schema_extra=rules.validations(rules.KUEUE_NEEDS_QUEUE))
 
-    gang: Literal["none", "volcano", "coscheduling", "kueue"] = "none"
-    """Gang scheduler that admits all pods or none."""
+    gang: Literal["none", "native", "volcano", "coscheduling", "kueue"] = "none"
+    """Gang scheduler that admits all pods or none; native is the cluster's own, by its PodGroup (Kubernetes 1.36)."""
     queue: Name | None = None
     """Queue of the gang scheduler."""
     priority_class_name: Name | None = None

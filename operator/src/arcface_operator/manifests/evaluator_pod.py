@@ -28,7 +28,7 @@ def build_evaluator_pod(job: ArcFaceTrainingJob, attempt: int, settings: Setting
         {
             "metadata": build_pod_metadata(job, gang, gang.name, 0, attempt),
             "spec": {
-                **pod_parts.pod_basics(job, settings),
+                **pod_parts.pod_basics(job, gang, settings),
                 "containers": [_build_container(job, evaluation, gang.devices, settings)],
                 "volumes": [
                     pod_parts.config_volume(job),
