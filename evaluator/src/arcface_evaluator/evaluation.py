@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from arcface_api.contract import reports, run_config
-from arcface_api.contract.pod_environment import LOOPBACK, POD_IP
+from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import InvalidInput
 from arcface_api.names import RELEASES
 from arcface_api.resource.spec import Accelerator
@@ -187,7 +186,9 @@ def run_job(config_file: Path, termination_log: Path, open_network: OpenNetwork,
     report, count = reports.EvaluatorReport(), ImageCount()
     try:
         config = run_config.RunConfig.read(config_file)
-        with serving(os.environ.get(POD_IP) or LOOPBACK, config.metrics_port, count.report):
+        with serving(
+            os.environ.get(pod_environment.POD_IP) or pod_environment.LOOPBACK, config.metrics_port, count.report
+        ):
             for report in _evaluate_job(config, open_network, announce, count):  # noqa: B007 - the last one counts
                 pass
     except Exception as error:
