@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_api.resource.status import without_newer_words
 from arcface_operator.kubernetes.cache import Cache
 from arcface_operator.kubernetes.client import JobRef
 from arcface_operator.kubernetes.priority_semaphore import FLOW
@@ -36,7 +37,7 @@ class JobStore:
         """A job as it is in its newest manifest; None where there is none.
 
         Raises:
-            InvalidInput: where another release has written it.
+            InvalidInput: for a value that this release does not know.
         """
         body = self.body(ref)
         if body is None:
@@ -69,12 +70,13 @@ def _without_managers(body: Manifest) -> Manifest:
 
 
 def parse_job(body: Manifest) -> ArcFaceTrainingJob:
-    """The job in a manifest.
+    """The job in a manifest, which a newer API server or operator may have given fields that are not known here.
 
     Raises:
-        InvalidInput: where another release has written it.
+        InvalidInput: for a value that this release does not know.
     """
-    return ArcFaceTrainingJob.from_json(json.dumps(body), f"{body['metadata']['namespace']}/{body['metadata']['name']}")
+    known = {**body, "status": without_newer_words(body.get("status", {}))}
+    return ArcFaceTrainingJob.from_ours(json.dumps(known), str(JobRef.of(body)))
 
 
 class WorkQueue:
