@@ -182,7 +182,7 @@ def read_manifest(folder: Path) -> CheckpointManifest:
     path = folder / MANIFEST_FILE
     with explained(path, "cannot be read", "name a complete checkpoint"):
         text = path.read_bytes()
-    manifest = CheckpointManifest.from_json(text, str(path))
+    manifest = CheckpointManifest.from_ours(text, str(path))
     for entry in manifest.files:
         file = folder / entry.name
         with explained(file, "cannot be read", REMEDY):

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from arcface_api.errors import ArcFaceError, ExitCode
 from arcface_api.model import Model
@@ -26,8 +26,8 @@ FailureReason = Literal[
 class ReportedFailure(Model):
     """Why the process ended with another exit code than 0."""
 
-    reason: FailureReason
-    """Class of the failure."""
+    reason: str
+    """Class of the failure; one of `FailureReason` where this release has written it."""
     message: str
     """One line for people."""
     rank: int | None = Field(default=None, ge=0)
@@ -49,8 +49,6 @@ REASONS: dict[ExitCode, FailureReason] = {
 class Report(Model):
     """What all processes of ours say of their end; a part that a newer release adds is passed over."""
 
-    model_config = ConfigDict(extra="ignore")
-
     failure: ReportedFailure | None = None
     """Why it failed; absent when it succeeded."""
 
@@ -58,7 +56,7 @@ class Report(Model):
     def parse(cls, message: str | bytes | bytearray) -> Self | None:
         """The report in a termination message or an answer; None where it holds something else."""
         try:
-            report = cls.model_validate_json(message)
+            report = cls.model_validate_json(message, extra="ignore")
         except ValidationError:
             return None
         return report if report.model_fields_set else None

@@ -106,7 +106,7 @@ class RunConfig(Model):
         """The configuration in a file that the operator wrote; InvalidInput, naming the field, where it is none."""
         with explained(path, "cannot be read", "the operator mounts it"):
             text = path.read_bytes()
-        return cls.from_json(text, str(path))
+        return cls.from_ours(text, str(path))
 
     @property
     def learning_rate(self) -> float:

@@ -52,7 +52,7 @@ def decide(observed: Observation, settings: Settings, now: datetime) -> Plan:
     decided = replace(context, status=status)
     return Plan(
         status=status,
-        actions=(*plan.actions, *_tidying(decided), *_events(observed.job.status, status)),
+        actions=(*plan.actions, *_repairs(decided, plan), *_tidying(decided), *_events(observed.job.status, status)),
         rollout=Rollout.AT_ONCE if observed.refusal is None else Rollout.ONE_FIRST,
         look_again_seconds=earliest(plan.look_again_seconds, *_limits_left(decided)),
     )
@@ -92,6 +92,12 @@ def _by_phase(context: DecisionContext) -> Plan:
     if phase in {None, "Suspended"} or ending.is_suspending(context):
         return starting.start(starting.begin(context))
     return gang.gather(context) if phase in WAITING_PHASES else gang.follow(context)
+
+
+def _repairs(context: DecisionContext, plan: Plan) -> tuple[Action, ...]:
+    """What the pods of a gang that goes on need and somebody has taken away."""
+    goes_on = context.status.phase in GANG_PHASES | {"Queued"} and not context.spec.suspend
+    return starting.repairs(context, plan.actions) if goes_on else ()
 
 
 def _tidying(context: DecisionContext) -> tuple[Action, ...]:

@@ -13,6 +13,7 @@ from arcface_api.contract.reports import EvaluatorReport, TrainerReport
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.decision.fault_table.reasons import DISRUPTIONS, INIT_FAILED, POD_FAILED
 from arcface_operator.decision.stages import STAGES
+from arcface_operator.manifests.content import source_of
 from arcface_operator.manifests.metadata import Manifest
 
 MAIN_CONTAINERS = {stage.component: stage.container for stage in STAGES}
@@ -88,6 +89,17 @@ class ClaimView:
     """Bound only once a pod asks for it."""
 
 
+@dataclass(frozen=True)
+class ObjectView:
+    """A Service or a ConfigMap of a job."""
+
+    name: str
+    owner: str | None
+    """Uid of its controller."""
+    source: str | None
+    """What its content was made of; empty where an older release has written it, None where somebody has changed it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prerequisites:
     """What a job needs of its cluster before anything is taken."""
@@ -120,12 +132,19 @@ class Observation:
     """Nodes that are gone or do not answer, of those with pods that should have left."""
     refusal: str | None = None
     """What the API server would not have when it was last tried."""
+    objects: tuple[ObjectView, ...] | None = None
+    """Services and ConfigMaps of the job; None where not all of them can be seen."""
 
     @cached_property
     def gangs(self) -> Mapping[tuple[str, int], tuple[PodView, ...]]:
         """Pods by component and attempt, in the order of their ranks: a large gang is sorted once for all rules."""
         pods = sorted(self.pods, key=lambda pod: (*_gang(pod), pod.index))
         return {gang: tuple(found) for gang, found in groupby(pods, _gang)}
+
+    def written(self, name: str) -> str | None:
+        """What an object of the job was made of; None where it is not there as it was written, or cannot be seen."""
+        own = (item for item in self.objects or () if item.owner == self.job.metadata.uid)
+        return next((item.source for item in own if item.name == name), None)
 
 
 def view_pod(pod: Manifest) -> PodView:
@@ -158,6 +177,11 @@ def view_pod(pod: Manifest) -> PodView:
         ended=_pod_end(status, MAIN_CONTAINERS.get(component, "")),
         annotations=metadata.get("annotations", {}),
     )
+
+
+def view_object(item: Manifest) -> ObjectView:
+    """A Service or a ConfigMap of ours as the API server returns it."""
+    return ObjectView(item["metadata"]["name"], controller_of(item["metadata"]), source_of(item))
 
 
 def controller_of(metadata: Mapping[str, Any]) -> str | None:

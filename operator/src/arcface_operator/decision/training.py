@@ -13,6 +13,8 @@ from arcface_operator.decision.plan import Action, Annotate, Apply
 from arcface_operator.decision.policies import startup_deadline_seconds
 from arcface_operator.decision.stages import TRAINED
 from arcface_operator.manifests import config_maps
+from arcface_operator.manifests.content import sealed
+from arcface_operator.manifests.metadata import rank_table_name
 
 
 def introduce(context: DecisionContext) -> tuple[DecisionContext, tuple[Action, ...]]:
@@ -34,7 +36,8 @@ def _publish_rank_table(context: DecisionContext) -> tuple[DecisionContext, tupl
     pods, annotation = context.pods, context.settings.device_annotation
     version = rank_table.table_version(pods, annotation)
     touches = _annotations(pods, pod_environment.RANK_TABLE_ANNOTATION, version)
-    if not touches and any(pod.annotations.get(pod_environment.RANK_TABLE_ANNOTATION) == version for pod in pods):
+    is_told = not touches and any(pod.annotations.get(pod_environment.RANK_TABLE_ANNOTATION) == version for pod in pods)
+    if is_told and _has_rank_table(context, version):
         context = context.with_status(rank_table=rank_table.complete(context.spec))
         message = "all ranks are in it"
         return context.with_condition("RankTableReady", truth=True, reason="Completed", message=message), ()
@@ -44,10 +47,14 @@ def _publish_rank_table(context: DecisionContext) -> tuple[DecisionContext, tupl
     context = context.with_condition("RankTableReady", truth=False, reason=reason, message=message)
     if table.document is None:
         return context, ()
-    return context, (
-        Apply(config_maps.build_rank_table_map(context.job, table.document, context.now, context.settings)),
-        *touches,
-    )
+    written = config_maps.build_rank_table_map(context.job, table.document, context.now, context.settings)
+    return context, (Apply(sealed(written, version)), *touches)
+
+
+def _has_rank_table(context: DecisionContext, version: str) -> bool:
+    """Whether the completed table of this version is there; taken for granted where it cannot be seen."""
+    name = rank_table_name(context.job.metadata.name)
+    return context.observed.objects is None or context.observed.written(name) in {version, ""}
 
 
 def _table_state(table: rank_table.RankTable) -> tuple[str, str]:

@@ -102,7 +102,7 @@ class ActionExecutor:
     async def _apply(self, job: ArcFaceTrainingJob, manifest: Manifest) -> None:
         """Create an object, or bring our own up to date; a namesake of somebody else is left alone."""
         try:
-            await self.api.create(manifest)
+            self.changed(await self.api.create(manifest))
         except client.ApiError as error:
             if await self._own_namesake(job, manifest, error) is not None:
                 await self._patch(manifest)
@@ -118,7 +118,7 @@ class ActionExecutor:
     async def _patch(self, manifest: Manifest) -> None:
         """Server-side apply."""
         try:
-            await self.api.apply(manifest)
+            self.changed(await self.api.apply(manifest))
         except client.ApiError as error:
             raise _refusal(manifest, error) from None
 

@@ -45,7 +45,7 @@ class Around:
         self.reads += 1
         return make_prerequisites()
 
-    async def lost(self, names: Any) -> frozenset[str]:
+    def lost(self, names: Any) -> frozenset[str]:
         self.asked += sorted(names)
         return frozenset(names) & frozenset(self.away)
 
@@ -111,7 +111,7 @@ def look(server: Server, job: dict[str, Any], *pods: Any, around: Around | None 
             executor=ActionExecutor(api, "me", clock, lambda _: None),
             queue=queue,
             settings=SETTINGS,
-            metrics=OperatorMetrics(jobs.bodies.values),
+            metrics=OperatorMetrics(lambda: jobs.cache),
             now=clock,
         )
         for _ in range(times):
@@ -164,7 +164,7 @@ def gang_with_cards() -> tuple[dict[str, Any], list[Any]]:
 
 
 def table_condition(reconciler: Reconciler) -> tuple[str, str]:
-    conditions = reconciler.jobs.bodies[REF]["status"]["conditions"]
+    conditions = reconciler.jobs.body(REF)["status"]["conditions"]  # type: ignore[index]
     (found,) = [item for item in conditions if item["type"] == "RankTableReady"]
     return found["status"], found["reason"]
 
