@@ -13,6 +13,7 @@ Phase = Literal[
 ConditionType = Literal[
     "Ready",
     "Suspended",
+    "Reachable",
     "RankTableReady",
     "Training",
     "CheckpointAvailable",

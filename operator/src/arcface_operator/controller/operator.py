@@ -17,7 +17,7 @@ from typing import Any, cast
 import kopf
 
 from arcface_api.names import API_VERSION, GROUP, PLURAL, VERSION
-from arcface_operator.controller import jobs, metrics, observer, reconciler
+from arcface_operator.controller import jobs, metrics, observer, progress_poller, reconciler
 from arcface_operator.decision.observation import view_pod
 from arcface_operator.kubernetes import client, credentials, election, executor, prerequisites, reflector
 from arcface_operator.settings import Settings
@@ -50,7 +50,7 @@ class Operator:
         self.jobs = jobs.JobStore()
         self.pods = reflector.Children(self.api, ("v1", "pods"), view_pod, self.queue.wake, options.namespaces)
         self.metrics = metrics.OperatorMetrics(self.jobs.bodies.values)
-        self.poller = observer.ProgressPoller(self._wake_now)
+        self.poller = progress_poller.ProgressPoller(self._wake_now, _utc_now)
         self.reconciler = reconciler.Reconciler(
             jobs=self.jobs,
             observer=observer.Observer(
