@@ -23,8 +23,8 @@ from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.resource.spec import ModelSpec, OptimizerSpec, TrainingSpec
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
 from arcface_trainer.checkpoint.saving import Saver
-from arcface_trainer.checkpoint.verifications import Verifications
-from arcface_trainer.checkpoint.writer import CheckpointWriter, TrainingState
+from arcface_trainer.checkpoint.state import TrainingState, Verifications
+from arcface_trainer.checkpoint.writer import CheckpointWriter
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.metrics import TrainMetrics
 from arcface_trainer.plan import TrainingPlan

@@ -31,8 +31,8 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from arcface_api.resource.spec import LossSpec, ModelSpec, OptimizerSpec, TrainingSpec
 from arcface_faces.checkpoint import ClassRange, class_range
+from arcface_operator.preflight.estimate import collectives
 from arcface_operator.preflight.layers import network_size
-from arcface_operator.preflight.traffic import collectives
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.head.classifier import Classifier, initial_centers
 from arcface_trainer.network.backbones import build_backbone, preprocessed

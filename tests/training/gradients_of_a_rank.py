@@ -16,7 +16,7 @@ from mindspore import Tensor
 
 from arcface_api.resource.spec import LossSpec, ModelSpec, OptimizerSpec
 from arcface_faces.checkpoint import class_range
-from arcface_trainer.checkpoint.writer import TrainingState
+from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.head.classifier import Classifier
 from arcface_trainer.network.backbones import build_backbone

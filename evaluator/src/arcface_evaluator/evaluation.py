@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from arcface_api.contract import reports, run_config
-from arcface_api.contract.pod_environment import RankIdentity
+from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import InvalidInput
 from arcface_api.names import RELEASES
 from arcface_api.resource.spec import Accelerator
@@ -186,7 +185,7 @@ def run_job(config_file: Path, termination_log: Path, open_network: OpenNetwork,
     report, count = reports.EvaluatorReport(), ImageCount()
     try:
         config = run_config.RunConfig.read(config_file)
-        identity = RankIdentity.from_environment()
+        identity = pod_environment.RankIdentity.from_environment()
         with serving(identity.address, config.metrics_port, lambda: count.report().signed(identity)):
             for report in _evaluate_job(config, open_network, announce, count):  # noqa: B007 - the last one counts
                 pass

@@ -10,7 +10,7 @@ from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.resource.spec import ModelSpec
 from arcface_faces.checkpoint import ClassRange, LossScale
 from arcface_trainer.checkpoint.saving import Saver
-from arcface_trainer.checkpoint.verifications import Verifications
+from arcface_trainer.checkpoint.state import Verifications
 from arcface_trainer.checkpoint.writer import CheckpointWriter
 from arcface_trainer.distributed.collectives import World
 from support.builders.training_plan import make_plan

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from arcface_operator.preflight.counts import Counts
+from arcface_operator.preflight.data import Counts
 
 MS1MV2 = Counts(identities=85_742, images=5_822_653)
 EIGHT: dict[str, Any] = {"workers": {"accelerator": "ascend", "devicesPerWorker": 8}}

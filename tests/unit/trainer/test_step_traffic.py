@@ -1,7 +1,7 @@
 """What `arcface plan` says of the traffic is what a step hands to its collectives."""
 
+from arcface_operator.preflight.estimate import collectives
 from arcface_operator.preflight.layers import network_size
-from arcface_operator.preflight.traffic import collectives
 from support.builders.jobs import make_job
 from support.fakes.alike_ranks import record_step
 

@@ -14,16 +14,7 @@ from pydantic import Field
 from arcface_api.contract.pod_environment import METRICS_PORT
 from arcface_api.errors import explained
 from arcface_api.model import Model
-from arcface_api.resource.spec import (
-    Accelerator,
-    ArcFaceTrainingJobSpec,
-    GateSpec,
-    LossSpec,
-    ModelSpec,
-    Precision,
-    Rendezvous,
-    TrainingSpec,
-)
+from arcface_api.resource import spec as api
 
 
 class RunData(Model):
@@ -63,9 +54,9 @@ class RunRanks(Model):
     """Ranks over all pods."""
     per_pod: int = Field(ge=1)
     """Ranks in each pod."""
-    accelerator: Accelerator
+    accelerator: api.Accelerator
     """Device that the ranks compute on."""
-    rendezvous: Rendezvous
+    rendezvous: api.Rendezvous
     """How ranks find each other."""
 
 
@@ -80,7 +71,7 @@ class RunEvaluation(Model):
     """IJB releases, each the folder `IJB_release/<name>`."""
     every_epochs: int | None = Field(default=None, ge=1)
     """Epochs between verifications during the training; absent means none."""
-    gates: list[GateSpec] = []
+    gates: list[api.GateSpec] = []
     """Figures to reach."""
 
 
@@ -93,13 +84,13 @@ class RunConfig(Model):
     """Namespace of the job."""
     spec_hash: str = Field(pattern=r"^[0-9a-f]{64}$")
     """`spec_hash` of the job; a checkpoint with another one is not resumed."""
-    model: ModelSpec
+    model: api.ModelSpec
     """The network."""
-    loss: LossSpec
+    loss: api.LossSpec
     """The loss."""
     data: RunData
     """The training images."""
-    training: TrainingSpec
+    training: api.TrainingSpec
     """The optimisation, with learning rate and precision filled in."""
     ranks: RunRanks
     """The gang of ranks."""
@@ -126,12 +117,12 @@ class RunConfig(Model):
         return rate
 
     @property
-    def precision(self) -> Precision:
+    def precision(self) -> api.Precision:
         """Precision of the backbone; float32 where nothing else was written."""
         return self.training.precision or "fp32"
 
 
-def spec_hash(spec: ArcFaceTrainingJobSpec) -> str:
+def spec_hash(spec: api.ArcFaceTrainingJobSpec) -> str:
     """SHA-256 of what decides the weights: network, loss, images, optimisation and total batch.
 
     The number of ranks is not part of it, so that a run may be resumed by another gang with the same total batch.

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput, explained
 from arcface_faces.records import files
-from arcface_faces.records.files import RECORDS_FILE
 from arcface_faces.records.recordio import RecordFile
 from arcface_faces.records.table import RecordTable
 from arcface_faces.records.table_cache import load_records
@@ -217,9 +216,11 @@ def open_dataset(directory: Path, min_images: int = 1) -> FaceDataset:
         InvalidInput: naming file and place where the data are missing or damaged.
     """
     with explained(directory, "cannot be read", "correct the path or give this user the right to read it"):
-        is_folder, has_records = directory.is_dir(), (directory / RECORDS_FILE).exists()
+        is_folder, has_records = directory.is_dir(), (directory / files.RECORDS_FILE).exists()
     if not is_folder:
-        raise InvalidInput(f"{directory}: no such folder: give the folder with {RECORDS_FILE} or with image folders")
+        raise InvalidInput(
+            f"{directory}: no such folder: give the folder with {files.RECORDS_FILE} or with image folders"
+        )
     if has_records:
         return RecordDataset.open(directory, min_images)
     return ImageFolderDataset.open(directory, min_images)

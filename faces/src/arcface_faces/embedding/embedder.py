@@ -11,7 +11,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cached_property
 from itertools import islice
 from multiprocessing.connection import Connection, wait
@@ -186,7 +185,7 @@ def _receive(connection: Connection) -> tuple[int, Embeddings] | None:
     return cast("tuple[int, Embeddings] | None", answer)
 
 
-@contextmanager
+@contextlib.contextmanager
 def open_embedder(load: LoadNetwork, batch_size: int, processes: int) -> Iterator[Embedder]:
     """An embedder with that many processes; one needs none beside this."""
     if processes == 1:
@@ -198,7 +197,7 @@ def open_embedder(load: LoadNetwork, batch_size: int, processes: int) -> Iterato
         )
 
 
-@contextmanager
+@contextlib.contextmanager
 def _start(load: LoadNetwork, batch_size: int, number: int, processes: int) -> Iterator[Connection]:
     """One process and the connection to it."""
     ours, theirs = SPAWN.Pipe()

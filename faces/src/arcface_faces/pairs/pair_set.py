@@ -19,10 +19,9 @@ from arcface_api.errors import InvalidInput, explained
 from arcface_faces.embedding.embedder import Images, decoding_threads
 from arcface_faces.images import Image, decode_scaled
 from arcface_faces.pairs.protocol import check_foldable
-from arcface_faces.pickle.globals import Array
 from arcface_faces.pickle.machine import pickled_value
-from arcface_faces.pickle.stack import Items
 from arcface_faces.pickle.stream import Coding, FileSlice, SlicedFile
+from arcface_faces.pickle.values import Array, Items
 
 SHAPE = "a pair set is a tuple of a list of encoded images and a list of truth values"
 PICKLE_PROTOCOL = 4

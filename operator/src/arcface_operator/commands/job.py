@@ -12,10 +12,7 @@ from arcface_operator.local import runner
 from arcface_operator.local.kubelet.directories import bind_claims, claims_of, parse_volumes
 from arcface_operator.manifests.rank_table_size import too_large_rank_table
 from arcface_operator.manifests.rank_variables import has_rank_table
-from arcface_operator.preflight import data, job_file, spec_checks
-from arcface_operator.preflight.counts import Counts
-from arcface_operator.preflight.estimate import estimate
-from arcface_operator.preflight.plan_text import plan_text, size
+from arcface_operator.preflight import data, estimate, job_file, plan_text, spec_checks
 from arcface_operator.settings import Settings
 
 file_option = click.option(
@@ -72,12 +69,12 @@ def plan(file: Path, volumes: tuple[str, ...], identities: int | None, images: i
         if identities is None or images is None:
             claim = job.spec.data.claim_name
             raise InvalidInput(f"how much data is unknown; give --volume {claim}=DIR, or --identities and --images")
-        counts = Counts(identities, images)
-    found = estimate(job.spec, counts)
-    click.echo(found.to_json() if as_json else plan_text(found))
+        counts = data.Counts(identities, images)
+    found = estimate.estimate(job.spec, counts)
+    click.echo(found.to_json() if as_json else plan_text.plan_text(found))
 
 
-def _checked(file: Path, volumes: tuple[str, ...]) -> tuple[ArcFaceTrainingJob, Counts | None]:
+def _checked(file: Path, volumes: tuple[str, ...]) -> tuple[ArcFaceTrainingJob, data.Counts | None]:
     """A job that this release can carry out, and what there is to train on; None where that is not at hand.
 
     Raises:
@@ -105,10 +102,10 @@ def _check_spec(job: ArcFaceTrainingJob, given: Mapping[str, Path]) -> None:
         runner.check_pods(job, {claim: given.get(claim, Path("/", claim)) for claim in claims_of(job)}, Settings())
 
 
-def _valid_with_data(file: Path, job: ArcFaceTrainingJob, counts: Counts) -> str:
+def _valid_with_data(file: Path, job: ArcFaceTrainingJob, counts: data.Counts) -> str:
     """The good news with its figures."""
-    found = estimate(job.spec, counts)
+    found = estimate.estimate(job.spec, counts)
     return (
         f"{file}: {job.metadata.name} is valid: {counts.images:,} images of {counts.identities:,} identities, "
-        f"{found.total_steps:,} steps, about {size(found.memory.total)} a rank"
+        f"{found.total_steps:,} steps, about {plan_text.size(found.memory.total)} a rank"
     )

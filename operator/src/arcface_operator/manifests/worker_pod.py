@@ -1,7 +1,6 @@
 """Pods `<job>-worker-<i>`, each a launcher with a rank for each of its devices, and the Service that names them."""
 
 from arcface_api.contract import pod_environment as pods
-from arcface_api.contract.pod_environment import METRICS_PORT, RENDEZVOUS_PORT
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.manifests import pod_parts, rank_variables
 from arcface_operator.manifests.gang import Gang, build_pod_metadata
@@ -134,5 +133,5 @@ def build_service(job: ArcFaceTrainingJob) -> Manifest:
 
 def _ports(ranks_per_pod: int) -> dict[str, int]:
     """Ports of a rank pod by name: /metrics of each of its ranks, and the rendezvous (used in pod 0 only)."""
-    metrics = {"metrics" if rank == 0 else f"metrics-{rank}": METRICS_PORT + rank for rank in range(ranks_per_pod)}
-    return {**metrics, "rendezvous": RENDEZVOUS_PORT}
+    metrics = {"metrics" if rank == 0 else f"metrics-{rank}": pods.METRICS_PORT + rank for rank in range(ranks_per_pod)}
+    return {**metrics, "rendezvous": pods.RENDEZVOUS_PORT}

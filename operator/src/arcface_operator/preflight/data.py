@@ -6,6 +6,7 @@ They run in processes of their own, since the operator imports neither: its imag
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -14,7 +15,14 @@ from arcface_api.contract.reports import DataStats
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, explained
 from arcface_api.names import RELEASES
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec, EvaluationSpec
-from arcface_operator.preflight.counts import Counts
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Size of a training set."""
+
+    identities: int
+    images: int
 
 
 def count_data(spec: ArcFaceTrainingJobSpec, volumes: Mapping[str, Path]) -> Counts | None:
@@ -34,6 +42,26 @@ def _read_stats(directory: Path, min_images: int) -> DataStats:
     """What `arcface data stats` says."""
     answer = _ask("spec.data", "data", "stats", str(directory), "--min-images", str(min_images), "--json")
     return DataStats.from_json(answer, "arcface data stats")
+
+
+def steps_per_epoch(spec: ArcFaceTrainingJobSpec, counts: Counts) -> int:
+    """Full batches in an epoch, the remainder is left out; InvalidInput where the images do not do for the job."""
+    if counts.identities < 2:
+        raise InvalidInput(
+            f"spec.data: {counts.identities} identities with at least {spec.data.min_images_per_identity} images; "
+            "a classifier needs 2: lower spec.data.minImagesPerIdentity or add identities"
+        )
+    if counts.identities < spec.workers.world_size:
+        raise InvalidInput(
+            f"spec.workers: {spec.workers.world_size} ranks share {counts.identities} identities and each needs one: "
+            "lower spec.workers.replicas or devicesPerWorker, or add identities"
+        )
+    if counts.images < spec.total_batch_size:
+        raise InvalidInput(
+            f"spec.data: {counts.images} images do not fill one batch of {spec.total_batch_size} over all ranks: "
+            "lower spec.training.batchSize or the number of ranks, or add images"
+        )
+    return counts.images // spec.total_batch_size
 
 
 def check_evaluation_sets(evaluation: EvaluationSpec, volumes: Mapping[str, Path]) -> None:

@@ -1,13 +1,105 @@
 """What a job takes before anything is taken: memory, traffic, storage, steps, first loss. All pure."""
 
+from typing import Literal
+
+from arcface_api.architectures import IMAGE_SIZE
 from arcface_api.initial_loss import expected_initial_loss
 from arcface_api.model import Model
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
-from arcface_operator.preflight.counts import Counts, steps_per_epoch
-from arcface_operator.preflight.layers import network_size
-from arcface_operator.preflight.memory import Card, DeviceMemory, HostMemory, cards_for, device_memory, host_memory
-from arcface_operator.preflight.storage import Storage, storage
-from arcface_operator.preflight.traffic import Collective, collectives
+from arcface_operator.preflight.data import Counts, steps_per_epoch
+from arcface_operator.preflight.layers import FLOAT32, NetworkSize, network_size
+
+LOGIT_BYTES = 2 * FLOAT32 + 1
+"""Of an image and a class in the head at its peak: what a kernel reads and makes, and whether the class is its own."""
+JOINED_EMBEDDINGS = 5
+"""Of the joined batch: as gathered, of unit length, the gradient for those before and after its sum, and for these."""
+UNIT_CENTERS = 2
+"""Centres of unit length and the gradient for them."""
+CARDS = {"910A, 910B4": 32 << 30, "910B2, 910B3, 910B4-1, 910C": 64 << 30}
+"""HBM that a rank has (HAMi's scheduler, charts/hami/templates/scheduler/device-configmap.yaml @00160eb)."""
+WAITING_BATCHES = 10
+"""Of a rank that decodes in eight threads: one each, and two that are done."""
+INDEX_BYTES = 48
+"""Of an image: key, offset, extent and label of its record, and its place in the order of two epochs."""
+MINDSPORE = 420 * 10**6
+"""Of a rank that has imported MindSpore 2.10, measured on a CPU; graphs and, on Ascend, CANN come on top."""
+LABEL = 2
+"""Numbers that a label travels as, beside its embedding."""
+SUMMARY = 4
+"""Numbers that travel with the gradients beside one a rank: three votes, the squared norm of the centres' gradient."""
+
+
+class DeviceMemory(Model):
+    """Bytes of one rank; rank 0's where ranks differ."""
+
+    weights: int
+    """Twice where ranks verify: the network that is judged is one of its own."""
+    momentum: int
+    """Of the backbone's weights."""
+    gradients: int
+    """Twice with several ranks, which join them into messages before they sum them."""
+    head: int
+    """Centres of this rank's classes, their momentum and gradient."""
+    logits: int
+    """Of the joined batch against this rank's classes: with more ranks the one grows as the other shrinks."""
+    temporaries: int
+    """Of the head: embeddings of the joined batch, unit centres, the greatest logits of all ranks."""
+    activations: int
+    """Outputs of all layers for a batch, which the backward pass needs; frameworks keep some less or some more."""
+    total: int
+    """Sum of these."""
+
+
+class Card(Model):
+    """A kind of card beside what a rank needs."""
+
+    chips: str
+    """That have this much memory."""
+    bytes: int
+    """Its memory."""
+    percent: float
+    """Share that a rank needs."""
+
+
+class HostMemory(Model):
+    """Bytes of pod 0, which has rank 0 and so the most."""
+
+    mindspore: int
+    """MindSpore itself, of all ranks of the pod."""
+    index: int
+    """What is known of each image."""
+    batches: int
+    """Decoded images that wait for their step."""
+    snapshot: int
+    """The copy of the state that a checkpoint is written from while the training goes on."""
+    device: int
+    """What stands for the cards' memory where ranks compute on the CPU."""
+    total: int
+    """Sum of these."""
+
+
+class Collective(Model):
+    """One message of a step."""
+
+    name: str
+    """What is exchanged."""
+    operation: Literal["allGather", "allReduce"]
+    """How."""
+    handed_over: int
+    """Bytes that a rank gives."""
+    received: int
+    """Bytes that it has afterwards: of an all-gather those of all ranks."""
+
+
+class Storage(Model):
+    """Bytes on the checkpoints' claim."""
+
+    checkpoint: int
+    """One checkpoint of all ranks: weights, statistics and momentum of backbone and head."""
+    checkpoints: int
+    """That are there at once: the newest ones, the best one where ranks verify, and the one that is being written."""
+    claim: int
+    """All of them."""
 
 
 class Estimate(Model):
@@ -50,8 +142,87 @@ def estimate(spec: ArcFaceTrainingJobSpec, counts: Counts) -> Estimate:
         learning_rate=spec.learning_rate,
         initial_loss=expected_initial_loss(spec.loss, counts.identities, spec.model.embedding_size),
         memory=memory,
-        cards=cards_for(spec, memory.total),
+        cards=_cards_for(spec, memory.total),
         host=host_memory(spec, counts, network, memory),
         collectives=collectives(spec, network),
         storage=storage(spec, counts, network),
     )
+
+
+def device_memory(spec: ArcFaceTrainingJobSpec, counts: Counts, network: NetworkSize) -> DeviceMemory:
+    """Memory of rank 0, which holds the largest block of classes."""
+    world_size, embedding_size = spec.workers.world_size, spec.model.embedding_size
+    classes = -(-counts.identities // world_size)
+    joined_batch = spec.training.batch_size * world_size
+    activation = FLOAT32 if spec.precision == "fp32" else FLOAT32 // 2
+    peaks = 0 if world_size == 1 else world_size * joined_batch
+    temporary = JOINED_EMBEDDINGS * joined_batch * embedding_size + UNIT_CENTERS * classes * embedding_size + peaks
+    parts = {
+        "weights": FLOAT32 * network.parameters * (2 if spec.verifies_during_training else 1),
+        "momentum": FLOAT32 * network.parameters,
+        "gradients": FLOAT32 * network.parameters * (1 if world_size == 1 else 2),
+        "head": 3 * FLOAT32 * classes * embedding_size,
+        "logits": LOGIT_BYTES * joined_batch * classes,
+        "temporaries": FLOAT32 * temporary,
+        "activations": activation * network.outputs * spec.training.batch_size,
+    }
+    return DeviceMemory(**parts, total=sum(parts.values()))
+
+
+def _cards_for(spec: ArcFaceTrainingJobSpec, needed: int) -> list[Card]:
+    """The cards that a job may run on; none on CPUs."""
+    if spec.workers.accelerator != "ascend":
+        return []
+    return [Card(chips=chips, bytes=size, percent=round(100 * needed / size, 1)) for chips, size in CARDS.items()]
+
+
+def host_memory(spec: ArcFaceTrainingJobSpec, counts: Counts, network: NetworkSize, device: DeviceMemory) -> HostMemory:
+    """Memory of pod 0 on its node."""
+    ranks = spec.workers.devices_per_worker
+    image = 3 * IMAGE_SIZE**2 + FLOAT32
+    head = 2 * FLOAT32 * -(-counts.identities // spec.workers.world_size) * spec.model.embedding_size
+    backbone = FLOAT32 * (2 * network.parameters + network.statistics)
+    parts = {
+        "mindspore": ranks * MINDSPORE,
+        "index": ranks * INDEX_BYTES * counts.images,
+        "batches": ranks * WAITING_BATCHES * spec.training.batch_size * image,
+        "snapshot": backbone + ranks * head,
+        "device": ranks * device.total if spec.workers.accelerator == "cpu" else 0,
+    }
+    return HostMemory(**parts, total=sum(parts.values()))
+
+
+def collectives(spec: ArcFaceTrainingJobSpec, network: NetworkSize) -> list[Collective]:
+    """All messages of a step in their order; none with one rank. Centres stay where they are."""
+    world_size, batch = spec.workers.world_size, spec.training.batch_size
+    if world_size == 1:
+        return []
+    joined = batch * world_size
+    embeddings = joined * spec.model.embedding_size
+    return [
+        _all_gather("embeddings", batch * (spec.model.embedding_size + LABEL), world_size),
+        # Every rank's greatest logit of every image: the one message that grows with the square of the ranks.
+        _all_gather("peaks", joined, world_size),
+        _all_reduce("sums", 2 * joined),
+        _all_reduce("embeddingGradients", embeddings),
+        # In buckets: one message where they are no more than 32 MiB.
+        _all_reduce("gradients", network.trainable + world_size + SUMMARY),
+    ]
+
+
+def _all_gather(name: str, numbers: int, world_size: int) -> Collective:
+    own = FLOAT32 * numbers
+    return Collective(name=name, operation="allGather", handed_over=own, received=own * world_size)
+
+
+def _all_reduce(name: str, numbers: int) -> Collective:
+    own = FLOAT32 * numbers
+    return Collective(name=name, operation="allReduce", handed_over=own, received=own)
+
+
+def storage(spec: ArcFaceTrainingJobSpec, counts: Counts, network: NetworkSize) -> Storage:
+    """Size of a job's checkpoints."""
+    head = counts.identities * spec.model.embedding_size
+    checkpoint = FLOAT32 * (2 * network.parameters + network.statistics + 2 * head)
+    checkpoints = spec.checkpoint.keep_last + spec.verifies_during_training + 1
+    return Storage(checkpoint=checkpoint, checkpoints=checkpoints, claim=checkpoint * checkpoints)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput
 from arcface_faces.pairs.pair_set import read_pair_pickle
-from arcface_faces.pickle.globals import ALLOWED
+from arcface_faces.pickle.values import ALLOWED
 
 NO_BYTES = Path("/proc/self/mem")
 """Nothing is mapped at its first byte, so that reading there is an error."""

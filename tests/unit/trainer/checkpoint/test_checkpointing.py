@@ -14,7 +14,7 @@ from arcface_faces.checkpoint import newest_complete, read_manifest
 from arcface_trainer.checkpoint import checkpointing
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
 from arcface_trainer.checkpoint.saving import Saver
-from arcface_trainer.checkpoint.verifications import Verifications
+from arcface_trainer.checkpoint.state import Verifications
 from arcface_trainer.checkpoint.writer import CheckpointWriter
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.metrics import TrainMetrics

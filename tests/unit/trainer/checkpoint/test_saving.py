@@ -12,7 +12,7 @@ import pytest
 from arcface_api.errors import ArcFaceError, Diverged
 from arcface_faces.checkpoint import ClassRange, class_range, newest_complete, read_head, read_manifest
 from arcface_trainer.checkpoint.saving import Saver
-from arcface_trainer.checkpoint.verifications import Verifications
+from arcface_trainer.checkpoint.state import Verifications
 from support.builders.saved_states import CLASSES, ArrayState, make_writer
 from support.fakes.disks import Disk, refusing
 from support.fakes.rank_threads import ThreadWorld, run_ranks

@@ -8,7 +8,7 @@ import pytest
 from arcface_api.errors import ArcFaceError, Diverged, InvalidInput
 from arcface_api.resource.status import PairResult, Verification
 from arcface_faces.checkpoint import newest_complete, read_manifest
-from arcface_trainer.checkpoint.verifications import Verifications
+from arcface_trainer.checkpoint.state import Verifications
 from support.builders.saved_states import ArrayState, make_writer, saving
 
 

@@ -12,10 +12,8 @@ from mindspore import ParameterTuple, Tensor, nn, ops
 from arcface_api.architectures import Block
 from arcface_api.resource.spec import ModelSpec
 from arcface_trainer.device import ASCEND_910B
-from arcface_trainer.network.backbones import build_backbone, named_parameters
-from arcface_trainer.network.iresnet import ResidualBlock
+from arcface_trainer.network.backbones import Bottleneck, ResidualBlock, build_backbone, named_parameters
 from arcface_trainer.network.layers import trunk_cast
-from arcface_trainer.network.mobilefacenet import Bottleneck
 from support.float64_network import Float64Network, exact, to_bfloat16, to_float16
 
 MODEL = ModelSpec(backbone="iresnet18", width=0.125, stem_stride=2, embedding_size=16)

@@ -9,8 +9,7 @@ import pytest
 
 from arcface_api.contract.reports import ReportedFailure, TrainerReport
 from arcface_trainer.pod.launcher import _wait
-from arcface_trainer.pod.rank_process import RankProcess
-from arcface_trainer.pod.scheduler_process import SchedulerProcess
+from arcface_trainer.pod.processes import RankProcess, SchedulerProcess
 
 INVALID = ReportedFailure(reason="InvalidInput", message="data.path: no such folder", rank=0, exit_code=2)
 

@@ -10,7 +10,7 @@ from arcface_evaluator.evaluation import from_images
 from arcface_evaluator.report.entries import result_of
 from arcface_faces.embedding.embedder import InProcessEmbedder
 from arcface_faces.pairs.pair_set import read_pair_set
-from arcface_trainer.checkpoint.verifications import Verifications
+from arcface_trainer.checkpoint.state import Verifications
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.network.backbones import as_function, build_backbone, host_arrays, named_parameters
 from arcface_trainer.training.verification import Verifier, build_verifier, most_pairs, open_pair_shard

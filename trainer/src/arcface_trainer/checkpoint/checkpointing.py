@@ -17,11 +17,10 @@ from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.errors import ArcFaceError
 from arcface_api.resource.status import BestCheckpoint, CheckpointStatus
 from arcface_faces import checkpoint
-from arcface_faces.checkpoint import CheckpointManifest
 from arcface_trainer.checkpoint.resume import refuse_other_runs, resume
 from arcface_trainer.checkpoint.saving import Saver, SaveResult
-from arcface_trainer.checkpoint.verifications import Verifications
-from arcface_trainer.checkpoint.writer import CheckpointWriter, TrainingState, status_of
+from arcface_trainer.checkpoint.state import TrainingState, Verifications
+from arcface_trainer.checkpoint.writer import CheckpointWriter, status_of
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.metrics import TrainMetrics
 from arcface_trainer.plan import TrainingPlan
@@ -40,7 +39,7 @@ class Checkpointing:
     state: TrainingState
     saver: Saver
     verifications: Verifications
-    resumed: CheckpointManifest | None = None
+    resumed: checkpoint.CheckpointManifest | None = None
     """The checkpoint that the run went on from."""
     newest: CheckpointStatus | None = None
     """Newest checkpoint of this run, as rank 0 reports it; other ranks know what they went on from."""

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from arcface_api.errors import InvalidInput
 from arcface_faces import checkpoint
-from arcface_faces.checkpoint import CheckpointManifest, Tensors
-from arcface_trainer.checkpoint.writer import TrainingState
+from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.plan import TrainingPlan
 
@@ -14,6 +13,8 @@ LOG = logging.getLogger(__name__)
 CANDIDATES = 8
 """Newest checkpoints that are tried."""
 NONE = -1
+_Parts = tuple[checkpoint.CheckpointManifest, checkpoint.Tensors, checkpoint.Tensors, checkpoint.Tensors]
+"""Manifest, backbone, momentum and a rank's head."""
 
 
 def refuse_other_runs(directory: Path, plan: TrainingPlan) -> None:
@@ -23,7 +24,9 @@ def refuse_other_runs(directory: Path, plan: TrainingPlan) -> None:
         return
 
 
-def resume(state: TrainingState, directory: Path, plan: TrainingPlan, world: World) -> CheckpointManifest | None:
+def resume(
+    state: TrainingState, directory: Path, plan: TrainingPlan, world: World
+) -> checkpoint.CheckpointManifest | None:
     """Load the newest checkpoint that all ranks find sound.
 
     Args:
@@ -74,7 +77,7 @@ def _candidates(directory: Path, plan: TrainingPlan, world: World) -> tuple[int,
     return count, [step for step in shared if step != NONE]
 
 
-def _check_same_run(manifest: CheckpointManifest, plan: TrainingPlan, folder: Path) -> None:
+def _check_same_run(manifest: checkpoint.CheckpointManifest, plan: TrainingPlan, folder: Path) -> None:
     """InvalidInput where a checkpoint comes from another job specification or other images."""
     remedy = "choose another checkpoint.path or remove the folder"
     if manifest.spec_hash != plan.spec_hash:
@@ -85,8 +88,8 @@ def _check_same_run(manifest: CheckpointManifest, plan: TrainingPlan, folder: Pa
             raise InvalidInput(f"{folder}: {name} was {stored} and is {wanted} now: {remedy}")
 
 
-def _read(folder: Path, world: World) -> tuple[CheckpointManifest, Tensors, Tensors, Tensors] | None:
-    """Manifest, backbone, momentum and this rank's head; None where one of them is damaged."""
+def _read(folder: Path, world: World) -> _Parts | None:
+    """What this rank goes on from; None where a part is damaged."""
     try:
         manifest = checkpoint.read_manifest(folder)
         classes = checkpoint.class_range(manifest.class_count, world.size, world.rank)

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from arcface_api.errors import ArcFaceError, Diverged
 from arcface_api.resource.status import CheckpointStatus
 from arcface_faces.checkpoint import FileEntry
-from arcface_trainer.checkpoint.snapshot import Snapshot
+from arcface_trainer.checkpoint.state import Snapshot
 from arcface_trainer.checkpoint.writer import CheckpointWriter
 
 WORDS = 8

@@ -1,7 +1,4 @@
-"""The state of a training, and its checkpoints: every rank writes its block of class centres, rank 0 the rest.
-
-The state is what changes while training: weights, running statistics, momentum, the rank's class centres, as host
-arrays under names that do not depend on ranks or on how the network is wrapped.
+"""Checkpoints as files: every rank writes its block of class centres, rank 0 the rest.
 
 Files are written and flushed to disk in a hidden folder; when those of all ranks are there, rank 0 writes the manifest
 and renames the folder. A crash before the rename leaves no checkpoint, a crash after it a whole one. The hidden folder
@@ -17,21 +14,17 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 
-import numpy as np
+from safetensors.numpy import save_file
 
 from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.errors import ArcFaceError, explained
 from arcface_api.resource.status import CheckpointStatus, Verification
 from arcface_faces import checkpoint
-from arcface_faces.checkpoint import CheckpointManifest, ClassRange, FileEntry, LossScale, TensorEntry, Tensors
-from arcface_trainer.checkpoint.files import head_name, remove_folder, sync_folder, write_tensors
-from arcface_trainer.checkpoint.snapshot import Snapshot
-from arcface_trainer.checkpoint.verifications import Verifications
+from arcface_trainer.checkpoint.state import Snapshot, TrainingState, Verifications
 from arcface_trainer.distributed.collectives import World
-from arcface_trainer.network.backbones import STATISTICS_SUFFIXES, assign, check_fit, host_arrays, named_parameters
 from arcface_trainer.plan import TrainingPlan
-from arcface_trainer.step.train_step import TrainStep
 
 HIDDEN = ".writing-"
 ATTEMPT_FOLDER = re.compile(rf"{re.escape(HIDDEN)}(?:(?P<job>[A-Za-z0-9-]+)-)?(?P<attempt>\d+)")
@@ -40,60 +33,17 @@ ABANDONED_SECONDS = 3600.0
 """Without a change: nobody writes any more into the folder of an attempt whose number is higher than our own."""
 
 
-class TrainingState:
-    """Reads and replaces the state of a training step."""
-
-    def __init__(self, train_step: TrainStep) -> None:
-        gradient_step = train_step.gradient_step
-        self._backbone = named_parameters(gradient_step.backbone)
-        self._weights = {name: weight for name, weight in self._backbone.items() if weight.requires_grad}
-        self._centers = {"centers": gradient_step.classifier.centers}
-        self._update = train_step.update
-        self._loss_scale = train_step.loss_scale
-
-    def backbone(self, world: World) -> Tensors:
-        """Weights, and running statistics averaged over ranks: the network that a checkpoint holds.
-
-        Each rank tracks the statistics of its own images. Their update is linear, so averaging now and going on from
-        the average gives the same averages later as never having stopped.
-        """
-        arrays = host_arrays(self._backbone)
-        statistics = [name for name in arrays if name.endswith(STATISTICS_SUFFIXES)]
-        mean = world.all_mean(np.concatenate([arrays[name].ravel() for name in statistics]))
-        offset = 0
-        for name in statistics:
-            shape, size = arrays[name].shape, arrays[name].size
-            arrays[name] = mean[offset : offset + size].reshape(shape)
-            offset += size
-        return arrays
-
-    def momentum(self) -> Tensors:
-        """Momentum of the backbone's weights by their names."""
-        return self._update.host_momentum(self._weights)
-
-    def head(self) -> Tensors:
-        """This rank's `centers` and their `momentum`."""
-        momentum = self._update.host_momentum(self._centers)["centers"]
-        return {**host_arrays(self._centers), "momentum": momentum}
-
-    def loss_scale(self) -> LossScale | None:
-        """The dynamic loss scale; None where the precision needs none."""
-        return None if self._loss_scale is None else self._loss_scale.save()
-
-    def load_loss_scale(self, saved: LossScale | None) -> None:
-        """Go on from a checkpoint's loss scale; from a fresh one where it has none."""
-        if self._loss_scale is not None and saved is not None:
-            self._loss_scale.load(saved)
-
-    def load(self, backbone: Tensors, momentum: Tensors, head: Tensors, source: str) -> None:
-        """Go on from these arrays; InvalidInput, naming `source`, where names or shapes are others."""
-        centers = self._centers["centers"]
-        check_fit(self._weights, momentum, source)
-        check_fit({"centers": centers, "momentum": centers}, head, source)
-        assign(self._backbone, backbone, source)
-        assign(self._centers, {"centers": head["centers"]}, source)
-        self._update.assign_momentum(self._weights, momentum)
-        self._update.assign_momentum(self._centers, {"centers": head["momentum"]})
+def write_tensors(path: Path, tensors: checkpoint.Tensors) -> checkpoint.FileEntry:
+    """Write tensors and flush them to disk."""
+    save_file(tensors, path)
+    # It writes for its user alone; whoever may read the folder may read what is in it.
+    path.chmod(path.parent.stat().st_mode & 0o666)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    shapes = {name: checkpoint.TensorEntry(shape=list(array.shape)) for name, array in tensors.items()}
+    return checkpoint.FileEntry(
+        name=path.name, size=path.stat().st_size, sha256=checkpoint.file_sha256(path), tensors=shapes
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +57,7 @@ class CheckpointWriter:
     """Of the gang; an operator that does not tell it leaves 0."""
     job_uid: str | None = None
     """A job that is deleted and made anew begins at attempt 0 again, and has another uid."""
-    write_file: Callable[[Path, Tensors], FileEntry] = write_tensors
+    write_file: Callable[[Path, checkpoint.Tensors], checkpoint.FileEntry] = write_tensors
 
     @property
     def directory(self) -> Path:
@@ -129,12 +79,12 @@ class CheckpointWriter:
         with explained(self.directory, "checkpoints cannot be written", remedy + "spec.checkpoint"):
             self.directory.mkdir(parents=True, exist_ok=True)
             if self.room.exists():
-                remove_folder(self.room)
+                _remove_folder(self.room)
             self.room.mkdir()
             now = self.room.stat().st_mtime  # by the volume's clock, as the other folders' times are
             for folder in self.directory.glob(f"{HIDDEN}*"):
                 if folder != self.room and not self._may_be_alive(folder, now):
-                    remove_folder(folder)
+                    _remove_folder(folder)
 
     def leave(self) -> None:
         """Take the empty room away; rank 0 calls it when the gang writes no more."""
@@ -144,12 +94,12 @@ class CheckpointWriter:
     def snapshot(self, state: TrainingState, step: int, verifications: Verifications) -> Snapshot:
         """Copy the state after `step` updates; all ranks call together."""
         backbone = state.backbone(self.world)
-        shared: dict[str, Tensors] = {}
+        shared: dict[str, checkpoint.Tensors] = {}
         if self.world.is_first:
             shared = {checkpoint.BACKBONE_FILE: backbone, checkpoint.MOMENTUM_FILE: state.momentum()}
         return Snapshot(step, state.head(), shared, verifications.last, verifications.best, state.loss_scale())
 
-    def write(self, snapshot: Snapshot) -> list[FileEntry]:
+    def write(self, snapshot: Snapshot) -> list[checkpoint.FileEntry]:
         """Write this rank's files: that of its head first, rank 0's others behind it.
 
         Raises:
@@ -165,11 +115,11 @@ class CheckpointWriter:
         files = {head_name(self._classes(self.world.rank).start): snapshot.head, **snapshot.shared}
         return [self.write_file(hidden / name, tensors) for name, tensors in files.items()]
 
-    def head_entry(self, rank: int, size: int, sha256: str) -> FileEntry:
+    def head_entry(self, rank: int, size: int, sha256: str) -> checkpoint.FileEntry:
         """What the manifest says of a rank's head, of which only size and hash are not known beforehand."""
         classes = self._classes(rank)
-        shape = TensorEntry(shape=[classes.size, self.plan.model.embedding_size])
-        return FileEntry(
+        shape = checkpoint.TensorEntry(shape=[classes.size, self.plan.model.embedding_size])
+        return checkpoint.FileEntry(
             name=head_name(classes.start),
             size=size,
             sha256=sha256,
@@ -180,11 +130,11 @@ class CheckpointWriter:
     def publish(
         self,
         step: int,
-        files: list[FileEntry],
+        files: list[checkpoint.FileEntry],
         *,
         verification: Verification | None,
         best: Verification | None,
-        loss_scale: LossScale | None,
+        loss_scale: checkpoint.LossScale | None,
     ) -> CheckpointStatus:
         """Make a checkpoint of files that all ranks have written, and remove those that are too many.
 
@@ -205,24 +155,24 @@ class CheckpointWriter:
     def discard(self, step: int) -> None:
         """Make room on the disk after a save that failed."""
         with contextlib.suppress(OSError):
-            remove_folder(self._hidden(step))
+            _remove_folder(self._hidden(step))
 
-    def _publish(self, manifest: CheckpointManifest) -> Path:
+    def _publish(self, manifest: checkpoint.CheckpointManifest) -> Path:
         hidden, final = self._hidden(manifest.step), self.directory / checkpoint.folder_name(manifest.step)
         with (hidden / checkpoint.MANIFEST_FILE).open("wb") as file:
             file.write(manifest.to_json().encode())
             file.flush()
             os.fsync(file.fileno())
-        sync_folder(hidden)
+        _sync_folder(hidden)
         self._set_aside(manifest.step)
         hidden.rename(final)
-        sync_folder(self.directory)
+        _sync_folder(self.directory)
         return final
 
     def _hidden(self, step: int) -> Path:
         return self.room / checkpoint.folder_name(step)
 
-    def _classes(self, rank: int) -> ClassRange:
+    def _classes(self, rank: int) -> checkpoint.ClassRange:
         return checkpoint.class_range(self.plan.class_count, self.world.size, rank)
 
     def _may_be_alive(self, folder: Path, now: float) -> bool:
@@ -248,7 +198,7 @@ class CheckpointWriter:
                 folder.rename(aside)
 
 
-def status_of(folder: Path, manifest: CheckpointManifest, settings: RunCheckpoint) -> CheckpointStatus:
+def status_of(folder: Path, manifest: checkpoint.CheckpointManifest, settings: RunCheckpoint) -> CheckpointStatus:
     """What reports tell of a published checkpoint."""
     return CheckpointStatus(
         path=settings.path_of(folder),
@@ -256,3 +206,24 @@ def status_of(folder: Path, manifest: CheckpointManifest, settings: RunCheckpoin
         saved_at=manifest.saved_at,
         sha256=checkpoint.manifest_sha256(folder),
     )
+
+
+def head_name(first_class: int) -> str:
+    """File of the centres from `first_class` on."""
+    return f"head-{first_class:09d}.safetensors"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_folder(folder: Path) -> None:
+    """Rename a folder, so that whoever still writes there finds it gone, then delete of it what can be deleted."""
+    dead = folder.with_name(f"{folder.name}-{token_hex(4)}")
+    folder.rename(dead)
+    shutil.rmtree(dead, ignore_errors=True)

@@ -16,9 +16,8 @@ from arcface_api.contract.reports import TrainerReport, failure_from
 from arcface_api.contract.run_config import RunConfig
 from arcface_api.errors import ArcFaceError, ExitCode, Stopped
 from arcface_trainer.pod.pinning import core_shares
-from arcface_trainer.pod.rank_process import RankProcess, rank_environment, shell_status
+from arcface_trainer.pod.processes import RankProcess, SchedulerProcess, rank_environment, shell_status
 from arcface_trainer.pod.rendezvous import meet
-from arcface_trainer.pod.scheduler_process import SchedulerProcess
 
 POLL_SECONDS = 0.1
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)

@@ -19,7 +19,7 @@ from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, Stopped
 from arcface_api.unsupported import unsupported_training
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
-from arcface_trainer.checkpoint.writer import TrainingState
+from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.data.loader import Batch, BatchLoader, open_loader
 from arcface_trainer.distributed.collectives import init_distributed
 from arcface_trainer.metrics import Meter, StepRecord, TrainMetrics, serve

@@ -17,8 +17,7 @@ from arcface_faces.images import Image
 from arcface_faces.pairs.pair_set import PairSet, check_images, open_sets, set_files
 from arcface_faces.pairs.protocol import FOLDS, fold_accuracy, squared_distances
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
-from arcface_trainer.checkpoint.verifications import Verifications
-from arcface_trainer.checkpoint.writer import TrainingState
+from arcface_trainer.checkpoint.state import TrainingState, Verifications
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.network.backbones import as_function, assign, build_backbone, named_parameters
 from arcface_trainer.network.layers import trunk_cast

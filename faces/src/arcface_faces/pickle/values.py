@@ -1,7 +1,11 @@
-"""The few functions and classes that the pickle of a pair set may name, re-enacted on slices instead of called."""
+"""What the pickle of a pair set may hold, and the few functions and classes that it may name.
 
+Those are re-enacted on slices instead of called.
+"""
+
+from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from arcface_api.errors import InvalidInput
 from arcface_faces.pickle.stream import LATIN1, Coding, FileSlice, SlicedFile
@@ -23,6 +27,28 @@ class Array:
 
     data: FileSlice | None = None
     is_bool: bool = False
+
+
+@dataclass(slots=True)
+class Items:
+    """A list of the pickle, packed: images as the four numbers of their slices, truth values as bytes."""
+
+    slices: "array[int]" = field(default_factory=lambda: array("q"))
+    flags: bytearray = field(default_factory=bytearray)
+
+    def append(self, item: object) -> None:
+        """Add an image or a truth value."""
+        match item:
+            case FileSlice(is_text=False):
+                self.slices.extend(item)
+            case Array(data=FileSlice() as part, is_bool=False):
+                self.slices.extend(part)
+            case bool() | 0 | 1:
+                self.flags.append(bool(item))
+            case FileSlice():
+                raise InvalidInput("a list holds text, not images: pickle the encoded bytes of each image")
+            case _:
+                raise InvalidInput("a list holds something else than encoded images or truth values")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +135,7 @@ def set_state(target: object, state: object) -> None:
         case Array(), (1, tuple() as shape, Dtype() as items, int(), FileSlice(is_text=False) as data):
             filled = _filled_array(data, items, shape)
             target.data, target.is_bool = filled.data, filled.is_bool
-        case Dtype(), (
-            3,
-            FileSlice(),
-            None,
-            None,
-            None,
-            -1,
-            -1,
-            0,
-        ):  # version, byte order, default sizes
+        case Dtype(), (3, FileSlice(), None, None, None, -1, -1, 0):  # version, byte order, default sizes
             pass
         case _:
             raise InvalidInput("the state of something else than a numpy array is set")

@@ -4,7 +4,7 @@ import pytest
 
 from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.run_config import RunRanks
-from arcface_trainer.pod.rank_process import rank_environment
+from arcface_trainer.pod.processes import rank_environment
 
 TABLE = "/user/serverid/devindex/config/hccl.json"
 POD = {"MS_NODE_ID": "2", "MS_WORKER_NUM": "4", "RANK_TABLE_FILE": TABLE, "RANK_ID": "2", "RANK_SIZE": "4"}

@@ -1,7 +1,7 @@
 """What crosses between ranks by name. That ranks do exchange this: tests/unit/trainer/test_step_traffic.py."""
 
+from arcface_operator.preflight.estimate import Collective, collectives
 from arcface_operator.preflight.layers import network_size
-from arcface_operator.preflight.traffic import Collective, collectives
 from support.builders.jobs import make_job
 
 

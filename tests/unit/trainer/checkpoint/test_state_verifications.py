@@ -1,6 +1,6 @@
 """Which verification is the best one, and what becomes of it where its checkpoint cannot be saved."""
 
-from arcface_trainer.checkpoint.verifications import Verifications, is_better
+from arcface_trainer.checkpoint.state import Verifications, is_better
 from support.builders.verifications import found
 
 

@@ -1,11 +1,15 @@
-"""A rank as its pod sees it: a process, the report that it leaves, and the end of its log."""
+"""What a pod runs: ranks, each with the report that it leaves and the end of its log, and MindSpore's scheduler.
+
+The scheduler runs beside rank 0; without it no rank joins the others.
+"""
 
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -31,6 +35,8 @@ LOG_LINES = 20
 """Last lines of a rank that a report repeats."""
 BY_SIGNAL = 128
 """A shell's exit status of a process that a signal ended, less the signal's number."""
+GRACE_SECONDS = 10.0
+"""In which the scheduler leaves after its ranks, or its ranks after it."""
 
 
 def rank_environment(
@@ -161,6 +167,45 @@ class RankProcess:
         if not self.report_path.is_file():
             return None
         return TrainerReport.from_json(self.report_path.read_bytes(), str(self.report_path))
+
+
+@dataclass(slots=True)
+class SchedulerProcess:
+    """MindSpore's scheduler, and since when it is gone."""
+
+    process: subprocess.Popen[bytes]
+    grace_seconds: float = GRACE_SECONDS
+    gone_since: float | None = None
+    """Seconds of `time.monotonic`."""
+
+    @classmethod
+    def start(cls, environment: dict[str, str]) -> Self:
+        """Start it with the environment of a rank."""
+        command = module_command("arcface_trainer.distributed.scheduler")
+        return cls(subprocess.Popen(command, env=environment | {pods.ROLE: pods.SCHEDULER}, start_new_session=True))
+
+    def loss(self, ranks: Sequence[RankProcess]) -> str | None:
+        """What is said of a scheduler that is gone while no rank is done; ranks that have not joined wait for it.
+
+        Ranks that have joined may end by themselves, which says more: MindSpore ends it with a rank that is lost.
+        """
+        code = self.process.poll()
+        if code is None or any(rank.is_finished for rank in ranks):
+            return None
+        if self.gone_since is None:
+            self.gone_since = time.monotonic()
+        if time.monotonic() - self.gone_since < self.grace_seconds:
+            return None
+        return f"MindSpore's scheduler ended with exit code {shell_status(code)} before its ranks: is its port in use?"
+
+    def end(self, ranks: Sequence[RankProcess]) -> None:
+        """It leaves by itself after its ranks; one that does not is killed, at once where no rank had joined."""
+        is_needed = not any(rank.has_nothing_to_save for rank in ranks)
+        try:
+            self.process.wait(self.grace_seconds if is_needed else 0)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 def shell_status(code: int) -> int:

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from arcface_operator.preflight.counts import Counts
+from arcface_operator.preflight.data import Counts
+from arcface_operator.preflight.estimate import Storage, storage
 from arcface_operator.preflight.layers import network_size
-from arcface_operator.preflight.storage import Storage, storage
 from support.builders.jobs import make_job
 
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from arcface_api.resource.spec import ModelSpec, OptimizerSpec, TrainingSpec
-from arcface_trainer.checkpoint.verifications import Verifications
-from arcface_trainer.checkpoint.writer import TrainingState
+from arcface_trainer.checkpoint.state import TrainingState, Verifications
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.step.train_step import build_train_step
 from support.builders.saved_states import make_writer

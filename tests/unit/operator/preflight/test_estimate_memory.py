@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from arcface_operator.preflight.counts import Counts
+from arcface_operator.preflight.data import Counts
+from arcface_operator.preflight.estimate import DeviceMemory, HostMemory, device_memory, host_memory
 from arcface_operator.preflight.layers import network_size
-from arcface_operator.preflight.memory import DeviceMemory, HostMemory, device_memory, host_memory
 from support.builders.jobs import make_job
 from support.builders.training_sets import EIGHT, MS1MV2
 

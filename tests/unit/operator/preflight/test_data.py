@@ -3,7 +3,7 @@
 import pytest
 
 from arcface_api.errors import InvalidInput
-from arcface_operator.preflight.counts import Counts, steps_per_epoch
+from arcface_operator.preflight.data import Counts, steps_per_epoch
 from support.builders.jobs import make_job
 
 
