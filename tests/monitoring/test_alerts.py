@@ -113,6 +113,9 @@ CASES = [
         "missed",
     ),
     ("ArcFaceGateFailed", job("arcface_job_gate_passed", ',metric="lfw.accuracy"', "1x9"), 5, None, "passed"),
+    ("ArcFaceJobUnreachable", job("arcface_job_reachable", "", "0x30"), 16, OF_JOBS, "cut off"),
+    ("ArcFaceJobUnreachable", job("arcface_job_reachable", "", "0x10 1x20"), 16, None, "a start that took a while"),
+    ("ArcFaceJobUnreachable", job("arcface_job_reachable", "", "0x10 _x20"), 16, None, "ended"),
     (
         "ArcFaceRankTableStuck",
         {

@@ -35,6 +35,8 @@ class Settings(Model):
     """Period of asking rank 0 for its progress until it answers."""
     progress_seconds: float = Field(default=10, gt=0)
     """Period of asking rank 0 for its progress afterwards."""
+    unreachable_seconds: float = Field(default=30, ge=0)
+    """Time without an answer after which rank 0 is called unreachable; nothing but the condition follows from it."""
     figures_seconds: float = Field(default=5, ge=0)
     """Shortest time between two writes of a status in which only figures have changed."""
     settle_seconds: float = Field(default=5, ge=0)

@@ -14,6 +14,7 @@ Phase = Literal[
 ConditionType = Literal[
     "Ready",
     "Suspended",
+    "Reachable",
     "RankTableReady",
     "Training",
     "RestartsCapped",

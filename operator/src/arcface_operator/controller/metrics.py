@@ -136,6 +136,13 @@ def _rank_table_ranks(job: Manifest) -> Iterator[Sample]:
     return (((state,), table.get(state)) for state in ("ready", "total"))
 
 
+def _reachable(job: Manifest) -> Iterator[Sample]:
+    """Whether rank 0 answers; absent where nobody can know."""
+    found = (item for item in _status_of(job).get("conditions", []) if item["type"] == "Reachable")
+    known = {"True": 1.0, "False": 0.0}
+    return (((), known.get(item["status"])) for item in found)
+
+
 def _failures(job: Manifest) -> Iterator[Sample]:
     """The reason of a job that has failed."""
     if (failed := _true_condition(job, "Failed")) is not None:
@@ -214,6 +221,7 @@ FAMILIES = (
         _checkpoint_time,
     ),
     Family("arcface_job_rank_table_ranks", "Ranks of the rank table.", ("state",), _rank_table_ranks),
+    Family("arcface_job_reachable", "1 while rank 0 answers the operator, 0 while it does not.", (), _reachable),
     Family("arcface_job_failed", "1 with the reason of a job that has failed.", ("reason",), _failures),
     Family("arcface_job_evaluation_accuracy", "Accuracy on a pair set.", ("dataset",), _accuracies),
     Family(

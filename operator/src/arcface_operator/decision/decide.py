@@ -37,8 +37,9 @@ def nodes_in_question(observed: Observation, settings: Settings, now: datetime) 
     context = _context_of(observed, settings, now)
     pods = [pod for pod in observed.pods if ending.is_overdue(context, pod)]
     is_wanted = context.job.metadata.deletion_timestamp is None and not context.spec.suspend
-    if is_wanted and context.status.phase in GANG_PHASES and gang.is_blamed(context):
-        pods += context.pods
+    if is_wanted and context.status.phase in GANG_PHASES:
+        silent = context.pods[:1] if context.is_out_of_sight else ()
+        pods += context.pods if gang.is_blamed(context) else silent
     return frozenset(pod.node for pod in pods if pod.node is not None)
 
 
@@ -49,6 +50,8 @@ def decide(observed: Observation, settings: Settings, now: datetime) -> Plan:
         return Plan(status=observed.job.status)  # its children go with it
     plan = _next_step(context)
     status = _with_counts(context, plan.status)
+    if status.phase not in GANG_PHASES:
+        status = replace(context, status=status).with_nobody_to_see().status
     decided = replace(context, status=status)
     return Plan(
         status=status,

@@ -148,8 +148,8 @@ def _gang_fault(context: DecisionContext) -> Fault | None:
     if fault is not None:
         return fault
     if context.status.phase == "Starting":
-        return room.incurable(context) or startup_deadline_seconds.late_gang(context)
-    return _course(context).stall(context)
+        return room.incurable(context) or startup_deadline_seconds.late_gang(context) or _unseen_loss(context)
+    return _course(context).stall(context) or _unseen_loss(context)
 
 
 def _lost_pod(context: DecisionContext, index: int) -> FailureStatus:
@@ -166,6 +166,11 @@ def _lost_node(context: DecisionContext) -> Fault | None:
         return None
     message = f"node {pod.node} of pod {pod.name} is gone or does not answer"
     return fault_of(digest(pod, context.stage.ranks_per_pod(context.spec), NODE_LOST, message))
+
+
+def _unseen_loss(context: DecisionContext) -> Fault | None:
+    """A gang that cannot be reached is not to blame for it; where its node is lost, that is why."""
+    return _lost_node(context) if context.is_out_of_sight else None
 
 
 def _settling_seconds(context: DecisionContext, fault: Fault) -> float | None:

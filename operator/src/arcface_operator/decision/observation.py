@@ -11,6 +11,7 @@ from typing import Any
 from arcface_api.contract import pod_environment
 from arcface_api.contract.reports import EvaluatorReport, TrainerReport
 from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_operator.decision.answers.sighting import Sighting
 from arcface_operator.decision.fault_table.reasons import DISRUPTIONS, INIT_FAILED, POD_FAILED
 from arcface_operator.decision.stages import STAGES
 from arcface_operator.manifests.content import source_of
@@ -123,7 +124,9 @@ class Observation:
     prerequisites: Prerequisites | None = None
     """Looked at only while the job waits for them."""
     report: TrainerReport | EvaluatorReport | None = None
-    """What the first pod serves at the moment."""
+    """What the first pod has just served, of the present attempt for certain or, from earlier releases, most likely."""
+    sighting: Sighting | None = None
+    """How it has just gone to ask the first pod; None where no question came to anything since the last look."""
     groups: frozenset[str] = frozenset()
     """Names of the job's groups that the gang scheduler has; looked at only where they should go."""
     watched_since: datetime | None = None

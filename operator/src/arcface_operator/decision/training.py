@@ -77,7 +77,7 @@ def _annotations(pods: tuple[PodView, ...], name: str, value: str) -> tuple[Acti
 
 def with_live_report(context: DecisionContext) -> DecisionContext:
     """The context with what rank 0 serves; its first word is the beginning of the training."""
-    report = context.observed.report
+    context, report = context.with_sighting(), context.observed.report
     if not isinstance(report, reports.TrainerReport) or report.progress is None:
         return context
     if context.status.phase == "Starting":

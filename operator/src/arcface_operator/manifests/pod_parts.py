@@ -91,6 +91,12 @@ def own_name_and_address() -> list[Manifest]:
     return [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": field}}} for name, field in fields.items()]
 
 
+def own_origin(job: ArcFaceTrainingJob, attempt: int) -> list[Manifest]:
+    """Variables that tell a pod of which job and attempt it is."""
+    origin = pods.RankIdentity(attempt=attempt, job_uid=job.metadata.uid).origin()
+    return [{"name": name, "value": value} for name, value in origin.items()]
+
+
 def config_volume(job: ArcFaceTrainingJob) -> Manifest:
     """Volume with the run configuration."""
     return {"name": "config", "configMap": {"name": config_name(job.metadata.name)}}

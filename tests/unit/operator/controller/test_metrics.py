@@ -122,6 +122,12 @@ def test_the_status_has_the_fields_that_are_read() -> None:
     assert made <= named
 
 
+@pytest.mark.parametrize(("state", "shown"), [("True", 1.0), ("False", 0.0), ("Unknown", None)])
+def test_whether_rank_0_answers_is_shown_where_it_is_known(state: str, shown: float | None) -> None:
+    told = job({"conditions": [{"type": "Reachable", "status": state}]})
+    assert value(told, "reachable") == shown
+
+
 def test_times_are_kept_from_the_first_moment_on() -> None:
     halves = {"pods": (make_worker(0, is_ready=True), make_worker(1, is_ready=False))}
     whole = {"pods": (make_worker(0, is_ready=True), make_worker(1, is_ready=True))}
