@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
-from support.processes.training_jobs import TRAINS, TrainingJobs, condition, goes_well
+from support.processes.training_jobs import TrainingJobs, condition
 from support.waiting import wait_until
 from testbed.control_plane.cluster import ControlPlane
-from testbed.control_plane.pods import MERGE
 from testbed.fake_nodes.nodes import FakeNodes
-from testbed.schedulers.gang_resources import KUEUE_GATE, kueue_hold, pod_group_definitions
+from testbed.schedulers.gang_resources import pod_group_definitions
 
 pytestmark = pytest.mark.usefixtures("operator")
 ASCEND = {"accelerator": "ascend", "replicas": 2, "devicesPerWorker": 4}
@@ -26,24 +25,6 @@ def pod_groups(plane: ControlPlane) -> Iterator[None]:
     plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
     yield
     plane.kubectl("delete", "-f", "-", stdin=definitions)
-
-
-@pytest.fixture
-def kueue(plane: ControlPlane, jobs: TrainingJobs) -> Iterator[None]:
-    """Kueue's hold on pods with a queue; it works once a trial pod is gated."""
-    policy = yaml.safe_dump_all(kueue_hold())
-    plane.kubectl("apply", "-f", "-", stdin=policy)
-
-    def is_gated() -> bool:
-        metadata = {"name": "trial", "labels": {"kueue.x-k8s.io/queue-name": "trial"}}
-        pod = {"metadata": metadata, "spec": {"containers": [{"name": "main", "image": "none"}]}}
-        path = f"/api/v1/namespaces/{jobs.namespace}/pods"
-        made = jobs.api.post(path, json=pod, params={"dryRun": "All"}).json()
-        return bool(made["spec"].get("schedulingGates"))
-
-    wait_until(is_gated)
-    yield
-    plane.kubectl("delete", "-f", "-", stdin=policy)
 
 
 def group(jobs: TrainingJobs, version: str) -> dict[str, Any]:
@@ -89,48 +70,10 @@ def test_a_suspended_gang_holds_no_group(jobs: TrainingJobs) -> None:
     assert group(jobs, "scheduling.volcano.sh/v1beta1")["spec"]["minMember"] == 2
 
 
-@pytest.mark.parametrize("gang", ["volcano", "coscheduling"])
+@pytest.mark.parametrize("gang", ["volcano", "coscheduling", "kueue"])
 def test_a_gang_scheduler_that_is_not_there_is_named(jobs: TrainingJobs, gang: str) -> None:
-    jobs.create(scheduling={"gang": gang})
+    jobs.create(scheduling={"gang": gang, "queue": "faces"})
     status = jobs.wait_until(lambda status: condition(status, "Ready"))
     assert condition(status, "Ready")["reason"] == "GangSchedulerMissing"
     assert f"install {gang}" in condition(status, "Ready")["message"]
     assert not jobs.pods()
-
-
-@pytest.mark.usefixtures("kueue")
-def test_kueue_holds_admits_preempts_and_admits_again(jobs: TrainingJobs, fake_nodes: FakeNodes) -> None:
-    fake_nodes.play(jobs.namespace, lambda _: TRAINS)
-    jobs.create(
-        workers={"replicas": 2},
-        scheduling={"gang": "kueue", "queue": "faces"},
-        runPolicy={"backoffLimit": 0},
-    )
-    wait_until(lambda: len(jobs.pods()) == 2)
-    for pod in jobs.pods().values():
-        labels, annotations = pod["metadata"]["labels"], pod["metadata"]["annotations"]
-        assert labels["kueue.x-k8s.io/queue-name"] == "faces"
-        assert labels["kueue.x-k8s.io/pod-group-name"] == "quick-0"
-        assert annotations["kueue.x-k8s.io/pod-group-total-count"] == "2"
-    admit(jobs)
-    jobs.wait_for("Training")
-    for name in jobs.pods():  # preemption: Kueue deletes the pods and never makes new ones
-        jobs.api.delete(f"/api/v1/namespaces/{jobs.namespace}/pods/{name}")
-    wait_until(lambda: {groups_of(pod) for pod in jobs.pods().values()} == {"quick-1"} and len(jobs.pods()) == 2)
-    fake_nodes.play(jobs.namespace, goes_well())
-    admit(jobs)
-    status = jobs.wait_for("Succeeded")
-    assert (status["restarts"], status["countedRestarts"]) == (1, 0)
-
-
-def groups_of(pod: dict[str, Any]) -> str:
-    name: str = pod["metadata"]["labels"]["kueue.x-k8s.io/pod-group-name"]
-    return name
-
-
-def admit(jobs: TrainingJobs) -> None:
-    """Take the gates away, as Kueue does once there is quota for the group."""
-    for name, pod in jobs.pods().items():
-        assert [gate["name"] for gate in pod["spec"]["schedulingGates"]] == [KUEUE_GATE]
-        path = f"/api/v1/namespaces/{jobs.namespace}/pods/{name}"
-        jobs.api.patch(path, json={"spec": {"schedulingGates": []}}, headers=MERGE).raise_for_status()

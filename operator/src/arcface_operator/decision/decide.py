@@ -18,7 +18,12 @@ from arcface_operator.decision import ending, evaluation, gang, starting, traini
 from arcface_operator.decision.context import DecisionContext, condition, true_since
 from arcface_operator.decision.observation import Observation
 from arcface_operator.decision.plan import Action, Delete, EmitEvent, Plan, Rollout, earliest
-from arcface_operator.decision.policies import active_deadline_seconds, clean_pod_policy, most_uncounted_restarts
+from arcface_operator.decision.policies import (
+    active_deadline_seconds,
+    clean_pod_policy,
+    most_uncounted_restarts,
+    scheduling_gang,
+)
 from arcface_operator.decision.stages import EVALUATION, TRAINING, is_trained
 from arcface_operator.manifests.metadata import evaluator_name
 from arcface_operator.settings import Settings
@@ -107,9 +112,10 @@ def _tidying(context: DecisionContext) -> tuple[Action, ...]:
     """Deletion of what still holds devices although the training is done."""
     predecessor, name = context.observed.predecessor, evaluator_name(context.job.metadata.name)
     jobs = () if predecessor is None else (Delete(resource="jobs", name=name, uid=predecessor),)
+    others = (*jobs, *scheduling_gang.settlement(context))
     if context.status.phase in GROUPLESS_PHASES or context.spec.suspend:
-        return jobs
-    return (*ending.removal(context, clean_pod_policy.idle_workers(context)), *jobs)
+        return others
+    return (*ending.removal(context, clean_pod_policy.idle_workers(context)), *others)
 
 
 def _limits_left(context: DecisionContext) -> tuple[float | None, ...]:

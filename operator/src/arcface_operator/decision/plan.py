@@ -34,7 +34,7 @@ class Create:
 class Delete:
     """Deletion of exactly this object, never of a namesake."""
 
-    resource: Literal["pods", "jobs"]
+    resource: Literal["pods", "jobs", "workloads"]
     name: str
     uid: str
     grace_seconds: int | None = None
@@ -57,6 +57,16 @@ class DeletePodGroup:
     group: Manifest
 
 
+@dataclass(frozen=True, kw_only=True)
+class WriteWorkloadStatus:
+    """Fields of the status of exactly this Workload of Kueue, if it is still the one that was decided on."""
+
+    name: str
+    uid: str
+    version: str
+    status: Manifest
+
+
 @dataclass(frozen=True)
 class DeleteJob:
     """Deletion of the job itself, children included."""
@@ -71,7 +81,9 @@ class EmitEvent:
     message: str
 
 
-Action = Apply | DryRunCreate | Create | Delete | Annotate | DeletePodGroup | DeleteJob | EmitEvent
+Action = (
+    Apply | DryRunCreate | Create | Delete | Annotate | DeletePodGroup | WriteWorkloadStatus | DeleteJob | EmitEvent
+)
 
 
 class Rollout(Enum):

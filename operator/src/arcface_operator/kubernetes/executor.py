@@ -14,13 +14,21 @@ from arcface_operator.decision.observation import controller_of
 from arcface_operator.kubernetes import client
 from arcface_operator.kubernetes.priority_semaphore import Priority
 from arcface_operator.manifests.metadata import Manifest
+from arcface_operator.manifests.workload import KUEUE_VERSION
 
-RESOURCE_VERSIONS = {"pods": "v1", "jobs": "batch/v1"}
+RESOURCE_VERSIONS = {"pods": "v1", "jobs": "batch/v1", "workloads": KUEUE_VERSION}
 MESSAGE_LIMIT = 1024
 NAMESPACE_LEAVES = "NamespaceTerminating"
 ALREADY_EXISTS = "AlreadyExists"
 
-Unordered = decided.Delete | decided.Annotate | decided.DeletePodGroup | decided.DeleteJob | decided.EmitEvent
+Unordered = (
+    decided.Delete
+    | decided.Annotate
+    | decided.DeletePodGroup
+    | decided.WriteWorkloadStatus
+    | decided.DeleteJob
+    | decided.EmitEvent
+)
 """Actions that may be taken all at once."""
 Answer = TypeVar("Answer")
 
@@ -86,25 +94,31 @@ class ActionExecutor:
         namespace = job.metadata.namespace
         match action:
             case decided.Create(manifest):
-                return self._create(job, manifest)
+                request = self._create(job, manifest)
             case decided.Delete():
-                return self._delete(namespace, action)
+                request = self._delete(namespace, action)
             case decided.Annotate():
-                return self._annotate(namespace, action)
+                request = self._annotate(namespace, action)
             case decided.DeletePodGroup(group):
-                return self._delete_pod_group(job, group)
+                request = self._delete_pod_group(job, group)
+            case decided.WriteWorkloadStatus():
+                request = self._write_workload_status(namespace, action)
             case decided.DeleteJob():
                 path = client.JobRef(namespace, job.metadata.name).path
-                return _unless_gone(self.api.delete(path, str(job.metadata.uid)))
+                request = _unless_gone(self.api.delete(path, str(job.metadata.uid)))
             case decided.EmitEvent():
-                return self.emit(job, action)
+                request = self.emit(job, action)
+        return request
 
     async def _apply(self, job: ArcFaceTrainingJob, manifest: Manifest) -> None:
         """Create an object, or bring our own up to date; a namesake of somebody else is left alone."""
         try:
             self.changed(await self.api.create(manifest))
         except client.ApiError as error:
-            if await self._own_namesake(job, manifest, error) is not None:
+            found = await self._own_namesake(job, manifest, error)
+            if found is not None and "deletionTimestamp" in found["metadata"]:
+                raise Refused(_still_leaving(manifest, found)) from None
+            if found is not None:
                 await self._patch(manifest)
 
     async def _create_dry(self, manifest: Manifest) -> None:
@@ -164,6 +178,14 @@ class ActionExecutor:
         if found is not None and controller_of(found["metadata"]) == job.metadata.uid:
             await _unless_gone(self.api.delete(client.path_of(group), found["metadata"]["uid"]))
 
+    async def _write_workload_status(self, namespace: str, action: decided.WriteWorkloadStatus) -> None:
+        """Tell Kueue something unless it has changed the Workload meanwhile: the next look sees that."""
+        path = f"{client.collection(KUEUE_VERSION, 'workloads', namespace)}/{action.name}/status"
+        metadata = {"uid": action.uid, "resourceVersion": action.version}
+        answer = await _unless_gone(self.api.merge(path, {"metadata": metadata, "status": action.status}))
+        if answer is not None:
+            self.changed(answer)
+
     async def _annotate(self, namespace: str, action: decided.Annotate) -> None:
         """Annotate a pod unless it is gone."""
         path = f"{client.collection('v1', 'pods', namespace)}/{action.name}"
@@ -200,6 +222,13 @@ def _refusal(manifest: Manifest, error: client.ApiError) -> Exception:
 def _kind_and_name(manifest: Manifest) -> str:
     """What an object is called in messages."""
     return f"{manifest['kind']} {manifest['metadata']['name']}"
+
+
+def _still_leaving(manifest: Manifest, found: Manifest) -> str:
+    """Why an object cannot be made yet."""
+    keepers = found["metadata"].get("finalizers")
+    kept = f", finalizer {', '.join(keepers)} keeps it; whoever set that must take it away" if keepers else ""
+    return f"{_kind_and_name(manifest)} of before is still to go{kept}"
 
 
 def _event(job: ArcFaceTrainingJob, action: decided.EmitEvent, identity: str, now: datetime) -> Manifest:

@@ -50,6 +50,13 @@ class Around:
         return frozenset(names) & frozenset(self.away)
 
 
+class NoQueues:
+    """No job goes through Kueue."""
+
+    async def read(self, _job: Any) -> None:
+        return None
+
+
 class Poller:
     """Rank 0 says nothing."""
 
@@ -103,7 +110,7 @@ def look(server: Server, job: dict[str, Any], *pods: Any, around: Around | None 
         began = loop.time()
         jobs.upsert(job)
         api: Any = server
-        found: Any = Children(*pods), around or Around(), Poller()
+        found: Any = Children(*pods), around or Around(), NoQueues(), Poller()
         reconciler = Reconciler(
             jobs=jobs,
             observer=Observer(api, *found, settings=SETTINGS, now=clock),
