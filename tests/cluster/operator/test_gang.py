@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 import yaml
 
-from support.processes.training_jobs import TrainingJobs, condition
+from support.processes.training_jobs import TRAINS, TrainingJobs, condition, goes_well
 from support.waiting import wait_until
+from testbed.control_plane.api_answers import answer
 from testbed.control_plane.cluster import ControlPlane
+from testbed.control_plane.pods import MERGE
 from testbed.fake_nodes.nodes import FakeNodes
 from testbed.schedulers.gang_resources import pod_group_definitions
+from testbed.schedulers.stand_in import NO_ROOM, REFUSAL, VOLCANO, GangScheduler, volcano_webhook
 
 pytestmark = pytest.mark.usefixtures("operator")
 ASCEND = {"accelerator": "ascend", "replicas": 2, "devicesPerWorker": 4}
@@ -25,6 +28,15 @@ def pod_groups(plane: ControlPlane) -> Iterator[None]:
     plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
     yield
     plane.kubectl("delete", "-f", "-", stdin=definitions)
+
+
+@pytest.fixture
+def webhook(plane: ControlPlane, pod_groups: None) -> Iterator[None]:
+    """Volcano's, which refuses the pods of groups that are not queued."""
+    policy = yaml.safe_dump_all(volcano_webhook("quick"))
+    plane.kubectl("apply", "-f", "-", stdin=policy)
+    yield
+    plane.kubectl("delete", "-f", "-", stdin=policy)
 
 
 def group(jobs: TrainingJobs, version: str) -> dict[str, Any]:
@@ -77,3 +89,79 @@ def test_a_gang_scheduler_that_is_not_there_is_named(jobs: TrainingJobs, gang: s
     assert condition(status, "Ready")["reason"] == "GangSchedulerMissing"
     assert f"install {gang}" in condition(status, "Ready")["message"]
     assert not jobs.pods()
+
+
+@pytest.mark.usefixtures("webhook")
+def test_a_gang_that_volcano_refuses_queues_places_and_preempts_is_not_counted(
+    jobs: TrainingJobs, fake_nodes: FakeNodes
+) -> None:
+    fake_nodes.play(jobs.namespace, lambda _: TRAINS)
+    jobs.create(
+        workers=ASCEND, training=FP32, scheduling={"gang": "volcano", "queue": "faces"}, runPolicy={"backoffLimit": 0}
+    )
+    scheduler = GangScheduler(jobs.api, jobs.namespace, VOLCANO, "quick")
+    for attempt in range(2):
+        status = jobs.wait_until(lambda status: REFUSAL in condition(status, "Ready").get("message", ""))
+        assert (condition(status, "Ready")["reason"], jobs.pods()) == ("Refused", {})
+        scheduler.move_to("Inqueue")
+        wait_until(lambda: len(jobs.pods()) == 2)
+        scheduler.find_no_room(sorted(jobs.pods()))
+        jobs.wait_until(lambda status: NO_ROOM in condition(status, "Ready").get("message", ""))
+        assert jobs.phase() == "Queued"
+        if attempt == 1:
+            fake_nodes.play(jobs.namespace, goes_well())
+        scheduler.place(sorted(jobs.pods()), fake_nodes.names[:2])
+        scheduler.move_to("Running")
+        if attempt == 0:
+            jobs.wait_for("Training")
+            scheduler.move_to("Pending")
+            scheduler.preempt(sorted(jobs.pods()))
+    status = jobs.wait_for("Succeeded")
+    assert (status["attempt"], status["countedRestarts"]) == (1, 0)
+
+
+@pytest.mark.usefixtures("pod_groups")
+def test_a_gang_that_the_coscheduling_plugin_finds_no_room_for_holds_nothing(
+    jobs: TrainingJobs, fake_nodes: FakeNodes
+) -> None:
+    fake_nodes.play(jobs.namespace, goes_well())
+    jobs.create(workers=ASCEND, training=FP32, scheduling={"gang": "coscheduling"}, runPolicy={"backoffLimit": 0})
+    scheduler = GangScheduler(jobs.api, jobs.namespace, "scheduling.x-k8s.io/v1alpha1", "quick")
+    wait_until(lambda: len(jobs.pods()) == 2)
+    for phase in ("PreScheduling", "Scheduling"):
+        scheduler.move_to(phase)
+        scheduler.find_no_room(sorted(jobs.pods()))
+        jobs.wait_until(lambda status: NO_ROOM in condition(status, "Ready").get("message", ""))
+        assert jobs.phase() == "Queued"
+    scheduler.place(sorted(jobs.pods()), fake_nodes.names[:2])
+    status = jobs.wait_for("Succeeded")
+    assert (status["attempt"], status["countedRestarts"]) == (0, 0)
+
+
+@pytest.mark.usefixtures("pod_groups")
+def test_a_finalizer_that_keeps_a_pod_or_a_group_is_named(jobs: TrainingJobs, fake_nodes: FakeNodes) -> None:
+    fake_nodes.play(jobs.namespace, lambda _: TRAINS)
+    jobs.create(workers=ASCEND, training=FP32, scheduling={"gang": "volcano", "queue": "faces"})
+    wait_until(lambda: len(jobs.pods()) == 2)
+    pod = f"/api/v1/namespaces/{jobs.namespace}/pods/quick-worker-1"
+    podgroup = f"/apis/{VOLCANO}/namespaces/{jobs.namespace}/podgroups/quick"
+    keeps(jobs, pod, ["example.com/audit"])
+    keeps(jobs, podgroup, ["example.com/report"])
+    scheduler = GangScheduler(jobs.api, jobs.namespace, VOLCANO, "quick")
+    scheduler.place(sorted(jobs.pods()), fake_nodes.names[:2])
+    jobs.wait_for("Training")
+    jobs.patch(suspend=True)
+    said = "pod quick-worker-1 has left, finalizer example.com/audit keeps it"
+    jobs.wait_until(lambda status: said in condition(status, "Suspended").get("message", ""))
+    jobs.patch(suspend=False)
+    jobs.wait_until(lambda status: said in condition(status, "Ready").get("message", ""))
+    keeps(jobs, pod, [])
+    said = "PodGroup quick of before is still to go, finalizer example.com/report keeps it"
+    jobs.wait_until(lambda status: said in condition(status, "Ready").get("message", ""))
+    keeps(jobs, podgroup, [])
+    wait_until(lambda: len(jobs.pods()) == 2)
+
+
+def keeps(jobs: TrainingJobs, path: str, finalizers: list[str]) -> None:
+    """Give an object its finalizers."""
+    answer(jobs.api.patch(path, json={"metadata": {"finalizers": finalizers}}, headers=MERGE))
