@@ -9,7 +9,7 @@ from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Plan
 from support.builders.jobs import make_job
-from support.builders.views import NOW, SETTINGS, ago, make_ended, make_worker
+from support.builders.views import NOW, SETTINGS, ago, make_ended, make_report, make_worker
 from support.decision_table import observation_in, status_in
 
 LOG = ["EI0006: Getting socket times out", "last"]
@@ -101,7 +101,7 @@ def test_a_stalled_gang_is_a_fault_by_its_reason() -> None:
         workers={"replicas": 2}, runPolicy={"stallSeconds": 10, "failureRules": [{**FAIL, "reasons": ["Stalled"]}]}
     )
     job = job.model_copy(update={"status": status_in("Training", attempt=0)})
-    plan = decide(observation_in("Training", job, {"pods": pods}), SETTINGS, NOW)
+    plan = decide(observation_in("Training", job, {"pods": pods, "report": make_report(5, updated_at=ago(7200))}), SETTINGS, NOW)
     assert plan.status.failure is not None
     assert (plan.status.phase, plan.status.failure.reason) == ("Failed", "Stalled")
 
