@@ -66,6 +66,8 @@ CASES = [
         None,
         "another alert tells of gates",
     ),
+    ("ArcFaceJobRestartsTooOften", job("arcface_job_restarts_capped", "", "1x9"), 5, OF_JOBS, "they count by now"),
+    ("ArcFaceJobRestartsTooOften", job("arcface_job_restarts_capped", "", "0x9"), 5, None, "they do not"),
     ("ArcFaceRankStraggles", ranks(WAIT, "0+1x60", "0+1x60", "0+30x60"), 30, OF_RANKS, "one rank waits"),
     ("ArcFaceRankStraggles", ranks(WAIT, "0+30x60", "0+30x60", "0+30x60"), 30, None, "all wait"),
     ("ArcFaceJobStarvesForData", ranks(WAIT, "0+30x60", "0+30x60"), 30, OF_RANKS, "half the time"),
@@ -111,6 +113,9 @@ CASES = [
         "missed",
     ),
     ("ArcFaceGateFailed", job("arcface_job_gate_passed", ',metric="lfw.accuracy"', "1x9"), 5, None, "passed"),
+    ("ArcFaceJobUnreachable", job("arcface_job_reachable", "", "0x30"), 16, OF_JOBS, "cut off"),
+    ("ArcFaceJobUnreachable", job("arcface_job_reachable", "", "0x10 1x20"), 16, None, "a start that took a while"),
+    ("ArcFaceJobUnreachable", job("arcface_job_reachable", "", "0x10 _x20"), 16, None, "ended"),
     (
         "ArcFaceRankTableStuck",
         {

@@ -3,7 +3,6 @@
 IJB 1:1 verification gives TAR at FAR for every choice that its protocol leaves open.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -186,9 +185,8 @@ def run_job(config_file: Path, termination_log: Path, open_network: OpenNetwork,
     report, count = reports.EvaluatorReport(), ImageCount()
     try:
         config = run_config.RunConfig.read(config_file)
-        with serving(
-            os.environ.get(pod_environment.POD_IP) or pod_environment.LOOPBACK, config.metrics_port, count.report
-        ):
+        identity = pod_environment.RankIdentity.from_environment()
+        with serving(identity.address, config.metrics_port, lambda: count.report().signed(identity)):
             for report in _evaluate_job(config, open_network, announce, count):  # noqa: B007 - the last one counts
                 pass
     except Exception as error:

@@ -11,6 +11,7 @@ from arcface_api.contract.reports import TrainerReport
 from arcface_api.names import ASCEND_910
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import ArcFaceTrainingJobStatus
+from arcface_operator.decision.answers.sighting import Sighting
 from arcface_operator.decision.observation import MAIN_CONTAINERS, Observation, view_pod
 from arcface_operator.decision.plan import Action, Annotate, Apply, Create, Delete, DeleteJob, Plan
 from arcface_operator.manifests.metadata import Manifest, evaluator_name
@@ -37,7 +38,9 @@ class World:
         """Status of the job."""
         return self.job.status
 
-    def observe(self, seen: "World | None" = None, report: TrainerReport | None = None) -> Observation:
+    def observe(
+        self, seen: "World | None" = None, report: TrainerReport | None = None, sighting: Sighting | None = None
+    ) -> Observation:
         """What the operator sees: the job as it is, its children perhaps as they were in an earlier world."""
         seen = seen or self
         return Observation(
@@ -45,6 +48,7 @@ class World:
             pods=tuple(view_pod(pod) for pod in seen.pods.values()),
             prerequisites=make_prerequisites(),
             report=report,
+            sighting=sighting,
             lost_nodes=self.lost_nodes,
         )
 

@@ -7,6 +7,7 @@ address from the rank table or from the file that shows SCHEDULER_ANNOTATION, ne
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,7 @@ RANK_ID = "RANK_ID"
 RANK_SIZE = "RANK_SIZE"
 DEVICE_ID = "DEVICE_ID"
 ATTEMPT = "ARCFACE_ATTEMPT"
+JOB_UID = "ARCFACE_JOB_UID"
 MEETING = frozenset({ROLE, SCHEDULER_HOST, SCHEDULER_PORT, RANK_TABLE, RANK_ID, RANK_SIZE})
 """What makes MindSpore look for other ranks."""
 HCCL_CONNECT_TIMEOUT = "HCCL_CONNECT_TIMEOUT"
@@ -96,6 +98,8 @@ class RankIdentity:
     """hccl.json, where HCCL is given one; the scheduler's address is read from it, too."""
     attempt: int | None = None
     """Attempt of the job that the pod belongs to; None where nobody counts them."""
+    job_uid: str | None = None
+    """The job by its uid, which tells it from an earlier one of its name; None where no API server gave it one."""
     device: int = 0
     """The rank's card as its container counts them; the launcher sets it."""
 
@@ -110,14 +114,14 @@ class RankIdentity:
             scheduler_file=_path(environment, SCHEDULER_FILE),
             rank_table=_path(environment, RANK_TABLE),
             attempt=_number(environment, ATTEMPT, 0) if ATTEMPT in environment else None,
+            job_uid=_uid(environment),
             device=_number(environment, DEVICE_ID, 0),
         )
 
     def variables(self) -> dict[str, str]:
         """The pod's variables, less POD_IP, which the kubelet knows, and DEVICE_ID, which is each rank's own."""
         values = {WORKER_NUM: str(self.world_size), NODE_ID: str(self.rank)}
-        if self.attempt is not None:
-            values[ATTEMPT] = str(self.attempt)
+        values |= self.origin()
         if self.world_size == 1:
             return values
         values |= {ROLE: WORKER, SCHEDULER_PORT: str(self.scheduler_port)}
@@ -126,6 +130,19 @@ class RankIdentity:
         if self.rank_table is not None:
             values |= {RANK_TABLE: str(self.rank_table), RANK_SIZE: str(self.world_size), RANK_ID: str(self.rank)}
         return values
+
+    def origin(self) -> dict[str, str]:
+        """The variables that tell of which job and attempt a pod is."""
+        values = {ATTEMPT: None if self.attempt is None else str(self.attempt), JOB_UID: self.job_uid}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def _uid(environment: Mapping[str, str]) -> str | None:
+    """The job's uid, which is part of a folder's name."""
+    uid = environment.get(JOB_UID)
+    if uid and re.fullmatch("[A-Za-z0-9-]{1,64}", uid) is None:
+        raise InvalidInput(f"{JOB_UID}={uid!r} in the environment is not the uid of a job: the operator sets it")
+    return uid or None
 
 
 def _path(environment: Mapping[str, str], name: str) -> Path | None:

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.errors import ArcFaceError, ExitCode
 from arcface_api.model import Model
 from arcface_api.resource.status import CheckpointStatus, EvaluationProgress, IjbResult, PairResult, Progress
@@ -51,6 +52,10 @@ class Report(Model):
 
     failure: ReportedFailure | None = None
     """Why it failed; absent when it succeeded."""
+    job_uid: str | None = None
+    """Which job's it is, in what is served: on a node's network another pod may answer at the same address."""
+    attempt: int | None = Field(default=None, ge=0)
+    """Which attempt's, likewise; both are absent from what earlier releases serve."""
 
     @classmethod
     def parse(cls, message: str | bytes | bytearray) -> Self | None:
@@ -60,6 +65,15 @@ class Report(Model):
         except ValidationError:
             return None
         return report if report.model_fields_set else None
+
+    def is_of(self, job_uid: str | None, attempt: int) -> bool:
+        """Whether it may be of this attempt of a job: what it does not say cannot be held against it."""
+        is_job = self.job_uid is None or self.job_uid == job_uid
+        return is_job and (self.attempt is None or self.attempt == attempt)
+
+    def signed(self, identity: RankIdentity) -> Self:
+        """The report with the job and the attempt that the process is of."""
+        return self.model_copy(update={"job_uid": identity.job_uid, "attempt": identity.attempt})
 
     def write(self, path: Path) -> bool:
         """Leave the report where the kubelet, or a launcher, looks for it; returns whether all of it is there.

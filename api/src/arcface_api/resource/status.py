@@ -14,8 +14,10 @@ Phase = Literal[
 ConditionType = Literal[
     "Ready",
     "Suspended",
+    "Reachable",
     "RankTableReady",
     "Training",
+    "RestartsCapped",
     "CheckpointAvailable",
     "Evaluated",
     "GatesPassed",
@@ -23,6 +25,8 @@ ConditionType = Literal[
     "Failed",
 ]
 
+MOST_RESTART_TIMES = 100
+MOST_AVOIDED_NODES = 16
 _PHASES, _CONDITION_TYPES = frozenset(get_args(Phase)), frozenset(get_args(ConditionType))
 _SUMMARIES: dict[str, Phase] = {
     "Failed": "Failed",
@@ -246,6 +250,17 @@ class FailureStatus(Model):
     """Last lines of its log."""
 
 
+class AvoidedNode(Model):
+    """A node that a fault was blamed on."""
+
+    name: str
+    """Its name."""
+    reason: str
+    """Class of the fault."""
+    since: datetime
+    """When it was blamed for the last time."""
+
+
 class ArcFaceTrainingJobStatus(Model):
     """What the operator has seen and decided."""
 
@@ -263,6 +278,12 @@ class ArcFaceTrainingJobStatus(Model):
     """Gang restarts after training faults; backoffLimit bounds them."""
     forgiven_restarts: int = Field(default=0, ge=0)
     """Those of them that fell to the stage before the present one, which has backoffLimit for itself."""
+    uncounted_restart_times: list[datetime] = Field(default=[], max_length=MOST_RESTART_TIMES)
+    """When the last gang restarts were decided that do not count, of those that are too many within some time."""
+    avoided_nodes: list[AvoidedNode] = Field(
+        default=[], max_length=MOST_AVOIDED_NODES, json_schema_extra=_keyed_by("name")
+    )
+    """Nodes that faults were blamed on, the newest ones; for a while pods go elsewhere if they can."""
     vain_attempts: int = Field(default=0, ge=0)
     """Attempts in a row that ended before they ran; the pause before the next one doubles with each."""
     restarted_at: datetime | None = None

@@ -101,6 +101,12 @@ def _restarts(job: Manifest) -> Iterator[Sample]:
     yield (), _status_of(job).get("restarts", 0)
 
 
+def _restarts_capped(job: Manifest) -> Iterator[Sample]:
+    """Whether restarts count that would not, were they fewer; absent once the job has ended."""
+    if "completionTime" not in _status_of(job):
+        yield (), float(_true_condition(job, "RestartsCapped") is not None)
+
+
 def _queue_seconds(job: Manifest) -> Iterator[Sample]:
     """From the first look to all pods running."""
     status = _status_of(job)
@@ -128,6 +134,13 @@ def _rank_table_ranks(job: Manifest) -> Iterator[Sample]:
     """Ranks of the rank table, known and wanted; absent where there is none."""
     table = _status_of(job).get("rankTable", {})
     return (((state,), table.get(state)) for state in ("ready", "total"))
+
+
+def _reachable(job: Manifest) -> Iterator[Sample]:
+    """Whether rank 0 answers; absent where nobody can know."""
+    found = (item for item in _status_of(job).get("conditions", []) if item["type"] == "Reachable")
+    known = {"True": 1.0, "False": 0.0}
+    return (((), known.get(item["status"])) for item in found)
 
 
 def _failures(job: Manifest) -> Iterator[Sample]:
@@ -187,6 +200,12 @@ FAMILIES = (
     Family("arcface_job_workers", "Rank pods by state.", ("state",), _workers),
     Family("arcface_job_devices", "Devices of the rank pods that are ready.", ("accelerator",), _devices),
     Family("arcface_job_restarts", "Gang restarts for any reason.", (), _restarts, CounterMetricFamily),
+    Family(
+        "arcface_job_restarts_capped",
+        "1 while faults of the infrastructure count against backoffLimit, since they were too many.",
+        (),
+        _restarts_capped,
+    ),
     Family("arcface_job_queue_seconds", "From the first look at the job to all its pods running.", (), _queue_seconds),
     Family("arcface_job_startup_seconds", "From the first look at the job to its first step.", (), _startup_seconds),
     Family(
@@ -202,6 +221,7 @@ FAMILIES = (
         _checkpoint_time,
     ),
     Family("arcface_job_rank_table_ranks", "Ranks of the rank table.", ("state",), _rank_table_ranks),
+    Family("arcface_job_reachable", "1 while rank 0 answers the operator, 0 while it does not.", (), _reachable),
     Family("arcface_job_failed", "1 with the reason of a job that has failed.", ("reason",), _failures),
     Family("arcface_job_evaluation_accuracy", "Accuracy on a pair set.", ("dataset",), _accuracies),
     Family(

@@ -17,7 +17,7 @@ from typing import Any, cast
 import kopf
 
 from arcface_api.errors import ArcFaceError
-from arcface_operator.controller import jobs, metrics, observer, reconciler, watches
+from arcface_operator.controller import jobs, metrics, observer, progress_poller, reconciler, watches
 from arcface_operator.kubernetes import client, credentials, election, executor, prerequisites
 from arcface_operator.settings import Settings
 
@@ -51,7 +51,7 @@ class Operator:
         store = jobs.JobStore(self._wake_now)
         self.watches = watches.Watches(api, store, self.queue, options.namespaces)
         self.metrics = metrics.OperatorMetrics(lambda: store.cache)
-        self.poller = observer.ProgressPoller(self._wake_now)
+        self.poller = progress_poller.ProgressPoller(self._wake_now, _utc_now)
         self.reconciler = reconciler.Reconciler(
             jobs=store,
             observer=observer.Observer(

@@ -27,6 +27,8 @@ class StatusChanges(TypedDict, total=False):
     restarts: int
     counted_restarts: int
     forgiven_restarts: int
+    uncounted_restart_times: list[datetime]
+    avoided_nodes: list[api.AvoidedNode]
     vain_attempts: int
     restarted_at: datetime | None
     start_time: datetime | None
@@ -92,6 +94,11 @@ class DecisionContext:
         present = {pod.index for pod in self.pods}
         return next((index for index in range(self.gang_size) if index not in present), None)
 
+    @property
+    def is_out_of_sight(self) -> bool:
+        """Whether the first pod was asked again and again, and nobody answered."""
+        return false_since(self.status, "Reachable") is not None
+
     def pod_name(self, index: int) -> str:
         """Name of a pod of the stage."""
         return self.stage.pod_name(self.job.metadata.name, index)
@@ -110,11 +117,11 @@ class DecisionContext:
         return replace(self, status=api.ArcFaceTrainingJobStatus.model_validate({**dict(self.status), **changes}))
 
     def with_condition(
-        self, kind: api.ConditionType, *, truth: bool, reason: str, message: str = ""
+        self, kind: api.ConditionType, *, truth: bool | None, reason: str, message: str = ""
     ) -> "DecisionContext":
-        """The context with one condition set: its time changes only when its truth does."""
+        """The context with one condition set, None for unknown: its time changes only when its truth does."""
         old = condition(self.status, kind)
-        status: Literal["True", "False"] = "True" if truth else "False"
+        status: Literal["True", "False", "Unknown"] = "Unknown" if truth is None else "True" if truth else "False"
         new = api.Condition(
             type=kind,
             status=status,
@@ -125,6 +132,20 @@ class DecisionContext:
         )
         others = [item for item in self.status.conditions if item.type != kind]
         return self.with_status(conditions=sorted([*others, new], key=lambda item: item.type))
+
+    def with_sighting(self) -> "DecisionContext":
+        """The context with whether the first pod can be reached: one question without an answer says nothing yet."""
+        seen = self.observed.sighting
+        if seen is None or not (seen.is_answer or self.is_past(seen.since, self.settings.unreachable_seconds)):
+            return self
+        return self.with_condition("Reachable", truth=seen.is_answer, reason=seen.reach.value, message=seen.sentence)
+
+    def with_nobody_to_see(self) -> "DecisionContext":
+        """The context of a job without a gang at work, of which it is not known whether it can be reached."""
+        reachable = condition(self.status, "Reachable")
+        if reachable is None or reachable.status == "Unknown":
+            return self
+        return self.with_condition("Reachable", truth=None, reason="NotRunning", message="no rank runs")
 
     def is_past(self, since: datetime | None, seconds: float | None) -> bool:
         """Whether a limit in seconds since a moment is there and over."""

@@ -15,10 +15,10 @@ from datetime import datetime
 
 from arcface_api.resource.status import ArcFaceTrainingJobStatus, Phase, WorkersStatus
 from arcface_operator.decision import ending, evaluation, gang, starting, training
-from arcface_operator.decision.context import DecisionContext, condition
+from arcface_operator.decision.context import DecisionContext, condition, true_since
 from arcface_operator.decision.observation import Observation
 from arcface_operator.decision.plan import Action, Delete, EmitEvent, Plan, Rollout, earliest
-from arcface_operator.decision.policies import active_deadline_seconds, clean_pod_policy
+from arcface_operator.decision.policies import active_deadline_seconds, clean_pod_policy, most_uncounted_restarts
 from arcface_operator.decision.stages import EVALUATION, TRAINING, is_trained
 from arcface_operator.manifests.metadata import evaluator_name
 from arcface_operator.settings import Settings
@@ -37,8 +37,9 @@ def nodes_in_question(observed: Observation, settings: Settings, now: datetime) 
     context = _context_of(observed, settings, now)
     pods = [pod for pod in observed.pods if ending.is_overdue(context, pod)]
     is_wanted = context.job.metadata.deletion_timestamp is None and not context.spec.suspend
-    if is_wanted and context.status.phase in GANG_PHASES and gang.is_blamed(context):
-        pods += context.pods
+    if is_wanted and context.status.phase in GANG_PHASES:
+        silent = context.pods[:1] if context.is_out_of_sight else ()
+        pods += context.pods if gang.is_blamed(context) else silent
     return frozenset(pod.node for pod in pods if pod.node is not None)
 
 
@@ -49,6 +50,8 @@ def decide(observed: Observation, settings: Settings, now: datetime) -> Plan:
         return Plan(status=observed.job.status)  # its children go with it
     plan = _next_step(context)
     status = _with_counts(context, plan.status)
+    if status.phase not in GANG_PHASES:
+        status = replace(context, status=status).with_nobody_to_see().status
     decided = replace(context, status=status)
     return Plan(
         status=status,
@@ -88,7 +91,7 @@ def _next_step(context: DecisionContext) -> Plan:
 
 def _by_phase(context: DecisionContext) -> Plan:
     """The rules of each phase."""
-    phase = context.status.phase
+    context, phase = most_uncounted_restarts.settled(context), context.status.phase
     if phase in {None, "Suspended"} or ending.is_suspending(context):
         return starting.start(starting.begin(context))
     return gang.gather(context) if phase in WAITING_PHASES else gang.follow(context)
@@ -144,6 +147,14 @@ def _with_counts(context: DecisionContext, status: ArcFaceTrainingJobStatus) -> 
 
 def _events(old: ArcFaceTrainingJobStatus, new: ArcFaceTrainingJobStatus) -> list[EmitEvent]:
     """Events about what has changed."""
+    capped = condition(new, "RestartsCapped")
+    if capped is None or capped.status != "True" or true_since(old, "RestartsCapped") is not None:
+        return _events_of_phases(old, new)
+    return [EmitEvent(type="Warning", reason=capped.reason, message=capped.message), *_events_of_phases(old, new)]
+
+
+def _events_of_phases(old: ArcFaceTrainingJobStatus, new: ArcFaceTrainingJobStatus) -> list[EmitEvent]:
+    """One where the phase has changed, or another attempt follows."""
     if new.phase == old.phase and new.attempt == old.attempt:
         return []
     if new.phase == "Failed":

@@ -62,7 +62,7 @@ def _with_reopening(context: DecisionContext) -> DecisionContext:
 
 def with_live_report(context: DecisionContext) -> DecisionContext:
     """The context with what the evaluator serves; it is under way once its pod runs, and moves with every image."""
-    context, report = _with_beginning(context), context.observed.report
+    context, report = _with_beginning(context.with_sighting()), context.observed.report
     if not isinstance(report, EvaluatorReport) or report.progress is None:
         return context
     old = context.status.evaluation_progress

@@ -11,15 +11,13 @@ from typing import Any
 from arcface_api.contract import pod_environment
 from arcface_api.contract.reports import EvaluatorReport, TrainerReport
 from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_operator.decision.answers.sighting import Sighting
+from arcface_operator.decision.fault_table.reasons import DISRUPTIONS, INIT_FAILED, POD_FAILED
 from arcface_operator.decision.stages import STAGES
 from arcface_operator.manifests.content import source_of
 from arcface_operator.manifests.metadata import Manifest
 
 MAIN_CONTAINERS = {stage.component: stage.container for stage in STAGES}
-DISRUPTIONS = {"Evicted", "Preempted", "Preempting", "NodeLost", "NodeShutdown", "Shutdown", "Terminated"}
-"""What kubelets and controllers say of a pod that they ended; those before 1.26 set no DisruptionTarget beside it."""
-INIT_FAILED, POD_FAILED = "InitContainerFailed", "PodFailed"
-"""Reasons of ours for pods that failed by themselves before the main container ran."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class PodView:
     """Uid of its controller."""
     phase: str = "Pending"
     reason: str | None = None
-    """The cluster's word for what it did to the pod, such as Evicted."""
+    """The cluster's word for what it did to the pod, such as Evicted or PreemptionByScheduler."""
     address: str | None = None
     host_address: str | None = None
     node: str | None = None
@@ -126,7 +124,9 @@ class Observation:
     prerequisites: Prerequisites | None = None
     """Looked at only while the job waits for them."""
     report: TrainerReport | EvaluatorReport | None = None
-    """What the first pod serves at the moment."""
+    """What the first pod has just served, of the present attempt for certain or, from earlier releases, most likely."""
+    sighting: Sighting | None = None
+    """How it has just gone to ask the first pod; None where no question came to anything since the last look."""
     groups: frozenset[str] = frozenset()
     """Names of the job's groups that the gang scheduler has; looked at only where they should go."""
     watched_since: datetime | None = None
@@ -157,7 +157,8 @@ def view_pod(pod: Manifest) -> PodView:
     conditions = {item["type"]: item for item in status.get("conditions", [])}
     component = labels.get(pod_environment.COMPONENT_LABEL, "")
     scheduled, created = conditions.get("PodScheduled", {}), datetime.fromisoformat(metadata["creationTimestamp"])
-    node = spec.get("nodeName")
+    node, disruption = spec.get("nodeName"), conditions.get("DisruptionTarget", {})
+    is_disrupted = disruption.get("status") == "True"
     return PodView(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -167,7 +168,7 @@ def view_pod(pod: Manifest) -> PodView:
         created=created,
         owner=controller_of(metadata),
         phase=status.get("phase", "Pending"),
-        reason=status.get("reason"),
+        reason=status.get("reason") or (disruption.get("reason") if is_disrupted else None),
         address=status.get("podIP"),
         host_address=status.get("hostIP"),
         node=node,
@@ -175,8 +176,7 @@ def view_pod(pod: Manifest) -> PodView:
         scheduled_at=None if node is None else parse_time(scheduled.get("lastTransitionTime")) or created,
         leaves_at=parse_time(metadata.get("deletionTimestamp")),
         waiting=_waiting_reason(status, scheduled),
-        is_disrupted=conditions.get("DisruptionTarget", {}).get("status") == "True"
-        or status.get("reason") in DISRUPTIONS,
+        is_disrupted=is_disrupted or status.get("reason") in DISRUPTIONS,
         ended=_pod_end(status, MAIN_CONTAINERS.get(component, "")),
         annotations=metadata.get("annotations", {}),
     )

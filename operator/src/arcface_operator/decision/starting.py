@@ -10,9 +10,11 @@ from arcface_operator.decision import ending, prerequisites, room
 from arcface_operator.decision.context import DecisionContext, condition
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Apply, Create, DryRunCreate, Plan
+from arcface_operator.decision.policies import avoid_node_seconds
 from arcface_operator.decision.stages import TRAINING
 from arcface_operator.manifests import config_maps, evaluator_pod, gang, metadata, rank_table_size, worker_pod
 from arcface_operator.manifests.content import sealed
+from arcface_operator.manifests.node_avoidance import avoiding
 from arcface_operator.preflight.spec_checks import unsupported
 
 SERVICE, NO_TABLE = "spec", "initializing"
@@ -157,7 +159,8 @@ def _with_creation(context: DecisionContext) -> DecisionContext:
 def _creation(context: DecisionContext, missing: list[int]) -> tuple[Action, ...]:
     """What the pods need, then the pods."""
     build, attempt = context.stage.build_pod, context.status.attempt
-    pods = [Create(build(context.job, index, attempt, context.settings)) for index in missing]
+    avoided = avoid_node_seconds.names(context)
+    pods = [Create(avoiding(build(context.job, index, attempt, context.settings), avoided)) for index in missing]
     return (*(Apply(manifest) for manifest in _to_be_written(context)), *_dry_runs(context), *pods)
 
 

@@ -6,7 +6,8 @@ from arcface_api.contract import pod_environment, reports
 from arcface_api.resource.status import CheckpointStatus, Progress
 from arcface_operator.decision import rank_table
 from arcface_operator.decision.context import DecisionContext
-from arcface_operator.decision.faults import Fault, digest
+from arcface_operator.decision.fault_table.reasons import NO_REPORT
+from arcface_operator.decision.faults import Fault, digest, fault_of
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Annotate, Apply
 from arcface_operator.decision.policies import startup_deadline_seconds
@@ -76,7 +77,7 @@ def _annotations(pods: tuple[PodView, ...], name: str, value: str) -> tuple[Acti
 
 def with_live_report(context: DecisionContext) -> DecisionContext:
     """The context with what rank 0 serves; its first word is the beginning of the training."""
-    report = context.observed.report
+    context, report = context.with_sighting(), context.observed.report
     if not isinstance(report, reports.TrainerReport) or report.progress is None:
         return context
     if context.status.phase == "Starting":
@@ -100,7 +101,7 @@ def unfinished(context: DecisionContext) -> Fault | None:
         return None
     told = "leaves no report" if progress is None else f"tells of step {progress.step} of {progress.total_steps}"
     message = f"pod {pod.name}: ended well but {told}; is spec.image the trainer image, and the command its own?"
-    return Fault(failure=digest(pod, context.spec.workers.devices_per_worker, "NoReport", message))
+    return fault_of(digest(pod, context.spec.workers.devices_per_worker, NO_REPORT, message))
 
 
 def with_end_report(context: DecisionContext) -> DecisionContext:

@@ -28,8 +28,8 @@ def build_evaluator_pod(job: ArcFaceTrainingJob, attempt: int, settings: Setting
         {
             "metadata": build_pod_metadata(job, gang, gang.name, 0, attempt),
             "spec": {
-                **pod_parts.pod_basics(job, settings),
-                "containers": [_build_container(job, evaluation, gang.devices, settings)],
+                **pod_parts.pod_basics(job, gang, settings),
+                "containers": [_build_container(job, evaluation, attempt, settings)],
                 "volumes": [
                     pod_parts.config_volume(job),
                     pod_parts.claim_volume("checkpoints", job.spec.checkpoint.claim_name),
@@ -67,8 +67,9 @@ def _evaluation_of(job: ArcFaceTrainingJob) -> EvaluationSpec:
     return job.spec.evaluation
 
 
-def _build_container(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, ranks: int, settings: Settings) -> Manifest:
+def _build_container(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, attempt: int, settings: Settings) -> Manifest:
     """The container that evaluates; on Ascend a rank for each device that is asked for, one by default."""
+    ranks = _evaluator_ranks(job, evaluation)
     return {
         "name": CONTAINER,
         **pod_parts.container_basics(job, settings),
@@ -77,7 +78,7 @@ def _build_container(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, ranks:
             *("--config", pods.RUN_CONFIG, "--termination-log", pods.TERMINATION_LOG),
             *(("--ranks", str(ranks)) if ranks > 1 else ()),
         ],
-        "env": pod_parts.own_name_and_address(),
+        "env": [*pod_parts.own_name_and_address(), *pod_parts.own_origin(job, attempt)],
         **pod_parts.device_resources(job, evaluation.resources, ranks),
         "volumeMounts": [
             pod_parts.read_only("config", pods.RUN_CONFIG_MOUNT),

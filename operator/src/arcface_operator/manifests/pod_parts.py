@@ -3,7 +3,7 @@
 from arcface_api.contract import pod_environment as pods
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ResourceRequirements
-from arcface_operator.manifests.gang import gang_scheduler
+from arcface_operator.manifests.gang import Gang, build_scheduling
 from arcface_operator.manifests.metadata import Manifest, config_name
 from arcface_operator.settings import Settings
 
@@ -55,17 +55,13 @@ def _driver_volumes(job: ArcFaceTrainingJob, settings: Settings) -> list[Manifes
     ]
 
 
-def pod_basics(job: ArcFaceTrainingJob, settings: Settings) -> Manifest:
+def pod_basics(job: ArcFaceTrainingJob, gang: Gang, settings: Settings) -> Manifest:
     """Fields of the pod's spec that come straight from the job's."""
-    spec, scheduling = job.spec, job.spec.scheduling
+    spec = job.spec
     basics: Manifest = {"restartPolicy": "Never", "automountServiceAccountToken": False}
     if spec.image_pull_secrets:
         basics["imagePullSecrets"] = [{"name": secret.name} for secret in spec.image_pull_secrets]
-    if scheduling.priority_class_name is not None:
-        basics["priorityClassName"] = scheduling.priority_class_name
-    if (scheduler := gang_scheduler(job, settings)) is not None:
-        basics["schedulerName"] = scheduler
-    return basics
+    return {**basics, **build_scheduling(job, gang, settings)}
 
 
 def container_basics(job: ArcFaceTrainingJob, settings: Settings) -> Manifest:
@@ -93,6 +89,12 @@ def own_name_and_address() -> list[Manifest]:
     """Variables that the kubelet fills in."""
     fields = {pods.POD_NAME: "metadata.name", pods.POD_IP: "status.podIP"}
     return [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": field}}} for name, field in fields.items()]
+
+
+def own_origin(job: ArcFaceTrainingJob, attempt: int) -> list[Manifest]:
+    """Variables that tell a pod of which job and attempt it is."""
+    origin = pods.RankIdentity(attempt=attempt, job_uid=job.metadata.uid).origin()
+    return [{"name": name, "value": value} for name, value in origin.items()]
 
 
 def config_volume(job: ArcFaceTrainingJob) -> Manifest:

@@ -20,7 +20,12 @@ REPLACED_BY = {
     "imagePullSecrets": "name",
 }
 """Lists whose items of the same key are replaced: a volume may have one source and a variable one value."""
-APPENDED = {"tolerations", "topologySpreadConstraints", "envFrom"}
+APPENDED = {
+    "tolerations",
+    "topologySpreadConstraints",
+    "envFrom",
+    "preferredDuringSchedulingIgnoredDuringExecution",
+}
 
 
 def with_template(defaults: Manifest, template: Manifest | None, ours: Manifest, field: str) -> Manifest:

@@ -19,13 +19,13 @@ def training_gang(job: ArcFaceTrainingJob) -> Gang:
 
 def build_worker_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings: Settings) -> Manifest:
     """Pod `index` of the gang's given attempt."""
-    name = worker_name(job.metadata.name, index)
-    metadata = build_pod_metadata(job, training_gang(job), name, index, attempt)
+    name, gang = worker_name(job.metadata.name, index), training_gang(job)
+    metadata = build_pod_metadata(job, gang, name, index, attempt)
     if rank_variables.has_rank_table(job):
         metadata["labels"][pods.CHIP_FAMILY_LABEL] = settings.chip_family
         metadata["annotations"] = {**metadata.get("annotations", {}), pods.RANK_INDEX_ANNOTATION: str(index)}
     pod_spec = {
-        **pod_parts.pod_basics(job, settings),
+        **pod_parts.pod_basics(job, gang, settings),
         "hostname": name,
         "subdomain": job.metadata.name,
         "containers": [_build_container(job, index, attempt, settings)],

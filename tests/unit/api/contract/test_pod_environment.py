@@ -29,9 +29,11 @@ def test_a_wrong_rank_variable_is_named(text: str) -> None:
     [{}, {"scheduler_file": Path("/etc/a/b")}, {"rank_table": Path("/user/hccl.json")}],
     ids=["one pod", "by file", "by rank table"],
 )
-@pytest.mark.parametrize("attempt", [None, 0, 3])
-def test_what_the_operator_writes_is_what_the_pod_reads(files: dict[str, Path], attempt: int | None) -> None:
-    written = RankIdentity(rank=8, world_size=16, attempt=attempt, **files)
+@pytest.mark.parametrize(("attempt", "uid"), [(None, None), (0, None), (3, "5f1c1a52-8f0e")])
+def test_what_the_operator_writes_is_what_the_pod_reads(
+    files: dict[str, Path], attempt: int | None, uid: str | None
+) -> None:
+    written = RankIdentity(rank=8, world_size=16, attempt=attempt, job_uid=uid, **files)
     assert RankIdentity.from_environment(written.variables()) == written
 
 
@@ -51,6 +53,12 @@ def test_the_variables_of_mindspore_and_hccl() -> None:
 
 def test_a_rank_alone_has_nothing_that_makes_mindspore_wait_for_others() -> None:
     assert RankIdentity().variables() == {"MS_WORKER_NUM": "1", "MS_NODE_ID": "0"}
+
+
+@pytest.mark.parametrize("uid", ["../other", "a b", "x" * 65])
+def test_a_uid_that_is_no_part_of_a_folders_name_is_refused(uid: str) -> None:
+    with pytest.raises(InvalidInput, match="ARCFACE_JOB_UID="):
+        RankIdentity.from_environment({"ARCFACE_JOB_UID": uid})
 
 
 def test_a_rank_knows_its_card() -> None:

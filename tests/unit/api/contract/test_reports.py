@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.reports import (
     TERMINATION_MESSAGE_LIMIT,
     EvaluatorReport,
@@ -26,6 +27,20 @@ def failed(message="lost", log=()):
 def test_a_short_report_is_written_whole():
     report = failed(log=["one", "two"])
     assert TrainerReport.from_json(termination_message(report), "message") == report
+
+
+def test_a_report_says_whose_it_is_and_is_taken_for_nobody_elses():
+    report = failed().signed(RankIdentity(job_uid="a", attempt=2))
+    assert TrainerReport.parse(report.to_json()) == report
+    assert report.is_of("a", 2)
+    assert not report.is_of("a", 1)
+    assert not report.is_of("b", 2)
+
+
+def test_a_report_of_an_earlier_release_is_taken_on_trust():
+    assert failed().is_of("a", 2)
+    assert failed().signed(RankIdentity(attempt=2)).is_of("a", 2)
+    assert not failed().signed(RankIdentity(attempt=1)).is_of("a", 2)
 
 
 def test_the_oldest_log_lines_go_first():

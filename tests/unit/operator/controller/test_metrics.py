@@ -46,7 +46,16 @@ def test_a_job_that_was_never_looked_at_says_nothing_wrong() -> None:
         "arcface_job_workers",
         "arcface_job_devices",
         "arcface_job_restarts_total",
+        "arcface_job_restarts_capped",
     }
+
+
+def test_restarts_are_capped_by_the_condition_while_the_job_lasts() -> None:
+    capped = {"type": "RestartsCapped", "status": "True"}
+    assert value(job({"conditions": [capped]}), "restarts_capped") == 1
+    assert value(job({"conditions": [{**capped, "status": "False"}]}), "restarts_capped") == 0
+    ended = job({"conditions": [capped], "completionTime": "2026-01-01T00:00:00Z"})
+    assert value(ended, "restarts_capped") is None
 
 
 def test_a_job_that_is_gone_is_gone() -> None:
@@ -111,6 +120,12 @@ def test_the_status_has_the_fields_that_are_read() -> None:
     named = {sample.name for family in registry(told).collect() for sample in family.samples}
     made = {f"arcface_job_{name}" for name in ("queue_seconds", "startup_seconds", "evaluation_tar", "gate_passed")}
     assert made <= named
+
+
+@pytest.mark.parametrize(("state", "shown"), [("True", 1.0), ("False", 0.0), ("Unknown", None)])
+def test_whether_rank_0_answers_is_shown_where_it_is_known(state: str, shown: float | None) -> None:
+    told = job({"conditions": [{"type": "Reachable", "status": state}]})
+    assert value(told, "reachable") == shown
 
 
 def test_times_are_kept_from_the_first_moment_on() -> None:

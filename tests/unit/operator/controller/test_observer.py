@@ -1,93 +1,78 @@
-"""Pods that answer well, slowly, endlessly or not at all."""
+"""Whom the observer asks how far a gang is, and what it takes for an answer."""
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
-from arcface_api.contract.pod_environment import METRICS_PORT
-from arcface_api.contract.reports import TrainerReport
-from arcface_operator.controller import observer
-from arcface_operator.controller.observer import ProgressPoller
+from arcface_operator.controller.jobs import JobTracker
+from arcface_operator.controller.observer import Observer
+from arcface_operator.controller.progress_poller import Answer, Question
+from arcface_operator.decision.answers.sighting import Reach, Sighting
+from arcface_operator.decision.observation import Observation, PodView
 from arcface_operator.kubernetes.client import JobRef
-from arcface_operator.local.kubelet.kubelet import draw_addresses
+from support.builders.jobs import make_job
+from support.builders.views import NOW, SETTINGS, make_ended, make_report, make_worker
+from support.decision_table import status_in
 
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-REF = JobRef("faces", "quick")
-REPORT = TrainerReport()
-HEADER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
-
-
-async def well(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(HEADER + REPORT.to_json().encode())
+UID = "uid-1"
+REF = JobRef("default", "quick")
 
 
-async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(HEADER)
-    while True:
-        writer.write(b" ")
-        await writer.drain()
-        await asyncio.sleep(0.01)
+class Children:
+    """Pods that are there."""
+
+    def __init__(self, *pods: PodView) -> None:
+        self.pods = pods
+
+    def of(self, _ref: JobRef) -> list[PodView]:
+        return list(self.pods)
 
 
-async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(HEADER)
-    while True:
-        writer.write(b" " * 100_000)
-        await writer.drain()
+class Poller:
+    """Answers at once."""
+
+    def __init__(self) -> None:
+        self.asked: list[Question] = []
+
+    def poll(self, _ref: JobRef, question: Question) -> None:
+        self.asked.append(question)
+
+    def take(self, _ref: JobRef, question: Question) -> Answer:
+        seen = Sighting(reach=Reach.ANSWERS, endpoint=question.endpoint, since=NOW)
+        return Answer(question, seen, make_report(7))
 
 
-async def silence(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    await reader.read()
+def observed(*pods: PodView, phase: str = "Training") -> tuple[Observation, list[Question]]:
+    job = make_job(uid=UID, workers={"replicas": 2})
+    job = job.model_copy(update={"status": status_in(phase)})
+    poller, nothing = Poller(), Any
+    parts: Any = {"api": nothing, "pods": Children(*pods), "prerequisites": nothing, "poller": poller}
+    observer = Observer(**parts, settings=SETTINGS, now=lambda: NOW)
+    return asyncio.run(observer.observe(job, JobTracker(REF, NOW))), poller.asked
 
 
-async def answer_of(handler: Handler) -> tuple[TrainerReport | None, list[JobRef]]:
-    """What the poller keeps of a pod's answer, and the jobs that it told of."""
-    (address,) = draw_addresses(1, {METRICS_PORT})
-    told: list[JobRef] = []
-    served: list[asyncio.Task[None]] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        served.append(asyncio.current_task())  # type: ignore[arg-type]
-        with contextlib.suppress(ConnectionError):
-            await reader.readuntil(b"\r\n\r\n")
-            await handler(reader, writer)
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-
-    server = await asyncio.start_server(serve, address, METRICS_PORT)
-    poller = ProgressPoller(told.append)
-    poller.poll(REF, address, TrainerReport)
-    poller.poll(REF, address, TrainerReport)  # is being asked already
-    await asyncio.wait_for(asyncio.gather(*poller.polls.values()), 90)
-    report = poller.take(REF, address)
-    assert poller.take(REF, address) is None
-    await poller.close()
-    await asyncio.wait_for(asyncio.gather(*served), 90)
-    server.close()
-    await server.wait_closed()
-    return report, told
+def worker(index: int, attempt: int = 2, **fields: Any) -> PodView:
+    return make_worker(index, attempt, owner=UID, **fields)
 
 
-def test_an_answer_is_kept_and_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(observer, "TIMEOUT_SECONDS", 60.0)
-    assert asyncio.run(answer_of(well)) == (REPORT, [REF])
+def test_the_first_pod_of_the_attempt_is_asked_for_its_own_report() -> None:
+    seen, (question,) = observed(worker(0), worker(1))
+    assert (question.address, question.job_uid, question.attempt) == ("10.244.0.1", UID, 2)
+    assert seen.report == make_report(7)
+    assert seen.sighting == Sighting(reach=Reach.ANSWERS, endpoint="10.244.0.1:9400", since=NOW)
 
 
-@pytest.mark.parametrize("handler", [drip, flood, silence])
-def test_a_pod_that_does_not_answer_in_time_or_size_is_left(handler: Handler, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(observer, "TIMEOUT_SECONDS", 0.3)
-    assert asyncio.run(answer_of(handler)) == (None, [])
-
-
-def test_the_answer_of_another_pod_is_not_taken() -> None:
-    async def scenario() -> TrainerReport | None:
-        poller = ProgressPoller(lambda _: None)
-        poller.answers[REF] = ("10.0.0.7", REPORT)
-        report = poller.take(REF, "10.0.0.8")
-        await poller.close()
-        return report
-
-    assert asyncio.run(scenario()) is None
+@pytest.mark.parametrize(
+    "pod",
+    [
+        pytest.param(worker(0, 1), id="of an earlier attempt"),
+        pytest.param(make_worker(0, 2, owner="uid-0"), id="of an earlier job of this name"),
+        pytest.param(worker(0, phase="Pending", address="10.244.0.1"), id="no container runs"),
+        pytest.param(worker(0, address=None), id="no address"),
+        pytest.param(make_ended(0, 2, owner=UID), id="ended"),
+    ],
+)
+def test_a_pod_that_cannot_answer_for_the_attempt_is_not_asked(pod: PodView) -> None:
+    seen, asked = observed(pod, worker(1))
+    assert (asked, seen.report, seen.sighting) == ([], None, None)

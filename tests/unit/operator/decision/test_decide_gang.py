@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from arcface_api.contract.reports import TrainerReport
 from arcface_api.resource.status import Condition, RankTableStatus
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import Observation, PodView, view_pod
@@ -180,13 +181,22 @@ START = [
     *row("rank 0 reports progress", {"report": make_report(8)}, waiting=CREATE, starting="Training Training=Training"),
     *row(
         "no new step for long",
+        {"report": make_report(7)},
         status={"progress": make_report(7, updated_at=ago(1800), slowest_rank=1).progress},
         waiting=CREATE,
+        starting="Training Training=Training",
         training="Restarting +counted !Training=Stalled failure:Stalled@1 delete:0,1",
     ),
     *row(
         "no new step for a while",
+        {"report": make_report(7)},
         status={"progress": make_report(7, updated_at=ago(1799)).progress},
+        waiting=CREATE,
+        starting="Training Training=Training",
+    ),
+    *row(
+        "nothing is heard for long",
+        status={"progress": make_report(7, updated_at=ago(90_000)).progress},
         waiting=CREATE,
     ),
 ]
@@ -311,7 +321,9 @@ def test_a_node_whose_clock_is_ahead_does_not_hold_the_gang_up() -> None:
             "pod quick-worker-0: ImagePullBackOff: no such image",
             id="waiting reason",
         ),
-        pytest.param(both(), "pod quick-worker-0: rank 0 reports no progress", id="silence"),
+        pytest.param(
+            {**both(), "report": TrainerReport()}, "pod quick-worker-0: rank 0 reports no progress", id="no progress"
+        ),
     ],
 )
 def test_a_late_start_says_what_it_waited_for(seen: dict[str, Any], why: str) -> None:
@@ -341,13 +353,14 @@ def test_the_time_to_start_in_begins_when_all_have_room() -> None:
 def test_a_job_that_nobody_asked_for_a_while_is_not_said_to_have_stalled() -> None:
     old = {"progress": make_report(7, updated_at=ago(90_000)).progress}
     conditions = {"conditions": [held("Training", since=90_000)]}
-    assert plan_in("Training", {"watched_since": ago(10)}, {**old, **conditions}).status.phase == "Training"
-    long = plan_in("Training", {"watched_since": ago(80_000)}, {**old, **conditions}).status
+    heard = {"report": make_report(7), "watched_since": ago(10)}
+    assert plan_in("Training", heard, {**old, **conditions}).status.phase == "Training"
+    long = plan_in("Training", {**heard, "watched_since": ago(80_000)}, {**old, **conditions}).status
     assert (long.phase, long.failure.reason) == ("Restarting", "Stalled")
 
 
 def test_ranks_that_run_and_were_never_asked_are_not_said_to_be_late() -> None:
-    back = {"pods": both(created=ago(90_000))["pods"], "watched_since": ago(10)}
+    back = {"pods": both(created=ago(90_000))["pods"], "watched_since": ago(10), "report": TrainerReport()}
     conditions = {"conditions": [held("Ready", since=90_000)]}
     assert plan_in("Starting", back, conditions).status.phase == "Starting"
     asked = {**back, "watched_since": ago(1800)}
@@ -359,15 +372,16 @@ def test_ranks_that_run_and_were_never_asked_are_not_said_to_be_late() -> None:
 @pytest.mark.parametrize(
     "pods",
     [
-        pytest.param((make_worker(0), make_worker(1, is_ready=False)), id="silence"),
+        pytest.param((make_worker(0), make_worker(1, is_ready=False)), id="no new step"),
         pytest.param((make_ended(0, code=1), make_worker(1, is_ready=False)), id="a peer gives up"),
     ],
 )
 def test_a_lost_node_is_not_the_trainings_fault(pods: tuple[PodView, ...]) -> None:
+    heard = {"pods": pods, "report": make_report(7)}
     old = {"progress": make_report(7, updated_at=ago(90_000)).progress, "conditions": [held("Training", since=90_000)]}
-    counted = plan_in("Training", {"pods": pods}, old).status
+    counted = plan_in("Training", heard, old).status
     assert counted.counted_restarts == 2
-    free = plan_in("Training", {"pods": pods, "lost_nodes": frozenset({"node-1"})}, old).status
+    free = plan_in("Training", {**heard, "lost_nodes": frozenset({"node-1"})}, old).status
     assert (free.counted_restarts, free.restarts, free.failure.reason, free.failure.rank) == (1, 3, "NodeLost", 1)
     assert free.failure.message == "node node-1 of pod quick-worker-1 is gone or does not answer"
 

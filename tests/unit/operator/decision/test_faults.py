@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from arcface_api.contract.reports import EvaluatorReport, ReportedFailure, TrainerReport, termination_message
 from arcface_api.resource.status import FailureStatus
-from arcface_operator.decision.faults import Remedy, pod_fault, worst
-from arcface_operator.decision.observation import INIT_FAILED, POD_FAILED, PodView
+from arcface_operator.decision.fault_table.reasons import INIT_FAILED, POD_FAILED
+from arcface_operator.decision.fault_table.table import Remedy
+from arcface_operator.decision.faults import pod_fault, worst
+from arcface_operator.decision.observation import PodView
 from support.builders.views import ago, make_ended, make_evaluator, make_worker
 
 
@@ -82,7 +84,7 @@ def test_a_kubelet_that_would_not_have_the_pod_is_told_from_one_that_took_it_awa
 ) -> None:
     fault = pod_fault(make_ended(0, code=None, reason=reason), 1)
     assert fault is not None
-    assert fault.is_refusal == is_refusal
+    assert fault.verdict.is_refusal == is_refusal
 
 
 @pytest.mark.parametrize("fields", [{}, {"is_disrupted": True}, LEAVES], ids=["alone", "disrupted", "deleted"])

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import generate_latest
 
+from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.errors import ArcFaceError, Diverged, InvalidInput
 from arcface_faces.checkpoint import MANIFEST_FILE, newest_complete, read_manifest
@@ -76,7 +77,7 @@ def test_a_run_that_is_refused_leaves_the_gang_alone_that_writes_there(tmp_path)
     training.let_and_train_until_saved()
     settings, other = training.checkpointing.settings, make_plan(spec_hash="b" * 64)
     with pytest.raises(InvalidInput, match="another model, loss, data or training"):
-        Checkpointing.start(settings, ArrayState(), other, World(1, 0), attempt=1)
+        Checkpointing.start(settings, ArrayState(), other, World(1, 0), RankIdentity(attempt=1))
     training.train(EVERY)
     training.let_and_train_until_saved()
     assert training.checkpointing.warnings == []

@@ -140,6 +140,35 @@ def test_what_is_left_of_a_lost_gang_writes_and_publishes_nothing_any_more(tmp_p
     assert newest_complete(tmp_path).name == "step-00000008"
 
 
+def test_what_is_left_of_an_earlier_job_of_the_name_publishes_nothing_although_both_begin_at_attempt_0(tmp_path):
+    earlier, new = make_writer(tmp_path, job_uid="1f0e-1"), make_writer(tmp_path, job_uid="1f0e-2")
+    earlier.prepare()
+    files = write(earlier, 8)
+    new.prepare()
+    with pytest.raises(FileNotFoundError):
+        earlier.publish(8, files, verification=None, best=None, loss_scale=None)
+    with pytest.raises(ArcFaceError, match="another gang has begun to write here"):
+        write(earlier, 12)
+    assert names(tmp_path) == [".writing-1f0e-2-0"]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [{"job_uid": "1f0e-1", "attempt": 7}, {"attempt": 1}, {"job_uid": "1f0e-2", "attempt": 1}],
+    ids=["another job's", "of an operator that tells no uid", "our own"],
+)
+def test_a_job_that_has_a_uid_shuts_out_every_gang_but_its_own_newer_ones(tmp_path, before):
+    make_writer(tmp_path, **before).prepare()
+    make_writer(tmp_path, job_uid="1f0e-2", attempt=2).prepare()
+    assert names(tmp_path) == [".writing-1f0e-2-2"]
+
+
+def test_a_gang_of_a_job_with_a_uid_that_starts_late_lets_a_newer_one_write(tmp_path):
+    make_writer(tmp_path, job_uid="1f0e-2", attempt=3).prepare()
+    make_writer(tmp_path, job_uid="1f0e-2", attempt=2).prepare()
+    assert names(tmp_path) == [".writing-1f0e-2-2", ".writing-1f0e-2-3"]
+
+
 def test_a_gang_that_starts_late_lets_a_newer_one_write(tmp_path):
     newer = make_writer(tmp_path, attempt=7)
     newer.prepare()

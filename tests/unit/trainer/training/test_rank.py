@@ -7,7 +7,8 @@ import pytest
 from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.run_config import RunConfig
 from arcface_api.errors import InvalidInput
-from arcface_trainer.training.rank import TrainingLoop, build_training_loop
+from arcface_trainer.metrics import TrainMetrics
+from arcface_trainer.training.rank import TrainingLoop, _ProgressBoard, build_training_loop
 from support.builders.training_plan import make_plan
 from support.processes.trainings import write_image_folder, write_run_config
 
@@ -28,8 +29,18 @@ def make_loop(rank: int) -> TrainingLoop:
         rank=rank,
         loader=SimpleNamespace(skipped={4, 7}),
         checkpointing=SimpleNamespace(newest=None, resumed=None, warnings=[]),
+        metrics=TrainMetrics(rank),
         **dict.fromkeys(("train_step", "verifier", "is_stop_wanted")),
     )
+
+
+def test_rank_0_says_who_it_is_before_there_is_a_loop_and_with_its_progress_afterwards():
+    board = _ProgressBoard(RankIdentity(job_uid="a", attempt=2))
+    assert (board.shown().job_uid, board.shown().attempt, board.shown().progress) == ("a", 2, None)
+    loop = make_loop(rank=0)
+    loop.loss_check.check_first_loss(11.4)
+    board.report = loop.report
+    assert (board.shown().job_uid, board.shown().progress.step) == ("a", 0)
 
 
 def test_an_odd_first_loss_is_in_the_report():

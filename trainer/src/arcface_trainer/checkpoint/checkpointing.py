@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.errors import ArcFaceError
 from arcface_api.resource.status import BestCheckpoint, CheckpointStatus
@@ -52,7 +53,7 @@ class Checkpointing:
 
     @classmethod
     def start(
-        cls, settings: RunCheckpoint, state: TrainingState, plan: TrainingPlan, world: World, attempt: int
+        cls, settings: RunCheckpoint, state: TrainingState, plan: TrainingPlan, world: World, identity: RankIdentity
     ) -> Self:
         """Make the folder ready and load the newest sound checkpoint into the state; all ranks call together.
 
@@ -60,7 +61,7 @@ class Checkpointing:
             InvalidInput: where the folder cannot be written to, or what it holds is damaged or of another run.
         """
         directory = Path(settings.directory)
-        writer = CheckpointWriter(settings, plan, world, attempt)
+        writer = CheckpointWriter(settings, plan, world, identity.attempt or 0, identity.job_uid)
         if world.is_first:
             refuse_other_runs(directory, plan)
             writer.prepare()  # before the newest one is looked for: nobody publishes a newer one any more

@@ -2,8 +2,9 @@
 
 Files are written and flushed to disk in a hidden folder; when those of all ranks are there, rank 0 writes the manifest
 and renames the folder. A crash before the rename leaves no checkpoint, a crash after it a whole one. The hidden folder
-lies in one that belongs to the gang's attempt. The next gang moves that away when it starts: whoever is left of a gang
-that was taken for lost finds no place to write to any more, and publishes nothing.
+lies in one that belongs to the job and the gang's attempt (a fencing token). The next gang moves that away when it
+starts: whoever is left of a gang that was taken for lost, or of an earlier job of its name, finds no place to write
+to any more, and publishes nothing.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ from arcface_trainer.distributed.collectives import World
 from arcface_trainer.plan import TrainingPlan
 
 HIDDEN = ".writing-"
-ATTEMPT_FOLDER = re.compile(rf"{re.escape(HIDDEN)}(\d+)")
+ATTEMPT_FOLDER = re.compile(rf"{re.escape(HIDDEN)}(?:(?P<job>[A-Za-z0-9-]+)-)?(?P<attempt>\d+)")
 DAMAGED = "damaged-"
 ABANDONED_SECONDS = 3600.0
 """Without a change: nobody writes any more into the folder of an attempt whose number is higher than our own."""
@@ -54,6 +55,8 @@ class CheckpointWriter:
     world: World
     attempt: int = 0
     """Of the gang; an operator that does not tell it leaves 0."""
+    job_uid: str | None = None
+    """A job that is deleted and made anew begins at attempt 0 again, and has another uid."""
     write_file: Callable[[Path, checkpoint.Tensors], checkpoint.FileEntry] = write_tensors
 
     @property
@@ -64,7 +67,8 @@ class CheckpointWriter:
     @property
     def room(self) -> Path:
         """Folder of what this gang has not published yet."""
-        return self.directory / f"{HIDDEN}{self.attempt}"
+        job = "" if self.job_uid is None else f"{self.job_uid}-"
+        return self.directory / f"{HIDDEN}{job}{self.attempt}"
 
     def prepare(self) -> None:
         """Shut earlier gangs out and make room for this one; rank 0 calls it before any rank saves.
@@ -172,9 +176,9 @@ class CheckpointWriter:
         return checkpoint.class_range(self.plan.class_count, self.world.size, rank)
 
     def _may_be_alive(self, folder: Path, now: float) -> bool:
-        """Whether a newer gang may write there; the number alone does not tell, since a job may begin anew at 0."""
+        """Whether a newer gang of this job may write there; without a uid the number alone does not tell for ever."""
         found = ATTEMPT_FOLDER.fullmatch(folder.name)
-        if found is None or int(found[1]) <= self.attempt:
+        if found is None or found["job"] != self.job_uid or int(found["attempt"]) <= self.attempt:
             return False
         try:
             changes = [path.stat().st_mtime for path in (folder, *folder.rglob("*"))]

@@ -17,6 +17,7 @@ from typing import Self
 
 from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, Stopped
+from arcface_api.names import LOG_FORMAT
 from arcface_api.unsupported import unsupported_training
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
 from arcface_trainer.checkpoint.state import TrainingState
@@ -32,7 +33,6 @@ from arcface_trainer.training.verification import Verifier, build_verifier
 LOG = logging.getLogger(__name__)
 LOG_EVERY = 20
 """Steps between log lines."""
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 STOP_PATIENCE_SECONDS = 90.0
 """After a request to stop: a rank that waits for dead peers inside a collective cannot save and ends by itself."""
 
@@ -48,15 +48,14 @@ class TrainingLoop:
     checkpointing: Checkpointing
     verifier: Verifier | None
     is_stop_wanted: Callable[[], bool]
+    metrics: TrainMetrics
     meter: Meter = field(init=False)
-    metrics: TrainMetrics = field(init=False)
     loss_check: LossCheck = field(init=False)
 
     def __post_init__(self) -> None:
         plan, resumed = self.plan, self.checkpointing.resumed
         step = 0 if resumed is None else resumed.step
         self.meter = Meter(plan.schedule.steps_per_epoch, plan.total_steps, plan.total_batch_size, step)
-        self.metrics = TrainMetrics(self.rank)
         self.loss_check = LossCheck(plan)
 
     def run(self) -> None:
@@ -168,8 +167,9 @@ def build_training_loop(
     """A loop that is ready to run, its figures served; the run configuration goes no further than here.
 
     Data are opened before the ranks join: MindSpore's cluster waits for the slowest reader, HCCL behind it would not
-    for long. Signals are taken over after that: a rank that waits for its peers in MindSpore runs no handler of
-    Python's and has nothing to save, so that SIGTERM may end it as it ends any process.
+    for long. Figures are served from before that, without progress: silence until the ranks have met would look like a
+    network that lets nobody through. Signals are taken over when they have met: a rank that waits for its peers in
+    MindSpore runs no handler of Python's and has nothing to save, so that SIGTERM may end it as it ends any process.
 
     Raises:
         InvalidInput: where configuration, data, checkpoints or verification sets cannot be used.
@@ -179,18 +179,32 @@ def build_training_loop(
         raise InvalidInput(f"MS_WORKER_NUM={identity.world_size}, but the run has {ranks.world_size} ranks")
     for sentence in unsupported_training(config.model, config.loss, training):
         raise InvalidInput(sentence)
+    metrics, board = TrainMetrics(rank), _ProgressBoard(identity)
+    port = config.metrics_port + local_rank if config.metrics_port else 0
+    serve(identity.address, port, metrics, board.shown if rank == 0 else None)
     loader = open_loader(config.data, training, ranks, rank)
     plan = TrainingPlan.of(config, loader.sampler, loader.faces.class_count)
     world = init_distributed(ranks, identity, config.precision)
     stop = StopRequest.install()
     train_step = build_train_step(plan, training, world)
     state = TrainingState(train_step)
-    checkpointing = Checkpointing.start(config.checkpoint, state, plan, world, identity.attempt or 0)
+    checkpointing = Checkpointing.start(config.checkpoint, state, plan, world, identity)
     verifier = build_verifier(config.evaluation, plan, training.batch_size, checkpointing, world)
-    loop = TrainingLoop(plan, rank, train_step, loader, checkpointing, verifier, lambda: stop.is_wanted)
-    port = config.metrics_port + local_rank if config.metrics_port else 0
-    serve(identity.address, port, loop.metrics, loop.report if rank == 0 else None)
+    loop = TrainingLoop(plan, rank, train_step, loader, checkpointing, verifier, lambda: stop.is_wanted, metrics)
+    board.report = loop.report
     return loop
+
+
+@dataclass
+class _ProgressBoard:
+    """What rank 0 serves at /progress: who it is and, once there is something to tell, where the training stands."""
+
+    identity: pod_environment.RankIdentity
+    report: Callable[[], reports.TrainerReport] = reports.TrainerReport
+
+    def shown(self) -> reports.TrainerReport:
+        """The report at this moment."""
+        return self.report().signed(self.identity)
 
 
 @dataclass

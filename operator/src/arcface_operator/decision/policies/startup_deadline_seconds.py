@@ -1,8 +1,12 @@
-"""`spec.runPolicy.startupDeadlineSeconds`: how long a gang may take to start once there is room for all of it."""
+"""`spec.runPolicy.startupDeadlineSeconds`: how long a gang may take to start once there is room for all of it.
+
+Whether ranks that run have begun they alone can tell: where nobody can reach them, that limit is their own.
+"""
 
 from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision.context import DecisionContext, condition, latest, true_since
-from arcface_operator.decision.faults import Fault
+from arcface_operator.decision.fault_table.reasons import START_LATE
+from arcface_operator.decision.faults import Fault, fault_of
 from arcface_operator.decision.observation import PodView
 
 UNUSABLE = "DevicesUnusable"
@@ -13,14 +17,21 @@ def late_gang(context: DecisionContext) -> Fault | None:
     """A gang that should be at work by now, and what it waits for."""
     limit = context.spec.run_policy.startup_deadline_seconds
     waiting = next((pod for pod in context.pods if not pod.is_ready), None)
+    if waiting is None and not _is_known_to_wait(context):
+        return None
     # Of ranks that run it is known only since somebody asks them.
     asked_since = context.observed.watched_since if waiting is None else None
     if not context.is_past(latest(true_since(context.status, "Ready"), asked_since), limit):
         return None
     pod = waiting or context.pods[0]
     message = f"{context.stage.work} has not begun after startupDeadlineSeconds {limit}: {_awaited(context, pod)}"
-    failure = FailureStatus(reason="StartupDeadlineExceeded", message=message, pod=pod.name, node=pod.node)
-    return Fault(failure=failure)
+    return fault_of(FailureStatus(reason=START_LATE, message=message, pod=pod.name, node=pod.node))
+
+
+def _is_known_to_wait(context: DecisionContext) -> bool:
+    """Whether ranks that run cannot have begun: they have not got their table, or say so themselves."""
+    table = context.status.rank_table
+    return context.observed.report is not None or (table is not None and table.state == "initializing")
 
 
 def _awaited(context: DecisionContext, pod: PodView) -> str:
