@@ -21,24 +21,31 @@ def placement_marks(template: Manifest | None) -> dict[str, str]:
     return {name: str(annotations[name]) for name in MARKS if name in annotations}
 
 
-def family_label(job: ArcFaceTrainingJob, settings: Settings) -> dict[str, str]:
-    """The label of a pod that asks for cards."""
-    return {pods.CHIP_FAMILY_LABEL: settings.chip_family} if job.spec.workers.accelerator == "ascend" else {}
+def rank_placement(job: ArcFaceTrainingJob, settings: Settings) -> Manifest:
+    """What the ranks' template may change: clusters with several families of chips have jobs for each."""
+    if job.spec.workers.accelerator != "ascend":
+        return {}
+    return {"metadata": {"labels": {pods.CHIP_FAMILY_LABEL: settings.chip_family}}}
 
 
-def evaluator_placement(job: ArcFaceTrainingJob, devices: int) -> Manifest:
-    """What of the ranks' template the evaluator's pod goes by, too: its image is made for the chip of their nodes.
-
-    One pod is a block of its own. Levels of a network are for several.
-    """
+def evaluator_placement(job: ArcFaceTrainingJob, devices: int, settings: Settings) -> Manifest:
+    """What of the ranks' template the evaluator's pod goes by, too: its image is made for the chip of their nodes."""
     workers = job.spec.workers
     if workers.accelerator != "ascend":
         return {}
-    marks = {name: mark for name, mark in placement_marks(workers.template).items() if name == SCHEDULE_POLICY}
-    if marks.get(SCHEDULE_POLICY) == MULTILEVEL:
-        marks = {}
-    elif has_super_pods(job.spec):
-        marks[BLOCK] = str(devices)
+    family = template_map(workers.template, "metadata", "labels").get(pods.CHIP_FAMILY_LABEL, settings.chip_family)
+    metadata: Manifest = {"labels": {pods.CHIP_FAMILY_LABEL: family}}
+    if marks := evaluator_marks(job, devices):
+        metadata["annotations"] = marks
     spec = template_map(workers.template, "spec")
     where = {name: spec[name] for name in ("nodeSelector", "tolerations") if name in spec}
-    return {**({"metadata": {"annotations": marks}} if marks else {}), **({"spec": where} if where else {})}
+    return {"metadata": metadata, **({"spec": where} if where else {})}
+
+
+def evaluator_marks(job: ArcFaceTrainingJob, devices: int) -> dict[str, str]:
+    """The annotations of the same: one pod is a block of its own, and levels of a network are for several pods."""
+    policy = placement_marks(job.spec.workers.template).get(SCHEDULE_POLICY)
+    if policy == MULTILEVEL:
+        return {}
+    marks = {} if policy is None else {SCHEDULE_POLICY: policy}
+    return {**marks, BLOCK: str(devices)} if has_super_pods(job.spec) else marks

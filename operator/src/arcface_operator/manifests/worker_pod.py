@@ -3,7 +3,7 @@
 from arcface_api.contract import pod_environment as pods
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.manifests import pod_parts, rank_variables
-from arcface_operator.manifests.card_placement import family_label, placement_marks
+from arcface_operator.manifests.card_placement import placement_marks, rank_placement
 from arcface_operator.manifests.gang import Gang, build_pod_metadata
 from arcface_operator.manifests.metadata import Manifest, build_metadata, rank_table_name, worker_name, worker_selector
 from arcface_operator.manifests.pod_template import merged, with_template
@@ -28,7 +28,6 @@ def build_worker_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings
     """Pod `index` of the gang's given attempt."""
     name = worker_name(job.metadata.name, index)
     metadata = build_pod_metadata(job, training_gang(job), name, index, attempt)
-    metadata["labels"] |= family_label(job, settings)
     if rank_variables.has_rank_table(job):
         metadata["annotations"] = {**metadata.get("annotations", {}), pods.RANK_INDEX_ANNOTATION: str(index)}
     pod_spec = {
@@ -50,6 +49,7 @@ def build_worker_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings
 def _default_template(job: ArcFaceTrainingJob, index: int, settings: Settings) -> Manifest:
     """What a user's template may change."""
     common, variables = pod_parts.default_template(CONTAINER, job, settings), rank_variables.build_defaults(job, index)
+    common |= rank_placement(job, settings)
     if not variables:
         return common
     return merged(common, {"spec": {"containers": [{"name": CONTAINER, "env": variables}]}}, "defaults")

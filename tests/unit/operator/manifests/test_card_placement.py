@@ -81,6 +81,16 @@ def test_every_pod_that_asks_for_cards_has_the_label_of_its_chips(fields: dict[s
     assert [each["ring-controller.atlas"] for each in labels] == ["ascend-910b"] * 2
 
 
+@pytest.mark.parametrize("own", [{}, {"labels": {"ring-controller.atlas": "ascend-910"}}])
+def test_a_job_for_other_chips_than_the_clusters_usual_ones_says_so_once(own: dict[str, Any]) -> None:
+    job = job_of(
+        {"metadata": {"labels": {"ring-controller.atlas": "ascend-npu"}}}, evaluation={"template": {"metadata": own}}
+    )
+    labels = [pod["metadata"]["labels"] for pod in (build_worker_pod(job, 0, 0, SETTINGS), evaluator(job))]
+    expected = ["ascend-npu", "ascend-910" if own else "ascend-npu"]
+    assert [each["ring-controller.atlas"] for each in labels] == expected
+
+
 def test_an_evaluator_goes_where_the_ranks_of_its_image_go() -> None:
     tolerations = [{"key": "npu", "operator": "Exists"}]
     job = job_of({"spec": {"nodeSelector": A3, "tolerations": tolerations, "hostNetwork": True}})
