@@ -272,6 +272,8 @@ class ArcFaceTrainingJobStatus(Model):
     """Generation of the spec that this status is about."""
     attempt: int = Field(default=0, ge=0)
     """Number of the current gang of pods."""
+    image: str | None = None
+    """Image of its pods, decided before the first of them."""
     restarts: int = Field(default=0, ge=0)
     """Gang restarts for any reason."""
     counted_restarts: int = Field(default=0, ge=0)
