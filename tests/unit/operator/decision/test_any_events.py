@@ -185,7 +185,7 @@ JOB, QUEUED_JOB = (
 JOBS = st.sampled_from([JOB, QUEUED_JOB])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(JOBS, st.lists(EVENT, min_size=10, max_size=60))
 def test_no_event_breaks_what_must_hold_and_good_times_bring_the_end(job: Any, events: list[tuple[Any, ...]]) -> None:
     world = World(job=job)
@@ -224,7 +224,7 @@ def all_goes_well(world: World) -> World:
     return world.evaluated(0, evaluator_report())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(JOBS, st.lists(EVENT, min_size=10, max_size=40))
 def test_a_suspended_job_holds_nothing(job: Any, events: list[tuple[Any, ...]]) -> None:
     world = World(job=job)
