@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from arcface_operator.kubernetes.election import LEASE_NAME
 from arcface_operator.settings import Settings
 from support.shipped import DASHBOARDS, RULES
 from testbed.images.builder import REPOSITORY
@@ -160,11 +161,44 @@ def test_rights_are_those_that_the_operator_is_tested_with(full: Any) -> None:
 
 def test_an_operator_of_some_namespaces_has_no_rights_elsewhere() -> None:
     documents = [each for each in yaml.safe_load_all(rendered("namespaces={a,b}")) if each]
-    assert not [each for each in documents if each["kind"].startswith("ClusterRole")]
+    assert not [each for each in documents if each["kind"] == "ClusterRoleBinding"]
     roles = {each["metadata"]["namespace"]: each["rules"] for each in documents if each["kind"] == "Role"}
     assert roles == {"a": RIGHTS["namespaced"], "b": RIGHTS["namespaced"], "arcface-system": RIGHTS["election"]}
     (deployment,) = (each for each in documents if each["kind"] == "Deployment")
     assert deployment["spec"]["template"]["spec"]["containers"][0]["args"][2:] == ["--namespace=a", "--namespace=b"]
+
+
+def test_whoever_views_edits_or_administers_a_namespace_does_so_with_its_jobs() -> None:
+    def aggregated(*values: str) -> dict[str, list[Any]]:
+        roles = [each for each in yaml.safe_load_all(rendered(*values)) if each and each["kind"] == "ClusterRole"]
+        into = "rbac.authorization.k8s.io/aggregate-to-"
+        return {
+            name: [
+                rule
+                for each in roles
+                if each["metadata"]["labels"].get(into + name) == "true"
+                for rule in each["rules"]
+            ]
+            for name in ("view", "edit", "admin")
+        }
+
+    read, written = aggregated()["edit"]
+    assert (read["resources"], read["verbs"]) == (
+        ["arcfacetrainingjobs", "arcfacetrainingjobs/status"],
+        ["get", "list", "watch"],
+    )
+    assert written["resources"] == ["arcfacetrainingjobs"]  # its status is the operator's alone
+    assert aggregated() == {"view": [read], "edit": [read, written], "admin": [read, written]}
+    assert aggregated("namespaces={a}") == aggregated()
+    assert not any(aggregated("rbac.aggregate=false").values())
+
+
+def test_the_lease_may_be_changed_by_its_name_only(full: Any) -> None:
+    rules = full["Role", "arcface-operator-election"]["rules"]
+    unnamed = {verb for rule in rules if not rule.get("resourceNames") for verb in rule["verbs"]}
+    assert unnamed == {"create"}
+    (named,) = (rule for rule in rules if rule.get("resourceNames"))
+    assert named["resourceNames"] == [LEASE_NAME]
 
 
 def test_the_resource_is_ours_and_stays_unless_asked(full: Any) -> None:

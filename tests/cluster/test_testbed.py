@@ -277,5 +277,5 @@ def test_servers_end_with_tests_that_are_killed(tmp_path):
 def is_running(process: int) -> bool:
     try:
         return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # before the file was opened, and after
         return False

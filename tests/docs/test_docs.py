@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from prometheus_client import CollectorRegistry, generate_latest
 
 from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_operator.commands.job import plan
 from arcface_operator.controller.metrics import FAMILIES, OperatorMetrics
 from arcface_operator.preflight.job_file import read_job
 from arcface_trainer.metrics import TrainMetrics
@@ -55,3 +57,15 @@ def test_jobs_in_the_documentation_are_valid(page: Path, tmp_path: Path) -> None
             file = tmp_path / f"{number}.yaml"
             file.write_text(block)
             assert isinstance(read_job(file), ArcFaceTrainingJob), yaml.safe_load(block)
+
+
+def test_the_walkthrough_tells_what_the_plan_says() -> None:
+    page = (ROOT / "docs" / "walkthrough.md").read_text()
+    ((example, counts),) = re.findall(
+        r"\((?:\.\./)(examples/\S+\.yaml)\).*?arcface plan -f job.yaml (.*?)\n", page, re.DOTALL
+    )
+    said = CliRunner().invoke(plan, ["-f", str(ROOT / example), *counts.split()]).output
+    (steps,) = re.findall(r"^steps per epoch +(\S+)$", said, re.MULTILINE)
+    (loss,) = re.findall(r"^expected first loss +(\S+)$", said, re.MULTILINE)
+    flowing = " ".join(page.split())
+    assert f"{steps} steps an epoch, and the first loss to expect: {loss}." in flowing

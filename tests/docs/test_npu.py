@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from arcface_api.command import GROUP
+from arcface_api.command import run as run_command
 from arcface_api.errors import ArcFaceError
 from arcface_operator.local.kubelet.cards import check_cards, take_cards
 from arcface_operator.local.runner import evaluator_pods, worker_pods
@@ -66,6 +67,7 @@ def test_there_is_a_job_for_five_kinds_of_machine() -> None:
 def test_commands_are_ours(line: str) -> None:
     words = shlex.split(line.split(" >>", maxsplit=1)[0], comments=True)[1:]
     if words == ["--version"]:
+        assert run_command(words) == 0
         return
     (point,) = [point for point in entry_points(group=GROUP) if point.name == words[0]]
     command, arguments = point.load(), words[1:]

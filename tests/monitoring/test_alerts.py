@@ -66,6 +66,8 @@ CASES = [
         None,
         "another alert tells of gates",
     ),
+    ("ArcFaceJobRestartsTooOften", job("arcface_job_restarts_capped", "", "1x9"), 5, OF_JOBS, "they count by now"),
+    ("ArcFaceJobRestartsTooOften", job("arcface_job_restarts_capped", "", "0x9"), 5, None, "they do not"),
     ("ArcFaceRankStraggles", ranks(WAIT, "0+1x60", "0+1x60", "0+30x60"), 30, OF_RANKS, "one rank waits"),
     ("ArcFaceRankStraggles", ranks(WAIT, "0+30x60", "0+30x60", "0+30x60"), 30, None, "all wait"),
     ("ArcFaceJobStarvesForData", ranks(WAIT, "0+30x60", "0+30x60"), 30, OF_RANKS, "half the time"),

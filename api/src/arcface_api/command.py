@@ -4,15 +4,19 @@ Each image installs only its own distributions, so subcommands are found by the 
 `arcface.commands` (click commands). This module needs the standard library only.
 """
 
+import os
+import platform
 import signal
 import sys
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from typing import Protocol
 
 from arcface_api.errors import ArcFaceError, ExitCode
 
 GROUP = "arcface.commands"
+REVISION = "ARCFACE_REVISION"
+"""Set in an image: the commit that it was built from."""
 
 
 class Command(Protocol):
@@ -52,6 +56,9 @@ def _run(argv: Sequence[str]) -> int:
     if not argv or argv[0] in {"-h", "--help"}:
         sys.stdout.write(_usage(offered))
         return ExitCode.DONE
+    if argv[0] == "--version":
+        sys.stdout.write(f"{_versions()}\n")
+        return ExitCode.DONE
     name, *args = argv
     if name not in offered:
         sys.stderr.write(f"arcface: no command {name!r} here; installed: {', '.join(sorted(offered)) or 'none'}\n")
@@ -65,7 +72,19 @@ def _usage(offered: dict[str, EntryPoint]) -> str:
     """Text of `arcface --help`: one line for each installed subcommand."""
     width = max(map(len, offered), default=0)
     lines = [f"  {name:<{width}}  {_summary(offered[name])}" for name in sorted(offered)]
-    return "\n".join(["Usage: arcface COMMAND [OPTIONS]", "", "Commands:", *lines, ""])
+    return "\n".join(["Usage: arcface COMMAND [OPTIONS]", "       arcface --version", "", "Commands:", *lines, ""])
+
+
+def _versions() -> str:
+    """What a report of a fault must name, in one line."""
+    parts = [f"arcface {version('arcface-api')}", f"Python {platform.python_version()}"]
+    if revision := os.environ.get(REVISION):
+        parts.insert(1, f"commit {revision}")
+    try:
+        parts.append(f"MindSpore {version('mindspore')}")
+    except PackageNotFoundError:
+        parts.append("no MindSpore")
+    return ", ".join(parts)
 
 
 def _summary(point: EntryPoint) -> str:

@@ -9,7 +9,11 @@ from arcface_api.errors import InvalidInput
 
 
 class Model(BaseModel):
-    """Frozen, camelCase outside, unknown fields and silent conversions refused."""
+    """Frozen, camelCase outside, unknown fields and silent conversions refused.
+
+    Users are held to that (`from_json`); what programs of ours tell each other is read with less rigour (`from_ours`),
+    since they may be of releases that follow each other.
+    """
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -23,7 +27,7 @@ class Model(BaseModel):
 
     @classmethod
     def from_json(cls, text: str | bytes, source: str) -> Self:
-        """Parse JSON that came from outside.
+        """Parse JSON that a user has written.
 
         Args:
             text: the JSON document.
@@ -34,6 +38,22 @@ class Model(BaseModel):
         """
         try:
             return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise InvalidInput(f"{source}: {describe(error)}") from None
+
+    @classmethod
+    def from_ours(cls, text: str | bytes, source: str) -> Self:
+        """Parse JSON that a program of ours has written, perhaps a newer one: fields that it added are passed over.
+
+        Args:
+            text: the JSON document.
+            source: file or place it came from, named in the error.
+
+        Raises:
+            InvalidInput: as `from_json` does, for all else.
+        """
+        try:
+            return cls.model_validate_json(text, extra="ignore")
         except ValidationError as error:
             raise InvalidInput(f"{source}: {describe(error)}") from None
 

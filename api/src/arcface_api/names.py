@@ -1,4 +1,4 @@
-"""Names that other tools see: of the resource, of devices, of archives."""
+"""Names that other tools see: of the resource, of devices, of archives; and the lines of logs."""
 
 from typing import Final
 
@@ -18,3 +18,5 @@ ACCELERATOR_TYPE = "accelerator-type"
 """Label of a node with the kind of its machine (MindCluster, docs/en/scheduling/api/k8s.md, table 4)."""
 RELEASES = "IJB_release"
 """Folder below an evaluation's path that holds IJBB and IJBC, as in the archives that they come in."""
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+"""A line of what operator, launcher and ranks log, as collectors take it apart."""

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from arcface_api.model import Model
+from arcface_api.resource.status import MOST_RESTART_TIMES
 
 DriverPath = Annotated[str, Field(pattern=r"^/[^/].*$")]
 
@@ -50,5 +51,11 @@ class Settings(Model):
     """Time after which a pod is believed that says it can never start, for want of a key or a valid image name."""
     most_admission_errors: int = Field(default=10, ge=1)
     """Attempts in a row that kubelets may refuse for one and the same reason."""
+    most_uncounted_restarts: int = Field(default=20, ge=1, le=MOST_RESTART_TIMES)
+    """Restarts for faults of the infrastructure that do not count, within uncountedRestartsSeconds; any more do."""
+    uncounted_restarts_seconds: float = Field(default=3600, gt=0)
+    """Time for which such a restart is remembered."""
+    avoid_node_seconds: float = Field(default=3600, ge=0)
+    """Time for which a job's pods go elsewhere, if they can, after a fault that was blamed on their node."""
     force_delete_seconds: float = Field(default=30, ge=0)
     """Time after its grace period at which a pod on a lost node is removed without that node's consent."""

@@ -33,6 +33,8 @@ class FailingCluster:
     """Objects that are read, by the end of their path."""
     away: frozenset[str] = frozenset()
     """Nodes that are lost."""
+    objects: tuple[Any, ...] | None = None
+    """Services and ConfigMaps as the operator's cache has them."""
     asked: list[str] = field(default_factory=list)
     """Writes, in their order."""
     seconds: float = 0.0
@@ -48,7 +50,7 @@ class FailingCluster:
         """Prerequisites."""
         return make_prerequisites()
 
-    async def lost(self, names: Any) -> frozenset[str]:
+    def lost(self, names: Any) -> frozenset[str]:
         """Nodes."""
         return self.away & frozenset(names)
 
@@ -127,12 +129,14 @@ class Controller:
         parts = {"api": api, "pods": api, "prerequisites": api, "poller": api}
         self.reconciler = Reconciler(
             jobs=self.jobs,
-            observer=Observer(**parts, settings=SETTINGS, now=cluster.now, clock=cluster.clock),
+            observer=Observer(
+                **parts, settings=SETTINGS, now=cluster.now, clock=cluster.clock, objects=lambda _: cluster.objects
+            ),
             writer=StatusWriter(api, self.jobs, self.queue, SETTINGS.figures_seconds, cluster.clock),
             executor=ActionExecutor(api, "me", cluster.now, lambda _: None),
             queue=self.queue,
             settings=SETTINGS,
-            metrics=OperatorMetrics(self.jobs.bodies.values),
+            metrics=OperatorMetrics(lambda: self.jobs.cache),
             now=cluster.now,
             clock=cluster.clock,
         )

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -86,13 +87,39 @@ def test_a_command_that_is_not_installed_is_named_with_those_that_are(offer, cap
 def test_help_lists_the_installed_commands(offer, capsys, argv):
     offer(run=Offered(lambda: None), validate=Offered(lambda: None))
     assert command.run(argv) == 0
-    assert capsys.readouterr().out.splitlines()[3:] == ["  run       Does one thing.", "  validate  Does one thing."]
+    assert capsys.readouterr().out.splitlines()[4:] == ["  run       Does one thing.", "  validate  Does one thing."]
 
 
 def test_help_is_shown_where_nothing_is_installed(offer, capsys):
     offer()
     assert command.run([]) == 0
     assert "Commands:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("installed", "revision", "line"),
+    [
+        pytest.param(
+            {"arcface-api": "0.1.0", "mindspore": "2.10.0"},
+            "1a2b3c4",
+            "arcface 0.1.0, commit 1a2b3c4, Python 3.11.2, MindSpore 2.10.0",
+            id="image of the trainer",
+        ),
+        pytest.param({"arcface-api": "0.1.0"}, "", "arcface 0.1.0, Python 3.11.2, no MindSpore", id="checkout"),
+    ],
+)
+def test_the_version_is_all_that_a_report_must_name(offer, capsys, monkeypatch, installed, revision, line):
+    def version(name):
+        if name not in installed:
+            raise PackageNotFoundError(name)
+        return installed[name]
+
+    offer()
+    monkeypatch.setattr(command, "version", version)
+    monkeypatch.setattr(command.platform, "python_version", lambda: "3.11.2")
+    monkeypatch.setenv(command.REVISION, revision)
+    assert command.run(["--version"]) == 0
+    assert capsys.readouterr().out == f"{line}\n"
 
 
 def test_the_script_passes_the_exit_status_on():

@@ -31,6 +31,12 @@ def test_the_source_and_every_wrong_field_are_named_in_one_line():
     assert refusal.value.exit_code == 2
 
 
+def test_what_a_newer_program_of_ours_added_is_passed_over_and_nothing_else():
+    assert Shelf.from_ours('{"wideEnough": true, "colour": "red"}', "shelf.json") == Shelf(wide_enough=True)
+    with pytest.raises(InvalidInput, match=r"^shelf\.json: wideEnough: required field is missing$"):
+        Shelf.from_ours('{"colour": "red"}', "shelf.json")
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"wideEnough": 1}', '{"wideEnough": "true"}', b"\xff"])
 def test_anything_else_than_the_object_is_refused_in_one_line(text):
     with pytest.raises(InvalidInput) as refusal:

@@ -187,7 +187,7 @@ def _super_devices(table: RankTableDocument) -> Iterator[str]:
         devices = [device for reference in pod.server_list for device in servers.get(reference.server_id, ())]
         for device in devices:
             if not _is_number(device.super_device_id or ""):
-                yield f"rank {device.rank_id}: super_device_id is {device.super_device_id}, must be a number from 0"
+                yield f"rank {device.rank_id}: super_device_id is {device.super_device_id!r}, must be a number from 0"
         for identity in _repeated([device.super_device_id or "" for device in devices]):
             if _is_number(identity):
                 yield f"super pod {pod.super_pod_id}: super_device_id {identity} is that of two devices"

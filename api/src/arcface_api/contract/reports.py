@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.errors import ArcFaceError, ExitCode
@@ -27,8 +27,8 @@ FailureReason = Literal[
 class ReportedFailure(Model):
     """Why the process ended with another exit code than 0."""
 
-    reason: FailureReason
-    """Class of the failure."""
+    reason: str
+    """Class of the failure; one of `FailureReason` where this release has written it."""
     message: str
     """One line for people."""
     rank: int | None = Field(default=None, ge=0)
@@ -50,8 +50,6 @@ REASONS: dict[ExitCode, FailureReason] = {
 class Report(Model):
     """What all processes of ours say of their end; a part that a newer release adds is passed over."""
 
-    model_config = ConfigDict(extra="ignore")
-
     failure: ReportedFailure | None = None
     """Why it failed; absent when it succeeded."""
     job_uid: str | None = None
@@ -63,7 +61,7 @@ class Report(Model):
     def parse(cls, message: str | bytes | bytearray) -> Self | None:
         """The report in a termination message or an answer; None where it holds something else."""
         try:
-            report = cls.model_validate_json(message)
+            report = cls.model_validate_json(message, extra="ignore")
         except ValidationError:
             return None
         return report if report.model_fields_set else None

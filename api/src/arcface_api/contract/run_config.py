@@ -4,12 +4,10 @@ Everything the trainer needs, with all defaults filled in and claims turned into
 environment.
 """
 
-import hashlib
-import json
 from pathlib import Path, PurePosixPath
 from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from arcface_api.contract.pod_environment import METRICS_PORT
 from arcface_api.errors import explained
@@ -83,7 +81,9 @@ class RunConfig(Model):
     namespace: str
     """Namespace of the job."""
     spec_hash: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """`spec_hash` of the job; a checkpoint with another one is not resumed."""
+    """`spec_hash` of the job; a checkpoint that has no recipe and another hash is not resumed."""
+    recipe: dict[str, JsonValue] | None = None
+    """What decides the weights, by name; a checkpoint with another one is not resumed. Earlier releases write none."""
     model: api.ModelSpec
     """The network."""
     loss: api.LossSpec
@@ -106,7 +106,7 @@ class RunConfig(Model):
         """The configuration in a file that the operator wrote; InvalidInput, naming the field, where it is none."""
         with explained(path, "cannot be read", "the operator mounts it"):
             text = path.read_bytes()
-        return cls.from_json(text, str(path))
+        return cls.from_ours(text, str(path))
 
     @property
     def learning_rate(self) -> float:
@@ -120,25 +120,3 @@ class RunConfig(Model):
     def precision(self) -> api.Precision:
         """Precision of the backbone; float32 where nothing else was written."""
         return self.training.precision or "fp32"
-
-
-def spec_hash(spec: api.ArcFaceTrainingJobSpec) -> str:
-    """SHA-256 of what decides the weights: network, loss, images, optimisation and total batch.
-
-    The number of ranks is not part of it, so that a run may be resumed by another gang with the same total batch.
-    """
-    training = spec.training.model_dump(
-        exclude={"batch_size": True, "gradient_accumulation": True, "optimizer": {"learning_rate"}}
-    )
-    decisive = {
-        "model": spec.model.model_dump(),
-        "loss": spec.loss.model_dump(),
-        "data": spec.data.model_dump(),
-        "training": {
-            **training,
-            "learning_rate": spec.learning_rate,
-            "precision": spec.precision,
-            "total_batch_size": spec.total_batch_size,
-        },
-    }
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

@@ -27,6 +27,11 @@ GateMetric = Annotated[
     Field(max_length=80, json_schema_extra=rules.validations(rules.METRIC.rule)),
     AfterValidator(rules.METRIC.check),
 ]
+FailureReason = Annotated[
+    str,
+    Field(max_length=128, json_schema_extra=rules.validations(rules.REASON.rule)),
+    AfterValidator(rules.REASON.check),
+]
 RelativePath = Annotated[
     str,
     Field(max_length=1024, json_schema_extra=rules.validations(rules.RELATIVE_PATH.rule)),
@@ -37,6 +42,7 @@ Amount = Annotated[str, Field(max_length=32, json_schema_extra=rules.validations
 Quantity = Annotated[int | Amount, Field(union_mode="left_to_right"), AfterValidator(rules.check_quantity)]
 Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+ProgramExitCode = Annotated[int, Field(ge=1, le=255)]
 
 Backbone = Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200", "mobilefacenet"]
 Precision = Literal["fp32", "fp16", "bf16"]
@@ -324,8 +330,8 @@ class SchedulingSpec(Model):
 
     model_config = ConfigDict(json_schema_extra=rules.validations(rules.KUEUE_NEEDS_QUEUE))
 
-    gang: Literal["none", "volcano", "coscheduling", "kueue"] = "none"
-    """Gang scheduler that admits all pods or none."""
+    gang: Literal["none", "native", "volcano", "coscheduling", "kueue"] = "none"
+    """Gang scheduler that admits all pods or none; native is the cluster's own, by its PodGroup (Kubernetes 1.36)."""
     queue: Name | None = None
     """Queue of the gang scheduler."""
     priority_class_name: Name | None = None
@@ -340,11 +346,34 @@ class SchedulingSpec(Model):
         return self
 
 
+class FailureRule(Model):
+    """What is done about some faults; all that a rule names must match."""
+
+    model_config = ConfigDict(json_schema_extra=rules.validations(rules.FAILURE_RULE_MATCHES))
+
+    exit_codes: list[ProgramExitCode] | None = Field(default=None, min_length=1, max_length=32)
+    """Exit codes of programs that are to blame for their end: none of pods that node or cluster took away."""
+    reasons: list[FailureReason] | None = Field(default=None, min_length=1, max_length=32)
+    """Reasons as in status.failure.reason, such as OOMKilled, RankDied or NodeLost."""
+    message_contains: str | None = Field(default=None, min_length=1, max_length=256)
+    """Text in status.failure.message or in a line of status.failure.log, such as EI0006."""
+    action: Literal["Restart", "RestartUncounted", "Fail"]
+    """Restart counts against backoffLimit, RestartUncounted does not while such restarts are few, Fail ends the job."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.exit_codes is None and self.reasons is None and self.message_contains is None:
+            raise ValueError(rules.FAILURE_RULE_MATCHES.message)
+        return self
+
+
 class RunPolicySpec(Model):
     """Limits on time and retries."""
 
     backoff_limit: int = Field(default=3, ge=0, le=1000)
     """Gang restarts after training faults; infrastructure faults do not count."""
+    failure_rules: list[FailureRule] = Field(default=[], max_length=16)
+    """What is done about faults, before the operator's own table of them; the first rule that matches decides."""
     startup_deadline_seconds: Positive = 1800
     """Time for all ranks to start, once every pod has been given a node."""
     scheduling_deadline_seconds: Positive | None = None

@@ -1,7 +1,8 @@
 """`status` of an ArcFaceTrainingJob: what the operator has seen and decided."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, JsonValue
 
@@ -16,12 +17,24 @@ ConditionType = Literal[
     "Reachable",
     "RankTableReady",
     "Training",
+    "RestartsCapped",
     "CheckpointAvailable",
     "Evaluated",
     "GatesPassed",
     "Complete",
     "Failed",
 ]
+
+MOST_RESTART_TIMES = 100
+MOST_AVOIDED_NODES = 16
+_PHASES, _CONDITION_TYPES = frozenset(get_args(Phase)), frozenset(get_args(ConditionType))
+_SUMMARIES: dict[str, Phase] = {
+    "Failed": "Failed",
+    "Complete": "Succeeded",
+    "Suspended": "Suspended",
+    "Training": "Training",
+}
+"""What holds for a job by the first of these conditions that does."""
 
 # kubectl prints every digit of a number, so that no more are kept than mean something.
 FOUR_DIGITS = AfterValidator(lambda value: round(value, 4))
@@ -237,6 +250,17 @@ class FailureStatus(Model):
     """Last lines of its log."""
 
 
+class AvoidedNode(Model):
+    """A node that a fault was blamed on."""
+
+    name: str
+    """Its name."""
+    reason: str
+    """Class of the fault."""
+    since: datetime
+    """When it was blamed for the last time."""
+
+
 class ArcFaceTrainingJobStatus(Model):
     """What the operator has seen and decided."""
 
@@ -254,6 +278,12 @@ class ArcFaceTrainingJobStatus(Model):
     """Gang restarts after training faults; backoffLimit bounds them."""
     forgiven_restarts: int = Field(default=0, ge=0)
     """Those of them that fell to the stage before the present one, which has backoffLimit for itself."""
+    uncounted_restart_times: list[datetime] = Field(default=[], max_length=MOST_RESTART_TIMES)
+    """When the last gang restarts were decided that do not count, of those that are too many within some time."""
+    avoided_nodes: list[AvoidedNode] = Field(
+        default=[], max_length=MOST_AVOIDED_NODES, json_schema_extra=_keyed_by("name")
+    )
+    """Nodes that faults were blamed on, the newest ones; for a while pods go elsewhere if they can."""
     vain_attempts: int = Field(default=0, ge=0)
     """Attempts in a row that ended before they ran; the pause before the next one doubles with each."""
     restarted_at: datetime | None = None
@@ -286,3 +316,18 @@ class ArcFaceTrainingJobStatus(Model):
     """Hash of the wish that the evaluation was begun for: another wish begins another one."""
     failure: FailureStatus | None = None
     """First failure of the last attempt."""
+
+
+def without_newer_words(status: Mapping[str, Any]) -> dict[str, Any]:
+    """A status as JSON has it, without the conditions and the phase that only a newer release knows.
+
+    Such a phase is told from the conditions, of which it is a summary; between them and the pods it is found anew
+    whether a gang has room.
+    """
+    conditions = [item for item in status.get("conditions", []) if item.get("type") in _CONDITION_TYPES]
+    known = {**status, "conditions": conditions}
+    if status.get("phase") in {None, *_PHASES}:
+        return known
+    holding = {item["type"] for item in conditions if item.get("status") == "True"}
+    found = next((phase for kind, phase in _SUMMARIES.items() if kind in holding), None)
+    return {**known, "phase": found or ("Queued" if "startTime" in status else None)}

@@ -66,6 +66,9 @@ RELATIVE_PATH = Form(
 AMOUNT = Form(
     "[0-9]+([.][0-9]+)?([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?", "must be an amount such as 2, 500m, 0.5 or 16Gi"
 )
+REASON = Form(
+    "[A-Za-z][A-Za-z0-9_.,:/-]*", "must be a reason as in status.failure.reason, such as OOMKilled or NodeLost"
+)
 QUANTITY = Rule(f"type(self) == int ? self >= 0 : {AMOUNT.rule.cel}", AMOUNT.message)
 
 
@@ -122,6 +125,10 @@ CPU_IS_SINGLE_PRECISION = Rule(
     "training.precision must be fp32 when workers.accelerator is cpu",
 )
 KUEUE_NEEDS_QUEUE = Rule("self.gang != 'kueue' || has(self.queue)", "gang kueue needs queue, the name of a LocalQueue")
+FAILURE_RULE_MATCHES = Rule(
+    "has(self.exitCodes) || has(self.reasons) || has(self.messageContains)",
+    "a failure rule needs exitCodes, reasons or messageContains",
+)
 NAME_LEAVES_ROOM = Rule(
     f"self.metadata.name.matches('{NAME_PATTERN}') && size(self.metadata.name) + size('-worker-')"
     f" + size(string(self.spec.workers.replicas - 1)) <= {CHILD_NAME_LIMIT}",

@@ -160,7 +160,7 @@ class EvaluationFile(Model):
     def read(cls, path: Path) -> "EvaluationFile":
         """Read one that was written."""
         with explained(path, "cannot be read", "correct the path"):
-            return cls.from_json(path.read_bytes(), str(path))
+            return cls.from_ours(path.read_bytes(), str(path))
 
     def write(self, path: Path) -> None:
         """Write it for people and programs."""

@@ -9,11 +9,11 @@ import click
 import yaml
 
 from arcface_api.errors import InvalidInput, explained
+from arcface_api.names import LOG_FORMAT
 from arcface_operator.controller.operator import Options, run
 from arcface_operator.settings import Settings
 
 REMEDY = "give the operator's settings with --settings"
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
 @click.command()

@@ -6,14 +6,16 @@ once at a time, and again if something came in meanwhile.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_api.resource.status import without_newer_words
 from arcface_operator.decision.answers.action_failure import ActionFailure
+from arcface_operator.kubernetes.cache import Cache
 from arcface_operator.kubernetes.client import JobRef
-from arcface_operator.kubernetes.reflector import version_of
+from arcface_operator.kubernetes.priority_semaphore import FLOW
 from arcface_operator.manifests.metadata import Manifest
 
 FIRST_RETRY_SECONDS = 0.5
@@ -27,10 +29,10 @@ DEBOUNCE_SECONDS = 0.05
 
 
 class JobStore:
-    """Manifests of all jobs."""
+    """Manifests of all jobs; the newest of each counts, whoever brings it."""
 
-    def __init__(self) -> None:
-        self.bodies: dict[JobRef, Manifest] = {}
+    def __init__(self, changed: Callable[[JobRef], None] = lambda _: None) -> None:
+        self.cache = Cache(JobRef.of, _without_managers, changed)
         self.parsed: dict[JobRef, tuple[Manifest, ArcFaceTrainingJob]] = {}
         """Jobs, with the manifests that they were read from: most looks are about pods."""
 
@@ -38,9 +40,9 @@ class JobStore:
         """A job as it is in its newest manifest; None where there is none.
 
         Raises:
-            InvalidInput: where another release has written it.
+            InvalidInput: for a value that this release does not know.
         """
-        body = self.bodies.get(ref)
+        body = self.body(ref)
         if body is None:
             self.parsed.pop(ref, None)
             return None
@@ -53,53 +55,31 @@ class JobStore:
 
     def body(self, ref: JobRef) -> Manifest | None:
         """The newest manifest of a job."""
-        return self.bodies.get(ref)
+        return next(iter(self.cache.of(ref)), None)
 
-    def upsert(self, body: Manifest) -> bool:
-        """Take in a manifest; False where a newer one is known."""
-        ref = JobRef.of(body)
-        known = self.bodies.get(ref)
-        if (
-            known is not None
-            and _same_object(known, body)
-            and version_of(body["metadata"]) < version_of(known["metadata"])
-        ):
-            return False
-        # Lists of managed fields are longer than the rest and tell us nothing.
-        metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
-        self.bodies[ref] = {**body, "metadata": metadata}
-        return True
-
-    def retain(self, uids: Collection[str], known_before: Collection[str]) -> None:
-        """Drop the jobs that a list does not have although they were known before it: their deletion was missed."""
-        for ref, body in list(self.bodies.items()):
-            uid = body["metadata"]["uid"]
-            if uid in known_before and uid not in uids:
-                del self.bodies[ref]
-
-    def uids(self) -> set[str]:
-        """Uids of all jobs."""
-        return {body["metadata"]["uid"] for body in self.bodies.values()}
+    def upsert(self, body: Manifest) -> None:
+        """Take in the answer to a write."""
+        self.cache.upsert(body)
 
     def delete(self, body: Manifest) -> None:
         """The job is gone, unless another of its name has come."""
-        known = self.bodies.get(JobRef.of(body))
-        if known is not None and _same_object(known, body):
-            del self.bodies[JobRef.of(body)]
+        self.cache.remove(body)
 
 
-def _same_object(one: Manifest, other: Manifest) -> bool:
-    """Whether two manifests are of the same object rather than of namesakes."""
-    return bool(one["metadata"]["uid"] == other["metadata"]["uid"])
+def _without_managers(body: Manifest) -> Manifest:
+    """A manifest without its lists of managed fields, which are longer than the rest and tell us nothing."""
+    metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
+    return {**body, "metadata": metadata}
 
 
 def parse_job(body: Manifest) -> ArcFaceTrainingJob:
-    """The job in a manifest.
+    """The job in a manifest, which a newer API server or operator may have given fields that are not known here.
 
     Raises:
-        InvalidInput: where another release has written it.
+        InvalidInput: for a value that this release does not know.
     """
-    return ArcFaceTrainingJob.from_json(json.dumps(body), f"{body['metadata']['namespace']}/{body['metadata']['name']}")
+    known = {**body, "status": without_newer_words(body.get("status", {}))}
+    return ArcFaceTrainingJob.from_ours(json.dumps(known), str(JobRef.of(body)))
 
 
 class WorkQueue:
@@ -141,6 +121,7 @@ class WorkQueue:
             ref = await self.due.get()
             self.waiting.discard(ref)
             self.busy.add(ref)
+            FLOW.set(ref)
             try:
                 await handle(ref)
             finally:
@@ -157,6 +138,8 @@ class JobTracker:
     ref: JobRef
     since: datetime
     """When this replica first looked at it."""
+    uid: str | None = None
+    """The job's, once it has been looked at."""
     polled_at: float | None = None
     """By the monotonic clock: when rank 0 was last asked."""
     written_at: float | None = None

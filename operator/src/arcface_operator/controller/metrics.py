@@ -101,6 +101,12 @@ def _restarts(job: Manifest) -> Iterator[Sample]:
     yield (), _status_of(job).get("restarts", 0)
 
 
+def _restarts_capped(job: Manifest) -> Iterator[Sample]:
+    """Whether restarts count that would not, were they fewer; absent once the job has ended."""
+    if "completionTime" not in _status_of(job):
+        yield (), float(_true_condition(job, "RestartsCapped") is not None)
+
+
 def _queue_seconds(job: Manifest) -> Iterator[Sample]:
     """From the first look to all pods running."""
     status = _status_of(job)
@@ -194,6 +200,12 @@ FAMILIES = (
     Family("arcface_job_workers", "Rank pods by state.", ("state",), _workers),
     Family("arcface_job_devices", "Devices of the rank pods that are ready.", ("accelerator",), _devices),
     Family("arcface_job_restarts", "Gang restarts for any reason.", (), _restarts, CounterMetricFamily),
+    Family(
+        "arcface_job_restarts_capped",
+        "1 while faults of the infrastructure count against backoffLimit, since they were too many.",
+        (),
+        _restarts_capped,
+    ),
     Family("arcface_job_queue_seconds", "From the first look at the job to all its pods running.", (), _queue_seconds),
     Family("arcface_job_startup_seconds", "From the first look at the job to its first step.", (), _startup_seconds),
     Family(

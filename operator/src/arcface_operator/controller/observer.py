@@ -11,9 +11,9 @@ from arcface_operator.controller.jobs import JobTracker
 from arcface_operator.controller.progress_poller import Answer, ProgressPoller, Question
 from arcface_operator.decision import decide as needs
 from arcface_operator.decision.ending import group_names
-from arcface_operator.decision.observation import Observation, PodView
+from arcface_operator.decision.observation import ObjectView, Observation, PodView
 from arcface_operator.decision.stages import EVALUATION, stage_of
-from arcface_operator.kubernetes import client, reflector
+from arcface_operator.kubernetes import client, informer
 from arcface_operator.kubernetes.prerequisites import PrerequisitesReader
 from arcface_operator.settings import Settings
 
@@ -23,12 +23,14 @@ class Observer:
     """Looks at the caches and, where a phase needs more than they hold, at the API server and the first pod."""
 
     api: client.Api
-    pods: reflector.Children[PodView]
+    pods: informer.Informer[client.JobRef, PodView]
     prerequisites: PrerequisitesReader
     poller: ProgressPoller
     settings: Settings
     now: Callable[[], datetime]
     clock: Callable[[], float] = time.monotonic
+    objects: Callable[[client.JobRef], tuple[ObjectView, ...] | None] = lambda _: None
+    """Services and ConfigMaps of a job, as far as they are watched."""
 
     async def observe(self, job: ArcFaceTrainingJob, tracker: JobTracker) -> Observation:
         """One job and everything about it; while all is well, the API server is asked for nothing."""
@@ -49,9 +51,10 @@ class Observer:
             groups=await self._groups(job),
             watched_since=tracker.since,
             failures=tracker.failed,
+            objects=self.objects(tracker.ref),
         )
         nodes = needs.nodes_in_question(observed, self.settings, self.now())
-        return replace(observed, lost_nodes=await self.prerequisites.lost(nodes)) if nodes else observed
+        return replace(observed, lost_nodes=self.prerequisites.lost(nodes)) if nodes else observed
 
     async def _groups(self, job: ArcFaceTrainingJob) -> frozenset[str]:
         """Names of the gang scheduler's groups that are there, where they should go."""

@@ -31,6 +31,8 @@ class StatusChanges(TypedDict, total=False):
     restarts: int
     counted_restarts: int
     forgiven_restarts: int
+    uncounted_restart_times: list[datetime]
+    avoided_nodes: list[api.AvoidedNode]
     vain_attempts: int
     restarted_at: datetime | None
     start_time: datetime | None
@@ -145,14 +147,17 @@ class DecisionContext:
     def with_failures(self, failures: Iterable[ActionFailure]) -> "DecisionContext":
         """The context with the API server's words at the conditions whose actions failed, and at no others.
 
-        The training, once it is under way, hangs on no action any more; nor does the end of a job.
+        The training, once it is under way, hangs on no action any more; nor does the end of a job. A gang at work that
+        lacked an object for a while is ready again once that is there.
         """
         told: DecisionContext = self
+        has_room = self.status.phase in {"Starting", self.stage.at_work}
         failed = {failure.condition: failure for failure in reversed(list(failures))}
         for item in self.status.conditions:
             if item.reason in {REFUSED, UNAVAILABLE} and item.type not in failed:
                 message = "what failed before is done, or not needed any more"
-                told = told.with_condition(item.type, truth=False, reason="Settled", message=message)
+                truth = has_room and item.type == "Ready"
+                told = told.with_condition(item.type, truth=truth, reason="Settled", message=message)
         for kind, failure in failed.items():
             if kind not in UNSHAKEN or true_since(self.status, kind) is None:
                 told = told.with_condition(kind, truth=False, reason=failure.reason, message=failure.message)

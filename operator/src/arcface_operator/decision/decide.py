@@ -17,10 +17,10 @@ from datetime import datetime
 from arcface_api.resource.status import ArcFaceTrainingJobStatus, Phase, WorkersStatus
 from arcface_operator.decision import ending, evaluation, gang, starting, training
 from arcface_operator.decision.answers.action_failure import CREATION
-from arcface_operator.decision.context import DecisionContext, condition
+from arcface_operator.decision.context import DecisionContext, condition, true_since
 from arcface_operator.decision.observation import Observation
 from arcface_operator.decision.plan import Action, Delete, EmitEvent, Plan, Rollout, earliest, family_of
-from arcface_operator.decision.policies import active_deadline_seconds, clean_pod_policy
+from arcface_operator.decision.policies import active_deadline_seconds, clean_pod_policy, most_uncounted_restarts
 from arcface_operator.decision.stages import EVALUATION, TRAINING, is_trained
 from arcface_operator.manifests.metadata import evaluator_name
 from arcface_operator.settings import Settings
@@ -52,7 +52,7 @@ def decide(observed: Observation, settings: Settings, now: datetime) -> Plan:
         return Plan(status=observed.job.status)  # its children go with it
     plan = _next_step(context)
     decided = replace(context, status=_with_counts(context, plan.status))
-    requests = (*plan.actions, *_tidying(decided))
+    requests = (*plan.actions, *_repairs(decided, plan), *_tidying(decided))
     decided = _with_answers(decided, requests)
     has_failed = any(failure.family == CREATION for failure in observed.failures)
     return Plan(
@@ -93,7 +93,7 @@ def _next_step(context: DecisionContext) -> Plan:
 
 def _by_phase(context: DecisionContext) -> Plan:
     """The rules of each phase."""
-    phase = context.status.phase
+    context, phase = most_uncounted_restarts.settled(context), context.status.phase
     if phase in {None, "Suspended"} or ending.is_suspending(context):
         return starting.start(starting.begin(context))
     return gang.gather(context) if phase in WAITING_PHASES else gang.follow(context)
@@ -104,6 +104,12 @@ def _with_answers(context: DecisionContext, actions: Iterable[Action]) -> Decisi
     pending = {family_of(action) for action in actions if not isinstance(action, EmitEvent)}
     context = context.with_failures(item for item in context.observed.failures if item.family in pending)
     return context if context.status.phase in GANG_PHASES else context.with_nobody_to_see()
+
+
+def _repairs(context: DecisionContext, plan: Plan) -> tuple[Action, ...]:
+    """What the pods of a gang that goes on need and somebody has taken away."""
+    goes_on = context.status.phase in GANG_PHASES | {"Queued"} and not context.spec.suspend
+    return starting.repairs(context, plan.actions) if goes_on else ()
 
 
 def _tidying(context: DecisionContext) -> tuple[Action, ...]:
@@ -151,6 +157,14 @@ def _with_counts(context: DecisionContext, status: ArcFaceTrainingJobStatus) -> 
 
 def _events(old: ArcFaceTrainingJobStatus, new: ArcFaceTrainingJobStatus) -> list[EmitEvent]:
     """Events about what has changed."""
+    capped = condition(new, "RestartsCapped")
+    if capped is None or capped.status != "True" or true_since(old, "RestartsCapped") is not None:
+        return _events_of_phases(old, new)
+    return [EmitEvent(type="Warning", reason=capped.reason, message=capped.message), *_events_of_phases(old, new)]
+
+
+def _events_of_phases(old: ArcFaceTrainingJobStatus, new: ArcFaceTrainingJobStatus) -> list[EmitEvent]:
+    """One where the phase has changed, or another attempt follows."""
     if new.phase == old.phase and new.attempt == old.attempt:
         return []
     if new.phase == "Failed":

@@ -29,7 +29,7 @@ def _reachable(address: str | None) -> str | None:
 
 def _numbered(number: str | None) -> str | None:
     """The number, if the plugin knows it."""
-    return None if number == NO_SUPER_DEVICE else number
+    return None if number in {NO_SUPER_DEVICE, ""} else number
 
 
 class Device(Model):

@@ -2,33 +2,19 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
 
 from arcface_api.contract.reports import REASONS, Report
 from arcface_api.errors import NEVER_RETRIED, ExitCode
 from arcface_api.resource.status import FailureStatus
-from arcface_operator.decision.observation import DISRUPTIONS, INIT_FAILED, POD_FAILED, Ended, PodView
+from arcface_operator.decision.fault_table.reasons import POD_DELETED, UNSEEN
+from arcface_operator.decision.fault_table.table import Blame, Remedy, Symptom, Verdict, verdict_on
+from arcface_operator.decision.observation import Ended, PodView
 from arcface_operator.decision.stages import TRAINING
 
 OUT_OF_MEMORY = "OOMKilled"
-UNSEEN = frozenset({"ContainerStatusUnknown", "Unknown"})
-"""A kubelet's words for an end that it has not seen, such as that of a node which rebooted; the code is made up."""
 LOG_LINES = 20
 LINE_LIMIT = 500
 """Characters of a log line that status keeps."""
-
-
-class Remedy(Enum):
-    """What is done about a fault."""
-
-    FAIL = "fail"
-    """No retry cures it."""
-    RESTART = "restart"
-    """Counted against backoffLimit."""
-    RESTART_FREE = "restart free"
-    """The cluster's fault rather than the program's."""
-    LET_GO = "let go"
-    """Nothing has failed: what is held is given back, and asked for again later."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +22,22 @@ class Fault:
     """One thing that ended an attempt."""
 
     failure: FailureStatus
-    remedy: Remedy = Remedy.RESTART
-    is_refusal: bool = False
-    """Its kubelet would not have the pod."""
+    verdict: Verdict
+
+    @property
+    def remedy(self) -> Remedy:
+        """What is done about it."""
+        return self.verdict.remedy
 
     @property
     def is_blamed(self) -> bool:
         """Whether it is held against the program and may yet turn out to be another's."""
-        return self.remedy is Remedy.RESTART
+        return self.verdict.blame is Blame.PROGRAM
+
+
+def fault_of(failure: FailureStatus) -> Fault:
+    """The fault that is told by its reason alone."""
+    return Fault(failure=failure, verdict=verdict_on(Symptom(reason=failure.reason)))
 
 
 def pod_fault(pod: PodView, ranks_per_pod: int) -> Fault | None:
@@ -52,34 +46,31 @@ def pod_fault(pod: PodView, ranks_per_pod: int) -> Fault | None:
         return ended_fault(pod, pod.ended, ranks_per_pod)
     if pod.is_leaving and pod.ended is None:
         message = f"pod {pod.name} is being deleted" + (" by the cluster" if pod.is_disrupted else "")
-        return Fault(failure=digest(pod, ranks_per_pod, "PodDeleted", message), remedy=Remedy.RESTART_FREE)
+        failure = digest(pod, ranks_per_pod, pod.reason or POD_DELETED, message)
+        return Fault(failure=failure, verdict=verdict_on(Symptom(reason=failure.reason, is_taken=True)))
     return None
 
 
 def ended_fault(pod: PodView, ended: Ended, ranks_per_pod: int) -> Fault:
     """The fault of a pod that ended with anything but success."""
-    code = ended.exit_code
+    code, is_taken = ended.exit_code, pod.is_disrupted or pod.is_leaving
     if code is None:
-        return _fault_without_code(pod, ended, ranks_per_pod)
+        message = one_line(f"pod {pod.name} failed: {ended.reason}" + (f": {ended.message}" if ended.message else ""))
+        failure = digest(pod, ranks_per_pod, ended.reason, message)
+        return Fault(failure=failure, verdict=verdict_on(Symptom(reason=ended.reason, is_taken=is_taken)))
+    reason = _reason_of(pod, ended, code)
+    symptom = Symptom(reason=reason, exit_code=code, is_taken=is_taken)
+    return Fault(failure=_reported_failure(pod, ended, ranks_per_pod, reason), verdict=verdict_on(symptom))
+
+
+def _reason_of(pod: PodView, ended: Ended, code: int) -> str:
+    """Why a process ended, by what is known without its report."""
     if code in NEVER_RETRIED:
-        failure = _reported_failure(pod, ended, ranks_per_pod, REASONS[ExitCode(code)])
-        return Fault(failure=failure, remedy=Remedy.FAIL)
-    if pod.is_disrupted or pod.is_leaving or code == ExitCode.STOPPED or ended.reason in UNSEEN:
-        reason = ended.reason if ended.reason in UNSEEN else pod.reason or "Disrupted"
-        failure = _reported_failure(pod, ended, ranks_per_pod, reason)
-        return Fault(failure=failure, remedy=Remedy.RESTART_FREE)
-    return Fault(failure=_reported_failure(pod, ended, ranks_per_pod, "Error"))
-
-
-def _fault_without_code(pod: PodView, ended: Ended, ranks_per_pod: int) -> Fault:
-    """The fault of a pod of which no process of ours ended."""
-    message = one_line(f"pod {pod.name} failed: {ended.reason}" + (f": {ended.message}" if ended.message else ""))
-    is_disrupted, is_own = pod.is_disrupted or pod.is_leaving, ended.reason in {INIT_FAILED, POD_FAILED}
-    return Fault(
-        failure=digest(pod, ranks_per_pod, ended.reason, message),
-        remedy=Remedy.RESTART if is_own and not is_disrupted else Remedy.RESTART_FREE,
-        is_refusal=not (is_own or is_disrupted or ended.reason in DISRUPTIONS),
-    )
+        return REASONS[ExitCode(code)]
+    if ended.reason in UNSEEN:
+        return ended.reason
+    is_stopped = pod.is_disrupted or pod.is_leaving or code == ExitCode.STOPPED
+    return pod.reason or "Disrupted" if is_stopped else "Error"
 
 
 def _reported_failure(pod: PodView, ended: Ended, ranks_per_pod: int, reason: str) -> FailureStatus:
@@ -114,15 +105,18 @@ def one_line(text: str) -> str:
 
 
 def worst(faults: Iterable[tuple[PodView, Fault]]) -> Fault | None:
-    """The fault to act on: one that no retry cures, else the first in time, lowest rank first among equals.
+    """The fault to act on: the job's own, then another's than the program's, then one that no retry cures.
 
-    A pod that was disrupted explains the failures of its peers, who die inside collectives because of it.
+    A pod that was disrupted explains the failures of its peers, who die inside collectives because of it. Among
+    equals the first in time counts, lowest rank first.
     """
 
-    def weight(item: tuple[PodView, Fault]) -> tuple[bool, bool, float, int]:
+    def weight(item: tuple[PodView, Fault]) -> tuple[bool, bool, bool, float, int]:
         pod, fault = item
         ended = None if pod.ended is None else pod.ended.at
-        return (fault.remedy is not Remedy.FAIL, fault.is_blamed, ended.timestamp() if ended else 0.0, pod.index)
+        is_lasting = fault.remedy is Remedy.FAIL
+        at = ended.timestamp() if ended else 0.0
+        return (fault.verdict.blame is not Blame.JOB, fault.is_blamed, not is_lasting, at, pod.index)
 
     ordered = sorted(faults, key=weight)
     return ordered[0][1] if ordered else None

@@ -6,10 +6,15 @@ from dataclasses import dataclass, replace
 from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision import ending, evaluation, room, starting, training
 from arcface_operator.decision.context import DecisionContext
-from arcface_operator.decision.faults import Fault, Remedy, digest, pod_fault, worst
+from arcface_operator.decision.fault_table.reasons import NODE_LOST, POD_LOST
+from arcface_operator.decision.fault_table.table import Blame, Remedy
+from arcface_operator.decision.faults import Fault, digest, fault_of, pod_fault, worst
 from arcface_operator.decision.plan import Action, Plan, earliest
 from arcface_operator.decision.policies import (
+    avoid_node_seconds,
     backoff_limit,
+    failure_rules,
+    most_uncounted_restarts,
     scheduling_deadline_seconds,
     stall_seconds,
     startup_deadline_seconds,
@@ -123,7 +128,8 @@ def _is_done(context: DecisionContext) -> bool:
 def _pod_fault(context: DecisionContext) -> Fault | None:
     """The fault of a pod that explains those of the others."""
     per_pod = context.stage.ranks_per_pod(context.spec)
-    return worst((pod, fault) for pod in context.pods if (fault := pod_fault(pod, per_pod)) is not None)
+    found = ((pod, pod_fault(pod, per_pod)) for pod in context.pods)
+    return worst((pod, failure_rules.judged(context, fault)) for pod, fault in found if fault is not None)
 
 
 def _fault_while_gathering(context: DecisionContext) -> Fault | None:
@@ -138,7 +144,7 @@ def _gang_fault(context: DecisionContext) -> Fault | None:
     fault, missing = _pod_fault(context), context.missing_pod
     if missing is not None and (fault is None or fault.is_blamed):
         # A pod that is gone explains the failures of its peers as much as one that was disrupted does.
-        return Fault(failure=_lost_pod(context, missing), remedy=Remedy.RESTART_FREE)
+        return fault_of(_lost_pod(context, missing))
     if fault is not None:
         return fault
     if context.status.phase == "Starting":
@@ -150,7 +156,7 @@ def _lost_pod(context: DecisionContext, index: int) -> FailureStatus:
     """A pod that is gone."""
     name, per_pod = context.pod_name(index), context.stage.ranks_per_pod(context.spec)
     rank = index * per_pod if context.stage is TRAINING else None
-    return FailureStatus(reason="PodLost", message=f"pod {name} is gone", rank=rank, pod=name)
+    return FailureStatus(reason=POD_LOST, message=f"pod {name} is gone", rank=rank, pod=name)
 
 
 def _lost_node(context: DecisionContext) -> Fault | None:
@@ -159,8 +165,7 @@ def _lost_node(context: DecisionContext) -> Fault | None:
     if pod is None:
         return None
     message = f"node {pod.node} of pod {pod.name} is gone or does not answer"
-    lost = digest(pod, context.stage.ranks_per_pod(context.spec), "NodeLost", message)
-    return Fault(failure=lost, remedy=Remedy.RESTART_FREE)
+    return fault_of(digest(pod, context.stage.ranks_per_pod(context.spec), NODE_LOST, message))
 
 
 def _unseen_loss(context: DecisionContext) -> Fault | None:
@@ -170,7 +175,7 @@ def _unseen_loss(context: DecisionContext) -> Fault | None:
 
 def _settling_seconds(context: DecisionContext, fault: Fault) -> float | None:
     """Time left for the pods to end by themselves: the first to fail is not always the one that explains it."""
-    if fault.remedy is Remedy.FAIL or all(pod.ended is not None for pod in context.pods):
+    if fault.verdict.blame is Blame.JOB or all(pod.ended is not None for pod in context.pods):
         return None
     ended = [pod.ended for pod in context.pods if pod.ended is not None and pod.ended.exit_code != 0]
     settle_seconds = context.settings.settle_seconds
@@ -181,17 +186,19 @@ def _settling_seconds(context: DecisionContext, fault: Fault) -> float | None:
 
 def _act_on(context: DecisionContext, fault: Fault) -> Plan:
     """All pods start anew, or nothing helps any more."""
+    fault = failure_rules.judged(context, fault)
     failure = fault.failure
     if fault.remedy is Remedy.FAIL:
         return _course(context).give_up(context, failure.reason, failure.message, failure)
-    if (sentence := backoff_limit.exceeded(context, fault)) is not None:
-        return _course(context).give_up(context, "BackoffLimitExceeded", sentence, failure)
-    if fault.is_refusal and (sentence := _refused_too_often(context, failure)) is not None:
-        return _course(context).give_up(context, failure.reason, sentence, failure)
     if fault.remedy is Remedy.LET_GO:
         context = context.with_condition("Ready", truth=False, reason=failure.reason, message=failure.message)
         return starting.start(_with_next_attempt(context).with_status(phase="Queued"))
-    return starting.start(_with_restart(context, fault))
+    context, fault = most_uncounted_restarts.charged(context, fault)
+    if (sentence := backoff_limit.exceeded(context, fault)) is not None:
+        return _course(context).give_up(context, "BackoffLimitExceeded", sentence, failure)
+    if fault.verdict.is_refusal and (sentence := _refused_too_often(context, failure)) is not None:
+        return _course(context).give_up(context, failure.reason, sentence, failure)
+    return starting.start(_with_restart(avoid_node_seconds.noted(context, fault), fault))
 
 
 def _refused_too_often(context: DecisionContext, failure: FailureStatus) -> str | None:
@@ -215,7 +222,7 @@ def _with_restart(context: DecisionContext, fault: Fault) -> DecisionContext:
     return _with_next_attempt(context).with_status(
         phase="Restarting",
         restarts=context.status.restarts + 1,
-        counted_restarts=context.status.counted_restarts + fault.is_blamed,
+        counted_restarts=context.status.counted_restarts + (fault.remedy is Remedy.RESTART),
         failure=failure,
         rank_table=None,
     )

@@ -13,14 +13,12 @@ from arcface_api.contract.reports import EvaluatorReport, TrainerReport
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.decision.answers.action_failure import CREATION, ActionFailure
 from arcface_operator.decision.answers.sighting import Sighting
+from arcface_operator.decision.fault_table.reasons import DISRUPTIONS, INIT_FAILED, POD_FAILED
 from arcface_operator.decision.stages import STAGES
+from arcface_operator.manifests.content import source_of
 from arcface_operator.manifests.metadata import Manifest
 
 MAIN_CONTAINERS = {stage.component: stage.container for stage in STAGES}
-DISRUPTIONS = {"Evicted", "Preempted", "Preempting", "NodeLost", "NodeShutdown", "Shutdown", "Terminated"}
-"""What kubelets and controllers say of a pod that they ended; those before 1.26 set no DisruptionTarget beside it."""
-INIT_FAILED, POD_FAILED = "InitContainerFailed", "PodFailed"
-"""Reasons of ours for pods that failed by themselves before the main container ran."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class PodView:
     """Uid of its controller."""
     phase: str = "Pending"
     reason: str | None = None
-    """The cluster's word for what it did to the pod, such as Evicted."""
+    """The cluster's word for what it did to the pod, such as Evicted or PreemptionByScheduler."""
     address: str | None = None
     host_address: str | None = None
     node: str | None = None
@@ -93,6 +91,17 @@ class ClaimView:
     """Bound only once a pod asks for it."""
 
 
+@dataclass(frozen=True)
+class ObjectView:
+    """A Service or a ConfigMap of a job."""
+
+    name: str
+    owner: str | None
+    """Uid of its controller."""
+    source: str | None
+    """What its content was made of; empty where an older release has written it, None where somebody has changed it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prerequisites:
     """What a job needs of its cluster before anything is taken."""
@@ -129,6 +138,8 @@ class Observation:
     """Actions that came to nothing when they were last tried."""
     earlier: tuple[PodView, ...] = ()
     """Pods under the job's label that belong to another object, such as an earlier job of this name."""
+    objects: tuple[ObjectView, ...] | None = None
+    """Services and ConfigMaps of the job; None where not all of them can be seen."""
 
     @property
     def refusal(self) -> str | None:
@@ -142,6 +153,11 @@ class Observation:
         pods = sorted(self.pods, key=lambda pod: (*_gang(pod), pod.index))
         return {gang: tuple(found) for gang, found in groupby(pods, _gang)}
 
+    def written(self, name: str) -> str | None:
+        """What an object of the job was made of; None where it is not there as it was written, or cannot be seen."""
+        own = (item for item in self.objects or () if item.owner == self.job.metadata.uid)
+        return next((item.source for item in own if item.name == name), None)
+
 
 def view_pod(pod: Manifest) -> PodView:
     """A pod of ours as the API server returns it."""
@@ -150,7 +166,8 @@ def view_pod(pod: Manifest) -> PodView:
     conditions = {item["type"]: item for item in status.get("conditions", [])}
     component = labels.get(pod_environment.COMPONENT_LABEL, "")
     scheduled, created = conditions.get("PodScheduled", {}), datetime.fromisoformat(metadata["creationTimestamp"])
-    node = spec.get("nodeName")
+    node, disruption = spec.get("nodeName"), conditions.get("DisruptionTarget", {})
+    is_disrupted = disruption.get("status") == "True"
     return PodView(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -160,7 +177,7 @@ def view_pod(pod: Manifest) -> PodView:
         created=created,
         owner=controller_of(metadata),
         phase=status.get("phase", "Pending"),
-        reason=status.get("reason"),
+        reason=status.get("reason") or (disruption.get("reason") if is_disrupted else None),
         address=status.get("podIP"),
         host_address=status.get("hostIP"),
         node=node,
@@ -168,11 +185,15 @@ def view_pod(pod: Manifest) -> PodView:
         scheduled_at=None if node is None else parse_time(scheduled.get("lastTransitionTime")) or created,
         leaves_at=parse_time(metadata.get("deletionTimestamp")),
         waiting=_waiting_reason(status, scheduled),
-        is_disrupted=conditions.get("DisruptionTarget", {}).get("status") == "True"
-        or status.get("reason") in DISRUPTIONS,
+        is_disrupted=is_disrupted or status.get("reason") in DISRUPTIONS,
         ended=_pod_end(status, MAIN_CONTAINERS.get(component, "")),
         annotations=metadata.get("annotations", {}),
     )
+
+
+def view_object(item: Manifest) -> ObjectView:
+    """A Service or a ConfigMap of ours as the API server returns it."""
+    return ObjectView(item["metadata"]["name"], controller_of(item["metadata"]), source_of(item))
 
 
 def controller_of(metadata: Mapping[str, Any]) -> str | None:

@@ -7,6 +7,7 @@ from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.decision.observation import ClaimView, Prerequisites
 from arcface_operator.manifests.worker_pod import verified_claim
 
+NATIVE_REMEDY = "have its administrator turn on GenericWorkload and GangScheduling (Kubernetes 1.36)"
 READ_BY_ALL = {"ReadWriteMany", "ReadOnlyMany"}
 ONE_POD = {"ReadWriteOncePod"}
 
@@ -90,8 +91,9 @@ def _unmet_devices(job: ArcFaceTrainingJob, around: Prerequisites) -> Iterator[U
 def _unmet_gang(job: ArcFaceTrainingJob, around: Prerequisites) -> Iterator[UnmetPrerequisite]:
     """Whether the gang scheduler is installed."""
     gang = job.spec.scheduling.gang
+    remedy = NATIVE_REMEDY if gang == "native" else f"install {gang}"
     for kind in around.missing_kinds:
         yield UnmetPrerequisite(
             "GangSchedulerMissing",
-            f"spec.scheduling.gang: {gang} needs the resource {kind}, which this cluster does not have; install {gang}",
+            f"spec.scheduling.gang: {gang} needs the resource {kind}, which this cluster does not have; {remedy}",
         )

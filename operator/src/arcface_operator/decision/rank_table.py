@@ -10,21 +10,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 
+from arcface_api.contract import rank_table_rules as rules
 from arcface_api.contract.rank_table import RankedDevice, RankTableDocument, Server, ServerReference, SuperPod
-from arcface_api.contract.rank_table_rules import (
-    PLAIN_VERSION,
-    SUPER_POD_VERSION,
-    machine_faults,
-    rank_table_faults,
-)
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
 from arcface_api.resource.status import RankTableStatus
-from arcface_operator.decision.device_annotation import (
-    PODS_REMEMBERED,
-    Configuration,
-    other_plugin,
-    parse_configuration,
-)
+from arcface_operator.decision import device_annotation
 from arcface_operator.decision.observation import PodView
 from arcface_operator.manifests.rank_table_size import DATA_LIMIT
 from arcface_operator.manifests.super_pods import has_super_pods, pods_per_super_pod
@@ -45,7 +35,7 @@ class RankTable:
 class Cards:
     """A pod's cards as the table lists them, in the order of their numbers and ranks."""
 
-    configuration: Configuration
+    configuration: device_annotation.Configuration
     ranked: tuple[RankedDevice, ...]
     are_reachable: bool
     """Whether other servers reach all of them."""
@@ -115,7 +105,7 @@ def _member(pod: PodView, annotation: str, devices: int, *, is_super: bool) -> M
     """The pod with its cards; None where it has to be waited for, or what is wrong with it."""
     text = pod.annotations.get(annotation)
     if text is None:
-        sentence = other_plugin(pod.annotations, annotation)
+        sentence = device_annotation.other_plugin(pod.annotations, annotation)
         return None if sentence is None else f"pod {pod.name}: {sentence}"
     if pod.address is None:
         return None
@@ -128,10 +118,10 @@ def _member(pod: PodView, annotation: str, devices: int, *, is_super: bool) -> M
 
 
 # Made once for what is written on a pod: a table of thousands of cards is put together from what is there.
-@lru_cache(maxsize=PODS_REMEMBERED)
+@lru_cache(maxsize=device_annotation.PODS_REMEMBERED)
 def _cards(text: str, first_rank: int, *, is_super: bool) -> Cards | str:
     """The cards by a pod's annotation, or what is wrong with it."""
-    configuration = parse_configuration(text)
+    configuration = device_annotation.parse_configuration(text)
     if isinstance(configuration, str):
         return configuration
     devices = configuration.devices
@@ -188,7 +178,7 @@ def _incomplete(
 def _checked(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> RankTable:
     """The completed table, if HCCL would take it and a ConfigMap hold it."""
     table = _document(spec, members)
-    faults = chain(rank_table_faults(table), machine_faults(table, spec.workers.accelerator_type))
+    faults = chain(rules.rank_table_faults(table), rules.machine_faults(table, spec.workers.accelerator_type))
     if (fault := next(faults, None)) is not None:
         return _incomplete(spec, members, (), f"HCCL would refuse the rank table: {fault}")
     document = table.to_json()
@@ -204,7 +194,7 @@ def _document(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> RankTa
     super_pods = _super_pods(spec, members) if has_super_pods(spec) else None
     return RankTableDocument(
         status="completed",
-        version=PLAIN_VERSION if super_pods is None else SUPER_POD_VERSION,
+        version=rules.PLAIN_VERSION if super_pods is None else rules.SUPER_POD_VERSION,
         attempt=str(members[0].pod.attempt),
         server_count=str(len(servers)),
         server_list=[_server(name, pods) for name, pods in servers.items()],

@@ -4,10 +4,8 @@ from datetime import datetime
 
 from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision.context import DecisionContext
-from arcface_operator.decision.faults import Fault, Remedy, digest, one_line
-
-INCURABLE = frozenset({"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError"})
-"""Reasons for which a container waits that time alone never cures, as kubelets give them."""
+from arcface_operator.decision.fault_table.reasons import INCURABLE, PARTLY_HELD
+from arcface_operator.decision.faults import Fault, digest, fault_of, one_line
 
 
 def is_whole(context: DecisionContext) -> bool:
@@ -29,7 +27,7 @@ def held_too_long(context: DecisionContext) -> Fault | None:
     if not context.is_past(_held_since(context), limit):
         return None
     message = f"there was no room for the whole gang within {limit:g} s: {_lacking(context)}"
-    return Fault(failure=FailureStatus(reason="PartlyHeld", message=one_line(message)), remedy=Remedy.LET_GO)
+    return fault_of(FailureStatus(reason=PARTLY_HELD, message=one_line(message)))
 
 
 def seconds_left(context: DecisionContext) -> float | None:
@@ -44,7 +42,7 @@ def incurable(context: DecisionContext) -> Fault | None:
         if reason in INCURABLE and context.is_past(pod.scheduled_at, context.settings.incurable_seconds):
             message = one_line(f"pod {pod.name} can never start: {pod.waiting}")
             ranks = context.stage.ranks_per_pod(context.spec)
-            return Fault(failure=digest(pod, ranks, reason, message), remedy=Remedy.FAIL)
+            return fault_of(digest(pod, ranks, reason, message))
     return None
 
 

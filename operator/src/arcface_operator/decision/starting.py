@@ -1,6 +1,7 @@
 """From nothing, or from the ruins of an attempt, to a gang of pods that has room."""
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import replace
 
 from arcface_api.contract.rank_table import INITIALIZING
@@ -9,10 +10,16 @@ from arcface_operator.decision import ending, prerequisites, room
 from arcface_operator.decision.context import DecisionContext, condition
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Apply, Create, DryRunCreate, Plan
+from arcface_operator.decision.policies import avoid_node_seconds
 from arcface_operator.decision.stages import TRAINING
 from arcface_operator.manifests import config_maps, evaluator_pod, gang, metadata, rank_table_size, worker_pod
+from arcface_operator.manifests.content import sealed
+from arcface_operator.manifests.node_avoidance import avoiding
 from arcface_operator.preflight.spec_checks import unsupported
 
+SERVICE, NO_TABLE = "spec", "initializing"
+"""What a Service, and a rank table that is not there yet, are made of."""
+WATCHED_KINDS = frozenset({"Service", "ConfigMap"})
 MOST_DOUBLINGS = 30
 """Beyond any longest pause, and far from what a number of seconds can hold."""
 
@@ -159,8 +166,16 @@ def _with_creation(context: DecisionContext) -> DecisionContext:
 def _creation(context: DecisionContext, missing: list[int]) -> tuple[Action, ...]:
     """What the pods need, then the pods."""
     build, attempt = context.stage.build_pod, context.status.attempt
-    pods = [Create(build(context.job, index, attempt, context.settings)) for index in missing]
-    return (*(Apply(manifest) for manifest in _before_pods(context)), *_dry_runs(context), *pods)
+    avoided = avoid_node_seconds.names(context)
+    pods = [Create(avoiding(build(context.job, index, attempt, context.settings), avoided)) for index in missing]
+    return (*(Apply(manifest) for manifest in _to_be_written(context)), *_dry_runs(context), *pods)
+
+
+def _to_be_written(context: DecisionContext) -> list[metadata.Manifest]:
+    """Objects that must be there before pods; the configuration of an attempt is written once, whoever goes on."""
+    config, attempt = metadata.config_name(context.job.metadata.name), str(context.status.attempt)
+    is_written = context.observed.written(config) == attempt
+    return [item for item in _before_pods(context) if not (is_written and item["metadata"]["name"] == config)]
 
 
 def _dry_runs(context: DecisionContext) -> tuple[Action, ...]:
@@ -172,12 +187,32 @@ def _dry_runs(context: DecisionContext) -> tuple[Action, ...]:
     return (DryRunCreate(evaluator_pod.build_trial(context.job, context.settings)),)
 
 
+def repairs(context: DecisionContext, planned: Iterable[Action]) -> tuple[Action, ...]:
+    """What somebody has deleted or changed of a gang whose pods are there, but for what is written anyway.
+
+    What an older release has written stays as it is.
+    """
+    if context.observed.objects is None or context.missing_pod is not None:
+        return ()
+    busy = {action.manifest["metadata"]["name"] for action in planned if isinstance(action, Apply)}
+    needed = [item for item in _before_pods(context) if item["kind"] in WATCHED_KINDS]
+    lost = [item for item in needed if context.observed.written(item["metadata"]["name"]) is None]
+    table = metadata.rank_table_name(context.job.metadata.name)
+    return tuple(
+        Apply(item, "RankTableReady" if item["metadata"]["name"] == table else "Ready")
+        for item in lost
+        if item["metadata"]["name"] not in busy
+    )
+
+
 def _before_pods(context: DecisionContext) -> list[metadata.Manifest]:
     """Objects that must be there when a pod starts."""
-    needed = [config_maps.build_config_map(context.job)]
+    job = context.job
+    needed = [sealed(config_maps.build_config_map(job), str(context.status.attempt))]
     if context.stage is TRAINING:
-        needed.insert(0, worker_pod.build_service(context.job))
+        needed.insert(0, sealed(worker_pod.build_service(job), SERVICE))
         if context.has_rank_table:
-            needed.append(config_maps.build_rank_table_map(context.job, INITIALIZING, context.now, context.settings))
+            table = config_maps.build_rank_table_map(job, INITIALIZING, context.now, context.settings)
+            needed.append(sealed(table, NO_TABLE))
     group = gang.build_pod_group(context.job, context.stage.gang(context.job), context.settings)
     return needed if group is None else [*needed, group]

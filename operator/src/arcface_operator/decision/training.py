@@ -6,12 +6,15 @@ from arcface_api.contract import pod_environment, reports
 from arcface_api.resource.status import CheckpointStatus, ConditionType, Progress
 from arcface_operator.decision import rank_table
 from arcface_operator.decision.context import DecisionContext
-from arcface_operator.decision.faults import Fault, digest
+from arcface_operator.decision.fault_table.reasons import NO_REPORT
+from arcface_operator.decision.faults import Fault, digest, fault_of
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Annotate, Apply
 from arcface_operator.decision.policies import startup_deadline_seconds
 from arcface_operator.decision.stages import TRAINED
 from arcface_operator.manifests import config_maps
+from arcface_operator.manifests.content import sealed
+from arcface_operator.manifests.metadata import rank_table_name
 
 
 def introduce(context: DecisionContext) -> tuple[DecisionContext, tuple[Action, ...]]:
@@ -33,7 +36,8 @@ def _publish_rank_table(context: DecisionContext) -> tuple[DecisionContext, tupl
     pods, annotation = context.pods, context.settings.device_annotation
     version = rank_table.table_version(pods, annotation)
     touches = _annotations(pods, pod_environment.RANK_TABLE_ANNOTATION, version, "RankTableReady")
-    if not touches and any(pod.annotations.get(pod_environment.RANK_TABLE_ANNOTATION) == version for pod in pods):
+    is_told = not touches and any(pod.annotations.get(pod_environment.RANK_TABLE_ANNOTATION) == version for pod in pods)
+    if is_told and _has_rank_table(context, version):
         context = context.with_status(rank_table=rank_table.complete(context.spec))
         message = "all ranks are in it"
         return context.with_condition("RankTableReady", truth=True, reason="Completed", message=message), ()
@@ -43,8 +47,14 @@ def _publish_rank_table(context: DecisionContext) -> tuple[DecisionContext, tupl
     context = context.with_condition("RankTableReady", truth=False, reason=reason, message=message)
     if table.document is None:
         return context, ()
-    manifest = config_maps.build_rank_table_map(context.job, table.document, context.now, context.settings)
-    return context, (Apply(manifest, "RankTableReady"), *touches)
+    written = config_maps.build_rank_table_map(context.job, table.document, context.now, context.settings)
+    return context, (Apply(sealed(written, version), "RankTableReady"), *touches)
+
+
+def _has_rank_table(context: DecisionContext, version: str) -> bool:
+    """Whether the completed table of this version is there; taken for granted where it cannot be seen."""
+    name = rank_table_name(context.job.metadata.name)
+    return context.observed.objects is None or context.observed.written(name) in {version, ""}
 
 
 def _table_state(table: rank_table.RankTable) -> tuple[str, str]:
@@ -91,7 +101,7 @@ def unfinished(context: DecisionContext) -> Fault | None:
         return None
     told = "leaves no report" if progress is None else f"tells of step {progress.step} of {progress.total_steps}"
     message = f"pod {pod.name}: ended well but {told}; is spec.image the trainer image, and the command its own?"
-    return Fault(failure=digest(pod, context.spec.workers.devices_per_worker, "NoReport", message))
+    return fault_of(digest(pod, context.spec.workers.devices_per_worker, NO_REPORT, message))
 
 
 def with_end_report(context: DecisionContext) -> DecisionContext:

@@ -220,6 +220,7 @@ class Api:
 
         Raises:
             ApiError: where the answer or the stream is an error, status 410 when the version is too old.
+            Unreachable: where something else than the API server answers.
         """
         asked = {**query, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": WATCH_SECONDS}
         try:
@@ -227,10 +228,7 @@ class Api:
             if not _is_success(response.status):
                 raise ApiError(response.status, str(response.reason))
             async for line in _lines(_until_silence(response.response.content.iter_any())):
-                event = _parse(line)
-                if event.get("type") == "ERROR":
-                    raise ApiError(event["object"].get("code", 0), event["object"].get("message", ""))
-                yield event["type"], event["object"]
+                yield _event(path, _parse(line))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"watch {path}: {type(error).__name__} {error}") from None
 
@@ -282,6 +280,16 @@ def _error(response: Any, answer: Manifest) -> ApiError:
         words,
         float(wish) if wish.isdecimal() else None,  # a date, which HTTP allows, is nothing that Kubernetes sends
     )
+
+
+def _event(path: str, event: Manifest) -> tuple[str, Manifest]:
+    """Type and object of a watch's event; an error is raised."""
+    kind, item = event.get("type"), event.get("object")
+    if not isinstance(kind, str) or not isinstance(item, dict):
+        raise Unreachable(f"watch {path}: something else than the API server answers")
+    if kind == "ERROR":
+        raise ApiError(item.get("code", 0), item.get("message", ""), str(item.get("reason")))
+    return kind, item
 
 
 def _is_success(status: int) -> bool:

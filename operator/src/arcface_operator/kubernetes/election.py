@@ -20,6 +20,8 @@ LOG = logging.getLogger(__name__)
 LEASE_NAME = "arcface-operator"
 LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS = 15, 10, 2
 """The others take over 15 s after the last sign of the leader, which gives up after 10 s without one of its own."""
+TRY_SECONDS = 3.0
+"""For one try, which a connection that nobody answers on must not make the last one."""
 API_VERSION = "coordination.k8s.io/v1"
 
 
@@ -28,6 +30,7 @@ class Candidate:
     """One replica in the election."""
 
     api: Api
+    """With connections and slots of its own: the thousands of requests of a large gang hold up no renewal."""
     namespace: str
     identity: str
     now: Callable[[], datetime]
@@ -66,7 +69,7 @@ class Candidate:
             await asyncio.sleep(min(RETRY_SECONDS, left))
             asked_at = self.clock()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, renewed_at + RENEW_SECONDS - asked_at)):
+                async with asyncio.timeout(min(TRY_SECONDS, max(0.0, renewed_at + RENEW_SECONDS - asked_at))):
                     if await self._try_to_hold():
                         renewed_at = asked_at
         raise ArcFaceError(f"the leadership is lost: the Lease could not be renewed for {RENEW_SECONDS} s")

@@ -127,7 +127,7 @@ class ActionExecutor:
             outcomes.check_owner(job, found)
             if "deletionTimestamp" in found["metadata"]:
                 raise outcomes.NotYet(f"is being deleted{outcomes.finalizers(found)}")
-        await self.api.apply(manifest, is_ours=found is not None)
+        self.changed(await self.api.apply(manifest, is_ours=found is not None))
 
     async def _create_dry(self, manifest: Manifest) -> None:
         """Ask whether an object would be accepted; one of its name that is there already is not looked at."""
@@ -188,11 +188,17 @@ class ActionExecutor:
         except client.ApiError as error:
             if error.status == client.NOT_FOUND:
                 return None
-            if error.status == client.CONFLICT:
-                found = await self.api.find(path)
-                if found is None or found["metadata"]["uid"] != uid:
-                    return None
+            if error.status == client.CONFLICT and await self._is_another(path, uid):
+                return None
             raise
+
+    async def _is_another(self, path: str, uid: str) -> bool:
+        """Whether an object is gone or replaced; of one that is not ours to read it is taken for granted."""
+        try:
+            found = await self.api.find(path)
+        except client.ApiError:
+            return True
+        return found is None or bool(found["metadata"]["uid"] != uid)
 
 
 def _target(job: ArcFaceTrainingJob, action: decided.Delete | decided.DeleteJob) -> tuple[str, str, int | None]:

@@ -1,63 +1,87 @@
-"""Reading what jobs need of their cluster: claims, nodes and the kinds of gang schedulers."""
+"""Reading what jobs need of their cluster: claims, nodes and the kinds of gang schedulers.
+
+Claims and nodes are watched where the operator may. A claim that is not known to be bound is asked for, since its event
+may be later than the job's; of nodes that are not watched nothing is known.
+"""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.decision.observation import ClaimView, Prerequisites, view_claim
 from arcface_operator.decision.prerequisites import claims_of
-from arcface_operator.kubernetes.client import FORBIDDEN, Api, ApiError, collection
+from arcface_operator.kubernetes.client import FORBIDDEN, Api, ApiError, JobRef, collection
+from arcface_operator.kubernetes.informer import Informer
 from arcface_operator.manifests.gang import POD_GROUP_VERSIONS
 from arcface_operator.manifests.metadata import Manifest
 
-NODES_AGE_SECONDS = 5.0
-"""For which a list of nodes serves all jobs: hundreds may start at once."""
-BOUND_AGE_SECONDS = 2.0
-"""For which a bound claim is taken to be bound still: many jobs of a team share one."""
-PAGE = 500
+
+@dataclass(frozen=True)
+class NodeView:
+    """A node."""
+
+    allocatable: Mapping[str, str]
+    """Amounts that it offers to pods, by resource."""
+    is_ready: bool
+    """Whether its kubelet answers: else nobody will confirm that pods have left it."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim and the class that is to bind it."""
+
+    view: ClaimView
+    storage_class: str | None
+
+
+def view_node(node: Manifest) -> NodeView:
+    """A node as the API server returns it."""
+    status = node.get("status", {})
+    conditions = {item["type"]: item["status"] for item in status.get("conditions", [])}
+    return NodeView(status.get("allocatable", {}), conditions.get("Ready") == "True")
+
+
+def view_claim_and_class(claim: Manifest) -> Claim:
+    """A claim as the API server returns it."""
+    return Claim(view_claim(claim, waits_for_pod=False), claim.get("spec", {}).get("storageClassName"))
 
 
 class PrerequisitesReader:
     """Looks at the cluster on behalf of jobs that wait."""
 
-    def __init__(self, api: Api, clock: Callable[[], float]) -> None:
+    def __init__(self, api: Api, claims: Informer[JobRef, Claim], nodes: Informer[str, NodeView]) -> None:
         self.api = api
-        self.clock = clock
-        self.nodes: list[Manifest] | None = []
-        self.listed_at: float | None = None
-        self.listing = asyncio.Lock()
-        self.bound: dict[tuple[str, str], tuple[float, ClaimView]] = {}
-        """Claims that were bound a moment ago, and when that was."""
+        self.claims = claims
+        """By namespace and name."""
+        self.nodes = nodes
 
     async def read(self, job: ArcFaceTrainingJob) -> Prerequisites:
         """What this job needs, as it is now."""
         names = list(claims_of(job))
-        claims, devices, missing = await asyncio.gather(
+        claims, missing = await asyncio.gather(
             asyncio.gather(*(self._claim(job.metadata.namespace, name) for name in names)),
-            self._devices(job),
             self._missing_kinds(job),
         )
-        return Prerequisites(claims=dict(zip(names, claims, strict=True)), devices=devices, missing_kinds=missing)
+        found = dict(zip(names, claims, strict=True))
+        return Prerequisites(claims=found, devices=self._devices(job), missing_kinds=missing)
 
     async def _claim(self, namespace: str, name: str) -> ClaimView | None:
         """A claim, and whether its class binds it only with a pod."""
-        now = self.clock()
-        self.bound = {key: known for key, known in self.bound.items() if now - known[0] < BOUND_AGE_SECONDS}
-        if (namespace, name) in self.bound:
-            return self.bound[namespace, name][1]
-        claim = await self.api.find(f"{collection('v1', 'persistentvolumeclaims', namespace)}/{name}")
-        view = None if claim is None else await self._viewed(claim)
-        if view is not None and view.phase == "Bound":
-            self.bound[namespace, name] = self.clock(), view
-        return view
+        claim = await self._newest(namespace, name)
+        if claim is None:
+            return None
+        if claim.view.phase != "Pending" or not claim.storage_class:
+            return claim.view
+        return replace(claim.view, waits_for_pod=await self._waits_for_pod(claim.storage_class))
 
-    async def _viewed(self, claim: Manifest) -> ClaimView:
-        """What a claim says, and whether its class waits for a pod."""
-        storage_class = claim.get("spec", {}).get("storageClassName")
-        waits = False
-        if claim.get("status", {}).get("phase") == "Pending" and storage_class:
-            waits = await self._waits_for_pod(storage_class)
-        return view_claim(claim, waits)
+    async def _newest(self, namespace: str, name: str) -> Claim | None:
+        """A claim as it is known to be bound, or as the API server says."""
+        known = next(iter(self.claims.of(JobRef(namespace, name))), None)
+        if known is not None and known.view.phase == "Bound":
+            return known
+        found = await self.api.find(f"{collection('v1', 'persistentvolumeclaims', namespace)}/{name}")
+        return None if found is None else view_claim_and_class(found)
 
     async def _waits_for_pod(self, storage_class: str) -> bool:
         """Whether a class binds claims only once a pod asks; in doubt, where classes are not ours to see, it does."""
@@ -69,39 +93,14 @@ class PrerequisitesReader:
             raise
         return found is not None and found.get("volumeBindingMode") == "WaitForFirstConsumer"
 
-    async def _devices(self, job: ArcFaceTrainingJob) -> tuple[int, ...] | None:
-        """Devices of the job's resource on each node that has any; None where nodes are not ours to see."""
+    def _devices(self, job: ArcFaceTrainingJob) -> tuple[int, ...] | None:
+        """Devices of the job's resource on each node that has any; None where nothing is known of nodes."""
         if job.spec.workers.accelerator != "ascend":
             return ()
-        async with self.listing:
-            if self.listed_at is None or self.clock() - self.listed_at > NODES_AGE_SECONDS:
-                self.nodes = await self._allocatable()
-                self.listed_at = self.clock()
-        if self.nodes is None:
+        if not self.nodes.is_current():
             return None
-        counts = (node.get(job.spec.workers.resource_name, "0") for node in self.nodes)
+        counts = (node.allocatable.get(job.spec.workers.resource_name, "0") for node in self.nodes.cache)
         return tuple(int(count) for count in counts if count.isdigit() and count != "0")
-
-    async def _allocatable(self) -> list[Manifest] | None:
-        """Amounts that each node offers to pods; None where nodes are not ours to see."""
-        try:
-            return await self._list_nodes()
-        except ApiError as error:
-            if error.status == FORBIDDEN:
-                return None
-            raise
-
-    async def _list_nodes(self) -> list[Manifest]:
-        """Amounts that each node offers to pods."""
-        query: dict[str, str | int] = {"limit": PAGE}
-        found: list[Manifest] = []
-        while True:
-            page = await self.api.get(collection("v1", "nodes", None), query)
-            found += [node.get("status", {}).get("allocatable", {}) for node in page.get("items", [])]
-            following = page["metadata"].get("continue")
-            if not following:
-                return found
-            query["continue"] = following
 
     async def _missing_kinds(self, job: ArcFaceTrainingJob) -> tuple[str, ...]:
         """Kinds of the job's gang scheduler that the API server does not serve."""
@@ -112,21 +111,8 @@ class PrerequisitesReader:
         kinds = [] if served is None else [resource["kind"] for resource in served.get("resources", [])]
         return () if "PodGroup" in kinds else (f"PodGroup of {version}",)
 
-    async def lost(self, names: Iterable[str]) -> frozenset[str]:
-        """Those of the nodes that are gone or do not answer."""
-        asked = sorted(set(names))
-        states = await asyncio.gather(*(self._is_lost(name) for name in asked))
-        return frozenset(name for name, lost in zip(asked, states, strict=True) if lost)
-
-    async def _is_lost(self, name: str) -> bool:
-        """Whether nobody will confirm that pods have left a node."""
-        try:
-            node = await self.api.find(f"{collection('v1', 'nodes', None)}/{name}")
-        except ApiError as error:
-            if error.status == FORBIDDEN:
-                return False
-            raise
-        if node is None:
-            return True
-        conditions = {item["type"]: item["status"] for item in node.get("status", {}).get("conditions", [])}
-        return conditions.get("Ready") != "True"
+    def lost(self, names: Iterable[str]) -> frozenset[str]:
+        """Those of the nodes that are gone or do not answer; none where nothing is known of nodes."""
+        if not self.nodes.is_current():
+            return frozenset()
+        return frozenset(name for name in names if not any(node.is_ready for node in self.nodes.of(name)))

@@ -1,14 +1,18 @@
 """How many requests are under way, and which come first when there are too many.
 
 Hundreds of jobs may come at once. What their pods wait for goes first then; events and figures come when there is room.
+Jobs take turns, as flows do in fair queuing: one with thousands of pods holds nobody up.
 """
 
 import asyncio
-import heapq
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from enum import IntEnum
-from itertools import count
+
+FLOW: ContextVar[Hashable] = ContextVar("flow", default=None)
+"""On whose behalf requests are made: those of one take turns with those of all others."""
 
 
 class Priority(IntEnum):
@@ -21,12 +25,12 @@ class Priority(IntEnum):
 
 
 class PrioritySemaphore:
-    """A semaphore that lets high priority in first, and those of one priority in the order they came in."""
+    """A semaphore that lets high priority in first; those of one flow and priority keep the order they came in."""
 
     def __init__(self, slots: int) -> None:
         self.free = slots
-        self.waiting: list[tuple[Priority, int, asyncio.Future[None]]] = []
-        self.numbers = count()
+        self.waiting: dict[Priority, dict[Hashable, deque[asyncio.Future[None]]]] = {each: {} for each in Priority}
+        """By flow, the one whose turn is next at the beginning."""
 
     @asynccontextmanager
     async def acquire(self, priority: Priority) -> AsyncIterator[None]:
@@ -35,7 +39,7 @@ class PrioritySemaphore:
             self.free -= 1
         else:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            heapq.heappush(self.waiting, (priority, next(self.numbers), turn))
+            self.waiting[priority].setdefault(FLOW.get(), deque()).append(turn)
             try:
                 await turn
             except asyncio.CancelledError:
@@ -49,9 +53,19 @@ class PrioritySemaphore:
 
     def _release(self) -> None:
         """Hand the slot on."""
-        while self.waiting:
-            _, _, turn = heapq.heappop(self.waiting)
-            if not turn.done():
-                turn.set_result(None)
-                return
+        for priority in Priority:
+            while self.waiting[priority]:
+                turn = self._pop(self.waiting[priority])
+                if not turn.done():
+                    turn.set_result(None)
+                    return
         self.free += 1
+
+    def _pop(self, flows: dict[Hashable, deque[asyncio.Future[None]]]) -> asyncio.Future[None]:
+        """The next turn of the first flow, which goes to the end."""
+        flow = next(iter(flows))
+        turns = flows.pop(flow)
+        turn = turns.popleft()
+        if turns:
+            flows[flow] = turns
+        return turn

@@ -8,7 +8,8 @@ import posixpath
 from datetime import datetime
 
 from arcface_api.contract import pod_environment as pods
-from arcface_api.contract.run_config import RunCheckpoint, RunConfig, RunData, RunEvaluation, RunRanks, spec_hash
+from arcface_api.contract.recipe import recipe, spec_hash
+from arcface_api.contract.run_config import RunCheckpoint, RunConfig, RunData, RunEvaluation, RunRanks
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec, EvaluationSpec, TrainingSpec
 from arcface_operator.manifests.metadata import Manifest, build_metadata, config_name, rank_table_name
@@ -32,6 +33,7 @@ def build_run_config(job: ArcFaceTrainingJob) -> RunConfig:
         job=job.metadata.name,
         namespace=job.metadata.namespace,
         spec_hash=spec_hash(spec),
+        recipe=recipe(spec),
         model=spec.model,
         loss=spec.loss,
         data=RunData(

@@ -1,6 +1,7 @@
 """What the gang schedulers need to admit all pods of a gang or none.
 
-Volcano and the coscheduling plugin know a group by an object of their own, Kueue by labels and a count on the pods.
+Kubernetes' own scheduler, Volcano and the coscheduling plugin know a group by an object of their own, to which each pod
+belongs by a field, an annotation or a label; Kueue by labels and a count on the pods.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,11 @@ COSCHEDULING_GROUP = "scheduling.x-k8s.io/pod-group"
 KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
 KUEUE_GROUP = "kueue.x-k8s.io/pod-group-name"
 KUEUE_COUNT = "kueue.x-k8s.io/pod-group-total-count"
-POD_GROUP_VERSIONS = {"volcano": "scheduling.volcano.sh/v1beta1", "coscheduling": "scheduling.x-k8s.io/v1alpha1"}
+POD_GROUP_VERSIONS = {
+    "native": "scheduling.k8s.io/v1alpha2",
+    "volcano": "scheduling.volcano.sh/v1beta1",
+    "coscheduling": "scheduling.x-k8s.io/v1alpha1",
+}
 """API versions of the schedulers' PodGroup."""
 
 
@@ -32,6 +37,8 @@ class Gang:
     pods: int
     devices: int
     """Of each pod."""
+    marks: dict[str, str]
+    """Annotations by which Ascend's plugin for Volcano places them; it looks for them on the group."""
 
 
 def build_pod_group(job: ArcFaceTrainingJob, gang: Gang, settings: Settings) -> Manifest | None:
@@ -39,10 +46,14 @@ def build_pod_group(job: ArcFaceTrainingJob, gang: Gang, settings: Settings) -> 
     scheduling, group = job.spec.scheduling, name_pod_group(job, gang.component, gang.name)
     if group is None:
         return None
+    if scheduling.gang == "native":
+        return {**group, "spec": {"schedulingPolicy": {"gang": {"minCount": gang.pods}}}}
     spec: Manifest = {"minMember": gang.pods}
     if job.spec.workers.accelerator == "ascend":
         spec["minResources"] = {job.spec.workers.resource_name: gang.pods * gang.devices}
     if scheduling.gang == "volcano":
+        if gang.marks:
+            group["metadata"]["annotations"] = gang.marks
         if scheduling.queue is not None:
             spec["queue"] = scheduling.queue
         if scheduling.priority_class_name is not None:
@@ -81,11 +92,20 @@ def _group_marks(job: ArcFaceTrainingJob, gang: Gang, attempt: int) -> Manifest:
     return {}
 
 
-def gang_scheduler(job: ArcFaceTrainingJob, settings: Settings) -> str | None:
-    """Scheduler of all pods of a job; None leaves it to the cluster.
+def build_scheduling(job: ArcFaceTrainingJob, gang: Gang, settings: Settings) -> Manifest:
+    """Fields of the spec of a gang's pod that say who schedules it, with whom and before whom.
 
-    The evaluator's pods go through it, too: where the device plugin works with Volcano (-volcanoType), it gives part of
-    a node's cards only to pods that Volcano has given these cards, and all others end as UnexpectedAdmissionError.
+    The evaluator's pods go through the same scheduler as the ranks': where the device plugin works with Volcano
+    (-volcanoType), it gives part of a node's cards only to pods that Volcano has given these cards, and all others end
+    as UnexpectedAdmissionError.
     """
+    scheduling = job.spec.scheduling
     defaults = {"volcano": VOLCANO, "coscheduling": settings.coscheduling_scheduler}
-    return job.spec.scheduling.scheduler_name or defaults.get(job.spec.scheduling.gang)
+    fields: Manifest = {}
+    if scheduling.priority_class_name is not None:
+        fields["priorityClassName"] = scheduling.priority_class_name
+    if (scheduler := scheduling.scheduler_name or defaults.get(scheduling.gang)) is not None:
+        fields["schedulerName"] = scheduler
+    if scheduling.gang == "native":
+        fields["schedulingGroup"] = {"podGroupName": gang.name}
+    return fields

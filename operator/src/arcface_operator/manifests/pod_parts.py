@@ -3,7 +3,7 @@
 from arcface_api.contract import pod_environment as pods
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ResourceRequirements
-from arcface_operator.manifests.gang import gang_scheduler
+from arcface_operator.manifests.gang import Gang, build_scheduling
 from arcface_operator.manifests.metadata import Manifest, config_name
 from arcface_operator.settings import Settings
 
@@ -55,17 +55,13 @@ def _driver_volumes(job: ArcFaceTrainingJob, settings: Settings) -> list[Manifes
     ]
 
 
-def pod_basics(job: ArcFaceTrainingJob, settings: Settings) -> Manifest:
+def pod_basics(job: ArcFaceTrainingJob, gang: Gang, settings: Settings) -> Manifest:
     """Fields of the pod's spec that come straight from the job's."""
-    spec, scheduling = job.spec, job.spec.scheduling
+    spec = job.spec
     basics: Manifest = {"restartPolicy": "Never", "automountServiceAccountToken": False}
     if spec.image_pull_secrets:
         basics["imagePullSecrets"] = [{"name": secret.name} for secret in spec.image_pull_secrets]
-    if scheduling.priority_class_name is not None:
-        basics["priorityClassName"] = scheduling.priority_class_name
-    if (scheduler := gang_scheduler(job, settings)) is not None:
-        basics["schedulerName"] = scheduler
-    return basics
+    return {**basics, **build_scheduling(job, gang, settings)}
 
 
 def container_basics(job: ArcFaceTrainingJob, settings: Settings) -> Manifest:

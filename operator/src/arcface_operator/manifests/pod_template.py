@@ -20,7 +20,12 @@ REPLACED_BY = {
     "imagePullSecrets": "name",
 }
 """Lists whose items of the same key are replaced: a volume may have one source and a variable one value."""
-APPENDED = {"tolerations", "topologySpreadConstraints", "envFrom"}
+APPENDED = {
+    "tolerations",
+    "topologySpreadConstraints",
+    "envFrom",
+    "preferredDuringSchedulingIgnoredDuringExecution",
+}
 
 
 def with_template(defaults: Manifest, template: Manifest | None, ours: Manifest, field: str) -> Manifest:
@@ -43,6 +48,14 @@ def _check_template(template: Manifest, field: str) -> None:
             raise InvalidInput(f"{field}.{key}: unknown field; a pod template has metadata and spec")
         if not isinstance(value, dict):
             raise InvalidInput(f"{field}.{key}: must be a map")
+
+
+def template_map(template: Manifest | None, *path: str) -> dict[str, Any]:
+    """A map in a user's template, which may be anything until `with_template` has checked it."""
+    found: Any = template
+    for name in path:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def merged(base: Manifest, over: Manifest, field: str) -> Manifest:

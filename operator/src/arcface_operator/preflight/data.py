@@ -41,7 +41,7 @@ def count_data(spec: ArcFaceTrainingJobSpec, volumes: Mapping[str, Path]) -> Cou
 def _read_stats(directory: Path, min_images: int) -> DataStats:
     """What `arcface data stats` says."""
     answer = _ask("spec.data", "data", "stats", str(directory), "--min-images", str(min_images), "--json")
-    return DataStats.from_json(answer, "arcface data stats")
+    return DataStats.from_ours(answer, "arcface data stats")
 
 
 def steps_per_epoch(spec: ArcFaceTrainingJobSpec, counts: Counts) -> int:

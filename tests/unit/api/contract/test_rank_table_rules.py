@@ -121,7 +121,7 @@ ONE_SUPER_POD_TWICE = [{"super_pod_id": "0", "server_list": [{"server_id": f"10.
         ),
         (
             in_super_pods([0], servers=(server(0, device(0, super_device_id="-2")),)),
-            "rank 0: super_device_id is -2, must be a number from 0",
+            "rank 0: super_device_id is '-2', must be a number from 0",
         ),
         (
             in_super_pods([0], servers=(server(0, device(0, super_device_id=None)),)),

@@ -1,9 +1,16 @@
+import json
 from datetime import UTC, datetime
 
 import pytest
 from pydantic import ValidationError
 
-from arcface_api.resource.status import PairResult, Progress, WorkersStatus
+from arcface_api.resource.status import (
+    ArcFaceTrainingJobStatus,
+    PairResult,
+    Progress,
+    WorkersStatus,
+    without_newer_words,
+)
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -32,3 +39,49 @@ def test_a_summary_is_ready_and_desired(summary):
     with pytest.raises(ValidationError):
         WorkersStatus(desired=8, summary=summary)
     assert WorkersStatus(desired=8, ready=3, summary="3/8").summary == "3/8"
+
+
+def written(phase, *holding, **fields):
+    """A status as a release writes it that may be newer."""
+    at = "2026-11-24T12:00:00Z"
+    conditions = [
+        {"type": kind, "status": "True", "reason": "Test", "message": "", "lastTransitionTime": at} for kind in holding
+    ]
+    return {"phase": phase, "conditions": conditions, **fields}
+
+
+def read(status):
+    return ArcFaceTrainingJobStatus.from_ours(json.dumps(without_newer_words(status)), "status")
+
+
+@pytest.mark.parametrize(
+    ("conditions", "phase"),
+    [
+        (("Failed", "Migrated"), "Failed"),
+        (("Complete", "Evaluated", "Training"), "Succeeded"),
+        (("Suspended",), "Suspended"),
+        (("Ready", "Training", "Migrating"), "Training"),
+        (("Ready",), "Queued"),
+        ((), "Queued"),
+    ],
+)
+def test_a_phase_of_a_newer_release_is_told_from_the_conditions(conditions, phase):
+    status = read(written("Migrating", *conditions, startTime="2026-11-24T11:00:00Z", attempt=3))
+    assert (status.phase, status.attempt) == (phase, 3)
+
+
+def test_a_job_that_was_never_acted_on_has_no_phase_whatever_a_newer_release_calls_it():
+    assert read(written("Drafted")).phase is None
+
+
+def test_conditions_and_fields_of_a_newer_release_are_passed_over():
+    workers = {"desired": 8, "spare": 1}
+    status = read(written("Training", "Training", "Rescaled", rescaling={"from": 8}, workers=workers))
+    assert (status.phase, [item.type for item in status.conditions]) == ("Training", ["Training"])
+    assert status.workers == WorkersStatus(desired=8)
+
+
+def test_a_status_of_this_release_is_read_as_it_is():
+    status = written("Restarting", "Ready", "Training", startTime="2026-11-24T11:00:00Z")
+    assert without_newer_words(status) == status
+    assert read({}) == ArcFaceTrainingJobStatus()

@@ -126,6 +126,18 @@ BROKEN = [
         "gang kueue needs queue, the name of a LocalQueue",
         id="kueue without queue",
     ),
+    pytest.param(
+        "spec.runPolicy.failureRules[0]",
+        {"runPolicy": {"failureRules": [{"action": "Fail"}]}},
+        rules.FAILURE_RULE_MATCHES.message,
+        id="failure rule that matches all",
+    ),
+    pytest.param(
+        "spec.runPolicy.failureRules[0].reasons[0]",
+        {"runPolicy": {"failureRules": [{"action": "Fail", "reasons": ["out of memory"]}]}},
+        rules.REASON.message,
+        id="reason",
+    ),
 ]
 
 

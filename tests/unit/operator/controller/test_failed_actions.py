@@ -56,10 +56,11 @@ class Kind:
     pods: tuple[Any, ...] = ()
     found: dict[str, Any] = field(default_factory=dict)
     away: frozenset[str] = frozenset()
+    objects: tuple[Any, ...] | None = None
 
     def controller(self, error: Exception | None) -> Controller:
         """With requests of this kind failing."""
-        cluster = FailingCluster(self.pods, self.verb, self.what, error, dict(self.found), self.away)
+        cluster = FailingCluster(self.pods, self.verb, self.what, error, dict(self.found), self.away, self.objects)
         return Controller(cluster, self.job)
 
 
@@ -93,6 +94,8 @@ KINDS = {
     "table": Kind("apply", "table", "RankTableReady", body("Starting", **TABLE), with_cards()),
     "table's annotation": Kind("merge", FIRST, "RankTableReady", body("Starting", **TABLE), with_cards(), POD),
     "table taken back": Kind("apply", "table", "RankTableReady", body("Restarting", **TABLE), workers(1)),
+    "repair": Kind("apply", "Service", "Ready", body("Training", **TWO), workers(), objects=()),
+    "repair of a table": Kind("apply", "table", "RankTableReady", body("Training", **TABLE), with_cards(), objects=()),
     "scheduler's annotation": Kind("merge", FIRST, "Training", body("Starting", **TWO), workers(annotations={}), POD),
     "suspension": Kind("delete", FIRST, "Suspended", body("Training", **SUSPEND), workers(), POD),
     "suspension's pod group": Kind("delete", "quick", "Suspended", body("Training", **SUSPEND, **VOLCANO), (), GROUP),
@@ -278,5 +281,21 @@ def test_a_job_that_is_made_anew_waits_until_the_pods_of_the_earlier_one_have_le
         controller.cluster.pods = ()
         await controller.look()
         assert controller.cluster.asked.count("create Pod") == 2
+
+    asyncio.run(play())
+
+
+def test_what_was_refused_of_an_earlier_job_of_the_name_does_not_hold_up_the_new_one() -> None:
+    async def play() -> None:
+        controller = Controller(FailingCluster((), "create", "Pod", ERRORS["403"]), body("Pending", **TWO))
+        for _ in range(5):
+            await controller.look(after=LONG)
+        before = controller.tries()
+        controller.jobs.delete(body("Pending", **TWO))
+        anew = body(None, **TWO)
+        anew["metadata"] |= {"uid": "uid-2", "resourceVersion": "2"}
+        controller.jobs.upsert(anew)
+        await controller.look()
+        assert controller.tries() > before
 
     asyncio.run(play())

@@ -9,6 +9,7 @@ import pytest
 from arcface_operator.controller.jobs import LAST_RETRY_SECONDS, JobStore, JobTracker, WorkQueue
 from arcface_operator.decision.answers.action_failure import ActionFailure
 from arcface_operator.kubernetes.client import JobRef
+from arcface_operator.kubernetes.priority_semaphore import FLOW
 from support.builders.views import NOW, refused_action
 
 REF = JobRef("faces", "quick")
@@ -40,16 +41,17 @@ def test_a_server_that_is_busy_is_given_the_time_that_it_asks_for() -> None:
 
 def test_an_older_manifest_does_not_replace_a_newer_one() -> None:
     store = JobStore()
-    assert store.upsert(body(100))
-    assert not store.upsert(body(99))
+    store.upsert(body(100))
+    store.upsert(body(99))
     assert store.body(REF) == body(100)
 
 
 def test_a_namesake_replaces_a_job_whatever_its_version() -> None:
     store = JobStore()
     store.upsert(body(100))
-    assert store.upsert(body(7, uid="b"))
+    store.upsert(body(7, uid="b"))
     assert store.body(REF) == body(7, uid="b")
+    assert list(store.cache) == [body(7, uid="b")]
 
 
 def test_the_end_of_a_job_does_not_take_its_namesake_away() -> None:
@@ -61,21 +63,40 @@ def test_the_end_of_a_job_does_not_take_its_namesake_away() -> None:
     assert store.body(REF) is None
 
 
-def test_a_list_takes_away_what_was_known_before_it_and_nothing_that_came_meanwhile() -> None:
-    store = JobStore()
-    store.upsert(body(100, uid="a"))
-    before = store.uids()
-    store.retain({"a"}, before)
-    assert store.uids() == {"a"}
-    store.upsert(body(101, uid="b"))
-    store.retain(set(), before)
-    assert store.uids() == {"b"}
+def test_a_job_is_told_of_when_it_changes_and_by_no_answer_that_says_the_same() -> None:
+    told: list[JobRef] = []
+    store = JobStore(told.append)
+    for each in (body(1), body(1), body(2)):
+        store.upsert(each)
+    assert told == [REF, REF]
 
 
 def test_managed_fields_are_not_kept() -> None:
     store = JobStore()
     store.upsert(body(1, managedFields=[{"manager": "kubectl"}]))
     assert store.body(REF) == body(1)
+
+
+def test_requests_are_made_on_behalf_of_the_job_that_is_handled() -> None:
+    async def play() -> dict[JobRef, object]:
+        queue, flows = WorkQueue(), dict[JobRef, object]()
+
+        async def handle(ref: JobRef) -> None:
+            flows[ref] = await asyncio.create_task(in_a_task_of_its_own())
+
+        async def in_a_task_of_its_own() -> object:
+            return FLOW.get()
+
+        worker = asyncio.create_task(queue.work(handle))
+        for ref in (ONE, OTHER):
+            queue.wake(ref, 0.0)
+        async with asyncio.timeout(10):
+            while len(flows) < 2:
+                await asyncio.sleep(0)
+        worker.cancel()
+        return flows
+
+    assert asyncio.run(play()) == {ONE: ONE, OTHER: OTHER}
 
 
 ONE, OTHER = JobRef("faces", "one"), JobRef("faces", "other")

@@ -46,7 +46,16 @@ def test_a_job_that_was_never_looked_at_says_nothing_wrong() -> None:
         "arcface_job_workers",
         "arcface_job_devices",
         "arcface_job_restarts_total",
+        "arcface_job_restarts_capped",
     }
+
+
+def test_restarts_are_capped_by_the_condition_while_the_job_lasts() -> None:
+    capped = {"type": "RestartsCapped", "status": "True"}
+    assert value(job({"conditions": [capped]}), "restarts_capped") == 1
+    assert value(job({"conditions": [{**capped, "status": "False"}]}), "restarts_capped") == 0
+    ended = job({"conditions": [capped], "completionTime": "2026-01-01T00:00:00Z"})
+    assert value(ended, "restarts_capped") is None
 
 
 def test_a_job_that_is_gone_is_gone() -> None:

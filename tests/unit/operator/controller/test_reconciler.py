@@ -45,7 +45,7 @@ class Around:
         self.reads += 1
         return make_prerequisites()
 
-    async def lost(self, names: Any) -> frozenset[str]:
+    def lost(self, names: Any) -> frozenset[str]:
         self.asked += sorted(names)
         return frozenset(names) & frozenset(self.away)
 
@@ -117,7 +117,7 @@ def look(server: Server, job: dict[str, Any], *pods: Any, around: Around | None 
             executor=ActionExecutor(api, "me", clock, lambda _: None),
             queue=queue,
             settings=SETTINGS,
-            metrics=OperatorMetrics(jobs.bodies.values),
+            metrics=OperatorMetrics(lambda: jobs.cache),
             now=clock,
         )
         for _ in range(times):
@@ -169,7 +169,7 @@ def gang_with_cards() -> tuple[dict[str, Any], list[Any]]:
 
 
 def table_condition(reconciler: Reconciler) -> tuple[str, str]:
-    conditions = reconciler.jobs.bodies[REF]["status"]["conditions"]
+    conditions = reconciler.jobs.body(REF)["status"]["conditions"]  # type: ignore[index]
     (found,) = [item for item in conditions if item["type"] == "RankTableReady"]
     return found["status"], found["reason"]
 
@@ -246,3 +246,26 @@ def test_a_job_is_decided_on_once_in_a_look_with_lost_nodes_known(monkeypatch: p
     leaving = make_worker(0, 1, uid="old", owner=UID, node="node-7", leaves_at=ago(999))
     look(Server(), body("Training", workers={"replicas": 2}), *crashed, leaving, around=Around("node-7", "node-1"))
     assert decisions == [frozenset({"node-1", "node-7"})]
+
+
+def test_a_job_that_cannot_be_read_says_so_once_and_keeps_its_status() -> None:
+    """A newer API server has taken a value that this release does not know."""
+    job = body("Training", workers={"replicas": 2}, model={"backbone": "vit"})
+    server = Server()
+    reconciler = look(server, job, *workers(), times=3)
+    assert server.asked == ["replace status"]
+    status = reconciler.jobs.body(REF)["status"]  # type: ignore[index]
+    (ready,) = [item for item in status["conditions"] if item["type"] == "Ready"]
+    assert (ready["status"], ready["reason"]) == ("False", "Unreadable")
+    assert "spec.model.backbone" in ready["message"]
+    assert {**status, "conditions": []} == {**job["status"], "conditions": []}
+
+
+def test_a_job_with_what_a_newer_release_has_added_is_looked_after() -> None:
+    job = body("Training", workers={"replicas": 2, "spares": 1}, voice={"loud": True})
+    job["status"] |= {"phase": "Rescaling", "rescaling": {"from": 4}}
+    job["status"]["conditions"].append({"type": "Rescaled", "status": "False"})
+    crashed = [make_ended(0, 2, code=1, owner=UID, at=ago(60)), make_worker(1, 2, owner=UID)]
+    reconciler = look(Server(), job, *crashed)
+    status = reconciler.jobs.body(REF)["status"]  # type: ignore[index]
+    assert (status["phase"], status["restarts"], status["attempt"]) == ("Restarting", 3, 3)

@@ -5,14 +5,8 @@ from typing import Any
 
 import pytest
 
-from arcface_operator.decision.observation import (
-    INIT_FAILED,
-    POD_FAILED,
-    Ended,
-    Observation,
-    view_claim,
-    view_pod,
-)
+from arcface_operator.decision.fault_table.reasons import INIT_FAILED, POD_FAILED
+from arcface_operator.decision.observation import Ended, Observation, view_claim, view_pod
 from arcface_operator.manifests.worker_pod import build_worker_pod
 from support.builders.jobs import make_job
 from support.builders.views import SETTINGS, make_evaluator, make_worker
@@ -258,3 +252,18 @@ def test_the_pods_of_an_attempt_are_in_the_order_of_their_ranks() -> None:
         ("worker", 1): [2],
         ("evaluator", 2): [0],
     }
+
+
+@pytest.mark.parametrize(
+    ("truth", "reason", "expected"),
+    [
+        pytest.param("True", None, (True, "PreemptionByScheduler"), id="preempted"),
+        pytest.param("True", "Preempting", (True, "Preempting"), id="the kubelet says more of it"),
+        pytest.param("False", None, (False, None), id="not any more"),
+    ],
+)
+def test_who_ends_a_pod_is_told_by_its_disruption(truth: str, reason: str | None, expected: Any) -> None:
+    condition = {"type": "DisruptionTarget", "status": truth, "reason": "PreemptionByScheduler"}
+    status = {"phase": "Running", "conditions": [condition], **({"reason": reason} if reason else {})}
+    view = view_pod(pod(status))
+    assert (view.is_disrupted, view.reason) == expected

@@ -138,6 +138,15 @@ def test_a_missing_gang_scheduler_is_named() -> None:
     ]
 
 
+def test_a_cluster_without_gangs_of_its_own_is_told_what_to_turn_on() -> None:
+    job = make_job(scheduling={"gang": "native"})
+    ((reason, sentence),) = found(job, missing_kinds=("PodGroup of scheduling.k8s.io/v1alpha2",))
+    assert (reason, sentence.partition("; ")[2]) == (
+        "GangSchedulerMissing",
+        "have its administrator turn on GenericWorkload and GangScheduling (Kubernetes 1.36)",
+    )
+
+
 def test_all_that_is_in_the_way_is_told_at_once() -> None:
     reasons = found(ASCEND_JOB, devices=(), faces=None, checkpoints=ClaimView("Lost", ()), missing_kinds=("PodGroup",))
     assert [item[0] for item in reasons] == ["ClaimMissing", "ClaimNotBound", "DevicesMissing", "GangSchedulerMissing"]

@@ -1,60 +1,23 @@
-"""hccl.json from the device plugin's annotations: its bytes, and what keeps it from being complete."""
+"""hccl.json from the device plugin's annotations: its bytes, servers, ranks and super pods."""
 
-import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from arcface_api.contract.pod_environment import RANK_TABLE_ANNOTATION
 from arcface_api.contract.rank_table import RankTableDocument
-from arcface_api.resource.status import Condition, RankTableStatus
-from arcface_operator.decision.decide import decide
 from arcface_operator.decision.device_annotation import parse_configuration
-from arcface_operator.decision.observation import PodView
-from arcface_operator.decision.plan import Annotate, Apply, Create
-from arcface_operator.decision.rank_table import RankTable, _cards, assemble
-from arcface_operator.settings import Settings
-from support.builders.jobs import make_job
-from support.builders.views import NOW, SETTINGS, ago, make_worker
-from support.decision_table import observation_in, status_in
-
-NAME = "ascend.kubectl.kubernetes.io/ascend-910-configuration"
-ADDRESSES = ("10.244.1.7", "10.244.2.9", "10.244.3.5", "10.244.4.3")
-
-
-def job_of(replicas: int = 2, devices: int = 2, **workers: Any) -> Any:
-    fields = {"accelerator": "ascend", "replicas": replicas, "devicesPerWorker": devices, **workers}
-    return make_job(workers=fields, training={"precision": "fp32"})
-
-
-def in_super_pods(block: str | None = None, **workers: Any) -> Any:
-    annotations = {"sp-block": block} if block is not None else {"huawei.com/schedule_policy": "chip2-node16-sp"}
-    return job_of(**workers, template={"metadata": {"annotations": annotations}})
-
-
-def device(index: int, number: int, **fields: Any) -> dict[str, Any]:
-    """A card of the node of pod `index`."""
-    address, super_device = f"192.168.{101 + number}.{index + 2}", str(100 * index + number)
-    return {"device_id": str(number), "device_ip": address, "super_device_id": super_device, **fields}
-
-
-def configuration(index: int, ids: tuple[str, ...] = ("0", "1"), **fields: Any) -> dict[str, Any]:
-    """The plugin's annotation: by default in the shape of its release 7.2."""
-    devices = [device(index, int(name)) for name in ids]
-    default = {"pod_name": f"quick-worker-{index}", "server_id": f"10.0.0.1{index + 1}", "super_pod_id": 0}
-    return {**default, "devices": devices, **fields}
-
-
-def member(index: int, written: Any = None, **fields: Any) -> PodView:
-    """A rank pod that the plugin has written on."""
-    text = written if isinstance(written, str) else json.dumps(written or configuration(index))
-    default = {"address": ADDRESSES[index], "host_address": f"10.0.0.1{index + 1}", "annotations": {NAME: text}}
-    return make_worker(index, **{**default, **fields})
-
-
-def table(job: Any, *pods: PodView) -> RankTable:
-    return assemble(job.spec, pods, SETTINGS.device_annotation)
+from arcface_operator.decision.rank_table import _cards
+from support.builders.rank_tables import (
+    ADDRESSES,
+    configuration,
+    device,
+    in_super_pods,
+    job_of,
+    member,
+    on_node_0,
+    parsed,
+    table,
+)
 
 
 def test_version_1_0_byte_by_byte() -> None:
@@ -81,11 +44,6 @@ def test_version_1_2_byte_by_byte() -> None:
     )
 
 
-def parsed(found: RankTable) -> dict[str, Any]:
-    assert found.document is not None
-    return json.loads(found.document)
-
-
 @pytest.mark.parametrize(
     ("written", "server"),
     [
@@ -98,12 +56,6 @@ def test_a_server_is_named_by_its_node_whatever_the_plugin_writes(written: dict[
     (entry,) = parsed(table(job_of(replicas=1), member(0, configuration(0, **written))))["server_list"]
     assert entry["server_id"] == server
     assert "host_ip" not in entry, "HCCL would talk over the host's network card"
-
-
-def on_node_0(index: int, ids: tuple[str, ...], **fields: Any) -> PodView:
-    """Another pod on the node of pod 0."""
-    written = {**configuration(0, ids), "pod_name": f"quick-worker-{index}", **fields}
-    return member(index, written, host_address="10.0.0.11", node="node-0")
 
 
 @pytest.mark.parametrize(
@@ -226,158 +178,9 @@ def test_a_multilevel_job_has_the_blocks_of_its_first_level(levels: str, sizes: 
     assert [len(entry["server_list"]) for entry in found] == sizes
 
 
-@pytest.mark.parametrize("given", ["-2", None])
-def test_a_card_without_its_number_in_the_super_pod_is_named(given: str | None) -> None:
-    pod = member(1, configuration(1, devices=[device(1, 0), device(1, 1, super_device_id=given)]))
-    found = table(in_super_pods(), member(0), pod)
-    assert found.problem == "the device plugin does not know the super_device_id (-2) of a card of quick-worker-1"
-
-
-def without(address: str, index: int) -> PodView:
-    """A pod with a card of which the plugin knows this address only."""
-    return member(index, configuration(index, devices=[device(index, 0), device(index, 1, device_ip=address)]))
-
-
-@pytest.mark.parametrize(
-    ("job", "pods", "is_complete"),
-    [
-        pytest.param(job_of(), (member(0), without("-1", 1)), False, id="1.0, could not be read"),
-        pytest.param(job_of(), (member(0), without("", 1)), False, id="1.0, has none"),
-        pytest.param(job_of(replicas=1), (without("-1", 0),), True, id="1.0 on one server, could not be read"),
-        pytest.param(job_of(replicas=1), (without("", 0),), True, id="1.0 on one server, has none"),
-        pytest.param(in_super_pods(), (member(0), without("-1", 1)), True, id="1.2 in one super pod"),
-        pytest.param(in_super_pods("2"), (member(0), without("-1", 1)), False, id="1.2 in two super pods"),
-    ],
-)
-def test_cards_need_an_address_wherever_they_talk_over_the_network(
-    job: Any, pods: tuple[PodView, ...], is_complete: bool
-) -> None:
-    found = table(job, *pods)
-    assert (found.document is not None) == is_complete
-    if is_complete:
-        cards = [card for server in parsed(found)["server_list"] for card in server["device"]]
-        assert ["device_ip" in card for card in cards] == [True] * (len(cards) - 1) + [False]
-    else:
-        assert found.status.missing == [pods[-1].name]
-        assert found.problem == f"the device plugin does not know the network address of a card of {pods[-1].name}"
-
-
-@pytest.mark.parametrize(
-    ("pods", "ready", "missing"),
-    [
-        pytest.param((member(0), member(1, annotations={})), 2, ["quick-worker-1"], id="no annotation yet"),
-        pytest.param((member(0, address=None), member(1)), 2, ["quick-worker-0"], id="no address yet"),
-        pytest.param(
-            (member(0, annotations={}), member(1, address=None)), 0, ["quick-worker-0", "quick-worker-1"], id="nothing"
-        ),
-        pytest.param((member(1),), 2, [], id="pod not there yet"),
-    ],
-)
-def test_a_table_that_waits_names_the_pods(pods: tuple[PodView, ...], ready: int, missing: list[str]) -> None:
-    found = table(job_of(), *pods)
-    assert (found.document, found.problem) == (None, None)
-    assert (found.status.state, found.status.ready, found.status.total) == ("initializing", ready, 4)
-    assert found.status.missing == missing
-
-
-def loopback(index: int, ids: tuple[str, ...] = ("0", "1")) -> PodView:
-    """A pod whose cards have the address that the plugin has where none was ever set."""
-    return member(index, configuration(index, devices=[device(index, int(n), device_ip="127.0.0.1") for n in ids]))
-
-
-def test_cards_of_one_server_need_no_address_of_their_own() -> None:
-    assert table(job_of(replicas=1), loopback(0)).document is not None
-    assert table(in_super_pods(), loopback(0), loopback(1)).document is not None
-
-
-def test_an_address_that_no_other_server_reaches_is_unknown() -> None:
-    found = table(job_of(), member(0), loopback(1))
-    assert found.problem == "the device plugin does not know the network address of a card of quick-worker-1"
-
-
-REFUSED = "HCCL would refuse the rank table:"
-READABLE = "pod quick-worker-1: the device plugin's annotation cannot be read"
-
-
-@pytest.mark.parametrize(
-    ("pod", "problem"),
-    [
-        pytest.param(member(1, "not JSON"), READABLE, id="no JSON"),
-        pytest.param(member(1, "[]"), READABLE, id="no map"),
-        pytest.param(member(1, "{"), READABLE, id="cut off"),
-        pytest.param(member(1, "[" * 100_000), READABLE, id="deep"),
-        pytest.param(member(1, '{"devices":[]}'), f"{READABLE} (server_id: required field is missing)", id="no server"),
-        pytest.param(member(1, configuration(1, devices={})), READABLE, id="no list of devices"),
-        pytest.param(member(1, configuration(1, devices=[{"device_id": 0}])), READABLE, id="number for text"),
-        pytest.param(member(1, configuration(1, devices=[{"device_id": "-1"}])), READABLE, id="negative device"),
-        pytest.param(member(1, configuration(1, devices=[{"device_id": "²"}])), READABLE, id="raised digit"),
-        pytest.param(member(1, configuration(1, devices=[{"device_id": "9" * 5000}])), READABLE, id="endless number"),
-        pytest.param(
-            member(1, configuration(1, ("0",))),
-            "pod quick-worker-1 was given 1 devices, devicesPerWorker is 2",
-            id="fewer devices",
-        ),
-        pytest.param(
-            member(1, configuration(1, ("0", "1", "2"))),
-            "pod quick-worker-1 was given 3 devices, devicesPerWorker is 2",
-            id="more devices",
-        ),
-        pytest.param(
-            member(1, configuration(1, ("3", "3"))), f"{REFUSED} server 10.0.0.12: device 3 is that of", id="card twice"
-        ),
-        pytest.param(
-            on_node_0(1, ("1", "2")), f"{REFUSED} server 10.0.0.11: device 1 is that of ranks 1 and 2", id="shared card"
-        ),
-        pytest.param(
-            member(1, annotations={"ascend.kubectl.kubernetes.io/ascend-npu-configuration": "{}"}),
-            "pod quick-worker-1: the device plugin wrote ascend.kubectl.kubernetes.io/ascend-npu-configuration: cards "
-            "of A5 (950) take rank table 2.0, which is not supported yet",
-            id="plugin for newer cards",
-        ),
-        pytest.param(
-            member(1, annotations={"cce.kubectl.kubernetes.io/ascend-1980-configuration": "{}"}),
-            "pod quick-worker-1: the device plugin wrote cce.kubectl.kubernetes.io/ascend-1980-configuration, the "
-            f"operator reads {NAME}: set ascend.deviceAnnotation",
-            id="plugin of another name",
-        ),
-        pytest.param(
-            member(
-                1,
-                configuration(1, devices=[device(1, 0, device_ip="10.0.0.1"), device(1, 1, device_ip="10.0.0.1")]),
-            ),
-            f"{REFUSED} device_ip 10.0.0.1 is that of two devices",
-            id="address twice",
-        ),
-        pytest.param(member(1, configuration(1, server_id="")), READABLE, id="nameless server"),
-        pytest.param(
-            replace(member(1), index=0), f"{REFUSED} rank_id 0 is that of two devices", id="rank of another pod"
-        ),
-    ],
-)
-def test_a_table_that_cannot_be_right_is_not_made(pod: PodView, problem: str) -> None:
-    found = table(job_of(), member(0), pod)
-    assert found.document is None
-    assert found.problem is not None
-    assert found.problem.startswith(problem)
-    assert found.status.state == "initializing"
-    assert found.status.ready <= found.status.total
-
-
 def test_two_pods_on_one_node_may_have_different_cards() -> None:
     one, other = member(0), member(1, configuration(1, ("2", "3"), server_id="10.0.0.11"), node="node-0")
     assert table(job_of(), one, other).document is not None
-
-
-def test_a_card_beyond_those_of_the_selected_machine_is_named() -> None:
-    job = job_of(replicas=1, template={"spec": {"nodeSelector": {"accelerator-type": "module"}}})
-    found = table(job, member(0, configuration(0, ("7", "8"))))
-    assert found.problem == f"{REFUSED} rank 1: device_id 8 is above 7, the highest of its chip"
-
-
-def test_pods_that_share_a_910a_node_must_make_up_rings_together() -> None:
-    job = job_of(replicas=3, template={"spec": {"nodeSelector": {"accelerator-type": "module"}}})
-    found = table(job, *(on_node_0(index, (str(2 * index), str(2 * index + 1))) for index in range(3)))
-    assert found.problem == (f"{REFUSED} server 10.0.0.11 has 6 cards of the job, must be 1, 2, 4 or 8 on a 910A")
 
 
 def test_an_annotation_of_a_newer_plugin_is_read() -> None:
@@ -385,93 +188,6 @@ def test_an_annotation_of_a_newer_plugin_is_read() -> None:
     newer = {"host_ip": "10.0.0.12", "super_pod_id": -2, "rack_id": -2, "server_index": "-2", "server_ip": "10.0.0.12"}
     cards = [device(1, number, levelList=levels) for number in (0, 1)]
     assert table(job_of(), member(0), member(1, {**configuration(1, devices=cards), **newer})).document is not None
-
-
-def test_the_annotations_name_is_a_setting() -> None:
-    settings = Settings(device_annotation="example.com/devices")
-    pods = tuple(
-        member(index, annotations={"example.com/devices": json.dumps(configuration(index))}) for index in (0, 1)
-    )
-    plan = decide(observation_in("Starting", starting(), {"pods": pods}), settings, NOW)
-    assert isinstance(plan.actions[0], Apply)
-
-
-def starting(**changes: Any) -> Any:
-    """A job whose pods exist."""
-    status = status_in("Starting", attempt=0, **changes)
-    return job_of().model_copy(update={"status": status})
-
-
-def ready_condition(plan: Any) -> tuple[str, str, str]:
-    (found,) = [item for item in plan.status.conditions if item.type == "RankTableReady"]
-    return found.status, found.reason, found.message
-
-
-@pytest.mark.parametrize(
-    ("pods", "condition"),
-    [
-        pytest.param(
-            (member(0), member(1, annotations={})),
-            ("False", "WaitingForDevices", "no devices are known yet of quick-worker-1"),
-            id="waits",
-        ),
-        pytest.param(
-            (member(0), member(1, configuration(1, ("0",)))),
-            ("False", "DevicesUnusable", "pod quick-worker-1 was given 1 devices, devicesPerWorker is 2"),
-            id="cannot be right",
-        ),
-        pytest.param(
-            (member(0), member(1)),
-            ("False", "Publishing", "the cards of all ranks are known, the table is being written"),
-            id="complete and not written",
-        ),
-    ],
-)
-def test_the_condition_tells_how_the_table_is(pods: tuple[PodView, ...], condition: tuple[str, str, str]) -> None:
-    plan = decide(observation_in("Starting", starting(), {"pods": pods}), SETTINGS, NOW)
-    assert ready_condition(plan) == condition
-    assert plan.status.rank_table is not None
-    assert plan.status.rank_table.state == "initializing"
-    assert plan.actions == () or condition[1] == "Publishing"
-
-
-def test_a_complete_table_is_written_before_the_pods_are_touched() -> None:
-    plan = decide(observation_in("Starting", starting(), {"pods": (member(0), member(1))}), SETTINGS, NOW)
-    written, *touches = plan.actions
-    assert isinstance(written, Apply)
-    data = written.manifest["data"]
-    assert data == {"hccl.json": table(job_of(), member(0), member(1)).document, "version": str(int(NOW.timestamp()))}
-    assert all(isinstance(touch, Annotate) for touch in touches)
-    assert [touch.name for touch in touches] == ["quick-worker-0", "quick-worker-1"]
-
-
-def touched(*pods: PodView) -> tuple[PodView, ...]:
-    """The pods after a decision about them."""
-    plan = decide(observation_in("Starting", starting(), {"pods": pods}), SETTINGS, NOW)
-    (value,) = {action.annotations[RANK_TABLE_ANNOTATION] for action in plan.actions if isinstance(action, Annotate)}
-    return tuple(member(pod.index, annotations={**pod.annotations, RANK_TABLE_ANNOTATION: value}) for pod in pods)
-
-
-def test_a_table_that_all_pods_know_is_complete_and_left_alone() -> None:
-    pods = touched(member(0), member(1))
-    plan = decide(observation_in("Starting", starting(), {"pods": pods}), SETTINGS, ago(-60))
-    assert plan.actions == ()
-    assert ready_condition(plan) == ("True", "Completed", "all ranks are in it")
-    assert plan.status.rank_table == RankTableStatus(state="completed", ready=4, total=4)
-
-
-def test_a_table_that_a_pod_has_not_been_told_of_may_not_have_been_written() -> None:
-    one, _ = touched(member(0), member(1))
-    plan = decide(observation_in("Starting", starting(), {"pods": (one, member(1))}), SETTINGS, NOW)
-    assert ready_condition(plan)[:2] == ("False", "Publishing")
-    assert [type(action) for action in plan.actions] == [Apply, Annotate]
-
-
-def test_a_look_at_a_table_that_all_pods_know_reads_no_annotation() -> None:
-    pods = touched(member(0), member(1))
-    parse_configuration.cache_clear()
-    decide(observation_in("Training", starting(), {"pods": pods}), SETTINGS, NOW)
-    assert parse_configuration.cache_info().misses == 0
 
 
 def test_what_is_written_on_a_pod_is_read_once_however_often_a_gang_is_looked_at() -> None:
@@ -483,48 +199,3 @@ def test_what_is_written_on_a_pod_is_read_once_however_often_a_gang_is_looked_at
     for _ in range(3):  # the first of these completes the table: it has but one pod's cards to make
         assert table(job_of(replicas=3), *(member(index) for index in range(3))).document is not None
     assert (parse_configuration.cache_info().misses, _cards.cache_info().misses) == (3, 3)
-
-
-def test_a_table_that_has_changed_is_written_again() -> None:
-    one, other = touched(member(0), member(1))
-    moved = member(1, annotations=other.annotations, address="10.244.9.9")
-    plan = decide(observation_in("Starting", starting(), {"pods": (one, moved)}), SETTINGS, NOW)
-    assert [type(action) for action in plan.actions] == [Apply, Annotate, Annotate]
-
-
-@pytest.mark.parametrize(
-    ("annotations", "why"),
-    [
-        pytest.param({}, "the rank table waits for quick-worker-0, quick-worker-1", id="waits"),
-        pytest.param(
-            {NAME: "{"},
-            "there is no rank table: pod quick-worker-0: the device plugin's annotation cannot be read (",
-            id="cannot be right",
-        ),
-    ],
-)
-def test_a_start_without_a_table_says_in_the_end_why(annotations: dict[str, str], why: str) -> None:
-    pods = tuple(member(index, annotations=annotations, created=ago(4000)) for index in range(2))
-    first = decide(observation_in("Starting", starting(), {"pods": pods}), SETTINGS, ago(3000)).status
-    ready = Condition(type="Ready", status="True", reason="Ready", message="", last_transition_time=ago(1800))
-    told = [item for item in first.conditions if item.type != "Ready"]
-    waiting = starting(rank_table=first.rank_table, conditions=[*told, ready])
-    failure = decide(observation_in("Starting", waiting, {"pods": pods}), SETTINGS, NOW).status.failure
-    assert failure is not None
-    assert failure.reason == "StartupDeadlineExceeded"
-    assert why in failure.message
-
-
-def test_an_ascend_job_may_meet_without_a_table() -> None:
-    job = job_of(rendezvous="dynamic").model_copy(update={"status": status_in("Starting", attempt=0)})
-    plan = decide(observation_in("Starting", job, {"pods": (make_worker(0), make_worker(1))}), SETTINGS, NOW)
-    assert plan.status.rank_table is None
-    assert plan.actions == ()
-
-
-def test_a_job_whose_table_fits_into_no_config_map_is_refused_before_anything_is_taken() -> None:
-    plan = decide(observation_in(None, job_of(replicas=2048, devices=8), {}), SETTINGS, NOW)
-    assert plan.status.phase == "Failed"
-    assert not any(isinstance(action, Apply | Create) for action in plan.actions)
-    (failed,) = [item for item in plan.status.conditions if item.type == "Failed"]
-    assert failed.message.startswith("spec.workers: the rank table of 2048 x 8 ranks has up to 1,253,505 bytes")

@@ -27,7 +27,7 @@ from support.fakes.cluster_world import World
 
 HOUR = 3600
 DAY = 24
-GANGS = ["none", "volcano", "coscheduling", "kueue"]
+GANGS = ["none", "native", "volcano", "coscheduling", "kueue"]
 WAITS = {"phase": "Pending", "is_ready": False, "address": None, "node": None}
 NO_ROOM = {**WAITS, "waiting": "Unschedulable: 0/3 nodes are available"}
 

@@ -28,6 +28,7 @@ def pods_of(job: Any) -> list[dict[str, Any]]:
     ("scheduling", "scheduler"),
     [
         pytest.param({}, None, id="the cluster's own"),
+        pytest.param({"gang": "native"}, None, id="the cluster's own, all or none"),
         pytest.param({"gang": "volcano"}, "volcano", id="volcano"),
         pytest.param({"gang": "coscheduling"}, "scheduler-plugins-scheduler", id="coscheduling"),
         pytest.param({"gang": "kueue", "queue": "npu"}, None, id="kueue admits, the cluster's own places"),
@@ -59,6 +60,16 @@ def test_kueue_takes_every_attempt_of_a_stage_for_a_group_of_its_own() -> None:
     assert [mark["labels"]["kueue.x-k8s.io/queue-name"] for mark in marks] == ["npu", "npu"]
     assert [mark["labels"]["kueue.x-k8s.io/pod-group-name"] for mark in marks] == ["quick-1", "quick-2"]
     assert [mark["annotations"]["kueue.x-k8s.io/pod-group-total-count"] for mark in marks] == ["2", "1"]
+
+
+def test_the_clusters_own_scheduler_gets_a_group_for_each_stage_and_its_name_in_each_pod() -> None:
+    job = job_of(gang="native")
+    groups = [build_pod_group(job, found, Settings()) for found in (training_gang(job), evaluation_gang(job))]
+    assert [group["apiVersion"] for group in groups if group] == ["scheduling.k8s.io/v1alpha2"] * 2
+    policies = [group["spec"]["schedulingPolicy"] for group in groups if group]
+    assert policies == [{"gang": {"minCount": 2}}, {"gang": {"minCount": 1}}]
+    named = [pod["spec"]["schedulingGroup"]["podGroupName"] for pod in pods_of(job)]
+    assert named == [group["metadata"]["name"] for group in groups if group] == ["quick", "quick-evaluate"]
 
 
 @pytest.mark.parametrize("gang", ["none", "kueue"])

@@ -52,10 +52,27 @@ def test_a_machine_may_have_what_it_computes(machine: str, precision: str | None
     assert unsupported(on_machine(machine, precision)) == []
 
 
-def on_machine(machine: str, precision: str | None) -> ArcFaceTrainingJobSpec:
+@pytest.mark.parametrize("cards", [3, 5, 6, 7, 16])
+@pytest.mark.parametrize("machine", ["module", "half"])
+def test_cards_that_make_up_no_rings_of_910a_are_refused_before_pods_exist(machine: str, cards: int) -> None:
+    assert unsupported(on_machine(machine, None, devicesPerWorker=cards)) == [
+        f"spec.workers.devicesPerWorker: nodes of accelerator-type {machine} join 1, 2, 4 or 8 cards; write one of "
+        "these"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("machine", "cards"), [("module", 8), ("half", 4), ("card", 3), ("module-910b-8", 3), ("module-a3-16", 16)]
+)
+def test_other_numbers_of_cards_are_the_schedulers_matter(machine: str, cards: int) -> None:
+    assert unsupported(on_machine(machine, None, devicesPerWorker=cards)) == []
+
+
+def on_machine(machine: str, precision: str | None, **workers: Any) -> ArcFaceTrainingJobSpec:
     template = {"spec": {"nodeSelector": {"accelerator-type": machine}}}
     return make_job(
-        workers={"accelerator": "ascend", "template": template}, training={"precision": precision} if precision else {}
+        workers={"accelerator": "ascend", "template": template, **workers},
+        training={"precision": precision} if precision else {},
     ).spec
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from arcface_api.names import LOG_FORMAT
 from arcface_trainer.pod.launcher import launch
 
 
@@ -18,5 +19,5 @@ from arcface_trainer.pod.launcher import launch
 )
 def train(config: Path, termination_log: Path | None) -> None:
     """Run the ranks of one worker pod (the operator and `arcface run` call this)."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     sys.exit(launch(config, termination_log))

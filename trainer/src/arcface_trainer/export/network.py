@@ -13,7 +13,6 @@ from pathlib import Path
 import mindspore
 import numpy as np
 import onnx
-from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
 from arcface_api.errors import ArcFaceError, InvalidInput, explained
@@ -79,20 +78,20 @@ def _take_device(form: Format) -> None:
         )
 
 
-def _write_mindir(backbone: nn.Cell, draft: Path, _: CheckpointManifest) -> Path:
+def _write_mindir(backbone: mindspore.nn.Cell, draft: Path, _: CheckpointManifest) -> Path:
     """MindIR for any number of images."""
-    images = Tensor(shape=[None, 3, None, None], dtype=mindspore.float32)
+    images = mindspore.Tensor(shape=[None, 3, None, None], dtype=mindspore.float32)
     mindspore.export(backbone, images, file_name=str(draft), file_format="MINDIR")
     return draft
 
 
-def _write_air(backbone: nn.Cell, draft: Path, manifest: CheckpointManifest) -> Path:
+def _write_air(backbone: mindspore.nn.Cell, draft: Path, manifest: CheckpointManifest) -> Path:
     """AIR for one image at a time: Ascend's compiler sets the batch."""
     mindspore.export(backbone, _one_image(manifest.preprocessing), file_name=str(draft), file_format="AIR")
     return draft
 
 
-def _write_onnx(backbone: nn.Cell, draft: Path, manifest: CheckpointManifest) -> Path:
+def _write_onnx(backbone: mindspore.nn.Cell, draft: Path, manifest: CheckpointManifest) -> Path:
     """ONNX for any number of images, which MindSpore itself writes for a fixed number only."""
     mindspore.export(backbone, _one_image(manifest.preprocessing), file_name=str(draft), file_format="ONNX")
     model = onnx.load(draft)
@@ -118,15 +117,15 @@ def _free_batch(model: onnx.ModelProto) -> None:
             constants[node.input[1]].CopyFrom(onnx.numpy_helper.from_array(shape))
 
 
-def _one_image(preprocessing: Preprocessing) -> Tensor:
+def _one_image(preprocessing: Preprocessing) -> mindspore.Tensor:
     """An input of the network."""
-    return Tensor(np.zeros((1, 3, preprocessing.height, preprocessing.width), np.float32))
+    return mindspore.Tensor(np.zeros((1, 3, preprocessing.height, preprocessing.width), np.float32))
 
 
 def open_mindir(path: Path) -> Run:
     """The network in a MindIR file, which takes prepared images."""
-    network = nn.GraphCell(mindspore.load(str(path)))
-    return lambda images: np.asarray(network(Tensor(images)).asnumpy(), np.float32)
+    network = mindspore.nn.GraphCell(mindspore.load(str(path)))
+    return lambda images: np.asarray(network(mindspore.Tensor(images)).asnumpy(), np.float32)
 
 
 def _open(path: Path, form: Format, preprocessing: Preprocessing) -> Network:
@@ -137,7 +136,7 @@ def _open(path: Path, form: Format, preprocessing: Preprocessing) -> Network:
     return lambda images: run(preprocessing.prepare(images))
 
 
-def _check(network: Network, backbone: nn.Cell, preprocessing: Preprocessing) -> None:
+def _check(network: Network, backbone: mindspore.nn.Cell, preprocessing: Preprocessing) -> None:
     """ArcFaceError unless a file gives the checkpoint's embeddings, of several images at once and of each alone."""
     random = np.random.default_rng(0)
     shape = (SAMPLE, 3, preprocessing.height, preprocessing.width)
@@ -158,7 +157,7 @@ def _publish(written: Path, output: Path) -> None:
     written.rename(output)
 
 
-WRITERS: dict[Format, Callable[[nn.Cell, Path, CheckpointManifest], Path]] = {
+WRITERS: dict[Format, Callable[[mindspore.nn.Cell, Path, CheckpointManifest], Path]] = {
     "mindir": _write_mindir,
     "onnx": _write_onnx,
     "air": _write_air,

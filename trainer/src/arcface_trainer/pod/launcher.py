@@ -11,9 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from arcface_api.contract.pod_environment import RankIdentity
-from arcface_api.contract.reports import TrainerReport, failure_from
-from arcface_api.contract.run_config import RunConfig
+from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import ArcFaceError, ExitCode, Stopped
 from arcface_trainer.pod.pinning import core_shares
 from arcface_trainer.pod.processes import RankProcess, SchedulerProcess, rank_environment, shell_status
@@ -31,7 +29,7 @@ def launch(config_path: Path, termination_log: Path | None) -> int:
         report, status = _run_until_stopped(config_path)
     except ArcFaceError as error:
         if termination_log is not None:
-            TrainerReport(failure=failure_from(error)).write(termination_log)
+            reports.TrainerReport(failure=reports.failure_from(error)).write(termination_log)
         raise
     if termination_log is not None:
         report.write(termination_log)
@@ -42,7 +40,7 @@ class _StopAsked(BaseException):
     """A signal came. No Exception, which logging, for one, would swallow."""
 
 
-def _run_until_stopped(config_path: Path) -> tuple[TrainerReport, int]:
+def _run_until_stopped(config_path: Path) -> tuple[reports.TrainerReport, int]:
     _end_on_signals()
     try:
         return _run(config_path)
@@ -50,9 +48,9 @@ def _run_until_stopped(config_path: Path) -> tuple[TrainerReport, int]:
         raise Stopped("stopped before the pods had met; nothing had to be saved") from None
 
 
-def _run(config_path: Path) -> tuple[TrainerReport, int]:
-    config = RunConfig.read(config_path)
-    identity = RankIdentity.from_environment()
+def _run(config_path: Path) -> tuple[reports.TrainerReport, int]:
+    config = run_config.RunConfig.read(config_path)
+    identity = pod_environment.RankIdentity.from_environment()
     scheduler, shares = meet(identity), core_shares(config.ranks)
     with tempfile.TemporaryDirectory(prefix="arcface-") as folder, contextlib.ExitStack() as stack:
         ranks: list[RankProcess] = []
@@ -105,7 +103,7 @@ def _forward_signals(ranks: list[RankProcess]) -> list[int]:
 
 def _wait(
     ranks: list[RankProcess], scheduler: SchedulerProcess | None = None, leave_seconds: float = LEAVE_SECONDS
-) -> tuple[TrainerReport, int]:
+) -> tuple[reports.TrainerReport, int]:
     """Wait until all ranks have ended well, or the first one has not, or they wait for one that does not come."""
     first_end: float | None = None
     while True:
@@ -139,13 +137,13 @@ def _first_failed(ranks: list[RankProcess]) -> tuple[RankProcess, int] | None:
     return None
 
 
-def _given_up(ranks: list[RankProcess], waiting: RankProcess, message: str) -> tuple[TrainerReport, int]:
+def _given_up(ranks: list[RankProcess], waiting: RankProcess, message: str) -> tuple[reports.TrainerReport, int]:
     """The end of a pod with a rank that would wait for ever: worth another try."""
     _kill(ranks)
     return waiting.died(message, int(ExitCode.FAILED)), ExitCode.FAILED
 
 
-def _joint_end(ranks: list[RankProcess]) -> tuple[TrainerReport, int]:
+def _joint_end(ranks: list[RankProcess]) -> tuple[reports.TrainerReport, int]:
     """The end of a pod whose ranks all finished or stopped: rank 0's report, unless one of them was stopped."""
     stopped = [rank for rank in ranks if rank.status == ExitCode.STOPPED]
     last = (stopped or ranks)[0]

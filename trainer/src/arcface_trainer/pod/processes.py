@@ -166,7 +166,7 @@ class RankProcess:
     def _written_report(self) -> TrainerReport | None:
         if not self.report_path.is_file():
             return None
-        return TrainerReport.from_json(self.report_path.read_bytes(), str(self.report_path))
+        return TrainerReport.from_ours(self.report_path.read_bytes(), str(self.report_path))
 
 
 @dataclass(slots=True)

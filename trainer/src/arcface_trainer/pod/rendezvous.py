@@ -11,9 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from arcface_api.contract.pod_environment import SCHEDULER_FILE, RankIdentity
-from arcface_api.contract.rank_table import RankTableDocument
-from arcface_api.contract.rank_table_rules import check_rank_table
+from arcface_api.contract import pod_environment, rank_table, rank_table_rules
 from arcface_api.errors import InvalidInput
 
 LOG = logging.getLogger(__name__)
@@ -23,7 +21,7 @@ REMINDER_SECONDS = 60.0
 Value = TypeVar("Value")
 
 
-def meet(identity: RankIdentity) -> str | None:
+def meet(identity: pod_environment.RankIdentity) -> str | None:
     """Wait until the other pods are known; returns the address of MindSpore's scheduler, None for a rank alone.
 
     The scheduler runs in rank 0's pod, with a rank table and without: no start of MindSpore 2.10 does without one.
@@ -40,12 +38,12 @@ def meet(identity: RankIdentity) -> str | None:
         return identity.address
     file = identity.scheduler_file
     if file is None:
-        raise InvalidInput(f"{SCHEDULER_FILE} is not set in the environment: the operator sets it")
+        raise InvalidInput(f"{pod_environment.SCHEDULER_FILE} is not set in the environment: the operator sets it")
     text = wait_for(lambda: _content(file), f"{file} has no address: is the pod of rank 0 running?")
     return _address(text, str(file))
 
 
-def await_rank_table(path: Path, identity: RankIdentity) -> RankTableDocument:
+def await_rank_table(path: Path, identity: pod_environment.RankIdentity) -> rank_table.RankTableDocument:
     """The table, once it is complete and lists this very pod; a table of the pods before a restart does not.
 
     Raises:
@@ -53,24 +51,24 @@ def await_rank_table(path: Path, identity: RankIdentity) -> RankTableDocument:
     """
     absent = f"{path} does not list rank {identity.rank} at {identity.address}"
     table = wait_for(lambda: _own_table(path, identity), f"{absent}: see condition RankTableReady of the job")
-    check_rank_table(table, str(path))
+    rank_table_rules.check_rank_table(table, str(path))
     return table
 
 
-def _own_table(path: Path, identity: RankIdentity) -> RankTableDocument | None:
+def _own_table(path: Path, identity: pod_environment.RankIdentity) -> rank_table.RankTableDocument | None:
     """A table of this attempt that is complete and has this pod's first rank at this pod's address."""
-    table = RankTableDocument.parse(_content(path) or "")
+    table = rank_table.RankTableDocument.parse(_content(path) or "")
     is_own = table is not None and table.has_rank(identity.rank, identity.address, identity.attempt)
     return table if is_own else None
 
 
-def _container_of_rank_0(table: RankTableDocument) -> str | None:
+def _container_of_rank_0(table: rank_table.RankTableDocument) -> str | None:
     """Address of rank 0's pod; None where the table names none."""
     servers = table.server_list or []
     return next((server.container_ip for server in servers if any(one.rank_id == "0" for one in server.device)), None)
 
 
-def _own_if_first(identity: RankIdentity) -> str:
+def _own_if_first(identity: pod_environment.RankIdentity) -> str:
     """What is known of rank 0's address without the table's word."""
     return identity.address if identity.rank == 0 else ""
 

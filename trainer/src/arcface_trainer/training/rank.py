@@ -17,6 +17,7 @@ from typing import Self
 
 from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, Stopped
+from arcface_api.names import LOG_FORMAT
 from arcface_api.unsupported import unsupported_training
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
 from arcface_trainer.checkpoint.state import TrainingState
@@ -32,7 +33,6 @@ from arcface_trainer.training.verification import Verifier, build_verifier
 LOG = logging.getLogger(__name__)
 LOG_EVERY = 20
 """Steps between log lines."""
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 STOP_PATIENCE_SECONDS = 90.0
 """After a request to stop: a rank that waits for dead peers inside a collective cannot save and ends by itself."""
 

@@ -5,9 +5,8 @@ It takes an answer to say so: a gang that nobody can reach may be anywhere.
 
 from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision.context import DecisionContext, latest, true_since
-from arcface_operator.decision.faults import Fault
-
-REASON = "Stalled"
+from arcface_operator.decision.fault_table.reasons import STALLED
+from arcface_operator.decision.faults import Fault, fault_of
 
 
 def stalled_training(context: DecisionContext) -> Fault | None:
@@ -22,7 +21,7 @@ def stalled_training(context: DecisionContext) -> Fault | None:
     step = progress.step if progress is not None else 0
     rank = progress.slowest_rank if progress is not None else None
     message = f"no new step for stallSeconds {limit} after step {step}"
-    return Fault(failure=FailureStatus(reason=REASON, message=message, rank=rank))
+    return fault_of(FailureStatus(reason=STALLED, message=message, rank=rank))
 
 
 def stalled_evaluation(context: DecisionContext) -> Fault | None:
@@ -33,4 +32,4 @@ def stalled_evaluation(context: DecisionContext) -> Fault | None:
     if not context.is_past(latest(progress.updated_at, context.observed.watched_since), limit):
         return None
     message = f"no image embedded for stallSeconds {limit} after {progress.images}"
-    return Fault(failure=FailureStatus(reason=REASON, message=message, pod=context.pod_name(0)))
+    return fault_of(FailureStatus(reason=STALLED, message=message, pod=context.pod_name(0)))

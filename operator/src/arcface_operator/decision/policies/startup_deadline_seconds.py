@@ -5,7 +5,8 @@ Whether ranks that run have begun they alone can tell: where nobody can reach th
 
 from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision.context import DecisionContext, condition, latest, true_since
-from arcface_operator.decision.faults import Fault
+from arcface_operator.decision.fault_table.reasons import START_LATE
+from arcface_operator.decision.faults import Fault, fault_of
 from arcface_operator.decision.observation import PodView
 
 UNUSABLE = "DevicesUnusable"
@@ -24,8 +25,7 @@ def late_gang(context: DecisionContext) -> Fault | None:
         return None
     pod = waiting or context.pods[0]
     message = f"{context.stage.work} has not begun after startupDeadlineSeconds {limit}: {_awaited(context, pod)}"
-    failure = FailureStatus(reason="StartupDeadlineExceeded", message=message, pod=pod.name, node=pod.node)
-    return Fault(failure=failure)
+    return fault_of(FailureStatus(reason=START_LATE, message=message, pod=pod.name, node=pod.node))
 
 
 def _is_known_to_wait(context: DecisionContext) -> bool:

@@ -1,0 +1,157 @@
+"""Services and ConfigMaps of a gang come back when somebody deletes them; changed ones are set right."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from arcface_api.contract.pod_environment import RANK_TABLE_ANNOTATION
+from arcface_operator.decision.decide import decide
+from arcface_operator.decision.observation import ObjectView, Observation, view_object
+from arcface_operator.decision.plan import Apply, Plan
+from arcface_operator.decision.rank_table import table_version
+from arcface_operator.manifests.metadata import Manifest
+from support.builders.jobs import make_job
+from support.builders.views import ASCEND, NOW, SETTINGS, make_prerequisites
+from support.decision_table import observation_in, status_in
+
+UID = "1" * 8
+RUNNING = ("Queued", "Starting", "Training")
+
+
+def applied(plan: Plan) -> dict[str, Manifest]:
+    return {
+        action.manifest["metadata"]["name"]: action.manifest for action in plan.actions if isinstance(action, Apply)
+    }
+
+
+def gang(phase: Any, workers: Any) -> Observation:
+    """A job in a phase, with its pods."""
+    job = make_job(uid=UID, workers=workers, evaluation={"claimName": "faces"}, training={"precision": "fp32"})
+    job = job.model_copy(update={"status": status_in(phase)})
+    seen = observation_in("Training", job, {}) if phase in RUNNING else observation_in(phase, job, {})
+    return replace(seen, pods=tuple(replace(pod, owner=UID) for pod in seen.pods))
+
+
+def written(observed: Observation) -> dict[str, Manifest]:
+    """What the operator writes for a gang, from nothing, as the API server keeps it."""
+    plan = decide(replace(observed, objects=()), SETTINGS, NOW)
+    return applied(plan)
+
+
+def look(observed: Observation, objects: Sequence[Manifest]) -> set[str]:
+    views = tuple(view_object(item) for item in objects)
+    return set(applied(decide(replace(observed, objects=views), SETTINGS, NOW)))
+
+
+def without(name: str) -> Callable[[dict[str, Manifest]], list[Manifest]]:
+    return lambda objects: [item for key, item in objects.items() if key != name]
+
+
+CPU = {"replicas": 2}
+
+
+@pytest.mark.parametrize("phase", RUNNING)
+def test_what_is_as_it_was_written_is_left_alone_and_what_is_deleted_comes_back(phase: Any) -> None:
+    observed = gang(phase, CPU)
+    objects = written(observed)
+    assert set(objects) == {"quick", "quick-config"}
+    assert look(observed, list(objects.values())) == set()
+    for name in objects:
+        assert look(observed, without(name)(objects)) == {name}
+
+
+def test_the_evaluators_configuration_comes_back_and_no_service_of_the_training() -> None:
+    observed = gang("Evaluating", CPU)
+    assert set(written(observed)) == {"quick-config"}
+
+
+def test_a_rank_table_comes_back_before_it_is_complete_and_after() -> None:
+    starting = gang("Starting", ASCEND)
+    objects = written(starting)
+    assert set(objects) == {"quick", "quick-config", "rings-config-quick"}
+    assert look(starting, list(objects.values())) == set()
+    assert look(starting, without("rings-config-quick")(objects)) == {"rings-config-quick"}
+
+
+CHANGES = {
+    "the configuration": ("quick-config", lambda item: {**item, "data": {"run.json": "{}"}}),
+    "a further key": ("quick-config", lambda item: {**item, "data": {**item["data"], "more": "x"}}),
+    "the selector": ("quick", lambda item: {**item, "spec": {**item["spec"], "selector": {"app": "mine"}}}),
+    "a port": ("quick", lambda item: {**item, "spec": {**item["spec"], "ports": []}}),
+}
+
+
+@pytest.mark.parametrize(("name", "change"), CHANGES.values(), ids=CHANGES.keys())
+def test_what_somebody_has_changed_is_set_right(name: str, change: Callable[[Manifest], Manifest]) -> None:
+    observed = gang("Training", CPU)
+    objects = written(observed)
+    assert look(observed, [change(item) if key == name else item for key, item in objects.items()]) == {name}
+
+
+def test_what_the_api_server_and_others_add_changes_nothing() -> None:
+    observed = gang("Training", CPU)
+    objects = written(observed)
+    service = objects["quick"]
+    defaults = {"sessionAffinity": "None", "ipFamilies": ["IPv4"], "clusterIPs": ["None"], "type": "ClusterIP"}
+    metadata = {**service["metadata"], "annotations": {**service["metadata"]["annotations"], "mesh.io/x": "y"}}
+    kept = {**service, "metadata": metadata, "spec": {**service["spec"], **defaults}}
+    assert look(observed, [kept, objects["quick-config"]]) == set()
+
+
+def test_what_an_older_release_has_written_stays() -> None:
+    observed = gang("Training", CPU)
+    old = [
+        {**item, "metadata": {key: value for key, value in item["metadata"].items() if key != "annotations"}}
+        for item in written(observed).values()
+    ]
+    assert look(observed, old) == set()
+
+
+def test_what_belongs_to_somebody_else_is_not_ours() -> None:
+    observed = gang("Training", CPU)
+    views = tuple(ObjectView(name, "2" * 8, "") for name in ("quick", "quick-config"))
+    assert set(applied(decide(replace(observed, objects=views), SETTINGS, NOW))) == {"quick", "quick-config"}
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+def test_nothing_is_made_anew_for_a_job_that_has_ended(phase: Any) -> None:
+    assert written(gang(phase, CPU)) == {}
+
+
+def test_nothing_is_done_where_objects_cannot_be_seen() -> None:
+    assert applied(decide(gang("Training", CPU), SETTINGS, NOW)) == {}
+
+
+def test_the_configuration_of_an_attempt_is_written_once_even_where_some_pods_are_still_to_be_made() -> None:
+    """A newer release that goes on with the attempt has other defaults; the pods of one gang must not differ."""
+    observed = gang("Queued", CPU)
+    objects = written(observed)
+    half = replace(observed, pods=observed.pods[:1])
+    assert look(half, list(objects.values())) == {"quick"}
+    before = status_in("Pending").model_copy(update={"attempt": 3})
+    begun = replace(half, job=half.job.model_copy(update={"status": before}), pods=())
+    begun = replace(begun, prerequisites=make_prerequisites())
+    assert look(begun, list(objects.values())) == {"quick", "quick-config"}
+
+
+def test_a_complete_rank_table_that_is_deleted_or_changed_is_assembled_again() -> None:
+    observed = gang("Training", ASCEND)
+    cards = [{"device_id": str(card), "device_ip": f"192.168.{101 + card}.2"} for card in range(2)]
+    told = []
+    for index, pod in enumerate(observed.pods):
+        devices = [{**card, "device_ip": f"192.168.{101 + number}.{2 + index}"} for number, card in enumerate(cards)]
+        text = json.dumps({"server_id": f"10.0.0.{11 + index}", "devices": devices})
+        told.append(replace(pod, annotations={SETTINGS.device_annotation: text}))
+    version = table_version(told, SETTINGS.device_annotation)
+    told = [replace(pod, annotations={**pod.annotations, RANK_TABLE_ANNOTATION: version}) for pod in told]
+    observed = replace(observed, pods=tuple(told))
+    objects = written(observed)
+    assert look(observed, list(objects.values())) == set()
+    assert decide(replace(observed, objects=()), SETTINGS, NOW).status.phase == "Training"
+    assert "completed" in objects["rings-config-quick"]["data"]["hccl.json"]
+    assert look(observed, without("rings-config-quick")(objects)) == {"rings-config-quick"}
+    changed = {**objects["rings-config-quick"], "data": {"hccl.json": "{}"}}
+    assert look(observed, [*without("rings-config-quick")(objects), changed]) == {"rings-config-quick"}
