@@ -7,12 +7,15 @@ environment.
 from pathlib import Path, PurePosixPath
 from typing import Literal, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from arcface_api.contract.pod_environment import METRICS_PORT
 from arcface_api.errors import explained
 from arcface_api.model import Model
 from arcface_api.resource import spec as api
+
+SCHEMA_VERSION = 1
+"""Of the run configuration; it rises where an older reader would take it for something else, not with new fields."""
 
 
 class RunData(Model):
@@ -74,12 +77,18 @@ class RunEvaluation(Model):
 
 
 class RunConfig(Model):
-    """One run of one job."""
+    """One attempt of one job, written once."""
 
+    schema_version: int = SCHEMA_VERSION
+    """Version of this document."""
     job: str
     """Name of the job."""
     namespace: str
     """Namespace of the job."""
+    attempt: int = Field(default=0, ge=0)
+    """Attempt that it was written for."""
+    image: str | None = None
+    """Image of the pods, with the default filled in; absent where they are processes of one machine."""
     spec_hash: str = Field(pattern=r"^[0-9a-f]{64}$")
     """`spec_hash` of the job; a checkpoint that has no recipe and another hash is not resumed."""
     recipe: dict[str, JsonValue] | None = None
@@ -100,6 +109,13 @@ class RunConfig(Model):
     """Evaluation after training."""
     metrics_port: int = Field(default=METRICS_PORT, ge=0, le=65535)
     """Port of /metrics of a pod's first rank; the next ranks take the next ports; 0 takes any free one."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.schema_version > SCHEMA_VERSION:
+            later = f"schemaVersion: {self.schema_version} is later than the {SCHEMA_VERSION} that this image reads"
+            raise ValueError(f"{later}; set spec.image to one of the operator's release")
+        return self
 
     @classmethod
     def read(cls, path: Path) -> Self:
