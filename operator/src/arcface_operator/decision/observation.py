@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import groupby
@@ -12,6 +12,7 @@ from arcface_api.contract import pod_environment
 from arcface_api.contract.reports import EvaluatorReport, TrainerReport
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.decision.answers.sighting import Sighting
+from arcface_operator.decision.fault_table.device_faults import DeviceFault
 from arcface_operator.decision.fault_table.reasons import DISRUPTIONS, INIT_FAILED, POD_FAILED
 from arcface_operator.decision.stages import STAGES
 from arcface_operator.manifests.content import source_of
@@ -133,6 +134,8 @@ class Observation:
     """Since when this replica asks the first pod: a job that nobody asked may have made steps that nobody heard of."""
     lost_nodes: frozenset[str] = frozenset()
     """Nodes that are gone or do not answer, of those with pods that should have left."""
+    device_faults: Mapping[str, tuple[DeviceFault, ...]] = field(default_factory=dict)
+    """Faults of cards by node, of nodes with pods of a gang that is about to be blamed."""
     refusal: str | None = None
     """What the API server would not have when it was last tried."""
     objects: tuple[ObjectView, ...] | None = None
