@@ -55,13 +55,24 @@ class StatusWriter:
         if not _is_urgent(job.status, status) and (seconds := self._too_early(tracker)):
             self.queue.wake(tracker.ref, seconds)
             return True
-        return await self._replace(tracker, body, status, priority)
-
-    async def _replace(
-        self, tracker: JobTracker, body: Manifest, status: ArcFaceTrainingJobStatus, priority: Priority
-    ) -> bool:
-        """One request, and what its answer means."""
         content = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return await self._replace(tracker, body, content, priority)
+
+    async def tell_unreadable(self, tracker: JobTracker, why: str, now: datetime) -> None:
+        """Say of a job that cannot be read why nobody looks after it, and leave all else as it is.
+
+        Raises:
+            Refused: where the API server will not have the status.
+        """
+        body = self.jobs.body(tracker.ref)
+        if body is None:
+            return
+        status = with_condition(body.get("status", {}), "Ready", "Unreadable", why, now)
+        if status != body.get("status"):
+            await self._replace(tracker, body, status, Priority.HIGH)
+
+    async def _replace(self, tracker: JobTracker, body: Manifest, content: Manifest, priority: Priority) -> bool:
+        """One request, and what its answer means."""
         try:
             answer = await self.api.replace(f"{tracker.ref.path}/status", {**body, "status": content}, priority)
         except client.ApiError as error:
@@ -84,6 +95,18 @@ class StatusWriter:
             return None
         left = tracker.written_at + self.figures_seconds - self.clock()
         return left if left > 0 else None
+
+
+def with_condition(status: Manifest, kind: str, reason: str, message: str, now: datetime) -> Manifest:
+    """A status as JSON has it, with a condition that does not hold; the same where it says so already."""
+    others = [item for item in status.get("conditions", []) if item["type"] != kind]
+    known = next((item for item in status.get("conditions", []) if item["type"] == kind), None)
+    if known is not None and (known["status"], known["reason"], known["message"]) == ("False", reason, message):
+        return status
+    stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    since = known["lastTransitionTime"] if known is not None and known["status"] == "False" else stamp
+    new = {"type": kind, "status": "False", "reason": reason, "message": message, "lastTransitionTime": since}
+    return {**status, "conditions": [*others, new]}
 
 
 def _is_urgent(old: ArcFaceTrainingJobStatus, new: ArcFaceTrainingJobStatus) -> bool:
@@ -142,6 +165,7 @@ class Reconciler:
             job = self.jobs.job(tracker.ref)
         except InvalidInput as error:
             LOG.error("job cannot be read, another release may have written it: %s", error)  # noqa: TRY400
+            await self.writer.tell_unreadable(tracker, str(error), self.now())
             return None
         if job is None:
             self.trackers.pop(tracker.ref, None)

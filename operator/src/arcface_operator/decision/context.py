@@ -24,6 +24,7 @@ class StatusChanges(TypedDict, total=False):
     conditions: list[api.Condition]
     observed_generation: int | None
     attempt: int
+    image: str | None
     restarts: int
     counted_restarts: int
     forgiven_restarts: int

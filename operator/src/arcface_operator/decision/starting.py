@@ -81,6 +81,7 @@ def start(context: DecisionContext) -> Plan:
         return _await_room(context)
     if not existing and (wait := _before_first_pod(context)) is not None:
         return wait
+    context = _with_image(context)
     # The pods' events come long before that, unless somebody keeps them from us.
     return Plan(
         status=_with_creation(context).status,
@@ -147,6 +148,13 @@ def _share(context: DecisionContext) -> float:
     return zlib.crc32(f"{context.job.metadata.uid} {context.status.attempt}".encode()) / 2**32
 
 
+def _with_image(context: DecisionContext) -> DecisionContext:
+    """The context with the image of the attempt; a release that goes on with it may have another default."""
+    if context.pods and context.status.image is not None:
+        return context
+    return context.with_status(image=context.spec.image or context.settings.trainer_image)
+
+
 def _with_creation(context: DecisionContext) -> DecisionContext:
     """Storage, names and spec are in order, or the API server's word on what is not."""
     refusal = context.observed.refusal
@@ -160,7 +168,8 @@ def _creation(context: DecisionContext, missing: list[int]) -> tuple[Action, ...
     """What the pods need, then the pods."""
     build, attempt = context.stage.build_pod, context.status.attempt
     avoided = avoid_node_seconds.names(context)
-    pods = [Create(avoiding(build(context.job, index, attempt, context.settings), avoided)) for index in missing]
+    settings = context.settings.model_copy(update={"trainer_image": context.status.image})
+    pods = [Create(avoiding(build(context.job, index, attempt, settings), avoided)) for index in missing]
     return (*(Apply(manifest) for manifest in _to_be_written(context)), *_dry_runs(context), *pods)
 
 
@@ -196,7 +205,8 @@ def repairs(context: DecisionContext, planned: Iterable[Action]) -> tuple[Action
 def _before_pods(context: DecisionContext) -> list[metadata.Manifest]:
     """Objects that must be there when a pod starts."""
     job = context.job
-    needed = [sealed(config_maps.build_config_map(job), str(context.status.attempt))]
+    attempt, image = context.status.attempt, context.status.image
+    needed = [sealed(config_maps.build_config_map(job, attempt, image), str(attempt))]
     if context.stage is TRAINING:
         needed.insert(0, sealed(worker_pod.build_service(job), SERVICE))
         if context.has_rank_table:

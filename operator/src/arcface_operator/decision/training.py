@@ -63,7 +63,7 @@ def _table_state(table: rank_table.RankTable) -> tuple[str, str]:
         return "Publishing", "the cards of all ranks are known, the table is being written"
     if table.problem is not None:
         return startup_deadline_seconds.UNUSABLE, table.problem
-    return "WaitingForDevices", f"no devices are known yet of {', '.join(table.status.missing)}"
+    return "WaitingForDevices", f"no devices are known yet of {table.status.missing_in_words}"
 
 
 def _annotations(pods: tuple[PodView, ...], name: str, value: str) -> tuple[Action, ...]:

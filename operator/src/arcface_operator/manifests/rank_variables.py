@@ -1,11 +1,11 @@
 """Variables of a rank pod: who it is, where the ranks meet, and how long HCCL waits for a silent peer."""
 
 from pathlib import Path
-from typing import Any
 
 from arcface_api.contract import pod_environment as pods
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.manifests.metadata import Manifest
+from arcface_operator.manifests.pod_template import template_map
 from arcface_operator.manifests.super_pods import has_super_pods, pods_per_super_pod
 
 CONNECT_SECONDS = (120, 7200)
@@ -71,10 +71,4 @@ def _less_a_tenth(seconds: int) -> int:
 
 def _uses_host_network(job: ArcFaceTrainingJob) -> bool:
     """Whether the user's template puts the pods into their nodes' network."""
-    return _template_part(job, "spec").get("hostNetwork") is True
-
-
-def _template_part(job: ArcFaceTrainingJob, part: str) -> dict[str, Any]:
-    """Metadata or spec of the user's template, which may be anything until `with_template` has checked it."""
-    value = (job.spec.workers.template or {}).get(part)
-    return value if isinstance(value, dict) else {}
+    return template_map(job.spec.workers.template, "spec").get("hostNetwork") is True

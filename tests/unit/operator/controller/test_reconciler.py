@@ -242,3 +242,26 @@ def test_a_job_is_decided_on_once_in_a_look_with_lost_nodes_known(monkeypatch: p
     leaving = make_worker(0, 1, uid="old", owner=UID, node="node-7", leaves_at=ago(999))
     look(Server(), body("Training", workers={"replicas": 2}), *crashed, leaving, around=Around("node-7", "node-1"))
     assert decisions == [frozenset({"node-1", "node-7"})]
+
+
+def test_a_job_that_cannot_be_read_says_so_once_and_keeps_its_status() -> None:
+    """A newer API server has taken a value that this release does not know."""
+    job = body("Training", workers={"replicas": 2}, model={"backbone": "vit"})
+    server = Server()
+    reconciler = look(server, job, *workers(), times=3)
+    assert server.asked == ["replace status"]
+    status = reconciler.jobs.body(REF)["status"]  # type: ignore[index]
+    (ready,) = [item for item in status["conditions"] if item["type"] == "Ready"]
+    assert (ready["status"], ready["reason"]) == ("False", "Unreadable")
+    assert "spec.model.backbone" in ready["message"]
+    assert {**status, "conditions": []} == {**job["status"], "conditions": []}
+
+
+def test_a_job_with_what_a_newer_release_has_added_is_looked_after() -> None:
+    job = body("Training", workers={"replicas": 2, "spares": 1}, voice={"loud": True})
+    job["status"] |= {"phase": "Rescaling", "rescaling": {"from": 4}}
+    job["status"]["conditions"].append({"type": "Rescaled", "status": "False"})
+    crashed = [make_ended(0, 2, code=1, owner=UID, at=ago(60)), make_worker(1, 2, owner=UID)]
+    reconciler = look(Server(), job, *crashed)
+    status = reconciler.jobs.body(REF)["status"]  # type: ignore[index]
+    assert (status["phase"], status["restarts"], status["attempt"]) == ("Restarting", 3, 3)
