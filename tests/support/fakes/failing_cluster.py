@@ -10,6 +10,7 @@ from arcface_operator.controller.observer import Observer
 from arcface_operator.controller.reconciler import Reconciler, StatusWriter
 from arcface_operator.decision.evaluation import evaluation_hash
 from arcface_operator.kubernetes.client import CreateMode, JobRef
+from arcface_operator.kubernetes.device_faults import DeviceFaultReader
 from arcface_operator.kubernetes.executor import ActionExecutor
 from support.builders.jobs import job_document
 from support.builders.views import NOW, SETTINGS, make_prerequisites
@@ -126,7 +127,7 @@ class Controller:
         api: Any = cluster
         self.cluster, self.jobs, self.queue = cluster, JobStore(), WorkQueue()
         self.jobs.upsert(job)
-        parts = {"api": api, "pods": api, "prerequisites": api, "poller": api}
+        parts = {"api": api, "pods": api, "prerequisites": api, "poller": api, "device_faults": DeviceFaultReader(api)}
         self.reconciler = Reconciler(
             jobs=self.jobs,
             observer=Observer(

@@ -14,6 +14,7 @@ from arcface_operator.decision.ending import group_names
 from arcface_operator.decision.observation import ObjectView, Observation, PodView
 from arcface_operator.decision.stages import EVALUATION, stage_of
 from arcface_operator.kubernetes import client, informer
+from arcface_operator.kubernetes.device_faults import DeviceFaultReader
 from arcface_operator.kubernetes.prerequisites import PrerequisitesReader
 from arcface_operator.settings import Settings
 
@@ -28,6 +29,7 @@ class Observer:
     poller: ProgressPoller
     settings: Settings
     now: Callable[[], datetime]
+    device_faults: DeviceFaultReader
     clock: Callable[[], float] = time.monotonic
     objects: Callable[[client.JobRef], tuple[ObjectView, ...] | None] = lambda _: None
     """Services and ConfigMaps of a job, as far as they are watched."""
@@ -54,7 +56,11 @@ class Observer:
             objects=self.objects(tracker.ref),
         )
         nodes = needs.nodes_in_question(observed, self.settings, self.now())
-        return replace(observed, lost_nodes=self.prerequisites.lost(nodes)) if nodes else observed
+        if not nodes:
+            return observed
+        has_cards = job.spec.workers.accelerator == "ascend" and phase in needs.GANG_PHASES
+        faults = await self.device_faults.read(nodes) if has_cards else {}
+        return replace(observed, lost_nodes=self.prerequisites.lost(nodes), device_faults=faults)
 
     async def _groups(self, job: ArcFaceTrainingJob) -> frozenset[str]:
         """Names of the gang scheduler's groups that are there, where they should go."""

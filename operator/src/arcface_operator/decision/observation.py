@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import groupby
@@ -13,6 +13,7 @@ from arcface_api.contract.reports import EvaluatorReport, TrainerReport
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.decision.answers.action_failure import CREATION, ActionFailure
 from arcface_operator.decision.answers.sighting import Sighting
+from arcface_operator.decision.fault_table.device_faults import DeviceFault
 from arcface_operator.decision.fault_table.reasons import DISRUPTIONS, INIT_FAILED, POD_FAILED
 from arcface_operator.decision.stages import STAGES
 from arcface_operator.manifests.content import source_of
@@ -138,6 +139,8 @@ class Observation:
     """Actions that came to nothing when they were last tried."""
     earlier: tuple[PodView, ...] = ()
     """Pods under the job's label that belong to another object, such as an earlier job of this name."""
+    device_faults: Mapping[str, tuple[DeviceFault, ...]] = field(default_factory=dict)
+    """Faults of cards by node, of nodes with pods of a gang that is about to be blamed."""
     objects: tuple[ObjectView, ...] | None = None
     """Services and ConfigMaps of the job; None where not all of them can be seen."""
 

@@ -16,6 +16,7 @@ from arcface_operator.controller.metrics import OperatorMetrics
 from arcface_operator.controller.observer import Observer
 from arcface_operator.controller.reconciler import Reconciler, StatusWriter
 from arcface_operator.kubernetes.client import IN_FLIGHT, ApiError, CreateMode, JobRef
+from arcface_operator.kubernetes.device_faults import DeviceFaultReader
 from arcface_operator.kubernetes.executor import ActionExecutor
 from support.builders.jobs import job_document
 from support.builders.views import ASCEND, NOW, SETTINGS, ago, make_ended, make_prerequisites, make_worker
@@ -112,7 +113,7 @@ def look(server: Server, job: dict[str, Any], *pods: Any, around: Around | None 
         found: Any = Children(*pods), around or Around(), Poller()
         reconciler = Reconciler(
             jobs=jobs,
-            observer=Observer(api, *found, settings=SETTINGS, now=clock),
+            observer=Observer(api, *found, settings=SETTINGS, now=clock, device_faults=DeviceFaultReader(api)),
             writer=StatusWriter(api, jobs, queue, SETTINGS.figures_seconds),
             executor=ActionExecutor(api, "me", clock, lambda _: None),
             queue=queue,
