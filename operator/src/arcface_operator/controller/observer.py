@@ -45,13 +45,14 @@ class Observer:
         observed = Observation(
             job=job,
             pods=pods,
+            earlier=tuple(pod for pod in children if pod.owner != job.metadata.uid),
             predecessor=_predecessor(job, children),
             prerequisites=await self.prerequisites.read(job) if waits else None,
             report=None if answer is None else answer.report,
             sighting=None if answer is None else answer.sighting,
             groups=await self._groups(job),
             watched_since=tracker.since,
-            refusal=tracker.refusal,
+            failures=tracker.failed,
             objects=self.objects(tracker.ref),
         )
         nodes = needs.nodes_in_question(observed, self.settings, self.now())
@@ -63,7 +64,8 @@ class Observer:
 
     async def _groups(self, job: ArcFaceTrainingJob) -> frozenset[str]:
         """Names of the gang scheduler's groups that are there, where they should go."""
-        groups = group_names(job) if job.status.phase in needs.GROUPLESS_PHASES else []
+        are_unwanted = job.spec.suspend or job.status.phase in needs.GROUPLESS_PHASES
+        groups = group_names(job) if are_unwanted else []
         found = await asyncio.gather(*(self.api.find(client.path_of(group)) for group in groups))
         return frozenset(group["metadata"]["name"] for group in found if group is not None)
 
