@@ -156,7 +156,7 @@ def test_a_finalizer_that_keeps_a_pod_or_a_group_is_named(jobs: TrainingJobs, fa
     jobs.patch(suspend=False)
     jobs.wait_until(lambda status: said in condition(status, "Ready").get("message", ""))
     keeps(jobs, pod, [])
-    said = "PodGroup quick of before is still to go, finalizer example.com/report keeps it"
+    said = "PodGroup quick is being deleted, for which it waits on its finalizers example.com/report"
     jobs.wait_until(lambda status: said in condition(status, "Ready").get("message", ""))
     keeps(jobs, podgroup, [])
     wait_until(lambda: len(jobs.pods()) == 2)

@@ -7,7 +7,7 @@ import pytest
 
 from arcface_operator.decision.decide import decide
 from support.builders.jobs import make_job
-from support.builders.views import SETTINGS, make_report
+from support.builders.views import SETTINGS, make_report, refused_action
 from support.fakes.cluster_world import World
 from support.fakes.gang_schedulers import Coscheduling, Scheduler, Volcano, carried_out
 
@@ -39,7 +39,8 @@ class Course:
         is_training = self.world.status.phase in {"Starting", "Training"}
         self.steps += is_training
         report: Any = make_report(min(self.steps, 99)) if is_training else None
-        seen = replace(self.world.observe(report=report), refusal=self.refusal)
+        failures = () if self.refusal is None else (refused_action(self.refusal),)
+        seen = replace(self.world.observe(report=report), failures=failures)
         self.world, self.refusal = carried_out(self.world, decide(seen, SETTINGS, self.world.now), self.scheduler)
 
     def counts(self) -> tuple[Any, int]:
