@@ -1,6 +1,7 @@
 """Gang schedulers as the operator meets them: their resources on a real API server, their part played by the test."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -145,23 +146,28 @@ def test_a_finalizer_that_keeps_a_pod_or_a_group_is_named(jobs: TrainingJobs, fa
     wait_until(lambda: len(jobs.pods()) == 2)
     pod = f"/api/v1/namespaces/{jobs.namespace}/pods/quick-worker-1"
     podgroup = f"/apis/{VOLCANO}/namespaces/{jobs.namespace}/podgroups/quick"
-    keeps(jobs, pod, ["example.com/audit"])
-    keeps(jobs, podgroup, ["example.com/report"])
-    scheduler = GangScheduler(jobs.api, jobs.namespace, VOLCANO, "quick")
-    scheduler.place(sorted(jobs.pods()), fake_nodes.names[:2])
-    jobs.wait_for("Training")
-    jobs.patch(suspend=True)
-    said = "pod quick-worker-1 has left, finalizer example.com/audit keeps it"
-    jobs.wait_until(lambda status: said in condition(status, "Suspended").get("message", ""))
-    jobs.patch(suspend=False)
-    jobs.wait_until(lambda status: said in condition(status, "Ready").get("message", ""))
-    keeps(jobs, pod, [])
-    said = "PodGroup quick is being deleted, for which it waits on its finalizers example.com/report"
-    jobs.wait_until(lambda status: said in condition(status, "Ready").get("message", ""))
-    keeps(jobs, podgroup, [])
+    with kept(jobs, podgroup, "example.com/report"):
+        with kept(jobs, pod, "example.com/audit"):
+            scheduler = GangScheduler(jobs.api, jobs.namespace, VOLCANO, "quick")
+            scheduler.place(sorted(jobs.pods()), fake_nodes.names[:2])
+            jobs.wait_for("Training")
+            jobs.patch(suspend=True)
+            said = "pod quick-worker-1 has left, finalizer example.com/audit keeps it"
+            group_said = "group quick waits on its finalizers example.com/report"
+            for sentence in (said, group_said):
+                jobs.wait_until(lambda status, it=sentence: it in condition(status, "Suspended").get("message", ""))
+            jobs.patch(suspend=False)
+            jobs.wait_until(lambda status: said in condition(status, "Ready").get("message", ""))
+        said = "PodGroup quick is being deleted, for which it waits on its finalizers example.com/report"
+        jobs.wait_until(lambda status: said in condition(status, "Ready").get("message", ""))
     wait_until(lambda: len(jobs.pods()) == 2)
 
 
-def keeps(jobs: TrainingJobs, path: str, finalizers: list[str]) -> None:
-    """Give an object its finalizers."""
-    answer(jobs.api.patch(path, json={"metadata": {"finalizers": finalizers}}, headers=MERGE))
+@contextmanager
+def kept(jobs: TrainingJobs, path: str, finalizer: str) -> Iterator[None]:
+    """An object that a finalizer keeps for a while."""
+    answer(jobs.api.patch(path, json={"metadata": {"finalizers": [finalizer]}}, headers=MERGE))
+    try:
+        yield
+    finally:
+        answer(jobs.api.patch(path, json={"metadata": {"finalizers": []}}, headers=MERGE))

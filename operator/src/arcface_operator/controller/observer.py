@@ -65,12 +65,13 @@ class Observer:
         faults = await self.device_faults.read(nodes) if has_cards else {}
         return replace(observed, lost_nodes=self.prerequisites.lost(nodes), device_faults=faults)
 
-    async def _groups(self, job: ArcFaceTrainingJob) -> frozenset[str]:
-        """Names of the gang scheduler's groups that are there, where they should go."""
+    async def _groups(self, job: ArcFaceTrainingJob) -> dict[str, tuple[str, ...]]:
+        """The gang scheduler's groups that are there, where they should go, each with its finalizers."""
         are_unwanted = job.spec.suspend or job.status.phase in needs.GROUPLESS_PHASES
         groups = group_names(job) if are_unwanted else []
         found = await asyncio.gather(*(self.api.find(client.path_of(group)) for group in groups))
-        return frozenset(group["metadata"]["name"] for group in found if group is not None)
+        there = (group["metadata"] for group in found if group is not None)
+        return {metadata["name"]: tuple(metadata.get("finalizers", [])) for metadata in there}
 
     def _answer(self, job: ArcFaceTrainingJob, pods: tuple[PodView, ...], tracker: JobTracker) -> Answer | None:
         """What the first pod last answered; it is asked again when that is due, and the job looked at once it answers.

@@ -33,6 +33,7 @@ def suspend(context: DecisionContext) -> Plan:
 def _paused(context: DecisionContext) -> DecisionContext:
     """The context of a job that is to rest: it is called suspended once its pods have saved and left, not before."""
     why, groups = "spec.suspend is true", context.observed.groups
+    kept = _keepers(context)
     leaving = [pod for pod in context.observed.pods if not pod.has_left_its_node]
     is_at_rest = context.status.phase in {None, "Suspended"} or not (leaving or groups)
     context = context.with_condition("Ready", truth=False, reason="Suspended", message=why)
@@ -41,12 +42,20 @@ def _paused(context: DecisionContext) -> DecisionContext:
         context = context.with_status(rank_table=None)
     if not is_at_rest:
         message = f"{why}, {len(leaving)} pods are still to leave" if leaving else f"{why}, the pod group is to go"
-        return context.with_condition("Suspended", truth=False, reason=SUSPENDING, message=message)
-    kept = lingering(context, context.observed.pods)
-    message = why if kept is None else f"{why}; {kept}"
-    context = context.with_condition("Suspended", truth=True, reason="Suspended", message=message)
+        return context.with_condition("Suspended", truth=False, reason=SUSPENDING, message=f"{message}{kept}")
+    context = context.with_condition("Suspended", truth=True, reason="Suspended", message=f"{why}{kept}")
     context = context.with_condition(context.stage.condition, truth=False, reason="Suspended", message=why)
     return context.with_status(phase="Suspended", start_time=None)
+
+
+def _keepers(context: DecisionContext) -> str:
+    """A word on finalizers that keep what a suspension takes away."""
+    pods, groups = lingering(context, context.observed.pods), context.observed.groups
+    sentences = [] if pods is None else [pods]
+    for name, finalizers in groups.items():
+        if finalizers:
+            sentences.append(f"group {name} waits on its finalizers {', '.join(finalizers)}")
+    return "".join(f"; {sentence}" for sentence in sentences)
 
 
 def is_suspending(context: DecisionContext) -> bool:

@@ -134,8 +134,8 @@ class Observation:
     """How it has just gone to ask the first pod; None where no question came to anything since the last look."""
     queue: QueueView | None = None
     """What Kueue says; None where the job is not in a queue of it, or its Workloads have not been seen yet."""
-    groups: frozenset[str] = frozenset()
-    """Names of the job's groups that the gang scheduler has; looked at only where they should go."""
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The job's groups that the gang scheduler has, each with its finalizers; looked at only where they should go."""
     watched_since: datetime | None = None
     """Since when this replica asks the first pod: a job that nobody asked may have made steps that nobody heard of."""
     lost_nodes: frozenset[str] = frozenset()

@@ -299,7 +299,7 @@ def test_a_job_that_was_created_suspended_begins_with_the_first_attempt() -> Non
 def test_a_gang_without_pods_holds_no_group(phase: Any, policy: str, groups: set[str], dissolved: int) -> None:
     job = make_job(scheduling={"gang": "volcano"}, suspend=phase == "Suspended", runPolicy={"cleanPodPolicy": policy})
     job = job.model_copy(update={"status": status_in(phase)})
-    plan = decide(observation_in(phase, job, {"pods": (), "groups": frozenset(groups)}), SETTINGS, NOW)
+    plan = decide(observation_in(phase, job, {"pods": (), "groups": dict.fromkeys(groups, ())}), SETTINGS, NOW)
     assert [action_word(action) for action in plan.actions].count("delete:group") == dissolved
 
 
