@@ -80,9 +80,12 @@ def kueue(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(autouse=True)
-def queue(kueue: Kueue, jobs: TrainingJobs) -> None:
-    """The namespace's way to the quota."""
+def queue(kueue: Kueue, jobs: TrainingJobs) -> Iterator[None]:
+    """The namespace's way to the quota, all of which is free again for the next test."""
     answer(jobs.api.post(path(jobs, "localqueues"), json=of_kueue("LocalQueue", "faces", {"clusterQueue": "npu"})))
+    yield
+    answer(jobs.api.delete(jobs.path))
+    wait_until(lambda: not workloads(jobs))
 
 
 def path(jobs: TrainingJobs, resource: str) -> str:
