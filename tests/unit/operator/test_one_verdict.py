@@ -13,6 +13,7 @@ from arcface_api.contract.reports import TrainerReport
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import ArcFaceTrainingJobStatus
 from arcface_operator.decision.decide import decide
+from arcface_operator.decision.fault_table.reasons import DEVICE_FAULT
 from arcface_operator.decision.fault_table.table import TABLE, Blame, Remedy, Row
 from support.builders.jobs import make_job
 from support.builders.views import SETTINGS, make_report
@@ -54,6 +55,8 @@ def half_done(world: World) -> World:
     return world.exited(PEER, 0, report).exited(VICTIM, 0, report)
 
 
+ROWS = [row for row in TABLE if row.reasons != {DEVICE_FAULT}]
+"""All but that of cards, of which a run on one machine is told by nobody: there is no MindX."""
 GATHERING, STARTING, TRAINING = "gathering", "starting", "training"
 FAULTS: dict[str, tuple[str, Callable[[World], World]]] = {
     "bad input, or a loss that is no number any more": (TRAINING, lambda world: world.exited(VICTIM, 3)),
@@ -168,10 +171,11 @@ def expected(row: Row) -> dict[str, Any]:
 
 
 def test_every_row_of_the_table_is_tried() -> None:
-    assert set(FAULTS) == {row.fault for row in TABLE}
+    assert set(FAULTS) == {row.fault for row in ROWS}
+    assert [row.fault for row in TABLE if row not in ROWS] == ["a card that MindX calls faulty"]
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.fault)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.fault)
 def test_operator_and_local_run_come_to_the_verdict_of_the_table(row: Row) -> None:
     of_operator, of_local = (verdict_of(side(make()), row.fault) for side in (Operator, LocalInWorld))
     assert of_local == of_operator
@@ -179,7 +183,7 @@ def test_operator_and_local_run_come_to_the_verdict_of_the_table(row: Row) -> No
 
 
 @pytest.mark.parametrize(
-    "row", [row for row in TABLE if row.verdict.remedy is not Remedy.LET_GO], ids=lambda row: row.fault
+    "row", [row for row in ROWS if row.verdict.remedy is not Remedy.LET_GO], ids=lambda row: row.fault
 )
 @pytest.mark.parametrize("action", ["Restart", "RestartUncounted", "Fail"])
 def test_operator_and_local_run_follow_the_same_rules_of_the_user(row: Row, action: str) -> None:

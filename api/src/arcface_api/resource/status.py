@@ -239,6 +239,17 @@ class EvaluationProgress(Model):
     """When the last of them was."""
 
 
+class FailedDevice(Model):
+    """A card that is to blame, as MindX tells of it."""
+
+    card: str
+    """Its name, such as Ascend910-3; empty where the node as a whole is meant."""
+    code: str
+    """Fault codes of the driver, comma-separated."""
+    level: str
+    """How MindX handles the fault, such as RestartBusiness or SeparateNPU."""
+
+
 class FailureStatus(Model):
     """The first failure of the last attempt."""
 
@@ -254,6 +265,8 @@ class FailureStatus(Model):
     """Its node."""
     exit_code: int | None = None
     """Exit code of its container."""
+    device: FailedDevice | None = None
+    """Faulty card that explains the failure, where MindX tells of one."""
     log: list[str] = []
     """Last lines of its log."""
 

@@ -40,9 +40,19 @@ def build_identity(job: ArcFaceTrainingJob, index: int, attempt: int) -> list[Ma
 
 
 def build_defaults(job: ArcFaceTrainingJob, index: int) -> list[Manifest]:
-    """HCCL's settings, which a user's template may change; none where HCCL has nobody to talk to."""
-    if job.spec.workers.accelerator != "ascend" or job.spec.workers.world_size == 1:
+    """MindSpore's and HCCL's settings, which a user's template may change; none for a rank that has nobody to meet.
+
+    A rank that waits for the others holds Python's lock and answers nobody (MindSpore 2.10): the limit is its own.
+    """
+    if job.spec.workers.world_size == 1:
         return []
+    limit = job.spec.run_policy.startup_deadline_seconds
+    join: Manifest = {"name": pods.JOIN_TIMEOUT, "value": str(limit)}
+    return [join, *_hccl_settings(job, index)] if job.spec.workers.accelerator == "ascend" else [join]
+
+
+def _hccl_settings(job: ArcFaceTrainingJob, index: int) -> list[Manifest]:
+    """How long HCCL waits, and where it talks."""
     variables: list[Manifest] = [{"name": name, "value": str(seconds)} for name, seconds in _time_limits(job).items()]
     if _uses_host_network(job):
         # Required then and forbidden otherwise (MindCluster): HCCL would take an interface of its own choice.

@@ -78,7 +78,6 @@ def test_a_rank_table_comes_back_before_it_is_complete_and_after() -> None:
 
 CHANGES = {
     "the configuration": ("quick-config", lambda item: {**item, "data": {"run.json": "{}"}}),
-    "a further key": ("quick-config", lambda item: {**item, "data": {**item["data"], "more": "x"}}),
     "the selector": ("quick", lambda item: {**item, "spec": {**item["spec"], "selector": {"app": "mine"}}}),
     "a port": ("quick", lambda item: {**item, "spec": {**item["spec"], "ports": []}}),
 }
@@ -97,8 +96,11 @@ def test_what_the_api_server_and_others_add_changes_nothing() -> None:
     service = objects["quick"]
     defaults = {"sessionAffinity": "None", "ipFamilies": ["IPv4"], "clusterIPs": ["None"], "type": "ClusterIP"}
     metadata = {**service["metadata"], "annotations": {**service["metadata"]["annotations"], "mesh.io/x": "y"}}
-    kept = {**service, "metadata": metadata, "spec": {**service["spec"], **defaults}}
-    assert look(observed, [kept, objects["quick-config"]]) == set()
+    ports = [*service["spec"]["ports"], {"name": "mesh", "port": 15090}]
+    kept = {**service, "metadata": metadata, "spec": {**service["spec"], **defaults, "ports": ports}}
+    config = objects["quick-config"]
+    more = {**config, "data": {**config["data"], "more": "x"}}
+    assert look(observed, [kept, more]) == set()
 
 
 def test_what_an_older_release_has_written_stays() -> None:

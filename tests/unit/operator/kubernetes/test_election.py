@@ -165,7 +165,7 @@ class SlowConnections:
         async def read() -> bytes:
             return json.dumps(body or {}).encode()
 
-        return SimpleNamespace(status=status, reason="", read=read)
+        return SimpleNamespace(status=status, reason="", headers={}, read=read)
 
 
 @pytest.mark.parametrize("is_shared", [True, False], ids=["slots shared with pods", "slots of its own"])

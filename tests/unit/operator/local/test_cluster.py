@@ -119,7 +119,9 @@ def test_a_pod_is_told_what_the_operator_writes_on_it(cluster: LocalCluster) -> 
     item = {"path": "address", "fieldRef": {"fieldPath": "metadata.annotations['meets-at']"}}
     volumes = [{"name": "told", "downwardAPI": {"items": [item]}}]
     (view,) = create(cluster, make_pod(0, WAIT_TO_BE_TOLD, volumes=volumes))
-    cluster.carry_out([Annotate(name=view.name, uid=view.uid, annotations={"meets-at": "127.9.9.9"})])
+    cluster.carry_out(
+        [Annotate(name=view.name, uid=view.uid, annotations={"meets-at": "127.9.9.9"}, condition="Ready")]
+    )
     (told,) = await_ends(cluster)
     assert told.annotations == {"meets-at": "127.9.9.9"}
     assert told.ended is not None
