@@ -43,7 +43,7 @@ test: setup ## Run all tests
 
 check: lint type test ## Everything CI checks
 
-testbed: setup ## Build the programs of the test bed once: Kubernetes, Helm, Prometheus
+testbed: setup ## Build the programs of the test bed once: Kubernetes, Kueue, Helm, Prometheus
 	$(BIN)/python tests/testbed/programs/binaries.py
 
 check-images: setup ## Build both images from their Dockerfiles and look into them (root; downloads half a gigabyte)

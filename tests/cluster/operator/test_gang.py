@@ -8,10 +8,12 @@ import yaml
 
 from support.processes.training_jobs import TRAINS, TrainingJobs, condition, goes_well
 from support.waiting import wait_until
+from testbed.control_plane.api_answers import answer
 from testbed.control_plane.cluster import ControlPlane
 from testbed.control_plane.pods import MERGE
 from testbed.fake_nodes.nodes import FakeNodes
-from testbed.schedulers.gang_resources import KUEUE_GATE, kueue_hold, pod_group_definitions
+from testbed.schedulers.gang_resources import pod_group_definitions
+from testbed.schedulers.stand_in import NO_ROOM, REFUSAL, VOLCANO, GangScheduler, volcano_webhook
 
 pytestmark = pytest.mark.usefixtures("operator")
 ASCEND = {"accelerator": "ascend", "replicas": 2, "devicesPerWorker": 4}
@@ -29,19 +31,10 @@ def pod_groups(plane: ControlPlane) -> Iterator[None]:
 
 
 @pytest.fixture
-def kueue(plane: ControlPlane, jobs: TrainingJobs) -> Iterator[None]:
-    """Kueue's hold on pods with a queue; it works once a trial pod is gated."""
-    policy = yaml.safe_dump_all(kueue_hold())
+def webhook(plane: ControlPlane, pod_groups: None) -> Iterator[None]:
+    """Volcano's, which refuses the pods of groups that are not queued."""
+    policy = yaml.safe_dump_all(volcano_webhook("quick"))
     plane.kubectl("apply", "-f", "-", stdin=policy)
-
-    def is_gated() -> bool:
-        metadata = {"name": "trial", "labels": {"kueue.x-k8s.io/queue-name": "trial"}}
-        pod = {"metadata": metadata, "spec": {"containers": [{"name": "main", "image": "none"}]}}
-        path = f"/api/v1/namespaces/{jobs.namespace}/pods"
-        made = jobs.api.post(path, json=pod, params={"dryRun": "All"}).json()
-        return bool(made["spec"].get("schedulingGates"))
-
-    wait_until(is_gated)
     yield
     plane.kubectl("delete", "-f", "-", stdin=policy)
 
@@ -89,48 +82,86 @@ def test_a_suspended_gang_holds_no_group(jobs: TrainingJobs) -> None:
     assert group(jobs, "scheduling.volcano.sh/v1beta1")["spec"]["minMember"] == 2
 
 
-@pytest.mark.parametrize("gang", ["volcano", "coscheduling"])
+@pytest.mark.parametrize("gang", ["volcano", "coscheduling", "kueue"])
 def test_a_gang_scheduler_that_is_not_there_is_named(jobs: TrainingJobs, gang: str) -> None:
-    jobs.create(scheduling={"gang": gang})
+    jobs.create(scheduling={"gang": gang, "queue": "faces"})
     status = jobs.wait_until(lambda status: condition(status, "Ready"))
     assert condition(status, "Ready")["reason"] == "GangSchedulerMissing"
     assert f"install {gang}" in condition(status, "Ready")["message"]
     assert not jobs.pods()
 
 
-@pytest.mark.usefixtures("kueue")
-def test_kueue_holds_admits_preempts_and_admits_again(jobs: TrainingJobs, fake_nodes: FakeNodes) -> None:
+@pytest.mark.usefixtures("webhook")
+def test_a_gang_that_volcano_refuses_queues_places_and_preempts_is_not_counted(
+    jobs: TrainingJobs, fake_nodes: FakeNodes
+) -> None:
     fake_nodes.play(jobs.namespace, lambda _: TRAINS)
     jobs.create(
-        workers={"replicas": 2},
-        scheduling={"gang": "kueue", "queue": "faces"},
-        runPolicy={"backoffLimit": 0},
+        workers=ASCEND, training=FP32, scheduling={"gang": "volcano", "queue": "faces"}, runPolicy={"backoffLimit": 0}
     )
-    wait_until(lambda: len(jobs.pods()) == 2)
-    for pod in jobs.pods().values():
-        labels, annotations = pod["metadata"]["labels"], pod["metadata"]["annotations"]
-        assert labels["kueue.x-k8s.io/queue-name"] == "faces"
-        assert labels["kueue.x-k8s.io/pod-group-name"] == "quick-0"
-        assert annotations["kueue.x-k8s.io/pod-group-total-count"] == "2"
-    admit(jobs)
-    jobs.wait_for("Training")
-    for name in jobs.pods():  # preemption: Kueue deletes the pods and never makes new ones
-        jobs.api.delete(f"/api/v1/namespaces/{jobs.namespace}/pods/{name}")
-    wait_until(lambda: {groups_of(pod) for pod in jobs.pods().values()} == {"quick-1"} and len(jobs.pods()) == 2)
-    fake_nodes.play(jobs.namespace, goes_well())
-    admit(jobs)
+    scheduler = GangScheduler(jobs.api, jobs.namespace, VOLCANO, "quick")
+    for attempt in range(2):
+        status = jobs.wait_until(lambda status: REFUSAL in condition(status, "Ready").get("message", ""))
+        assert (condition(status, "Ready")["reason"], jobs.pods()) == ("Refused", {})
+        scheduler.move_to("Inqueue")
+        wait_until(lambda: len(jobs.pods()) == 2)
+        scheduler.find_no_room(sorted(jobs.pods()))
+        jobs.wait_until(lambda status: NO_ROOM in condition(status, "Ready").get("message", ""))
+        assert jobs.phase() == "Queued"
+        if attempt == 1:
+            fake_nodes.play(jobs.namespace, goes_well())
+        scheduler.place(sorted(jobs.pods()), fake_nodes.names[:2])
+        scheduler.move_to("Running")
+        if attempt == 0:
+            jobs.wait_for("Training")
+            scheduler.move_to("Pending")
+            scheduler.preempt(sorted(jobs.pods()))
     status = jobs.wait_for("Succeeded")
-    assert (status["restarts"], status["countedRestarts"]) == (1, 0)
+    assert (status["attempt"], status["countedRestarts"]) == (1, 0)
 
 
-def groups_of(pod: dict[str, Any]) -> str:
-    name: str = pod["metadata"]["labels"]["kueue.x-k8s.io/pod-group-name"]
-    return name
+@pytest.mark.usefixtures("pod_groups")
+def test_a_gang_that_the_coscheduling_plugin_finds_no_room_for_holds_nothing(
+    jobs: TrainingJobs, fake_nodes: FakeNodes
+) -> None:
+    fake_nodes.play(jobs.namespace, goes_well())
+    jobs.create(workers=ASCEND, training=FP32, scheduling={"gang": "coscheduling"}, runPolicy={"backoffLimit": 0})
+    scheduler = GangScheduler(jobs.api, jobs.namespace, "scheduling.x-k8s.io/v1alpha1", "quick")
+    wait_until(lambda: len(jobs.pods()) == 2)
+    for phase in ("PreScheduling", "Scheduling"):
+        scheduler.move_to(phase)
+        scheduler.find_no_room(sorted(jobs.pods()))
+        jobs.wait_until(lambda status: NO_ROOM in condition(status, "Ready").get("message", ""))
+        assert jobs.phase() == "Queued"
+    scheduler.place(sorted(jobs.pods()), fake_nodes.names[:2])
+    status = jobs.wait_for("Succeeded")
+    assert (status["attempt"], status["countedRestarts"]) == (0, 0)
 
 
-def admit(jobs: TrainingJobs) -> None:
-    """Take the gates away, as Kueue does once there is quota for the group."""
-    for name, pod in jobs.pods().items():
-        assert [gate["name"] for gate in pod["spec"]["schedulingGates"]] == [KUEUE_GATE]
-        path = f"/api/v1/namespaces/{jobs.namespace}/pods/{name}"
-        jobs.api.patch(path, json={"spec": {"schedulingGates": []}}, headers=MERGE).raise_for_status()
+@pytest.mark.usefixtures("pod_groups")
+def test_a_finalizer_that_keeps_a_pod_or_a_group_is_named(jobs: TrainingJobs, fake_nodes: FakeNodes) -> None:
+    fake_nodes.play(jobs.namespace, lambda _: TRAINS)
+    jobs.create(workers=ASCEND, training=FP32, scheduling={"gang": "volcano", "queue": "faces"})
+    wait_until(lambda: len(jobs.pods()) == 2)
+    pod = f"/api/v1/namespaces/{jobs.namespace}/pods/quick-worker-1"
+    podgroup = f"/apis/{VOLCANO}/namespaces/{jobs.namespace}/podgroups/quick"
+    keeps(jobs, pod, ["example.com/audit"])
+    keeps(jobs, podgroup, ["example.com/report"])
+    scheduler = GangScheduler(jobs.api, jobs.namespace, VOLCANO, "quick")
+    scheduler.place(sorted(jobs.pods()), fake_nodes.names[:2])
+    jobs.wait_for("Training")
+    jobs.patch(suspend=True)
+    said = "pod quick-worker-1 has left, finalizer example.com/audit keeps it"
+    jobs.wait_until(lambda status: said in condition(status, "Suspended").get("message", ""))
+    jobs.patch(suspend=False)
+    jobs.wait_until(lambda status: said in condition(status, "Ready").get("message", ""))
+    keeps(jobs, pod, [])
+    said = "PodGroup quick is being deleted, for which it waits on its finalizers example.com/report"
+    jobs.wait_until(lambda status: said in condition(status, "Ready").get("message", ""))
+    keeps(jobs, podgroup, [])
+    wait_until(lambda: len(jobs.pods()) == 2)
+
+
+def keeps(jobs: TrainingJobs, path: str, finalizers: list[str]) -> None:
+    """Give an object its finalizers."""
+    answer(jobs.api.patch(path, json={"metadata": {"finalizers": finalizers}}, headers=MERGE))

@@ -35,9 +35,9 @@ def nodes(plane: ControlPlane) -> Iterator[FakeNodes]:
         yield nodes
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def operator(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    """One replica for the tests of a module."""
+    """One replica for all tests; those that stop it start it again."""
     with OperatorProcess(plane, tmp_path_factory.mktemp("operator"), "--no-leader-election") as process:
         process.wait_until_it_leads()
         yield process

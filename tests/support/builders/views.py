@@ -106,5 +106,6 @@ def stored(status: ArcFaceTrainingJobStatus) -> ArcFaceTrainingJobStatus:
 
 def worker_names(plan: Plan) -> list[str]:
     """Names of the rank pods that a plan creates."""
-    created = [item.manifest["metadata"] for item in plan.actions if isinstance(item, Create)]
+    pods = (item.manifest for item in plan.actions if isinstance(item, Create) and item.manifest["kind"] == "Pod")
+    created = [pod["metadata"] for pod in pods]
     return [metadata["name"] for metadata in created if metadata["labels"][COMPONENT_LABEL] == "worker"]

@@ -13,9 +13,23 @@ from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import ArcFaceTrainingJobStatus
 from arcface_operator.decision.answers.sighting import Sighting
 from arcface_operator.decision.observation import MAIN_CONTAINERS, Observation, view_pod
-from arcface_operator.decision.plan import Action, Annotate, Apply, Create, Delete, DeleteJob, Plan
+from arcface_operator.decision.plan import (
+    Action,
+    Annotate,
+    Apply,
+    Create,
+    Delete,
+    DeleteJob,
+    Plan,
+    WriteWorkloadStatus,
+)
+from arcface_operator.decision.stages import stage_of
 from arcface_operator.manifests.metadata import Manifest, evaluator_name
+from arcface_operator.manifests.workload import Placement, QueueView, view_workload
 from support.builders.views import GRACE, LAST_REPORT, NOW, SETTINGS, make_prerequisites, stored, timestamp
+
+PLACEMENT = Placement(node_selector={"pool": "npu"}, labels={}, annotations={})
+"""What the flavour asks of pods that Kueue admits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +42,8 @@ class World:
     """By name."""
     applied: Mapping[tuple[str, str], Manifest] = field(default_factory=dict)
     """Service, ConfigMaps and PodGroup by kind and name."""
+    workloads: Mapping[str, Manifest] = field(default_factory=dict)
+    """Of Kueue, by name; `support.fakes.kueue` plays what it does with them."""
     lost_nodes: frozenset[str] = frozenset()
     is_job_deleted: bool = False
     serial: int = 0
@@ -47,10 +63,19 @@ class World:
             job=self.job,
             pods=tuple(view_pod(pod) for pod in seen.pods.values()),
             prerequisites=make_prerequisites(),
+            queue=self.queue(),
             report=report,
             sighting=sighting,
             lost_nodes=self.lost_nodes,
         )
+
+    def queue(self) -> QueueView | None:
+        """What Kueue says of a job that goes through it."""
+        if self.job.spec.scheduling.gang != "kueue":
+            return None
+        views = {view.component: view for view in map(view_workload, self.workloads.values())}
+        own = views.get(stage_of(self.status).component)
+        return QueueView(workloads=views, placement=PLACEMENT if own is not None and own.may_run else None)
 
     # What the API server does on the operator's behalf.
 
@@ -73,29 +98,47 @@ class World:
                 return replace(self, applied={**self.applied, key: manifest})
             case Create(manifest):
                 return self.created(manifest)
-            case Delete(resource="pods"):
-                pod = self.pods.get(action.name)
-                is_same = pod is not None and pod["metadata"]["uid"] == action.uid
-                return self.pod_deleted(action.name, is_forced=action.grace_seconds == 0) if is_same else self
-            case Annotate():
-                pod = self.pods.get(action.name)
-                if pod is None or pod["metadata"]["uid"] != action.uid:
-                    return self
-                known = pod["metadata"].get("annotations", {})
+            case Delete(resource="pods") if self.has_pod(action):
+                return self.pod_deleted(action.name, is_forced=action.grace_seconds == 0)
+            case Annotate() if self.has_pod(action):
+                known = self.pods[action.name]["metadata"].get("annotations", {})
                 return self.with_metadata(action.name, annotations={**known, **action.annotations})
+            case Delete(resource="workloads"):
+                kept = {name: item for name, item in self.workloads.items() if item["metadata"]["uid"] != action.uid}
+                return replace(self, workloads=kept)
+            case WriteWorkloadStatus():
+                return self.with_workload(action.name, action.status, action.version)
             case DeleteJob():
-                return replace(self, is_job_deleted=True, pods={}, applied={})
+                return replace(self, is_job_deleted=True, pods={}, applied={}, workloads={})
         return self  # an event
+
+    def has_pod(self, action: Delete | Annotate) -> bool:
+        """Whether the pod that an action is about is there."""
+        pod = self.pods.get(action.name)
+        return pod is not None and pod["metadata"]["uid"] == action.uid
 
     def created(self, manifest: Manifest) -> "World":
         """The object under a uid of its own; a name that is taken stays with the object that has it."""
         kind, name = manifest["kind"], manifest["metadata"]["name"]
         identity = {"uid": f"{kind}-{self.serial}", "creationTimestamp": timestamp(self.now)}
+        identity["resourceVersion"] = str(self.serial)
         made = {**manifest, "metadata": {**manifest["metadata"], **identity}}
         if kind == "Pod" and name not in self.pods:
             pods = {**self.pods, name: {**made, "status": {"phase": "Pending"}}}
             return replace(self, pods=pods, serial=self.serial + 1)
+        if kind == "Workload" and name not in self.workloads:
+            workloads = {**self.workloads, name: {**made, "status": {}}}
+            return replace(self, workloads=workloads, serial=self.serial + 1)
         return self
+
+    def with_workload(self, name: str, status: Manifest, version: str | None = None) -> "World":
+        """A merge into a Workload's status, unless it is gone or is of another version than the one that was seen."""
+        found = self.workloads.get(name)
+        if found is None or version not in {None, found["metadata"]["resourceVersion"]}:
+            return self
+        metadata = {**found["metadata"], "resourceVersion": str(self.serial + 1)}
+        changed = {**found, "metadata": metadata, "status": {**found["status"], **status}}
+        return replace(self, workloads={**self.workloads, name: changed}, serial=self.serial + 1)
 
     def pod_deleted(self, name: str, *, is_forced: bool = False) -> "World":
         """The pod leaves: at once where no kubelet has it, else when its kubelet says so."""

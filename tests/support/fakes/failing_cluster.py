@@ -15,6 +15,7 @@ from arcface_operator.kubernetes.executor import ActionExecutor
 from support.builders.jobs import job_document
 from support.builders.views import NOW, SETTINGS, make_prerequisites
 from support.decision_table import status_in
+from support.fakes.kueue import NoQueues
 
 REF = JobRef("default", "quick")
 UID = "uid-1"
@@ -128,6 +129,7 @@ class Controller:
         self.cluster, self.jobs, self.queue = cluster, JobStore(), WorkQueue()
         self.jobs.upsert(job)
         parts = {"api": api, "pods": api, "prerequisites": api, "poller": api, "device_faults": DeviceFaultReader(api)}
+        parts["queues"] = NoQueues()
         self.reconciler = Reconciler(
             jobs=self.jobs,
             observer=Observer(

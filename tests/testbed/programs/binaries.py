@@ -1,4 +1,4 @@
-"""Programs that the tests run (Kubernetes, Helm, Prometheus, kube-score): found, or built once from Go modules here.
+"""Programs that the tests run (Kubernetes, Kueue, Helm, Prometheus, kube-score): found, or built once from Go modules.
 
 `python tests/testbed/programs/binaries.py` builds all of them ahead of the tests (`make testbed`). A program is
 looked for in $KUBEBUILDER_ASSETS and in a cache outside the working tree whose name holds the version and a hash of
@@ -7,6 +7,7 @@ the Go module; what neither has is built there, by one process at a time.
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -40,6 +41,8 @@ class Module:
     """Packages with variables by which the programs report their version."""
     tags: str = ""
     """What is built of them."""
+    folders: tuple[str, ...] = ()
+    """Folders of the main requirement's sources that its programs are installed by."""
 
     @property
     def version(self) -> str:
@@ -83,6 +86,12 @@ MODULES = (
         },
         ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"),
     ),
+    Module(
+        HERE / "modules" / "kueue",
+        "sigs.k8s.io/kueue",
+        {"kueue": "sigs.k8s.io/kueue/cmd/kueue"},
+        folders=("config",),
+    ),
     Module(HERE / "modules" / "helm", "helm.sh/helm/v4", {"helm": "helm.sh/helm/v4/cmd/helm"}),
     Module(
         HERE / "modules" / "kube-score",
@@ -116,6 +125,16 @@ def binary(name: str) -> Path:
         return target
 
 
+def folder(program: str, name: str) -> Path:
+    """A folder of the sources that a program was built from."""
+    module = next(module for module in MODULES if program in module.packages)
+    target = module.cache / name
+    with only_builder(module):
+        if not target.exists():
+            copy(module, name, target)
+    return target
+
+
 @contextmanager
 def only_builder(module: Module) -> Iterator[None]:
     """Wait until no other process builds."""
@@ -127,30 +146,47 @@ def only_builder(module: Module) -> Iterator[None]:
 
 def build(module: Module, name: str, target: Path) -> None:
     """Build a program; it appears under its name only when it is complete."""
-    if GO is None:
-        raise MissingBinaryError(f"{name} is not there and Go is not installed: {REMEDY}")
     partial = target.with_name(f".{name}.partial")
     flags = ["-trimpath", "-buildvcs=false", "-mod=readonly", f"-tags={module.tags}", "-ldflags", module.linker_flags]
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
-    done = subprocess.run(
-        [GO, "build", *flags, "-o", str(partial), module.packages[name]],
-        cwd=module.folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines() or ["go build said nothing"]
-        raise MissingBinaryError(f"{name} cannot be built ({said[-1]}): {REMEDY}")
+    run_go(module, name, "build", *flags, "-o", str(partial), module.packages[name])
     partial.replace(target)
+
+
+def copy(module: Module, name: str, target: Path) -> None:
+    """Copy a folder of the main requirement's sources; it appears under its name only when it is complete."""
+    sources = json.loads(run_go(module, name, "mod", "download", "-json", module.main))["Dir"]
+    partial = target.with_name(f".{name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(Path(sources) / name, partial, copy_function=shutil.copyfile)
+    partial.chmod(0o755)  # Go's cache is read-only
+    partial.replace(target)
+
+
+def run_go(module: Module, name: str, *arguments: str) -> str:
+    """What Go answers in a module's folder.
+
+    Raises:
+        MissingBinaryError: with its last words.
+    """
+    if GO is None:
+        raise MissingBinaryError(f"{name} is not there and Go is not installed: {REMEDY}")
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
+    command = [GO, *arguments]
+    done = subprocess.run(command, cwd=module.folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines() or ["go said nothing"]
+        raise MissingBinaryError(f"{name} cannot be had ({said[-1]}): {REMEDY}")
+    return done.stdout
 
 
 def main() -> None:
     """Build what is missing and say where everything is."""
-    for name in [name for module in MODULES for name in module.packages]:
+    programs = [(program, module.folders) for module in MODULES for program in module.packages]
+    for program, folders in programs:
         started = time.monotonic()
-        path = binary(name)
+        path = binary(program)
+        for name in folders:
+            folder(program, name)
         sys.stdout.write(f"{path}  ({time.monotonic() - started:.0f} s)\n")
         sys.stdout.flush()
 

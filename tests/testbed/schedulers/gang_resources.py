@@ -1,13 +1,10 @@
-"""What gang schedulers add to a cluster, without the schedulers: their PodGroup resources, and Kueue's hold on pods.
+"""What gang schedulers add to a cluster, without the schedulers: their PodGroup resources.
 
 Schemas follow the published types: volcano.sh/apis v1.13.0 (scheduling/v1beta1), sigs.k8s.io/scheduler-plugins v0.34.7
-(scheduling/v1alpha1). Kueue v0.17 gates pods with its queue label by a webhook; here an admission policy does.
+(scheduling/v1alpha1).
 """
 
 from typing import Any
-
-KUEUE_GATE = "kueue.x-k8s.io/admission"
-KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
 
 NUMBER = {"type": "integer", "format": "int32"}
 TEXT = {"type": "string"}
@@ -48,7 +45,8 @@ def definition(group: str, version: str, spec: dict[str, Any]) -> dict[str, Any]
         # Groups of this domain are protected; the value is the one of the published definition.
         approval = "https://github.com/kubernetes-sigs/scheduler-plugins/pull/50"
         metadata["annotations"] = {"api-approved.kubernetes.io": approval}
-    fields = {"spec": {"type": "object", "properties": spec}, "status": {"type": "object"}}
+    status = {"type": "object", "properties": {"phase": TEXT}}
+    fields = {"spec": {"type": "object", "properties": spec}, "status": status}
     schema = {"openAPIV3Schema": {"type": "object", "properties": fields}}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -58,31 +56,8 @@ def definition(group: str, version: str, spec: dict[str, Any]) -> dict[str, Any]
             "group": group,
             "scope": "Namespaced",
             "names": {"kind": "PodGroup", "plural": "podgroups", "singular": "podgroup"},
-            "versions": [{"name": version, "served": True, "storage": True, "schema": schema}],
+            "versions": [
+                {"name": version, "served": True, "storage": True, "schema": schema, "subresources": {"status": {}}}
+            ],
         },
     }
-
-
-def kueue_hold() -> list[dict[str, Any]]:
-    """Policy that gates pods of a queue, as Kueue's webhook does."""
-    gate = f'JSONPatch{{op: "add", path: "/spec/schedulingGates", value: [{{"name": "{KUEUE_GATE}"}}]}}'
-    api_version = "admissionregistration.k8s.io/v1"
-    rule = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"]}
-    has_queue = f"has(object.metadata.labels) && '{KUEUE_QUEUE}' in object.metadata.labels"
-    policy = {
-        "failurePolicy": "Fail",
-        "reinvocationPolicy": "Never",
-        "matchConstraints": {"resourceRules": [rule]},
-        "matchConditions": [{"name": "queue", "expression": has_queue}],
-        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": f"[{gate}]"}}],
-    }
-    name = {"name": "kueue-hold"}
-    return [
-        {"apiVersion": api_version, "kind": "MutatingAdmissionPolicy", "metadata": name, "spec": policy},
-        {
-            "apiVersion": api_version,
-            "kind": "MutatingAdmissionPolicyBinding",
-            "metadata": name,
-            "spec": {"policyName": "kueue-hold"},
-        },
-    ]

@@ -16,6 +16,7 @@ from arcface_operator.decision.stages import EVALUATION, stage_of
 from arcface_operator.kubernetes import client, informer
 from arcface_operator.kubernetes.device_faults import DeviceFaultReader
 from arcface_operator.kubernetes.prerequisites import PrerequisitesReader
+from arcface_operator.kubernetes.queues import QueueReader
 from arcface_operator.settings import Settings
 
 
@@ -26,6 +27,7 @@ class Observer:
     api: client.Api
     pods: informer.Informer[client.JobRef, PodView]
     prerequisites: PrerequisitesReader
+    queues: QueueReader
     poller: ProgressPoller
     settings: Settings
     now: Callable[[], datetime]
@@ -50,6 +52,7 @@ class Observer:
             prerequisites=await self.prerequisites.read(job) if waits else None,
             report=None if answer is None else answer.report,
             sighting=None if answer is None else answer.sighting,
+            queue=await self.queues.read(job),
             groups=await self._groups(job),
             watched_since=tracker.since,
             failures=tracker.failed,

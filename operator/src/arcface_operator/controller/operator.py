@@ -18,7 +18,7 @@ import kopf
 
 from arcface_api.errors import ArcFaceError
 from arcface_operator.controller import jobs, metrics, observer, progress_poller, reconciler, watches
-from arcface_operator.kubernetes import client, credentials, device_faults, election, executor, prerequisites
+from arcface_operator.kubernetes import client, credentials, device_faults, election, executor, prerequisites, queues
 from arcface_operator.settings import Settings
 
 LOG = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class Operator:
         self.queue = jobs.WorkQueue()
         store = jobs.JobStore(self._wake_now)
         self.watches = watches.Watches(api, store, self.queue, options.namespaces)
+        self.queues = queues.QueueReader(api, self.watches.workloads)
         self.metrics = metrics.OperatorMetrics(lambda: store.cache)
         self.poller = progress_poller.ProgressPoller(self._wake_now, _utc_now)
         self.reconciler = reconciler.Reconciler(
@@ -58,6 +59,7 @@ class Operator:
                 api=api,
                 pods=self.watches.pods,
                 prerequisites=prerequisites.PrerequisitesReader(api, self.watches.claims, self.watches.nodes),
+                queues=self.queues,
                 poller=self.poller,
                 settings=settings,
                 now=_utc_now,
@@ -126,6 +128,7 @@ class Operator:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self.watches.start(tasks)
+                tasks.create_task(self.queues.run())
                 for _ in range(WORKERS):
                     tasks.create_task(self.queue.work(self.reconciler.handle))
         finally:

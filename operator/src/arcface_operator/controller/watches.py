@@ -11,6 +11,7 @@ from arcface_operator.kubernetes.client import Api, JobRef
 from arcface_operator.kubernetes.informer import OUR_OWN, Informer, Place, places
 from arcface_operator.kubernetes.prerequisites import view_claim_and_class, view_node
 from arcface_operator.manifests.metadata import Manifest
+from arcface_operator.manifests.workload import KUEUE_VERSION, view_workload
 
 SECTIONS_WITH_CLAIMS = ("data", "checkpoint", "evaluation")
 
@@ -28,6 +29,9 @@ class Watches:
             Informer(api, ("v1", plural), Cache(JobRef.of_child, view_object, queue.wake), where, OUR_OWN)
             for plural in ("services", "configmaps")
         )
+        workloads = Cache(JobRef.of_child, view_workload, queue.wake)
+        self.workloads = Informer(api, (KUEUE_VERSION, "workloads"), workloads, where, OUR_OWN)
+        """Begun by who reads them: few clusters have any."""
         claims = Cache(JobRef.of, view_claim_and_class, self._wake_those_with_claim)
         self.claims = Informer(api, ("v1", "persistentvolumeclaims"), claims, where)
         nodes = Cache(lambda node: str(node["metadata"]["name"]), view_node, lambda _: None)
@@ -57,6 +61,7 @@ class Watches:
             "Pod": self.pods.upsert,
             "Service": self.services.upsert,
             "ConfigMap": self.config_maps.upsert,
+            "Workload": self.workloads.upsert,
         }
         if (upsert := kinds.get(item["kind"])) is not None:
             upsert(item)

@@ -20,7 +20,12 @@ from arcface_operator.decision.answers.action_failure import CREATION
 from arcface_operator.decision.context import DecisionContext, condition, true_since
 from arcface_operator.decision.observation import Observation
 from arcface_operator.decision.plan import Action, Delete, EmitEvent, Plan, Rollout, earliest, family_of
-from arcface_operator.decision.policies import active_deadline_seconds, clean_pod_policy, most_uncounted_restarts
+from arcface_operator.decision.policies import (
+    active_deadline_seconds,
+    clean_pod_policy,
+    most_uncounted_restarts,
+    scheduling_gang,
+)
 from arcface_operator.decision.stages import EVALUATION, TRAINING, is_trained
 from arcface_operator.manifests.metadata import evaluator_name
 from arcface_operator.settings import Settings
@@ -117,9 +122,10 @@ def _tidying(context: DecisionContext) -> tuple[Action, ...]:
     predecessor, name = context.observed.predecessor, evaluator_name(context.job.metadata.name)
     kind = context.stage.condition
     jobs = () if predecessor is None else (Delete(resource="jobs", name=name, uid=predecessor, condition=kind),)
+    others = (*jobs, *scheduling_gang.settlement(context))
     if context.status.phase in GROUPLESS_PHASES or context.spec.suspend:
-        return jobs
-    return (*ending.removal(context, clean_pod_policy.idle_workers(context), kind), *jobs)
+        return others
+    return (*ending.removal(context, clean_pod_policy.idle_workers(context), kind), *others)
 
 
 def _limits_left(context: DecisionContext) -> tuple[float | None, ...]:

@@ -42,7 +42,9 @@ def _paused(context: DecisionContext) -> DecisionContext:
     if not is_at_rest:
         message = f"{why}, {len(leaving)} pods are still to leave" if leaving else f"{why}, the pod group is to go"
         return context.with_condition("Suspended", truth=False, reason=SUSPENDING, message=message)
-    context = context.with_condition("Suspended", truth=True, reason="Suspended", message=why)
+    kept = lingering(context, context.observed.pods)
+    message = why if kept is None else f"{why}; {kept}"
+    context = context.with_condition("Suspended", truth=True, reason="Suspended", message=message)
     context = context.with_condition(context.stage.condition, truth=False, reason="Suspended", message=why)
     return context.with_status(phase="Suspended", start_time=None)
 
@@ -112,9 +114,31 @@ def is_overdue(context: DecisionContext, pod: PodView) -> bool:
     return context.is_past(pod.leaves_at, context.settings.force_delete_seconds)
 
 
+def lingering(context: DecisionContext, pods: Sequence[PodView]) -> str | None:
+    """Who keeps a pod that should be gone; None where none should."""
+    if (kept := next((pod for pod in pods if _is_kept(context, pod)), None)) is not None:
+        keepers = ", ".join(kept.finalizers)
+        return f"pod {kept.name} has left, finalizer {keepers} keeps it; whoever set that must take it away"
+    pod = next((pod for pod in pods if is_overdue(context, pod)), None)
+    if pod is None or pod.leaves_at is None:
+        return None
+    return f"pod {pod.name} on node {pod.node} should have left by {pod.leaves_at.isoformat()}; look at its node"
+
+
+def _is_kept(context: DecisionContext, pod: PodView) -> bool:
+    """Whether nothing but a finalizer is left of a pod, as far as its node tells."""
+    has_left = pod.has_left_its_node or (_has_nobody(context, pod) and is_overdue(context, pod))
+    return pod.is_leaving and bool(pod.finalizers) and has_left
+
+
+def _has_nobody(context: DecisionContext, pod: PodView) -> bool:
+    """Whether no node answers for a pod."""
+    return pod.node is None or pod.node in context.observed.lost_nodes
+
+
 def _is_stuck(context: DecisionContext, pod: PodView) -> bool:
     """Whether nobody is there any more who could confirm that the pod has left."""
-    return is_overdue(context, pod) and (pod.node is None or pod.node in context.observed.lost_nodes)
+    return is_overdue(context, pod) and _has_nobody(context, pod)
 
 
 def removal_seconds(context: DecisionContext, pods: Sequence[PodView]) -> float | None:

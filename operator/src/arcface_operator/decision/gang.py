@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from arcface_api.resource.status import FailureStatus
+from arcface_api.resource.status import ConditionType, FailureStatus
 from arcface_operator.decision import ending, evaluation, room, starting, training
 from arcface_operator.decision.context import DecisionContext
 from arcface_operator.decision.fault_table.reasons import NODE_LOST, POD_LOST
@@ -16,6 +16,7 @@ from arcface_operator.decision.policies import (
     failure_rules,
     most_uncounted_restarts,
     scheduling_deadline_seconds,
+    scheduling_gang,
     stall_seconds,
     startup_deadline_seconds,
 )
@@ -134,6 +135,8 @@ def _pod_fault(context: DecisionContext) -> Fault | None:
 
 def _fault_while_gathering(context: DecisionContext) -> Fault | None:
     """What is wrong with a gang that is not whole: a program is blamed only where it had met the others."""
+    if (fault := scheduling_gang.withdrawn(context)) is not None:
+        return fault
     fault = _pod_fault(context)
     found = room.incurable(context) if fault is None or fault.is_blamed else fault
     return found or room.held_too_long(context)
@@ -141,6 +144,8 @@ def _fault_while_gathering(context: DecisionContext) -> Fault | None:
 
 def _gang_fault(context: DecisionContext) -> Fault | None:
     """What is wrong with a gang by its own account, None while it is well."""
+    if (withdrawn := scheduling_gang.withdrawn(context)) is not None:
+        return withdrawn
     fault, missing = _pod_fault(context), context.missing_pod
     if missing is not None and (fault is None or fault.is_blamed):
         # A pod that is gone explains the failures of its peers as much as one that was disrupted does.
@@ -207,8 +212,7 @@ def _act_on(context: DecisionContext, fault: Fault) -> Plan:
     if fault.remedy is Remedy.FAIL:
         return _course(context).give_up(context, failure.reason, failure.message, failure)
     if fault.remedy is Remedy.LET_GO:
-        context = context.with_condition("Ready", truth=False, reason=failure.reason, message=failure.message)
-        return starting.start(_with_next_attempt(context).with_status(phase="Queued"))
+        return starting.start(_with_next_attempt(_with_pause(context, failure)).with_status(phase="Queued"))
     context, fault = most_uncounted_restarts.charged(context, fault)
     if (sentence := backoff_limit.exceeded(context, fault)) is not None:
         return _course(context).give_up(context, "BackoffLimitExceeded", sentence, failure)
@@ -242,6 +246,18 @@ def _with_restart(context: DecisionContext, fault: Fault) -> DecisionContext:
         failure=failure,
         rank_table=None,
     )
+
+
+def _with_pause(context: DecisionContext, failure: FailureStatus) -> DecisionContext:
+    """The context of a gang that lets go of what it holds, and is asked for again."""
+    kinds: list[ConditionType] = ["Ready"]
+    if context.status.phase == context.stage.at_work:
+        kinds.append(context.stage.condition)
+    if context.status.rank_table is not None:
+        kinds.append("RankTableReady")
+    for kind in kinds:
+        context = context.with_condition(kind, truth=False, reason=failure.reason, message=failure.message)
+    return context.with_status(rank_table=None)
 
 
 def _with_next_attempt(context: DecisionContext) -> DecisionContext:

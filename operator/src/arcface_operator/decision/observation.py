@@ -18,6 +18,7 @@ from arcface_operator.decision.fault_table.reasons import DISRUPTIONS, INIT_FAIL
 from arcface_operator.decision.stages import STAGES
 from arcface_operator.manifests.content import source_of
 from arcface_operator.manifests.metadata import Manifest
+from arcface_operator.manifests.workload import QueueView
 
 MAIN_CONTAINERS = {stage.component: stage.container for stage in STAGES}
 
@@ -59,6 +60,8 @@ class PodView:
     """When it was given its node."""
     leaves_at: datetime | None = None
     """While it is being deleted: the end of its grace period."""
+    finalizers: tuple[str, ...] = ()
+    """Who must let go of it before it is gone."""
     waiting: str | None = None
     """Why its container does not run, as `Reason: message`."""
     is_disrupted: bool = False
@@ -129,6 +132,8 @@ class Observation:
     """What the first pod has just served, of the present attempt for certain or, from earlier releases, most likely."""
     sighting: Sighting | None = None
     """How it has just gone to ask the first pod; None where no question came to anything since the last look."""
+    queue: QueueView | None = None
+    """What Kueue says; None where the job is not in a queue of it, or its Workloads have not been seen yet."""
     groups: frozenset[str] = frozenset()
     """Names of the job's groups that the gang scheduler has; looked at only where they should go."""
     watched_since: datetime | None = None
@@ -187,6 +192,7 @@ def view_pod(pod: Manifest) -> PodView:
         is_ready=conditions.get("Ready", {}).get("status") == "True",
         scheduled_at=None if node is None else parse_time(scheduled.get("lastTransitionTime")) or created,
         leaves_at=parse_time(metadata.get("deletionTimestamp")),
+        finalizers=tuple(metadata.get("finalizers", [])),
         waiting=_waiting_reason(status, scheduled),
         is_disrupted=is_disrupted or status.get("reason") in DISRUPTIONS,
         ended=_pod_end(status, MAIN_CONTAINERS.get(component, "")),

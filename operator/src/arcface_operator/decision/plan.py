@@ -41,7 +41,7 @@ class Create:
 class Delete:
     """Deletion of exactly this object, never of a namesake."""
 
-    resource: Literal["pods", "jobs"]
+    resource: Literal["pods", "jobs", "workloads"]
     name: str
     uid: str
     grace_seconds: int | None = None
@@ -67,6 +67,17 @@ class DeletePodGroup:
     condition: ConditionType = "Ready"
 
 
+@dataclass(frozen=True, kw_only=True)
+class WriteWorkloadStatus:
+    """Fields of the status of exactly this Workload of Kueue, if it is still the one that was decided on."""
+
+    name: str
+    uid: str
+    version: str
+    status: Manifest
+    condition: ConditionType = "Ready"
+
+
 @dataclass(frozen=True)
 class DeleteJob:
     """Deletion of the job itself, children included."""
@@ -83,7 +94,7 @@ class EmitEvent:
     message: str
 
 
-Request = Apply | DryRunCreate | Create | Delete | Annotate | DeletePodGroup | DeleteJob
+Request = Apply | DryRunCreate | Create | Delete | Annotate | DeletePodGroup | WriteWorkloadStatus | DeleteJob
 """What a condition depends on."""
 Action = Request | EmitEvent
 
@@ -114,7 +125,7 @@ class Plan:
 
 def family_of(action: Request) -> Family:
     """The actions that an action waits with where one of them has failed."""
-    return action.condition, isinstance(action, Delete | DeletePodGroup | DeleteJob)
+    return action.condition, isinstance(action, Delete | DeletePodGroup | WriteWorkloadStatus | DeleteJob)
 
 
 def earliest(*seconds: float | None) -> float | None:

@@ -10,11 +10,12 @@ from arcface_operator.decision import ending, prerequisites, room
 from arcface_operator.decision.context import DecisionContext, condition
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Apply, Create, DryRunCreate, Plan
-from arcface_operator.decision.policies import avoid_node_seconds
+from arcface_operator.decision.policies import avoid_node_seconds, scheduling_gang
 from arcface_operator.decision.stages import TRAINING
 from arcface_operator.manifests import config_maps, evaluator_pod, gang, metadata, rank_table_size, worker_pod
 from arcface_operator.manifests.content import sealed
 from arcface_operator.manifests.node_avoidance import avoiding
+from arcface_operator.manifests.workload import with_placement
 from arcface_operator.preflight.spec_checks import unsupported
 
 SERVICE, NO_TABLE = "spec", "initializing"
@@ -105,6 +106,8 @@ def _await_room(context: DecisionContext) -> Plan:
 
 def _before_first_pod(context: DecisionContext) -> Plan | None:
     """What keeps a job from taking anything yet; None where its first pod may be made."""
+    if (wait := scheduling_gang.given_back(context)) is not None:
+        return _queue(context, wait)
     if left := _back_off_seconds(context):
         message = f"attempt {context.status.attempt} waits: the one before it ended before it ran"
         return replace(_wait_for(context, "BackOff", message), look_again_seconds=left)
@@ -115,7 +118,18 @@ def _before_first_pod(context: DecisionContext) -> Plan | None:
         return Plan(status=context.status, look_again_seconds=0.0)  # looked at in the phase that is now begun
     if unmet := prerequisites.unmet_prerequisites(context.job, context.observed.prerequisites):
         return _wait_for(context, unmet[0].reason, "; ".join(item.message for item in unmet))
-    return None
+    wait = scheduling_gang.awaited(context)
+    return None if wait is None else _queue(context, wait)
+
+
+def _queue(context: DecisionContext, wait: scheduling_gang.Wait) -> Plan:
+    """The job waits in Kueue's queue, and holds nothing."""
+    queued = context.with_condition("Ready", truth=False, reason="Queued", message=wait.message)
+    return Plan(
+        status=queued.with_status(phase="Queued").status,
+        actions=(*_dry_runs(context), *wait.actions),
+        look_again_seconds=context.settings.check_seconds,
+    )
 
 
 def _namesake(context: DecisionContext) -> PodView | None:
@@ -126,11 +140,10 @@ def _namesake(context: DecisionContext) -> PodView | None:
 
 
 def _with_lingerer(context: DecisionContext, old: tuple[PodView, ...]) -> DecisionContext:
-    """The context with a word on a pod that should have left long ago and is not removed by force."""
-    pod = next((pod for pod in old if ending.is_overdue(context, pod)), None)
-    if pod is None or pod.leaves_at is None:
+    """The context with a word on a pod that should be gone and is not."""
+    message = ending.lingering(context, old)
+    if message is None:
         return context
-    message = f"pod {pod.name} on node {pod.node} should have left by {pod.leaves_at.isoformat()}; look at its node"
     return context.with_condition("Ready", truth=False, reason="PodsLeaving", message=message)
 
 
@@ -175,8 +188,10 @@ def _creation(context: DecisionContext, missing: list[int]) -> tuple[Action, ...
     """What the pods need, then the pods."""
     build, attempt = context.stage.build_pod, context.status.attempt
     avoided = avoid_node_seconds.names(context)
+    placement = None if context.observed.queue is None else context.observed.queue.placement
     settings = context.settings.model_copy(update={"trainer_image": context.status.image})
-    pods = [Create(avoiding(build(context.job, index, attempt, settings), avoided)) for index in missing]
+    built = (with_placement(build(context.job, index, attempt, settings), placement) for index in missing)
+    pods = [Create(avoiding(pod, avoided)) for pod in built]
     return (*(Apply(manifest) for manifest in _to_be_written(context)), *_dry_runs(context), *pods)
 
 

@@ -39,6 +39,7 @@ PLURALS = {
     "Service": "services",
     "ConfigMap": "configmaps",
     "PodGroup": "podgroups",
+    "Workload": "workloads",
     "Event": "events",
     "Lease": "leases",
     "ArcFaceTrainingJob": PLURAL,

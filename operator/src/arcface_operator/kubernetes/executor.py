@@ -14,13 +14,16 @@ from arcface_operator.kubernetes import client, outcomes
 from arcface_operator.kubernetes.events import build_event
 from arcface_operator.kubernetes.priority_semaphore import Priority
 from arcface_operator.manifests.metadata import Manifest
+from arcface_operator.manifests.workload import KUEUE_VERSION
 
-RESOURCE_VERSIONS = {"pods": "v1", "jobs": "batch/v1"}
+RESOURCE_VERSIONS = {"pods": "v1", "jobs": "batch/v1", "workloads": KUEUE_VERSION}
 NAMESPACE_LEAVES = "NamespaceTerminating"
 ALREADY_EXISTS = "AlreadyExists"
 LOG = logging.getLogger(__name__)
 
-Unordered = decided.Delete | decided.Annotate | decided.DeletePodGroup | decided.DeleteJob
+Change = decided.Annotate | decided.WriteWorkloadStatus
+"""Merges into what is there."""
+Unordered = decided.Delete | Change | decided.DeletePodGroup | decided.DeleteJob
 """Requests that may be made all at once."""
 CREATE_TRIES = 2
 """Of an object that stood in its own way and has gone by then."""
@@ -108,8 +111,8 @@ class ActionExecutor:
                 return self._create_dry(manifest)
             case decided.Create(manifest):
                 return self._create(job, manifest)
-            case decided.Annotate():
-                return self._annotate(job.metadata.namespace, action)
+            case decided.Annotate() | decided.WriteWorkloadStatus():
+                return self._change(job.metadata.namespace, action)
             case decided.DeletePodGroup(group):
                 return self._delete_pod_group(job, group)
             case decided.Delete() | decided.DeleteJob():
@@ -172,6 +175,22 @@ class ActionExecutor:
         found = await self.api.find(client.path_of(group))
         if found is not None and controller_of(found["metadata"]) == job.metadata.uid:
             await self._delete(client.path_of(group), found["metadata"]["uid"])
+
+    def _change(self, namespace: str, action: Change) -> Awaitable[None]:
+        """Merge into a pod, or into a Workload's status."""
+        if isinstance(action, decided.Annotate):
+            return self._annotate(namespace, action)
+        return self._write_workload_status(namespace, action)
+
+    async def _write_workload_status(self, namespace: str, action: decided.WriteWorkloadStatus) -> None:
+        """Tell Kueue something unless it has changed the Workload meanwhile: the next look sees that."""
+        path = f"{client.collection(KUEUE_VERSION, 'workloads', namespace)}/{action.name}/status"
+        metadata = {"uid": action.uid, "resourceVersion": action.version}
+        try:
+            self.changed(await self.api.merge(path, {"metadata": metadata, "status": action.status}))
+        except client.ApiError as error:
+            if error.status not in {client.NOT_FOUND, client.CONFLICT}:
+                raise
 
     async def _annotate(self, namespace: str, action: decided.Annotate) -> None:
         """Annotate a pod unless it is gone."""

@@ -50,6 +50,12 @@ class Informer(Generic[Key, View]):
         reflector = self.reflectors.get(namespace) or self.reflectors.get(None)
         return reflector is not None and reflector.is_current
 
+    async def has_listed(self, namespace: str) -> bool:
+        """Whether the objects of a namespace have been seen, once they have been asked for."""
+        reflector = self.reflectors.get(namespace) or self.reflectors[None]
+        await reflector.has_tried.wait()
+        return reflector.is_listed.is_set() and not reflector.is_refused
+
     @property
     def is_settled(self) -> bool:
         """Whether all that may be looked at has been seen once, and there is any."""

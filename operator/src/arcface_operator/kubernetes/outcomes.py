@@ -7,7 +7,7 @@ from arcface_operator.decision.answers.action_failure import ActionFailure
 from arcface_operator.kubernetes import client
 from arcface_operator.manifests.metadata import Manifest
 
-KINDS = {"pods": "Pod", "jobs": "Job"}
+KINDS = {"pods": "Pod", "jobs": "Job", "workloads": "Workload"}
 
 
 class Refused(Exception):  # noqa: N818 - reads as what it says
@@ -74,3 +74,5 @@ def _object_of(job: ArcFaceTrainingJob, action: decided.Request) -> str:
             return f"removal of {KINDS[action.resource]} {action.name}"
         case decided.Annotate():
             return f"annotation of Pod {action.name}"
+        case decided.WriteWorkloadStatus():
+            return f"status of Workload {action.name}"

@@ -15,6 +15,7 @@ from arcface_operator.kubernetes.client import FORBIDDEN, Api, ApiError, JobRef,
 from arcface_operator.kubernetes.informer import Informer
 from arcface_operator.manifests.gang import POD_GROUP_VERSIONS
 from arcface_operator.manifests.metadata import Manifest
+from arcface_operator.manifests.workload import KUEUE_VERSION
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,13 @@ class PrerequisitesReader:
 
     async def _missing_kinds(self, job: ArcFaceTrainingJob) -> tuple[str, ...]:
         """Kinds of the job's gang scheduler that the API server does not serve."""
-        version = POD_GROUP_VERSIONS.get(job.spec.scheduling.gang)
+        gang = job.spec.scheduling.gang
+        needed, version = ("Workload", KUEUE_VERSION) if gang == "kueue" else ("PodGroup", POD_GROUP_VERSIONS.get(gang))
         if version is None:
             return ()
         served = await self.api.find(f"/apis/{version}")
         kinds = [] if served is None else [resource["kind"] for resource in served.get("resources", [])]
-        return () if "PodGroup" in kinds else (f"PodGroup of {version}",)
+        return () if needed in kinds else (f"{needed} of {version}",)
 
     def lost(self, names: Iterable[str]) -> frozenset[str]:
         """Those of the nodes that are gone or do not answer; none where nothing is known of nodes."""

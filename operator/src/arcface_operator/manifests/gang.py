@@ -1,7 +1,7 @@
 """What the gang schedulers need to admit all pods of a gang or none.
 
 Kubernetes' own scheduler, Volcano and the coscheduling plugin know a group by an object of their own, to which each pod
-belongs by a field, an annotation or a label; Kueue by labels and a count on the pods.
+belongs by a field, an annotation or a label.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,6 @@ from arcface_operator.settings import Settings
 VOLCANO = "volcano"
 VOLCANO_GROUP = "scheduling.k8s.io/group-name"
 COSCHEDULING_GROUP = "scheduling.x-k8s.io/pod-group"
-KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
-KUEUE_GROUP = "kueue.x-k8s.io/pod-group-name"
-KUEUE_COUNT = "kueue.x-k8s.io/pod-group-total-count"
 POD_GROUP_VERSIONS = {
     "native": "scheduling.k8s.io/v1alpha2",
     "volcano": "scheduling.volcano.sh/v1beta1",
@@ -73,22 +70,17 @@ def name_pod_group(job: ArcFaceTrainingJob, component: str, name: str) -> Manife
 
 def build_pod_metadata(job: ArcFaceTrainingJob, gang: Gang, name: str, index: int, attempt: int) -> Manifest:
     """Metadata of a gang's pod: whose it is, its place in the gang, and what the gang scheduler knows it by."""
-    metadata = merged(build_metadata(job, name, gang.component), _group_marks(job, gang, attempt), "metadata")
+    metadata = merged(build_metadata(job, name, gang.component), _group_marks(job, gang), "metadata")
     metadata["labels"] |= {pods.RANK_INDEX_LABEL: str(index), pods.ATTEMPT_LABEL: str(attempt)}
     return metadata
 
 
-def _group_marks(job: ArcFaceTrainingJob, gang: Gang, attempt: int) -> Manifest:
+def _group_marks(job: ArcFaceTrainingJob, gang: Gang) -> Manifest:
     """Labels and annotations by which a gang scheduler knows a pod of a group."""
-    scheduling = job.spec.scheduling
-    if scheduling.gang == "volcano":
+    if job.spec.scheduling.gang == "volcano":
         return {"annotations": {VOLCANO_GROUP: gang.name}}
-    if scheduling.gang == "coscheduling":
+    if job.spec.scheduling.gang == "coscheduling":
         return {"labels": {COSCHEDULING_GROUP: gang.name}}
-    if scheduling.gang == "kueue":
-        # A group of its own for each attempt: Kueue takes a pod of the same name for a replacement otherwise.
-        labels = {KUEUE_QUEUE: str(scheduling.queue), KUEUE_GROUP: f"{job.metadata.name}-{attempt}"}
-        return {"labels": labels, "annotations": {KUEUE_COUNT: str(gang.pods)}}
     return {}
 
 

@@ -14,6 +14,7 @@ from arcface_operator.kubernetes.client import JobRef
 from support.builders.jobs import make_job
 from support.builders.views import NOW, SETTINGS, make_ended, make_report, make_worker
 from support.decision_table import status_in
+from support.fakes.kueue import NoQueues
 
 UID = "uid-1"
 REF = JobRef("default", "quick")
@@ -47,7 +48,7 @@ def observed(*pods: PodView, phase: str = "Training") -> tuple[Observation, list
     job = make_job(uid=UID, workers={"replicas": 2})
     job = job.model_copy(update={"status": status_in(phase)})
     poller, nothing = Poller(), Any
-    parts: Any = {"api": nothing, "prerequisites": nothing, "device_faults": nothing}
+    parts: Any = {"api": nothing, "prerequisites": nothing, "queues": NoQueues(), "device_faults": nothing}
     observer = Observer(**parts, pods=Children(*pods), poller=poller, settings=SETTINGS, now=lambda: NOW)
     return asyncio.run(observer.observe(job, JobTracker(REF, NOW))), poller.asked
 

@@ -1,5 +1,6 @@
 """Whatever happens to a job, in whatever order: nothing that must hold is ever broken, and it comes to an end."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from arcface_operator.decision.plan import Create, Delete, Plan
 from support.builders.jobs import make_job
 from support.builders.views import SETTINGS, evaluator_report, make_report, worker_names
 from support.decision_table import assert_tells_the_truth, counters
+from support.fakes import kueue
 from support.fakes.cluster_world import World
 
 HOSTILE = st.one_of(
@@ -38,6 +40,7 @@ POLICIES = st.builds(
 )
 LFW = EvaluationSpec(claim_name="sets", sets=["lfw"])
 EVALUATIONS = st.sampled_from([None, LFW, LFW.model_copy(update={"template": {"x": 1}})])
+WORKLOAD = st.sampled_from(["quick", "quick-evaluate"])
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "look": (st.booleans(), st.just(1023) | st.integers(0, 1023)),
     "start": (INDEX,),
@@ -55,6 +58,9 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "evaluation": (EVALUATIONS,),
     "evaluated": (CODES, HOSTILE | st.just(evaluator_report())),
     "evaluator vanishes": (),
+    "admit": (WORKLOAD,),
+    "evict": (WORKLOAD,),
+    "workload vanishes": (WORKLOAD,),
 }
 OFTEN = ["look"] * 24 + ["start"] * 12 + ["sweep", "wait", "exit", "fail"] * 3
 """Troubles must leave a job the time to get somewhere."""
@@ -67,6 +73,14 @@ SPEC_FIELDS = {"suspend": "suspend", "policy": "run_policy", "evaluation": "eval
 
 def happen(world: World, event: tuple[Any, ...]) -> World:
     """The world after an event; one that does not fit does nothing."""
+    kind, *arguments = event
+    if kind in QUEUE_EVENTS:
+        return happen_to_workload(world, kind, *arguments)
+    return happen_to_job(world, event)
+
+
+def happen_to_job(world: World, event: tuple[Any, ...]) -> World:
+    """The world after an event that Kueue has no part in."""
     name = f"quick-worker-{event[1]}" if len(event) > 1 else ""
     match event:
         case ("wait", seconds):
@@ -84,6 +98,25 @@ def happen(world: World, event: tuple[Any, ...]) -> World:
         case _ if name in world.pods:
             return happen_to_pod(world, name, event)
     return world
+
+
+def happen_to_workload(world: World, event: str, name: str) -> World:
+    """What happens to a Workload in Kueue's queue, where there is one and it fits."""
+    if name not in world.workloads or kueue.holds_quota(world, name) is (event == "admit"):
+        return world
+    return QUEUE_EVENTS[event](world, name)
+
+
+def vanished(world: World, name: str) -> World:
+    """Somebody deletes a Workload."""
+    return replace(world, workloads={key: item for key, item in world.workloads.items() if key != name})
+
+
+QUEUE_EVENTS: dict[str, Callable[[World, str], World]] = {
+    "admit": kueue.admitted,
+    "evict": kueue.evicted,
+    "workload vanishes": vanished,
+}
 
 
 def happen_to_pod(world: World, name: str, event: tuple[Any, ...]) -> World:
@@ -128,26 +161,34 @@ def assert_holds(world: World, plan: Plan) -> None:
     created, views = worker_names(plan), [view_pod(pod) for pod in world.pods.values()]
     assert len(created) == len(set(created))
     assert not set(created) & set(world.pods)
+    if created and world.job.spec.scheduling.gang == "kueue":
+        assert kueue.holds_quota(world, "quick")
     if created:
         assert all(view.attempt == new.attempt for view in views if view.component == "worker")
         assert new.phase in {"Pending", "Queued", "Restarting"}
-    assert {action.uid for action in plan.actions if isinstance(action, Delete)} <= {view.uid for view in views}
+    there = {view.uid for view in views} | {item["metadata"]["uid"] for item in world.workloads.values()}
+    assert {action.uid for action in plan.actions if isinstance(action, Delete)} <= there
     if new.phase != old.phase and new.phase in {"Succeeded", "Failed"}:
         assert not [action for action in plan.actions if isinstance(action, Create | Delete)]
 
 
-JOB = make_job(
-    workers={"replicas": 2},
-    evaluation={"claimName": "sets", "sets": ["lfw"]},
-    runPolicy={"backoffLimit": 1},
-    uid="1",
+JOB, QUEUED_JOB = (
+    make_job(
+        workers={"replicas": 2},
+        evaluation={"claimName": "sets", "sets": ["lfw"]},
+        runPolicy={"backoffLimit": 1},
+        scheduling=scheduling,
+        uid="1",
+    )
+    for scheduling in ({}, {"gang": "kueue", "queue": "npu"})
 )
+JOBS = st.sampled_from([JOB, QUEUED_JOB])
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(st.lists(EVENT, min_size=10, max_size=60))
-def test_no_event_breaks_what_must_hold_and_good_times_bring_the_end(events: list[tuple[Any, ...]]) -> None:
-    world = World(job=JOB)
+@given(JOBS, st.lists(EVENT, min_size=10, max_size=60))
+def test_no_event_breaks_what_must_hold_and_good_times_bring_the_end(job: Any, events: list[tuple[Any, ...]]) -> None:
+    world = World(job=job)
     for event in events:
         world = look(world, event[1], event[2]) if event[0] == "look" else happen(world, event)
     settle(world.with_spec(suspend=False))
@@ -163,6 +204,7 @@ def settle(world: World) -> None:
             and before.pods == world.pods
             and before.status == world.status
         ):
+            assert not any(kueue.holds_quota(world, name) for name in world.workloads)
             return
         world = all_goes_well(world).later(5)
     pytest.fail(f"no end: {world.status}")
@@ -171,6 +213,8 @@ def settle(world: World) -> None:
 def all_goes_well(world: World) -> World:
     """Pods that leave are gone, those that wait run, those that run are done."""
     world = replace(world, lost_nodes=frozenset()).swept()
+    for name in world.workloads:
+        world = happen_to_workload(world, "admit", name)
     for name, pod in world.pods.items():
         view = view_pod(pod)
         if view.component != "worker" or view.ended is not None:
@@ -181,9 +225,9 @@ def all_goes_well(world: World) -> World:
 
 
 @settings(max_examples=50)
-@given(st.lists(EVENT, min_size=10, max_size=40))
-def test_a_suspended_job_holds_nothing(events: list[tuple[Any, ...]]) -> None:
-    world = World(job=JOB)
+@given(JOBS, st.lists(EVENT, min_size=10, max_size=40))
+def test_a_suspended_job_holds_nothing(job: Any, events: list[tuple[Any, ...]]) -> None:
+    world = World(job=job)
     for event in events:
         world = look(world, event[1], event[2]) if event[0] == "look" else happen(world, event)
     world = replace(world.with_spec(suspend=True), lost_nodes=frozenset())
@@ -193,6 +237,7 @@ def test_a_suspended_job_holds_nothing(events: list[tuple[Any, ...]]) -> None:
         return
     assert world.status.phase == "Suspended"
     assert not world.pods
+    assert not any(kueue.holds_quota(world, name) for name in world.workloads)
 
 
 @pytest.mark.parametrize("policy", ["None", "Running", "All"])

@@ -404,6 +404,30 @@ def test_a_pod_that_does_not_leave_is_named() -> None:
     assert plan.look_again_seconds == SETTINGS.check_seconds
 
 
+KEPT = {"phase": "Failed", "leaves_at": ago(5), "finalizers": ("example.com/audit",)}
+
+
+def test_a_pod_that_only_a_finalizer_keeps_is_named_with_it_and_no_node_is_blamed() -> None:
+    for lost in (frozenset(), frozenset({"node-0"})):
+        plan = plan_in("Restarting", {"pods": (make_ended(0, -1, code=143, **KEPT),), "lost_nodes": lost})
+        (ready,) = [item for item in plan.status.conditions if item.type == "Ready"]
+        assert (ready.reason, "node" in ready.message) == ("PodsLeaving", False)
+        assert "pod quick-worker-0 has left, finalizer example.com/audit keeps it" in ready.message
+
+
+def test_a_suspended_job_names_the_finalizer_that_keeps_its_pod() -> None:
+    plan = plan_in("Suspended", {"pods": (make_ended(0, code=143, **KEPT),)}, suspend=True)
+    (suspended,) = [item for item in plan.status.conditions if item.type == "Suspended"]
+    assert suspended.status == "True"
+    assert "finalizer example.com/audit keeps it" in suspended.message
+
+
+def test_a_pod_that_still_runs_is_not_said_to_be_kept_by_its_finalizer() -> None:
+    stays = make_worker(0, -1, leaves_at=ago(7200), finalizers=("example.com/audit",))
+    (ready,) = [item for item in plan_in("Restarting", {"pods": (stays,)}).status.conditions if item.type == "Ready"]
+    assert "look at its node" in ready.message
+
+
 def test_an_attempt_after_a_vain_one_waits_each_time_longer_and_says_so() -> None:
     def plan(vain: int, seconds: float) -> Any:
         return plan_in("Restarting", {}, {"vain_attempts": vain, "restarted_at": ago(seconds)})

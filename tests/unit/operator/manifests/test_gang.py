@@ -55,13 +55,6 @@ def test_each_stage_is_a_group_of_its_own_in_the_jobs_queue(gang: str) -> None:
     assert [mark[key] for mark in marks] == ["quick", "quick-evaluate"]
 
 
-def test_kueue_takes_every_attempt_of_a_stage_for_a_group_of_its_own() -> None:
-    marks = [pod["metadata"] for pod in pods_of(job_of(gang="kueue", queue="npu"))]
-    assert [mark["labels"]["kueue.x-k8s.io/queue-name"] for mark in marks] == ["npu", "npu"]
-    assert [mark["labels"]["kueue.x-k8s.io/pod-group-name"] for mark in marks] == ["quick-1", "quick-2"]
-    assert [mark["annotations"]["kueue.x-k8s.io/pod-group-total-count"] for mark in marks] == ["2", "1"]
-
-
 def test_the_clusters_own_scheduler_gets_a_group_for_each_stage_and_its_name_in_each_pod() -> None:
     job = job_of(gang="native")
     groups = [build_pod_group(job, found, Settings()) for found in (training_gang(job), evaluation_gang(job))]
@@ -76,3 +69,8 @@ def test_the_clusters_own_scheduler_gets_a_group_for_each_stage_and_its_name_in_
 def test_only_schedulers_with_groups_of_their_own_get_one(gang: str) -> None:
     job = job_of(gang=gang, queue="npu")
     assert build_pod_group(job, training_gang(job), Settings()) is None
+
+
+def test_no_pod_carries_a_mark_by_which_kueue_would_gate_and_finalize_it() -> None:
+    for pod in pods_of(job_of(gang="kueue", queue="npu")):
+        assert "kueue" not in str(pod)

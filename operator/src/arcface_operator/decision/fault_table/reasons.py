@@ -1,6 +1,7 @@
 """Words for what befalls pods: Kubernetes' and ours, in `status.failure.reason` and in the table of faults."""
 
-POD_DELETED, POD_LOST, NODE_LOST, PARTLY_HELD = "PodDeleted", "PodLost", "NodeLost", "PartlyHeld"
+POD_DELETED, POD_LOST, NODE_LOST = "PodDeleted", "PodLost", "NodeLost"
+PARTLY_HELD, QUOTA_WITHDRAWN = "PartlyHeld", "QuotaWithdrawn"
 STALLED, START_LATE, NO_REPORT = "Stalled", "StartupDeadlineExceeded", "NoReport"
 DEVICE_FAULT = "DeviceFault"
 INIT_FAILED, POD_FAILED = "InitContainerFailed", "PodFailed"

@@ -90,6 +90,7 @@ TABLE = (
     Row("bad input, or a loss that is no number any more", FAILS, exit_codes=NEVER_RETRIED),
     Row("a pod that can never start", FAILS, reasons=words.INCURABLE),
     Row("there is room for a part of the gang only", LETS_GO, reasons={words.PARTLY_HELD}),
+    Row("quota that a queue takes back", LETS_GO, reasons={words.QUOTA_WITHDRAWN}),
     Row("a pod that made room for others", OF_THE_QUEUE, reasons=words.MADE_ROOM),
     Row("a node that is gone or does not answer", OF_THE_NODE, reasons=words.NODES_ABSENCE),
     Row("a card that MindX calls faulty", OF_THE_NODE, reasons={words.DEVICE_FAULT}),

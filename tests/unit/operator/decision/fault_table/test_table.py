@@ -9,6 +9,7 @@ SYMPTOMS = {
     "bad input, or a loss that is no number any more": Symptom(reason="Diverged", exit_code=3, is_taken=True),
     "a pod that can never start": Symptom(reason="InvalidImageName"),
     "there is room for a part of the gang only": Symptom(reason="PartlyHeld"),
+    "quota that a queue takes back": Symptom(reason="QuotaWithdrawn"),
     "a pod that made room for others": Symptom(reason="PreemptionByScheduler", exit_code=143, is_taken=True),
     "a node that is gone or does not answer": Symptom(reason="DeletionByTaintManager", is_taken=True),
     "a card that MindX calls faulty": Symptom(reason="DeviceFault"),
