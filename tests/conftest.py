@@ -8,7 +8,12 @@ os.environ.setdefault("GLOG_v", "3")
 
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# How long an example takes is the machine's affair.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # What these assert is shown with its values, as in a test itself.
 pytest.register_assert_rewrite("support", "testbed")

@@ -15,17 +15,28 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from arcface_operator.kubernetes.client import collection
+from arcface_operator.kubernetes.election import API_VERSION, LEASE_NAME
 from support.builders.jobs import job_document
-from support.processes.operator_process import DEFAULTS, GROUPS, USER, OperatorProcess, grant_rights, serve_jobs
+from support.processes.operator_process import (
+    DEFAULTS,
+    GROUPS,
+    NAMESPACE,
+    USER,
+    OperatorProcess,
+    grant_rights,
+    serve_jobs,
+)
 from testbed.control_plane.claims import bind_empty_claim
 from testbed.control_plane.cluster import ControlPlane
 from testbed.control_plane.pods import Pods, own_namespace, shell_pod
 
-SIZES = [(1, 8, 30), (1, 64, 12), (1, 512, 4), (200, 8, 1)]
+SIZES = [(1, 8, 30), (1, 64, 12), (1, 512, 4), (200, 8, 1), (1, 4096, 1)]
 """Jobs at once, pods of each, repetitions."""
 FULL_JOBS, FULL_PODS = 1000, 8
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -159,12 +170,27 @@ def main() -> None:
         bench = Bench(plane)
         with toy(plane) as process:
             floor = measure(bench, "toy", lambda: process.pid)
-        with OperatorProcess(plane, Path(folder) / "operator", "--no-leader-election", settings=DEFAULTS) as operator:
+        since = plane.audit_log.size()
+        with OperatorProcess(plane, Path(folder) / "operator", settings=DEFAULTS) as operator:
             operator.wait_until_it_leads()
             ours = measure(bench, "ours", lambda: operator.process.pid)
             for size, seconds in ours.items():
                 print(f"{size[0]} x {size[1]}: {seconds / floor[size]:.2f} times the toy")
             full(bench, operator)
+            tell_of_leadership(plane, since)
+
+
+def tell_of_leadership(plane: ControlPlane, since: int) -> None:
+    """Whether the Lease was always renewed in time, as the API server saw it: another would take it after 15 s."""
+    made = [request for request in plane.audit(since, USER) if request["resource"] == "leases"]
+    renewals = [stamp(request) for request in made if (request["verb"], request["code"]) == ("update", 200)]
+    gaps = sorted(later - earlier for earlier, later in pairwise(renewals))
+    lease = plane.admin.get(f"{collection(API_VERSION, 'leases', NAMESPACE)}/{LEASE_NAME}").raise_for_status().json()
+    print(
+        f"leadership lost {lease['spec']['leaseTransitions']} times; {len(renewals)} renewals,"
+        f" from one to the next p50 {statistics.median(gaps):.2f} s, p99 {quantile(gaps, 0.99):.2f} s,"
+        f" at most {gaps[-1]:.2f} s"
+    )
 
 
 def full(bench: Bench, operator: OperatorProcess) -> None:

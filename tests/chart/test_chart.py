@@ -168,6 +168,16 @@ def test_an_operator_of_some_namespaces_has_no_rights_elsewhere() -> None:
     assert deployment["spec"]["template"]["spec"]["containers"][0]["args"][2:] == ["--namespace=a", "--namespace=b"]
 
 
+def test_an_operator_of_some_namespaces_may_be_let_read_what_mindx_tells_of_cards() -> None:
+    rendered_ones = rendered("namespaces={a}", "ascend.faultNamespaces={kube-system,mindx-dl}")
+    documents = [each for each in yaml.safe_load_all(rendered_ones) if each]
+    roles = {each["metadata"]["namespace"]: each["rules"] for each in documents if each["kind"] == "Role"}
+    assert roles["kube-system"] == roles["mindx-dl"] == RIGHTS["faults"]
+    assert [rule["verbs"] for rule in RIGHTS["faults"]] == [["get"]]
+    bound = {each["metadata"]["namespace"] for each in documents if each["kind"] == "RoleBinding"}
+    assert {"kube-system", "mindx-dl"} <= bound
+
+
 def test_whoever_views_edits_or_administers_a_namespace_does_so_with_its_jobs() -> None:
     def aggregated(*values: str) -> dict[str, list[Any]]:
         roles = [each for each in yaml.safe_load_all(rendered(*values)) if each and each["kind"] == "ClusterRole"]

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 from safetensors import SafetensorError, safe_open
 
 from arcface_api.errors import InvalidInput, explained
@@ -93,6 +93,8 @@ class CheckpointManifest(Model):
     """Name of the job."""
     spec_hash: Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
     """Hash of what decides the weights."""
+    recipe: dict[str, JsonValue] | None = None
+    """What decides the weights, by name; absent from what older releases wrote."""
     step: int = Field(ge=0)
     """Updates made; with seed and total batch this is also the position in the data and in the schedule."""
     total_steps: int = Field(ge=1)

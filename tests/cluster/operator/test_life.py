@@ -49,6 +49,7 @@ def test_a_job_trains_evaluates_and_tells_its_story(
         "CheckpointAvailable": "True",
         "Evaluated": "True",
         "Complete": "True",
+        "Reachable": "Unknown",
         "Failed": "False",
     }
     # The scheduler and the evaluator may be faster than a look.

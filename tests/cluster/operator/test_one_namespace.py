@@ -39,3 +39,23 @@ def test_it_runs_jobs_there_and_touches_none_elsewhere(
     refused = [request for request in plane.audit(since, USER) if request["code"] in {401, 403}]
     # It asks once in a while and goes on without: what nodes offer, and what kopf would like to know.
     assert {request["resource"] for request in refused} <= {"nodes", "customresourcedefinitions", "namespaces", ""}
+
+
+def test_a_namespace_without_rights_does_not_stop_the_other_and_is_served_once_it_has_them(
+    jobs: TrainingJobs, fake_nodes: FakeNodes, plane: ControlPlane, api: httpx.Client, folder: Path
+) -> None:
+    grant_rights_in(plane, jobs.namespace, NAME)
+    arguments = ("--no-leader-election", "--namespace", jobs.namespace)
+    with own_namespace(api, f"{jobs.namespace}-later") as other:
+        later = TrainingJobs(api, other.namespace)
+        later.bind_claims()
+        for each in (jobs, later):
+            fake_nodes.play(each.namespace, goes_well())
+            each.create()
+        with OperatorProcess(plane, folder, *arguments, "--namespace", other.namespace, user=USER) as operator:
+            operator.wait_until_it_leads()
+            jobs.wait_for("Succeeded")
+            assert later.status() == {}
+            grant_rights_in(plane, other.namespace, NAME)
+            later.wait_for("Succeeded", seconds=60)
+            assert operator.is_serving()

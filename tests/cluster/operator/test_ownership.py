@@ -42,6 +42,28 @@ def test_a_job_that_is_replaced_starts_with_clean_counts(jobs: TrainingJobs, fak
     assert (status["attempt"], status["restarts"], status.get("failure")) == (0, 0, None)
 
 
+def test_what_is_ours_is_told_by_one_entry_of_managed_fields(jobs: TrainingJobs, fake_nodes: FakeNodes) -> None:
+    """Also once it has been written again: else what we leave out then would stay there for ever."""
+    fake_nodes.play(jobs.namespace, lambda _: TRAINS)
+    jobs.create(workers=TWO)
+    jobs.wait_for("Training")
+    path = f"/api/v1/namespaces/{jobs.namespace}/configmaps/quick-config"
+    jobs.api.patch(path, headers=MERGE, json={"data": {"run.json": "{}"}}).raise_for_status()
+
+    def is_mended() -> bool:
+        return bool(jobs.api.get(path).raise_for_status().json()["data"]["run.json"] != "{}")
+
+    wait_until(is_mended)
+    for resource in ("configmaps", "services"):
+        for item in jobs.children(resource):
+            ours = [
+                entry["operation"]
+                for entry in item["metadata"]["managedFields"]
+                if entry["manager"] == "arcface-operator"
+            ]
+            assert ours == ["Apply"], item["metadata"]["name"]
+
+
 def test_a_config_map_of_somebody_else_is_left_alone(jobs: TrainingJobs, fake_nodes: FakeNodes) -> None:
     path = f"/api/v1/namespaces/{jobs.namespace}/configmaps"
     mine = {"metadata": {"name": "quick-config"}, "data": {"mine": "precious"}}

@@ -6,6 +6,7 @@ from typing import Any
 from arcface_api.contract.pod_environment import COMPONENT_LABEL, SCHEDULER_ANNOTATION
 from arcface_api.contract.reports import EvaluatorReport, TrainerReport
 from arcface_api.resource.status import ArcFaceTrainingJobStatus, PairResult, Progress
+from arcface_operator.decision.answers.action_failure import ActionFailure
 from arcface_operator.decision.observation import ClaimView, Ended, PodView, Prerequisites
 from arcface_operator.decision.plan import Create, Plan
 from arcface_operator.manifests.metadata import worker_name
@@ -70,6 +71,11 @@ def make_prerequisites(
     """Prerequisites in which everything is there, but for what is given."""
     there = dict.fromkeys(("faces", "checkpoints", "sets"), ClaimView("Bound", ("ReadWriteMany",)))
     return Prerequisites(claims={**there, **claims}, devices=devices, missing_kinds=missing_kinds)
+
+
+def refused_action(message: str) -> ActionFailure:
+    """What the API server would not have of what a gang needs."""
+    return ActionFailure(condition="Ready", message=message, is_lasting=True)
 
 
 def make_report(step: int, **fields: Any) -> TrainerReport:

@@ -1,6 +1,7 @@
-"""A proxy before the API server that counts an operator's writes and can end the operator right after any of them."""
+"""A proxy before the API server that counts an operator's writes, can end the operator after any, and makes trouble."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -30,6 +31,11 @@ class ApiProxy:
         """Method and path of the writes so far, in the order of their answers."""
         self.on_write: Callable[[int], None] = lambda _: None
         """Called with the number of writes so far after each was answered, before the operator hears of it."""
+        self.frame: bytes | None = None
+        self.refusal: int | None = None
+        self.troubled = 0
+        """Requests that were answered with trouble."""
+        self.streams: set[asyncio.Task[None]] = set()
 
     def __enter__(self) -> Self:
         self.address: Future[str] = Future()
@@ -43,6 +49,25 @@ class ApiProxy:
     ) -> None:
         self.loop.call_soon_threadsafe(self.end.set)
         self.thread.join()
+
+    def break_watches(self, error: dict[str, Any]) -> None:
+        """End every watch, and each that is begun, with an ERROR frame."""
+        self.frame = json.dumps({"type": "ERROR", "object": {"kind": "Status", **error}}).encode() + b"\n"
+        self._cut_streams()
+
+    def refuse_all(self, status: int) -> None:
+        """Cut all streams, and answer whatever is asked with this status."""
+        self.refusal = status
+        self._cut_streams()
+
+    def heal(self) -> None:
+        """Forward everything again."""
+        self.frame = self.refusal = None
+
+    def _cut_streams(self) -> None:
+        """End what is being streamed."""
+        for task in list(self.streams):
+            self.loop.call_soon_threadsafe(task.cancel)
 
     def kubeconfig(self, path: Path) -> Path:
         """A kubeconfig that leads through the proxy."""
@@ -72,6 +97,9 @@ class ApiProxy:
 
     async def forward(self, request: web.Request) -> web.StreamResponse:
         """One request and its answer, streamed."""
+        if self.refusal is not None:
+            self.troubled += 1
+            return web.json_response({"kind": "Status", "message": "trouble"}, status=self.refusal)
         headers = {name: text for name, text in request.headers.items() if name.lower() not in NOT_FORWARDED}
         body = await request.read()
         async with self.session.request(request.method, request.raw_path, data=body or None, headers=headers) as reply:
@@ -84,9 +112,33 @@ class ApiProxy:
             answer = web.StreamResponse(status=reply.status, headers=kept)
             try:
                 await answer.prepare(request)
-                async for chunk in reply.content.iter_any():
-                    await answer.write(chunk)
+                await self._stream(reply, answer, is_watch="watch" in request.query)
                 await answer.write_eof()
             except (ConnectionResetError, aiohttp.ClientError):
                 pass  # the operator is dead, or the API server has ended a watch
             return answer
+
+    async def _stream(self, reply: aiohttp.ClientResponse, answer: web.StreamResponse, *, is_watch: bool) -> None:
+        """Pass an answer on, a watch until it is cut."""
+
+        async def pass_on() -> None:
+            async for chunk in reply.content.iter_any():
+                await answer.write(chunk)
+
+        if not is_watch:
+            await pass_on()
+            return
+        task = asyncio.create_task(pass_on())
+        self.streams.add(task)
+        if self.frame is not None:
+            task.cancel()
+        try:
+            await asyncio.wait({task})
+        finally:
+            task.cancel()
+            self.streams.discard(task)
+        if not task.cancelled():
+            task.result()
+        elif self.frame is not None:
+            self.troubled += 1
+            await answer.write(self.frame)

@@ -8,13 +8,13 @@ import sys
 import sysconfig
 from pathlib import Path
 
-DONE, INVALID, ENDLESS, CRASH, CRASH_ONCE, WARN = range(6)
+DONE, INVALID, ENDLESS, CRASH, CRASH_ONCE, WARN, SLOW_TO_SAVE = range(7)
 
 SCRIPT = """#!{python}
-import json, os, pathlib, signal, sys, threading
+import json, os, pathlib, signal, sys, threading, time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-DONE, INVALID, ENDLESS, CRASH, CRASH_ONCE, WARN = range(6)
+DONE, INVALID, ENDLESS, CRASH, CRASH_ONCE, WARN, SLOW_TO_SAVE = range(7)
 command = sys.argv[1]
 options = dict(zip(sys.argv[-4::2], sys.argv[-3::2]))
 config = json.loads(pathlib.Path(options["--config"]).read_text())
@@ -41,6 +41,8 @@ class Handler(BaseHTTPRequestHandler):
 
 def address():
     file = os.environ.get("ARCFACE_SCHEDULER_FILE")
+    while file and not pathlib.Path(file).read_text():
+        time.sleep(0.01)
     return pathlib.Path(file).read_text() if file else os.environ["POD_IP"]
 
 
@@ -52,6 +54,12 @@ def train(seed, folder):
     if seed == CRASH or (seed == CRASH_ONCE and not (folder / "seen").exists()):
         (folder / "seen").touch()
         sys.exit("out of memory")
+    if seed == SLOW_TO_SAVE:
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        (folder / f"ready-{{os.environ['MS_NODE_ID']}}").touch()
+        while not (folder / "saved").exists():
+            time.sleep(0.01)
+        end(143, progress=progress, checkpoint=checkpoint)
     if seed == ENDLESS:
         signal.signal(signal.SIGTERM, lambda *_: end(143, progress=progress, checkpoint=checkpoint))
         server = HTTPServer((os.environ["POD_IP"], config["metricsPort"]), Handler)
@@ -60,8 +68,8 @@ def train(seed, folder):
         while True:
             signal.pause()
     if seed == WARN:
-        rank = int(os.environ["MS_NODE_ID"])
-        end(0, progress=progress, checkpoint=checkpoint, warnings=["the loss is odd"], skippedImages=3 + rank)
+        told = dict(warnings=["the loss is odd"], skippedImages=3 + int(os.environ["MS_NODE_ID"]))
+        end(0, progress=dict(progress, step=9), checkpoint=checkpoint, **told)
     end(0, progress=dict(progress, step=9), checkpoint=checkpoint)
 
 

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import httpx
-
 from arcface_api.contract.pod_environment import METRICS_PORT, RANK_TABLE_FILE
 from arcface_api.contract.rank_table import INITIALIZING
 from arcface_operator.decision.rank_table import assemble
@@ -21,6 +19,7 @@ from arcface_operator.settings import Settings
 from arcface_trainer.device import DEVICE_TARGET
 from support.builders.jobs import make_job
 from support.builders.views import NOW, make_worker
+from support.processes.trainings import tells_step
 from support.waiting import wait_until
 
 ARCFACE = Path(sys.executable).with_name("arcface")
@@ -120,11 +119,7 @@ class AscendPod:
 
         def has_come() -> bool:
             assert self.process.poll() is None, self.output()
-            try:
-                answer = httpx.get(f"http://{self.address}:{METRICS_PORT}/progress").json()
-            except httpx.TransportError:
-                return False
-            return answer["progress"]["step"] >= step
+            return tells_step(f"{self.address}:{METRICS_PORT}", step)
 
         wait_until(has_come, DEADLINE_SECONDS)
 

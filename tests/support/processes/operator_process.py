@@ -140,7 +140,7 @@ class OperatorProcess:
 
     def wait_until_it_leads(self) -> None:
         """Until it acts on jobs."""
-        wait_until(self.leads, seconds=30)
+        wait_until(self.leads, seconds=120)
 
     def kill(self) -> None:
         """End it as a lost node does."""

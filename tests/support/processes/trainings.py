@@ -48,6 +48,15 @@ def write_run_config(path: Path, data: Path, checkpoints: Path, **changes) -> Pa
     return path
 
 
+def tells_step(address: str, step: int) -> bool:
+    """Whether rank 0 answers and is as far; until the ranks have met it answers without progress."""
+    try:
+        progress = httpx.get(f"http://{address}/progress").json().get("progress")
+    except httpx.TransportError:
+        return False
+    return progress is not None and progress["step"] >= step
+
+
 class TrainingPod:
     """`arcface train` as a worker pod runs it."""
 
@@ -88,10 +97,7 @@ class TrainingPod:
 
         def has_come() -> bool:
             assert self.process.poll() is None, self.wait()
-            try:
-                return httpx.get(f"http://127.0.0.1:{self.port}/progress").json()["progress"]["step"] >= step
-            except httpx.TransportError:
-                return False
+            return tells_step(f"127.0.0.1:{self.port}", step)
 
         wait_until(has_come, DEADLINE_SECONDS)
 

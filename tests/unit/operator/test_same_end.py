@@ -72,7 +72,7 @@ def some(plan: Plan, bits: int) -> tuple[Action, ...]:
     return (*done, *(action for place, action in enumerate(rest) if len(done) == len(first) and bits >> place & 1))
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow])
 @given(FACTS, st.lists(STEP, min_size=20, max_size=80))
 def test_whatever_is_heard_when_the_end_is_the_same(facts: Facts, steps: list[tuple[object, ...]]) -> None:
     life = Life(facts)
@@ -132,7 +132,7 @@ def die_at(life: Life, place: int, count: int) -> None:
         life.become(life.world.carried_out(plan, plan.actions[:count]))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(FACTS, st.lists(STEP, min_size=10, max_size=60))
 def test_a_plan_that_was_carried_out_leaves_nothing_to_do(facts: Facts, steps: list[tuple[object, ...]]) -> None:
     life = Life(facts)

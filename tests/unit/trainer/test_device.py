@@ -5,12 +5,13 @@ import os
 import subprocess
 import sys
 from functools import reduce
-from typing import Any
+from typing import Any, get_args
 
 import mindspore
 import pytest
 
 from arcface_api.errors import ArcFaceError, InvalidInput
+from arcface_api.resource.spec import Precision
 from arcface_trainer.device import CHIPS, compute_environment, configure_device, device_target
 
 ON_ASCEND = ["device_context.ascend.is_available()", "set_device('Ascend', 3)"]
@@ -44,11 +45,10 @@ class Recorder:
 
 
 @pytest.mark.parametrize(
-    ("soc", "precision", "calls", "variables"),
+    ("soc", "calls", "variables"),
     [
         pytest.param(
             "ascend910",
-            "fp16",
             [*ON_ASCEND, GRAPH_O0, f"{PRECISION}.precision_mode('allow_fp32_to_fp16')"],
             SATURATION,
             id="910A: fp16 alone, saturating, no HF32 to turn off",
@@ -56,7 +56,6 @@ class Recorder:
         *(
             pytest.param(
                 soc,
-                precision,
                 [
                     *ON_ASCEND,
                     GRAPH_O0,
@@ -65,37 +64,44 @@ class Recorder:
                     f"{PRECISION}.matmul_allow_hf32(value=False)",
                 ],
                 INF_NAN,
-                id=f"{soc} {precision}",
+                id=soc,
             )
             for soc in ("ascend910b", "ascend910_93")
-            for precision in ("fp32", "fp16", "bf16")
         ),
     ],
 )
-def test_what_a_chip_is_told(soc: str, precision: Any, calls: list[str], variables: dict[str, str]) -> None:
+def test_what_a_chip_is_told(soc: str, calls: list[str], variables: dict[str, str]) -> None:
     recorder, environment = Recorder(soc), dict[str, str]()
-    chip = configure_device(recorder, "ascend", 3, precision, environment)
+    chip = configure_device(recorder, "ascend", 3, environment)
     assert recorder.calls == calls
     assert environment == variables
     assert chip is CHIPS[soc]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_910a_computes_fp16_only(precision: Any) -> None:
+def test_910a_computes_fp16_only(precision: Precision) -> None:
     with pytest.raises(
         InvalidInput, match=f"^training.precision: Ascend 910A does not compute {precision}; write fp16$"
     ):
-        configure_device(Recorder("ascend910"), "ascend", 0, precision, {})
+        CHIPS["ascend910"].check_precision(precision)
+
+
+@pytest.mark.parametrize(
+    ("soc", "precision"),
+    [("ascend910", "fp16"), *((soc, each) for soc in ("ascend910b", "ascend910_93") for each in get_args(Precision))],
+)
+def test_a_chip_takes_trainings_in_what_it_computes(soc: str, precision: Precision) -> None:
+    CHIPS[soc].check_precision(precision)
 
 
 def test_another_chip_is_named() -> None:
     with pytest.raises(InvalidInput, match="this node's chip is 'ascend310p'; jobs run on ascend910, ascend910b"):
-        configure_device(Recorder("ascend310p"), "ascend", 0, "fp16", {})
+        configure_device(Recorder("ascend310p"), "ascend", 0, {})
 
 
 def test_a_node_without_cards_is_told_and_worth_another_try() -> None:
     with pytest.raises(ArcFaceError, match="no Ascend card can be used") as caught:
-        configure_device(Recorder(None), "ascend", 0, "fp16", {})
+        configure_device(Recorder(None), "ascend", 0, {})
     assert not isinstance(caught.value, InvalidInput)
 
 
@@ -103,7 +109,7 @@ def test_the_real_mindspore_takes_the_device_on_a_cpu() -> None:
     """In a process of its own: a device is set once."""
     script = (
         "import mindspore; from arcface_trainer.device import configure_device;"
-        "assert configure_device(mindspore, 'ascend', 1, 'fp32') is None;"
+        "assert configure_device(mindspore, 'ascend', 1) is None;"
         "print(*mindspore.get_current_device(), mindspore.get_context('mode'))"
     )
     environment = {**os.environ, "ARCFACE_DEVICE_TARGET": "CPU"}
@@ -113,8 +119,7 @@ def test_the_real_mindspore_takes_the_device_on_a_cpu() -> None:
 
 def test_a_machine_without_cards_says_so_before_a_device_is_set() -> None:
     script = (
-        "import mindspore; from arcface_trainer.device import configure_device;"
-        "configure_device(mindspore, 'ascend', 0, 'fp16')"
+        "import mindspore; from arcface_trainer.device import configure_device;configure_device(mindspore, 'ascend', 0)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert "ArcFaceError: no Ascend card can be used: MindSpore finds no CANN and driver here" in done.stderr

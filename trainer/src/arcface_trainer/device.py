@@ -45,6 +45,12 @@ class Chip:
     experimental by MindSpore's reference (`JitConfig`), so O0 until somebody has measured both.
     """
 
+    def check_precision(self, precision: Precision) -> None:
+        """InvalidInput where a training asks for what the chip does not compute."""
+        if precision not in self.precisions:
+            able = " or ".join(self.precisions)
+            raise InvalidInput(f"training.precision: {self.name} does not compute {precision}; write {able}")
+
 
 ASCEND_910A = Chip(
     name="Ascend 910A",
@@ -93,22 +99,20 @@ def configure_device(
     mindspore: Any,
     accelerator: str,
     device: int,
-    precision: Precision,
     environment: MutableMapping[str, str] = os.environ,
 ) -> Chip | None:
-    """Take the rank's device and set MindSpore up for it; None on a CPU, which needs no more.
+    """Take a process's device and set MindSpore up for it; None on a CPU, which needs no more.
 
     Args:
         mindspore: the package itself.
         accelerator: of the job.
         device: number of the card as this container counts them. Only msrun's start may leave it out
             (`mindspore.set_device`): without it every rank of a pod would take card 0.
-        precision: of the training.
         environment: where variables are set that MindSpore and CANN read when the card is opened.
 
     Raises:
         ArcFaceError: where there is no card.
-        InvalidInput: for a chip that is not known, or that does not compute this precision.
+        InvalidInput: for a chip that is not known.
     """
     target = device_target(accelerator, environment)
     if target == "Ascend" and not mindspore.device_context.ascend.is_available():
@@ -117,7 +121,7 @@ def configure_device(
     if target == "CPU":
         mindspore.set_context(mode=mindspore.GRAPH_MODE)
         return None
-    chip = _chip_of(mindspore, precision)
+    chip = _chip_of(mindspore)
     mindspore.set_context(mode=mindspore.GRAPH_MODE, jit_config={"jit_level": chip.jit_level})
     op_precision = mindspore.device_context.ascend.op_precision
     op_precision.precision_mode(chip.precision_mode)
@@ -128,15 +132,12 @@ def configure_device(
     return chip
 
 
-def _chip_of(mindspore: Any, precision: Precision) -> Chip:
+def _chip_of(mindspore: Any) -> Chip:
     """The chip of the device that has been set."""
     found = mindspore._c_expression.MSContext.get_instance().get_ascend_soc_version()  # noqa: SLF001 - no public name
     chip = CHIPS.get(found)
     if chip is None:
         raise InvalidInput(f"this node's chip is {found!r}; jobs run on {', '.join(CHIPS)}: correct the nodeSelector")
-    if precision not in chip.precisions:
-        able = " or ".join(chip.precisions)
-        raise InvalidInput(f"training.precision: {chip.name} does not compute {precision}; write {able}")
     return chip
 
 

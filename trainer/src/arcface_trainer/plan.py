@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
 
+from arcface_api.contract.recipe import Recipe
 from arcface_api.contract.run_config import RunConfig
 from arcface_api.resource.spec import LossSpec, ModelSpec, Precision, ScheduleSpec
 from arcface_api.resource.status import Verification
@@ -51,7 +52,9 @@ class TrainingPlan:
 
     job: str
     spec_hash: str
-    """Hash of what decides the weights; a checkpoint with another one is not resumed."""
+    """Hash of what decides the weights; a checkpoint that has no recipe and another hash is not resumed."""
+    recipe: Recipe | None = None
+    """What decides the weights, by name; a checkpoint with another recipe is not resumed."""
     model: ModelSpec
     loss: LossSpec
     precision: Precision = "fp32"
@@ -73,6 +76,7 @@ class TrainingPlan:
         return cls(
             job=config.job,
             spec_hash=config.spec_hash,
+            recipe=config.recipe,
             model=config.model,
             loss=config.loss,
             precision=config.precision,
@@ -105,6 +109,7 @@ class TrainingPlan:
         return CheckpointManifest(
             job=self.job,
             spec_hash=self.spec_hash,
+            recipe=None if self.recipe is None else dict(self.recipe),
             step=step,
             total_steps=self.total_steps,
             epoch=self.epoch(step),

@@ -75,6 +75,8 @@ ATTEMPT = "ARCFACE_ATTEMPT"
 JOB_UID = "ARCFACE_JOB_UID"
 MEETING = frozenset({ROLE, SCHEDULER_HOST, SCHEDULER_PORT, RANK_TABLE, RANK_ID, RANK_SIZE})
 """What makes MindSpore look for other ranks."""
+JOIN_TIMEOUT = "MS_TOPO_TIMEOUT"
+"""MindSpore's patience for ranks that have not joined, in seconds."""
 HCCL_CONNECT_TIMEOUT = "HCCL_CONNECT_TIMEOUT"
 HCCL_EXEC_TIMEOUT = "HCCL_EXEC_TIMEOUT"
 HCCL_ADDRESS = "HCCL_IF_IP"

@@ -4,17 +4,18 @@ Everything the trainer needs, with all defaults filled in and claims turned into
 environment.
 """
 
-import hashlib
-import json
 from pathlib import Path, PurePosixPath
 from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, JsonValue, model_validator
 
 from arcface_api.contract.pod_environment import METRICS_PORT
 from arcface_api.errors import explained
 from arcface_api.model import Model
 from arcface_api.resource import spec as api
+
+SCHEMA_VERSION = 1
+"""Of the run configuration; it rises where an older reader would take it for something else, not with new fields."""
 
 
 class RunData(Model):
@@ -76,14 +77,22 @@ class RunEvaluation(Model):
 
 
 class RunConfig(Model):
-    """One run of one job."""
+    """One attempt of one job, written once."""
 
+    schema_version: int = SCHEMA_VERSION
+    """Version of this document."""
     job: str
     """Name of the job."""
     namespace: str
     """Namespace of the job."""
+    attempt: int = Field(default=0, ge=0)
+    """Attempt that it was written for."""
+    image: str | None = None
+    """Image of the pods, with the default filled in; absent where they are processes of one machine."""
     spec_hash: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """`spec_hash` of the job; a checkpoint with another one is not resumed."""
+    """`spec_hash` of the job; a checkpoint that has no recipe and another hash is not resumed."""
+    recipe: dict[str, JsonValue] | None = None
+    """What decides the weights, by name; a checkpoint with another one is not resumed. Earlier releases write none."""
     model: api.ModelSpec
     """The network."""
     loss: api.LossSpec
@@ -100,6 +109,13 @@ class RunConfig(Model):
     """Evaluation after training."""
     metrics_port: int = Field(default=METRICS_PORT, ge=0, le=65535)
     """Port of /metrics of a pod's first rank; the next ranks take the next ports; 0 takes any free one."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.schema_version > SCHEMA_VERSION:
+            later = f"schemaVersion: {self.schema_version} is later than the {SCHEMA_VERSION} that this image reads"
+            raise ValueError(f"{later}; set spec.image to one of the operator's release")
+        return self
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -120,25 +136,3 @@ class RunConfig(Model):
     def precision(self) -> api.Precision:
         """Precision of the backbone; float32 where nothing else was written."""
         return self.training.precision or "fp32"
-
-
-def spec_hash(spec: api.ArcFaceTrainingJobSpec) -> str:
-    """SHA-256 of what decides the weights: network, loss, images, optimisation and total batch.
-
-    The number of ranks is not part of it, so that a run may be resumed by another gang with the same total batch.
-    """
-    training = spec.training.model_dump(
-        exclude={"batch_size": True, "gradient_accumulation": True, "optimizer": {"learning_rate"}}
-    )
-    decisive = {
-        "model": spec.model.model_dump(),
-        "loss": spec.loss.model_dump(),
-        "data": spec.data.model_dump(),
-        "training": {
-            **training,
-            "learning_rate": spec.learning_rate,
-            "precision": spec.precision,
-            "total_batch_size": spec.total_batch_size,
-        },
-    }
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

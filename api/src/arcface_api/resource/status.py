@@ -96,7 +96,15 @@ class RankTableStatus(Model):
     total: int = Field(ge=1)
     """Ranks wanted."""
     missing: list[str] = []
-    """Pods whose devices are not known yet."""
+    """Pods whose devices are not known yet; of many the first."""
+    missing_more: int | None = Field(default=None, ge=1)
+    """How many there are besides."""
+
+    @property
+    def missing_in_words(self) -> str:
+        """The pods that are named and the number of the others."""
+        names = ", ".join(self.missing)
+        return names if self.missing_more is None else f"{names} and {self.missing_more:,} more"
 
 
 class PairResult(Model):
@@ -231,6 +239,17 @@ class EvaluationProgress(Model):
     """When the last of them was."""
 
 
+class FailedDevice(Model):
+    """A card that is to blame, as MindX tells of it."""
+
+    card: str
+    """Its name, such as Ascend910-3; empty where the node as a whole is meant."""
+    code: str
+    """Fault codes of the driver, comma-separated."""
+    level: str
+    """How MindX handles the fault, such as RestartBusiness or SeparateNPU."""
+
+
 class FailureStatus(Model):
     """The first failure of the last attempt."""
 
@@ -246,6 +265,8 @@ class FailureStatus(Model):
     """Its node."""
     exit_code: int | None = None
     """Exit code of its container."""
+    device: FailedDevice | None = None
+    """Faulty card that explains the failure, where MindX tells of one."""
     log: list[str] = []
     """Last lines of its log."""
 
@@ -272,6 +293,8 @@ class ArcFaceTrainingJobStatus(Model):
     """Generation of the spec that this status is about."""
     attempt: int = Field(default=0, ge=0)
     """Number of the current gang of pods."""
+    image: str | None = None
+    """Image of its pods, decided before the first of them."""
     restarts: int = Field(default=0, ge=0)
     """Gang restarts for any reason."""
     counted_restarts: int = Field(default=0, ge=0)

@@ -41,7 +41,8 @@ def run(file: Path, volumes: tuple[str, ...], workdir: Path | None) -> None:
     job = job_file.read_job(file)
     given = parse_volumes(volumes, job)
     directory = workdir or Path("work") / job.metadata.name
-    runner.LocalRun(job, Settings(), bind_claims(job, given, directory)).run(directory, Console(), Console(stderr=True))
+    local = runner.LocalRun(job, runner.ON_THIS_MACHINE, bind_claims(job, given, directory))
+    local.run(directory, Console(), Console(stderr=True))
 
 
 @click.command()

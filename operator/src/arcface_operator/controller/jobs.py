@@ -6,12 +6,13 @@ once at a time, and again if something came in meanwhile.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import without_newer_words
+from arcface_operator.decision.answers.action_failure import ActionFailure
 from arcface_operator.kubernetes.cache import Cache
 from arcface_operator.kubernetes.client import JobRef
 from arcface_operator.kubernetes.priority_semaphore import FLOW
@@ -19,6 +20,8 @@ from arcface_operator.manifests.metadata import Manifest
 
 FIRST_RETRY_SECONDS = 0.5
 LAST_RETRY_SECONDS = 60.0
+LONGEST_WISH_SECONDS = 600.0
+"""Of a server that asks for time (Retry-After)."""
 MOST_DOUBLINGS = 30
 """Beyond the longest pause: 1,024 would be more than a number holds, which an outage of 17 hours comes to."""
 DEBOUNCE_SECONDS = 0.05
@@ -135,15 +138,19 @@ class JobTracker:
     ref: JobRef
     since: datetime
     """When this replica first looked at it."""
+    uid: str | None = None
+    """The job's, once it has been looked at."""
     polled_at: float | None = None
     """By the monotonic clock: when rank 0 was last asked."""
     written_at: float | None = None
     """By the monotonic clock: when the status was last written."""
     failures: int = 0
     """Looks in a row that failed."""
-    refusal: str | None = None
-    """What the API server would not have at the last look."""
-    refusals: int = 0
+    failed: tuple[ActionFailure, ...] = ()
+    """Actions that came to nothing when they were last tried."""
+    retry_at: float = 0.0
+    """By the monotonic clock: before that they are not tried again, whatever happens meanwhile."""
+    vain_tries: int = 0
     """In a row."""
 
     def count_failure(self) -> float:
@@ -151,10 +158,13 @@ class JobTracker:
         self.failures += 1
         return min(FIRST_RETRY_SECONDS * 2.0 ** min(self.failures - 1, MOST_DOUBLINGS), LAST_RETRY_SECONDS)
 
-    def count_refusal(self, why: str, first_seconds: float) -> float:
-        """Take note of what was refused; seconds until the next try, each time in a row later."""
-        doublings = min(self.refusals, MOST_DOUBLINGS)
-        seconds = min(first_seconds * 2.0**doublings, max(LAST_RETRY_SECONDS, first_seconds))
-        self.refusal = why
-        self.refusals += 1
-        return seconds
+    def count_vain_try(self, failed: Sequence[ActionFailure], check_seconds: float) -> float:
+        """Take note of actions that failed; seconds until the next try, each time in a row later.
+
+        What is refused needs somebody to change something; what a busy server asks for is given to it.
+        """
+        first = check_seconds if any(item.is_lasting for item in failed) else FIRST_RETRY_SECONDS
+        seconds = min(first * 2.0 ** min(self.vain_tries, MOST_DOUBLINGS), max(LAST_RETRY_SECONDS, first))
+        self.vain_tries += 1
+        wish = max((item.retry_after_seconds or 0.0 for item in failed), default=0.0)
+        return max(seconds, min(wish, LONGEST_WISH_SECONDS))

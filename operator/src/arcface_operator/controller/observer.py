@@ -14,6 +14,7 @@ from arcface_operator.decision.ending import group_names
 from arcface_operator.decision.observation import ObjectView, Observation, PodView
 from arcface_operator.decision.stages import EVALUATION, stage_of
 from arcface_operator.kubernetes import client, informer
+from arcface_operator.kubernetes.device_faults import DeviceFaultReader
 from arcface_operator.kubernetes.prerequisites import PrerequisitesReader
 from arcface_operator.settings import Settings
 
@@ -28,6 +29,7 @@ class Observer:
     poller: ProgressPoller
     settings: Settings
     now: Callable[[], datetime]
+    device_faults: DeviceFaultReader
     clock: Callable[[], float] = time.monotonic
     objects: Callable[[client.JobRef], tuple[ObjectView, ...] | None] = lambda _: None
     """Services and ConfigMaps of a job, as far as they are watched."""
@@ -43,21 +45,27 @@ class Observer:
         observed = Observation(
             job=job,
             pods=pods,
+            earlier=tuple(pod for pod in children if pod.owner != job.metadata.uid),
             predecessor=_predecessor(job, children),
             prerequisites=await self.prerequisites.read(job) if waits else None,
             report=None if answer is None else answer.report,
             sighting=None if answer is None else answer.sighting,
             groups=await self._groups(job),
             watched_since=tracker.since,
-            refusal=tracker.refusal,
+            failures=tracker.failed,
             objects=self.objects(tracker.ref),
         )
         nodes = needs.nodes_in_question(observed, self.settings, self.now())
-        return replace(observed, lost_nodes=self.prerequisites.lost(nodes)) if nodes else observed
+        if not nodes:
+            return observed
+        has_cards = job.spec.workers.accelerator == "ascend" and phase in needs.GANG_PHASES
+        faults = await self.device_faults.read(nodes) if has_cards else {}
+        return replace(observed, lost_nodes=self.prerequisites.lost(nodes), device_faults=faults)
 
     async def _groups(self, job: ArcFaceTrainingJob) -> frozenset[str]:
         """Names of the gang scheduler's groups that are there, where they should go."""
-        groups = group_names(job) if job.status.phase in needs.GROUPLESS_PHASES else []
+        are_unwanted = job.spec.suspend or job.status.phase in needs.GROUPLESS_PHASES
+        groups = group_names(job) if are_unwanted else []
         found = await asyncio.gather(*(self.api.find(client.path_of(group)) for group in groups))
         return frozenset(group["metadata"]["name"] for group in found if group is not None)
 

@@ -18,7 +18,7 @@ import kopf
 
 from arcface_api.errors import ArcFaceError
 from arcface_operator.controller import jobs, metrics, observer, progress_poller, reconciler, watches
-from arcface_operator.kubernetes import client, credentials, election, executor, prerequisites
+from arcface_operator.kubernetes import client, credentials, device_faults, election, executor, prerequisites
 from arcface_operator.settings import Settings
 
 LOG = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ class Operator:
                 poller=self.poller,
                 settings=settings,
                 now=_utc_now,
+                device_faults=device_faults.DeviceFaultReader(api),
                 objects=self.watches.objects,
             ),
             writer=reconciler.StatusWriter(api, store, self.queue, settings.figures_seconds),

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from arcface_api.errors import InvalidInput
@@ -16,9 +16,10 @@ from arcface_api.resource.status import ArcFaceTrainingJobStatus
 from arcface_operator.controller.jobs import FIRST_RETRY_SECONDS, JobStore, JobTracker, WorkQueue
 from arcface_operator.controller.metrics import OperatorMetrics
 from arcface_operator.controller.observer import Observer
+from arcface_operator.decision.answers.action_failure import ActionFailure
 from arcface_operator.decision.decide import decide
-from arcface_operator.decision.plan import Create, EmitEvent, Plan
-from arcface_operator.kubernetes import client, executor
+from arcface_operator.decision.plan import Annotate, Create, EmitEvent, Plan, earliest
+from arcface_operator.kubernetes import client, executor, outcomes
 from arcface_operator.kubernetes.priority_semaphore import Priority
 from arcface_operator.manifests.metadata import Manifest
 from arcface_operator.settings import Settings
@@ -55,13 +56,24 @@ class StatusWriter:
         if not _is_urgent(job.status, status) and (seconds := self._too_early(tracker)):
             self.queue.wake(tracker.ref, seconds)
             return True
-        return await self._replace(tracker, body, status, priority)
-
-    async def _replace(
-        self, tracker: JobTracker, body: Manifest, status: ArcFaceTrainingJobStatus, priority: Priority
-    ) -> bool:
-        """One request, and what its answer means."""
         content = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return await self._replace(tracker, body, content, priority)
+
+    async def tell_unreadable(self, tracker: JobTracker, why: str, now: datetime) -> None:
+        """Say of a job that cannot be read why nobody looks after it, and leave all else as it is.
+
+        Raises:
+            Refused: where the API server will not have the status.
+        """
+        body = self.jobs.body(tracker.ref)
+        if body is None:
+            return
+        status = with_condition(body.get("status", {}), "Ready", "Unreadable", why, now)
+        if status != body.get("status"):
+            await self._replace(tracker, body, status, Priority.HIGH)
+
+    async def _replace(self, tracker: JobTracker, body: Manifest, content: Manifest, priority: Priority) -> bool:
+        """One request, and what its answer means."""
         try:
             answer = await self.api.replace(f"{tracker.ref.path}/status", {**body, "status": content}, priority)
         except client.ApiError as error:
@@ -72,7 +84,7 @@ class StatusWriter:
                 self.jobs.delete(body)
                 return False
             if error.status in client.REFUSED:
-                raise executor.Refused(f"status: {error.message}") from None
+                raise outcomes.Refused(f"status: {error.message}") from None
             raise
         tracker.written_at = self.clock()
         self.jobs.upsert(answer)
@@ -84,6 +96,18 @@ class StatusWriter:
             return None
         left = tracker.written_at + self.figures_seconds - self.clock()
         return left if left > 0 else None
+
+
+def with_condition(status: Manifest, kind: str, reason: str, message: str, now: datetime) -> Manifest:
+    """A status as JSON has it, with a condition that does not hold; the same where it says so already."""
+    others = [item for item in status.get("conditions", []) if item["type"] != kind]
+    known = next((item for item in status.get("conditions", []) if item["type"] == kind), None)
+    if known is not None and (known["status"], known["reason"], known["message"]) == ("False", reason, message):
+        return status
+    stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    since = known["lastTransitionTime"] if known is not None and known["status"] == "False" else stamp
+    new = {"type": kind, "status": "False", "reason": reason, "message": message, "lastTransitionTime": since}
+    return {**status, "conditions": [*others, new]}
 
 
 def _is_urgent(old: ArcFaceTrainingJobStatus, new: ArcFaceTrainingJobStatus) -> bool:
@@ -119,7 +143,9 @@ class Reconciler:
         try:
             seconds = await self._reconcile(tracker)
             tracker.failures = 0
-        except (client.ApiError, client.Unreachable) as error:
+        except client.ApiError as error:
+            seconds = max(self._count_failure(tracker, str(error)), error.retry_after_seconds or 0.0)
+        except client.Unreachable as error:
             seconds = self._count_failure(tracker, str(error))
         except Exception:  # a job that cannot be handled must not keep the others from it
             LOG.exception("job %s: this should not have happened", ref)
@@ -142,36 +168,71 @@ class Reconciler:
             job = self.jobs.job(tracker.ref)
         except InvalidInput as error:
             LOG.error("job cannot be read, another release may have written it: %s", error)  # noqa: TRY400
+            await self.writer.tell_unreadable(tracker, str(error), self.now())
             return None
         if job is None:
             self.trackers.pop(tracker.ref, None)
             self.observer.poller.forget(tracker.ref)
             return None
+        tracker = self._tracker_of(job, tracker)
         plan = decide(await self.observer.observe(job, tracker), self.settings, self.now())
-        tracker.refusal = None
         try:
-            if not await self._carry_out(job, plan, tracker):
-                return None
-        except executor.Refused as error:
-            seconds = tracker.count_refusal(str(error), self.settings.check_seconds)
-            await self.executor.emit(job, EmitEvent(type="Warning", reason="Refused", message=str(error)))
-            return seconds
-        except executor.NamespaceLeaves:
+            return await self._carry_out(job, plan, tracker)
+        except outcomes.Refused as error:  # the status, which cannot tell of itself
+            failure = ActionFailure(condition="Ready", message=str(error), is_lasting=True)
+            await self._emit(job, failure)
+            return tracker.count_vain_try([failure], self.settings.check_seconds)
+        except outcomes.NamespaceLeaves:
             return self.settings.check_seconds
-        tracker.refusals = 0
-        return plan.look_again_seconds
 
-    async def _carry_out(self, job: ArcFaceTrainingJob, plan: Plan, tracker: JobTracker) -> bool:
-        """Write the status, then act; False where the job has changed meanwhile."""
+    def _tracker_of(self, job: ArcFaceTrainingJob, tracker: JobTracker) -> JobTracker:
+        """The job's tracker; that of an earlier job of its name is of no use to it."""
+        if tracker.uid not in {None, job.metadata.uid}:
+            tracker = self.trackers[tracker.ref] = JobTracker(tracker.ref, self.now())
+        tracker.uid = job.metadata.uid
+        return tracker
+
+    async def _carry_out(self, job: ArcFaceTrainingJob, plan: Plan, tracker: JobTracker) -> float | None:
+        """Write the status and act; seconds until the next look, None where the job has changed meanwhile.
+
+        What failed is not tried again before its time, whatever else is done; the next look tells of it.
+        """
+        waits = self.clock() < tracker.retry_at
+        held = tuple(item for item in tracker.failed if waits)
+        failed = await self._write_and_act(job, plan.without({item.family for item in held}), tracker)
+        if failed is None:
+            return None
+        had_failed, tracker.failed = bool(tracker.failed), (*held, *failed)
+        if failed:
+            tracker.retry_at = self.clock() + tracker.count_vain_try(failed, self.settings.check_seconds)
+            await asyncio.gather(*(self._emit(job, item) for item in failed[:1] if item.is_lasting))
+            return 0.0
+        if not tracker.failed:
+            tracker.vain_tries = 0
+            return 0.0 if had_failed else plan.look_again_seconds
+        return earliest(plan.look_again_seconds, max(0.0, tracker.retry_at - self.clock()))
+
+    async def _write_and_act(
+        self, job: ArcFaceTrainingJob, plan: Plan, tracker: JobTracker
+    ) -> list[ActionFailure] | None:
+        """Write the status, then act; what failed of it, None where the job has changed meanwhile."""
         if any(isinstance(action, Create) for action in plan.actions):
             # What pods need may be there without the status, which decides whether the pods may be.
-            written, _ = await asyncio.gather(
+            written, failed = await asyncio.gather(
                 self.writer.write(tracker, job, plan.status, Priority.HIGH), self.executor.prepare(job, plan)
             )
         else:
             priority = Priority.HIGH if plan.actions else Priority.LOW
-            if written := await self.writer.write(tracker, job, plan.status, priority):
-                await self.executor.prepare(job, plan)
-        if written:
-            await self.executor.act(job, plan)
-        return written
+            written = await self.writer.write(tracker, job, plan.status, priority)
+            failed = await self.executor.prepare(job, plan) if written else []
+        if not written:
+            return None
+        if failed:
+            # Nothing is built on what could not be made; what is to go does not wait for it.
+            kept = tuple(action for action in plan.actions if not isinstance(action, Create | Annotate))
+            plan = replace(plan, actions=kept)
+        return [*failed, *await self.executor.act(job, plan)]
+
+    async def _emit(self, job: ArcFaceTrainingJob, failure: ActionFailure) -> None:
+        """An event on what was refused."""
+        await self.executor.emit(job, EmitEvent(type="Warning", reason=failure.reason, message=failure.message))

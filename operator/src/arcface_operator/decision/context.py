@@ -1,6 +1,7 @@
 """One decision's input, with the facts that several rules derive from it, and the status as decided so far."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, TypedDict, Unpack
@@ -8,12 +9,15 @@ from typing import Literal, TypedDict, Unpack
 from arcface_api.resource import status as api
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
+from arcface_operator.decision.answers.action_failure import REFUSED, UNAVAILABLE, ActionFailure
 from arcface_operator.decision.observation import Observation, PodView
 from arcface_operator.decision.stages import Stage, stage_of
 from arcface_operator.manifests.rank_variables import has_rank_table
 from arcface_operator.settings import Settings
 
 MESSAGE_LIMIT = 1024
+UNSHAKEN: frozenset[api.ConditionType] = frozenset({"Training", "Complete", "Failed"})
+"""Conditions that go with a phase, whatever fails."""
 REASON_LIMIT = 128
 
 
@@ -24,6 +28,7 @@ class StatusChanges(TypedDict, total=False):
     conditions: list[api.Condition]
     observed_generation: int | None
     attempt: int
+    image: str | None
     restarts: int
     counted_restarts: int
     forgiven_restarts: int
@@ -139,6 +144,25 @@ class DecisionContext:
         if seen is None or not (seen.is_answer or self.is_past(seen.since, self.settings.unreachable_seconds)):
             return self
         return self.with_condition("Reachable", truth=seen.is_answer, reason=seen.reach.value, message=seen.sentence)
+
+    def with_failures(self, failures: Iterable[ActionFailure]) -> "DecisionContext":
+        """The context with the API server's words at the conditions whose actions failed, and at no others.
+
+        The training, once it is under way, hangs on no action any more; nor does the end of a job. A gang at work that
+        lacked an object for a while is ready again once that is there.
+        """
+        told: DecisionContext = self
+        has_room = self.status.phase in {"Starting", self.stage.at_work}
+        failed = {failure.condition: failure for failure in reversed(list(failures))}
+        for item in self.status.conditions:
+            if item.reason in {REFUSED, UNAVAILABLE} and item.type not in failed:
+                message = "what failed before is done, or not needed any more"
+                truth = has_room and item.type == "Ready"
+                told = told.with_condition(item.type, truth=truth, reason="Settled", message=message)
+        for kind, failure in failed.items():
+            if kind not in UNSHAKEN or true_since(self.status, kind) is None:
+                told = told.with_condition(kind, truth=False, reason=failure.reason, message=failure.message)
+        return told
 
     def with_nobody_to_see(self) -> "DecisionContext":
         """The context of a job without a gang at work, of which it is not known whether it can be reached."""

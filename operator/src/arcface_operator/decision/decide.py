@@ -10,14 +10,16 @@ The status is written before the actions are taken, and every action follows fro
 that an operator which dies in between finds the same actions again (a write-ahead log).
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
 from arcface_api.resource.status import ArcFaceTrainingJobStatus, Phase, WorkersStatus
 from arcface_operator.decision import ending, evaluation, gang, starting, training
+from arcface_operator.decision.answers.action_failure import CREATION
 from arcface_operator.decision.context import DecisionContext, condition, true_since
 from arcface_operator.decision.observation import Observation
-from arcface_operator.decision.plan import Action, Delete, EmitEvent, Plan, Rollout, earliest
+from arcface_operator.decision.plan import Action, Delete, EmitEvent, Plan, Rollout, earliest, family_of
 from arcface_operator.decision.policies import active_deadline_seconds, clean_pod_policy, most_uncounted_restarts
 from arcface_operator.decision.stages import EVALUATION, TRAINING, is_trained
 from arcface_operator.manifests.metadata import evaluator_name
@@ -49,14 +51,14 @@ def decide(observed: Observation, settings: Settings, now: datetime) -> Plan:
     if context.job.metadata.deletion_timestamp is not None:
         return Plan(status=observed.job.status)  # its children go with it
     plan = _next_step(context)
-    status = _with_counts(context, plan.status)
-    if status.phase not in GANG_PHASES:
-        status = replace(context, status=status).with_nobody_to_see().status
-    decided = replace(context, status=status)
+    decided = replace(context, status=_with_counts(context, plan.status))
+    requests = (*plan.actions, *_repairs(decided, plan), *_tidying(decided))
+    decided = _with_answers(decided, requests)
+    has_failed = any(failure.family == CREATION for failure in observed.failures)
     return Plan(
-        status=status,
-        actions=(*plan.actions, *_repairs(decided, plan), *_tidying(decided), *_events(observed.job.status, status)),
-        rollout=Rollout.AT_ONCE if observed.refusal is None else Rollout.ONE_FIRST,
+        status=decided.status,
+        actions=(*requests, *_events(observed.job.status, decided.status)),
+        rollout=Rollout.ONE_FIRST if has_failed else Rollout.AT_ONCE,
         look_again_seconds=earliest(plan.look_again_seconds, *_limits_left(decided)),
     )
 
@@ -97,6 +99,13 @@ def _by_phase(context: DecisionContext) -> Plan:
     return gang.gather(context) if phase in WAITING_PHASES else gang.follow(context)
 
 
+def _with_answers(context: DecisionContext, actions: Iterable[Action]) -> DecisionContext:
+    """The context with what was heard of actions that are still to be taken, and with nothing of pods that are gone."""
+    pending = {family_of(action) for action in actions if not isinstance(action, EmitEvent)}
+    context = context.with_failures(item for item in context.observed.failures if item.family in pending)
+    return context if context.status.phase in GANG_PHASES else context.with_nobody_to_see()
+
+
 def _repairs(context: DecisionContext, plan: Plan) -> tuple[Action, ...]:
     """What the pods of a gang that goes on need and somebody has taken away."""
     goes_on = context.status.phase in GANG_PHASES | {"Queued"} and not context.spec.suspend
@@ -106,10 +115,11 @@ def _repairs(context: DecisionContext, plan: Plan) -> tuple[Action, ...]:
 def _tidying(context: DecisionContext) -> tuple[Action, ...]:
     """Deletion of what still holds devices although the training is done."""
     predecessor, name = context.observed.predecessor, evaluator_name(context.job.metadata.name)
-    jobs = () if predecessor is None else (Delete(resource="jobs", name=name, uid=predecessor),)
+    kind = context.stage.condition
+    jobs = () if predecessor is None else (Delete(resource="jobs", name=name, uid=predecessor, condition=kind),)
     if context.status.phase in GROUPLESS_PHASES or context.spec.suspend:
         return jobs
-    return (*ending.removal(context, clean_pod_policy.idle_workers(context)), *jobs)
+    return (*ending.removal(context, clean_pod_policy.idle_workers(context), kind), *jobs)
 
 
 def _limits_left(context: DecisionContext) -> tuple[float | None, ...]:

@@ -1,19 +1,23 @@
 """The ends of a job: suspended, failed, succeeded; and taking away what it has, by force where a node is gone."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from arcface_api.contract.rank_table import INITIALIZING
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_api.resource.status import FailureStatus
+from arcface_api.resource.status import ConditionType, FailureStatus
+from arcface_operator.decision.answers.action_failure import REFUSED, UNAVAILABLE
 from arcface_operator.decision.context import DecisionContext, condition, true_since
 from arcface_operator.decision.observation import PodView
-from arcface_operator.decision.plan import Action, Apply, Delete, DeleteJob, DeletePodGroup, Plan, earliest
+from arcface_operator.decision.plan import Apply, Delete, DeleteJob, DeletePodGroup, Plan, Request, earliest
 from arcface_operator.decision.policies import clean_pod_policy, ttl_seconds_after_finished
 from arcface_operator.decision.stages import STAGES, TRAINING
 from arcface_operator.manifests import config_maps, gang, metadata
 
 SUSPENDING = "Suspending"
 """Reason of the condition Suspended while pods leave."""
+SUSPENDING_REASONS = frozenset({SUSPENDING, REFUSED, UNAVAILABLE})
+"""With those that it has where the API server does not let them go."""
 
 
 def suspend(context: DecisionContext) -> Plan:
@@ -21,21 +25,22 @@ def suspend(context: DecisionContext) -> Plan:
     pods = context.observed.pods
     return Plan(
         status=_paused(context).status,
-        actions=(*removal(context, pods), *_group_removal(context)),
+        actions=(*removal(context, pods, "Suspended"), *_group_removal(context, "Suspended")),
         look_again_seconds=removal_seconds(context, pods),
     )
 
 
 def _paused(context: DecisionContext) -> DecisionContext:
     """The context of a job that is to rest: it is called suspended once its pods have saved and left, not before."""
-    why, leaving = "spec.suspend is true", [pod for pod in context.observed.pods if not pod.has_left_its_node]
-    is_at_rest = context.status.phase in {None, "Suspended"} or not leaving
+    why, groups = "spec.suspend is true", context.observed.groups
+    leaving = [pod for pod in context.observed.pods if not pod.has_left_its_node]
+    is_at_rest = context.status.phase in {None, "Suspended"} or not (leaving or groups)
     context = context.with_condition("Ready", truth=False, reason="Suspended", message=why)
     if context.has_rank_table:
         context = context.with_condition("RankTableReady", truth=False, reason="Suspended", message="it is taken back")
         context = context.with_status(rank_table=None)
     if not is_at_rest:
-        message = f"{why}, {len(leaving)} pods are still to leave"
+        message = f"{why}, {len(leaving)} pods are still to leave" if leaving else f"{why}, the pod group is to go"
         return context.with_condition("Suspended", truth=False, reason=SUSPENDING, message=message)
     context = context.with_condition("Suspended", truth=True, reason="Suspended", message=why)
     context = context.with_condition(context.stage.condition, truth=False, reason="Suspended", message=why)
@@ -45,7 +50,7 @@ def _paused(context: DecisionContext) -> DecisionContext:
 def is_suspending(context: DecisionContext) -> bool:
     """Whether pods leave for a suspension that has not come to its end."""
     suspended = condition(context.status, "Suspended")
-    return suspended is not None and suspended.reason == SUSPENDING
+    return suspended is not None and suspended.status == "False" and suspended.reason in SUSPENDING_REASONS
 
 
 def fail(context: DecisionContext, reason: str, message: str, failure: FailureStatus | None = None) -> Plan:
@@ -78,20 +83,28 @@ def after_end(context: DecisionContext) -> Plan:
     )
 
 
-def removal(context: DecisionContext, pods: Sequence[PodView]) -> tuple[Action, ...]:
-    """Deletion of the pods, the rank table taken back first: nobody may start from a table with lost pods."""
+def removal(
+    context: DecisionContext, pods: Sequence[PodView], condition: ConditionType = "Ready"
+) -> tuple[Request, ...]:
+    """Deletion of the pods, on which a condition depends.
+
+    The rank table is taken back first: nobody may start from a table with lost pods.
+    """
     asked = [pod for pod in pods if not pod.is_leaving]
     stuck = [pod for pod in pods if _is_stuck(context, pod)]
     deletions = [
-        *(Delete(resource="pods", name=pod.name, uid=pod.uid) for pod in asked),
-        *(Delete(resource="pods", name=pod.name, uid=pod.uid, grace_seconds=0) for pod in stuck),
+        *(_deletion(pod, condition) for pod in asked),
+        *(replace(_deletion(pod, condition), grace_seconds=0) for pod in stuck),
     ]
     if context.has_rank_table and any(pod.component == TRAINING.component for pod in asked):
-        return (
-            Apply(config_maps.build_rank_table_map(context.job, INITIALIZING, context.now, context.settings)),
-            *deletions,
-        )
+        table = config_maps.build_rank_table_map(context.job, INITIALIZING, context.now, context.settings)
+        return (Apply(table, "RankTableReady"), *deletions)
     return tuple(deletions)
+
+
+def _deletion(pod: PodView, condition: ConditionType) -> Delete:
+    """Deletion of a pod."""
+    return Delete(resource="pods", name=pod.name, uid=pod.uid, condition=condition)
 
 
 def is_overdue(context: DecisionContext, pod: PodView) -> bool:
@@ -120,12 +133,13 @@ def _ended(context: DecisionContext) -> Plan:
     return Plan(status=context.with_status(completion_time=context.now).status, look_again_seconds=0.0)
 
 
-def _group_removal(context: DecisionContext) -> tuple[Action, ...]:
+def _group_removal(context: DecisionContext, condition: ConditionType = "Ready") -> tuple[Request, ...]:
     """Deletion of the gang scheduler's groups, where pods go as well."""
     if not clean_pod_policy.is_group_unwanted(context):
         return ()
     groups = group_names(context.job)
-    return tuple(DeletePodGroup(group) for group in groups if group["metadata"]["name"] in context.observed.groups)
+    there = (group for group in groups if group["metadata"]["name"] in context.observed.groups)
+    return tuple(DeletePodGroup(group, condition) for group in there)
 
 
 def group_names(job: ArcFaceTrainingJob) -> list[metadata.Manifest]:

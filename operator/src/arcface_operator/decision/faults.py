@@ -1,12 +1,14 @@
 """Why a gang has to be restarted or given up: classification of ended, lost and idle pods."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from arcface_api.contract.reports import REASONS, Report
 from arcface_api.errors import NEVER_RETRIED, ExitCode
-from arcface_api.resource.status import FailureStatus
-from arcface_operator.decision.fault_table.reasons import POD_DELETED, UNSEEN
+from arcface_api.resource.status import FailedDevice, FailureStatus
+from arcface_operator.decision.device_annotation import parse_configuration
+from arcface_operator.decision.fault_table.device_faults import DeviceFault
+from arcface_operator.decision.fault_table.reasons import DEVICE_FAULT, POD_DELETED, UNSEEN
 from arcface_operator.decision.fault_table.table import Blame, Remedy, Symptom, Verdict, verdict_on
 from arcface_operator.decision.observation import Ended, PodView
 from arcface_operator.decision.stages import TRAINING
@@ -61,6 +63,19 @@ def ended_fault(pod: PodView, ended: Ended, ranks_per_pod: int) -> Fault:
     reason = _reason_of(pod, ended, code)
     symptom = Symptom(reason=reason, exit_code=code, is_taken=is_taken)
     return Fault(failure=_reported_failure(pod, ended, ranks_per_pod, reason), verdict=verdict_on(symptom))
+
+
+def card_fault(pod: PodView, ranks_per_pod: int, known: Collection[DeviceFault], annotation: str) -> Fault | None:
+    """A fault of one of the pod's cards, by the annotation that names them, or of its node."""
+    found = parse_configuration(pod.annotations.get(annotation, "{}"))
+    cards = () if isinstance(found, str) else tuple(card.device_id for card in found.devices)
+    fault = next((fault for fault in known if fault.befalls(cards)), None)
+    if fault is None:
+        return None
+    subject = f"card {fault.card} of node {pod.node}" if fault.card else f"node {pod.node}"
+    message = f"{subject} is faulty: code {fault.code or 'unknown'}, level {fault.level}"
+    device = FailedDevice(card=fault.card, code=fault.code, level=fault.level)
+    return fault_of(digest(pod, ranks_per_pod, DEVICE_FAULT, message).model_copy(update={"device": device}))
 
 
 def _reason_of(pod: PodView, ended: Ended, code: int) -> str:

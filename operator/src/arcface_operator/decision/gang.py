@@ -8,7 +8,7 @@ from arcface_operator.decision import ending, evaluation, room, starting, traini
 from arcface_operator.decision.context import DecisionContext
 from arcface_operator.decision.fault_table.reasons import NODE_LOST, POD_LOST
 from arcface_operator.decision.fault_table.table import Blame, Remedy
-from arcface_operator.decision.faults import Fault, digest, fault_of, pod_fault, worst
+from arcface_operator.decision.faults import Fault, card_fault, digest, fault_of, pod_fault, worst
 from arcface_operator.decision.plan import Action, Plan, earliest
 from arcface_operator.decision.policies import (
     avoid_node_seconds,
@@ -85,7 +85,7 @@ def follow(context: DecisionContext) -> Plan:
     if (fault := _gang_fault(context)) is not None:
         if left := _settling_seconds(context, fault):
             return Plan(status=context.status, look_again_seconds=left)
-        return _act_on(context, _lost_node(context) or fault if fault.is_blamed else fault)
+        return _act_on(context, _explained(context, fault) if fault.is_blamed else fault)
     context, actions = course.introduce(context)
     settings, stage = context.settings, context.stage
     if context.status.phase == stage.at_work:
@@ -157,6 +157,22 @@ def _lost_pod(context: DecisionContext, index: int) -> FailureStatus:
     name, per_pod = context.pod_name(index), context.stage.ranks_per_pod(context.spec)
     rank = index * per_pod if context.stage is TRAINING else None
     return FailureStatus(reason=POD_LOST, message=f"pod {name} is gone", rank=rank, pod=name)
+
+
+def _explained(context: DecisionContext, fault: Fault) -> Fault:
+    """What explains a fault that would be the program's: a lost node, a faulty card; else the fault itself."""
+    if (lost := _lost_node(context)) is not None:
+        return lost
+    known, annotation = context.observed.device_faults, context.settings.device_annotation
+    per_pod = context.stage.ranks_per_pod(context.spec)
+    pods = ((pod, known.get(pod.node or "", ())) for pod in context.pods)
+    found = (card_fault(pod, per_pod, faults, annotation) for pod, faults in pods)
+    explanation = next((card for card in found if card is not None), None)
+    if explanation is None:
+        return fault
+    message = f"{explanation.failure.message}; seen as: {fault.failure.message}"
+    told = explanation.failure.model_copy(update={"message": message, "log": fault.failure.log})
+    return replace(explanation, failure=told)
 
 
 def _lost_node(context: DecisionContext) -> Fault | None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import groupby
@@ -11,7 +11,9 @@ from typing import Any
 from arcface_api.contract import pod_environment
 from arcface_api.contract.reports import EvaluatorReport, TrainerReport
 from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_operator.decision.answers.action_failure import CREATION, ActionFailure
 from arcface_operator.decision.answers.sighting import Sighting
+from arcface_operator.decision.fault_table.device_faults import DeviceFault
 from arcface_operator.decision.fault_table.reasons import DISRUPTIONS, INIT_FAILED, POD_FAILED
 from arcface_operator.decision.stages import STAGES
 from arcface_operator.manifests.content import source_of
@@ -133,10 +135,20 @@ class Observation:
     """Since when this replica asks the first pod: a job that nobody asked may have made steps that nobody heard of."""
     lost_nodes: frozenset[str] = frozenset()
     """Nodes that are gone or do not answer, of those with pods that should have left."""
-    refusal: str | None = None
-    """What the API server would not have when it was last tried."""
+    failures: tuple[ActionFailure, ...] = ()
+    """Actions that came to nothing when they were last tried."""
+    earlier: tuple[PodView, ...] = ()
+    """Pods under the job's label that belong to another object, such as an earlier job of this name."""
+    device_faults: Mapping[str, tuple[DeviceFault, ...]] = field(default_factory=dict)
+    """Faults of cards by node, of nodes with pods of a gang that is about to be blamed."""
     objects: tuple[ObjectView, ...] | None = None
     """Services and ConfigMaps of the job; None where not all of them can be seen."""
+
+    @property
+    def refusal(self) -> str | None:
+        """What the API server would not have of what a gang needs."""
+        refused = (item.message for item in self.failures if item.family == CREATION and item.is_lasting)
+        return next(refused, None)
 
     @cached_property
     def gangs(self) -> Mapping[tuple[str, int], tuple[PodView, ...]]:

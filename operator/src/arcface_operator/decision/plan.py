@@ -1,11 +1,15 @@
-"""What a decision consists of: the status to write and the actions to take, in this order."""
+"""What a decision consists of: the status to write and the actions to take, in this order.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+An action names the condition that depends on it: where it fails that one is False, with the API server's words.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal
 
-from arcface_api.resource.status import ArcFaceTrainingJobStatus
+from arcface_api.resource.status import ArcFaceTrainingJobStatus, ConditionType
+from arcface_operator.decision.answers.action_failure import Family
 from arcface_operator.manifests.metadata import Manifest
 
 
@@ -14,6 +18,7 @@ class Apply:
     """Server-side apply of an object whose content we own."""
 
     manifest: Manifest
+    condition: ConditionType = "Ready"
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,7 @@ class DryRunCreate:
     """The API server's word on an object that is created later only; nothing is made."""
 
     manifest: Manifest
+    condition: ConditionType = "Ready"
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class Create:
     """Creation of an object whose content is fixed; one that exists already and is ours is as good."""
 
     manifest: Manifest
+    condition: ConditionType = "Ready"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +46,7 @@ class Delete:
     uid: str
     grace_seconds: int | None = None
     """Time to end in; None leaves it to the object, 0 asks nobody, since its node is gone."""
+    condition: ConditionType = "Ready"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +56,7 @@ class Annotate:
     name: str
     uid: str
     annotations: Mapping[str, str]
+    condition: ConditionType
 
 
 @dataclass(frozen=True)
@@ -55,11 +64,14 @@ class DeletePodGroup:
     """Deletion of a gang scheduler's group, if it is the job's."""
 
     group: Manifest
+    condition: ConditionType = "Ready"
 
 
 @dataclass(frozen=True)
 class DeleteJob:
     """Deletion of the job itself, children included."""
+
+    condition: ConditionType = "Ready"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +83,9 @@ class EmitEvent:
     message: str
 
 
-Action = Apply | DryRunCreate | Create | Delete | Annotate | DeletePodGroup | DeleteJob | EmitEvent
+Request = Apply | DryRunCreate | Create | Delete | Annotate | DeletePodGroup | DeleteJob
+"""What a condition depends on."""
+Action = Request | EmitEvent
 
 
 class Rollout(Enum):
@@ -79,7 +93,7 @@ class Rollout(Enum):
 
     AT_ONCE = "at once"
     ONE_FIRST = "one first"
-    """The others follow once it is accepted: the last try was refused."""
+    """The others follow once it is accepted, twice as many each time: the last try failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +105,16 @@ class Plan:
     rollout: Rollout = Rollout.AT_ONCE
     look_again_seconds: float | None = None
     """When to decide again even if nothing has been heard; None: only then."""
+
+    def without(self, families: Collection[Family]) -> "Plan":
+        """The plan less the actions of these families."""
+        kept = (item for item in self.actions if isinstance(item, EmitEvent) or family_of(item) not in families)
+        return replace(self, actions=tuple(kept))
+
+
+def family_of(action: Request) -> Family:
+    """The actions that an action waits with where one of them has failed."""
+    return action.condition, isinstance(action, Delete | DeletePodGroup | DeleteJob)
 
 
 def earliest(*seconds: float | None) -> float | None:

@@ -6,7 +6,7 @@ Atlas A3 super pods. What it makes is held against HCCL's own rules (`arcface_ap
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
 
@@ -18,6 +18,9 @@ from arcface_operator.decision import device_annotation
 from arcface_operator.decision.observation import PodView
 from arcface_operator.manifests.rank_table_size import DATA_LIMIT
 from arcface_operator.manifests.super_pods import has_super_pods, pods_per_super_pod
+
+NAMES_TOLD = 20
+"""Of pods that a table waits for; a status with thousands of names would be read and written again and again."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +156,9 @@ def _unknown_cards(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> R
         names = [member.pod.name for member in members if not member.cards.are_reachable]
     if not names:
         return None
-    problem = f"the device plugin does not know the {what} of a card of {', '.join(names)}"
-    return _incomplete(spec, members, names, problem)
+    found = _incomplete(spec, members, names, None)
+    problem = f"the device plugin does not know the {what} of a card of {found.status.missing_in_words}"
+    return replace(found, problem=problem)
 
 
 def _needs_addresses(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> bool:
@@ -171,7 +175,13 @@ def _incomplete(
     absent = set(missing)
     ready = sum(len(member.cards.ranked) for member in members if member.pod.name not in absent)
     total = spec.workers.world_size
-    status = RankTableStatus(state="initializing", ready=min(ready, total), total=total, missing=list(missing))
+    status = RankTableStatus(
+        state="initializing",
+        ready=min(ready, total),
+        total=total,
+        missing=list(missing[:NAMES_TOLD]),
+        missing_more=len(missing) - NAMES_TOLD if len(missing) > NAMES_TOLD else None,
+    )
     return RankTable(status, problem=problem)
 
 

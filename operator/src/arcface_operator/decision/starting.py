@@ -81,6 +81,7 @@ def start(context: DecisionContext) -> Plan:
         return _await_room(context)
     if not existing and (wait := _before_first_pod(context)) is not None:
         return wait
+    context = _with_image(context)
     # The pods' events come long before that, unless somebody keeps them from us.
     return Plan(
         status=_with_creation(context).status,
@@ -107,11 +108,21 @@ def _before_first_pod(context: DecisionContext) -> Plan | None:
     if left := _back_off_seconds(context):
         message = f"attempt {context.status.attempt} waits: the one before it ended before it ran"
         return replace(_wait_for(context, "BackOff", message), look_again_seconds=left)
+    if (pod := _namesake(context)) is not None:
+        message = f"pod {pod.name} of an earlier job of this name is to leave"
+        return _wait_for(context, "PodsLeaving", message)
     if context.observed.prerequisites is None:
         return Plan(status=context.status, look_again_seconds=0.0)  # looked at in the phase that is now begun
     if unmet := prerequisites.unmet_prerequisites(context.job, context.observed.prerequisites):
         return _wait_for(context, unmet[0].reason, "; ".join(item.message for item in unmet))
     return None
+
+
+def _namesake(context: DecisionContext) -> PodView | None:
+    """A pod with the name of one of the gang's that is another job's; one of nobody's does not leave by itself."""
+    names = {context.pod_name(index) for index in range(context.gang_size)}
+    others = (pod for pod in context.observed.earlier if pod.owner is not None)
+    return next((pod for pod in others if pod.name in names), None)
 
 
 def _with_lingerer(context: DecisionContext, old: tuple[PodView, ...]) -> DecisionContext:
@@ -147,11 +158,15 @@ def _share(context: DecisionContext) -> float:
     return zlib.crc32(f"{context.job.metadata.uid} {context.status.attempt}".encode()) / 2**32
 
 
+def _with_image(context: DecisionContext) -> DecisionContext:
+    """The context with the image of the attempt; a release that goes on with it may have another default."""
+    if context.pods and context.status.image is not None:
+        return context
+    return context.with_status(image=context.spec.image or context.settings.trainer_image)
+
+
 def _with_creation(context: DecisionContext) -> DecisionContext:
-    """Storage, names and spec are in order, or the API server's word on what is not."""
-    refusal = context.observed.refusal
-    if refusal is not None:
-        return context.with_condition("Ready", truth=False, reason="Refused", message=refusal)
+    """Storage, names and spec are in order."""
     why = "storage and spec are in order, the pods are being made"
     return context.with_condition("Ready", truth=False, reason="Creating", message=why)
 
@@ -160,7 +175,8 @@ def _creation(context: DecisionContext, missing: list[int]) -> tuple[Action, ...
     """What the pods need, then the pods."""
     build, attempt = context.stage.build_pod, context.status.attempt
     avoided = avoid_node_seconds.names(context)
-    pods = [Create(avoiding(build(context.job, index, attempt, context.settings), avoided)) for index in missing]
+    settings = context.settings.model_copy(update={"trainer_image": context.status.image})
+    pods = [Create(avoiding(build(context.job, index, attempt, settings), avoided)) for index in missing]
     return (*(Apply(manifest) for manifest in _to_be_written(context)), *_dry_runs(context), *pods)
 
 
@@ -190,13 +206,19 @@ def repairs(context: DecisionContext, planned: Iterable[Action]) -> tuple[Action
     busy = {action.manifest["metadata"]["name"] for action in planned if isinstance(action, Apply)}
     needed = [item for item in _before_pods(context) if item["kind"] in WATCHED_KINDS]
     lost = [item for item in needed if context.observed.written(item["metadata"]["name"]) is None]
-    return tuple(Apply(item) for item in lost if item["metadata"]["name"] not in busy)
+    table = metadata.rank_table_name(context.job.metadata.name)
+    return tuple(
+        Apply(item, "RankTableReady" if item["metadata"]["name"] == table else "Ready")
+        for item in lost
+        if item["metadata"]["name"] not in busy
+    )
 
 
 def _before_pods(context: DecisionContext) -> list[metadata.Manifest]:
     """Objects that must be there when a pod starts."""
     job = context.job
-    needed = [sealed(config_maps.build_config_map(job), str(context.status.attempt))]
+    attempt, image = context.status.attempt, context.status.image
+    needed = [sealed(config_maps.build_config_map(job, attempt, image), str(attempt))]
     if context.stage is TRAINING:
         needed.insert(0, sealed(worker_pod.build_service(job), SERVICE))
         if context.has_rank_table:

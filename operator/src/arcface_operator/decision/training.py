@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from arcface_api.contract import pod_environment, reports
-from arcface_api.resource.status import CheckpointStatus, Progress
+from arcface_api.resource.status import CheckpointStatus, ConditionType, Progress
 from arcface_operator.decision import rank_table
 from arcface_operator.decision.context import DecisionContext
 from arcface_operator.decision.fault_table.reasons import NO_REPORT
@@ -25,7 +25,7 @@ def introduce(context: DecisionContext) -> tuple[DecisionContext, tuple[Action, 
     address = pods[0].address
     if len(pods) == 1 or address is None:
         return context, ()
-    return context, _annotations(pods, pod_environment.SCHEDULER_ANNOTATION, address)
+    return context, _annotations(pods, pod_environment.SCHEDULER_ANNOTATION, address, "Training")
 
 
 def _publish_rank_table(context: DecisionContext) -> tuple[DecisionContext, tuple[Action, ...]]:
@@ -35,7 +35,7 @@ def _publish_rank_table(context: DecisionContext) -> tuple[DecisionContext, tupl
     """
     pods, annotation = context.pods, context.settings.device_annotation
     version = rank_table.table_version(pods, annotation)
-    touches = _annotations(pods, pod_environment.RANK_TABLE_ANNOTATION, version)
+    touches = _annotations(pods, pod_environment.RANK_TABLE_ANNOTATION, version, "RankTableReady")
     is_told = not touches and any(pod.annotations.get(pod_environment.RANK_TABLE_ANNOTATION) == version for pod in pods)
     if is_told and _has_rank_table(context, version):
         context = context.with_status(rank_table=rank_table.complete(context.spec))
@@ -48,7 +48,7 @@ def _publish_rank_table(context: DecisionContext) -> tuple[DecisionContext, tupl
     if table.document is None:
         return context, ()
     written = config_maps.build_rank_table_map(context.job, table.document, context.now, context.settings)
-    return context, (Apply(sealed(written, version)), *touches)
+    return context, (Apply(sealed(written, version), "RankTableReady"), *touches)
 
 
 def _has_rank_table(context: DecisionContext, version: str) -> bool:
@@ -63,13 +63,13 @@ def _table_state(table: rank_table.RankTable) -> tuple[str, str]:
         return "Publishing", "the cards of all ranks are known, the table is being written"
     if table.problem is not None:
         return startup_deadline_seconds.UNUSABLE, table.problem
-    return "WaitingForDevices", f"no devices are known yet of {', '.join(table.status.missing)}"
+    return "WaitingForDevices", f"no devices are known yet of {table.status.missing_in_words}"
 
 
-def _annotations(pods: tuple[PodView, ...], name: str, value: str) -> tuple[Action, ...]:
+def _annotations(pods: tuple[PodView, ...], name: str, value: str, condition: ConditionType) -> tuple[Action, ...]:
     """Annotate the pods that do not have the value yet."""
     return tuple(
-        Annotate(name=pod.name, uid=pod.uid, annotations={name: value})
+        Annotate(name=pod.name, uid=pod.uid, annotations={name: value}, condition=condition)
         for pod in pods
         if pod.ended is None and pod.annotations.get(name) != value
     )

@@ -82,23 +82,34 @@ class CreateMode(Enum):
     """The same, and nothing is made."""
 
 
+AS_MANAGER: Query = {"fieldManager": FIELD_MANAGER}
+"""Of every write: who owns a field is told by name."""
 CREATE_QUERIES: dict[CreateMode, Query] = {
-    CreateMode.LENIENT: {},
-    CreateMode.STRICT: {"fieldValidation": "Strict"},
-    CreateMode.DRY_RUN: {"fieldValidation": "Strict", "dryRun": "All"},
+    CreateMode.LENIENT: AS_MANAGER,
+    CreateMode.STRICT: {**AS_MANAGER, "fieldValidation": "Strict"},
+    CreateMode.DRY_RUN: {**AS_MANAGER, "fieldValidation": "Strict", "dryRun": "All"},
 }
 
 
 class ApiError(Exception):
     """An answer that is not success."""
 
-    def __init__(self, status: int, message: str, reason: str = "", causes: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        reason: str = "",
+        causes: frozenset[str] = frozenset(),
+        retry_after_seconds: float | None = None,
+    ) -> None:
         super().__init__(f"{status}: {message}")
         self.status = status
         self.reason = reason
         self.message = message
         self.causes = causes
         """Words for programs."""
+        self.retry_after_seconds = retry_after_seconds
+        """What a server that is busy (429, 503) asks for."""
 
 
 class Unreachable(Exception):  # noqa: N818 - reads as what it says
@@ -147,18 +158,23 @@ class Api:
         """Create an object."""
         return await self._request("POST", _collection_of(manifest), CREATE_QUERIES[mode], manifest, priority=priority)
 
-    async def apply(self, manifest: Manifest) -> Manifest:
-        """Server-side apply; what we own and leave out is removed."""
-        query: Query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+    async def apply(self, manifest: Manifest, *, is_ours: bool) -> Manifest:
+        """Server-side apply; what we own and leave out is removed, and an object that is not there is created.
+
+        Args:
+            manifest: what we own of the object.
+            is_ours: whether it is known to be there, and ours: what others have changed in it is taken back.
+        """
+        query = {**AS_MANAGER, "force": "true"} if is_ours else AS_MANAGER
         return await self._request("PATCH", path_of(manifest), query, manifest, APPLY_PATCH)
 
     async def replace(self, path: str, body: Manifest, priority: Priority = Priority.HIGH) -> Manifest:
         """Replace an object as a whole, if it is still the one that was read: optimistic concurrency."""
-        return await self._request("PUT", path, body=body, priority=priority)
+        return await self._request("PUT", path, AS_MANAGER, body, priority=priority)
 
     async def merge(self, path: str, body: Manifest) -> Manifest:
         """Merge fields into an object."""
-        return await self._request("PATCH", path, body=body, content_type=MERGE_PATCH)
+        return await self._request("PATCH", path, AS_MANAGER, body, MERGE_PATCH)
 
     async def delete(self, path: str, uid: str, grace_seconds: int | None = None) -> None:
         """Delete exactly the object with this uid and, in the background, what it owns."""
@@ -196,11 +212,7 @@ class Api:
             raise Unreachable(f"{method} {path}: {type(error).__name__} {error}") from None
         answer = _parse(text)
         if not _is_success(response.status):
-            causes = (answer.get("details") or {}).get("causes") or []
-            words = frozenset(str(cause.get("reason")) for cause in causes)
-            raise ApiError(
-                response.status, str(answer.get("message") or response.reason), str(answer.get("reason")), words
-            )
+            raise _error(response, answer)
         return answer
 
     async def watch(self, path: str, query: Query) -> AsyncIterator[tuple[str, Manifest]]:
@@ -254,6 +266,20 @@ async def _lines(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         rest = bytearray(tail)
     if rest:
         yield bytes(rest)
+
+
+def _error(response: Any, answer: Manifest) -> ApiError:
+    """What an answer says that is not success."""
+    details = answer.get("details") or {}
+    words = frozenset(str(cause.get("reason")) for cause in details.get("causes") or [])
+    wish = str(response.headers.get("Retry-After") or details.get("retryAfterSeconds") or "")
+    return ApiError(
+        response.status,
+        str(answer.get("message") or response.reason),
+        str(answer.get("reason")),
+        words,
+        float(wish) if wish.isdecimal() else None,  # a date, which HTTP allows, is nothing that Kubernetes sends
+    )
 
 
 def _event(path: str, event: Manifest) -> tuple[str, Manifest]:

@@ -1,40 +1,34 @@
 """Carrying out a plan's actions, each of which may have been carried out before."""
 
 import asyncio
-import hashlib
-from collections.abc import Awaitable, Callable, Iterable
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from arcface_api.contract.pod_environment import MANAGER
-from arcface_api.names import API_VERSION, KIND
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.decision import plan as decided
+from arcface_operator.decision.answers.action_failure import ActionFailure
 from arcface_operator.decision.observation import controller_of
-from arcface_operator.kubernetes import client
+from arcface_operator.kubernetes import client, outcomes
+from arcface_operator.kubernetes.events import build_event
 from arcface_operator.kubernetes.priority_semaphore import Priority
 from arcface_operator.manifests.metadata import Manifest
 
 RESOURCE_VERSIONS = {"pods": "v1", "jobs": "batch/v1"}
-MESSAGE_LIMIT = 1024
 NAMESPACE_LEAVES = "NamespaceTerminating"
 ALREADY_EXISTS = "AlreadyExists"
+LOG = logging.getLogger(__name__)
 
-Unordered = decided.Delete | decided.Annotate | decided.DeletePodGroup | decided.DeleteJob | decided.EmitEvent
-"""Actions that may be taken all at once."""
+Unordered = decided.Delete | decided.Annotate | decided.DeletePodGroup | decided.DeleteJob
+"""Requests that may be made all at once."""
+CREATE_TRIES = 2
+"""Of an object that stood in its own way and has gone by then."""
 Answer = TypeVar("Answer")
 
 
-class Refused(Exception):  # noqa: N818 - reads as what it says
-    """The API server does not accept an object of the job, or its name belongs to somebody else."""
-
-
-class NamespaceLeaves(Exception):  # noqa: N818
-    """The namespace is being deleted and takes nothing new; the job goes with it."""
-
-
 class ActionExecutor:
-    """Acts on behalf of one operator."""
+    """Acts on behalf of one operator; what fails is handed back, each time with the condition that depends on it."""
 
     def __init__(
         self, api: client.Api, identity: str, now: Callable[[], datetime], changed: Callable[[Manifest], None]
@@ -44,187 +38,173 @@ class ActionExecutor:
         self.identity = identity
         self.now = now
 
-    async def prepare(self, job: ArcFaceTrainingJob, plan: decided.Plan) -> None:
+    async def prepare(self, job: ArcFaceTrainingJob, plan: decided.Plan) -> list[ActionFailure]:
         """Apply the objects that pods need, and try those that come later; once more, or in vain, does no harm.
 
         Raises:
-            Refused: where the API server will not have an object.
+            NamespaceLeaves: where nothing new is taken.
         """
-        await _together(
-            self._apply(job, action.manifest)
-            if isinstance(action, decided.Apply)
-            else self._create_dry(action.manifest)
-            for action in plan.actions
-            if isinstance(action, decided.Apply | decided.DryRunCreate)
-        )
+        actions = [item for item in plan.actions if isinstance(item, decided.Apply | decided.DryRunCreate)]
+        return await self._together(job, actions)
 
-    async def act(self, job: ArcFaceTrainingJob, plan: decided.Plan) -> None:
+    async def act(self, job: ArcFaceTrainingJob, plan: decided.Plan) -> list[ActionFailure]:
         """Carry out all other actions.
 
         Raises:
-            Refused: where the API server will not have an object.
+            NamespaceLeaves: where nothing new is taken.
         """
         creations = [action for action in plan.actions if isinstance(action, decided.Create)]
-        if plan.rollout is decided.Rollout.ONE_FIRST:
-            await _together(self._carry_out(job, action) for action in creations[:1])
-            creations = creations[1:]
+        failed = await self._create_all(job, creations, plan.rollout)
         # Events can wait for pods, and are told only of what has been done.
-        await _together(self._carry_out(job, action) for action in creations)
-        await _together(self._carry_out(job, action) for action in plan.actions if isinstance(action, Unordered))
+        others = [action for action in plan.actions if isinstance(action, Unordered)]
+        failed += await self._together(job, others)
+        events = (action for action in plan.actions if isinstance(action, decided.EmitEvent))
+        await asyncio.gather(*(self.emit(job, event) for event in events))
+        return failed
+
+    async def _create_all(
+        self, job: ArcFaceTrainingJob, creations: list[decided.Create], rollout: decided.Rollout
+    ) -> list[ActionFailure]:
+        """Slow start: each batch is twice the one before, and none follows one that failed."""
+        size, done = 1 if rollout is decided.Rollout.ONE_FIRST else client.IN_FLIGHT, 0
+        while done < len(creations):
+            if failed := await self._together(job, creations[done : done + size]):
+                return failed
+            done, size = done + size, 2 * size
+        return []
 
     async def emit(self, job: ArcFaceTrainingJob, action: decided.EmitEvent) -> None:
-        """Write an event; one that says the same again is counted as done."""
+        """Write an event; events help people, and no job fails, or waits, for want of one."""
         try:
-            await self.api.create(_event(job, action, self.identity, self.now()), priority=Priority.LOW)
-        except client.ApiError as error:
-            # Events help people; no job fails for want of one (its namespace may be going away).
-            if error.status not in {client.CONFLICT, client.NOT_FOUND, *client.REFUSED}:
-                raise
+            await self.api.create(build_event(job, action, self.identity, self.now()), priority=Priority.LOW)
+        except (client.ApiError, client.Unreachable) as error:
+            if not isinstance(error, client.ApiError) or error.status != client.CONFLICT:  # one that says the same
+                LOG.info("event %s of job %s: %s", action.reason, job.metadata.name, error)
 
-    def _carry_out(self, job: ArcFaceTrainingJob, action: decided.Create | Unordered) -> Awaitable[None]:
+    async def _together(self, job: ArcFaceTrainingJob, actions: Sequence[decided.Request]) -> list[ActionFailure]:
+        """Take all actions at once; what failed of them."""
+        outcomes = await asyncio.gather(*(self._outcome(job, action) for action in actions), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return [outcome for outcome in outcomes if isinstance(outcome, ActionFailure)]
+
+    async def _outcome(self, job: ArcFaceTrainingJob, action: decided.Request) -> ActionFailure | None:
+        """Take an action; None where it is done."""
+        try:
+            await self._carry_out(job, action)
+        except (client.ApiError, client.Unreachable, outcomes.Refused, outcomes.NotYet) as error:
+            if isinstance(error, client.ApiError) and NAMESPACE_LEAVES in error.causes:
+                raise outcomes.NamespaceLeaves(job.metadata.namespace) from None
+            return outcomes.failure_of(job, action, error)
+        return None
+
+    def _carry_out(self, job: ArcFaceTrainingJob, action: decided.Request) -> Awaitable[None]:
         """One action."""
-        namespace = job.metadata.namespace
         match action:
+            case decided.Apply(manifest):
+                return self._apply(job, manifest)
+            case decided.DryRunCreate(manifest):
+                return self._create_dry(manifest)
             case decided.Create(manifest):
                 return self._create(job, manifest)
-            case decided.Delete():
-                return self._delete(namespace, action)
             case decided.Annotate():
-                return self._annotate(namespace, action)
+                return self._annotate(job.metadata.namespace, action)
             case decided.DeletePodGroup(group):
                 return self._delete_pod_group(job, group)
-            case decided.DeleteJob():
-                path = client.JobRef(namespace, job.metadata.name).path
-                return _unless_gone(self.api.delete(path, str(job.metadata.uid)))
-            case decided.EmitEvent():
-                return self.emit(job, action)
+            case decided.Delete() | decided.DeleteJob():
+                return self._delete(*_target(job, action))
 
     async def _apply(self, job: ArcFaceTrainingJob, manifest: Manifest) -> None:
-        """Create an object, or bring our own up to date; a namesake of somebody else is left alone."""
-        try:
-            self.changed(await self.api.create(manifest))
-        except client.ApiError as error:
-            if await self._own_namesake(job, manifest, error) is not None:
-                await self._patch(manifest)
+        """Create an object, or bring our own up to date; a namesake of somebody else is left alone.
+
+        Server-side apply does both, so that one entry of managed fields tells what is ours: what another one had made
+        would not be removed when it is left out. It is the answer of the write that counts, so that an object which
+        goes in between is made anew.
+        """
+        found = await self.api.find(client.path_of(manifest))
+        if found is not None:
+            outcomes.check_owner(job, found)
+            if "deletionTimestamp" in found["metadata"]:
+                raise outcomes.NotYet(f"is being deleted{outcomes.finalizers(found)}")
+        self.changed(await self.api.apply(manifest, is_ours=found is not None))
 
     async def _create_dry(self, manifest: Manifest) -> None:
         """Ask whether an object would be accepted; one of its name that is there already is not looked at."""
         try:
             await self.api.create(manifest, client.CreateMode.DRY_RUN)
         except client.ApiError as error:
-            if error.status != client.CONFLICT:
-                raise _refusal(manifest, error) from None
-
-    async def _patch(self, manifest: Manifest) -> None:
-        """Server-side apply."""
-        try:
-            self.changed(await self.api.apply(manifest))
-        except client.ApiError as error:
-            raise _refusal(manifest, error) from None
+            if error.reason != ALREADY_EXISTS:
+                raise
 
     async def _create(self, job: ArcFaceTrainingJob, manifest: Manifest) -> None:
         """Create an object; one of the same name that is ours is as good.
 
         A field that Kubernetes does not know is refused: it is a misspelt one of the user's template.
         """
-        try:
-            self.changed(await self.api.create(manifest, client.CreateMode.STRICT))
-        except client.ApiError as error:
-            found = await self._own_namesake(job, manifest, error)
-            if found is None:
-                return  # it has just gone: the next decision sees that
-            if not manifest["metadata"]["labels"].items() <= found["metadata"].get("labels", {}).items():
-                await _unless_gone(self.api.delete(client.path_of(manifest), found["metadata"]["uid"]))
-                raise Refused(f"{_kind_and_name(manifest)} has lost its labels and is replaced") from None
-            self.changed(found)
+        for _ in range(CREATE_TRIES):
+            try:
+                self.changed(await self.api.create(manifest, client.CreateMode.STRICT))
+            except client.ApiError as error:
+                if error.reason != ALREADY_EXISTS:
+                    raise
+                found = await self.api.find(client.path_of(manifest))
+                if found is None:
+                    continue  # it has just gone
+                await self._take_over(job, manifest, found)
+            return
+        raise outcomes.NotYet("is said to exist and is not there")
 
-    async def _own_namesake(
-        self, job: ArcFaceTrainingJob, manifest: Manifest, error: client.ApiError
-    ) -> Manifest | None:
-        """The object that stood in the way of a creation, if it belongs to the job; None where it is gone by now.
+    async def _take_over(self, job: ArcFaceTrainingJob, manifest: Manifest, found: Manifest) -> None:
+        """Count an object that stood in the way of a creation as made, if it is the same."""
+        outcomes.check_owner(job, found)
+        if not manifest["metadata"]["labels"].items() <= found["metadata"].get("labels", {}).items():
+            await self._delete(client.path_of(manifest), found["metadata"]["uid"])
+            raise outcomes.Refused("has lost its labels and is replaced")
+        self.changed(found)
 
-        Raises:
-            Refused: where it is somebody else's, or something else stood in the way.
-        """
-        if error.status != client.CONFLICT or error.reason != ALREADY_EXISTS:
-            raise _refusal(manifest, error) from None
-        found = await self.api.find(client.path_of(manifest))
-        if found is not None and job.metadata.uid != controller_of(found["metadata"]):
-            raise Refused(f"{_kind_and_name(manifest)} exists and is not this job's; remove it") from None
-        return found
-
-    async def _delete(self, namespace: str, action: decided.Delete) -> None:
-        """Delete an object unless it is gone already."""
-        path = f"{client.collection(RESOURCE_VERSIONS[action.resource], action.resource, namespace)}/{action.name}"
-        await _unless_gone(self.api.delete(path, action.uid, action.grace_seconds))
+    async def _delete(self, path: str, uid: str, grace_seconds: int | None = None) -> None:
+        """Delete exactly this object, unless it is gone already."""
+        await self._unless_gone(path, uid, self.api.delete(path, uid, grace_seconds))
 
     async def _delete_pod_group(self, job: ArcFaceTrainingJob, group: Manifest) -> None:
         """Delete the job's group unless it is gone, or somebody else's."""
         found = await self.api.find(client.path_of(group))
         if found is not None and controller_of(found["metadata"]) == job.metadata.uid:
-            await _unless_gone(self.api.delete(client.path_of(group), found["metadata"]["uid"]))
+            await self._delete(client.path_of(group), found["metadata"]["uid"])
 
     async def _annotate(self, namespace: str, action: decided.Annotate) -> None:
         """Annotate a pod unless it is gone."""
         path = f"{client.collection('v1', 'pods', namespace)}/{action.name}"
         metadata = {"uid": action.uid, "annotations": dict(action.annotations)}
-        answer = await _unless_gone(self.api.merge(path, {"metadata": metadata}))
+        answer = await self._unless_gone(path, action.uid, self.api.merge(path, {"metadata": metadata}))
         if answer is not None:
             self.changed(answer)
 
-
-async def _unless_gone(request: Awaitable[Answer]) -> Answer | None:
-    """A request about an object with a certain uid, which may be gone or replaced: None, then."""
-    try:
-        return await request
-    except client.ApiError as error:
-        if error.status not in {client.NOT_FOUND, client.CONFLICT}:
+    async def _unless_gone(self, path: str, uid: str, request: Awaitable[Answer]) -> Answer | None:
+        """A request about the object with a certain uid: None where that is gone, or another has its name by now."""
+        try:
+            return await request
+        except client.ApiError as error:
+            if error.status == client.NOT_FOUND:
+                return None
+            if error.status == client.CONFLICT and await self._is_another(path, uid):
+                return None
             raise
-        return None
+
+    async def _is_another(self, path: str, uid: str) -> bool:
+        """Whether an object is gone or replaced; of one that is not ours to read it is taken for granted."""
+        try:
+            found = await self.api.find(path)
+        except client.ApiError:
+            return True
+        return found is None or bool(found["metadata"]["uid"] != uid)
 
 
-async def _together(requests: Iterable[Awaitable[None]]) -> None:
-    """Make all requests, then raise the first error."""
-    for outcome in await asyncio.gather(*requests, return_exceptions=True):
-        if isinstance(outcome, BaseException):
-            raise outcome
-
-
-def _refusal(manifest: Manifest, error: client.ApiError) -> Exception:
-    """What an error on writing an object means."""
-    if NAMESPACE_LEAVES in error.causes:
-        return NamespaceLeaves(manifest["metadata"]["namespace"])
-    return Refused(f"{_kind_and_name(manifest)}: {error.message}") if error.status in client.REFUSED else error
-
-
-def _kind_and_name(manifest: Manifest) -> str:
-    """What an object is called in messages."""
-    return f"{manifest['kind']} {manifest['metadata']['name']}"
-
-
-def _event(job: ArcFaceTrainingJob, action: decided.EmitEvent, identity: str, now: datetime) -> Manifest:
-    """An event on a job, named after what it says."""
-    metadata, stamp = job.metadata, now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    content = f"{metadata.uid}{job.status.attempt}{action.reason}{action.message}".encode()
-    return {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {
-            "name": f"{metadata.name}.{hashlib.sha256(content).hexdigest()[:16]}",
-            "namespace": metadata.namespace,
-        },
-        "involvedObject": {
-            "apiVersion": API_VERSION,
-            "kind": KIND,
-            "name": metadata.name,
-            "namespace": metadata.namespace,
-            "uid": metadata.uid,
-        },
-        "type": action.type,
-        "reason": action.reason,
-        "message": action.message[:MESSAGE_LIMIT],
-        "source": {"component": MANAGER, "host": identity},
-        "firstTimestamp": stamp,
-        "lastTimestamp": stamp,
-        "count": 1,
-    }
+def _target(job: ArcFaceTrainingJob, action: decided.Delete | decided.DeleteJob) -> tuple[str, str, int | None]:
+    """Path and uid of what is to be deleted, and the time it has to end in."""
+    namespace = job.metadata.namespace
+    if isinstance(action, decided.DeleteJob):
+        return client.JobRef(namespace, job.metadata.name).path, str(job.metadata.uid), None
+    path = client.collection(RESOURCE_VERSIONS[action.resource], action.resource, namespace)
+    return f"{path}/{action.name}", action.uid, action.grace_seconds

@@ -1,7 +1,7 @@
-"""How a run stands: asked of rank 0, watched for a standstill, and shown to the user as a bar, lines and a table."""
+"""How a run stands: asked of the first pod, and shown to the user as a bar, lines and a table."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -13,8 +13,9 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from arcface_api.contract import pod_environment, reports
-from arcface_api.resource.status import GateResult, Progress
+from arcface_api.resource.status import EvaluationStatus, GateResult, Progress
 
+Report = reports.TrainerReport | reports.EvaluatorReport
 TIMEOUT_SECONDS = 0.5
 LINE_SECONDS = 10.0
 
@@ -26,30 +27,13 @@ class ReportProbe:
         # Loopback addresses are never behind the proxies that the environment may name.
         self.client = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False)
 
-    def __call__(self, address: str) -> reports.TrainerReport | None:
-        """The report so far, or None while the pod does not serve it."""
+    def __call__(self, address: str, kind: type[Report]) -> Report | None:
+        """The report so far, or None while the pod serves none of this kind."""
         try:
             response = self.client.get(f"http://{address}:{pod_environment.METRICS_PORT}/progress")
-            return reports.TrainerReport.parse(response.content) if response.is_success else None
+            return kind.parse(response.content) if response.is_success else None
         except httpx.HTTPError:
             return None
-
-
-class StepWatch:
-    """Remembers when the step last changed."""
-
-    def __init__(self) -> None:
-        self.step: int | None = None
-        self.changed_at = 0.0
-
-    def see(self, progress: Progress, now: float) -> None:
-        """Take note of a progress."""
-        if progress.step != self.step:
-            self.step, self.changed_at = progress.step, now
-
-    def idle_seconds(self, now: float) -> float | None:
-        """Time since the last new step; None before the first progress."""
-        return None if self.step is None else now - self.changed_at
 
 
 class View(Protocol):
@@ -167,17 +151,17 @@ def duration(time_left: timedelta) -> str:
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
-def results_table(report: reports.EvaluatorReport, gates: Sequence[GateResult]) -> Table:
+def results_table(evaluation: EvaluationStatus) -> Table:
     """One row a pair set, one a rate of an IJB set, then one a gate of what was not measured."""
     table = Table()
     for heading in ("set", "accuracy", "std", "pairs", "gate"):
         table.add_column(heading, justify="left" if heading in {"set", "gate"} else "right")
-    by_metric = {gate.metric: gate for gate in gates}
-    for result in report.results:
+    by_metric = {gate.metric: gate for gate in evaluation.gates}
+    for result in evaluation.results:
         gate = by_metric.pop(f"{result.dataset}.accuracy", None)
         accuracy, std = f"{result.accuracy:.5f}", f"{result.std:.5f}"
         table.add_row(result.dataset, accuracy, std, str(result.pairs), "" if gate is None else _verdict(gate))
-    for ijb in report.ijb:
+    for ijb in evaluation.ijb:
         for far, tar in ijb.tar_at_far.items():
             metric = f"{ijb.dataset}.tar@{far}"
             gate = by_metric.pop(metric, None)

@@ -1,27 +1,39 @@
 """`arcface run`: the pods that a job has on this machine, from the first of them to the job's results."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 
-from arcface_api.contract.reports import EvaluatorReport, Report, TrainerReport
 from arcface_api.errors import ArcFaceError, Diverged, ExitCode, InvalidInput, Stopped
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_api.resource.status import Progress
-from arcface_operator.decision.policies.gates import gate_results, missed
-from arcface_operator.local.decision import Action, Limits
+from arcface_api.resource.spec import SchedulingSpec
+from arcface_api.resource.status import ArcFaceTrainingJobStatus
+from arcface_operator.decision.context import condition
+from arcface_operator.local.cluster import LocalCluster
 from arcface_operator.local.kubelet.cards import PodCards, asked_cards, check_cards, take_cards
-from arcface_operator.local.kubelet.directories import Claims, Workdir, create_claims, locked_workdir
-from arcface_operator.local.kubelet.kubelet import Kubelet, PodProcess
+from arcface_operator.local.kubelet.directories import (
+    Claims,
+    Workdir,
+    create_claims,
+    locked_checkpoints,
+    locked_workdir,
+)
+from arcface_operator.local.kubelet.kubelet import Kubelet
 from arcface_operator.local.kubelet.process_spec import PodPlacement, build_process_spec, left_out
-from arcface_operator.local.progress import Notices, ReportProbe, View, open_view, results_table
-from arcface_operator.local.supervisor import Outcome, Supervisor, stop_requests
+from arcface_operator.local.narrator import Narrator
+from arcface_operator.local.progress import View, open_view, results_table
+from arcface_operator.local.reconciler import LocalReconciler
+from arcface_operator.local.stop_requests import StopRequests, stop_requests
 from arcface_operator.manifests import config_maps, evaluator_pod, metadata, worker_pod
 from arcface_operator.preflight import data, spec_checks
 from arcface_operator.settings import Settings
 
-ERRORS: dict[int, type[ArcFaceError]] = {ExitCode.INVALID_INPUT: InvalidInput, ExitCode.DIVERGED: Diverged}
+ON_THIS_MACHINE = Settings(settle_seconds=2, restart_seconds=0.5, longest_restart_seconds=10)
+"""Shorter pauses than a cluster's: nobody else waits for what they would leave to others."""
+ERRORS: dict[int | None, type[ArcFaceError]] = {ExitCode.INVALID_INPUT: InvalidInput, ExitCode.DIVERGED: Diverged}
 
 
 class LocalRun:
@@ -29,7 +41,7 @@ class LocalRun:
 
     def __init__(self, job: ArcFaceTrainingJob, settings: Settings, claims: Claims, root: Path = Path("/")) -> None:
         """Prepare a run; device files and the driver of cards are looked for below `root`."""
-        self.job = _without_rank_table(job)
+        self.job = _for_one_machine(job)
         self.settings = settings
         self.claims = claims
         self.root = root
@@ -44,10 +56,12 @@ class LocalRun:
         with locked_workdir(path) as workdir, stop_requests() as stop:
             create_claims(self.claims)
             with open_view(messages) as view:
-                supervisor = Supervisor(self.start_kubelet(workdir, view), view, stop)
-                self.train(supervisor, view)
-                report = self.evaluate(supervisor, view)
-            self.show(report, workdir.logs, output)
+                narrator = Narrator(view, workdir.logs)
+                with self.open_cluster(workdir, view, stop) as cluster:
+                    self.announce(view)
+                    status = LocalReconciler(self.job, cluster, self.settings, narrator, stop).run()
+            self.show(status, workdir.logs, output)
+            _check_end(status, narrator)
 
     def check(self) -> None:
         """Refuse what cannot come to a good end, before anything is created or a step is made."""
@@ -66,76 +80,55 @@ class LocalRun:
         gangs = self.workers(0), evaluator_pods(self.job, self.settings)
         return max(sum(asked_cards(pod, self.job.spec.workers.resource_name) for pod in gang) for gang in gangs)
 
-    def start_kubelet(self, workdir: Workdir, view: View) -> Kubelet:
-        """What runs the pods, with the cards for them, once nothing of an earlier run is left."""
-        kubelet = Kubelet(workdir, self.claims, _config_maps(self.job))
-        if kubelet.clear(patience=self.settings.termination_grace_seconds):
+    @contextmanager
+    def open_cluster(self, workdir: Workdir, view: View, stop: StopRequests) -> Iterator[LocalCluster]:
+        """What runs the pods, with cards and checkpoints for them, once nothing of an earlier run is left."""
+        kubelet = Kubelet(workdir, self.claims)
+        if kubelet.clear(self.settings.termination_grace_seconds, stop.wait_before_start):
             view.note("killed processes that an earlier run had left behind")
-        if count := self.count_cards():
-            numbers = take_cards(count, self.root)
-            kubelet.cards = PodCards(resource_name=self.job.spec.workers.resource_name, numbers=numbers)
-            view.note(f"on the cards {', '.join(map(str, numbers))}")
-        return kubelet
+        with locked_checkpoints(self.checkpoints, workdir) as lock:
+            if lock is None:
+                view.note(f"warning: {self.checkpoints} knows no locks; see that no other run uses it")
+            kubelet.locks = () if lock is None else (lock,)
+            kubelet.cards = self.take_cards(view)
+            cluster = LocalCluster(kubelet, lambda: datetime.now(UTC))
+            try:
+                yield cluster
+            finally:
+                cluster.close()
 
-    def train(self, supervisor: Supervisor, view: View) -> None:
-        """Run the rank pods to their end."""
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the job's checkpoints."""
+        return self.claims[self.job.spec.checkpoint.claim_name] / config_maps.checkpoint_path(self.job)
+
+    def take_cards(self, view: View) -> PodCards:
+        """The cards of this run."""
+        count = self.count_cards()
+        if not count:
+            return PodCards()
+        numbers = take_cards(count, self.root)
+        view.note(f"on the cards {', '.join(map(str, numbers))}")
+        return PodCards(resource_name=self.job.spec.workers.resource_name, numbers=numbers)
+
+    def announce(self, view: View) -> None:
+        """What is about to run, and what is not."""
         for name in left_out(self.workers(0)[0]):
             view.note(f"container {name} of the template is left out on this machine")
-        workers, policy = self.job.spec.workers, self.job.spec.run_policy
+        workers = self.job.spec.workers
         view.note(f"training {self.job.metadata.name} on {workers.world_size} ranks in {workers.replicas} pods")
-        limits = Limits(
-            backoff_limit=policy.backoff_limit,
-            startup_seconds=policy.startup_deadline_seconds,
-            stall_seconds=policy.stall_seconds,
-            active_seconds=policy.active_deadline_seconds,
-        )
-        notices, probe = Notices(view), ReportProbe()
-
-        def progress(address: str) -> Progress | None:
-            if (report := probe(address)) is None:
-                return None
-            notices.see(report)
-            return report.progress
-
-        outcome = supervisor.run(self.workers, limits, progress)
-        reports = [TrainerReport.parse(pod.last_words()) or TrainerReport() for pod in outcome.pods]
-        notices.see(reports[0])
-        notices.count(max(report.skipped_images for report in reports))
-        _check_outcome(outcome, _stopped_message(outcome))
-        if reports[0].progress is not None:
-            view.progress(reports[0].progress)
 
     def workers(self, attempt: int) -> list[metadata.Manifest]:
         """The rank pods of an attempt."""
         return worker_pods(self.job, attempt, self.settings)
 
-    def evaluate(self, supervisor: Supervisor, view: View) -> EvaluatorReport | None:
-        """Run the evaluator, if the job has one."""
-        evaluation = self.job.spec.evaluation
-        if evaluation is None:
-            return None
-        view.note(f"training is done; evaluating {', '.join([*evaluation.sets, *evaluation.ijb])}")
-        limits = Limits(
-            backoff_limit=self.job.spec.run_policy.backoff_limit,
-            active_seconds=self.job.spec.run_policy.active_deadline_seconds,
-        )
-        outcome = supervisor.run(lambda _: evaluator_pods(self.job, self.settings), limits, lambda _: None)
-        _check_outcome(outcome, "stopped; the training is done, the same command evaluates it")
-        report = EvaluatorReport.parse(outcome.pods[0].last_words())
-        if report is None:
-            raise ArcFaceError(f"pod {outcome.pods[0].name}: left no report; log: {outcome.pods[0].log}")
-        return report
-
-    def show(self, report: EvaluatorReport | None, logs: Path, output: Console) -> None:
-        """Print the results; a missed gate is an error."""
-        evaluation = self.job.spec.evaluation
-        gates = gate_results(evaluation.gates, report) if evaluation is not None and report is not None else []
-        if report is not None:
-            output.print(results_table(report, gates))
-        checkpoints = self.claims[self.job.spec.checkpoint.claim_name] / config_maps.checkpoint_path(self.job)
-        output.print(f"checkpoints: {checkpoints}\nlogs: {logs}", markup=False, highlight=False, soft_wrap=True)
-        if failed := missed(gates):
-            raise ArcFaceError(failed)
+    def show(self, status: ArcFaceTrainingJobStatus, logs: Path, output: Console) -> None:
+        """Print the results, those that miss a gate, too."""
+        if status.evaluation is not None and condition(status, "Evaluated") is not None:
+            output.print(results_table(status.evaluation))
+        if status.phase == "Succeeded" or status.evaluation is not None:
+            text = f"checkpoints: {self.checkpoints}\nlogs: {logs}"
+            output.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def check_runnable(job: ArcFaceTrainingJob) -> None:
@@ -147,39 +140,35 @@ def check_runnable(job: ArcFaceTrainingJob) -> None:
         raise InvalidInput("; ".join(sentences))
 
 
-def _without_rank_table(job: ArcFaceTrainingJob) -> ArcFaceTrainingJob:
-    """The job as one machine runs it: there HCCL finds all cards by itself."""
-    workers = job.spec.workers.model_copy(update={"rendezvous": "dynamic"})
-    return job.model_copy(update={"spec": job.spec.model_copy(update={"workers": workers})})
+def _for_one_machine(job: ArcFaceTrainingJob) -> ArcFaceTrainingJob:
+    """The job as one machine runs it: HCCL finds all cards by itself, nobody queues, and nothing is left at the end."""
+    changes = {
+        "workers": job.spec.workers.model_copy(update={"rendezvous": "dynamic"}),
+        "scheduling": SchedulingSpec(),
+        "run_policy": job.spec.run_policy.model_copy(
+            update={"clean_pod_policy": "Running", "ttl_seconds_after_finished": None}
+        ),
+    }
+    return job.model_copy(update={"spec": job.spec.model_copy(update=changes)})
 
 
-def _stopped_message(outcome: Outcome) -> str:
-    """What a user reads who has stopped the training."""
-    report = TrainerReport.parse(outcome.pods[0].last_words())
-    if report is None or report.checkpoint is None:
+def _check_end(status: ArcFaceTrainingJobStatus, narrator: Narrator) -> None:
+    """Raise what the end of a run means, nothing where the job is done."""
+    if status.phase == "Suspended":
+        raise Stopped(_stopped_message(status))
+    failed, failure = condition(status, "Failed"), status.failure
+    if status.phase == "Failed" and failed is not None and failure is not None:
+        log = "" if failure.pod is None else f"; log: {narrator.log(failure.pod, status.attempt)}"
+        raise ERRORS.get(failure.exit_code, ArcFaceError)(f"{failed.message}{log}")
+
+
+def _stopped_message(status: ArcFaceTrainingJobStatus) -> str:
+    """What a user reads who has stopped a run."""
+    if status.training_completion_time is not None:
+        return "stopped; the training is done, the same command evaluates it"
+    if status.checkpoint is None:
         return "stopped; the same command resumes from the newest checkpoint, if there is one"
-    return f"saved at step {report.checkpoint.step}; the same command resumes"
-
-
-def _check_outcome(outcome: Outcome, stopped: str) -> None:
-    """Raise what the end of a gang means, nothing where it is done."""
-    decision = outcome.decision
-    if decision.action is Action.STOP:
-        raise Stopped(stopped)
-    if decision.action is Action.FAIL:
-        text = decision.reason if outcome.culprit is None else f"{_words(outcome.culprit)} ({decision.reason})"
-        raise ERRORS.get(decision.exit_code, ArcFaceError)(text)
-
-
-def _words(pod: PodProcess) -> str:
-    """What a failed pod says about its end, and where to read more."""
-    report = Report.parse(pod.last_words())
-    if report is not None and report.failure is not None:
-        message = report.failure.message
-    else:
-        lines = pod.last_words().decode(errors="replace").split("\n")
-        message = next((line.strip() for line in reversed(lines) if line.strip()), "ended without a word")
-    return f"pod {pod.name}: {message}; log: {pod.log}"
+    return f"saved at step {status.checkpoint.step}; the same command resumes"
 
 
 def worker_pods(job: ArcFaceTrainingJob, attempt: int, settings: Settings) -> list[metadata.Manifest]:

@@ -8,30 +8,34 @@ import posixpath
 from datetime import datetime
 
 from arcface_api.contract import pod_environment as pods
-from arcface_api.contract.run_config import RunCheckpoint, RunConfig, RunData, RunEvaluation, RunRanks, spec_hash
+from arcface_api.contract.recipe import recipe, spec_hash
+from arcface_api.contract.run_config import RunCheckpoint, RunConfig, RunData, RunEvaluation, RunRanks
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec, EvaluationSpec, TrainingSpec
 from arcface_operator.manifests.metadata import Manifest, build_metadata, config_name, rank_table_name
 from arcface_operator.settings import Settings
 
 
-def build_config_map(job: ArcFaceTrainingJob) -> Manifest:
-    """The run configuration of a job as a file."""
+def build_config_map(job: ArcFaceTrainingJob, attempt: int = 0, image: str | None = None) -> Manifest:
+    """The run configuration of an attempt as a file."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": build_metadata(job, config_name(job.metadata.name), "config"),
-        "data": {pods.RUN_CONFIG_FILE: build_run_config(job).to_json()},
+        "data": {pods.RUN_CONFIG_FILE: build_run_config(job, attempt, image).to_json()},
     }
 
 
-def build_run_config(job: ArcFaceTrainingJob) -> RunConfig:
-    """What the pods of this job are told."""
+def build_run_config(job: ArcFaceTrainingJob, attempt: int = 0, image: str | None = None) -> RunConfig:
+    """What the pods of an attempt are told; their image where they have one."""
     spec = job.spec
     return RunConfig(
         job=job.metadata.name,
         namespace=job.metadata.namespace,
+        attempt=attempt,
+        image=image,
         spec_hash=spec_hash(spec),
+        recipe=recipe(spec),
         model=spec.model,
         loss=spec.loss,
         data=RunData(

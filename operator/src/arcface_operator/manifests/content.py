@@ -7,10 +7,14 @@ whether it is still right, and a newer release leaves alone what an older one ha
 import hashlib
 import json
 
+from arcface_api.contract.pod_environment import RANK_TABLE_FILE, RUN_CONFIG_FILE
 from arcface_operator.manifests.metadata import Manifest
 
 DIGEST_ANNOTATION = "arcface.io/content-digest"
 SOURCE_ANNOTATION = "arcface.io/content-source"
+OWN_KEYS = (RUN_CONFIG_FILE, RANK_TABLE_FILE)
+OWN_PORTS = ("metrics", "rendezvous")
+"""What the names of our ports begin with."""
 OWN_SERVICE_FIELDS = ("clusterIP", "publishNotReadyAddresses", "selector")
 
 
@@ -30,9 +34,12 @@ def source_of(manifest: Manifest) -> str | None:
 
 
 def _digest(manifest: Manifest) -> str:
-    """SHA-256 of the part that is ours; the API server adds defaults to a Service."""
-    spec = manifest.get("spec") or {}
-    ports = [(port.get("name"), port.get("port"), port.get("protocol", "TCP")) for port in spec.get("ports") or []]
-    own = {field: spec.get(field) for field in OWN_SERVICE_FIELDS}
-    content = [manifest.get("data"), manifest.get("binaryData"), own, ports]
+    """SHA-256 of the part that is ours: others may add to it, as the API server does with defaults of a Service."""
+    spec, data = manifest.get("spec") or {}, manifest.get("data") or {}
+    ports = [(port.get("name", ""), port.get("port")) for port in spec.get("ports") or []]
+    content = [
+        {key: data.get(key) for key in OWN_KEYS},
+        {field: spec.get(field) for field in OWN_SERVICE_FIELDS},
+        sorted(port for port in ports if port[0].startswith(OWN_PORTS)),
+    ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

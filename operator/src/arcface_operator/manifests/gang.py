@@ -37,6 +37,8 @@ class Gang:
     pods: int
     devices: int
     """Of each pod."""
+    marks: dict[str, str]
+    """Annotations by which Ascend's plugin for Volcano places them; it looks for them on the group."""
 
 
 def build_pod_group(job: ArcFaceTrainingJob, gang: Gang, settings: Settings) -> Manifest | None:
@@ -50,6 +52,8 @@ def build_pod_group(job: ArcFaceTrainingJob, gang: Gang, settings: Settings) -> 
     if job.spec.workers.accelerator == "ascend":
         spec["minResources"] = {job.spec.workers.resource_name: gang.pods * gang.devices}
     if scheduling.gang == "volcano":
+        if gang.marks:
+            group["metadata"]["annotations"] = gang.marks
         if scheduling.queue is not None:
             spec["queue"] = scheduling.queue
         if scheduling.priority_class_name is not None:

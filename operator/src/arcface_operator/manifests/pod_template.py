@@ -50,6 +50,14 @@ def _check_template(template: Manifest, field: str) -> None:
             raise InvalidInput(f"{field}.{key}: must be a map")
 
 
+def template_map(template: Manifest | None, *path: str) -> dict[str, Any]:
+    """A map in a user's template, which may be anything until `with_template` has checked it."""
+    found: Any = template
+    for name in path:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
 def merged(base: Manifest, over: Manifest, field: str) -> Manifest:
     """`base` with `over` laid on top; neither is changed."""
     result = dict(base)

@@ -1,11 +1,11 @@
 """Variables of a rank pod: who it is, where the ranks meet, and how long HCCL waits for a silent peer."""
 
 from pathlib import Path
-from typing import Any
 
 from arcface_api.contract import pod_environment as pods
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.manifests.metadata import Manifest
+from arcface_operator.manifests.pod_template import template_map
 from arcface_operator.manifests.super_pods import has_super_pods, pods_per_super_pod
 
 CONNECT_SECONDS = (120, 7200)
@@ -40,9 +40,19 @@ def build_identity(job: ArcFaceTrainingJob, index: int, attempt: int) -> list[Ma
 
 
 def build_defaults(job: ArcFaceTrainingJob, index: int) -> list[Manifest]:
-    """HCCL's settings, which a user's template may change; none where HCCL has nobody to talk to."""
-    if job.spec.workers.accelerator != "ascend" or job.spec.workers.world_size == 1:
+    """MindSpore's and HCCL's settings, which a user's template may change; none for a rank that has nobody to meet.
+
+    A rank that waits for the others holds Python's lock and answers nobody (MindSpore 2.10): the limit is its own.
+    """
+    if job.spec.workers.world_size == 1:
         return []
+    limit = job.spec.run_policy.startup_deadline_seconds
+    join: Manifest = {"name": pods.JOIN_TIMEOUT, "value": str(limit)}
+    return [join, *_hccl_settings(job, index)] if job.spec.workers.accelerator == "ascend" else [join]
+
+
+def _hccl_settings(job: ArcFaceTrainingJob, index: int) -> list[Manifest]:
+    """How long HCCL waits, and where it talks."""
     variables: list[Manifest] = [{"name": name, "value": str(seconds)} for name, seconds in _time_limits(job).items()]
     if _uses_host_network(job):
         # Required then and forbidden otherwise (MindCluster): HCCL would take an interface of its own choice.
@@ -71,10 +81,4 @@ def _less_a_tenth(seconds: int) -> int:
 
 def _uses_host_network(job: ArcFaceTrainingJob) -> bool:
     """Whether the user's template puts the pods into their nodes' network."""
-    return _template_part(job, "spec").get("hostNetwork") is True
-
-
-def _template_part(job: ArcFaceTrainingJob, part: str) -> dict[str, Any]:
-    """Metadata or spec of the user's template, which may be anything until `with_template` has checked it."""
-    value = (job.spec.workers.template or {}).get(part)
-    return value if isinstance(value, dict) else {}
+    return template_map(job.spec.workers.template, "spec").get("hostNetwork") is True

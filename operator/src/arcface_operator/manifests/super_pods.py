@@ -7,6 +7,7 @@ By the marks that Ascend's own operator goes by (mind-cluster, ascend-operator: 
 import re
 
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
+from arcface_operator.manifests.pod_template import template_map
 
 SCHEDULE_POLICY = "huawei.com/schedule_policy"
 MULTILEVEL = "multilevel"
@@ -18,7 +19,7 @@ MACHINES = {"module-a3-16-super-pod", "module-a3-8-super-pod"}
 
 def has_super_pods(spec: ArcFaceTrainingJobSpec) -> bool:
     """Whether the job asks for super pods: a schedule policy, where there is one, decides alone."""
-    annotations = _part(spec, "metadata", "annotations")
+    annotations = template_map(spec.workers.template, "metadata", "annotations")
     if SCHEDULE_POLICY in annotations:
         return str(annotations[SCHEDULE_POLICY]) in POLICIES
     return BLOCK in annotations or spec.workers.accelerator_type in MACHINES
@@ -26,21 +27,13 @@ def has_super_pods(spec: ArcFaceTrainingJobSpec) -> bool:
 
 def pods_per_super_pod(spec: ArcFaceTrainingJobSpec) -> int:
     """Consecutive pods of one logical super pod; the whole job is one where nothing else is asked for."""
-    annotations = _part(spec, "metadata", "annotations")
+    annotations = template_map(spec.workers.template, "metadata", "annotations")
     if (block := _number(annotations.get(BLOCK))) is not None:
         return max(1, block // spec.workers.devices_per_worker)
     if annotations.get(SCHEDULE_POLICY) == MULTILEVEL:
         levels = re.findall(r"(?:^|,)level1=([0-9]+)(?=,|$)", str(annotations.get(AFFINITY_CONFIG, "")))
         return _number(levels[-1] if levels else None) or spec.workers.replicas
     return spec.workers.replicas
-
-
-def _part(spec: ArcFaceTrainingJobSpec, *path: str) -> dict[str, object]:
-    """A map in the user's template, which may be anything until it is merged."""
-    found: object = spec.workers.template
-    for name in path:
-        found = found.get(name) if isinstance(found, dict) else None
-    return found if isinstance(found, dict) else {}
 
 
 def _number(text: object) -> int | None:

@@ -3,6 +3,7 @@
 from arcface_api.contract import pod_environment as pods
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.manifests import pod_parts, rank_variables
+from arcface_operator.manifests.card_placement import placement_marks, rank_placement
 from arcface_operator.manifests.gang import Gang, build_pod_metadata
 from arcface_operator.manifests.metadata import Manifest, build_metadata, rank_table_name, worker_name, worker_selector
 from arcface_operator.manifests.pod_template import merged, with_template
@@ -14,7 +15,13 @@ CONTAINER = "trainer"
 def training_gang(job: ArcFaceTrainingJob) -> Gang:
     """The rank pods of a job."""
     workers = job.spec.workers
-    return Gang(component="worker", name=job.metadata.name, pods=workers.replicas, devices=workers.devices_per_worker)
+    return Gang(
+        component="worker",
+        name=job.metadata.name,
+        pods=workers.replicas,
+        devices=workers.devices_per_worker,
+        marks=placement_marks(workers.template),
+    )
 
 
 def build_worker_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings: Settings) -> Manifest:
@@ -22,7 +29,6 @@ def build_worker_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings
     name, gang = worker_name(job.metadata.name, index), training_gang(job)
     metadata = build_pod_metadata(job, gang, name, index, attempt)
     if rank_variables.has_rank_table(job):
-        metadata["labels"][pods.CHIP_FAMILY_LABEL] = settings.chip_family
         metadata["annotations"] = {**metadata.get("annotations", {}), pods.RANK_INDEX_ANNOTATION: str(index)}
     pod_spec = {
         **pod_parts.pod_basics(job, gang, settings),
@@ -43,6 +49,7 @@ def build_worker_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings
 def _default_template(job: ArcFaceTrainingJob, index: int, settings: Settings) -> Manifest:
     """What a user's template may change."""
     common, variables = pod_parts.default_template(CONTAINER, job, settings), rank_variables.build_defaults(job, index)
+    common |= rank_placement(job, settings)
     if not variables:
         return common
     return merged(common, {"spec": {"containers": [{"name": CONTAINER, "env": variables}]}}, "defaults")

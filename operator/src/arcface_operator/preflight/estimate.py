@@ -35,9 +35,12 @@ class DeviceMemory(Model):
     weights: int
     """Twice where ranks verify: the network that is judged is one of its own."""
     momentum: int
-    """Of the backbone's weights."""
+    """Of the backbone's weights that are trained."""
     gradients: int
-    """Twice with several ranks, which join them into messages before they sum them."""
+    """Of the same, twice with any number of ranks: as the backward pass makes them, and joined to flat vectors.
+
+    At most: the tensors of a bucket are done with once they are joined.
+    """
     head: int
     """Centres of this rank's classes, their momentum and gradient."""
     logits: int
@@ -159,8 +162,8 @@ def device_memory(spec: ArcFaceTrainingJobSpec, counts: Counts, network: Network
     temporary = JOINED_EMBEDDINGS * joined_batch * embedding_size + UNIT_CENTERS * classes * embedding_size + peaks
     parts = {
         "weights": FLOAT32 * network.parameters * (2 if spec.verifies_during_training else 1),
-        "momentum": FLOAT32 * network.parameters,
-        "gradients": FLOAT32 * network.parameters * (1 if world_size == 1 else 2),
+        "momentum": FLOAT32 * network.trainable,
+        "gradients": 2 * FLOAT32 * network.trainable,
         "head": 3 * FLOAT32 * classes * embedding_size,
         "logits": LOGIT_BYTES * joined_batch * classes,
         "temporaries": FLOAT32 * temporary,

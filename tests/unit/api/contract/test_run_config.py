@@ -1,59 +1,47 @@
+import json
 from pathlib import Path
 
 import pytest
 
-from arcface_api.contract.run_config import RunCheckpoint, spec_hash
+from arcface_api.contract.run_config import SCHEMA_VERSION, RunCheckpoint, RunConfig
+from arcface_api.errors import InvalidInput
+from arcface_operator.manifests.config_maps import build_run_config
 from support.builders.jobs import make_job
-
-
-def hash_of(**spec):
-    return spec_hash(make_job(**spec).spec)
-
-
-GANG_OF_ONE = {"training": {"batchSize": 64}}
-
-
-@pytest.mark.parametrize(
-    ("batch", "workers", "accumulation"),
-    [(32, {"replicas": 2}, 1), (16, {"replicas": 2, "devicesPerWorker": 2}, 1), (32, {}, 2), (8, {"replicas": 8}, 1)],
-)
-def test_the_hash_does_not_depend_on_how_the_total_batch_is_split(batch, workers, accumulation):
-    split = {"batchSize": batch, "gradientAccumulation": accumulation}
-    assert hash_of(training=split, workers=workers) == hash_of(**GANG_OF_ONE)
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        pytest.param({"suspend": True}, id="suspend"),
-        pytest.param({"image": "trainer:2"}, id="image"),
-        pytest.param({"checkpoint": {"everySteps": 7}}, id="checkpoint"),
-        pytest.param({"runPolicy": {"backoffLimit": 0}}, id="runPolicy"),
-        pytest.param({"evaluation": {"claimName": "faces"}}, id="evaluation"),
-        pytest.param({"training": {"batchSize": 64, "precision": "fp32"}}, id="precision said aloud"),
-    ],
-)
-def test_the_hash_ignores_what_does_not_decide_the_weights(spec):
-    assert hash_of(**{**GANG_OF_ONE, **spec}) == hash_of(**GANG_OF_ONE)
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        pytest.param({"training": {"batchSize": 32}}, id="total batch"),
-        pytest.param({"training": {"batchSize": 64, "seed": 1}}, id="seed"),
-        pytest.param({"training": {"batchSize": 64, "epochs": 21}}, id="epochs"),
-        pytest.param({"model": {"width": 0.5}}, id="width"),
-        pytest.param({"loss": {"margin": 0.4}}, id="margin"),
-        pytest.param({"data": {"augmentation": "none"}}, id="augmentation"),
-        pytest.param({"workers": {"accelerator": "ascend"}}, id="precision"),
-    ],
-)
-def test_the_hash_changes_with_what_decides_the_weights(spec):
-    assert hash_of(**{**GANG_OF_ONE, **spec}) != hash_of(**GANG_OF_ONE)
 
 
 def test_a_checkpoint_is_named_relative_to_its_claim():
     settings = RunCheckpoint(directory="/checkpoints/runs/7", path="runs/7/", every_steps=1, keep_last=1)
     assert settings.path_of(Path("/checkpoints/runs/7/step-00000100")) == "runs/7/step-00000100"
     assert settings.path_of(Path("/checkpoints/runs/7")) == "runs/7"
+
+
+def written(path, **changes):
+    """A configuration as an operator writes it that may be newer."""
+    document = json.loads(build_run_config(make_job(), 3, "trainer:7").to_json())
+    path.write_text(json.dumps({**document, **changes}))
+    return document
+
+
+def test_an_older_image_passes_over_what_a_newer_operator_has_added(tmp_path):
+    path = tmp_path / "run.json"
+    document = written(path)
+    plain = RunConfig.read(path)
+    written(path, voice=True, loss={**document["loss"], "smoothing": 0.0}, recipe={**document["recipe"], "x.y": 1})
+    newer = RunConfig.read(path)
+    assert (newer.loss, newer.attempt, newer.image) == (plain.loss, 3, "trainer:7")
+
+
+def test_a_newer_image_reads_what_an_older_operator_left_out(tmp_path):
+    path = tmp_path / "run.json"
+    document = written(path)
+    for name in ("schemaVersion", "attempt", "image", "recipe"):
+        del document[name]
+    path.write_text(json.dumps(document))
+    assert (RunConfig.read(path).recipe, RunConfig.read(path).attempt) == (None, 0)
+
+
+def test_a_configuration_of_a_later_version_is_refused_with_the_remedy(tmp_path):
+    path = tmp_path / "run.json"
+    written(path, schemaVersion=SCHEMA_VERSION + 1)
+    with pytest.raises(InvalidInput, match=r"set spec\.image to one of the operator's release"):
+        RunConfig.read(path)

@@ -93,7 +93,7 @@ def test_what_is_no_array_gets_one_line(tmp_path, data):
     assert "\n" not in str(caught.value)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 @given(st.lists(st.tuples(st.integers(0, 127), st.integers(0, 255)), min_size=1, max_size=3))
 @pytest.mark.filterwarnings("ignore::UserWarning")  # numpy's remark on headers of Python 2
 def test_damaged_header_is_refused_or_has_the_right_shape(tmp_path, changes):

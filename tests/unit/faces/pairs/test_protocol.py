@@ -72,7 +72,7 @@ def test_distance_equal_to_the_threshold_is_not_the_same_person():
     assert correct_pairs(distances, is_same, np.array([1.0, 1.005])).tolist() == [2, 3]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 def test_folds_equal_the_literal_computation(data):
     pairs = data.draw(st.integers(10, 37))

@@ -22,7 +22,7 @@ NO_BYTES = Path("/proc/self/mem")
 PROTOCOLS = range(6)
 IMAGES = [b"\xff\xd8'\"\\\n\r\x00\x85", b"", bytes(range(256)), b"\xff\xd8" * 400]
 
-same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def flat(data: bytes) -> object:

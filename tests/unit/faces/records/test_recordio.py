@@ -73,7 +73,7 @@ def test_several_magics_make_first_middle_and_last_parts(times):
     assert unpack_record(packed) == MAGIC * times
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.sampled_from([MAGIC, MAGIC[:2], MAGIC[1:], b"x", b"\0\0"]), max_size=12).map(b"".join))
 def test_any_payload_survives_and_is_written_as_the_description_says(payload):
     packed = pack_record(payload)

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from arcface_operator.controller.jobs import LAST_RETRY_SECONDS, JobStore, JobTracker, WorkQueue
+from arcface_operator.decision.answers.action_failure import ActionFailure
 from arcface_operator.kubernetes.client import JobRef
 from arcface_operator.kubernetes.priority_semaphore import FLOW
-from support.builders.views import NOW
+from support.builders.views import NOW, refused_action
 
 REF = JobRef("faces", "quick")
 
@@ -22,10 +23,20 @@ def body(version: int, uid: str = "a", **fields: Any) -> dict[str, Any]:
 def test_pauses_grow_to_a_minute_and_stay_there_for_days() -> None:
     tracker = JobTracker(REF, NOW)
     failures = [tracker.count_failure() for _ in range(3000)]
-    refusals = [tracker.count_refusal("exceeded quota", 10.0) for _ in range(3000)]
+    refusals = [tracker.count_vain_try([refused_action("exceeded quota")], 10.0) for _ in range(3000)]
     assert failures[:3] == [0.5, 1.0, 2.0]
     assert refusals[:3] == [10.0, 20.0, 40.0]
     assert failures[-1] == refusals[-1] == LAST_RETRY_SECONDS
+
+
+def test_a_server_that_is_busy_is_given_the_time_that_it_asks_for() -> None:
+    def busy(seconds: float | None) -> ActionFailure:
+        return ActionFailure(condition="Ready", message="", is_lasting=False, retry_after_seconds=seconds)
+
+    tracker = JobTracker(REF, NOW)
+    assert tracker.count_vain_try([busy(None)], 10.0) == 0.5
+    assert tracker.count_vain_try([busy(7.0), busy(30.0)], 10.0) == 30.0
+    assert tracker.count_vain_try([busy(10.0**9)], 10.0) == 600.0
 
 
 def test_an_older_manifest_does_not_replace_a_newer_one() -> None:

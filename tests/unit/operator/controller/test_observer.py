@@ -47,8 +47,8 @@ def observed(*pods: PodView, phase: str = "Training") -> tuple[Observation, list
     job = make_job(uid=UID, workers={"replicas": 2})
     job = job.model_copy(update={"status": status_in(phase)})
     poller, nothing = Poller(), Any
-    parts: Any = {"api": nothing, "pods": Children(*pods), "prerequisites": nothing, "poller": poller}
-    observer = Observer(**parts, settings=SETTINGS, now=lambda: NOW)
+    parts: Any = {"api": nothing, "prerequisites": nothing, "device_faults": nothing}
+    observer = Observer(**parts, pods=Children(*pods), poller=poller, settings=SETTINGS, now=lambda: NOW)
     return asyncio.run(observer.observe(job, JobTracker(REF, NOW))), poller.asked
 
 

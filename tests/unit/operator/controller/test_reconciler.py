@@ -15,7 +15,8 @@ from arcface_operator.controller.jobs import JobStore, WorkQueue
 from arcface_operator.controller.metrics import OperatorMetrics
 from arcface_operator.controller.observer import Observer
 from arcface_operator.controller.reconciler import Reconciler, StatusWriter
-from arcface_operator.kubernetes.client import ApiError, CreateMode, JobRef
+from arcface_operator.kubernetes.client import IN_FLIGHT, ApiError, CreateMode, JobRef
+from arcface_operator.kubernetes.device_faults import DeviceFaultReader
 from arcface_operator.kubernetes.executor import ActionExecutor
 from support.builders.jobs import job_document
 from support.builders.views import ASCEND, NOW, SETTINGS, ago, make_ended, make_prerequisites, make_worker
@@ -76,6 +77,12 @@ class Server:
         verb = "try" if mode is CreateMode.DRY_RUN else "create"
         return await self.answer(verb, manifest["kind"], {**manifest, "metadata": {**manifest["metadata"], "uid": "x"}})
 
+    async def find(self, _path: str) -> None:
+        return None
+
+    async def apply(self, manifest: Any, **_: Any) -> Any:
+        return await self.answer("apply", manifest["kind"], manifest)
+
     async def replace(self, path: str, body: Any, _priority: Any) -> Any:
         return await self.answer("replace", path.rsplit("/", 1)[1], body)
 
@@ -106,7 +113,7 @@ def look(server: Server, job: dict[str, Any], *pods: Any, around: Around | None 
         found: Any = Children(*pods), around or Around(), Poller()
         reconciler = Reconciler(
             jobs=jobs,
-            observer=Observer(api, *found, settings=SETTINGS, now=clock),
+            observer=Observer(api, *found, settings=SETTINGS, now=clock, device_faults=DeviceFaultReader(api)),
             writer=StatusWriter(api, jobs, queue, SETTINGS.figures_seconds),
             executor=ActionExecutor(api, "me", clock, lambda _: None),
             queue=queue,
@@ -141,13 +148,12 @@ def test_a_status_that_is_refused_is_not_tried_at_once_again() -> None:
     assert shortest <= SETTINGS.check_seconds <= longest
 
 
-def test_refused_pods_are_tried_one_first_and_each_time_later() -> None:
+def test_no_more_pods_are_tried_than_at_once_and_none_before_their_time() -> None:
     server = Server(lambda verb, what: (verb, what) == ("create", "Pod"))
     reconciler = look(server, body(None, workers={"replicas": 64}), times=3)
-    assert server.asked.count("create Pod") == 64 + 1 + 1
+    assert server.asked.count("create Pod") == IN_FLIGHT
     _, ((_, longest),) = reconciler.waits  # type: ignore[attr-defined]
     assert longest > 0
-    assert reconciler.trackers[REF].refusals == 3
 
 
 def gang_with_cards() -> tuple[dict[str, Any], list[Any]]:
@@ -170,11 +176,11 @@ def table_condition(reconciler: Reconciler) -> tuple[str, str]:
 
 
 def test_a_rank_table_that_cannot_be_written_is_not_ready_and_no_pod_is_told_of_it() -> None:
-    server = Server(lambda verb, what: (verb, what) == ("create", "ConfigMap"))
+    server = Server(lambda verb, what: (verb, what) == ("apply", "ConfigMap"))
     job, pods = gang_with_cards()
     reconciler = look(server, job, *pods, times=3)
-    assert table_condition(reconciler) == ("False", "Publishing")
-    assert server.asked.count("create ConfigMap") == 3
+    assert table_condition(reconciler) == ("False", "Refused")
+    assert server.asked.count("apply ConfigMap") == 1
     assert not [asked for asked in server.asked if asked.startswith("merge")]
 
 
@@ -183,7 +189,7 @@ def test_pods_are_told_of_a_rank_table_after_it_is_written() -> None:
     server = Server()
     reconciler = look(server, job, *pods)
     assert table_condition(reconciler) == ("False", "Publishing")
-    assert server.asked == ["replace status", "create ConfigMap", "merge quick-worker-0", "merge quick-worker-1"]
+    assert server.asked == ["replace status", "apply ConfigMap", "merge quick-worker-0", "merge quick-worker-1"]
 
 
 def test_an_evaluators_template_is_tried_before_any_pod_is_made() -> None:
@@ -241,3 +247,26 @@ def test_a_job_is_decided_on_once_in_a_look_with_lost_nodes_known(monkeypatch: p
     leaving = make_worker(0, 1, uid="old", owner=UID, node="node-7", leaves_at=ago(999))
     look(Server(), body("Training", workers={"replicas": 2}), *crashed, leaving, around=Around("node-7", "node-1"))
     assert decisions == [frozenset({"node-1", "node-7"})]
+
+
+def test_a_job_that_cannot_be_read_says_so_once_and_keeps_its_status() -> None:
+    """A newer API server has taken a value that this release does not know."""
+    job = body("Training", workers={"replicas": 2}, model={"backbone": "vit"})
+    server = Server()
+    reconciler = look(server, job, *workers(), times=3)
+    assert server.asked == ["replace status"]
+    status = reconciler.jobs.body(REF)["status"]  # type: ignore[index]
+    (ready,) = [item for item in status["conditions"] if item["type"] == "Ready"]
+    assert (ready["status"], ready["reason"]) == ("False", "Unreadable")
+    assert "spec.model.backbone" in ready["message"]
+    assert {**status, "conditions": []} == {**job["status"], "conditions": []}
+
+
+def test_a_job_with_what_a_newer_release_has_added_is_looked_after() -> None:
+    job = body("Training", workers={"replicas": 2, "spares": 1}, voice={"loud": True})
+    job["status"] |= {"phase": "Rescaling", "rescaling": {"from": 4}}
+    job["status"]["conditions"].append({"type": "Rescaled", "status": "False"})
+    crashed = [make_ended(0, 2, code=1, owner=UID, at=ago(60)), make_worker(1, 2, owner=UID)]
+    reconciler = look(Server(), job, *crashed)
+    status = reconciler.jobs.body(REF)["status"]  # type: ignore[index]
+    assert (status["phase"], status["restarts"], status["attempt"]) == ("Restarting", 3, 3)

@@ -144,7 +144,7 @@ JOB = make_job(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.lists(EVENT, min_size=10, max_size=60))
 def test_no_event_breaks_what_must_hold_and_good_times_bring_the_end(events: list[tuple[Any, ...]]) -> None:
     world = World(job=JOB)
@@ -180,7 +180,7 @@ def all_goes_well(world: World) -> World:
     return world.evaluated(0, evaluator_report())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(EVENT, min_size=10, max_size=40))
 def test_a_suspended_job_holds_nothing(events: list[tuple[Any, ...]]) -> None:
     world = World(job=JOB)

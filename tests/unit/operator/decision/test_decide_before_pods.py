@@ -20,6 +20,7 @@ from support.builders.views import (
     make_prerequisites,
     make_report,
     make_worker,
+    refused_action,
     timestamp,
 )
 from support.decision_table import action_word, assert_cell, observation_in, row, status_in
@@ -74,7 +75,7 @@ WAITING_FOR = [
     ),
     *row(
         "pods refused",
-        {"refusal": "Pod quick-worker-0: exceeded quota"},
+        {"failures": (refused_action("Pod quick-worker-0: exceeded quota"),)},
         waiting="!Ready=Refused apply:service,config create:0,1",
     ),
 ]

@@ -12,7 +12,16 @@ from arcface_operator.decision.evaluation import evaluation_hash
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Plan
 from support.builders.jobs import make_job
-from support.builders.views import NOW, SETTINGS, THE_JOBS, ago, evaluator_report, make_ended, make_evaluator
+from support.builders.views import (
+    NOW,
+    SETTINGS,
+    THE_JOBS,
+    ago,
+    evaluator_report,
+    make_ended,
+    make_evaluator,
+    refused_action,
+)
 from support.decision_table import action_word, assert_cell, make_done, observation_in, row, status_in
 
 EVALUATION = {"claimName": "sets", "sets": ["lfw"]}
@@ -63,7 +72,7 @@ ROWS = [
     *stage(
         "refused",
         None,
-        seen={"refusal": "Pod quick-evaluate: denied"},
+        seen={"failures": (refused_action("Pod quick-evaluate: denied"),)},
         waiting="!Ready=Refused apply:config create:evaluator",
         suspended="+resume !Ready=Refused apply:config create:evaluator",
         course="Restarting +free !Evaluated=PodLost failure:PodLost",

@@ -22,6 +22,7 @@ from support.builders.views import (
     make_prerequisites,
     make_report,
     make_worker,
+    refused_action,
     timestamp,
 )
 from support.decision_table import action_word, assert_cell, observation_in, status_in
@@ -76,7 +77,10 @@ PRESENCE = [
     ),
     *row(
         "one pod cannot be created for long",
-        {"pods": (make_worker(0, created=ago(4000)),), "refusal": "Pod quick-worker-1: exceeded quota"},
+        {
+            "pods": (make_worker(0, created=ago(4000)),),
+            "failures": (refused_action("Pod quick-worker-1: exceeded quota"),),
+        },
         waiting="Queued +next !Ready=PartlyHeld delete:0",
         none="!Ready=Refused apply:service,config create:1",
         suspended="+resume delete:0",

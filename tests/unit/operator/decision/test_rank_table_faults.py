@@ -73,6 +73,14 @@ def test_a_table_that_waits_names_the_pods(pods: tuple[PodView, ...], ready: int
     assert found.status.missing == missing
 
 
+def test_of_thousands_of_pods_the_first_are_named_and_the_others_counted() -> None:
+    pods = [replace(member(0, annotations={}), index=index, name=f"quick-worker-{index}") for index in range(4096)]
+    found = table(job_of(replicas=4096), *pods)
+    assert (len(found.status.missing), found.status.missing_more) == (20, 4076)
+    assert found.status.missing_in_words.endswith("quick-worker-19 and 4,076 more")
+    assert len(found.status.to_json()) < 600
+
+
 def loopback(index: int, ids: tuple[str, ...] = ("0", "1")) -> PodView:
     """A pod whose cards have the address that the plugin has where none was ever set."""
     return member(index, configuration(index, devices=[device(index, int(n), device_ip="127.0.0.1") for n in ids]))

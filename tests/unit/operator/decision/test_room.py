@@ -19,6 +19,7 @@ from support.builders.views import (
     make_evaluator,
     make_report,
     make_worker,
+    refused_action,
     worker_names,
 )
 from support.decision_table import action_word, make_done
@@ -94,8 +95,11 @@ def test_an_evaluator_that_waits_for_a_day_evaluates(gang: str) -> None:
 
 
 def test_a_gang_whose_pods_are_refused_for_a_day_is_still_asked_for() -> None:
-    refused = {"pods": (), "refusal": "Pod quick-worker-0: admission webhook denied: podgroup phase is Pending"}
-    plan = plan_in("Pending", refused, {"conditions": waiting_since(DAY * HOUR)}, scheduling={"gang": "volcano"})
+    seen = {
+        "pods": (),
+        "failures": (refused_action("Pod quick-worker-0: admission webhook denied: podgroup phase is Pending"),),
+    }
+    plan = plan_in("Pending", seen, {"conditions": waiting_since(DAY * HOUR)}, scheduling={"gang": "volcano"})
     assert plan.status.phase == "Pending"
     assert worker_names(plan) == ["quick-worker-0", "quick-worker-1"]
     assert ready_of(plan)[:2] == ("False", "Refused")
@@ -125,7 +129,10 @@ def test_half_a_gang_is_let_go_uncounted() -> None:
 
 
 def test_a_quota_for_half_a_gang_is_given_back() -> None:
-    seen = {"pods": (make_worker(0, created=ago(300)),), "refusal": "Pod quick-worker-1: exceeded quota"}
+    seen = {
+        "pods": (make_worker(0, created=ago(300)),),
+        "failures": (refused_action("Pod quick-worker-1: exceeded quota"),),
+    }
     plan = plan_in("Pending", seen, runPolicy={"backoffLimit": 0})
     assert (plan.status.phase, words(plan)) == ("Queued", ["delete:0"])
     assert ready_of(plan)[2].endswith("no pod quick-worker-1: Pod quick-worker-1: exceeded quota")

@@ -10,7 +10,7 @@ import pytest
 from arcface_api.contract.pod_environment import RANK_TABLE_ANNOTATION
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import ObjectView, Observation, view_object
-from arcface_operator.decision.plan import Apply, Plan
+from arcface_operator.decision.plan import Apply, Create, Plan
 from arcface_operator.decision.rank_table import table_version
 from arcface_operator.manifests.metadata import Manifest
 from support.builders.jobs import make_job
@@ -78,7 +78,6 @@ def test_a_rank_table_comes_back_before_it_is_complete_and_after() -> None:
 
 CHANGES = {
     "the configuration": ("quick-config", lambda item: {**item, "data": {"run.json": "{}"}}),
-    "a further key": ("quick-config", lambda item: {**item, "data": {**item["data"], "more": "x"}}),
     "the selector": ("quick", lambda item: {**item, "spec": {**item["spec"], "selector": {"app": "mine"}}}),
     "a port": ("quick", lambda item: {**item, "spec": {**item["spec"], "ports": []}}),
 }
@@ -97,8 +96,11 @@ def test_what_the_api_server_and_others_add_changes_nothing() -> None:
     service = objects["quick"]
     defaults = {"sessionAffinity": "None", "ipFamilies": ["IPv4"], "clusterIPs": ["None"], "type": "ClusterIP"}
     metadata = {**service["metadata"], "annotations": {**service["metadata"]["annotations"], "mesh.io/x": "y"}}
-    kept = {**service, "metadata": metadata, "spec": {**service["spec"], **defaults}}
-    assert look(observed, [kept, objects["quick-config"]]) == set()
+    ports = [*service["spec"]["ports"], {"name": "mesh", "port": 15090}]
+    kept = {**service, "metadata": metadata, "spec": {**service["spec"], **defaults, "ports": ports}}
+    config = objects["quick-config"]
+    more = {**config, "data": {**config["data"], "more": "x"}}
+    assert look(observed, [kept, more]) == set()
 
 
 def test_what_an_older_release_has_written_stays() -> None:
@@ -155,3 +157,28 @@ def test_a_complete_rank_table_that_is_deleted_or_changed_is_assembled_again() -
     assert look(observed, without("rings-config-quick")(objects)) == {"rings-config-quick"}
     changed = {**objects["rings-config-quick"], "data": {"hccl.json": "{}"}}
     assert look(observed, [*without("rings-config-quick")(objects), changed]) == {"rings-config-quick"}
+
+
+def test_the_image_of_an_attempt_is_decided_once() -> None:
+    """A newer release with another default image goes on with a gang that the one before has half made."""
+    newer = SETTINGS.model_copy(update={"trainer_image": "trainer:next"})
+    job = make_job(uid=UID, workers=CPU).model_copy(update={"status": status_in("Pending")})
+    whole = observation_in("Pending", job, {})
+    plan = decide(whole, SETTINGS, NOW)
+    assert images(plan) == {SETTINGS.trainer_image}
+    assert plan.status.image == told_image(plan) == SETTINGS.trainer_image
+    half = replace(gang("Queued", CPU), job=job.model_copy(update={"status": plan.status}))
+    plan = decide(replace(half, pods=half.pods[:1], objects=()), newer, NOW)
+    assert images(plan) == {SETTINGS.trainer_image}
+    assert told_image(plan) == SETTINGS.trainer_image
+    begun = replace(whole, job=half.job.model_copy(update={"status": plan.status}))
+    assert images(decide(begun, newer, NOW)) == {"trainer:next"}
+
+
+def images(plan: Plan) -> set[str]:
+    created = [action.manifest for action in plan.actions if isinstance(action, Create)]
+    return {container["image"] for pod in created for container in pod["spec"]["containers"]}
+
+
+def told_image(plan: Plan) -> str:
+    return str(json.loads(applied(plan)["quick-config"]["data"]["run.json"])["image"])

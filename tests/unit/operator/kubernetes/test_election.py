@@ -1,15 +1,20 @@
 """A Lease that is held as long as its holder can say so, with an API server that is played."""
 
 import asyncio
+import json
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from arcface_api.errors import ArcFaceError
 from arcface_operator.kubernetes import election
-from arcface_operator.kubernetes.client import ApiError, Unreachable
+from arcface_operator.kubernetes.client import Api, ApiError, Unreachable
 from arcface_operator.kubernetes.election import Candidate
+from arcface_operator.kubernetes.priority_semaphore import FLOW
+
+POD = {"apiVersion": "v1", "kind": "Pod"}
 
 
 class Server:
@@ -131,3 +136,57 @@ def test_of_two_one_leads_until_it_leaves() -> None:
         return led
 
     assert asyncio.run(play()) == ["a", "b"]
+
+
+class SlowConnections:
+    """The official client's part: an API server that takes its time for pods, over connections that are not shared."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.configuration, self.rest_client = SimpleNamespace(host=""), self
+        self.created = 0
+
+    async def update_params_for_auth(self, *_: Any) -> None:
+        pass
+
+    async def request(self, method: str, url: str, *, body: Any, **_: Any) -> Any:
+        if "/leases" not in url:
+            await asyncio.sleep(0.05)
+            self.created += 1
+            return self.answer(body)
+        if method == "GET":
+            found = await self.server.find(url)
+            return self.answer(found, 200 if found else 404)
+        await (self.server.create(body) if method == "POST" else self.server.replace(url, body))
+        return self.answer(body)
+
+    @staticmethod
+    def answer(body: Any, status: int = 200) -> Any:
+        async def read() -> bytes:
+            return json.dumps(body or {}).encode()
+
+        return SimpleNamespace(status=status, reason="", headers={}, read=read)
+
+
+@pytest.mark.parametrize("is_shared", [True, False], ids=["slots shared with pods", "slots of its own"])
+def test_the_leadership_holds_while_a_large_gang_is_created(is_shared: bool) -> None:
+    """In the order of asking, over shared slots, it is lost: as 10 s are too short for 4,096 creations of 100 ms."""
+
+    async def play() -> int:
+        connections: Any = SlowConnections(Server())
+        api = Api(connections)
+        lease_api = api if is_shared else Api(connections)
+
+        async def create() -> None:
+            pods = ({**POD, "metadata": {"name": f"quick-{index}", "namespace": "faces"}} for index in range(768))
+            await asyncio.gather(*(api.create(pod) for pod in pods))
+
+        FLOW.set("one and the same")
+        await Candidate(lease_api, "system", "a", lambda: datetime.now(UTC)).lead(create)
+        return int(connections.created)
+
+    if is_shared:
+        with pytest.raises(ArcFaceError, match="the leadership is lost"):
+            asyncio.run(play())
+    else:
+        assert asyncio.run(play()) == 768

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from arcface_api.contract.pod_environment import METRICS_PORT
 from arcface_api.contract.reports import EvaluatorReport, TrainerReport
-from arcface_api.resource.status import GateResult, IjbResult, PairResult, Progress, Verification
+from arcface_api.resource.status import EvaluationStatus, GateResult, IjbResult, PairResult, Progress, Verification
 from arcface_operator.decision.policies.gates import missed
 from arcface_operator.local import progress
 from arcface_operator.local.kubelet.kubelet import draw_addresses
@@ -21,7 +21,6 @@ from arcface_operator.local.progress import (
     LineView,
     Notices,
     ReportProbe,
-    StepWatch,
     describe,
     duration,
     open_view,
@@ -90,7 +89,8 @@ def test_a_terminal_gets_a_bar_and_a_file_gets_lines() -> None:
         assert isinstance(view, LineView)
 
 
-RESULTS = EvaluatorReport(
+RESULTS = EvaluationStatus(
+    checkpoint="step-100",
     results=[
         PairResult(dataset="lfw", accuracy=0.998166, std=0.002734, pairs=6000),
         PairResult(dataset="cfp_fp", accuracy=0.98, std=0.01, pairs=7000),
@@ -104,15 +104,15 @@ GATES = [
 ]
 
 
-def cells(report: EvaluatorReport, gates: list[GateResult]) -> list[list[str]]:
+def cells(evaluation: EvaluationStatus) -> list[list[str]]:
     output = io.StringIO()
-    Console(file=output, width=120).print(results_table(report, gates))
+    Console(file=output, width=120).print(results_table(evaluation))
     rows = [line for line in output.getvalue().splitlines() if "│" in line]
     return [[cell.strip() for cell in row.strip().strip("│").split("│")] for row in rows]
 
 
 def test_every_set_and_every_other_gate_has_a_row() -> None:
-    assert cells(RESULTS, GATES) == [
+    assert cells(RESULTS.model_copy(update={"gates": GATES})) == [
         ["lfw", "0.99817", "0.00273", "6000", "failed (>= 0.999)"],
         ["cfp_fp", "0.98000", "0.01000", "7000", ""],
         ["IJBC.tar@1e-5", "0.91000", "", "", ""],
@@ -159,13 +159,13 @@ def serving(status: int, body: str) -> Iterator[str]:
 
 def test_the_report_is_read() -> None:
     with serving(200, SERVED) as address:
-        assert ReportProbe()(address) == REPORT
+        assert ReportProbe()(address, TrainerReport) == REPORT
 
 
 def test_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     with serving(200, SERVED) as address:
-        assert ReportProbe()(address) == REPORT
+        assert ReportProbe()(address, TrainerReport) == REPORT
 
 
 @pytest.mark.parametrize(
@@ -178,12 +178,17 @@ def test_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.MonkeyPatc
 )
 def test_other_answers_are_no_report(status: int, body: str) -> None:
     with serving(status, body) as address:
-        assert ReportProbe()(address) is None
+        assert ReportProbe()(address, TrainerReport) is None
+
+
+def test_a_report_of_the_other_stage_is_none() -> None:
+    with serving(200, SERVED) as address:
+        assert ReportProbe()(address, EvaluatorReport) is None
 
 
 def test_nobody_listening_is_no_report() -> None:
     (address,) = draw_addresses(1, {METRICS_PORT})
-    assert ReportProbe()(address) is None
+    assert ReportProbe()(address, TrainerReport) is None
 
 
 class Notes:
@@ -208,16 +213,6 @@ def test_a_warning_is_told_once_and_skipped_images_when_they_begin_and_in_the_en
     notices.count(5)
     assert view.notes[0] == "warning: odd"
     assert [note.partition(": ")[2].partition("; ")[0][-3:] for note in view.notes[1:]] == [": 2", ": 5"]
-
-
-def test_idle_time_counts_from_the_last_new_step() -> None:
-    watch = StepWatch()
-    assert watch.idle_seconds(5.0) is None
-    watch.see(PROGRESS, 5.0)
-    watch.see(PROGRESS, 9.0)
-    assert watch.idle_seconds(11.0) == 6.0
-    watch.see(PROGRESS.model_copy(update={"step": 21}), 12.0)
-    assert watch.idle_seconds(12.5) == 0.5
 
 
 def test_each_verification_is_told_once() -> None:

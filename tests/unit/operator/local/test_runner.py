@@ -1,5 +1,7 @@
 """`arcface run` from the command to its last line, with a stand-in for trainer and evaluator."""
 
+import fcntl
+import os
 import signal
 import subprocess
 from collections.abc import Callable
@@ -17,7 +19,16 @@ from arcface_operator.preflight.data import is_installed
 from arcface_operator.settings import Settings
 from support.builders.jobs import job_document, make_job
 from support.builders.small_png import write_small_set
-from support.fakes.trainer_stand_in import CRASH, CRASH_ONCE, DONE, ENDLESS, INVALID, WARN, make_environment
+from support.fakes.trainer_stand_in import (
+    CRASH,
+    CRASH_ONCE,
+    DONE,
+    ENDLESS,
+    INVALID,
+    SLOW_TO_SAVE,
+    WARN,
+    make_environment,
+)
 from support.waiting import wait_until
 
 
@@ -31,13 +42,13 @@ class Bench:
             (folder / name).mkdir()
         write_small_set(folder / "sets" / "lfw.bin")
 
-    def start(self, seed: int, **spec: Any) -> "subprocess.Popen[str]":
+    def start(self, seed: int, options: tuple[str, ...] = (), **spec: Any) -> "subprocess.Popen[str]":
         spec = {"workers": {"replicas": 2}, **spec, "training": {"seed": seed}}
         (self.folder / "job.yaml").write_text(yaml.safe_dump(job_document(**spec)))
         command = [self.python, "-c", "from arcface_api.command import main; main()", "run", "-f", "job.yaml"]
         volumes = ["--volume", "faces=faces", *(["--volume", "sets=sets"] if "evaluation" in spec else [])]
         return subprocess.Popen(
-            [*command, *volumes], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*command, *volumes, *options], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
     def run(self, seed: int, **spec: Any) -> tuple[int, str, list[str]]:
@@ -111,18 +122,22 @@ def test_bad_input_ends_the_run_with_the_trainers_words(bench: Bench) -> None:
     logs = bench.folder / "work" / "quick" / "logs"
     assert (code, output) == (2, "")
     assert messages[-1] in {
-        f"arcface run: pod quick-worker-{index}: train.rec: is cut short; log: {logs}/quick-worker-{index}-0.log "
-        "(exit code 2 is never retried)"
+        f"arcface run: pod quick-worker-{index}: train.rec: is cut short; log: {logs}/quick-worker-{index}-0.log"
         for index in (0, 1)
     }
 
 
 def test_crashes_are_retried_until_the_limit(bench: Bench) -> None:
     code, _, messages = bench.run(CRASH, runPolicy={"backoffLimit": 1})
+    logs = bench.folder / "work" / "quick" / "logs"
     assert code == 1
-    assert "out of memory" in messages[-1]
-    assert messages[-1].endswith("(a pod ended with exit code 1, and backoffLimit 1 is used up)")
-    assert sum("restart 1 of 1" in message for message in messages) == 1
+    assert messages[-1] in {
+        f"arcface run: backoffLimit 1 is used up: pod quick-worker-{index}: exit code 1: out of memory; "
+        f"log: {logs}/quick-worker-{index}-1.log"
+        for index in (0, 1)
+    }
+    (restart,) = [message for message in messages if message.startswith("attempt 1 follows: ")]
+    assert restart.endswith("-0.log")
 
 
 def test_a_crash_that_does_not_come_again_is_survived(bench: Bench) -> None:
@@ -167,6 +182,68 @@ def test_a_second_run_beside_the_first_is_refused(bench: Bench) -> None:
         assert messages == ("arcface run: work/quick: in use by another run; stop that one or give another --workdir\n")
         first.terminate()
         assert bench.finish(first)[0] == 143
+
+
+def test_a_run_elsewhere_on_the_same_checkpoints_is_refused_by_the_name_of_the_first(bench: Bench) -> None:
+    with bench.start(ENDLESS) as first:
+        wait_until(bench.is_training)
+        second = bench.start(
+            ENDLESS, options=("--workdir", "other", "--volume", f"checkpoints={bench.checkpoints.parent}")
+        )
+        with second:
+            _, messages = second.communicate(timeout=60)
+        assert second.returncode == 1
+        assert messages == (
+            f"arcface run: {bench.checkpoints}: in use by another run (process {first.pid} on {os.uname().nodename}, "
+            f"--workdir {bench.folder}/work/quick), or its ranks still save; stop that one, or give the job another "
+            "checkpoint.path\n"
+        )
+        assert list((bench.folder / "other" / "logs").iterdir()) == []
+        first.terminate()
+        assert bench.finish(first)[0] == 143
+    code, _, _ = bench.run(DONE)
+    assert code == 0
+
+
+def test_ranks_of_a_killed_run_hold_the_checkpoints_while_they_save(bench: Bench) -> None:
+    with bench.start(SLOW_TO_SAVE) as first:
+        wait_until(bench.is_training)
+        first.kill()
+        first.communicate(timeout=60)
+    elsewhere = ("--workdir", "other", "--volume", f"checkpoints={bench.checkpoints.parent}")
+    with bench.start(DONE, options=elsewhere) as second:
+        _, messages = second.communicate(timeout=60)
+    assert (second.returncode, "or its ranks still save" in messages) == (1, True)
+    (bench.checkpoints / "saved").touch()
+    wait_until(lambda: marked(bench.pods) == [])
+    with bench.start(DONE, options=elsewhere) as third:
+        third.communicate(timeout=60)
+    assert third.returncode == 0
+
+
+def test_a_request_to_stop_while_an_earlier_run_still_saves_ends_the_new_one_at_once(bench: Bench) -> None:
+    with bench.start(SLOW_TO_SAVE) as first:
+        wait_until(bench.is_training)
+        first.kill()
+        first.communicate(timeout=60)
+    with bench.start(DONE) as second:
+        wait_until(lambda: is_locked(bench.folder / "work" / "quick" / "lock"))
+        second.terminate()
+        second.communicate(timeout=60)
+    assert second.returncode in {143, -signal.SIGTERM}
+    assert marked(bench.pods) != []
+    (bench.checkpoints / "saved").touch()
+    wait_until(lambda: marked(bench.pods) == [])
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds a lock on a file."""
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
 
 
 @pytest.mark.skipif(not is_installed("evaluate"), reason="the evaluator is not installed here")

@@ -1,4 +1,5 @@
-from arcface_api.contract.run_config import RunConfig, spec_hash
+from arcface_api.contract.recipe import spec_hash
+from arcface_api.contract.run_config import RunConfig
 from arcface_operator.manifests.config_maps import build_run_config
 from support.builders.jobs import make_job
 

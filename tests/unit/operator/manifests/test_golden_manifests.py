@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from arcface_api.contract.run_config import spec_hash
+from arcface_api.contract.recipe import spec_hash
 from arcface_api.errors import InvalidInput
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.manifests.config_maps import build_config_map

@@ -56,6 +56,13 @@ def test_a_rank_alone_has_neither_table_nor_scheduler(accelerator: str) -> None:
     assert "hccl/rankIndex" not in pod["metadata"].get("annotations", {})
 
 
+@pytest.mark.parametrize("accelerator", ["ascend", "cpu"])
+def test_ranks_that_wait_for_each_other_end_by_themselves_when_the_start_is_over(accelerator: str) -> None:
+    workers = {"accelerator": accelerator, "replicas": 2}
+    assert variables(make_job(workers=workers, runPolicy={"startupDeadlineSeconds": 600}))["MS_TOPO_TIMEOUT"] == "600"
+    assert "MS_TOPO_TIMEOUT" not in variables(make_job(workers={**workers, "replicas": 1}))
+
+
 def test_pods_on_cpu_know_nothing_of_hccl() -> None:
     assert not HCCL & set(variables(make_job(workers={"accelerator": "cpu", "replicas": 2})))
 

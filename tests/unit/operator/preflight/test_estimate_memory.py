@@ -30,8 +30,9 @@ def gang(replicas: int) -> dict[str, Any]:
 
 def test_memory_of_one_rank_of_eight() -> None:
     memory = device(**EIGHT)
-    assert memory.weights == memory.momentum == 4 * R100
-    assert memory.gradients == 8 * R100
+    assert memory.weights == 4 * R100
+    assert memory.momentum == 4 * (R100 - 512), "the scale of the last normalisation stays 1"
+    assert memory.gradients == 8 * (R100 - 512)
     assert memory.head == 3 * 4 * 10_718 * 512
     assert memory.logits == 9 * 1024 * 10_718
     assert memory.temporaries == 4 * (5 * 1024 * 512 + 2 * 10_718 * 512 + 8 * 1024)
@@ -41,7 +42,8 @@ def test_memory_of_one_rank_of_eight() -> None:
 
 def test_a_network_that_is_verified_is_held_twice() -> None:
     verified = device(evaluation=VERIFIED, **EIGHT)
-    assert verified.weights == 2 * device(**EIGHT).weights == 2 * verified.momentum
+    assert verified.weights == 2 * device(**EIGHT).weights
+    assert verified.momentum == device(**EIGHT).momentum
 
 
 def test_half_precision_halves_the_activations() -> None:
@@ -49,10 +51,13 @@ def test_half_precision_halves_the_activations() -> None:
     assert 2 * half == single
 
 
-def test_one_rank_joins_no_gradients_and_gathers_no_peaks() -> None:
+def test_one_rank_gathers_no_peaks() -> None:
     memory = device()
-    assert memory.gradients == memory.weights
     assert memory.temporaries == 4 * (5 * 128 * 512 + 2 * MS1MV2.identities * 512)
+
+
+def test_gradients_are_joined_with_any_number_of_ranks() -> None:
+    assert device().gradients == device(**EIGHT).gradients == 2 * device().momentum
 
 
 def test_more_ranks_do_not_shrink_the_logits() -> None:

@@ -14,9 +14,10 @@ from prometheus_client import generate_latest
 from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.errors import ArcFaceError, Diverged, InvalidInput
-from arcface_faces.checkpoint import newest_complete, read_manifest
+from arcface_faces.checkpoint import MANIFEST_FILE, newest_complete, read_manifest
 from arcface_trainer.checkpoint import checkpointing
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
+from arcface_trainer.checkpoint.resume import refuse_other_runs
 from arcface_trainer.checkpoint.saving import Saver
 from arcface_trainer.checkpoint.state import Verifications
 from arcface_trainer.checkpoint.writer import CheckpointWriter
@@ -93,6 +94,21 @@ def test_a_run_that_is_refused_leaves_the_gang_alone_that_writes_there(tmp_path)
     training.let_and_train_until_saved()
     assert training.checkpointing.warnings == []
     assert len(training.saved) == 2
+
+
+def test_a_run_by_another_recipe_is_refused_by_the_name_of_the_field(tmp_path):
+    training = Training(tmp_path, Disk())
+    training.train(EVERY)
+    training.let_and_train_until_saved()
+    folder = newest_complete(tmp_path)
+    manifest = read_manifest(folder).model_copy(update={"recipe": {"loss.margin": 0.4}})
+    (folder / MANIFEST_FILE).write_text(manifest.to_json())
+    other = replace(PLAN, recipe={"data.augmentation": "none"})
+    with pytest.raises(InvalidInput, match=r'data[.]augmentation was its default and is "none" now: choose another'):
+        refuse_other_runs(tmp_path, other)
+    # A field that is not used changes nothing, whatever hash an older release has of it.
+    refuse_other_runs(tmp_path, replace(PLAN, spec_hash="b" * 64, recipe={"loss.margin": 0.4}))
+    refuse_other_runs(tmp_path, replace(PLAN, recipe=None))  # an operator of the release before knows no recipes
 
 
 def test_steps_go_on_while_a_checkpoint_is_written(slow):

@@ -12,7 +12,7 @@ from support.builders.checkpoints import write_checkpoint
 
 @pytest.fixture
 def cards(monkeypatch):
-    """Cards that were taken: accelerator, number, precision."""
+    """Cards that were taken: accelerator, number."""
     taken = []
     monkeypatch.setattr(inference, "configure_device", lambda _, *card: taken.append(card))
     return taken
@@ -24,7 +24,7 @@ def test_a_process_embeds_on_the_card_that_it_is_given(tmp_path, monkeypatch, ca
     if number is not None:
         monkeypatch.setenv("DEVICE_ID", number)
     load_on_device(write_checkpoint(tmp_path), "ascend")
-    assert cards == [("ascend", int(number or 0), "fp16")]
+    assert cards == [("ascend", int(number or 0))]
 
 
 def test_without_a_word_a_card_is_taken_where_there_is_one(tmp_path, monkeypatch, cards):
@@ -33,7 +33,7 @@ def test_without_a_word_a_card_is_taken_where_there_is_one(tmp_path, monkeypatch
     assert cards == []
     monkeypatch.setattr(mindspore.device_context.ascend, "is_available", lambda: True)
     load_on_device(folder, None)
-    assert cards == [("ascend", 0, "fp16")]
+    assert cards == [("ascend", 0)]
 
 
 def test_on_the_cpu_nothing_is_taken(tmp_path, monkeypatch, cards):

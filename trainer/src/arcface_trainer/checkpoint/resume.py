@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from arcface_api.contract.recipe import difference
 from arcface_api.errors import InvalidInput
 from arcface_faces import checkpoint
 from arcface_trainer.checkpoint.state import TrainingState
@@ -80,7 +81,10 @@ def _candidates(directory: Path, plan: TrainingPlan, world: World) -> tuple[int,
 def _check_same_run(manifest: checkpoint.CheckpointManifest, plan: TrainingPlan, folder: Path) -> None:
     """InvalidInput where a checkpoint comes from another job specification or other images."""
     remedy = "choose another checkpoint.path or remove the folder"
-    if manifest.spec_hash != plan.spec_hash:
+    if manifest.recipe is not None and plan.recipe is not None:
+        if (field := difference(manifest.recipe, plan.recipe)) is not None:
+            raise InvalidInput(f"{folder}: {field}: {remedy}")
+    elif manifest.spec_hash != plan.spec_hash:
         raise InvalidInput(f"{folder}: was written for another model, loss, data or training specification: {remedy}")
     for name in ("image_count", "class_count", "total_batch_size", "total_steps"):
         stored, wanted = getattr(manifest, name), getattr(plan, name)

@@ -121,7 +121,9 @@ def init_distributed(ranks: RunRanks, identity: RankIdentity, precision: Precisi
     Raises:
         InvalidInput: where the device does not compute this precision.
     """
-    chip = configure_device(mindspore, ranks.accelerator, identity.device, precision)
+    chip = configure_device(mindspore, ranks.accelerator, identity.device)
+    if chip is not None:
+        chip.check_precision(precision)
     LOG.info("device number=%d chip=%s", identity.device, chip.name if chip is not None else "CPU")
     if ranks.world_size > 1:
         started = time.monotonic()

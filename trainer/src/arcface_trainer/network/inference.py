@@ -1,17 +1,19 @@
-"""The network of a checkpoint on the device that is to compute it: a card of Ascend, or the CPU."""
+"""The network of a checkpoint on the device that is to compute it: a card of Ascend, or the CPU.
+
+It is a float32 network whatever precision it was trained in. The CPU, A2 and A3 compute it as such, HF32 being off; a
+910A has float16 alone for convolutions and products, to which its precision mode takes them (`device.Chip`). Nobody has
+run it on a card yet.
+"""
 
 from pathlib import Path
 
 import mindspore
 
 from arcface_api.contract.pod_environment import RankIdentity
-from arcface_api.resource.spec import Accelerator, Precision
+from arcface_api.resource.spec import Accelerator
 from arcface_faces.embedding.embedder import Network
 from arcface_trainer.device import configure_device
 from arcface_trainer.network.backbones import load_network
-
-PRECISION: Precision = "fp16"
-"""What every chip computes; no chip is refused for what a training asks for."""
 
 
 def load_on_device(folder: Path, accelerator: Accelerator | None) -> Network:
@@ -37,6 +39,6 @@ def found_accelerator() -> Accelerator:
 def take_device(accelerator: Accelerator) -> None:
     """Let MindSpore compute on a card or on the CPU from here on."""
     if accelerator == "ascend":
-        configure_device(mindspore, accelerator, RankIdentity.from_environment().device, PRECISION)
+        configure_device(mindspore, accelerator, RankIdentity.from_environment().device)
     elif mindspore.get_context("device_target") != "CPU":  # it takes cards by itself where it finds them
         mindspore.set_device("CPU")

@@ -24,7 +24,7 @@ from arcface_trainer.device import compute_environment
 NODE_TIMEOUT_SECONDS = "60"
 """After this time without a heartbeat a rank counts as dead and MindSpore ends its peers."""
 START_TIMEOUT_SECONDS = "86400"
-"""MindSpore's patience for ranks that have not joined (MS_TOPO_TIMEOUT): longer than any start; the operator ends one.
+"""MindSpore's patience for ranks that have not joined, where the pod gives none: longer than any start.
 
 Ranks read their data before they join, for minutes where it is large. MindSpore's cluster is the barrier that evens
 this out, before HCCL, whose own patience is shorter, makes the first connection.
@@ -53,7 +53,7 @@ def rank_environment(
     """
     settings = {
         "MS_NODE_TIMEOUT": NODE_TIMEOUT_SECONDS,
-        "MS_TOPO_TIMEOUT": START_TIMEOUT_SECONDS,
+        pods.JOIN_TIMEOUT: START_TIMEOUT_SECONDS,
         **compute_environment(environment, ranks.accelerator),
     }
     rank = str(identity.rank + local)

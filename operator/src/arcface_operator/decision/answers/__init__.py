@@ -1,1 +1,1 @@
-"""What others answered, or did not: a gang's first pod to the question how far it is; pure values."""
+"""What others answered, or did not: a gang's first pod to a question, the API server to an action; pure values."""

@@ -2,6 +2,7 @@
 
 POD_DELETED, POD_LOST, NODE_LOST, PARTLY_HELD = "PodDeleted", "PodLost", "NodeLost", "PartlyHeld"
 STALLED, START_LATE, NO_REPORT = "Stalled", "StartupDeadlineExceeded", "NoReport"
+DEVICE_FAULT = "DeviceFault"
 INIT_FAILED, POD_FAILED = "InitContainerFailed", "PodFailed"
 """Reasons of ours."""
 BEFORE_MAIN = frozenset({INIT_FAILED, POD_FAILED})

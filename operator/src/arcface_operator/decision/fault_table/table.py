@@ -92,6 +92,7 @@ TABLE = (
     Row("there is room for a part of the gang only", LETS_GO, reasons={words.PARTLY_HELD}),
     Row("a pod that made room for others", OF_THE_QUEUE, reasons=words.MADE_ROOM),
     Row("a node that is gone or does not answer", OF_THE_NODE, reasons=words.NODES_ABSENCE),
+    Row("a card that MindX calls faulty", OF_THE_NODE, reasons={words.DEVICE_FAULT}),
     Row("a pod that its kubelet ended", OF_THE_NODE, reasons=words.NODES_DOING),
     Row("an end that the kubelet has not seen", OF_THE_NODE, reasons=words.UNSEEN),
     Row("a pod that the cluster ended, or somebody deleted", OF_THE_CLUSTER, is_taken=True),

@@ -41,5 +41,5 @@ def _awaited(context: DecisionContext, pod: PodView) -> str:
         ready = condition(context.status, "RankTableReady")
         if ready is not None and ready.reason == UNUSABLE:
             return f"there is no rank table: {ready.message}"
-        return f"the rank table waits for {', '.join(table.missing) or 'the device plugin'}"
+        return f"the rank table waits for {table.missing_in_words or 'the device plugin'}"
     return f"pod {pod.name}: {pod.waiting or 'rank 0 reports no progress'}"

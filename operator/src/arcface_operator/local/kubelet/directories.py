@@ -1,12 +1,15 @@
 """The directories of a run: those that stand for the job's claims, and its own with pods' folders, logs and a lock."""
 
+import errno
 import fcntl
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
-from arcface_api.errors import InvalidInput, explained
+from arcface_api.errors import ArcFaceError, InvalidInput, explained
 from arcface_api.resource.job import ArcFaceTrainingJob
 
 Claims = Mapping[str, Path]
@@ -104,3 +107,54 @@ def locked_workdir(path: Path) -> Iterator[Workdir]:
             except BlockingIOError:
                 raise InvalidInput(f"{path}: in use by another run; stop that one or give another --workdir") from None
         yield workdir
+
+
+VOLUME_LOCK = ".arcface-run.lock"
+UNLOCKABLE = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What network volumes say that know no locks."""
+
+
+@contextmanager
+def locked_checkpoints(folder: Path, workdir: Workdir) -> Iterator[int | None]:
+    """A job's folder of checkpoints for this run alone: two gangs would remove each other's.
+
+    The lock is the open file's: whoever inherits it holds it on, so that ranks which still save are not disturbed.
+
+    Yields:
+        The file, to be handed on; None where the volume knows no locks.
+
+    Raises:
+        ArcFaceError: naming the run that holds the folder.
+    """
+    with explained(folder, "checkpoints cannot be written", "give the claim another directory with --volume"):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / VOLUME_LOCK).open("a+")
+    with lock:
+        is_locked = _take(lock.fileno(), folder, lambda: _first_line(lock))
+        if is_locked:
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {os.uname().nodename}, --workdir {workdir.root}\n")
+            lock.flush()
+        yield lock.fileno() if is_locked else None
+
+
+def _take(file: int, folder: Path, holder: Callable[[], str]) -> bool:
+    """Lock a file; False where that cannot be done on its volume."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ArcFaceError(
+            f"{folder}: in use by another run ({holder()}), or its ranks still save; stop that one, or give the job "
+            "another checkpoint.path"
+        ) from None
+    except OSError as error:
+        if error.errno not in UNLOCKABLE:
+            raise
+        return False
+    return True
+
+
+def _first_line(file: TextIO) -> str:
+    """Who holds a lock, by its own account."""
+    file.seek(0)
+    return file.readline().strip() or "unknown"

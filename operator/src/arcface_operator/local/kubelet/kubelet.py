@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from arcface_api.contract.pod_environment import SCHEDULER_ANNOTATION
+from arcface_api.contract.pod_environment import ATTEMPT_LABEL
 from arcface_api.cpu_affinity import core_share
 from arcface_api.errors import ArcFaceError, InvalidInput, explained
 from arcface_operator.local.kubelet import directories, orphans, process_spec
@@ -49,6 +49,10 @@ class PodProcess:
         """End the command now."""
         self.shim.send_signal(signal.SIGUSR1)
 
+    def reap(self) -> None:
+        """Take in the end of a process that has been killed."""
+        self.shim.wait()
+
     def last_words(self) -> bytes:
         """Termination message, or what Kubernetes would fall back to: the end of the log."""
         with explained(self.log.parent, "what a pod has left cannot be read", "give another directory with --workdir"):
@@ -59,20 +63,26 @@ class PodProcess:
                 return log.read()
 
 
+def log_name(pod: str, attempt: int) -> str:
+    """Name of a pod's log."""
+    return f"{pod}-{attempt}.log"
+
+
 def _start_shim(
-    arguments: list[str], environment: Mapping[str, str], folder: Path, log: Path, grace_seconds: float
+    spec: process_spec.ProcessSpec, environment: Mapping[str, str], folder: Path, log: Path, locks: Collection[int]
 ) -> "subprocess.Popen[bytes]":
-    """Start a command under a shim, its output appended to the log."""
-    shim = [sys.executable, "-m", "arcface_operator.local.kubelet.shim", str(os.getpid()), str(grace_seconds)]
+    """Start a command under a shim, its output appended to the log; the shim holds the locks as long as it lives."""
+    shim = [sys.executable, "-m", "arcface_operator.local.kubelet.shim", str(os.getpid()), str(spec.grace_seconds)]
     with log.open("ab") as output:
         return subprocess.Popen(
-            [*shim, *arguments],
+            [*shim, *_resolve(spec.arguments)],
             cwd=folder,
             env={**pod_environment(os.environ), **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=tuple(locks),
         )
 
 
@@ -93,30 +103,24 @@ DRAWS = 50
 class Kubelet:
     """Runs pods in a directory of this machine."""
 
-    def __init__(
-        self,
-        workdir: directories.Workdir,
-        claims: directories.Claims,
-        config_maps: Mapping[str, Manifest],
-        clock: Callable[[], float] = time.monotonic,
-        wait: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, workdir: directories.Workdir, claims: directories.Claims) -> None:
         self.workdir = workdir
         self.claims = claims
-        self.config_maps = config_maps
+        self.config_maps: dict[str, Manifest] = {}
+        """By name; there before the pods that mount them."""
         self.cards = PodCards()
         """None, until what an earlier run has left behind holds none any more."""
-        self.clock = clock
-        self.wait = wait
+        self.locks: tuple[int, ...] = ()
+        """Files that stay locked until the last pod has ended, whatever becomes of the runner."""
 
-    def start(self, pods: list[Manifest], attempt: int) -> list[PodProcess]:
+    def start(self, pods: list[Manifest]) -> list[PodProcess]:
         """Start pods that know each other by name; none is left running when one cannot be started."""
         addresses = draw_addresses(len(pods), {port for pod in pods for port in _container_ports(pod)})
         specs = self.specs(pods, addresses)
         started: list[PodProcess] = []
         try:
             for pod, address, spec in zip(pods, addresses, specs, strict=True):
-                process = self.start_one(pod["metadata"]["name"], address, spec, attempt)
+                process = self.start_one(pod["metadata"], address, spec)
                 cores = core_share(os.sched_getaffinity(0), len(pods), len(started))
                 os.sched_setaffinity(process.shim.pid, cores)  # its children inherit it
                 started.append(process)
@@ -128,9 +132,8 @@ class Kubelet:
     def specs(self, pods: list[Manifest], addresses: list[str]) -> list[process_spec.ProcessSpec]:
         """What to start for each pod, with its cards."""
         hosts = {host: address for pod, address in zip(pods, addresses, strict=True) for host in host_names(pod)}
-        told = {SCHEDULER_ANNOTATION: addresses[0]}
         specs = [
-            process_spec.build_process_spec(annotated(pod, told), self.placement(pod, address, hosts))
+            process_spec.build_process_spec(pod, self.placement(pod, address, hosts))
             for pod, address in zip(pods, addresses, strict=True)
         ]
         cards = self.cards.variables(pods)
@@ -150,28 +153,37 @@ class Kubelet:
         """The pod's own folder."""
         return self.workdir.pods / pod
 
-    def start_one(self, name: str, address: str, spec: process_spec.ProcessSpec, attempt: int) -> PodProcess:
+    def start_one(self, metadata: Manifest, address: str, spec: process_spec.ProcessSpec) -> PodProcess:
         """Make the pod's folder anew and start its process."""
-        folder, log = self.folder(name), self.workdir.logs / f"{name}-{attempt}.log"
-        environment, arguments = {**spec.environment, orphans.MARK: str(folder)}, _resolve(spec.arguments)
+        name, attempt = metadata["name"], int(metadata.get("labels", {}).get(ATTEMPT_LABEL, 0))
+        folder, log = self.folder(name), self.workdir.logs / log_name(name, attempt)
+        environment = {**spec.environment, orphans.MARK: str(folder)}
         with explained(folder, "the pod cannot be started", "give another directory with --workdir"):
             shutil.rmtree(folder, ignore_errors=True)
             for directory in (folder, *spec.folders):
                 directory.mkdir(parents=True)
             for path, text in spec.files.items():
                 path.write_text(text)
-            shim = _start_shim(arguments, environment, folder, log, spec.grace_seconds)
+            shim = _start_shim(spec, environment, folder, log, self.locks)
         return PodProcess(name, address, spec.grace_seconds, log, spec.termination_log, shim)
 
-    def clear(self, patience: float) -> int:
+    def annotate(self, pod: Manifest, annotations: Mapping[str, str], address: str) -> Manifest:
+        """The pod with more annotations, and the files anew by which it sees them."""
+        told = process_spec.annotated(pod, annotations)
+        for path, text in process_spec.annotation_files(told, self.placement(told, address, {})).items():
+            with explained(path, "the pod cannot be told", "give another directory with --workdir"):
+                fresh = path.with_name(f".{path.name}")
+                fresh.write_text(text)
+                fresh.replace(path)  # at once, as a kubelet does it
+        return told
+
+    def clear(self, patience: float, wait: Callable[[float], None] = time.sleep) -> int:
         """End every process of pods in this directory, also an earlier run's; the number that had to be killed."""
-        return orphans.end_marked(self.workdir.pods, patience, self.clock, self.wait)
+        return orphans.end_marked(self.workdir.pods, patience, time.monotonic, wait)
 
-
-def annotated(pod: Manifest, annotations: Mapping[str, str]) -> Manifest:
-    """The pod with what the operator adds once the pods have addresses."""
-    metadata = pod["metadata"]
-    return {**pod, "metadata": {**metadata, "annotations": {**metadata.get("annotations", {}), **annotations}}}
+    def end_pod(self, name: str) -> None:
+        """Kill all that is left of a pod, whatever its shim does."""
+        orphans.end_marked(self.folder(name), 0.0, time.monotonic, time.sleep)
 
 
 def _container_ports(pod: Manifest) -> list[int]:

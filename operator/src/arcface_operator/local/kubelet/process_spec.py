@@ -63,7 +63,7 @@ def build_process_spec(pod: Manifest, placement: PodPlacement) -> ProcessSpec:
         arguments=relocate([*container["command"], *container.get("args", [])], places),
         environment=relocate(environment, places),
         folders=[_volume_folder(placement, name) for name, volume in sources.items() if _is_own(volume)],
-        files=_config_files(sources, placement, places) | _pod_files(sources, pod, placement),
+        files=_config_files(sources, placement, places) | annotation_files(pod, placement),
         termination_log=termination_log,
         grace_seconds=pod["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE),
     )
@@ -134,14 +134,19 @@ def _config_files(
     return files
 
 
-def _pod_files(sources: Mapping[str, Manifest], pod: Manifest, placement: PodPlacement) -> dict[Path, str]:
+def annotated(pod: Manifest, annotations: Mapping[str, str]) -> Manifest:
+    """The pod with more annotations."""
+    return {**pod, "metadata": {**pod["metadata"], "annotations": {**_annotations(pod), **annotations}}}
+
+
+def annotation_files(pod: Manifest, placement: PodPlacement) -> dict[Path, str]:
     """Files that show annotations of the pod."""
     files = {}
-    for name, volume in sources.items():
+    for volume in pod["spec"].get("volumes", []):
         for item in volume.get("downwardAPI", {}).get("items", []):
             shown = {f"metadata.annotations['{key}']": text for key, text in _annotations(pod).items()}
             field = item.get("fieldRef", {}).get("fieldPath")
-            files[_volume_folder(placement, name) / PurePosixPath(item["path"])] = shown.get(field, "")
+            files[_volume_folder(placement, volume["name"]) / PurePosixPath(item["path"])] = shown.get(field, "")
     return files
 
 

@@ -11,6 +11,7 @@ SYMPTOMS = {
     "there is room for a part of the gang only": Symptom(reason="PartlyHeld"),
     "a pod that made room for others": Symptom(reason="PreemptionByScheduler", exit_code=143, is_taken=True),
     "a node that is gone or does not answer": Symptom(reason="DeletionByTaintManager", is_taken=True),
+    "a card that MindX calls faulty": Symptom(reason="DeviceFault"),
     "a pod that its kubelet ended": Symptom(reason="Evicted", exit_code=137, is_taken=True),
     "an end that the kubelet has not seen": Symptom(reason="Unknown", exit_code=255),
     "a pod that the cluster ended, or somebody deleted": Symptom(reason="PodDeleted", is_taken=True),

@@ -9,7 +9,7 @@ from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Plan
 from support.builders.jobs import make_job
-from support.builders.views import NOW, SETTINGS, ago, make_ended, make_worker
+from support.builders.views import NOW, SETTINGS, ago, make_ended, make_report, make_worker
 from support.decision_table import observation_in, status_in
 
 LOG = ["EI0006: Getting socket times out", "last"]
@@ -96,14 +96,13 @@ def test_a_lost_node_explains_an_exit_code_that_a_rule_is_about() -> None:
 
 
 def test_a_stalled_gang_is_a_fault_by_its_reason() -> None:
-    pods = (make_worker(0), make_worker(1))
-    job = make_job(
-        workers={"replicas": 2}, runPolicy={"stallSeconds": 10, "failureRules": [{**FAIL, "reasons": ["Stalled"]}]}
-    )
-    job = job.model_copy(update={"status": status_in("Training", attempt=0)})
-    plan = decide(observation_in("Training", job, {"pods": pods}), SETTINGS, NOW)
-    assert plan.status.failure is not None
-    assert (plan.status.phase, plan.status.failure.reason) == ("Failed", "Stalled")
+    still = make_report(7, updated_at=ago(1800)).progress
+    job = make_job(workers={"replicas": 2}, runPolicy={"failureRules": [{**FAIL, "reasons": ["Stalled"]}]})
+    job = job.model_copy(update={"status": status_in("Training", attempt=0, progress=still)})
+    seen = {"pods": (make_worker(0), make_worker(1)), "report": make_report(7)}
+    status = decide(observation_in("Training", job, seen), SETTINGS, NOW).status
+    assert status.failure is not None
+    assert (status.phase, status.failure.reason) == ("Failed", "Stalled")
 
 
 def test_a_peer_may_still_tell_the_cause_before_a_rule_fails_the_job() -> None:

@@ -1,9 +1,20 @@
+import errno
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
 
-from arcface_api.errors import InvalidInput
-from arcface_operator.local.kubelet.directories import bind_claims, create_claims, locked_workdir, parse_volumes
+from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput
+from arcface_operator.local.kubelet.directories import (
+    VOLUME_LOCK,
+    Workdir,
+    bind_claims,
+    create_claims,
+    locked_checkpoints,
+    locked_workdir,
+    parse_volumes,
+)
 from support.builders.jobs import make_job
 
 JOB = make_job(evaluation={"claimName": "sets"})
@@ -96,3 +107,49 @@ def test_a_file_in_its_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InvalidInput, match="give another directory with --workdir"), locked_workdir(tmp_path / "file"):
         pass
+
+
+def test_checkpoints_are_one_runs_alone_and_the_other_is_told_whose(here: Path) -> None:
+    with locked_checkpoints(here / "checkpoints", Workdir(here / "w")) as lock:
+        assert lock is not None
+        with (
+            pytest.raises(ArcFaceError) as caught,
+            locked_checkpoints(here / "checkpoints", Workdir(here / "other")),
+        ):
+            pytest.fail("both have it")
+    assert caught.value.exit_code == ExitCode.FAILED  # it passes
+    assert str(caught.value) == (
+        f"{here}/checkpoints: in use by another run (process {os.getpid()} on {os.uname().nodename}, --workdir "
+        f"{here}/w), or its ranks still save; stop that one, or give the job another checkpoint.path"
+    )
+    with locked_checkpoints(here / "checkpoints", Workdir(here / "other")) as lock:
+        assert f"{here}/other\n" in (here / "checkpoints" / VOLUME_LOCK).read_text()
+
+
+def test_whoever_inherits_the_lock_holds_it_on(here: Path) -> None:
+    with locked_checkpoints(here, Workdir(here)) as lock:
+        assert lock is not None
+        inherited = os.dup(lock)
+    with pytest.raises(ArcFaceError, match="its ranks still save"), locked_checkpoints(here, Workdir(here)):
+        pytest.fail("it is held")
+    os.close(inherited)
+    with locked_checkpoints(here, Workdir(here)) as lock:
+        assert lock is not None
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_volume_without_locks_is_used_without(here: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(_file: int, _how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with locked_checkpoints(here, Workdir(here)) as lock:
+        assert lock is None
+
+
+def test_checkpoints_that_cannot_be_written_are_told(here: Path) -> None:
+    with (
+        pytest.raises(InvalidInput, match=r"file/quick: checkpoints cannot be written .* --volume$"),
+        locked_checkpoints(here / "file" / "quick", Workdir(here)),
+    ):
+        pytest.fail("there is no folder")

@@ -56,7 +56,8 @@ pathlib.Path("ready").touch()
 def kubelet(tmp_path: Path) -> Iterator[Kubelet]:
     config_map = {"data": {"run.json": json.dumps({"directory": "/data/x"}), "notes": "/data"}}
     with locked_workdir(tmp_path / "work") as workdir:
-        kubelet = Kubelet(workdir, {"faces": tmp_path / "faces"}, {"config": config_map})
+        kubelet = Kubelet(workdir, {"faces": tmp_path / "faces"})
+        kubelet.config_maps["config"] = config_map
         yield kubelet
         kubelet.clear(patience=0.0)
 
@@ -65,7 +66,7 @@ SHOW_ENVIRONMENT = "import json, os; open('seen', 'w').write(json.dumps(dict(os.
 
 
 def start(kubelet: Kubelet, *pods: dict[str, object]) -> list[PodProcess]:
-    return kubelet.start(list(pods), attempt=0)
+    return kubelet.start(list(pods))
 
 
 def await_end(pod: PodProcess) -> int | None:
@@ -195,7 +196,7 @@ def test_clearing_waits_for_processes_that_are_about_to_end(kubelet: Kubelet) ->
 def test_processes_of_another_workdir_are_left_alone(kubelet: Kubelet, tmp_path: Path) -> None:
     (pod,) = start(kubelet, make_pod("a", SAVE_ON_SIGTERM))
     await_ready(kubelet, pod)
-    other = Kubelet(Workdir(tmp_path / "wor"), {}, {})
+    other = Kubelet(Workdir(tmp_path / "wor"), {})
     assert marked(other.workdir.pods) == []
     assert other.clear(patience=0.0) == 0
     assert pod.exit_code() is None
@@ -212,7 +213,7 @@ from arcface_operator.local.kubelet.directories import locked_workdir
 from support.builders.pods import make_pod
 with locked_workdir(Path(sys.argv[1])) as workdir:
     pods = [make_pod(name, sys.argv[2], terminationGracePeriodSeconds=float(sys.argv[3])) for name in ("a", "b")]
-    Kubelet(workdir, {}, {}).start(pods, 0)
+    Kubelet(workdir, {}).start(pods)
     sys.stdin.read()
 """
 

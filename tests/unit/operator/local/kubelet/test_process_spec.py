@@ -7,9 +7,10 @@ import pytest
 
 from arcface_api.contract.pod_environment import SCHEDULER_ANNOTATION
 from arcface_api.errors import InvalidInput
-from arcface_operator.local.kubelet.kubelet import annotated, host_names
+from arcface_operator.local.kubelet.kubelet import host_names
 from arcface_operator.local.kubelet.process_spec import (
     PodPlacement,
+    annotated,
     build_process_spec,
     left_out,
     relocate,

@@ -1,0 +1,38 @@
+"""An action that came to nothing: what the API server said, and which condition depends on it."""
+
+from dataclasses import dataclass
+
+from arcface_api.resource.status import ConditionType
+
+REFUSED, UNAVAILABLE = "Refused", "Unavailable"
+"""Reasons of a condition whose action failed: refused for good, as long as nobody changes anything, or for now."""
+Family = tuple[ConditionType, bool]
+"""Actions that one condition depends on and that build on each other, apart from those that take something away."""
+CREATION: Family = ("Ready", False)
+"""What pods need, and the pods."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionFailure:
+    """One action that the API server did not carry out."""
+
+    condition: ConditionType
+    """What cannot become true without it."""
+    is_removal: bool = False
+    """Whether something was to go rather than to be made."""
+    message: str
+    """The object and the server's words."""
+    is_lasting: bool
+    """Whether only a change of the object, of rights, quota or policies helps; else time may."""
+    retry_after_seconds: float | None = None
+    """The server's own wish."""
+
+    @property
+    def family(self) -> Family:
+        """The actions that wait with this one until it is tried again."""
+        return self.condition, self.is_removal
+
+    @property
+    def reason(self) -> str:
+        """The condition's reason."""
+        return REFUSED if self.is_lasting else UNAVAILABLE

@@ -1,0 +1,76 @@
+"""What comes of an action on an object: whose the object is, and what an error means for the job."""
+
+from arcface_api.names import KIND
+from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_operator.decision import plan as decided
+from arcface_operator.decision.answers.action_failure import ActionFailure
+from arcface_operator.kubernetes import client
+from arcface_operator.manifests.metadata import Manifest
+
+KINDS = {"pods": "Pod", "jobs": "Job"}
+
+
+class Refused(Exception):  # noqa: N818 - reads as what it says
+    """The API server does not accept an object of the job, or its name belongs to somebody else."""
+
+
+class NotYet(Exception):  # noqa: N818
+    """Something else has to go first."""
+
+
+class NamespaceLeaves(Exception):  # noqa: N818
+    """The namespace is being deleted and takes nothing new; the job goes with it."""
+
+
+def check_owner(job: ArcFaceTrainingJob, found: Manifest) -> None:
+    """An object with the name of one of a job's must be the job's.
+
+    Raises:
+        NotYet: where it is an earlier job's of this name, with which it goes.
+        Refused: where it is somebody else's.
+    """
+    owners = (item for item in found["metadata"].get("ownerReferences", []) if item.get("controller"))
+    owner: Manifest = next(owners, {})
+    if owner.get("uid") == job.metadata.uid:
+        return
+    if (owner.get("kind"), owner.get("name")) == (KIND, job.metadata.name):
+        raise NotYet(f"of an earlier job of this name is still to go{finalizers(found)}")
+    raise Refused("exists and is not this job's; remove it")
+
+
+def finalizers(found: Manifest) -> str:
+    """What an object waits for that is to go."""
+    names = found["metadata"].get("finalizers", [])
+    return f", for which it waits on its finalizers {', '.join(names)}" if names else ""
+
+
+def failure_of(job: ArcFaceTrainingJob, action: decided.Request, error: Exception) -> ActionFailure:
+    """What it means that an action failed."""
+    status = error.status if isinstance(error, client.ApiError) else None
+    is_new = isinstance(action, decided.Apply | decided.DryRunCreate | decided.Create)
+    is_unknown = is_new and status == client.NOT_FOUND  # its kind, or its namespace
+    words = error.message if isinstance(error, client.ApiError) else str(error)
+    condition, is_removal = decided.family_of(action)
+    joint = " " if isinstance(error, Refused | NotYet) else ": "
+    return ActionFailure(
+        condition=condition,
+        is_removal=is_removal,
+        message=f"{_object_of(job, action)}{joint}{words}",
+        is_lasting=isinstance(error, Refused) or status in client.REFUSED or is_unknown,
+        retry_after_seconds=error.retry_after_seconds if isinstance(error, client.ApiError) else None,
+    )
+
+
+def _object_of(job: ArcFaceTrainingJob, action: decided.Request) -> str:
+    """What an action is about, as messages call it."""
+    match action:
+        case decided.Apply(manifest) | decided.DryRunCreate(manifest) | decided.Create(manifest):
+            return f"{manifest['kind']} {manifest['metadata']['name']}"
+        case decided.DeletePodGroup(group):
+            return f"removal of {group['kind']} {group['metadata']['name']}"
+        case decided.DeleteJob():
+            return f"removal of {KIND} {job.metadata.name}"
+        case decided.Delete():
+            return f"removal of {KINDS[action.resource]} {action.name}"
+        case decided.Annotate():
+            return f"annotation of Pod {action.name}"

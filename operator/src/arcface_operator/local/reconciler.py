@@ -1,0 +1,108 @@
+"""A job on this machine from its first pod to its end: the operator's decision, and its actions carried out here."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_api.resource.status import ArcFaceTrainingJobStatus
+from arcface_operator.decision.decide import FINAL_PHASES, GANG_PHASES, WAITING_PHASES, decide
+from arcface_operator.decision.observation import ClaimView, Observation, PodView, Prerequisites
+from arcface_operator.decision.plan import Action, Plan
+from arcface_operator.decision.prerequisites import claims_of
+from arcface_operator.decision.stages import stage_of
+from arcface_operator.local.narrator import Narrator
+from arcface_operator.local.progress import Report, ReportProbe
+from arcface_operator.local.stop_requests import StopRequests
+from arcface_operator.settings import Settings
+
+TICK_SECONDS = 0.1
+PROBE_SECONDS = 0.5
+
+
+class Pods(Protocol):
+    """Where the pods of a run are."""
+
+    def look(self) -> tuple[PodView, ...]:
+        """All pods as they are now."""
+
+    def carry_out(self, actions: tuple[Action, ...]) -> None:
+        """Take what a decision asks for."""
+
+    def kill(self) -> None:
+        """End every pod now."""
+
+
+class LocalReconciler:
+    """Observes, decides and acts until a job has ended, or rests by its user's wish."""
+
+    def __init__(
+        self, job: ArcFaceTrainingJob, pods: Pods, settings: Settings, narrator: Narrator, stop: StopRequests
+    ) -> None:
+        self.job = job
+        self.pods = pods
+        self.settings = settings
+        self.narrator = narrator
+        self.stop = stop
+        self.probe: Callable[[str, type[Report]], Report | None] = ReportProbe()
+        self.now: Callable[[], datetime] = narrator.now
+        self.wait: Callable[[float], None] = time.sleep
+        self.clock: Callable[[], float] = time.monotonic
+        self.watched_since = self.now()
+        self.next_probe = 0.0
+
+    def run(self) -> ArcFaceTrainingJobStatus:
+        """The status in the end."""
+        while not self.look():
+            self.wait(TICK_SECONDS)
+        return self.job.status
+
+    def look(self) -> bool:
+        """One look, and what follows from it; True where nothing more does."""
+        self._heed_requests()
+        pods = self.pods.look()
+        observed = self._observe(pods)
+        plan = decide(observed, self.settings, self.now())
+        self.narrator.tell(observed, plan)
+        self.job = self.job.model_copy(update={"status": plan.status})
+        self.pods.carry_out(plan.actions)
+        return _is_over(plan, pods)
+
+    def _heed_requests(self) -> None:
+        """The first request suspends the job, as a user of the cluster would; the second ends its pods."""
+        if self.stop.count and not self.job.spec.suspend:
+            self.job = self.job.model_copy(update={"spec": self.job.spec.model_copy(update={"suspend": True})})
+            self.narrator.tell_of_stop()
+        if self.stop.count > 1:
+            self.pods.kill()
+
+    def _observe(self, pods: tuple[PodView, ...]) -> Observation:
+        """All that a decision looks at; storage is there, and cards have been taken."""
+        claims = dict.fromkeys(claims_of(self.job), ClaimView("Bound", ("ReadWriteMany",)))
+        waits = self.job.status.phase in WAITING_PHASES
+        return Observation(
+            job=self.job,
+            pods=pods,
+            prerequisites=Prerequisites(claims=claims, devices=None) if waits else None,
+            report=self._report(pods) if self.job.status.phase in GANG_PHASES else None,
+            watched_since=self.watched_since,
+        )
+
+    def _report(self, pods: tuple[PodView, ...]) -> Report | None:
+        """What the first pod serves, asked for now and then."""
+        stage, status = stage_of(self.job.status), self.job.status
+        own = (pod for pod in pods if pod.component == stage.component and pod.attempt == status.attempt)
+        first = next((pod for pod in own if pod.index == 0 and pod.ended is None), None)
+        if first is None or first.address is None or self.clock() < self.next_probe:
+            return None
+        self.next_probe = self.clock() + PROBE_SECONDS
+        report = self.probe(first.address, stage.report)
+        is_own = report is not None and report.is_of(self.job.metadata.uid, status.attempt)
+        return report if is_own else None
+
+
+def _is_over(plan: Plan, pods: tuple[PodView, ...]) -> bool:
+    """Whether a job that has ended or rests holds nothing any more."""
+    is_final = plan.status.phase in FINAL_PHASES and not plan.actions
+    return plan.status.phase == "Suspended" or (is_final and all(pod.ended is not None for pod in pods))

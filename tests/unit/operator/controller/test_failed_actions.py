@@ -1,0 +1,301 @@
+"""Whatever action fails, and however: its condition is False with the server's words, and it is tried again in time."""
+
+import asyncio
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from arcface_api.names import API_VERSION, KIND
+from arcface_operator.kubernetes.client import IN_FLIGHT, ApiError, Unreachable
+from support.builders.views import ASCEND, SETTINGS, ago, make_ended, make_evaluator, make_worker
+from support.fakes.failing_cluster import UID, Controller, FailingCluster, body
+
+WORDS = "the server's words"
+RETRY_AFTER = 90.0
+LONG = 100.0
+"""Seconds, past every pause, and far from every deadline."""
+TWO = {"workers": {"replicas": 2}}
+EVALUATED: dict[str, Any] = {"evaluation": {"claimName": "sets", "sets": ["lfw"]}}
+TEMPLATE = {"evaluation": {**EVALUATED["evaluation"], "template": {"spec": {"nodeSelector": {"disk": "fast"}}}}}
+VOLCANO = {"scheduling": {"gang": "volcano", "queue": "npu"}}
+TABLE = {"workers": ASCEND, "training": {"precision": "fp32"}}
+TTL = {"runPolicy": {"ttlSecondsAfterFinished": 0}}
+SUSPEND = {**TWO, "suspend": True}
+ENDED = tuple(make_ended(index, 2, owner=UID) for index in range(2))
+
+
+def workers(attempt: int = 2, **fields: Any) -> tuple[Any, ...]:
+    return tuple(make_worker(index, attempt, owner=UID, **fields) for index in range(2))
+
+
+def with_cards() -> tuple[Any, ...]:
+    """Two pods with two cards each."""
+
+    def written(index: int) -> str:
+        cards = [
+            {"device_id": str(card), "device_ip": f"192.168.{101 + card}.{2 + index}", "super_device_id": "0"}
+            for card in range(2)
+        ]
+        return json.dumps({"server_id": f"10.0.0.{11 + index}", "super_pod_id": -2, "devices": cards})
+
+    return tuple(
+        replace(view, annotations={SETTINGS.device_annotation: written(index)}) for index, view in enumerate(workers())
+    )
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of action, where it is taken, and what depends on it."""
+
+    verb: str
+    what: str
+    condition: str
+    job: dict[str, Any]
+    pods: tuple[Any, ...] = ()
+    found: dict[str, Any] = field(default_factory=dict)
+    away: frozenset[str] = frozenset()
+    objects: tuple[Any, ...] | None = None
+
+    def controller(self, error: Exception | None) -> Controller:
+        """With requests of this kind failing."""
+        cluster = FailingCluster(self.pods, self.verb, self.what, error, dict(self.found), self.away, self.objects)
+        return Controller(cluster, self.job)
+
+
+def found(path: str, uid: str, **metadata: Any) -> dict[str, Any]:
+    return {path: {"metadata": {"name": path.rsplit("/", 1)[1], "uid": uid, **metadata}}}
+
+
+def owned(uid: str, kind: str = KIND, name: str = "quick") -> dict[str, Any]:
+    return {
+        "ownerReferences": [{"controller": True, "uid": uid, "kind": kind, "name": name, "apiVersion": API_VERSION}]
+    }
+
+
+GROUP = found("podgroups/quick", "g", **owned(UID))
+POD = found("pods/quick-worker-0", "worker-0-2")
+OLD = found("pods/quick-worker-0", "worker-0-1")
+JOB = found("arcfacetrainingjobs/quick", UID)
+BATCH_JOB = found("jobs/quick-evaluate", "job-1")
+STUCK = workers(1, leaves_at=ago(999), node="node-7")
+FIRST, EVALUATOR = "quick-worker-0", "quick-evaluate"
+
+KINDS = {
+    "service": Kind("apply", "Service", "Ready", body(None, **TWO)),
+    "configuration": Kind("apply", "ConfigMap", "Ready", body("Pending", **TWO)),
+    "pod group": Kind("apply", "PodGroup", "Ready", body("Pending", **TWO, **VOLCANO)),
+    "trial": Kind("try", "PodTemplate", "Ready", body(None, **TWO, **TEMPLATE)),
+    "pod": Kind("create", "Pod", "Ready", body("Queued", **TWO)),
+    "pod of the next attempt": Kind("create", "Pod", "Ready", body("Restarting", **TWO)),
+    "removal of an old pod": Kind("delete", FIRST, "Ready", body("Restarting", **TWO), workers(1), OLD),
+    "removal by force": Kind("delete", FIRST, "Ready", body("Restarting", **TWO), STUCK, OLD, frozenset({"node-7"})),
+    "table": Kind("apply", "table", "RankTableReady", body("Starting", **TABLE), with_cards()),
+    "table's annotation": Kind("merge", FIRST, "RankTableReady", body("Starting", **TABLE), with_cards(), POD),
+    "table taken back": Kind("apply", "table", "RankTableReady", body("Restarting", **TABLE), workers(1)),
+    "repair": Kind("apply", "Service", "Ready", body("Training", **TWO), workers(), objects=()),
+    "repair of a table": Kind("apply", "table", "RankTableReady", body("Training", **TABLE), with_cards(), objects=()),
+    "scheduler's annotation": Kind("merge", FIRST, "Training", body("Starting", **TWO), workers(annotations={}), POD),
+    "suspension": Kind("delete", FIRST, "Suspended", body("Training", **SUSPEND), workers(), POD),
+    "suspension's pod group": Kind("delete", "quick", "Suspended", body("Training", **SUSPEND, **VOLCANO), (), GROUP),
+    "pod after the end": Kind("delete", FIRST, "Ready", body("Failed", **TWO), workers(), POD),
+    "pod group after the end": Kind("delete", "quick", "Ready", body("Succeeded", **TWO, **VOLCANO), ENDED, GROUP),
+    "the job itself": Kind("delete", "quick", "Ready", body("Failed", **TWO, **TTL), (), JOB),
+    "idle rank pod": Kind(
+        "delete",
+        FIRST,
+        "Evaluated",
+        body("Evaluating", {"attempt": 3}, **TWO, **EVALUATED),
+        (*workers(), make_evaluator(attempt=3, owner=UID)),
+        POD,
+    ),
+    "evaluator of an earlier release": Kind(
+        "delete",
+        EVALUATOR,
+        "Evaluated",
+        body("Evaluating", **TWO, **EVALUATED),
+        (*ENDED, make_evaluator(attempt=2, owner=UID), make_evaluator(attempt=1, name="old", owner="job-1")),
+        BATCH_JOB,
+    ),
+}
+ERRORS: dict[str, Exception] = {
+    **{str(status): ApiError(status, WORDS, "Reason") for status in (400, 403, 404, 409, 422, 500, 503)},
+    "429": ApiError(429, WORDS, "TooManyRequests", retry_after_seconds=RETRY_AFTER),
+    "unreachable": Unreachable(WORDS),
+}
+LASTING = {"400", "403", "404", "422"}
+
+
+def is_gone(kind: Kind, error: str) -> bool:
+    """What is to go, or to be told, and is not there: there is nothing to tell of."""
+    return error == "404" and kind.verb in {"delete", "merge"}
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_failed_action_is_told_by_its_condition_and_tried_again_in_time(kind: str, error: str) -> None:
+    case = KINDS[kind]
+
+    async def play() -> None:
+        controller = case.controller(ERRORS[error])
+        await controller.look()
+        first = controller.tries()
+        assert first >= 1
+        if is_gone(case, error):
+            return
+        told = controller.condition(case.condition)
+        assert WORDS in told["message"]
+        assert (told["status"], told["reason"]) == ("False", "Refused" if error in LASTING else "Unavailable")
+        await controller.look(after=RETRY_AFTER - 1 if error == "429" else 0.4)
+        assert controller.tries() == first, "events do not bring it forward"
+        await controller.look(after=LONG)
+        assert controller.tries() > first
+        controller.cluster.error = None
+        before = controller.tries()
+        await controller.look(after=LONG)
+        assert controller.tries() > before
+        told = controller.condition(case.condition)
+        assert WORDS not in told["message"]
+        assert told["reason"] not in {"Refused", "Unavailable"}
+
+    asyncio.run(play())
+
+
+def looked_at(cluster: FailingCluster, job: dict[str, Any]) -> Controller:
+    """After one look."""
+
+    async def play() -> Controller:
+        controller = Controller(cluster, job)
+        await controller.look()
+        return controller
+
+    return asyncio.run(play())
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_an_event_that_cannot_be_written_keeps_nothing_from_being_done(error: str) -> None:
+    controller = looked_at(FailingCluster((), "create", "Event", ERRORS[error]), body(None, **TWO))
+    assert controller.condition("Ready")["reason"] == "Creating"
+    asked = controller.cluster.asked
+    assert (asked.count("create Pod"), asked.count("create Event")) == (2, 1)
+
+
+def test_creations_start_slowly_after_a_failure_and_stop_at_the_next() -> None:
+    async def play() -> list[int]:
+        cluster = FailingCluster((), "create", "Pod", ERRORS["500"])
+        controller = Controller(cluster, body("Pending", workers={"replicas": 64}))
+        tries = []
+        for _ in range(2):
+            await controller.look(after=LONG)
+            tries.append(controller.tries())
+        return tries
+
+    assert asyncio.run(play()) == [IN_FLIGHT, IN_FLIGHT + 1]
+
+
+def test_what_is_to_go_does_not_wait_for_what_cannot_be_written() -> None:
+    case = KINDS["table taken back"]
+    cluster = FailingCluster(case.pods, case.verb, case.what, ERRORS["422"])
+    controller = looked_at(cluster, case.job)
+    assert controller.condition("RankTableReady")["reason"] == "Refused"
+    assert "delete quick-worker-0" in cluster.asked
+
+
+def test_pods_are_not_told_of_a_table_that_is_not_there() -> None:
+    case = KINDS["table"]
+    cluster = FailingCluster(case.pods, case.verb, case.what, ERRORS["422"])
+    looked_at(cluster, case.job)
+    assert [asked for asked in cluster.asked if asked.startswith("merge")] == []
+
+
+EXISTS = ApiError(409, "pods already exists", "AlreadyExists")
+
+
+def test_a_pod_that_is_said_to_exist_and_is_not_there_is_tried_again_and_not_done() -> None:
+    controller = looked_at(FailingCluster((), "create", "Pod", EXISTS), body("Pending", **TWO))
+    assert controller.tries() == 2 * 2
+    ready = controller.condition("Ready")
+    assert (ready["reason"], ready["message"]) == (
+        "Unavailable",
+        "Pod quick-worker-0 is said to exist and is not there",
+    )
+
+
+def test_an_object_that_comes_in_between_is_no_reason_to_make_pods_without_it() -> None:
+    controller = looked_at(FailingCluster((), "apply", "ConfigMap", EXISTS), body("Pending", **TWO))
+    assert controller.condition("Ready")["reason"] == "Unavailable"
+    assert "create Pod" not in controller.cluster.asked
+
+
+CONFIG = "configmaps/quick-config"
+
+
+@pytest.mark.parametrize(
+    ("there", "reason", "words"),
+    [
+        pytest.param(
+            found(CONFIG, "x", **owned("uid-0")),
+            "Unavailable",
+            "ConfigMap quick-config of an earlier job of this name is still to go",
+            id="an earlier job's",
+        ),
+        pytest.param(
+            found(CONFIG, "x", finalizers=["example.com/keep"], **owned("uid-0")),
+            "Unavailable",
+            "is still to go, for which it waits on its finalizers example.com/keep",
+            id="an earlier job's with a finalizer",
+        ),
+        pytest.param(
+            found(CONFIG, "x", deletionTimestamp="2026-11-25T11:00:00Z", **owned(UID)),
+            "Unavailable",
+            "ConfigMap quick-config is being deleted",
+            id="ours that leaves",
+        ),
+        pytest.param(
+            found(CONFIG, "x", **owned("uid-9", "Deployment", "web")),
+            "Refused",
+            "ConfigMap quick-config exists and is not this job's; remove it",
+            id="another's",
+        ),
+        pytest.param(found(CONFIG, "x"), "Refused", "exists and is not this job's; remove it", id="nobody's"),
+    ],
+)
+def test_a_namesake_of_what_pods_need_is_left_alone(there: dict[str, Any], reason: str, words: str) -> None:
+    controller = looked_at(FailingCluster(found=there), body("Pending", **TWO))
+    ready = controller.condition("Ready")
+    assert ready["reason"] == reason
+    assert words in ready["message"]
+    assert not {"apply ConfigMap", "create Pod"} & set(controller.cluster.asked)
+
+
+def test_a_job_that_is_made_anew_waits_until_the_pods_of_the_earlier_one_have_left() -> None:
+    old = tuple(make_worker(index, 0, owner="uid-0", uid=f"old-{index}", leaves_at=ago(-60)) for index in range(2))
+
+    async def play() -> None:
+        controller = Controller(FailingCluster(old), body(None, **TWO))
+        await controller.look()
+        ready, message = controller.condition("Ready"), "pod quick-worker-0 of an earlier job of this name is to leave"
+        assert (ready["reason"], ready["message"]) == ("PodsLeaving", message)
+        assert "create Pod" not in controller.cluster.asked
+        controller.cluster.pods = ()
+        await controller.look()
+        assert controller.cluster.asked.count("create Pod") == 2
+
+    asyncio.run(play())
+
+
+def test_what_was_refused_of_an_earlier_job_of_the_name_does_not_hold_up_the_new_one() -> None:
+    async def play() -> None:
+        controller = Controller(FailingCluster((), "create", "Pod", ERRORS["403"]), body("Pending", **TWO))
+        for _ in range(5):
+            await controller.look(after=LONG)
+        before = controller.tries()
+        controller.jobs.delete(body("Pending", **TWO))
+        anew = body(None, **TWO)
+        anew["metadata"] |= {"uid": "uid-2", "resourceVersion": "2"}
+        controller.jobs.upsert(anew)
+        await controller.look()
+        assert controller.tries() > before
+
+    asyncio.run(play())

@@ -1,0 +1,195 @@
+"""Every row of the table of faults: an operator and a local run that see the same come to the same verdict.
+
+Both go their whole way, each with pods of its own: from no pods to pods that have just been struck by a fault. What
+differs is who keeps the status, who looks at the pods and who carries out what follows.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import pytest
+
+from arcface_api.contract.reports import TrainerReport
+from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_api.resource.status import ArcFaceTrainingJobStatus
+from arcface_operator.decision.decide import decide
+from arcface_operator.decision.fault_table.reasons import DEVICE_FAULT
+from arcface_operator.decision.fault_table.table import TABLE, Blame, Remedy, Row
+from support.builders.jobs import make_job
+from support.builders.views import SETTINGS, make_report
+from support.fakes.cluster_world import World
+from support.fakes.local_in_world import LocalInWorld
+
+VICTIM, PEER = "quick-worker-1", "quick-worker-0"
+
+
+def disrupted(world: World, reason: str) -> World:
+    """The cluster says why it is about to end a pod, and asks it to leave."""
+    condition = {"type": "DisruptionTarget", "status": "True", "reason": reason}
+    return world.with_pod_status(VICTIM, conditions=[condition]).pod_deleted(VICTIM)
+
+
+def unseen(world: World) -> World:
+    """A node came up again quickly: its kubelet makes up how the container ended."""
+    ended = world.exited(VICTIM, 255)
+    (status,) = ended.pods[VICTIM]["status"]["containerStatuses"]
+    made_up = {"terminated": {**status["state"]["terminated"], "reason": "Unknown"}}
+    return ended.with_pod_status(VICTIM, containerStatuses=[{**status, "state": made_up}])
+
+
+def never_starts(world: World) -> World:
+    """A kubelet will not have the image's name."""
+    waiting = {"reason": "InvalidImageName", "message": "couldn't parse image reference"}
+    statuses = [{"name": "trainer", "state": {"waiting": waiting}}]
+    return world.with_pod_status(VICTIM, phase="Pending", containerStatuses=statuses).later(120)
+
+
+def refused(world: World) -> World:
+    """A kubelet will not have the pod."""
+    return world.with_pod_status(VICTIM, phase="Failed", reason="UnexpectedAdmissionError", conditions=[])
+
+
+def half_done(world: World) -> World:
+    """Everybody ends well long before the last step."""
+    report = make_report(7).to_json()
+    return world.exited(PEER, 0, report).exited(VICTIM, 0, report)
+
+
+ROWS = [row for row in TABLE if row.reasons != {DEVICE_FAULT}]
+"""All but that of cards, of which a run on one machine is told by nobody: there is no MindX."""
+GATHERING, STARTING, TRAINING = "gathering", "starting", "training"
+FAULTS: dict[str, tuple[str, Callable[[World], World]]] = {
+    "bad input, or a loss that is no number any more": (TRAINING, lambda world: world.exited(VICTIM, 3)),
+    "a pod that can never start": (STARTING, never_starts),
+    "there is room for a part of the gang only": (
+        GATHERING,
+        lambda world: world.placed(PEER, "node-0").unschedulable(VICTIM).later(400),
+    ),
+    "a pod that made room for others": (TRAINING, lambda world: disrupted(world, "PreemptionByScheduler")),
+    "a node that is gone or does not answer": (TRAINING, lambda world: disrupted(world, "DeletionByTaintManager")),
+    "a pod that its kubelet ended": (TRAINING, lambda world: world.evicted(VICTIM)),
+    "an end that the kubelet has not seen": (TRAINING, unseen),
+    "a pod that the cluster ended, or somebody deleted": (TRAINING, lambda world: world.pod_deleted(VICTIM)),
+    "a pod that is gone": (TRAINING, lambda world: world.pod_gone(VICTIM)),
+    "stopped, and nobody says why": (TRAINING, lambda world: world.exited(VICTIM, 143)),
+    "an init container that failed, or a pod of which nobody says why": (
+        STARTING,
+        lambda world: world.with_pod_status(VICTIM, phase="Failed", conditions=[]),
+    ),
+    "ranks that do not start or get nowhere": (TRAINING, lambda world: world.later(2000)),
+    "an end with exit code 0 before the last step": (TRAINING, half_done),
+    "a pod that its kubelet would not have": (STARTING, refused),
+    "any other exit code": (TRAINING, lambda world: world.exited(VICTIM, 137).exited(PEER, 1)),
+}
+
+
+class Side(Protocol):
+    """Whoever keeps a job going; the world holds its pods."""
+
+    world: World
+    report: TrainerReport | None
+
+    @property
+    def status(self) -> ArcFaceTrainingJobStatus:
+        """Where the job stands."""
+
+    def look(self) -> object:
+        """One look, and what follows from it."""
+
+
+class Operator:
+    """The operator of a cluster."""
+
+    def __init__(self, job: ArcFaceTrainingJob) -> None:
+        self.world = World(job=job)
+        self.report: TrainerReport | None = None
+
+    @property
+    def status(self) -> ArcFaceTrainingJobStatus:
+        return self.world.status
+
+    def look(self) -> None:
+        plan = decide(self.world.observe(report=self.report), SETTINGS, self.world.now)
+        self.world = self.world.carried_out(plan)
+
+
+def bring_up(side: Side, moment: str) -> None:
+    """From no pods to the moment at which the fault strikes."""
+    side.look()
+    if moment == GATHERING:
+        return
+    side.world = side.world.started(PEER).started(VICTIM)
+    side.look()
+    assert side.status.phase == "Starting"
+    if moment == TRAINING:
+        side.report = make_report(7)
+        side.world = side.world.later(1)
+        side.look()
+        assert side.status.phase == "Training"
+
+
+def verdict_of(side: Side, fault: str) -> dict[str, Any]:
+    """What becomes of a job that a fault strikes."""
+    moment, strike = FAULTS[fault]
+    bring_up(side, moment)
+    side.world = strike(side.world)
+    for _ in range(3):
+        side.look()
+        side.world = side.world.later(SETTINGS.settle_seconds + 1)
+        if side.status.attempt or side.status.phase == "Failed":
+            break
+    status = side.status
+    failure = None if status.failure is None else (status.failure.reason, status.failure.exit_code, status.failure.rank)
+    return {
+        "phase": status.phase,
+        "attempt": status.attempt,
+        "restarts": status.restarts,
+        "counted": status.counted_restarts,
+        "capped": len(status.uncounted_restart_times),
+        "avoided": [node.name for node in status.avoided_nodes],
+        "failure": failure,
+        "conditions": [(item.type, item.status, item.reason, item.message) for item in status.conditions],
+    }
+
+
+def make(rules: tuple[dict[str, Any], ...] = ()) -> ArcFaceTrainingJob:
+    return make_job(workers={"replicas": 2}, runPolicy={"failureRules": list(rules)})
+
+
+def expected(row: Row) -> dict[str, Any]:
+    """What a row says in the words of a status."""
+    remedy, blame = row.verdict.remedy, row.verdict.blame
+    restarts = int(remedy in {Remedy.RESTART, Remedy.RESTART_FREE})
+    return {
+        "phase": {Remedy.FAIL: "Failed", Remedy.LET_GO: "Queued"}.get(remedy, "Restarting"),
+        "attempt": int(remedy is not Remedy.FAIL),
+        "restarts": restarts,
+        "counted": int(remedy is Remedy.RESTART),
+        "capped": int(remedy is Remedy.RESTART_FREE and blame is not Blame.QUEUE),
+        "avoided": ["node-1"] if blame is Blame.NODE else [],
+    }
+
+
+def test_every_row_of_the_table_is_tried() -> None:
+    assert set(FAULTS) == {row.fault for row in ROWS}
+    assert [row.fault for row in TABLE if row not in ROWS] == ["a card that MindX calls faulty"]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.fault)
+def test_operator_and_local_run_come_to_the_verdict_of_the_table(row: Row) -> None:
+    of_operator, of_local = (verdict_of(side(make()), row.fault) for side in (Operator, LocalInWorld))
+    assert of_local == of_operator
+    assert {name: of_operator[name] for name in expected(row)} == expected(row)
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if row.verdict.remedy is not Remedy.LET_GO], ids=lambda row: row.fault
+)
+@pytest.mark.parametrize("action", ["Restart", "RestartUncounted", "Fail"])
+def test_operator_and_local_run_follow_the_same_rules_of_the_user(row: Row, action: str) -> None:
+    reason, _, _ = verdict_of(Operator(make()), row.fault)["failure"]
+    rule = {"reasons": [reason], "action": action}
+    of_operator, of_local = (verdict_of(side(make((rule,))), row.fault) for side in (Operator, LocalInWorld))
+    assert of_local == of_operator
+    assert (of_operator["phase"] == "Failed") == (action == "Fail")
+    assert of_operator["counted"] == (action == "Restart")
