@@ -56,7 +56,7 @@ class Training:
         """Steps of a time that begins with a save, and the seconds that they stood still for it."""
         began, first, stood_still = time.monotonic(), self.step, 0.0
         while time.monotonic() - began < seconds:
-            self.train_step.run(self.images, self.labels, 1e-4)
+            self.train_step.launch(self.images, self.labels, 1e-4).result()
             self.step += 1
             stepped = time.monotonic()
             if self.step == first + 1:

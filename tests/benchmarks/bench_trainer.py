@@ -100,7 +100,7 @@ def measure_time(options: argparse.Namespace) -> None:
     cell = _bare_cell(model, classes, plan.seed)
 
     def ours() -> float:
-        return step.run(images, labels, RATE).loss
+        return step.launch(images, labels, RATE).result().loss
 
     def bare() -> float:
         return cell(Tensor(images), Tensor(labels)).asnumpy().item()

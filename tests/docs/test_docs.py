@@ -69,3 +69,10 @@ def test_the_walkthrough_tells_what_the_plan_says() -> None:
     (loss,) = re.findall(r"^expected first loss +(\S+)$", said, re.MULTILINE)
     flowing = " ".join(page.split())
     assert f"{steps} steps an epoch, and the first loss to expect: {loss}." in flowing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_paragraphs_keep_to_120_columns(page: Path) -> None:
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    rows = [line for line in text.splitlines() if not line.lstrip().startswith("|")]
+    assert [line for line in rows if len(line) > 120] == []

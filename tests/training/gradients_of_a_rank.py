@@ -49,7 +49,7 @@ def main(folder: Path) -> None:
     step = make_step(world, centers)
     share = slice(rank * len(labels) // size, (rank + 1) * len(labels) // size)
     votes = StepVotes(stop=rank == size - 1, saving_bits=1)
-    result = step.run(images[share], labels[share], rate=0.1, votes=votes, wait=1.5 + rank)
+    result = step.launch(images[share], labels[share], rate=0.1, votes=votes, wait=1.5 + rank).result()
     state = TrainingState(step)
     numbers = {"loss": result.loss, "votes": [*astuple(result.votes)], "waits": result.waits}
     momentum = {f"backbone {name}": array for name, array in state.momentum().items()}
@@ -60,7 +60,7 @@ def main(folder: Path) -> None:
         damaged = step.gradient_step.classifier.centers
         damaged.set_data(Tensor(np.full(damaged.shape, np.nan, np.float32)))
     before = everything(state, world)
-    result = step.run(images[share], labels[share], rate=0.1)
+    result = step.launch(images[share], labels[share], rate=0.1).result()
     after = everything(state, world)
     changed = [name for name in before if before[name].tobytes() != after[name].tobytes()]
     np.savez(folder / f"{size}-{rank}-skipped.npz", is_applied=result.is_applied, changed=changed)

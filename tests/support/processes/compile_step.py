@@ -47,8 +47,8 @@ def main(model: str, batch: str, classes: str) -> None:
     alone.set_train()
     alone(Tensor(images), Tensor(labels))[0].asnumpy()
     step = build_train_step(plan, TrainingSpec(), World(1, 0))
-    step.run(images, labels, rate=0.1)
-    kept = {"weights": len(step.gradient_step.weights) + 1, "statistics": len(step.statistics.sizes)}
+    step.launch(images, labels, rate=0.1).result()
+    kept = {"weights": len(step.gradient_step.weights) + 1, "statistics": len(step.statistics.names)}
     Path(TENSORS).write_text(json.dumps(kept))
 
 

@@ -1,4 +1,7 @@
-"""When a rank saves: what waits for what, what is tried again, and what a failure ends."""
+"""When a rank saves: what waits for what, what is tried again, and what a failure ends.
+
+Votes come one step late, as the training's loop hands them over.
+"""
 
 import errno
 import time
@@ -20,14 +23,14 @@ from arcface_trainer.checkpoint.state import Verifications
 from arcface_trainer.checkpoint.writer import CheckpointWriter
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.metrics import TrainMetrics
-from arcface_trainer.step.votes import StepVotes
+from arcface_trainer.step.votes import NO_VOTES, StepVotes
 from support.builders.saved_states import PLAN, ArrayState
 from support.builders.training_plan import make_plan
 from support.builders.verifications import found
 from support.fakes.disks import Disk, refusing
 from support.waiting import wait_until
 
-EVERY = 10
+EVERY = 20
 
 
 class Training:
@@ -42,20 +45,25 @@ class Training:
         self.state = ArrayState()
         self.checkpointing = Checkpointing(run, self.state, Saver(writer), Verifications())
         self.step = 0
+        self.in_flight = NO_VOTES
 
     def train(self, steps=1, *, stop=False):
         for _ in range(steps):
             self.step += 1
-            votes = StepVotes(stop, self.checkpointing.is_overdue(), self.checkpointing.saver.bit)
+            votes = replace(self.in_flight, stop=stop)
+            self.in_flight = StepVotes(False, self.checkpointing.is_overdue(), self.checkpointing.saver.bit)
+            if not self.checkpointing.acts_after(self.step, votes):
+                self.state.backbone = _refuse
             self.checkpointing.after_step(self.step, votes, self.metrics)
+            self.state.__dict__.pop("backbone", None)
 
     def let_and_train_until_saved(self):
+        """In few steps, however slow the disk is: further saves become due by their number."""
         self.disk.let.set()
-        wait_until(self._step_ends_the_save, 60)
-
-    def _step_ends_the_save(self):
-        self.train()
-        return not self.checkpointing.saver.is_busy
+        saver = self.checkpointing.saver
+        while saver.is_busy:
+            wait_until(saver._stage.work.done)
+            self.train()
 
     @property
     def saved(self):
@@ -64,6 +72,10 @@ class Training:
     def metric(self, name):
         lines = generate_latest(self.metrics.registry).decode().splitlines()
         return next((float(line.split()[-1]) for line in lines if line.startswith(name + "{")), None)
+
+
+def _refuse(_world):
+    raise AssertionError("the state is copied with a step in flight")
 
 
 @pytest.fixture
@@ -133,6 +145,32 @@ def test_the_last_step_is_saved_at_once(tmp_path):
     assert training.saved == [PLAN.total_steps]
 
 
+def test_a_step_in_flight_when_a_save_begins_asks_for_that_save_and_no_other(tmp_path, monkeypatch):
+    training = Training(tmp_path, Disk(), every_steps=1000, every_minutes=1)
+    late = training.checkpointing.begun_at + 60
+    monkeypatch.setattr(checkpointing, "time", SimpleNamespace(monotonic=lambda: late))
+    training.train(2)
+    assert training.checkpointing.saver.is_busy
+    training.let_and_train_until_saved()
+    training.train(5)
+    assert (training.saved, training.checkpointing.saver.is_busy) == ([2], False)
+
+
+def test_a_step_in_flight_when_a_save_is_waited_for_does_not_end_the_next_one(slow):
+    """A new best network waits in the middle of a step whose bit tells of the save before."""
+    slow.disk.let.set()
+    slow.train(EVERY)
+    wait_until(lambda: slow.checkpointing.saver.bit == 1)
+    slow.disk.let.clear()
+    slow.checkpointing.verifications.add(found(EVERY + 1, 0.9))
+    slow.train()
+    assert slow.in_flight.saving_bits == 1
+    slow.train(5)
+    assert slow.saved == [EVERY]
+    slow.let_and_train_until_saved()
+    assert slow.saved == [EVERY, EVERY + 1]
+
+
 @pytest.mark.parametrize("end", ["stop", "last step"])
 def test_a_failure_at_the_end_is_an_error_that_is_worth_a_retry(tmp_path, end):
     training = Training(tmp_path, refusing(errno.ENOSPC), every_steps=1000)
@@ -162,7 +200,7 @@ def test_a_save_that_fails_is_told_counted_and_tried_again(tmp_path, monkeypatch
     late = time.monotonic() + checkpointing.RETRY_SECONDS
     monkeypatch.setattr(checkpointing, "time", SimpleNamespace(monotonic=lambda: late))
     assert training.checkpointing.is_overdue()
-    training.train()
+    training.train(2)
     training.let_and_train_until_saved()
     (retried,) = training.saved
     assert EVERY < retried < 2 * EVERY + EVERY

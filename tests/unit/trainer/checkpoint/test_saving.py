@@ -2,8 +2,6 @@
 
 import errno
 import os
-import subprocess
-import sys
 from itertools import count
 
 import numpy as np
@@ -136,27 +134,3 @@ def test_ranks_may_wait_for_the_end_together(tmp_path):
     ends = run_ranks(RANKS, rank_main)
     assert ends[0][0].status.step == 4
     assert all(nothing is None for _, nothing in ends)
-
-
-def test_after_waiting_the_votes_of_steps_before_it_end_nothing(tmp_path):
-    """A stop or a new best waits in the middle of a step whose votes are on their way already."""
-
-    def rank_main(world):
-        rank = Rank(world, tmp_path, Disk(), lag=1)
-        rank.begin(4)
-        rank.in_flight.append(world.vote(rank.saver.bit))
-        rank.saver.advance(rank.in_flight.pop(0))
-        rank.saver.finish()
-        rank.disk.let.clear()
-        rank.begin(8)
-        return rank.train_until_saved(let_at=5)
-
-    ends = run_ranks(RANKS, rank_main)
-    assert all(steps > 5 and result.failure is None for steps, result in ends)
-    assert newest_complete(tmp_path).name == "step-00000008"
-
-
-def test_a_disk_that_hangs_does_not_keep_a_process_from_ending():
-    program = "from threading import Event; from arcface_trainer.checkpoint.saving import _in_background as begin; "
-    ended = subprocess.run([sys.executable, "-c", program + "begin(Event().wait)"], timeout=60, check=False)
-    assert ended.returncode == 0

@@ -27,7 +27,7 @@ def test_a_step_changes_all_of_the_state_and_nothing_of_a_copy(tmp_path):
     before = arrays()
     kept = [array.copy() for array in before]
     images = np.random.default_rng(0).integers(0, 256, (BATCH, 3, 112, 112)).astype(np.uint8)
-    train_step.run(images, np.arange(BATCH, dtype=np.int32), rate=0.1)
+    train_step.launch(images, np.arange(BATCH, dtype=np.int32), rate=0.1).result()
     for array, copy in zip(before, kept, strict=True):
         np.testing.assert_array_equal(array, copy)
     changed = [(array != copy).any() for array, copy in zip(arrays(), kept, strict=True)]

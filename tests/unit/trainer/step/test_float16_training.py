@@ -41,7 +41,7 @@ def losses(precision):
 def applied(step: TrainStep, images, labels) -> StepResult:
     """A step that counts: one that overflows changes nothing but the loss scale, and is taken again."""
     for _ in range(MOST_SKIPS + 1):
-        result = step.run(images, labels, RATE)
+        result = step.launch(images, labels, RATE).result()
         if result.is_applied:
             return result
     raise AssertionError(f"{MOST_SKIPS + 1} steps in a row overflow: {result}")

@@ -13,6 +13,7 @@ from arcface_trainer.step.gradients import GradientStep
 from arcface_trainer.step.loss_scale import CEILING, FLOOR, GROWTH_INTERVAL, INITIAL, DynamicLossScale, OverflowFlag
 from arcface_trainer.step.train_step import TrainStep
 
+pytestmark = pytest.mark.usefixtures("graph_mode")
 CLASSES, EMBEDDING, BATCH, GREATEST = 6, 8, 4, 65504.0
 FITS = LossScale(scale=4.0, good_steps=0)
 """A scale that this small network's gradient does not overflow with."""
@@ -109,7 +110,7 @@ def make_step(cast, **parts):
 def run(step):
     random = np.random.default_rng(5)
     images = random.integers(0, 256, (BATCH, 3, 112, 112)).astype(np.uint8)
-    return step.run(images, np.arange(BATCH, dtype=np.int32), rate=0.1)
+    return step.launch(images, np.arange(BATCH, dtype=np.int32), rate=0.1).result()
 
 
 def state(step):
@@ -117,8 +118,7 @@ def state(step):
     named |= {"centers": step.gradient_step.classifier.centers}
     arrays = {name: weight.asnumpy().copy() for name, weight in named.items()}
     arrays |= {f"momentum of {name}": array for name, array in step.update.host_momentum(named).items()}
-    norm = step.gradient_step.backbone.norm
-    return arrays | {"mean": norm.moving_mean.asnumpy().copy(), "variance": norm.moving_variance.asnumpy().copy()}
+    return arrays | step.statistics.by_name(step.statistics.host_vector())
 
 
 def float16_steps():

@@ -70,8 +70,7 @@ def state(step):
     named = weights(step)
     arrays = {name: weight.asnumpy().copy() for name, weight in named.items()}
     arrays |= {f"momentum of {name}": array for name, array in step.update.host_momentum(named).items()}
-    norm = step.gradient_step.backbone.norm
-    return arrays | {"mean": norm.moving_mean.asnumpy().copy(), "variance": norm.moving_variance.asnumpy().copy()}
+    return arrays | step.statistics.by_name(step.statistics.host_vector())
 
 
 def batch():
@@ -80,7 +79,7 @@ def batch():
 
 
 def run(step):
-    return step.run(*batch(), rate=RATE)
+    return step.launch(*batch(), rate=RATE).result()
 
 
 def gradients(step):
@@ -148,7 +147,45 @@ def test_a_step_that_is_not_finite_changes_nothing_to_the_bit(place, factor):
     assert run(step).is_applied
 
 
+def test_a_step_that_is_left_out_leaves_no_trace_in_the_steps_after_it():
+    undisturbed, disturbed = make_step(), make_step()
+    for parameter, other in zip(weights(undisturbed).values(), weights(disturbed).values(), strict=True):
+        other.set_data(Tensor(parameter.asnumpy()))
+    cell = disturbed.gradient_step.backbone
+    run(undisturbed), run(disturbed)
+    cell.factor.set_data(Tensor(np.float32(np.inf)))
+    assert not run(disturbed).is_applied
+    cell.factor.set_data(Tensor(np.float32(1.0)))
+    run(undisturbed), run(disturbed)
+    after = state(disturbed)
+    for name, array in state(undisturbed).items():
+        assert array.tobytes() == after[name].tobytes(), name
+
+
+def test_statistics_are_running_means_over_the_steps_that_were_applied():
+    step, expected = make_step(), np.zeros(EMBEDDING)
+    images = batch()[0].astype(float)
+    pooled = ((images - 127.5) / 127.5).reshape(BATCH, 3, 4, 28, 4, 28).mean(axis=(3, 5)).reshape(BATCH, 48)
+    backbone = step.gradient_step.backbone
+    for factor in (1.0, np.inf, 1.0, 1.0):
+        outputs = pooled @ backbone.dense.weight.asnumpy().T.astype(float) + backbone.dense.bias.asnumpy()
+        backbone.factor.set_data(Tensor(np.float32(factor)))
+        if run(step).is_applied:
+            expected = 0.9 * expected + 0.1 * outputs.mean(axis=0)
+    np.testing.assert_allclose(state(step)["norm.moving_mean"], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_results_stay_what_they_were_when_later_steps_are_launched():
+    at_once, later = make_step(), make_step()
+    for parameter, other in zip(weights(at_once).values(), weights(later).values(), strict=True):
+        other.set_data(Tensor(parameter.asnumpy()))
+    expected = [run(at_once).loss for _ in range(5)]
+    launched = [later.launch(*batch(), rate=RATE) for _ in range(5)]
+    assert [each.result().loss for each in launched] == expected
+    assert len(set(expected)) == 5
+
+
 def test_the_host_learns_what_the_rank_votes_and_waited():
     step = make_step()
-    result = step.run(*batch(), RATE, StepVotes(save=True), wait=1.5)
+    result = step.launch(*batch(), RATE, StepVotes(save=True), wait=1.5).result()
     assert (result.votes, result.waits) == (StepVotes(stop=False, save=True), (1.5,))

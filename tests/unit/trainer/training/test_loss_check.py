@@ -65,7 +65,7 @@ def test_a_wrong_start_names_the_likely_cause(measured, cause):
 
 
 def overflow(loss_scale, loss=3.0):
-    return StepResult(loss, 1.0, is_applied=False, votes=NO_VOTES, waits=(0.0,), loss_scale=loss_scale)
+    return StepResult(loss, 1.0, is_applied=False, votes=NO_VOTES, waits=(0.0,), ended_at=0.0, loss_scale=loss_scale)
 
 
 def test_overflows_that_a_smaller_loss_scale_may_cure_are_no_divergence():

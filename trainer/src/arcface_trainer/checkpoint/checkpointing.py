@@ -4,6 +4,9 @@ A save that is due while another one is under way waits for it and then takes th
 missed, one makes up for. The state of a new best network cannot be had later, so there the training waits instead.
 Where the training stops or ends it waits, too, and a failure is an error; any other save that fails is told, counted
 and tried again after `RETRY_SECONDS`.
+
+Votes come one step late (see `training.loop`). Those of a step that was launched before a save began wish for that
+very save, or tell of the end of the one before: nothing but a stop is taken from them.
 """
 
 import logging
@@ -50,6 +53,8 @@ class Checkpointing:
     is_waiting: bool = False
     """Whether a save has become due while another one was under way."""
     _retry_at: float | None = None
+    _begun_step: int | None = None
+    """The step that the last save began after."""
 
     @classmethod
     def start(
@@ -83,25 +88,32 @@ class Checkpointing:
         """Whether the state after `step` updates is saved whatever the ranks vote."""
         return step % self.settings.every_steps == 0
 
+    def acts_after(self, step: int, votes: StepVotes) -> bool:
+        """Whether `after_step` would copy the state or exchange anything, so that no step may be in flight."""
+        votes = self._current(step, votes)
+        is_stage_over = self.saver.is_stage_over(votes.saving_bits)
+        can_begin = self._is_asked(step, votes) and not self.saver.is_busy
+        return self._is_end(step, votes) or is_stage_over or can_begin or self.verifications.is_best(step)
+
     def after_step(self, step: int, votes: StepVotes, metrics: TrainMetrics) -> None:
         """Go on with the save that is under way and begin one where that is due; all ranks call together.
 
         Args:
             step: updates made.
-            votes: of all ranks.
+            votes: of all ranks, carried by the step before the last.
             metrics: told how saves end.
 
         Raises:
             ArcFaceError: where the state of a stop or of the end cannot be saved.
         """
-        began = time.monotonic()
+        began, votes = time.monotonic(), self._current(step, votes)
         self._take(self.saver.advance(votes.saving_bits), metrics)
-        if votes.stop or step == self.saver.writer.plan.total_steps:
+        if self._is_end(step, votes):
             self._save_at_once(step, metrics)
         elif self.verifications.is_best(step):
             self._take(self.saver.finish(), metrics)
             self._begin(step)
-        elif votes.save or self.is_waiting or self.is_due(step):
+        elif self._is_asked(step, votes):
             self._begin_or_wait(step)
         metrics.checkpoint_wait.inc(time.monotonic() - began)
 
@@ -113,6 +125,18 @@ class Checkpointing:
         path = self.settings.path_of(Path(self.settings.directory) / checkpoint.folder_name(best.step))
         return BestCheckpoint(path=path, step=best.step, accuracy=best.mean_accuracy)
 
+    def _current(self, step: int, votes: StepVotes) -> StepVotes:
+        """What of the votes was cast after the last save began; no bit is none of a save that has just begun."""
+        return StepVotes(votes.stop) if self._begun_step == step - 1 else votes
+
+    def _is_end(self, step: int, votes: StepVotes) -> bool:
+        """Whether the training stops or ends after this step."""
+        return votes.stop or step == self.saver.writer.plan.total_steps
+
+    def _is_asked(self, step: int, votes: StepVotes) -> bool:
+        """Whether a save is due, if need be as soon as another one has ended."""
+        return votes.save or self.is_waiting or self.is_due(step)
+
     def _begin_or_wait(self, step: int) -> None:
         self.is_waiting = self.saver.is_busy
         if not self.is_waiting:
@@ -120,7 +144,7 @@ class Checkpointing:
 
     def _begin(self, step: int) -> None:
         """Copy the state and have it written."""
-        self.begun_at = time.monotonic()
+        self.begun_at, self._begun_step = time.monotonic(), step
         self.saver.begin(self.saver.writer.snapshot(self.state, step, self.verifications))
         self.is_waiting, self._retry_at = False, None
 

@@ -5,7 +5,9 @@ No rank may enter a collective before all others will, so none waits here for an
 rank travels with the votes of every step: whether it has ended an odd number of stages. The stage under way has ended
 everywhere at the step whose bits are all the one that it leads to; only then hashes and failures are exchanged. The
 bit alternates (the alternating-bit protocol of Bartlett, Scantlebury and Wilkinson 1969), so that the votes of a step
-that was launched before a stage began are never taken for its end.
+that was launched before a stage began are not taken for its end. That holds for stages which end by votes. Where ranks
+wait for a save instead (`finish`) and begin another one, the bits of a step in flight may be those of the save before,
+and `Checkpointing` leaves them out.
 """
 
 from collections.abc import Callable
@@ -13,8 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
-from threading import Thread
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +24,13 @@ from safetensors import SafetensorError
 from arcface_api.errors import ArcFaceError, Diverged
 from arcface_api.resource.status import CheckpointStatus
 from arcface_faces.checkpoint import FileEntry
+from arcface_trainer.background import in_background
 from arcface_trainer.checkpoint.state import Snapshot
 from arcface_trainer.checkpoint.writer import CheckpointWriter
 
 WORDS = 8
 """Of 32 bits in a SHA-256."""
-Value = TypeVar("Value")
+THREAD = "checkpoint"
 
 
 class _StageEnd(IntEnum):
@@ -90,12 +92,15 @@ class Saver:
 
     def begin(self, snapshot: Snapshot) -> None:
         """Write a snapshot while the training goes on; no other may be under way."""
-        self._stage = _Writing(snapshot, _in_background(partial(self.writer.write, snapshot)))
+        self._stage = _Writing(snapshot, in_background(partial(self.writer.write, snapshot), THREAD))
+
+    def is_stage_over(self, bits: int) -> bool:
+        """Whether the bits of a step, added up over ranks, say that the stage under way has ended on all of them."""
+        return self.is_busy and bits == self._world.size * ((self._ended_stages + 1) % 2)
 
     def advance(self, bits: int) -> SaveResult | None:
-        """End the stage where the bits of a step, added up over ranks, say so; the result where it was the last one."""
-        is_agreed = bits == self._world.size * ((self._ended_stages + 1) % 2)
-        return self._end_stage() if is_agreed and self.is_busy else None
+        """End the stage that is over; the result where it was the last one."""
+        return self._end_stage() if self.is_stage_over(bits) else None
 
     def finish(self) -> SaveResult | None:
         """Wait for the save that is under way and for the slowest disk; None where there is none."""
@@ -131,7 +136,7 @@ class Saver:
                 best=snapshot.best,
                 loss_scale=snapshot.loss_scale,
             )
-        return _Publishing(result, _in_background(work))
+        return _Publishing(result, in_background(work, THREAD))
 
     def _published(self, stage: _Publishing) -> SaveResult:
         """What became of it on rank 0."""
@@ -191,17 +196,3 @@ def _joint_result(step: int, own: ArcFaceError | None, rows: NDArray[np.int32]) 
 
 def _nothing() -> None:
     """What ranks beside the first one do while it publishes."""
-
-
-def _in_background(work: Callable[[], Value]) -> "Future[Value]":
-    """Begin work in a thread that does not keep the process from ending: a disk may hang."""
-    future: Future[Value] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
-            future.set_exception(error)
-
-    Thread(target=run, daemon=True, name="checkpoint").start()
-    return future

@@ -12,7 +12,7 @@ from arcface_api.errors import Diverged
 from arcface_api.resource.status import Verification
 from arcface_faces.checkpoint import LossScale, Tensors
 from arcface_trainer.distributed.collectives import World
-from arcface_trainer.network.backbones import STATISTICS_SUFFIXES, assign, check_fit, host_arrays, named_parameters
+from arcface_trainer.network.backbones import assign, check_fit, host_arrays, named_parameters
 from arcface_trainer.step.train_step import TrainStep
 
 
@@ -24,6 +24,7 @@ class TrainingState:
         self._backbone = named_parameters(gradient_step.backbone)
         self._weights = {name: weight for name, weight in self._backbone.items() if weight.requires_grad}
         self._centers = {"centers": gradient_step.classifier.centers}
+        self._statistics = train_step.statistics
         self._update = train_step.update
         self._loss_scale = train_step.loss_scale
 
@@ -33,15 +34,8 @@ class TrainingState:
         Each rank tracks the statistics of its own images. Their update is linear, so averaging now and going on from
         the average gives the same averages later as never having stopped.
         """
-        arrays = host_arrays(self._backbone)
-        statistics = [name for name in arrays if name.endswith(STATISTICS_SUFFIXES)]
-        mean = world.all_mean(np.concatenate([arrays[name].ravel() for name in statistics]))
-        offset = 0
-        for name in statistics:
-            shape, size = arrays[name].shape, arrays[name].size
-            arrays[name] = mean[offset : offset + size].reshape(shape)
-            offset += size
-        return arrays
+        own = {name: value for name, value in self._backbone.items() if name not in self._statistics.names}
+        return host_arrays(own) | self._statistics.by_name(world.all_mean(self._statistics.host_vector()))
 
     def momentum(self) -> Tensors:
         """Momentum of the backbone's weights by their names."""
@@ -67,6 +61,7 @@ class TrainingState:
         check_fit(self._weights, momentum, source)
         check_fit({"centers": centers, "momentum": centers}, head, source)
         assign(self._backbone, backbone, source)
+        self._statistics.load(backbone)
         assign(self._centers, {"centers": head["centers"]}, source)
         self._update.assign_momentum(self._weights, momentum)
         self._update.assign_momentum(self._centers, {"centers": head["momentum"]})

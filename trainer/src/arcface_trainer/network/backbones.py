@@ -171,9 +171,9 @@ def named_parameters(network: nn.Cell) -> dict[str, Parameter]:
     return dict(network.parameters_and_names())
 
 
-def running_statistics(network: nn.Cell) -> list[Parameter]:
-    """Running means and variances of the batch normalisations."""
-    return [value for name, value in network.parameters_and_names() if name.endswith(STATISTICS_SUFFIXES)]
+def running_statistics(network: nn.Cell) -> dict[str, Parameter]:
+    """Running means and variances of the batch normalisations by their path within the network."""
+    return {name: value for name, value in network.parameters_and_names() if name.endswith(STATISTICS_SUFFIXES)}
 
 
 def host_arrays(parameters: dict[str, Parameter]) -> Tensors:

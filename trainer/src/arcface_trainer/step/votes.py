@@ -30,7 +30,7 @@ def encode_votes(votes: StepVotes, wait: float, world_size: int, rank: int) -> T
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What the host learns from one step; the same on every rank but for the embeddings' length."""
+    """What the host learns from one step; the same on every rank but for length and time."""
 
     loss: float
     """Mean over the images of all ranks."""
@@ -42,5 +42,7 @@ class StepResult:
     """Whether any rank votes to stop or save: all ranks learn it at the same step."""
     waits: tuple[float, ...]
     """Seconds that each rank waited for its images."""
+    ended_at: float
+    """Seconds of this rank's `time.monotonic`, when the device had ended the step."""
     loss_scale: float | None = None
     """Factor on the next step's loss before differentiation; None where the precision needs none."""

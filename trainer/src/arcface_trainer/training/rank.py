@@ -10,8 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -21,125 +20,17 @@ from arcface_api.names import LOG_FORMAT
 from arcface_api.unsupported import unsupported_training
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
 from arcface_trainer.checkpoint.state import TrainingState
-from arcface_trainer.data.loader import Batch, BatchLoader, open_loader
+from arcface_trainer.data.loader import open_loader
 from arcface_trainer.distributed.collectives import init_distributed
-from arcface_trainer.metrics import Meter, StepRecord, TrainMetrics, serve
+from arcface_trainer.metrics import TrainMetrics, serve
 from arcface_trainer.plan import TrainingPlan
-from arcface_trainer.step.train_step import TrainStep, build_train_step
-from arcface_trainer.step.votes import StepResult, StepVotes
-from arcface_trainer.training.loss_check import LossCheck
-from arcface_trainer.training.verification import Verifier, build_verifier
+from arcface_trainer.step.train_step import build_train_step
+from arcface_trainer.training.loop import TrainingLoop
+from arcface_trainer.training.verification import build_verifier
 
 LOG = logging.getLogger(__name__)
-LOG_EVERY = 20
-"""Steps between log lines."""
 STOP_PATIENCE_SECONDS = 90.0
 """After a request to stop: a rank that waits for dead peers inside a collective cannot save and ends by itself."""
-
-
-@dataclass(slots=True)
-class TrainingLoop:
-    """Steps, figures and checkpoints of one rank; all ranks run it together."""
-
-    plan: TrainingPlan
-    rank: int
-    train_step: TrainStep
-    loader: BatchLoader
-    checkpointing: Checkpointing
-    verifier: Verifier | None
-    is_stop_wanted: Callable[[], bool]
-    metrics: TrainMetrics
-    meter: Meter = field(init=False)
-    loss_check: LossCheck = field(init=False)
-
-    def __post_init__(self) -> None:
-        plan, resumed = self.plan, self.checkpointing.resumed
-        step = 0 if resumed is None else resumed.step
-        self.meter = Meter(plan.schedule.steps_per_epoch, plan.total_steps, plan.total_batch_size, step)
-        self.loss_check = LossCheck(plan)
-
-    def run(self) -> None:
-        """Train from `meter.step` to the end.
-
-        Raises:
-            Stopped: after saving, when any rank was asked to stop.
-            Diverged: when the numbers stay infinite.
-        """
-        with self.loader:
-            self._train()
-
-    def report(self, failure: reports.ReportedFailure | None = None) -> reports.TrainerReport:
-        """Rank 0 tells where the training stands, every rank what it skipped and why it failed."""
-        report = reports.TrainerReport(skipped_images=len(self.loader.skipped), failure=failure)
-        if self.rank != 0:
-            return report
-        progress, checkpointing = self.meter.progress(datetime.now(UTC)), self.checkpointing
-        if self.verifier is not None:
-            verified = {"verification": checkpointing.verifications.last, "best": checkpointing.best()}
-            progress = progress.model_copy(update=verified)
-        warnings = [*self.loss_check.warnings, *checkpointing.warnings]
-        told = {"progress": progress, "checkpoint": checkpointing.newest, "warnings": warnings}
-        return report.model_copy(update=told)
-
-    def _train(self) -> None:
-        self._verify()  # a run that was stopped at the end of an epoch did not wait for it
-        ended_at = self.checkpointing.begun_at = time.monotonic()
-        while self.meter.step < self.plan.total_steps:
-            step = self.meter.step
-            batch = self.loader.take(step)
-            wait = time.monotonic() - ended_at
-            rate = self.plan.schedule.rate(step)
-            self.metrics.data_wait.inc(wait)
-            votes = self._votes()
-            result = self.train_step.run(batch.images, batch.labels, rate, votes, wait)
-            record = StepRecord(result.loss, time.monotonic() - ended_at, result.waits, result.loss_scale)
-            ended_at = time.monotonic()
-            self._count(record, result, batch, rate)
-            self.loss_check.check(result, step)
-            if not result.votes.stop:
-                self._verify()
-            self.checkpointing.after_step(self.meter.step, result.votes, self.metrics)
-            ended_at = time.monotonic()
-            if result.votes.stop:
-                raise Stopped(
-                    f"stopped on request after step {self.meter.step}, the state is saved: run again to go on"
-                )
-
-    def _votes(self) -> StepVotes:
-        """What this rank wants after the next step."""
-        checkpointing = self.checkpointing
-        return StepVotes(self.is_stop_wanted(), checkpointing.is_overdue(), checkpointing.saver.bit)
-
-    def _count(self, record: StepRecord, result: StepResult, batch: Batch, rate: float) -> None:
-        """Take a step into the figures."""
-        metrics, meter = self.metrics, self.meter
-        meter.add(record)
-        metrics.loss.set(result.loss)
-        metrics.step_seconds.observe(record.seconds)
-        metrics.images.inc(len(batch.labels))
-        metrics.images_per_second.set((meter.images_per_second or 0) / self.plan.world_size)
-        metrics.step.set(meter.step)
-        metrics.epoch.set(self.plan.epoch(meter.step))
-        metrics.learning_rate.set(rate)
-        metrics.embedding_norm.set(result.embedding_norm)
-        metrics.loss_scale.set(1 if result.loss_scale is None else result.loss_scale)
-        metrics.skipped_steps.inc(not result.is_applied)
-        if meter.step % LOG_EVERY == 0 or meter.step == self.plan.total_steps:
-            LOG.info("%s learning_rate=%.6g", meter.log_line(datetime.now(UTC)), rate)
-
-    def _verify(self) -> None:
-        """Judge the network where that is due."""
-        verifier = self.verifier
-        if verifier is None or not verifier.is_due(self.meter.step):
-            return
-        started = time.monotonic()
-        verification = verifier.verify(self.meter.step)
-        seconds = time.monotonic() - started
-        self.metrics.set_verification(verification, seconds)
-        accuracies = " ".join(f"{result.dataset}={result.accuracy:.5f}" for result in verification.results)
-        pairs = sum(result.pairs for result in verification.results)
-        is_best = self.checkpointing.verifications.is_best(self.meter.step)
-        LOG.info("verification %s pairs=%d seconds=%.2f is_best=%s", accuracies, pairs, seconds, is_best)
 
 
 def _main(config_path: Path, report_path: Path, local_rank: int) -> int:

@@ -51,6 +51,7 @@ def test_a_worker_pod_becomes_a_process() -> None:
         "MS_SCHED_PORT": "8118",
         "MS_WORKER_NUM": "2",
         "MS_NODE_ID": "1",
+        "MS_TOPO_TIMEOUT": "1800",
         "ARCFACE_ATTEMPT": "0",
         "ARCFACE_SCHEDULER_FILE": f"{VOLUMES}/rendezvous/scheduler-address",
     }

@@ -1,0 +1,228 @@
+"""What the host does while a step is in flight, what it waits for, and what the loop tells of itself."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from arcface_api.contract.run_config import RunCheckpoint
+from arcface_api.errors import Diverged, InvalidInput, Stopped
+from arcface_faces.checkpoint import BACKBONE_FILE, checkpoints, read_file, read_manifest
+from arcface_trainer.checkpoint.checkpointing import Checkpointing
+from arcface_trainer.checkpoint.saving import Saver
+from arcface_trainer.checkpoint.state import Verifications
+from arcface_trainer.checkpoint.writer import CheckpointWriter
+from arcface_trainer.data.loader import Batch
+from arcface_trainer.distributed.collectives import World
+from arcface_trainer.metrics import TrainMetrics
+from arcface_trainer.training import loop as loop_module
+from arcface_trainer.training.loop import TrainingLoop
+from arcface_trainer.training.loss_check import SKIPS_IN_A_ROW
+from support.builders.saved_states import PLAN
+from support.builders.training_plan import make_plan
+from support.builders.verifications import found
+from support.fakes.queued_steps import QueuedSteps
+from support.fakes.rank_threads import run_ranks
+
+NEVER = 10**6
+
+
+class Loader:
+    """Images that are there at once, but for what a test does instead."""
+
+    skipped = frozenset()
+
+    def __init__(self, before=None):
+        self.before = before
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def take(self, step):
+        if self.before is not None:
+            self.before(step)
+        return Batch(np.zeros((4, 3, 112, 112), np.uint8), np.zeros(4, np.int32))
+
+
+def make_loop(directory, device, *, steps=6, every_steps=NEVER, loader=None, verifier=None, is_stop_wanted=bool):
+    world = device.world
+    plan = make_plan(steps, 1, class_count=PLAN.class_count, model=PLAN.model, world_size=world.size)
+    settings = RunCheckpoint(directory=str(directory), path="runs/7", every_steps=every_steps, keep_last=NEVER)
+    saver = Saver(CheckpointWriter(settings, plan, world))
+    if world.is_first:
+        saver.writer.prepare()
+    world.all_gather([0])
+    checkpointing = Checkpointing(settings, device.state, saver, Verifications())
+    metrics = TrainMetrics(world.rank)
+    return TrainingLoop(plan, world.rank, device, loader or Loader(), checkpointing, verifier, is_stop_wanted, metrics)
+
+
+def saved(directory):
+    """Steps of the checkpoints, and the step whose state each of them holds."""
+    states = {}
+    for folder in checkpoints(directory):
+        manifest = read_manifest(folder)
+        states[manifest.step] = read_file(folder, manifest, BACKBONE_FILE)["stem.weight"][0, 0].item()
+    return states
+
+
+@pytest.fixture
+def device():
+    return QueuedSteps(World(1, 0))
+
+
+def test_a_step_is_launched_before_the_last_one_is_waited_for(tmp_path, device):
+    loop = make_loop(tmp_path, device, steps=4)
+    loop.run()
+    assert device.events == [
+        *("launch 1", "launch 2", "end 1", "launch 3", "end 2", "launch 4", "end 3"),
+        *("end 4", "copy"),
+    ]
+    assert (loop.meter.step, [record.loss for record in loop.meter.recent]) == (4, [1, 2, 3, 4])
+
+
+def test_a_state_that_is_due_is_that_of_its_step(tmp_path, device):
+    make_loop(tmp_path, device, steps=9, every_steps=4).run()
+    assert saved(tmp_path)[4] == 4
+    assert saved(tmp_path)[9] == 9
+    for step in (4, 9):
+        assert device.events[device.events.index(f"end {step}") + 1] == "copy"
+
+
+def test_all_steps_have_ended_and_are_judged_before_the_network_is(tmp_path, device):
+    judged = []
+
+    def verify(step):
+        judged.append((step, loop.meter.step, device.events[-1]))
+        return found(step, 0.9)
+
+    loop = make_loop(tmp_path, device, verifier=SimpleNamespace(is_due=lambda step: step in {3, 6}, verify=verify))
+    loop.run()
+    assert judged == [(3, 3, "end 3"), (6, 6, "end 6")]
+
+
+@pytest.mark.parametrize("asked_at", [1, 3, 5])
+def test_all_ranks_stop_after_the_same_step_and_save_its_state(tmp_path, asked_at):
+    def rank_main(world):
+        device = QueuedSteps(world)
+        is_stop_wanted = lambda: world.rank == 1 and device.launched + 1 >= asked_at  # noqa: E731
+        loop = make_loop(tmp_path, device, steps=20, every_steps=4, is_stop_wanted=is_stop_wanted)
+        with pytest.raises(Stopped, match=f"after step {asked_at + 1}, the state is saved"):
+            loop.run()
+        return loop.meter.step, device.launched
+
+    assert run_ranks(3, rank_main) == [(asked_at + 1, asked_at + 1)] * 3
+    assert saved(tmp_path)[asked_at + 1] == asked_at + 1
+
+
+def test_a_run_that_was_stopped_takes_the_same_steps_as_one_that_was_not(tmp_path):
+    rates = []
+
+    class Recording(QueuedSteps):
+        def launch(self, images, labels, rate, *rest):
+            rates[-1].append(rate)
+            return super().launch(images, labels, rate, *rest)
+
+    rates.append([])
+    make_loop(tmp_path / "whole", Recording(World(1, 0))).run()
+    rates.append([])
+    device = Recording(World(1, 0))
+    loop = make_loop(tmp_path / "stopped", device, is_stop_wanted=lambda: device.launched == 2)
+    with pytest.raises(Stopped):
+        loop.run()
+    resumed = make_loop(tmp_path / "stopped", Recording(World(1, 0), launched=loop.meter.step))
+    resumed.meter.step = loop.meter.step
+    resumed.run()
+    assert rates[0] == rates[1]
+    assert saved(tmp_path / "stopped") == {4: 4, 6: 6}
+
+
+def test_all_ranks_find_that_a_run_has_diverged_and_save_nothing_after_that(tmp_path):
+    def rank_main(world):
+        device = QueuedSteps(world, outcome=lambda step: (np.nan, step <= 4))
+        loop = make_loop(tmp_path, device, steps=40, every_steps=4)
+        with pytest.raises(Diverged, match=f"{SKIPS_IN_A_ROW} steps in a row up to step {SKIPS_IN_A_ROW + 3}"):
+            loop.run()
+        return device.launched, device.events[-1]
+
+    last = SKIPS_IN_A_ROW + 5
+    assert run_ranks(2, rank_main) == [(last, f"end {last}")] * 2
+    assert set(saved(tmp_path).values()) <= {4.0}
+
+
+def test_a_rank_that_fails_leaves_when_the_step_in_flight_has_ended(tmp_path, device):
+    def damaged(step):
+        if step == 3:
+            raise InvalidInput("image 17 is damaged")
+
+    with pytest.raises(InvalidInput):
+        make_loop(tmp_path, device, loader=Loader(damaged)).run()
+    assert device.events[-2:] == ["end 2", "end 3"]
+
+
+@pytest.mark.parametrize(
+    ("ends_after", "expected"),
+    [
+        pytest.param(None, 0.0, id="still computes when they come"),
+        pytest.param(2.0, 1.0, id="ends before they come"),
+        pytest.param(0.0, 3.0, id="has ended when they are asked for"),
+    ],
+)
+def test_a_wait_for_images_counts_while_the_device_has_nothing_to_do(tmp_path, monkeypatch, ends_after, expected):
+    now = SimpleNamespace(seconds=100.0)
+    monkeypatch.setattr(loop_module, "time", SimpleNamespace(monotonic=lambda: now.seconds))
+    device = QueuedSteps(World(1, 0), clock=lambda: now.seconds)
+
+    def images_come_after_three_seconds(step):
+        for passed in (0.0, 1.0, 2.0, 3.0):
+            now.seconds += 1.0 if passed else 0.0
+            if passed == ends_after:
+                device.end(step)
+
+    loop = make_loop(tmp_path, device, steps=4, loader=Loader(images_come_after_three_seconds))
+    loop.run()
+    assert device.waits == [3.0, expected, expected, expected], "of the first one there is nothing to do before"
+
+
+def test_the_time_of_a_step_is_from_end_to_end_without_what_is_done_between(tmp_path, monkeypatch):
+    now = SimpleNamespace(seconds=100.0)
+    monkeypatch.setattr(loop_module, "time", SimpleNamespace(monotonic=lambda: now.seconds))
+
+    def clock():
+        now.seconds += 2.0
+        return now.seconds
+
+    def verify(step):
+        now.seconds += 50.0
+        return found(step, 0.9)
+
+    device = QueuedSteps(World(1, 0), clock=clock)
+    loop = make_loop(tmp_path, device, verifier=SimpleNamespace(is_due=lambda step: step == 3, verify=verify))
+    loop.run()
+    assert [record.seconds for record in loop.meter.recent] == [2.0] * 6
+
+
+def make_report(rank, first_loss):
+    checkpointing = SimpleNamespace(newest=None, resumed=None, warnings=[])
+    plan = make_plan(class_count=85_742, total_batch_size=1024)
+    loader = SimpleNamespace(skipped={4, 7})
+    loop = TrainingLoop(
+        plan, rank, None, loader, checkpointing, verifier=None, is_stop_wanted=bool, metrics=TrainMetrics(rank)
+    )
+    loop.loss_check.check_first_loss(first_loss)
+    return loop.report()
+
+
+def test_an_odd_first_loss_is_in_the_report():
+    assert make_report(rank=0, first_loss=46.0).warnings == []
+    (warning,) = make_report(rank=0, first_loss=11.4).warnings
+    assert "margin is not applied" in warning
+
+
+def test_every_rank_tells_how_many_images_it_skipped_and_rank_0_the_rest():
+    assert make_report(rank=0, first_loss=11.4).skipped_images == 2
+    told = make_report(rank=1, first_loss=11.4)
+    assert (told.skipped_images, told.progress, told.warnings) == (2, None, [])
