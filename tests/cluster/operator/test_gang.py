@@ -11,7 +11,7 @@ from support.processes.training_jobs import TRAINS, TrainingJobs, condition, goe
 from support.waiting import wait_until
 from testbed.control_plane.api_answers import answer
 from testbed.control_plane.cluster import ControlPlane
-from testbed.control_plane.pods import MERGE
+from testbed.control_plane.pods import MERGE, shell_pod
 from testbed.fake_nodes.nodes import FakeNodes
 from testbed.schedulers.gang_resources import pod_group_definitions
 from testbed.schedulers.stand_in import NO_ROOM, REFUSAL, VOLCANO, GangScheduler, volcano_webhook
@@ -19,6 +19,7 @@ from testbed.schedulers.stand_in import NO_ROOM, REFUSAL, VOLCANO, GangScheduler
 pytestmark = pytest.mark.usefixtures("operator")
 ASCEND = {"accelerator": "ascend", "replicas": 2, "devicesPerWorker": 4}
 FP32 = {"precision": "fp32"}
+PODS = "/api/v1/namespaces/default/pods"
 
 
 @pytest.fixture
@@ -36,6 +37,9 @@ def webhook(plane: ControlPlane, pod_groups: None) -> Iterator[None]:
     """Volcano's, which refuses the pods of groups that are not queued."""
     policy = yaml.safe_dump_all(volcano_webhook("quick"))
     plane.kubectl("apply", "-f", "-", stdin=policy)
+    pod = shell_pod("probe", "true", schedulerName="volcano")
+    # The API server takes its time to heed a new policy.
+    wait_until(lambda: not plane.admin.post(PODS, params={"dryRun": "All"}, json=pod).is_success)
     yield
     plane.kubectl("delete", "-f", "-", stdin=policy)
 
