@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from arcface_api.contract.reports import REASONS, Report
 from arcface_api.errors import NEVER_RETRIED, ExitCode
 from arcface_api.resource.status import FailedDevice, FailureStatus
-from arcface_operator.decision.device_annotation import parse_configuration
+from arcface_operator.decision import device_annotation, stages
 from arcface_operator.decision.fault_table.device_faults import DeviceFault
 from arcface_operator.decision.fault_table.reasons import DEVICE_FAULT, POD_DELETED, UNSEEN
 from arcface_operator.decision.fault_table.table import Blame, Remedy, Symptom, Verdict, verdict_on
 from arcface_operator.decision.observation import Ended, PodView
-from arcface_operator.decision.stages import TRAINING
 
 OUT_OF_MEMORY = "OOMKilled"
 LOG_LINES = 20
@@ -67,7 +66,7 @@ def ended_fault(pod: PodView, ended: Ended, ranks_per_pod: int) -> Fault:
 
 def card_fault(pod: PodView, ranks_per_pod: int, known: Collection[DeviceFault], annotation: str) -> Fault | None:
     """A fault of one of the pod's cards, by the annotation that names them, or of its node."""
-    found = parse_configuration(pod.annotations.get(annotation, "{}"))
+    found = device_annotation.parse_configuration(pod.annotations.get(annotation, "{}"))
     cards = () if isinstance(found, str) else tuple(card.device_id for card in found.devices)
     fault = next((fault for fault in known if fault.befalls(cards)), None)
     if fault is None:
@@ -110,7 +109,7 @@ def _reported_failure(pod: PodView, ended: Ended, ranks_per_pod: int, reason: st
 
 def digest(pod: PodView, ranks_per_pod: int, reason: str, message: str) -> FailureStatus:
     """What is known of every pod that something is wrong with."""
-    rank = max(pod.index, 0) * ranks_per_pod if pod.component == TRAINING.component else None
+    rank = max(pod.index, 0) * ranks_per_pod if pod.component == stages.TRAINING.component else None
     return FailureStatus(reason=reason, message=message, rank=rank, pod=pod.name, node=pod.node)
 
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from arcface_api.resource.status import ConditionType, FailureStatus
-from arcface_operator.decision import ending, evaluation, room, starting, training
+from arcface_operator.decision import ending, evaluation, room, stages, starting, training
 from arcface_operator.decision.context import DecisionContext
+from arcface_operator.decision.fault_table import table
 from arcface_operator.decision.fault_table.reasons import NODE_LOST, POD_LOST
-from arcface_operator.decision.fault_table.table import Blame, Remedy
 from arcface_operator.decision.faults import Fault, card_fault, digest, fault_of, pod_fault, worst
 from arcface_operator.decision.plan import Action, Plan, earliest
 from arcface_operator.decision.policies import (
@@ -20,7 +20,6 @@ from arcface_operator.decision.policies import (
     stall_seconds,
     startup_deadline_seconds,
 )
-from arcface_operator.decision.stages import EVALUATION, TRAINING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ class _Course:
 
 
 _COURSES = {
-    TRAINING.component: _Course(
+    stages.TRAINING.component: _Course(
         watch=training.with_live_report,
         introduce=training.introduce,
         stall=stall_seconds.stalled_training,
@@ -50,7 +49,7 @@ _COURSES = {
         complete=lambda context: evaluation.open_stage(training.with_last_report(context)),
         give_up=ending.fail,
     ),
-    EVALUATION.component: _Course(
+    stages.EVALUATION.component: _Course(
         watch=evaluation.with_live_report,
         introduce=lambda context: (context, ()),
         stall=stall_seconds.stalled_evaluation,
@@ -160,7 +159,7 @@ def _gang_fault(context: DecisionContext) -> Fault | None:
 def _lost_pod(context: DecisionContext, index: int) -> FailureStatus:
     """A pod that is gone."""
     name, per_pod = context.pod_name(index), context.stage.ranks_per_pod(context.spec)
-    rank = index * per_pod if context.stage is TRAINING else None
+    rank = index * per_pod if context.stage is stages.TRAINING else None
     return FailureStatus(reason=POD_LOST, message=f"pod {name} is gone", rank=rank, pod=name)
 
 
@@ -196,7 +195,7 @@ def _unseen_loss(context: DecisionContext) -> Fault | None:
 
 def _settling_seconds(context: DecisionContext, fault: Fault) -> float | None:
     """Time left for the pods to end by themselves: the first to fail is not always the one that explains it."""
-    if fault.verdict.blame is Blame.JOB or all(pod.ended is not None for pod in context.pods):
+    if fault.verdict.blame is table.Blame.JOB or all(pod.ended is not None for pod in context.pods):
         return None
     ended = [pod.ended for pod in context.pods if pod.ended is not None and pod.ended.exit_code != 0]
     settle_seconds = context.settings.settle_seconds
@@ -209,9 +208,9 @@ def _act_on(context: DecisionContext, fault: Fault) -> Plan:
     """All pods start anew, or nothing helps any more."""
     fault = failure_rules.judged(context, fault)
     failure = fault.failure
-    if fault.remedy is Remedy.FAIL:
+    if fault.remedy is table.Remedy.FAIL:
         return _course(context).give_up(context, failure.reason, failure.message, failure)
-    if fault.remedy is Remedy.LET_GO:
+    if fault.remedy is table.Remedy.LET_GO:
         return starting.start(_with_next_attempt(_with_pause(context, failure)).with_status(phase="Queued"))
     context, fault = most_uncounted_restarts.charged(context, fault)
     if (sentence := backoff_limit.exceeded(context, fault)) is not None:
@@ -237,12 +236,12 @@ def _with_restart(context: DecisionContext, fault: Fault) -> DecisionContext:
     )
     why = "the pods start anew"
     context = context.with_condition("Ready", truth=False, reason="Restarting", message=why)
-    if context.stage is TRAINING and context.has_rank_table:
+    if context.stage is stages.TRAINING and context.has_rank_table:
         context = context.with_condition("RankTableReady", truth=False, reason="Restarting", message=why)
     return _with_next_attempt(context).with_status(
         phase="Restarting",
         restarts=context.status.restarts + 1,
-        counted_restarts=context.status.counted_restarts + (fault.remedy is Remedy.RESTART),
+        counted_restarts=context.status.counted_restarts + (fault.remedy is table.Remedy.RESTART),
         failure=failure,
         rank_table=None,
     )

@@ -8,8 +8,7 @@ from typing import Protocol
 
 import httpx
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
-from rich.progress import Progress as Bar
+from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TaskID, TextColumn
 from rich.table import Table
 
 from arcface_api.contract import pod_environment, reports

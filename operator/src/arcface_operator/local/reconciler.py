@@ -7,11 +7,10 @@ from typing import Protocol
 
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import ArcFaceTrainingJobStatus
+from arcface_operator.decision import prerequisites, stages
 from arcface_operator.decision.decide import FINAL_PHASES, GANG_PHASES, WAITING_PHASES, decide
 from arcface_operator.decision.observation import ClaimView, Observation, PodView, Prerequisites
 from arcface_operator.decision.plan import Action, Plan
-from arcface_operator.decision.prerequisites import claims_of
-from arcface_operator.decision.stages import stage_of
 from arcface_operator.local.narrator import Narrator
 from arcface_operator.local.progress import Report, ReportProbe
 from arcface_operator.local.stop_requests import StopRequests
@@ -79,7 +78,7 @@ class LocalReconciler:
 
     def _observe(self, pods: tuple[PodView, ...]) -> Observation:
         """All that a decision looks at; storage is there, and cards have been taken."""
-        claims = dict.fromkeys(claims_of(self.job), ClaimView("Bound", ("ReadWriteMany",)))
+        claims = dict.fromkeys(prerequisites.claims_of(self.job), ClaimView("Bound", ("ReadWriteMany",)))
         waits = self.job.status.phase in WAITING_PHASES
         return Observation(
             job=self.job,
@@ -91,7 +90,7 @@ class LocalReconciler:
 
     def _report(self, pods: tuple[PodView, ...]) -> Report | None:
         """What the first pod serves, asked for now and then."""
-        stage, status = stage_of(self.job.status), self.job.status
+        stage, status = stages.stage_of(self.job.status), self.job.status
         own = (pod for pod in pods if pod.component == stage.component and pod.attempt == status.attempt)
         first = next((pod for pod in own if pod.index == 0 and pod.ended is None), None)
         if first is None or first.address is None or self.clock() < self.next_probe:

@@ -5,8 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from arcface_api.contract.reports import EvaluatorReport, ReportedFailure, TrainerReport, termination_message
 from arcface_api.resource.status import FailureStatus
