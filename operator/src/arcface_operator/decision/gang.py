@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from arcface_api.resource.status import ConditionType, FailureStatus
 from arcface_operator.decision import ending, evaluation, room, stages, starting, training
 from arcface_operator.decision.context import DecisionContext
-from arcface_operator.decision.fault_table import table
-from arcface_operator.decision.fault_table.reasons import NODE_LOST, POD_LOST
+from arcface_operator.decision.fault_table.table import NODE_LOST, POD_LOST, Blame, Remedy
 from arcface_operator.decision.faults import Fault, card_fault, digest, fault_of, pod_fault, worst
 from arcface_operator.decision.plan import Action, Plan, earliest
 from arcface_operator.decision.policies import (
@@ -195,7 +194,7 @@ def _unseen_loss(context: DecisionContext) -> Fault | None:
 
 def _settling_seconds(context: DecisionContext, fault: Fault) -> float | None:
     """Time left for the pods to end by themselves: the first to fail is not always the one that explains it."""
-    if fault.verdict.blame is table.Blame.JOB or all(pod.ended is not None for pod in context.pods):
+    if fault.verdict.blame is Blame.JOB or all(pod.ended is not None for pod in context.pods):
         return None
     ended = [pod.ended for pod in context.pods if pod.ended is not None and pod.ended.exit_code != 0]
     settle_seconds = context.settings.settle_seconds
@@ -208,9 +207,9 @@ def _act_on(context: DecisionContext, fault: Fault) -> Plan:
     """All pods start anew, or nothing helps any more."""
     fault = failure_rules.judged(context, fault)
     failure = fault.failure
-    if fault.remedy is table.Remedy.FAIL:
+    if fault.remedy is Remedy.FAIL:
         return _course(context).give_up(context, failure.reason, failure.message, failure)
-    if fault.remedy is table.Remedy.LET_GO:
+    if fault.remedy is Remedy.LET_GO:
         return starting.start(_with_next_attempt(_with_pause(context, failure)).with_status(phase="Queued"))
     context, fault = most_uncounted_restarts.charged(context, fault)
     if (sentence := backoff_limit.exceeded(context, fault)) is not None:
@@ -241,7 +240,7 @@ def _with_restart(context: DecisionContext, fault: Fault) -> DecisionContext:
     return _with_next_attempt(context).with_status(
         phase="Restarting",
         restarts=context.status.restarts + 1,
-        counted_restarts=context.status.counted_restarts + (fault.remedy is table.Remedy.RESTART),
+        counted_restarts=context.status.counted_restarts + (fault.remedy is Remedy.RESTART),
         failure=failure,
         rank_table=None,
     )

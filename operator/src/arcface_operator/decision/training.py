@@ -6,7 +6,7 @@ from arcface_api.contract import pod_environment, reports
 from arcface_api.resource.status import CheckpointStatus, ConditionType, Progress
 from arcface_operator.decision import faults, rank_table, stages
 from arcface_operator.decision.context import DecisionContext
-from arcface_operator.decision.fault_table.reasons import NO_REPORT
+from arcface_operator.decision.fault_table.table import NO_REPORT
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Annotate, Apply
 from arcface_operator.decision.policies import startup_deadline_seconds

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision.context import DecisionContext
-from arcface_operator.decision.fault_table.reasons import QUOTA_WITHDRAWN
+from arcface_operator.decision.fault_table.table import QUOTA_WITHDRAWN
 from arcface_operator.decision.faults import Fault, fault_of, one_line
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Create, Delete, WriteWorkloadStatus
