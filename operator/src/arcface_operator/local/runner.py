@@ -12,12 +12,11 @@ from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import SchedulingSpec
 from arcface_api.resource.status import ArcFaceTrainingJobStatus
 from arcface_operator.decision.context import condition
-from arcface_operator.local import progress, stop_requests
 from arcface_operator.local.cluster import LocalCluster
 from arcface_operator.local.kubelet import cards, directories, process_spec
 from arcface_operator.local.kubelet.kubelet import Kubelet
-from arcface_operator.local.narrator import Narrator
-from arcface_operator.local.reconciler import LocalReconciler
+from arcface_operator.local.progress import Narrator, View, open_view, results_table
+from arcface_operator.local.reconciler import LocalReconciler, StopRequests, stop_requests
 from arcface_operator.manifests import config_maps, evaluator_pod, metadata, worker_pod
 from arcface_operator.preflight import data, spec_checks
 from arcface_operator.settings import Settings
@@ -46,9 +45,9 @@ class LocalRun:
             ArcFaceError: where the job fails, a gate is missed or the user stops it.
         """
         self.check()
-        with directories.locked_workdir(path) as workdir, stop_requests.stop_requests() as stop:
+        with directories.locked_workdir(path) as workdir, stop_requests() as stop:
             directories.create_claims(self.claims)
-            with progress.open_view(messages) as view:
+            with open_view(messages) as view:
                 narrator = Narrator(view, workdir.logs)
                 with self.open_cluster(workdir, view, stop) as cluster:
                     self.announce(view)
@@ -74,9 +73,7 @@ class LocalRun:
         return max(sum(cards.asked_cards(pod, self.job.spec.workers.resource_name) for pod in gang) for gang in gangs)
 
     @contextmanager
-    def open_cluster(
-        self, workdir: directories.Workdir, view: progress.View, stop: stop_requests.StopRequests
-    ) -> Iterator[LocalCluster]:
+    def open_cluster(self, workdir: directories.Workdir, view: View, stop: StopRequests) -> Iterator[LocalCluster]:
         """What runs the pods, with cards and checkpoints for them, once nothing of an earlier run is left."""
         kubelet = Kubelet(workdir, self.claims)
         if kubelet.clear(self.settings.termination_grace_seconds, stop.wait_before_start):
@@ -97,7 +94,7 @@ class LocalRun:
         """Folder of the job's checkpoints."""
         return self.claims[self.job.spec.checkpoint.claim_name] / config_maps.checkpoint_path(self.job)
 
-    def take_cards(self, view: progress.View) -> cards.PodCards:
+    def take_cards(self, view: View) -> cards.PodCards:
         """The cards of this run."""
         count = self.count_cards()
         if not count:
@@ -106,7 +103,7 @@ class LocalRun:
         view.note(f"on the cards {', '.join(map(str, numbers))}")
         return cards.PodCards(resource_name=self.job.spec.workers.resource_name, numbers=numbers)
 
-    def announce(self, view: progress.View) -> None:
+    def announce(self, view: View) -> None:
         """What is about to run, and what is not."""
         for name in process_spec.left_out(self.workers(0)[0]):
             view.note(f"container {name} of the template is left out on this machine")
@@ -120,7 +117,7 @@ class LocalRun:
     def show(self, status: ArcFaceTrainingJobStatus, logs: Path, output: Console) -> None:
         """Print the results, those that miss a gate, too."""
         if status.evaluation is not None and condition(status, "Evaluated") is not None:
-            output.print(progress.results_table(status.evaluation))
+            output.print(results_table(status.evaluation))
         if status.phase == "Succeeded" or status.evaluation is not None:
             text = f"checkpoints: {self.checkpoints}\nlogs: {logs}"
             output.print(text, markup=False, highlight=False, soft_wrap=True)
