@@ -20,12 +20,7 @@ from arcface_operator.decision.answers.action_failure import CREATION
 from arcface_operator.decision.context import DecisionContext, condition, true_since
 from arcface_operator.decision.observation import Observation
 from arcface_operator.decision.plan import Action, Delete, EmitEvent, Plan, Rollout, earliest, family_of
-from arcface_operator.decision.policies import (
-    active_deadline_seconds,
-    clean_pod_policy,
-    most_uncounted_restarts,
-    scheduling_gang,
-)
+from arcface_operator.decision.policies import active_deadline_seconds, most_uncounted_restarts, scheduling_gang
 from arcface_operator.manifests.metadata import evaluator_name
 from arcface_operator.settings import Settings
 
@@ -124,7 +119,7 @@ def _tidying(context: DecisionContext) -> tuple[Action, ...]:
     others = (*jobs, *scheduling_gang.settlement(context))
     if context.status.phase in GROUPLESS_PHASES or context.spec.suspend:
         return others
-    return (*ending.removal(context, clean_pod_policy.idle_workers(context), kind), *others)
+    return (*ending.removal_of_idle(context), *others)
 
 
 def _limits_left(context: DecisionContext) -> tuple[float | None, ...]:
@@ -134,8 +129,7 @@ def _limits_left(context: DecisionContext) -> tuple[float | None, ...]:
     left = active_deadline_seconds.seconds_left(context)
     if context.stage is stages.TRAINING:
         return (left,)
-    idle = ending.removal_seconds(context, clean_pod_policy.idle_workers(context))
-    return left, idle, clean_pod_policy.settling_seconds(context)
+    return left, ending.idle_seconds(context)
 
 
 def _with_counts(context: DecisionContext, status: ArcFaceTrainingJobStatus) -> ArcFaceTrainingJobStatus:

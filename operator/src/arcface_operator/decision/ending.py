@@ -85,6 +85,17 @@ def after_end(context: DecisionContext) -> Plan:
     )
 
 
+def removal_of_idle(context: DecisionContext) -> tuple[Request, ...]:
+    """Deletion of rank pods that hold devices although the training is done."""
+    return removal(context, clean_pod_policy.idle_workers(context), context.stage.condition)
+
+
+def idle_seconds(context: DecisionContext) -> float | None:
+    """When to look at rank pods whose training is done."""
+    idle = removal_seconds(context, clean_pod_policy.idle_workers(context))
+    return earliest(idle, clean_pod_policy.settling_seconds(context))
+
+
 def removal(
     context: DecisionContext, pods: Sequence[PodView], condition: ConditionType = "Ready"
 ) -> tuple[Request, ...]:
