@@ -13,8 +13,7 @@ import click
 import pytest
 import yaml
 
-from arcface_api.command import GROUP
-from arcface_api.command import run as run_command
+from arcface_api.command import GROUP, run as run_command
 from arcface_api.errors import ArcFaceError
 from arcface_operator.local.kubelet.cards import check_cards, take_cards
 from arcface_operator.local.runner import evaluator_pods, worker_pods

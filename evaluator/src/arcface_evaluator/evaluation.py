@@ -16,8 +16,7 @@ from arcface_api.errors import InvalidInput
 from arcface_api.names import RELEASES
 from arcface_api.resource.spec import Accelerator
 from arcface_api.resource.status import IjbResult
-from arcface_evaluator import metrics, protocols
-from arcface_evaluator.progress import CountingEmbedder, ImageCount, serving
+from arcface_evaluator import metrics, progress, protocols
 from arcface_evaluator.report import document, entries
 from arcface_evaluator.sets.release import IjbRelease, open_ijb
 from arcface_evaluator.sets.release_images import EmbeddingCache, ReleaseImages, cached_embeddings, open_images
@@ -182,11 +181,11 @@ def hardest_of_release(opened: IjbRelease, scores: NDArray[np.float64]) -> list[
 
 def run_job(config_file: Path, termination_log: Path, open_network: OpenNetwork, announce: Announce) -> None:
     """Evaluate and leave a report, whatever happens; a failure is raised again after it is written."""
-    report, count = reports.EvaluatorReport(), ImageCount()
+    report, count = reports.EvaluatorReport(), progress.ImageCount()
     try:
         config = run_config.RunConfig.read(config_file)
         identity = pod_environment.RankIdentity.from_environment()
-        with serving(identity.address, config.metrics_port, lambda: count.report().signed(identity)):
+        with progress.serving(identity.address, config.metrics_port, lambda: count.report().signed(identity)):
             for report in _evaluate_job(config, open_network, announce, count):  # noqa: B007 - the last one counts
                 pass
     except Exception as error:
@@ -196,7 +195,7 @@ def run_job(config_file: Path, termination_log: Path, open_network: OpenNetwork,
 
 
 def _evaluate_job(
-    config: run_config.RunConfig, open_network: OpenNetwork, announce: Announce, count: ImageCount
+    config: run_config.RunConfig, open_network: OpenNetwork, announce: Announce, count: progress.ImageCount
 ) -> Iterator[reports.EvaluatorReport]:
     """Evaluate the job's newest checkpoint on its sets; all sets are checked before the network is loaded.
 
@@ -210,7 +209,7 @@ def _evaluate_job(
     checkpoint = checkpoint_folder(Path(config.checkpoint.directory))
     so_far = reports.EvaluatorReport(checkpoint=config.checkpoint.path_of(checkpoint))
     with open_network(checkpoint, config.ranks.accelerator) as opened_network:
-        embedder = CountingEmbedder(opened_network, count)
+        embedder = progress.CountingEmbedder(opened_network, count)
         for found in from_images(sets, embedder):
             announce(found)
             so_far = so_far.model_copy(update={"results": [*so_far.results, entries.result_of(found)]})

@@ -8,9 +8,8 @@ from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import ArcFaceTrainingJobStatus, Progress
 from arcface_operator.decision.observation import PodView, view_pod
 from arcface_operator.decision.plan import Action
-from arcface_operator.local.narrator import Narrator
-from arcface_operator.local.reconciler import LocalReconciler
-from arcface_operator.local.stop_requests import StopRequests
+from arcface_operator.local.progress import Narrator
+from arcface_operator.local.reconciler import LocalReconciler, StopRequests
 from support.builders.views import SETTINGS
 from support.fakes.cluster_world import World
 

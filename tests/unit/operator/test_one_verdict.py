@@ -13,8 +13,7 @@ from arcface_api.contract.reports import TrainerReport
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import ArcFaceTrainingJobStatus
 from arcface_operator.decision.decide import decide
-from arcface_operator.decision.fault_table.reasons import DEVICE_FAULT, QUOTA_WITHDRAWN
-from arcface_operator.decision.fault_table.table import TABLE, Blame, Remedy, Row
+from arcface_operator.decision.fault_table.table import DEVICE_FAULT, QUOTA_WITHDRAWN, TABLE, Blame, Remedy, Row
 from support.builders.jobs import make_job
 from support.builders.views import SETTINGS, make_report
 from support.fakes.cluster_world import World

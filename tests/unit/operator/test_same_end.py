@@ -9,8 +9,7 @@ it carries out before it dies.
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.plan import Action, Apply, Plan

@@ -6,8 +6,7 @@ from pathlib import Path
 import click
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_faces.pairs.pair_list import DroppedPair, make_set, read_list
-from arcface_faces.pairs.pair_set import write_pairs
+from arcface_faces.pairs import pair_list, pair_set
 
 FILE = click.Path(path_type=Path)
 
@@ -30,11 +29,11 @@ def make(list_file: Path, images: Path, dropped: Path | None, output: Path) -> N
     _check_new("--output", output)
     if dropped is not None:
         _check_new("--dropped", dropped)
-    made = make_set(read_list(list_file), images)
+    made = pair_list.make_set(pair_list.read_list(list_file), images)
     if dropped:
         _write_dropped(dropped, made.dropped)
     made.check()
-    write_pairs(output, made.images, made.is_same)
+    pair_set.write_pairs(output, made.images, made.is_same)
     click.echo(f"{output}: {made.account()}")
     for entry in made.dropped[:3]:
         click.echo(f"line {entry.pair.line}: {entry.reason}", err=True)
@@ -48,7 +47,7 @@ def _check_new(option: str, path: Path) -> None:
             raise InvalidInput(f"{option} {path}: {reason}; name another file")
 
 
-def _write_dropped(path: Path, dropped: list[DroppedPair]) -> None:
+def _write_dropped(path: Path, dropped: list[pair_list.DroppedPair]) -> None:
     """One row a pair that was left out."""
     rows = [
         [entry.pair.line, entry.pair.first, entry.pair.second, int(entry.pair.is_same), entry.reason]

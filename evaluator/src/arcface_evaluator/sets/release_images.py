@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from arcface_api.errors import ArcFaceError, InvalidInput, explained
 from arcface_evaluator.sets.release import IjbRelease
 from arcface_faces.checkpoint import file_sha256
-from arcface_faces.embedding.embedder import decoding_threads
-from arcface_faces.embedding.vectors import Embeddings, read_embeddings
+from arcface_faces.embedding import embedder, vectors
 from arcface_faces.images import LANDMARKS, Image, align, decode_any_size, similarity_transforms
 
 FOLDER = "loose_crop"
@@ -97,13 +96,13 @@ class EmbeddingCache:
     path: Path
     images: int
 
-    def load(self) -> Embeddings | None:
+    def load(self) -> vectors.Embeddings | None:
         """The embeddings, if they are kept and sound."""
         try:
             if not self.path.is_file():
                 return None
             written = self._digest_file.read_text(encoding="ascii", errors="replace")
-            found = read_embeddings(self.path, self.images) if written == file_sha256(self.path) else None
+            found = vectors.read_embeddings(self.path, self.images) if written == file_sha256(self.path) else None
         except (OSError, ArcFaceError) as error:
             LOG.warning("kept embeddings are not used: %s", error)
             return None
@@ -116,7 +115,7 @@ class EmbeddingCache:
         """The hash of the file as it was written, beside it."""
         return self.path.with_suffix(".sha256")
 
-    def store(self, embeddings_NVD: Embeddings) -> None:
+    def store(self, embeddings_NVD: vectors.Embeddings) -> None:
         """Keep embeddings; where the folder cannot be written they are not kept, which costs time only."""
         hidden = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
@@ -141,13 +140,13 @@ def open_cache(folder: Path, manifest: Path, opened: IjbRelease, images: Release
     def of_image(number: int) -> bytes:
         return hashlib.sha256(images.image_bytes(number)).digest()
 
-    with ThreadPoolExecutor(decoding_threads(), thread_name_prefix="hash") as pool:
+    with ThreadPoolExecutor(embedder.decoding_threads(), thread_name_prefix="hash") as pool:
         for digest in pool.map(of_image, range(len(images))):
             whole.update(digest)
     return EmbeddingCache(folder / f"embeddings-{opened.name}-{whole.hexdigest()[:32]}.npy", len(images))
 
 
-def cached_embeddings(cache: EmbeddingCache | None, embed: Callable[[], Embeddings]) -> Embeddings:
+def cached_embeddings(cache: EmbeddingCache | None, embed: Callable[[], vectors.Embeddings]) -> vectors.Embeddings:
     """Kept embeddings, or new ones that are kept from now on."""
     found = cache.load() if cache is not None else None
     if found is not None:

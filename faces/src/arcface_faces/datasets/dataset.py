@@ -17,10 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_faces.records import files
-from arcface_faces.records.recordio import RecordFile
+from arcface_faces.records import files, recordio, table_cache
 from arcface_faces.records.table import RecordTable
-from arcface_faces.records.table_cache import load_records
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
@@ -29,7 +27,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 class RecordDataset:
     """Images in the order of their keys."""
 
-    file: RecordFile
+    file: recordio.RecordFile
     keys: NDArray[np.int64]
     offsets: NDArray[np.int64]
     extents: NDArray[np.int64]
@@ -42,13 +40,13 @@ class RecordDataset:
         """Read the index and the heads of the records; InvalidInput where they are damaged or disagree."""
         records = directory / files.RECORDS_FILE
         announced = files.read_property(directory / files.PROPERTY_FILE)
-        table = load_records(records, directory / files.INDEX_FILE)
+        table = table_cache.load_records(records, directory / files.INDEX_FILE)
         rows = _image_rows(table, announced, records)
         raw_labels = _whole_labels(table, rows, announced, records)
         is_kept, labels, dropped = _select_identities(raw_labels, min_images, directory)
         rows = rows[is_kept]
         return cls(
-            RecordFile(records),
+            recordio.RecordFile(records),
             table.keys[rows],
             table.offsets[rows],
             table.extents[rows],

@@ -19,9 +19,7 @@ from arcface_api.errors import InvalidInput, explained
 from arcface_faces.embedding.embedder import Images, decoding_threads
 from arcface_faces.images import Image, decode_scaled
 from arcface_faces.pairs.protocol import check_foldable
-from arcface_faces.pickle.machine import pickled_value
-from arcface_faces.pickle.stream import Coding, FileSlice, SlicedFile
-from arcface_faces.pickle.values import Array, Items
+from arcface_faces.pickle import machine, stream, values
 
 SHAPE = "a pair set is a tuple of a list of encoded images and a list of truth values"
 PICKLE_PROTOCOL = 4
@@ -32,7 +30,7 @@ PICKLE_PROTOCOL = 4
 class PairPickle:
     """Where the images are in the file, and the truth values."""
 
-    file: SlicedFile
+    file: stream.SlicedFile
     slices: NDArray[np.int64]
     """(N, 4): offset, length, coding and size of each image."""
     is_same: NDArray[np.bool_]
@@ -40,7 +38,7 @@ class PairPickle:
     def image_bytes(self, image: int) -> bytes:
         """One image as it was encoded, read from the file; InvalidInput without the names of file and image."""
         offset, length, coding, size = (int(number) for number in self.slices[image])
-        return self.file.read(FileSlice(offset, length, Coding(coding), size))
+        return self.file.read(stream.FileSlice(offset, length, stream.Coding(coding), size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +112,9 @@ def check_images(images: Images) -> None:
 
 def read_pair_pickle(path: Path) -> PairPickle:
     """Find the images and truth values of a `.bin`; InvalidInput, in one line, for anything else."""
-    file = SlicedFile(path)
-    match pickled_value(file):
-        case (Items() as images, labels) if not images.flags:
+    file = stream.SlicedFile(path)
+    match machine.pickled_value(file):
+        case (values.Items() as images, labels) if not images.flags:
             slices = np.array(images.slices, np.int64).reshape(-1, 4)
             return PairPickle(file, slices, _truth_values(file, labels))
     raise InvalidInput(f"{path}: {SHAPE}; this file holds something else")
@@ -143,16 +141,16 @@ def write_pairs(path: Path, images: list[bytes], is_same: list[bool]) -> None:
         partial.rename(path)
 
 
-def _truth_values(file: SlicedFile, labels: object) -> NDArray[np.bool_]:
+def _truth_values(file: stream.SlicedFile, labels: object) -> NDArray[np.bool_]:
     match labels:
-        case Items() if not labels.slices:
+        case values.Items() if not labels.slices:
             return np.array(labels.flags, np.bool_)
-        case Array(data=FileSlice() as part, is_bool=True):
+        case values.Array(data=stream.FileSlice() as part, is_bool=True):
             return np.frombuffer(_array_bytes(file, part), np.uint8).astype(np.bool_)
     raise InvalidInput(f"{file.path}: {SHAPE}; the second part holds something else")
 
 
-def _array_bytes(file: SlicedFile, part: FileSlice) -> bytes:
+def _array_bytes(file: stream.SlicedFile, part: stream.FileSlice) -> bytes:
     try:
         return file.read(part)
     except InvalidInput as error:

@@ -10,8 +10,7 @@ from arcface_api.errors import InvalidInput
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.local import runner
 from arcface_operator.local.kubelet.directories import bind_claims, claims_of, parse_volumes
-from arcface_operator.manifests.rank_table_size import too_large_rank_table
-from arcface_operator.manifests.rank_variables import has_rank_table
+from arcface_operator.manifests import rank_table_size, rank_variables
 from arcface_operator.preflight import data, estimate, job_file, plan_text, spec_checks
 from arcface_operator.settings import Settings
 
@@ -93,10 +92,10 @@ def _check_spec(job: ArcFaceTrainingJob, given: Mapping[str, Path]) -> None:
     """Refuse what this release cannot do, and templates that make no pod or, on CPU, no process."""
     if sentences := spec_checks.unsupported(job.spec):
         raise InvalidInput("; ".join(sentences))
-    if (sentence := too_large_rank_table(job.spec)) is not None:
+    if (sentence := rank_table_size.too_large_rank_table(job.spec)) is not None:
         raise InvalidInput(sentence)
     spec_checks.check_templates(job)
-    if has_rank_table(job):  # made for a cluster, where a template may have more than a process can
+    if rank_variables.has_rank_table(job):  # made for a cluster, where a template may have more than a process can
         runner.worker_pods(job, 0, Settings())
         runner.evaluator_pods(job, Settings())
     else:

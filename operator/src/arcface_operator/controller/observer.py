@@ -9,10 +9,8 @@ from datetime import datetime
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.controller.jobs import JobTracker
 from arcface_operator.controller.progress_poller import Answer, ProgressPoller, Question
-from arcface_operator.decision import decide as needs
-from arcface_operator.decision.ending import group_names
+from arcface_operator.decision import decide as needs, ending, stages
 from arcface_operator.decision.observation import ObjectView, Observation, PodView
-from arcface_operator.decision.stages import EVALUATION, stage_of
 from arcface_operator.kubernetes import client, informer
 from arcface_operator.kubernetes.device_faults import DeviceFaultReader
 from arcface_operator.kubernetes.prerequisites import PrerequisitesReader
@@ -38,7 +36,7 @@ class Observer:
 
     async def observe(self, job: ArcFaceTrainingJob, tracker: JobTracker) -> Observation:
         """One job and everything about it; while all is well, the API server is asked for nothing."""
-        phase, stage, children = job.status.phase, stage_of(job.status), self.pods.of(tracker.ref)
+        phase, stage, children = job.status.phase, stages.stage_of(job.status), self.pods.of(tracker.ref)
         # A job of this name before this one may have left children that are still to go.
         pods = tuple(pod for pod in children if pod.owner == job.metadata.uid)
         is_empty = not any(pod.component == stage.component for pod in pods)
@@ -68,7 +66,7 @@ class Observer:
     async def _groups(self, job: ArcFaceTrainingJob) -> dict[str, tuple[str, ...]]:
         """The gang scheduler's groups that are there, where they should go, each with its finalizers."""
         are_unwanted = job.spec.suspend or job.status.phase in needs.GROUPLESS_PHASES
-        groups = group_names(job) if are_unwanted else []
+        groups = ending.group_names(job) if are_unwanted else []
         found = await asyncio.gather(*(self.api.find(client.path_of(group)) for group in groups))
         there = (group["metadata"] for group in found if group is not None)
         return {metadata["name"]: tuple(metadata.get("finalizers", [])) for metadata in there}
@@ -78,7 +76,7 @@ class Observer:
 
         A pod is asked once its containers run: before that nobody is there to answer.
         """
-        stage, status = stage_of(job.status), job.status
+        stage, status = stages.stage_of(job.status), job.status
         period = (
             self.settings.progress_seconds if status.phase == stage.at_work else self.settings.starting_poll_seconds
         )
@@ -96,5 +94,5 @@ class Observer:
 
 def _predecessor(job: ArcFaceTrainingJob, children: Iterable[PodView]) -> str | None:
     """Uid of the Job that an evaluator of an earlier release belongs to: today it is a pod of the job itself."""
-    evaluators = (pod for pod in children if pod.component == EVALUATION.component)
+    evaluators = (pod for pod in children if pod.component == stages.EVALUATION.component)
     return next((pod.owner for pod in evaluators if pod.owner not in {None, job.metadata.uid}), None)

@@ -15,18 +15,12 @@ from dataclasses import replace
 from datetime import datetime
 
 from arcface_api.resource.status import ArcFaceTrainingJobStatus, Phase, WorkersStatus
-from arcface_operator.decision import ending, evaluation, gang, starting, training
+from arcface_operator.decision import ending, evaluation, gang, stages, starting, training
 from arcface_operator.decision.answers.action_failure import CREATION
 from arcface_operator.decision.context import DecisionContext, condition, true_since
 from arcface_operator.decision.observation import Observation
 from arcface_operator.decision.plan import Action, Delete, EmitEvent, Plan, Rollout, earliest, family_of
-from arcface_operator.decision.policies import (
-    active_deadline_seconds,
-    clean_pod_policy,
-    most_uncounted_restarts,
-    scheduling_gang,
-)
-from arcface_operator.decision.stages import EVALUATION, TRAINING, is_trained
+from arcface_operator.decision.policies import active_deadline_seconds, most_uncounted_restarts, scheduling_gang
 from arcface_operator.manifests.metadata import evaluator_name
 from arcface_operator.settings import Settings
 
@@ -72,7 +66,7 @@ def _context_of(observed: Observation, settings: Settings, now: datetime) -> Dec
     """The job as it stands; an earlier release says of a training that is done no more than a condition's reason."""
     context = DecisionContext(observed, observed.job.status, settings, now)
     done = condition(context.status, "Training")
-    if done is None or context.status.training_completion_time is not None or not is_trained(context.status):
+    if done is None or context.status.training_completion_time is not None or not stages.is_trained(context.status):
         return context
     return context.with_status(
         training_completion_time=done.last_transition_time, evaluation_hash=evaluation.evaluation_hash(context.job)
@@ -88,7 +82,7 @@ def _next_step(context: DecisionContext) -> Plan:
     if (sentence := starting.refusal(context)) is not None:
         return ending.fail(context, "InvalidSpec", sentence)
     if context.spec.suspend:
-        return ending.suspend(training.with_end_report(context) if context.stage is TRAINING else context)
+        return ending.suspend(training.with_end_report(context) if context.stage is stages.TRAINING else context)
     plan = _by_phase(context)
     if plan.status.phase not in FINAL_PHASES and (sentence := active_deadline_seconds.exceeded(context)) is not None:
         # An end that was reached in time counts even where it is seen late.
@@ -125,7 +119,7 @@ def _tidying(context: DecisionContext) -> tuple[Action, ...]:
     others = (*jobs, *scheduling_gang.settlement(context))
     if context.status.phase in GROUPLESS_PHASES or context.spec.suspend:
         return others
-    return (*ending.removal(context, clean_pod_policy.idle_workers(context), kind), *others)
+    return (*ending.removal_of_idle(context), *others)
 
 
 def _limits_left(context: DecisionContext) -> tuple[float | None, ...]:
@@ -133,10 +127,9 @@ def _limits_left(context: DecisionContext) -> tuple[float | None, ...]:
     if context.status.phase in GROUPLESS_PHASES or context.spec.suspend:
         return ()
     left = active_deadline_seconds.seconds_left(context)
-    if context.stage is TRAINING:
+    if context.stage is stages.TRAINING:
         return (left,)
-    idle = ending.removal_seconds(context, clean_pod_policy.idle_workers(context))
-    return left, idle, clean_pod_policy.settling_seconds(context)
+    return left, ending.idle_seconds(context)
 
 
 def _with_counts(context: DecisionContext, status: ArcFaceTrainingJobStatus) -> ArcFaceTrainingJobStatus:
@@ -145,9 +138,9 @@ def _with_counts(context: DecisionContext, status: ArcFaceTrainingJobStatus) -> 
     if context.status.phase in FINAL_PHASES:
         return decided.status  # what was counted at the end stays when the pods are cleaned away
     decided = decided.with_status(active_seconds=active_deadline_seconds.counted(context, status))
-    if context.stage is EVALUATION or (status.start_time is None and status.workers is None):
+    if context.stage is stages.EVALUATION or (status.start_time is None and status.workers is None):
         return decided.status  # all ranks are done; or suspended before it ever began: `begin` tells it by that
-    pods, desired = (decided if decided.stage is TRAINING else context).pods, context.gang_size
+    pods, desired = (decided if decided.stage is stages.TRAINING else context).pods, context.gang_size
     ready = sum(pod.is_ready and pod.ended is None for pod in pods)
     workers = WorkersStatus(
         desired=desired,

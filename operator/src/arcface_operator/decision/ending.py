@@ -6,12 +6,12 @@ from dataclasses import replace
 from arcface_api.contract.rank_table import INITIALIZING
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import ConditionType, FailureStatus
+from arcface_operator.decision import stages
 from arcface_operator.decision.answers.action_failure import REFUSED, UNAVAILABLE
 from arcface_operator.decision.context import DecisionContext, condition, true_since
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Apply, Delete, DeleteJob, DeletePodGroup, Plan, Request, earliest
 from arcface_operator.decision.policies import clean_pod_policy, ttl_seconds_after_finished
-from arcface_operator.decision.stages import STAGES, TRAINING
 from arcface_operator.manifests import config_maps, gang, metadata
 
 SUSPENDING = "Suspending"
@@ -94,6 +94,17 @@ def after_end(context: DecisionContext) -> Plan:
     )
 
 
+def removal_of_idle(context: DecisionContext) -> tuple[Request, ...]:
+    """Deletion of rank pods that hold devices although the training is done."""
+    return removal(context, clean_pod_policy.idle_workers(context), context.stage.condition)
+
+
+def idle_seconds(context: DecisionContext) -> float | None:
+    """When to look at rank pods whose training is done."""
+    idle = removal_seconds(context, clean_pod_policy.idle_workers(context))
+    return earliest(idle, clean_pod_policy.settling_seconds(context))
+
+
 def removal(
     context: DecisionContext, pods: Sequence[PodView], condition: ConditionType = "Ready"
 ) -> tuple[Request, ...]:
@@ -107,7 +118,7 @@ def removal(
         *(_deletion(pod, condition) for pod in asked),
         *(replace(_deletion(pod, condition), grace_seconds=0) for pod in stuck),
     ]
-    if context.has_rank_table and any(pod.component == TRAINING.component for pod in asked):
+    if context.has_rank_table and any(pod.component == stages.TRAINING.component for pod in asked):
         table = config_maps.build_rank_table_map(context.job, INITIALIZING, context.now, context.settings)
         return (Apply(table, "RankTableReady"), *deletions)
     return tuple(deletions)
@@ -177,5 +188,5 @@ def _group_removal(context: DecisionContext, condition: ConditionType = "Ready")
 
 def group_names(job: ArcFaceTrainingJob) -> list[metadata.Manifest]:
     """The groups that a gang scheduler may have of a job, without their content."""
-    groups = (gang.name_pod_group(job, stage.component, stage.group_name(job.metadata.name)) for stage in STAGES)
+    groups = (gang.name_pod_group(job, stage.component, stage.group_name(job.metadata.name)) for stage in stages.STAGES)
     return [group for group in groups if group is not None]

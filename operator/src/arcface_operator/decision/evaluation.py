@@ -7,11 +7,10 @@ from arcface_api.contract.reports import EvaluatorReport
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import EvaluationSpec
 from arcface_api.resource.status import EvaluationStatus, FailureStatus, GateResult
-from arcface_operator.decision import ending, starting
+from arcface_operator.decision import ending, stages, starting
 from arcface_operator.decision.context import DecisionContext
 from arcface_operator.decision.plan import Plan
 from arcface_operator.decision.policies import gates
-from arcface_operator.decision.stages import EVALUATION
 
 
 def evaluation_hash(job: ArcFaceTrainingJob) -> str:
@@ -26,7 +25,7 @@ def evaluation_hash(job: ArcFaceTrainingJob) -> str:
 
 def is_to_be_opened(context: DecisionContext) -> bool:
     """Whether the user of a trained job wishes for another evaluation than the one that was begun."""
-    if context.spec.suspend or context.stage is not EVALUATION:
+    if context.spec.suspend or context.stage is not stages.EVALUATION:
         return False
     if context.status.evaluation_hash == evaluation_hash(context.job):
         return False

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from arcface_api.contract.reports import REASONS, Report
 from arcface_api.errors import NEVER_RETRIED, ExitCode
 from arcface_api.resource.status import FailedDevice, FailureStatus
-from arcface_operator.decision.device_annotation import parse_configuration
+from arcface_operator.decision import device_annotation, stages
+from arcface_operator.decision.fault_table import table
 from arcface_operator.decision.fault_table.device_faults import DeviceFault
-from arcface_operator.decision.fault_table.reasons import DEVICE_FAULT, POD_DELETED, UNSEEN
-from arcface_operator.decision.fault_table.table import Blame, Remedy, Symptom, Verdict, verdict_on
 from arcface_operator.decision.observation import Ended, PodView
-from arcface_operator.decision.stages import TRAINING
 
 OUT_OF_MEMORY = "OOMKilled"
 LOG_LINES = 20
@@ -24,22 +22,22 @@ class Fault:
     """One thing that ended an attempt."""
 
     failure: FailureStatus
-    verdict: Verdict
+    verdict: table.Verdict
 
     @property
-    def remedy(self) -> Remedy:
+    def remedy(self) -> table.Remedy:
         """What is done about it."""
         return self.verdict.remedy
 
     @property
     def is_blamed(self) -> bool:
         """Whether it is held against the program and may yet turn out to be another's."""
-        return self.verdict.blame is Blame.PROGRAM
+        return self.verdict.blame is table.Blame.PROGRAM
 
 
 def fault_of(failure: FailureStatus) -> Fault:
     """The fault that is told by its reason alone."""
-    return Fault(failure=failure, verdict=verdict_on(Symptom(reason=failure.reason)))
+    return Fault(failure=failure, verdict=table.verdict_on(table.Symptom(reason=failure.reason)))
 
 
 def pod_fault(pod: PodView, ranks_per_pod: int) -> Fault | None:
@@ -48,8 +46,8 @@ def pod_fault(pod: PodView, ranks_per_pod: int) -> Fault | None:
         return ended_fault(pod, pod.ended, ranks_per_pod)
     if pod.is_leaving and pod.ended is None:
         message = f"pod {pod.name} is being deleted" + (" by the cluster" if pod.is_disrupted else "")
-        failure = digest(pod, ranks_per_pod, pod.reason or POD_DELETED, message)
-        return Fault(failure=failure, verdict=verdict_on(Symptom(reason=failure.reason, is_taken=True)))
+        failure = digest(pod, ranks_per_pod, pod.reason or table.POD_DELETED, message)
+        return Fault(failure=failure, verdict=table.verdict_on(table.Symptom(reason=failure.reason, is_taken=True)))
     return None
 
 
@@ -59,15 +57,15 @@ def ended_fault(pod: PodView, ended: Ended, ranks_per_pod: int) -> Fault:
     if code is None:
         message = one_line(f"pod {pod.name} failed: {ended.reason}" + (f": {ended.message}" if ended.message else ""))
         failure = digest(pod, ranks_per_pod, ended.reason, message)
-        return Fault(failure=failure, verdict=verdict_on(Symptom(reason=ended.reason, is_taken=is_taken)))
+        return Fault(failure=failure, verdict=table.verdict_on(table.Symptom(reason=ended.reason, is_taken=is_taken)))
     reason = _reason_of(pod, ended, code)
-    symptom = Symptom(reason=reason, exit_code=code, is_taken=is_taken)
-    return Fault(failure=_reported_failure(pod, ended, ranks_per_pod, reason), verdict=verdict_on(symptom))
+    symptom = table.Symptom(reason=reason, exit_code=code, is_taken=is_taken)
+    return Fault(failure=_reported_failure(pod, ended, ranks_per_pod, reason), verdict=table.verdict_on(symptom))
 
 
 def card_fault(pod: PodView, ranks_per_pod: int, known: Collection[DeviceFault], annotation: str) -> Fault | None:
     """A fault of one of the pod's cards, by the annotation that names them, or of its node."""
-    found = parse_configuration(pod.annotations.get(annotation, "{}"))
+    found = device_annotation.parse_configuration(pod.annotations.get(annotation, "{}"))
     cards = () if isinstance(found, str) else tuple(card.device_id for card in found.devices)
     fault = next((fault for fault in known if fault.befalls(cards)), None)
     if fault is None:
@@ -75,14 +73,14 @@ def card_fault(pod: PodView, ranks_per_pod: int, known: Collection[DeviceFault],
     subject = f"card {fault.card} of node {pod.node}" if fault.card else f"node {pod.node}"
     message = f"{subject} is faulty: code {fault.code or 'unknown'}, level {fault.level}"
     device = FailedDevice(card=fault.card, code=fault.code, level=fault.level)
-    return fault_of(digest(pod, ranks_per_pod, DEVICE_FAULT, message).model_copy(update={"device": device}))
+    return fault_of(digest(pod, ranks_per_pod, table.DEVICE_FAULT, message).model_copy(update={"device": device}))
 
 
 def _reason_of(pod: PodView, ended: Ended, code: int) -> str:
     """Why a process ended, by what is known without its report."""
     if code in NEVER_RETRIED:
         return REASONS[ExitCode(code)]
-    if ended.reason in UNSEEN:
+    if ended.reason in table.UNSEEN:
         return ended.reason
     is_stopped = pod.is_disrupted or pod.is_leaving or code == ExitCode.STOPPED
     return pod.reason or "Disrupted" if is_stopped else "Error"
@@ -110,7 +108,7 @@ def _reported_failure(pod: PodView, ended: Ended, ranks_per_pod: int, reason: st
 
 def digest(pod: PodView, ranks_per_pod: int, reason: str, message: str) -> FailureStatus:
     """What is known of every pod that something is wrong with."""
-    rank = max(pod.index, 0) * ranks_per_pod if pod.component == TRAINING.component else None
+    rank = max(pod.index, 0) * ranks_per_pod if pod.component == stages.TRAINING.component else None
     return FailureStatus(reason=reason, message=message, rank=rank, pod=pod.name, node=pod.node)
 
 
@@ -129,9 +127,9 @@ def worst(faults: Iterable[tuple[PodView, Fault]]) -> Fault | None:
     def weight(item: tuple[PodView, Fault]) -> tuple[bool, bool, bool, float, int]:
         pod, fault = item
         ended = None if pod.ended is None else pod.ended.at
-        is_lasting = fault.remedy is Remedy.FAIL
+        is_lasting = fault.remedy is table.Remedy.FAIL
         at = ended.timestamp() if ended else 0.0
-        return (fault.verdict.blame is not Blame.JOB, fault.is_blamed, not is_lasting, at, pod.index)
+        return (fault.verdict.blame is not table.Blame.JOB, fault.is_blamed, not is_lasting, at, pod.index)
 
     ordered = sorted(faults, key=weight)
     return ordered[0][1] if ordered else None

@@ -4,10 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from arcface_api.resource.status import ConditionType, FailureStatus
-from arcface_operator.decision import ending, evaluation, room, starting, training
+from arcface_operator.decision import ending, evaluation, room, stages, starting, training
 from arcface_operator.decision.context import DecisionContext
-from arcface_operator.decision.fault_table.reasons import NODE_LOST, POD_LOST
-from arcface_operator.decision.fault_table.table import Blame, Remedy
+from arcface_operator.decision.fault_table.table import NODE_LOST, POD_LOST, Blame, Remedy
 from arcface_operator.decision.faults import Fault, card_fault, digest, fault_of, pod_fault, worst
 from arcface_operator.decision.plan import Action, Plan, earliest
 from arcface_operator.decision.policies import (
@@ -20,7 +19,6 @@ from arcface_operator.decision.policies import (
     stall_seconds,
     startup_deadline_seconds,
 )
-from arcface_operator.decision.stages import EVALUATION, TRAINING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +40,7 @@ class _Course:
 
 
 _COURSES = {
-    TRAINING.component: _Course(
+    stages.TRAINING.component: _Course(
         watch=training.with_live_report,
         introduce=training.introduce,
         stall=stall_seconds.stalled_training,
@@ -50,7 +48,7 @@ _COURSES = {
         complete=lambda context: evaluation.open_stage(training.with_last_report(context)),
         give_up=ending.fail,
     ),
-    EVALUATION.component: _Course(
+    stages.EVALUATION.component: _Course(
         watch=evaluation.with_live_report,
         introduce=lambda context: (context, ()),
         stall=stall_seconds.stalled_evaluation,
@@ -160,7 +158,7 @@ def _gang_fault(context: DecisionContext) -> Fault | None:
 def _lost_pod(context: DecisionContext, index: int) -> FailureStatus:
     """A pod that is gone."""
     name, per_pod = context.pod_name(index), context.stage.ranks_per_pod(context.spec)
-    rank = index * per_pod if context.stage is TRAINING else None
+    rank = index * per_pod if context.stage is stages.TRAINING else None
     return FailureStatus(reason=POD_LOST, message=f"pod {name} is gone", rank=rank, pod=name)
 
 
@@ -237,7 +235,7 @@ def _with_restart(context: DecisionContext, fault: Fault) -> DecisionContext:
     )
     why = "the pods start anew"
     context = context.with_condition("Ready", truth=False, reason="Restarting", message=why)
-    if context.stage is TRAINING and context.has_rank_table:
+    if context.stage is stages.TRAINING and context.has_rank_table:
         context = context.with_condition("RankTableReady", truth=False, reason="Restarting", message=why)
     return _with_next_attempt(context).with_status(
         phase="Restarting",

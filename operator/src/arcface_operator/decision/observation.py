@@ -14,10 +14,9 @@ from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.decision.answers.action_failure import CREATION, ActionFailure
 from arcface_operator.decision.answers.sighting import Sighting
 from arcface_operator.decision.fault_table.device_faults import DeviceFault
-from arcface_operator.decision.fault_table.reasons import DISRUPTIONS, INIT_FAILED, POD_FAILED
+from arcface_operator.decision.fault_table.table import DISRUPTIONS, INIT_FAILED, POD_FAILED
 from arcface_operator.decision.stages import STAGES
-from arcface_operator.manifests.content import source_of
-from arcface_operator.manifests.metadata import Manifest
+from arcface_operator.manifests.metadata import Manifest, source_of
 from arcface_operator.manifests.workload import QueueView
 
 MAIN_CONTAINERS = {stage.component: stage.container for stage in STAGES}

@@ -16,8 +16,8 @@ from arcface_api.resource.spec import ArcFaceTrainingJobSpec
 from arcface_api.resource.status import RankTableStatus
 from arcface_operator.decision import device_annotation
 from arcface_operator.decision.observation import PodView
+from arcface_operator.manifests.card_placement import has_super_pods, pods_per_super_pod
 from arcface_operator.manifests.rank_table_size import DATA_LIMIT
-from arcface_operator.manifests.super_pods import has_super_pods, pods_per_super_pod
 
 NAMES_TOLD = 20
 """Of pods that a table waits for; a status with thousands of names would be read and written again and again."""

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision.context import DecisionContext
-from arcface_operator.decision.fault_table.reasons import INCURABLE, PARTLY_HELD
+from arcface_operator.decision.fault_table.table import INCURABLE, PARTLY_HELD
 from arcface_operator.decision.faults import Fault, digest, fault_of, one_line
 
 

@@ -7,9 +7,8 @@ from arcface_api.contract.reports import EvaluatorReport, TrainerReport
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
 from arcface_api.resource.status import ArcFaceTrainingJobStatus, ConditionType, Phase
-from arcface_operator.manifests import evaluator_pod, worker_pod
+from arcface_operator.manifests import evaluator_pod, metadata, worker_pod
 from arcface_operator.manifests.gang import Gang
-from arcface_operator.manifests.metadata import Manifest, evaluator_name, worker_name
 from arcface_operator.settings import Settings
 
 TRAINED = "Trained"
@@ -39,7 +38,7 @@ class Stage:
     group_name: Callable[[str], str]
     """Of a job's gang, with its scheduler."""
     gang: Callable[[ArcFaceTrainingJob], Gang]
-    build_pod: Callable[[ArcFaceTrainingJob, int, int, Settings], Manifest]
+    build_pod: Callable[[ArcFaceTrainingJob, int, int, Settings], metadata.Manifest]
     """A pod by its index and attempt."""
 
 
@@ -52,7 +51,7 @@ TRAINING = Stage(
     report=TrainerReport,
     pods=lambda spec: spec.workers.replicas,
     ranks_per_pod=lambda spec: spec.workers.devices_per_worker,
-    pod_name=worker_name,
+    pod_name=metadata.worker_name,
     group_name=lambda job: job,
     gang=worker_pod.training_gang,
     build_pod=worker_pod.build_worker_pod,
@@ -66,8 +65,8 @@ EVALUATION = Stage(
     report=EvaluatorReport,
     pods=lambda _: 1,
     ranks_per_pod=lambda _: 1,
-    pod_name=lambda job, _: evaluator_name(job),
-    group_name=evaluator_name,
+    pod_name=lambda job, _: metadata.evaluator_name(job),
+    group_name=metadata.evaluator_name,
     gang=evaluator_pod.evaluation_gang,
     build_pod=lambda job, _, attempt, settings: evaluator_pod.build_evaluator_pod(job, attempt, settings),
 )

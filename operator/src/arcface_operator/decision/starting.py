@@ -6,16 +6,13 @@ from dataclasses import replace
 
 from arcface_api.contract.rank_table import INITIALIZING
 from arcface_api.errors import InvalidInput
-from arcface_operator.decision import ending, prerequisites, room
+from arcface_operator.decision import ending, prerequisites, room, stages
 from arcface_operator.decision.context import DecisionContext, condition
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Apply, Create, DryRunCreate, Plan
 from arcface_operator.decision.policies import avoid_node_seconds, scheduling_gang
-from arcface_operator.decision.stages import TRAINING
-from arcface_operator.manifests import config_maps, evaluator_pod, gang, metadata, rank_table_size, worker_pod
-from arcface_operator.manifests.content import sealed
+from arcface_operator.manifests import config_maps, evaluator_pod, gang, metadata, rank_table_size, worker_pod, workload
 from arcface_operator.manifests.node_avoidance import avoiding
-from arcface_operator.manifests.workload import with_placement
 from arcface_operator.preflight.spec_checks import unsupported
 
 SERVICE, NO_TABLE = "spec", "initializing"
@@ -190,7 +187,7 @@ def _creation(context: DecisionContext, missing: list[int]) -> tuple[Action, ...
     avoided = avoid_node_seconds.names(context)
     placement = None if context.observed.queue is None else context.observed.queue.placement
     settings = context.settings.model_copy(update={"trainer_image": context.status.image})
-    built = (with_placement(build(context.job, index, attempt, settings), placement) for index in missing)
+    built = (workload.with_placement(build(context.job, index, attempt, settings), placement) for index in missing)
     pods = [Create(avoiding(pod, avoided)) for pod in built]
     return (*(Apply(manifest) for manifest in _to_be_written(context)), *_dry_runs(context), *pods)
 
@@ -205,7 +202,7 @@ def _to_be_written(context: DecisionContext) -> list[metadata.Manifest]:
 def _dry_runs(context: DecisionContext) -> tuple[Action, ...]:
     """A misspelt field in the evaluator's template is better found now than after the training."""
     evaluation = context.spec.evaluation
-    is_due = context.stage is TRAINING and context.status.phase == "Pending"
+    is_due = context.stage is stages.TRAINING and context.status.phase == "Pending"
     if not is_due or evaluation is None or evaluation.template is None:
         return ()
     return (DryRunCreate(evaluator_pod.build_trial(context.job, context.settings)),)
@@ -233,11 +230,11 @@ def _before_pods(context: DecisionContext) -> list[metadata.Manifest]:
     """Objects that must be there when a pod starts."""
     job = context.job
     attempt, image = context.status.attempt, context.status.image
-    needed = [sealed(config_maps.build_config_map(job, attempt, image), str(attempt))]
-    if context.stage is TRAINING:
-        needed.insert(0, sealed(worker_pod.build_service(job), SERVICE))
+    needed = [metadata.sealed(config_maps.build_config_map(job, attempt, image), str(attempt))]
+    if context.stage is stages.TRAINING:
+        needed.insert(0, metadata.sealed(worker_pod.build_service(job), SERVICE))
         if context.has_rank_table:
             table = config_maps.build_rank_table_map(job, INITIALIZING, context.now, context.settings)
-            needed.append(sealed(table, NO_TABLE))
+            needed.append(metadata.sealed(table, NO_TABLE))
     group = gang.build_pod_group(context.job, context.stage.gang(context.job), context.settings)
     return needed if group is None else [*needed, group]

@@ -4,17 +4,13 @@ from datetime import datetime
 
 from arcface_api.contract import pod_environment, reports
 from arcface_api.resource.status import CheckpointStatus, ConditionType, Progress
-from arcface_operator.decision import rank_table
+from arcface_operator.decision import faults, rank_table, stages
 from arcface_operator.decision.context import DecisionContext
-from arcface_operator.decision.fault_table.reasons import NO_REPORT
-from arcface_operator.decision.faults import Fault, digest, fault_of
+from arcface_operator.decision.fault_table.table import NO_REPORT
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Annotate, Apply
 from arcface_operator.decision.policies import startup_deadline_seconds
-from arcface_operator.decision.stages import TRAINED
-from arcface_operator.manifests import config_maps
-from arcface_operator.manifests.content import sealed
-from arcface_operator.manifests.metadata import rank_table_name
+from arcface_operator.manifests import config_maps, metadata
 
 
 def introduce(context: DecisionContext) -> tuple[DecisionContext, tuple[Action, ...]]:
@@ -48,12 +44,12 @@ def _publish_rank_table(context: DecisionContext) -> tuple[DecisionContext, tupl
     if table.document is None:
         return context, ()
     written = config_maps.build_rank_table_map(context.job, table.document, context.now, context.settings)
-    return context, (Apply(sealed(written, version), "RankTableReady"), *touches)
+    return context, (Apply(metadata.sealed(written, version), "RankTableReady"), *touches)
 
 
 def _has_rank_table(context: DecisionContext, version: str) -> bool:
     """Whether the completed table of this version is there; taken for granted where it cannot be seen."""
-    name = rank_table_name(context.job.metadata.name)
+    name = metadata.rank_table_name(context.job.metadata.name)
     return context.observed.objects is None or context.observed.written(name) in {version, ""}
 
 
@@ -90,10 +86,10 @@ def with_live_report(context: DecisionContext) -> DecisionContext:
 def with_last_report(context: DecisionContext) -> DecisionContext:
     """The context with what the first pod said at its end."""
     context = with_end_report(context)
-    return context.with_condition("Training", truth=False, reason=TRAINED, message="every rank has ended well")
+    return context.with_condition("Training", truth=False, reason=stages.TRAINED, message="every rank has ended well")
 
 
-def unfinished(context: DecisionContext) -> Fault | None:
+def unfinished(context: DecisionContext) -> faults.Fault | None:
     """What is wrong with a gang whose pods have all ended well: only the last step in rank 0's report is success."""
     pod, report = context.pods[0], _end_report(context)
     progress = None if report is None else report.progress
@@ -101,7 +97,7 @@ def unfinished(context: DecisionContext) -> Fault | None:
         return None
     told = "leaves no report" if progress is None else f"tells of step {progress.step} of {progress.total_steps}"
     message = f"pod {pod.name}: ended well but {told}; is spec.image the trainer image, and the command its own?"
-    return fault_of(digest(pod, context.spec.workers.devices_per_worker, NO_REPORT, message))
+    return faults.fault_of(faults.digest(pod, context.spec.workers.devices_per_worker, NO_REPORT, message))
 
 
 def with_end_report(context: DecisionContext) -> DecisionContext:

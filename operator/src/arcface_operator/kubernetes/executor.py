@@ -7,11 +7,9 @@ from datetime import datetime
 from typing import TypeVar
 
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_operator.decision import plan as decided
+from arcface_operator.decision import observation, plan as decided
 from arcface_operator.decision.answers.action_failure import ActionFailure
-from arcface_operator.decision.observation import controller_of
 from arcface_operator.kubernetes import client, outcomes
-from arcface_operator.kubernetes.events import build_event
 from arcface_operator.kubernetes.priority_semaphore import Priority
 from arcface_operator.manifests.metadata import Manifest
 from arcface_operator.manifests.workload import KUEUE_VERSION
@@ -79,7 +77,7 @@ class ActionExecutor:
     async def emit(self, job: ArcFaceTrainingJob, action: decided.EmitEvent) -> None:
         """Write an event; events help people, and no job fails, or waits, for want of one."""
         try:
-            await self.api.create(build_event(job, action, self.identity, self.now()), priority=Priority.LOW)
+            await self.api.create(outcomes.build_event(job, action, self.identity, self.now()), priority=Priority.LOW)
         except (client.ApiError, client.Unreachable) as error:
             if not isinstance(error, client.ApiError) or error.status != client.CONFLICT:  # one that says the same
                 LOG.info("event %s of job %s: %s", action.reason, job.metadata.name, error)
@@ -173,7 +171,7 @@ class ActionExecutor:
     async def _delete_pod_group(self, job: ArcFaceTrainingJob, group: Manifest) -> None:
         """Delete the job's group unless it is gone, or somebody else's."""
         found = await self.api.find(client.path_of(group))
-        if found is not None and controller_of(found["metadata"]) == job.metadata.uid:
+        if found is not None and observation.controller_of(found["metadata"]) == job.metadata.uid:
             await self._delete(client.path_of(group), found["metadata"]["uid"])
 
     def _change(self, namespace: str, action: Change) -> Awaitable[None]:

@@ -1,19 +1,34 @@
-"""One kind of objects, wherever the operator looks: a cache, and a reflector for each namespace or one for all."""
+"""One kind of objects, wherever the operator looks: a cache, and a reflector for each namespace or one for all.
+
+A reflector keeps the cache current by listing and watching one collection, for as long as the operator runs. It follows
+client-go's (`tools/cache/reflector.go`): whatever goes wrong, a new list mends it, after a pause that grows while
+things go wrong; a watch that closes within a second without a word counts as one that went wrong.
+"""
 
 import asyncio
+import logging
+import time
 from collections.abc import Sequence
 from typing import Generic
 
 from arcface_api.contract.pod_environment import MANAGER, MANAGER_LABEL
-from arcface_operator.kubernetes.cache import Cache, Key, View
-from arcface_operator.kubernetes.client import Api, collection
-from arcface_operator.kubernetes.reflector import Reflector
+from arcface_operator.kubernetes.cache import Cache, Key, View, version_of
+from arcface_operator.kubernetes.client import FORBIDDEN, GONE, NOT_FOUND, Api, ApiError, Unreachable, collection
 from arcface_operator.manifests.metadata import Manifest
 
+LOG = logging.getLogger(__name__)
 OUR_OWN = f"{MANAGER_LABEL}={MANAGER}"
 """Selects our children."""
 Place = str | None
 """A namespace, None for all of them."""
+PAGE = 500
+FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 1.0, 15.0
+"""Between what went wrong and the next list."""
+CALM_SECONDS = 60.0
+"""After which an error is the first one again."""
+SHORT_WATCH_SECONDS = 1.0
+NOT_OURS_TO_SEE = frozenset({FORBIDDEN, NOT_FOUND})
+"""The namespace is not granted, or gone, or the kind is not there: others go on, and this one when that changes."""
 
 
 def places(namespaces: Sequence[str]) -> Sequence[Place]:
@@ -62,3 +77,109 @@ class Informer(Generic[Key, View]):
         reflectors = self.reflectors.values()
         are_known = all(reflector.is_listed.is_set() or reflector.is_refused for reflector in reflectors)
         return are_known and any(reflector.is_listed.is_set() for reflector in reflectors)
+
+
+class Backoff:
+    """Pauses that grow while tries fail soon."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def after(self, lasted: float) -> float:
+        """The pause after a try that went well for so many seconds."""
+        grown = FIRST_PAUSE_SECONDS if lasted > CALM_SECONDS else max(2 * self.seconds, FIRST_PAUSE_SECONDS)
+        self.seconds = min(grown, LAST_PAUSE_SECONDS)
+        return self.seconds
+
+
+class Reflector(Generic[Key, View]):
+    """One collection, of a namespace or of the whole cluster."""
+
+    def __init__(
+        self, api: Api, path: str, cache: Cache[Key, View], namespace: str | None = None, selector: str = ""
+    ) -> None:
+        self.api = api
+        self.path = path
+        self.cache = cache
+        self.namespace = namespace
+        self.selector = {"labelSelector": selector} if selector else {}
+        self.is_listed = asyncio.Event()
+        """Set once all objects have been seen."""
+        self.has_tried = asyncio.Event()
+        """Set once they have been asked for, whatever came of it."""
+        self.is_current = False
+        """Whether the cache is kept up to date: what it does not have is not there."""
+        self.is_refused = False
+        """Whether the API server will not show them."""
+        self.complaint = ""
+        """Logged last: lasting trouble is told of once."""
+
+    async def run(self) -> None:
+        """List and watch until cancelled."""
+        backoff = Backoff()
+        while True:
+            began = time.monotonic()
+            try:
+                await self._list_and_watch()
+            except (ApiError, Unreachable) as error:
+                self._note(error)
+            except Exception:  # all other collections are still to be watched
+                LOG.exception("watch of %s: this should not have happened", self.path)
+            self.is_current = False
+            self.has_tried.set()
+            await asyncio.sleep(backoff.after(time.monotonic() - began))
+
+    async def _list_and_watch(self) -> None:
+        """One list and what follows it, until something goes wrong."""
+        version = await self.list()
+        self.is_current, self.is_refused, self.complaint = True, False, ""
+        self.is_listed.set()
+        self.has_tried.set()
+        while True:
+            version = await self.follow(version)
+
+    async def list(self) -> str:
+        """Take a new list, which replaces the old one only when it is complete; returns its version."""
+        fresh = self.cache.empty()
+        query: dict[str, str | int] = {**self.selector, "limit": PAGE}
+        while True:
+            page = await self.api.get(self.path, query)
+            for item in page.get("items", []):
+                fresh.put(item)
+            following = page["metadata"].get("continue")
+            if not following:
+                break
+            query["continue"] = following
+        self.cache.replace(fresh, version_of(page["metadata"]), self.namespace)
+        version: str = page["metadata"]["resourceVersion"]
+        return version
+
+    async def follow(self, version: str) -> str:
+        """Take in changes after a version until the stream ends; returns the last version.
+
+        Raises:
+            Unreachable: where it ends at once without a word.
+        """
+        began, has_come = time.monotonic(), False
+        async for kind, item in self.api.watch(self.path, {**self.selector, "resourceVersion": version}):
+            version, has_come = item["metadata"]["resourceVersion"], True
+            self._take_in(kind, item)
+        if not has_come and time.monotonic() - began < SHORT_WATCH_SECONDS:
+            raise Unreachable("closed at once")
+        return version
+
+    def _take_in(self, kind: str, item: Manifest) -> None:
+        """One event."""
+        if kind == "DELETED":
+            self.cache.remove(item)
+        elif kind != "BOOKMARK":
+            self.cache.put(item)
+
+    def _note(self, error: ApiError | Unreachable) -> None:
+        """Take note of what went wrong; a version that is too old (410) is in the nature of watches."""
+        self.is_refused = isinstance(error, ApiError) and error.status in NOT_OURS_TO_SEE
+        if isinstance(error, ApiError) and error.status == GONE:
+            return
+        if (complaint := str(error)) != self.complaint:
+            LOG.warning("watch of %s: %s", self.path, complaint)
+        self.complaint = complaint

@@ -1,12 +1,17 @@
-"""What comes of an action on an object: whose the object is, and what an error means for the job."""
+"""What comes of actions: whose an object is, what an error means for the job, and the events that tell of it."""
 
-from arcface_api.names import KIND
+import hashlib
+from datetime import datetime
+
+from arcface_api.contract.pod_environment import MANAGER
+from arcface_api.names import API_VERSION, KIND
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.decision import plan as decided
 from arcface_operator.decision.answers.action_failure import ActionFailure
 from arcface_operator.kubernetes import client
 from arcface_operator.manifests.metadata import Manifest
 
+EVENT_MESSAGE_LIMIT = 1024
 KINDS = {"pods": "Pod", "jobs": "Job", "workloads": "Workload"}
 
 
@@ -76,3 +81,31 @@ def _object_of(job: ArcFaceTrainingJob, action: decided.Request) -> str:
             return f"annotation of Pod {action.name}"
         case decided.WriteWorkloadStatus():
             return f"status of Workload {action.name}"
+
+
+def build_event(job: ArcFaceTrainingJob, action: decided.EmitEvent, identity: str, now: datetime) -> Manifest:
+    """An event on a job, named after what it says."""
+    metadata, stamp = job.metadata, now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    content = f"{metadata.uid}{job.status.attempt}{action.reason}{action.message}".encode()
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": f"{metadata.name}.{hashlib.sha256(content).hexdigest()[:16]}",
+            "namespace": metadata.namespace,
+        },
+        "involvedObject": {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "name": metadata.name,
+            "namespace": metadata.namespace,
+            "uid": metadata.uid,
+        },
+        "type": action.type,
+        "reason": action.reason,
+        "message": action.message[:EVENT_MESSAGE_LIMIT],
+        "source": {"component": MANAGER, "host": identity},
+        "firstTimestamp": stamp,
+        "lastTimestamp": stamp,
+        "count": 1,
+    }

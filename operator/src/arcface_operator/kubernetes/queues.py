@@ -4,19 +4,11 @@ import asyncio
 from collections.abc import Iterator, Mapping
 
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_operator.decision.decide import WAITING_PHASES
-from arcface_operator.decision.stages import stage_of
+from arcface_operator.decision import decide, stages
 from arcface_operator.kubernetes.client import FORBIDDEN, Api, ApiError, JobRef, collection
 from arcface_operator.kubernetes.informer import Informer
+from arcface_operator.manifests import workload as kueue
 from arcface_operator.manifests.metadata import Manifest
-from arcface_operator.manifests.workload import (
-    KUEUE_VERSION,
-    PRIORITY_LABEL,
-    Placement,
-    Priority,
-    QueueView,
-    WorkloadView,
-)
 
 LIST_SECONDS = 5.0
 """For which a look waits until the Workloads have been seen for the first time."""
@@ -29,7 +21,7 @@ class _NotToBeHad(Exception):  # noqa: N818 - reads as what it says
 class QueueReader:
     """Looks at Kueue's objects on behalf of jobs that wait in its queues."""
 
-    def __init__(self, api: Api, workloads: Informer[JobRef, WorkloadView]) -> None:
+    def __init__(self, api: Api, workloads: Informer[JobRef, kueue.WorkloadView]) -> None:
         self.api = api
         self.workloads = workloads
         self.is_wanted = asyncio.Event()
@@ -41,27 +33,27 @@ class QueueReader:
         async with asyncio.TaskGroup() as tasks:
             self.workloads.start(tasks)
 
-    async def read(self, job: ArcFaceTrainingJob) -> QueueView | None:
+    async def read(self, job: ArcFaceTrainingJob) -> kueue.QueueView | None:
         """What Kueue says of a job; None where it does not go through Kueue, or its Workloads cannot be seen."""
         ref = JobRef(job.metadata.namespace, job.metadata.name)
         if job.spec.scheduling.gang != "kueue" or not await self._are_seen(ref.namespace):
             return None
         views = self.workloads.of(ref)
         workloads = {view.component: view for view in views if view.owner == job.metadata.uid}
-        if job.status.phase not in WAITING_PHASES:
-            return QueueView(workloads=workloads)
-        own = workloads.get(stage_of(job.status).component)
+        if job.status.phase not in decide.WAITING_PHASES:
+            return kueue.QueueView(workloads=workloads)
+        own = workloads.get(stages.stage_of(job.status).component)
         try:
             if own is None:
-                return QueueView(workloads=workloads, priority=await self._priority(job))
-            return QueueView(workloads=workloads, placement=await self._placement(own) if own.may_run else None)
+                return kueue.QueueView(workloads=workloads, priority=await self._priority(job))
+            return kueue.QueueView(workloads=workloads, placement=await self._placement(own) if own.may_run else None)
         except _NotToBeHad as error:
-            return QueueView(workloads=workloads, problem=str(error))
+            return kueue.QueueView(workloads=workloads, problem=str(error))
 
     async def _are_seen(self, namespace: str) -> bool:
         """Whether the Workloads of a namespace are known."""
         if not self.is_wanted.is_set():
-            if await self.api.find(f"/apis/{KUEUE_VERSION}") is None:
+            if await self.api.find(f"/apis/{kueue.KUEUE_VERSION}") is None:
                 return False
             self.is_wanted.set()
         try:
@@ -70,34 +62,36 @@ class QueueReader:
         except TimeoutError:
             return False
 
-    async def _priority(self, job: ArcFaceTrainingJob) -> Priority | None:
+    async def _priority(self, job: ArcFaceTrainingJob) -> kueue.Priority | None:
         """The class by which Kueue is to order a job: its own kind's goes before that of the pods."""
-        own, of_pods = job.metadata.labels.get(PRIORITY_LABEL), job.spec.scheduling.priority_class_name
+        own, of_pods = job.metadata.labels.get(kueue.PRIORITY_LABEL), job.spec.scheduling.priority_class_name
         if own is not None:
-            return await self._class(KUEUE_VERSION, "WorkloadPriorityClass", own, f"metadata.labels: {PRIORITY_LABEL}")
+            return await self._class(
+                kueue.KUEUE_VERSION, "WorkloadPriorityClass", own, f"metadata.labels: {kueue.PRIORITY_LABEL}"
+            )
         if of_pods is not None:
             field = "spec.scheduling.priorityClassName"
             return await self._class("scheduling.k8s.io/v1", "PriorityClass", of_pods, field)
         return None
 
-    async def _class(self, version: str, kind: str, name: str, field: str) -> Priority:
+    async def _class(self, version: str, kind: str, name: str, field: str) -> kueue.Priority:
         """A priority class by its name."""
         found = await self._get(version, kind, name, field)
-        return Priority(group=version.partition("/")[0], kind=kind, name=name, value=found["value"])
+        return kueue.Priority(group=version.partition("/")[0], kind=kind, name=name, value=found["value"])
 
-    async def _placement(self, workload: WorkloadView) -> Placement:
+    async def _placement(self, workload: kueue.WorkloadView) -> kueue.Placement:
         """What the flavours and the admission checks of a Workload ask of its pods."""
         assignment = workload.assignment or {}
         names = dict.fromkeys(assignment.get("flavors", {}).values())
         where = f"Workload {workload.name}"
-        specs = [(await self._get(KUEUE_VERSION, "ResourceFlavor", name, where))["spec"] for name in names]
+        specs = [(await self._get(kueue.KUEUE_VERSION, "ResourceFlavor", name, where))["spec"] for name in names]
         if "topologyAssignment" in assignment:
             raise _NotToBeHad(f"{where}: its flavour has a topology, which is not supported; use one without")
         sources = [
             *({"nodeSelector": spec.get("nodeLabels"), "tolerations": spec.get("tolerations")} for spec in specs),
             *_updates(workload, str(assignment.get("name"))),
         ]
-        return Placement(
+        return kueue.Placement(
             node_selector=_joined(sources, "nodeSelector"),
             tolerations=tuple(toleration for source in sources for toleration in source.get("tolerations") or ()),
             labels=_joined(sources, "labels"),
@@ -123,7 +117,7 @@ class QueueReader:
         return found
 
 
-def _updates(workload: WorkloadView, pod_set: str) -> Iterator[Manifest]:
+def _updates(workload: kueue.WorkloadView, pod_set: str) -> Iterator[Manifest]:
     """What admission checks ask of the pods."""
     for check in workload.checks:
         yield from (update for update in check.get("podSetUpdates", []) if update.get("name") == pod_set)

@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from arcface_operator.decision.observation import PodView, view_pod
-from arcface_operator.decision.plan import Action, Annotate, Apply, Create, Delete
+from arcface_operator.decision import observation, plan
 from arcface_operator.local.kubelet.kubelet import Kubelet, PodProcess
 from arcface_operator.local.kubelet.pod_status import reported, terminated
 from arcface_operator.manifests.metadata import Manifest
@@ -41,32 +40,32 @@ class LocalCluster:
         self.pods: dict[str, _LocalPod] = {}
         self.created = 0
 
-    def look(self) -> tuple[PodView, ...]:
+    def look(self) -> tuple[observation.PodView, ...]:
         """All pods as they are now; a deleted one goes once its end has been seen."""
         self.pods = {name: pod for name, pod in self.pods.items() if pod.is_running or pod.leaves_at is None}
         return tuple(self._view(name, pod) for name, pod in self.pods.items())
 
-    def _view(self, name: str, pod: _LocalPod) -> PodView:
+    def _view(self, name: str, pod: _LocalPod) -> observation.PodView:
         """A pod by its kubelet's account."""
         if pod.is_running and pod.leaves_at is not None and self.now() > pod.leaves_at + LAST_RESORT:
             self.kubelet.end_pod(name)
         code = pod.process.exit_code()
         if pod.is_running and code is not None:
             pod.end = terminated(code, pod.process.last_words(), self.now())
-        return view_pod(reported(pod.manifest, pod.process.address, pod.leaves_at, pod.end))
+        return observation.view_pod(reported(pod.manifest, pod.process.address, pod.leaves_at, pod.end))
 
-    def carry_out(self, actions: Iterable[Action]) -> None:
+    def carry_out(self, actions: Iterable[plan.Action]) -> None:
         """Take what a decision asks for; what needs more than one machine has nothing to be done about."""
         creations = []
         for action in actions:
             match action:
-                case Apply(manifest) if manifest["kind"] == "ConfigMap":
+                case plan.Apply(manifest) if manifest["kind"] == "ConfigMap":
                     self.kubelet.config_maps[manifest["metadata"]["name"]] = manifest
-                case Create(manifest):
+                case plan.Create(manifest):
                     creations.append(self._with_identity(manifest))
-                case Delete(resource="pods"):
+                case plan.Delete(resource="pods"):
                     self._delete(action)
-                case Annotate():
+                case plan.Annotate():
                     self._annotate(action)
         if creations:
             self._start(creations)
@@ -84,7 +83,7 @@ class LocalCluster:
         for manifest, process in zip(manifests, self.kubelet.start(manifests), strict=True):
             self.pods[process.name] = _LocalPod(manifest, process)
 
-    def _delete(self, action: Delete) -> None:
+    def _delete(self, action: plan.Delete) -> None:
         """Ask a pod to save and end; it is killed when its grace period has passed."""
         pod = self.pods.get(action.name)
         if pod is None or pod.manifest["metadata"]["uid"] != action.uid or pod.leaves_at is not None:
@@ -93,7 +92,7 @@ class LocalCluster:
         if pod.is_running:
             pod.process.stop()
 
-    def _annotate(self, action: Annotate) -> None:
+    def _annotate(self, action: plan.Annotate) -> None:
         """Show a pod annotations of its own."""
         pod = self.pods.get(action.name)
         if pod is not None and pod.manifest["metadata"]["uid"] == action.uid:

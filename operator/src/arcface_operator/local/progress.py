@@ -1,19 +1,23 @@
-"""How a run stands: asked of the first pod, and shown to the user as a bar, lines and a table."""
+"""How a run stands: asked of the first pod, and told to the user, with a bar, lines and a table."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Protocol
 
 import httpx
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
-from rich.progress import Progress as Bar
+from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TaskID, TextColumn
 from rich.table import Table
 
 from arcface_api.contract import pod_environment, reports
-from arcface_api.resource.status import EvaluationStatus, GateResult, Progress
+from arcface_api.resource.status import ArcFaceTrainingJobStatus, EvaluationStatus, GateResult, Progress
+from arcface_operator.decision.observation import Observation, PodView
+from arcface_operator.decision.plan import EmitEvent, Plan
+from arcface_operator.decision.stages import TRAINING
+from arcface_operator.local.kubelet.kubelet import log_name
 
 Report = reports.TrainerReport | reports.EvaluatorReport
 TIMEOUT_SECONDS = 0.5
@@ -117,6 +121,55 @@ class Notices:
                 f"warning: images that could not be used, so that others stand in for them: {skipped}; list them "
                 "with 'arcface data verify'"
             )
+
+
+class Narrator:
+    """Follows the decisions about a job: beginnings, warnings, restarts with their logs, and where it stands."""
+
+    def __init__(self, view: View, logs: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.view = view
+        self.logs = logs
+        self.now = now
+        self.notices = Notices(view)
+
+    def tell(self, observed: Observation, plan: Plan) -> None:
+        """What is new in an observation and in what follows from it."""
+        before, after = observed.job.status, plan.status
+        if isinstance(observed.report, reports.TrainerReport):
+            self.notices.see(observed.report)
+        if before.training_completion_time is None and after.training_completion_time is not None:
+            self._tell_of_trained(observed, [pod for pod in observed.pods if pod.component == TRAINING.component])
+        for event in plan.actions:
+            if isinstance(event, EmitEvent) and event.type == "Warning" and after.phase != "Failed":
+                self.view.note(f"{event.message}{self._log_of(before, after)}")
+        if after.progress is not None and after.progress != before.progress:
+            self.view.progress(after.progress)
+
+    def _log_of(self, before: ArcFaceTrainingJobStatus, after: ArcFaceTrainingJobStatus) -> str:
+        """Where the attempt that has just failed says more."""
+        failure = after.failure
+        if failure is None or failure.pod is None or after.attempt == before.attempt:
+            return ""
+        return f"; log: {self.log(failure.pod, before.attempt)}"
+
+    def log(self, pod: str, attempt: int) -> Path:
+        """What a pod has printed."""
+        return self.logs / log_name(pod, attempt)
+
+    def _tell_of_trained(self, observed: Observation, workers: list[PodView]) -> None:
+        """The training is done: what its ranks said last."""
+        ends = [pod.ended for pod in workers if pod.ended is not None]
+        found = [reports.TrainerReport.parse(end.message) or reports.TrainerReport() for end in ends]
+        if found:
+            self.notices.see(found[0])
+            self.notices.count(max(report.skipped_images for report in found))
+        evaluation = observed.job.spec.evaluation
+        if evaluation is not None:
+            self.view.note(f"training is done; evaluating {', '.join([*evaluation.sets, *evaluation.ijb])}")
+
+    def tell_of_stop(self) -> None:
+        """A request to stop has come."""
+        self.view.note("stopping; the ranks save their state (a second Ctrl-C kills them)")
 
 
 @contextmanager

@@ -1,24 +1,61 @@
-"""A job on this machine from its first pod to its end: the operator's decision, and its actions carried out here."""
+"""A job on this machine from its first pod to its end: the operator's decision, and its actions carried out here.
 
+Requests to stop come by Ctrl-C or a signal: the first asks to save and stop, the second to stop at once.
+"""
+
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Protocol
 
+from arcface_api.errors import Stopped
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import ArcFaceTrainingJobStatus
+from arcface_operator.decision import prerequisites, stages
 from arcface_operator.decision.decide import FINAL_PHASES, GANG_PHASES, WAITING_PHASES, decide
 from arcface_operator.decision.observation import ClaimView, Observation, PodView, Prerequisites
 from arcface_operator.decision.plan import Action, Plan
-from arcface_operator.decision.prerequisites import claims_of
-from arcface_operator.decision.stages import stage_of
-from arcface_operator.local.narrator import Narrator
-from arcface_operator.local.progress import Report, ReportProbe
-from arcface_operator.local.stop_requests import StopRequests
+from arcface_operator.local.progress import Narrator, Report, ReportProbe
 from arcface_operator.settings import Settings
 
 TICK_SECONDS = 0.1
 PROBE_SECONDS = 0.5
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StopRequests:
+    """Counts requests."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def take(self, _number: int, _frame: object) -> None:
+        """Signal handler; it only counts, since it may interrupt anything."""
+        self.count += 1
+
+    def wait_before_start(self, seconds: float) -> None:
+        """Wait while nothing of the run is there that would have to save.
+
+        Raises:
+            Stopped: where a request has come.
+        """
+        if self.count:
+            raise Stopped("stopped before anything was started; the same command starts it")
+        time.sleep(seconds)
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequests]:
+    """Requests that come while the context lasts."""
+    requests = StopRequests()
+    before = {number: signal.signal(number, requests.take) for number in SIGNALS}
+    try:
+        yield requests
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Pods(Protocol):
@@ -79,7 +116,7 @@ class LocalReconciler:
 
     def _observe(self, pods: tuple[PodView, ...]) -> Observation:
         """All that a decision looks at; storage is there, and cards have been taken."""
-        claims = dict.fromkeys(claims_of(self.job), ClaimView("Bound", ("ReadWriteMany",)))
+        claims = dict.fromkeys(prerequisites.claims_of(self.job), ClaimView("Bound", ("ReadWriteMany",)))
         waits = self.job.status.phase in WAITING_PHASES
         return Observation(
             job=self.job,
@@ -91,7 +128,7 @@ class LocalReconciler:
 
     def _report(self, pods: tuple[PodView, ...]) -> Report | None:
         """What the first pod serves, asked for now and then."""
-        stage, status = stage_of(self.job.status), self.job.status
+        stage, status = stages.stage_of(self.job.status), self.job.status
         own = (pod for pod in pods if pod.component == stage.component and pod.attempt == status.attempt)
         first = next((pod for pod in own if pod.index == 0 and pod.ended is None), None)
         if first is None or first.address is None or self.clock() < self.next_probe:

@@ -13,20 +13,10 @@ from arcface_api.resource.spec import SchedulingSpec
 from arcface_api.resource.status import ArcFaceTrainingJobStatus
 from arcface_operator.decision.context import condition
 from arcface_operator.local.cluster import LocalCluster
-from arcface_operator.local.kubelet.cards import PodCards, asked_cards, check_cards, take_cards
-from arcface_operator.local.kubelet.directories import (
-    Claims,
-    Workdir,
-    create_claims,
-    locked_checkpoints,
-    locked_workdir,
-)
+from arcface_operator.local.kubelet import cards, directories, process_spec
 from arcface_operator.local.kubelet.kubelet import Kubelet
-from arcface_operator.local.kubelet.process_spec import PodPlacement, build_process_spec, left_out
-from arcface_operator.local.narrator import Narrator
-from arcface_operator.local.progress import View, open_view, results_table
-from arcface_operator.local.reconciler import LocalReconciler
-from arcface_operator.local.stop_requests import StopRequests, stop_requests
+from arcface_operator.local.progress import Narrator, View, open_view, results_table
+from arcface_operator.local.reconciler import LocalReconciler, StopRequests, stop_requests
 from arcface_operator.manifests import config_maps, evaluator_pod, metadata, worker_pod
 from arcface_operator.preflight import data, spec_checks
 from arcface_operator.settings import Settings
@@ -39,7 +29,9 @@ ERRORS: dict[int | None, type[ArcFaceError]] = {ExitCode.INVALID_INPUT: InvalidI
 class LocalRun:
     """One run of one job."""
 
-    def __init__(self, job: ArcFaceTrainingJob, settings: Settings, claims: Claims, root: Path = Path("/")) -> None:
+    def __init__(
+        self, job: ArcFaceTrainingJob, settings: Settings, claims: directories.Claims, root: Path = Path("/")
+    ) -> None:
         """Prepare a run; device files and the driver of cards are looked for below `root`."""
         self.job = _for_one_machine(job)
         self.settings = settings
@@ -53,8 +45,8 @@ class LocalRun:
             ArcFaceError: where the job fails, a gate is missed or the user stops it.
         """
         self.check()
-        with locked_workdir(path) as workdir, stop_requests() as stop:
-            create_claims(self.claims)
+        with directories.locked_workdir(path) as workdir, stop_requests() as stop:
+            directories.create_claims(self.claims)
             with open_view(messages) as view:
                 narrator = Narrator(view, workdir.logs)
                 with self.open_cluster(workdir, view, stop) as cluster:
@@ -69,7 +61,7 @@ class LocalRun:
         spec_checks.check_templates(self.job)
         check_pods(self.job, self.claims, self.settings)
         if count := self.count_cards():
-            check_cards(count, self.root)
+            cards.check_cards(count, self.root)
         if self.job.spec.evaluation is not None:
             data.check_evaluation_sets(self.job.spec.evaluation, self.claims)
 
@@ -78,15 +70,15 @@ class LocalRun:
         if self.job.spec.workers.accelerator != "ascend":
             return 0
         gangs = self.workers(0), evaluator_pods(self.job, self.settings)
-        return max(sum(asked_cards(pod, self.job.spec.workers.resource_name) for pod in gang) for gang in gangs)
+        return max(sum(cards.asked_cards(pod, self.job.spec.workers.resource_name) for pod in gang) for gang in gangs)
 
     @contextmanager
-    def open_cluster(self, workdir: Workdir, view: View, stop: StopRequests) -> Iterator[LocalCluster]:
+    def open_cluster(self, workdir: directories.Workdir, view: View, stop: StopRequests) -> Iterator[LocalCluster]:
         """What runs the pods, with cards and checkpoints for them, once nothing of an earlier run is left."""
         kubelet = Kubelet(workdir, self.claims)
         if kubelet.clear(self.settings.termination_grace_seconds, stop.wait_before_start):
             view.note("killed processes that an earlier run had left behind")
-        with locked_checkpoints(self.checkpoints, workdir) as lock:
+        with directories.locked_checkpoints(self.checkpoints, workdir) as lock:
             if lock is None:
                 view.note(f"warning: {self.checkpoints} knows no locks; see that no other run uses it")
             kubelet.locks = () if lock is None else (lock,)
@@ -102,18 +94,18 @@ class LocalRun:
         """Folder of the job's checkpoints."""
         return self.claims[self.job.spec.checkpoint.claim_name] / config_maps.checkpoint_path(self.job)
 
-    def take_cards(self, view: View) -> PodCards:
+    def take_cards(self, view: View) -> cards.PodCards:
         """The cards of this run."""
         count = self.count_cards()
         if not count:
-            return PodCards()
-        numbers = take_cards(count, self.root)
+            return cards.PodCards()
+        numbers = cards.take_cards(count, self.root)
         view.note(f"on the cards {', '.join(map(str, numbers))}")
-        return PodCards(resource_name=self.job.spec.workers.resource_name, numbers=numbers)
+        return cards.PodCards(resource_name=self.job.spec.workers.resource_name, numbers=numbers)
 
     def announce(self, view: View) -> None:
         """What is about to run, and what is not."""
-        for name in left_out(self.workers(0)[0]):
+        for name in process_spec.left_out(self.workers(0)[0]):
             view.note(f"container {name} of the template is left out on this machine")
         workers = self.job.spec.workers
         view.note(f"training {self.job.metadata.name} on {workers.world_size} ranks in {workers.replicas} pods")
@@ -190,11 +182,11 @@ def _config_maps(job: ArcFaceTrainingJob) -> dict[str, metadata.Manifest]:
 def check_pods(job: ArcFaceTrainingJob, claims: Mapping[str, Path], settings: Settings) -> None:
     """InvalidInput where a pod of the job cannot become a process; nothing is created."""
     for pod in [*worker_pods(job, 0, settings)[:1], *evaluator_pods(job, settings)]:
-        placement = PodPlacement(
+        placement = process_spec.PodPlacement(
             folder=Path("/", pod["metadata"]["name"]),
             address="127.0.0.1",
             hosts={},
             claims=claims,
             config_maps=_config_maps(job),
         )
-        build_process_spec(pod, placement)
+        process_spec.build_process_spec(pod, placement)

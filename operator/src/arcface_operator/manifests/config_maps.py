@@ -7,9 +7,8 @@ pods see.
 import posixpath
 from datetime import datetime
 
-from arcface_api.contract import pod_environment as pods
+from arcface_api.contract import pod_environment as pods, run_config
 from arcface_api.contract.recipe import recipe, spec_hash
-from arcface_api.contract.run_config import RunCheckpoint, RunConfig, RunData, RunEvaluation, RunRanks
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec, EvaluationSpec, TrainingSpec
 from arcface_operator.manifests.metadata import Manifest, build_metadata, config_name, rank_table_name
@@ -26,10 +25,10 @@ def build_config_map(job: ArcFaceTrainingJob, attempt: int = 0, image: str | Non
     }
 
 
-def build_run_config(job: ArcFaceTrainingJob, attempt: int = 0, image: str | None = None) -> RunConfig:
+def build_run_config(job: ArcFaceTrainingJob, attempt: int = 0, image: str | None = None) -> run_config.RunConfig:
     """What the pods of an attempt are told; their image where they have one."""
     spec = job.spec
-    return RunConfig(
+    return run_config.RunConfig(
         job=job.metadata.name,
         namespace=job.metadata.namespace,
         attempt=attempt,
@@ -38,14 +37,14 @@ def build_run_config(job: ArcFaceTrainingJob, attempt: int = 0, image: str | Non
         recipe=recipe(spec),
         model=spec.model,
         loss=spec.loss,
-        data=RunData(
+        data=run_config.RunData(
             directory=_folder(pods.DATA_MOUNT, spec.data.path),
             min_images_per_identity=spec.data.min_images_per_identity,
             augmentation=spec.data.augmentation,
         ),
         training=_complete_training(spec),
         ranks=_run_ranks(spec),
-        checkpoint=RunCheckpoint(
+        checkpoint=run_config.RunCheckpoint(
             directory=_folder(pods.CHECKPOINT_MOUNT, checkpoint_path(job)),
             path=checkpoint_path(job),
             every_steps=spec.checkpoint.every_steps,
@@ -68,10 +67,10 @@ def _complete_training(spec: ArcFaceTrainingJobSpec) -> TrainingSpec:
     return spec.training.model_copy(update={"optimizer": optimizer, "precision": spec.precision})
 
 
-def _run_ranks(spec: ArcFaceTrainingJobSpec) -> RunRanks:
+def _run_ranks(spec: ArcFaceTrainingJobSpec) -> run_config.RunRanks:
     """The gang of ranks."""
     workers = spec.workers
-    return RunRanks(
+    return run_config.RunRanks(
         world_size=workers.world_size,
         per_pod=workers.devices_per_worker,
         accelerator=workers.accelerator,
@@ -79,9 +78,9 @@ def _run_ranks(spec: ArcFaceTrainingJobSpec) -> RunRanks:
     )
 
 
-def _run_evaluation(evaluation: EvaluationSpec) -> RunEvaluation:
+def _run_evaluation(evaluation: EvaluationSpec) -> run_config.RunEvaluation:
     """The verification sets and what they must reach."""
-    return RunEvaluation(
+    return run_config.RunEvaluation(
         directory=_folder(pods.EVALUATION_MOUNT, evaluation.path),
         sets=evaluation.sets,
         ijb=evaluation.ijb,

@@ -4,11 +4,9 @@ from arcface_api.contract import pod_environment as pods
 from arcface_api.errors import InvalidInput
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import EvaluationSpec
-from arcface_operator.manifests import pod_parts
-from arcface_operator.manifests.card_placement import evaluator_marks, evaluator_placement, placement_marks
+from arcface_operator.manifests import card_placement, pod_parts, pod_template
 from arcface_operator.manifests.gang import Gang, build_pod_metadata
 from arcface_operator.manifests.metadata import Manifest, evaluator_name
-from arcface_operator.manifests.pod_template import merged, with_template
 from arcface_operator.settings import Settings
 
 CONTAINER = "evaluator"
@@ -18,16 +16,16 @@ def evaluation_gang(job: ArcFaceTrainingJob) -> Gang:
     """The evaluator of a job that has one: a gang of one pod."""
     evaluation = _evaluation_of(job)
     ranks = _evaluator_ranks(job, evaluation)
-    marks = evaluator_marks(job, ranks) | placement_marks(evaluation.template)
+    marks = card_placement.evaluator_marks(job, ranks) | card_placement.placement_marks(evaluation.template)
     return Gang(component="evaluator", name=evaluator_name(job.metadata.name), pods=1, devices=ranks, marks=marks)
 
 
 def build_evaluator_pod(job: ArcFaceTrainingJob, attempt: int, settings: Settings) -> Manifest:
     """The pod that evaluates, of a job that asks for it."""
     evaluation, gang = _evaluation_of(job), evaluation_gang(job)
-    placement = evaluator_placement(job, gang.devices, settings)
-    template = with_template(
-        merged(pod_parts.default_template(CONTAINER, job, settings), placement, "spec.workers.template"),
+    placement = card_placement.evaluator_placement(job, gang.devices, settings)
+    template = pod_template.with_template(
+        pod_template.merged(pod_parts.default_template(CONTAINER, job, settings), placement, "spec.workers.template"),
         evaluation.template,
         {
             "metadata": build_pod_metadata(job, gang, gang.name, 0, attempt),

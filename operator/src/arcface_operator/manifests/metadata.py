@@ -1,5 +1,12 @@
-"""What all objects of a job share: names, labels and the owner reference."""
+"""What all objects of a job share: names, labels, the owner reference, and a seal on what is in them.
 
+A Service and a ConfigMap carry a digest of what we put into them, and a word for what it was made of. So nobody has to
+make them anew to see whether somebody has changed them, and a newer release leaves alone what an older one has written
+for an attempt that runs.
+"""
+
+import hashlib
+import json
 from typing import Any
 
 from arcface_api.contract import pod_environment as pods
@@ -8,6 +15,12 @@ from arcface_api.resource.job import ArcFaceTrainingJob
 
 Manifest = dict[str, Any]
 """A Kubernetes object, shaped like the YAML it becomes."""
+DIGEST_ANNOTATION = "arcface.io/content-digest"
+SOURCE_ANNOTATION = "arcface.io/content-source"
+OWN_KEYS = (pods.RUN_CONFIG_FILE, pods.RANK_TABLE_FILE)
+OWN_PORTS = ("metrics", "rendezvous")
+"""What the names of our ports begin with."""
+OWN_SERVICE_FIELDS = ("clusterIP", "publishNotReadyAddresses", "selector")
 
 
 def worker_name(job: str, index: int) -> str:
@@ -65,3 +78,30 @@ def build_labels(job: ArcFaceTrainingJob, component: str) -> dict[str, str]:
 def worker_selector(job: str) -> dict[str, str]:
     """Labels that the rank pods of a job have and no other pod."""
     return {pods.JOB_LABEL: job, pods.COMPONENT_LABEL: "worker"}
+
+
+def sealed(manifest: Manifest, source: str) -> Manifest:
+    """The manifest with its digest, and a word for what it was made of."""
+    annotations = {DIGEST_ANNOTATION: _digest(manifest), SOURCE_ANNOTATION: source}
+    return {**manifest, "metadata": {**manifest["metadata"], "annotations": annotations}}
+
+
+def source_of(manifest: Manifest) -> str | None:
+    """What an object was made of; empty where an older release has written it, None where somebody has changed it."""
+    annotations = manifest["metadata"].get("annotations") or {}
+    written = annotations.get(DIGEST_ANNOTATION)
+    if written is not None and written != _digest(manifest):
+        return None
+    return str(annotations.get(SOURCE_ANNOTATION, ""))
+
+
+def _digest(manifest: Manifest) -> str:
+    """SHA-256 of the part that is ours: others may add to it, as the API server does with defaults of a Service."""
+    spec, data = manifest.get("spec") or {}, manifest.get("data") or {}
+    ports = [(port.get("name", ""), port.get("port")) for port in spec.get("ports") or []]
+    content = [
+        {key: data.get(key) for key in OWN_KEYS},
+        {field: spec.get(field) for field in OWN_SERVICE_FIELDS},
+        sorted(port for port in ports if port[0].startswith(OWN_PORTS)),
+    ]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

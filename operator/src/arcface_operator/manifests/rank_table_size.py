@@ -2,7 +2,7 @@
 
 from arcface_api.contract.rank_table import RankedDevice, RankTableDocument, Server, ServerReference, SuperPod
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
-from arcface_operator.manifests.super_pods import has_super_pods
+from arcface_operator.manifests.card_placement import has_super_pods
 
 DATA_LIMIT = 1024 * 1024
 """Bytes of a ConfigMap's data that the API server takes (`ValidateConfigMap` in Kubernetes)."""

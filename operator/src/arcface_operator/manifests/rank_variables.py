@@ -4,9 +4,9 @@ from pathlib import Path
 
 from arcface_api.contract import pod_environment as pods
 from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_operator.manifests.card_placement import has_super_pods, pods_per_super_pod
 from arcface_operator.manifests.metadata import Manifest
 from arcface_operator.manifests.pod_template import template_map
-from arcface_operator.manifests.super_pods import has_super_pods, pods_per_super_pod
 
 CONNECT_SECONDS = (120, 7200)
 """Range of HCCL_CONNECT_TIMEOUT (CANN 8.5, environment variables)."""

@@ -2,11 +2,9 @@
 
 from arcface_api.contract import pod_environment as pods
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_operator.manifests import pod_parts, rank_variables
-from arcface_operator.manifests.card_placement import placement_marks, rank_placement
+from arcface_operator.manifests import card_placement, pod_parts, pod_template, rank_variables
 from arcface_operator.manifests.gang import Gang, build_pod_metadata
 from arcface_operator.manifests.metadata import Manifest, build_metadata, rank_table_name, worker_name, worker_selector
-from arcface_operator.manifests.pod_template import merged, with_template
 from arcface_operator.settings import Settings
 
 CONTAINER = "trainer"
@@ -20,7 +18,7 @@ def training_gang(job: ArcFaceTrainingJob) -> Gang:
         name=job.metadata.name,
         pods=workers.replicas,
         devices=workers.devices_per_worker,
-        marks=placement_marks(workers.template),
+        marks=card_placement.placement_marks(workers.template),
     )
 
 
@@ -37,7 +35,7 @@ def build_worker_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings
         "containers": [_build_container(job, index, attempt, settings)],
         "volumes": _build_volumes(job),
     }
-    template = with_template(
+    template = pod_template.with_template(
         _default_template(job, index, settings),
         job.spec.workers.template,
         {"metadata": metadata, "spec": pod_spec},
@@ -49,10 +47,10 @@ def build_worker_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings
 def _default_template(job: ArcFaceTrainingJob, index: int, settings: Settings) -> Manifest:
     """What a user's template may change."""
     common, variables = pod_parts.default_template(CONTAINER, job, settings), rank_variables.build_defaults(job, index)
-    common |= rank_placement(job, settings)
+    common |= card_placement.rank_placement(job, settings)
     if not variables:
         return common
-    return merged(common, {"spec": {"containers": [{"name": CONTAINER, "env": variables}]}}, "defaults")
+    return pod_template.merged(common, {"spec": {"containers": [{"name": CONTAINER, "env": variables}]}}, "defaults")
 
 
 def _build_container(job: ArcFaceTrainingJob, index: int, attempt: int, settings: Settings) -> Manifest:

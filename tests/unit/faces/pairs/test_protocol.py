@@ -4,8 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from arcface_api.errors import InvalidInput
 from arcface_faces.embedding.vectors import read_embeddings

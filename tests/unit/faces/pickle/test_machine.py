@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput
 from arcface_faces.pairs.pair_set import read_pair_pickle

@@ -5,8 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput
 from arcface_faces.records.recordio import ImageHeader, RecordFile, pack, pack_record, unpack, unpack_record

@@ -8,7 +8,7 @@ import pytest
 
 from arcface_operator.controller.jobs import JobStore, WorkQueue
 from arcface_operator.controller.watches import Watches
-from arcface_operator.kubernetes import reflector
+from arcface_operator.kubernetes import informer
 from arcface_operator.kubernetes.client import ApiError, JobRef
 from support.builders.jobs import job_document
 
@@ -43,8 +43,8 @@ class Server:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reflector, "FIRST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(reflector, "LAST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(informer, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(informer, "LAST_PAUSE_SECONDS", 0.001)
 
 
 def watch(server: Server, *namespaces: str, until: Look, then: Look = lambda *_: None) -> Watches:

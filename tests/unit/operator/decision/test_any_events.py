@@ -5,8 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from arcface_api.contract.pod_environment import ATTEMPT_LABEL
 from arcface_api.resource.spec import EvaluationSpec, RunPolicySpec

@@ -4,8 +4,7 @@ import re
 from typing import Any, get_type_hints
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from pydantic import ValidationError
 
 from arcface_api.resource.status import ArcFaceTrainingJobStatus

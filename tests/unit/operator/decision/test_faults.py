@@ -5,13 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from arcface_api.contract.reports import EvaluatorReport, ReportedFailure, TrainerReport, termination_message
 from arcface_api.resource.status import FailureStatus
-from arcface_operator.decision.fault_table.reasons import INIT_FAILED, POD_FAILED
-from arcface_operator.decision.fault_table.table import Remedy
+from arcface_operator.decision.fault_table.table import INIT_FAILED, POD_FAILED, Remedy
 from arcface_operator.decision.faults import pod_fault, worst
 from arcface_operator.decision.observation import PodView
 from support.builders.views import ago, make_ended, make_evaluator, make_worker

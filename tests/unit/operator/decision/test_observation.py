@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from arcface_operator.decision.fault_table.reasons import INIT_FAILED, POD_FAILED
+from arcface_operator.decision.fault_table.table import INIT_FAILED, POD_FAILED
 from arcface_operator.decision.observation import Ended, Observation, view_claim, view_pod
 from arcface_operator.manifests.worker_pod import build_worker_pod
 from support.builders.jobs import make_job

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from arcface_api.errors import InvalidInput
 from arcface_operator.preflight.job_file import SIZE_LIMIT, parse_job, read_job

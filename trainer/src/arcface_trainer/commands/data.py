@@ -8,8 +8,7 @@ import numpy as np
 
 from arcface_api.contract.reports import DataStats
 from arcface_api.errors import InvalidInput, explained
-from arcface_faces.datasets.convert import faults, pack_folder, unpack_records
-from arcface_faces.datasets.dataset import FaceDataset, ImageFolderDataset, open_dataset
+from arcface_faces.datasets import convert, dataset
 from arcface_faces.progress import progress_bar
 from arcface_trainer.synth.dataset import SynthRequest, write_dataset
 from arcface_trainer.synth.person import VERIFICATION
@@ -35,9 +34,9 @@ def pack(images: Path, out: Path, workers: int, skip_bad: bool) -> None:  # noqa
         is_folder = images.is_dir()
     if not is_folder:
         raise InvalidInput(f"{images}: no such folder: give the folder with one subfolder per identity")
-    faces = ImageFolderDataset.open(images, 1)
+    faces = dataset.ImageFolderDataset.open(images, 1)
     with progress_bar("packing", len(faces.labels)) as advance:
-        skipped = pack_folder(faces, out, workers, advance, skip_bad=skip_bad)
+        skipped = convert.pack_folder(faces, out, workers, advance, skip_bad=skip_bad)
     click.echo(f"{len(faces.labels) - skipped} images packed into {out}, {skipped} left out")
 
 
@@ -46,9 +45,9 @@ def pack(images: Path, out: Path, workers: int, skip_bad: bool) -> None:  # noqa
 @click.argument("out", type=FOLDER)
 def unpack(directory: Path, out: Path) -> None:
     """Write the images of DIRECTORY into one folder per identity under OUT."""
-    faces = open_dataset(directory)
+    faces = dataset.open_dataset(directory)
     with progress_bar("unpacking", len(faces.labels)) as advance:
-        unpack_records(faces, out, advance)
+        convert.unpack_records(faces, out, advance)
     click.echo(f"{len(faces.labels)} images of {faces.class_count} identities written to {out}")
 
 
@@ -56,10 +55,10 @@ def unpack(directory: Path, out: Path) -> None:
 @click.argument("directory", type=FOLDER)
 def verify(directory: Path) -> None:
     """Read every record and decode every image of DIRECTORY."""
-    faces = open_dataset(directory)
+    faces = dataset.open_dataset(directory)
     count = 0
     with progress_bar("verifying", len(faces.labels)) as advance:
-        for fault in faults(faces, THREADS, advance):
+        for fault in convert.faults(faces, THREADS, advance):
             count += 1
             if count <= SHOWN_FAULTS:
                 click.echo(fault)
@@ -74,7 +73,7 @@ def verify(directory: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stats(directory: Path, min_images: int, as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Count images and identities of DIRECTORY."""
-    counted = _stats_of(open_dataset(directory, min_images), directory)
+    counted = _stats_of(dataset.open_dataset(directory, min_images), directory)
     click.echo(counted.to_json() if as_json else _table(counted))
 
 
@@ -106,12 +105,12 @@ def _table(counted: DataStats) -> str:
     )
 
 
-def _stats_of(faces: FaceDataset, directory: Path) -> DataStats:
+def _stats_of(faces: dataset.FaceDataset, directory: Path) -> DataStats:
     """Images and identities that a training would use."""
     counts = np.bincount(faces.labels)
     return DataStats(
         directory=str(directory),
-        layout="folder" if isinstance(faces, ImageFolderDataset) else "records",
+        layout="folder" if isinstance(faces, dataset.ImageFolderDataset) else "records",
         images=len(faces.labels),
         identities=faces.class_count,
         dropped_identities=faces.dropped_identities,

@@ -14,8 +14,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from numpy.typing import NDArray
 
-from arcface_api.contract.pod_environment import RankIdentity
-from arcface_api.contract.run_config import RunRanks
+from arcface_api.contract import pod_environment, run_config
 from arcface_api.resource.spec import Precision
 from arcface_trainer.device import Chip, configure_device
 
@@ -115,7 +114,7 @@ class World:
         return cast("NDArray[np.float32]", self._all_sum(Tensor(values)).asnumpy() / np.float32(self.size))
 
 
-def init_distributed(ranks: RunRanks, identity: RankIdentity, precision: Precision) -> World:
+def init_distributed(ranks: run_config.RunRanks, identity: pod_environment.RankIdentity, precision: Precision) -> World:
     """Set this rank's device up and wait for the other ranks.
 
     Raises:

@@ -21,8 +21,7 @@ from arcface_faces.embedding.embedder import Network
 from arcface_faces.embedding.onnx_network import open_onnx
 from arcface_faces.images import METADATA_KEY, Preprocessing
 from arcface_trainer.export import Format
-from arcface_trainer.network.backbones import as_function, load_backbone
-from arcface_trainer.network.inference import found_accelerator, take_device
+from arcface_trainer.network import backbones, inference
 
 SAMPLE = 5
 """Images that a file is tried with, together and one by one."""
@@ -45,7 +44,7 @@ def export_network(folder: Path, form: Format, output: Path) -> None:
         if path.exists():
             raise InvalidInput(f"{path}: exists already; choose another name or remove it first")
     _take_device(form)
-    manifest, backbone = load_backbone(folder)
+    manifest, backbone = backbones.load_backbone(folder)
     mindspore.set_context(mode=mindspore.GRAPH_MODE)
     backbone.set_train(mode=False)
     with explained(output, "its folder cannot be made", "choose another name"):
@@ -69,8 +68,8 @@ def _take_device(form: Format) -> None:
     MindSpore 2.10 calls AIR deprecated (`mindspore.export`), and nobody has written one with this command yet.
     """
     if form != "air":
-        take_device("cpu")
-    elif found_accelerator() == "ascend":
+        inference.take_device("cpu")
+    elif inference.found_accelerator() == "ascend":
         mindspore.set_device("Ascend", 0)
     else:
         raise InvalidInput(
@@ -141,7 +140,7 @@ def _check(network: Network, backbone: mindspore.nn.Cell, preprocessing: Preproc
     random = np.random.default_rng(0)
     shape = (SAMPLE, 3, preprocessing.height, preprocessing.width)
     images = random.integers(0, 256, shape).astype(np.uint8)
-    expected = as_function(backbone)(images)
+    expected = backbones.as_function(backbone)(images)
     for found in (network(images), np.concatenate([network(images[row : row + 1]) for row in range(SAMPLE)])):
         difference = float(np.abs(found - expected).max() / np.abs(expected).max())
         if not difference <= TOLERANCE:

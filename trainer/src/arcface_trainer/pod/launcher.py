@@ -13,9 +13,8 @@ from pathlib import Path
 
 from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import ArcFaceError, ExitCode, Stopped
-from arcface_trainer.pod.pinning import core_shares
+from arcface_trainer.pod import pinning, rendezvous
 from arcface_trainer.pod.processes import RankProcess, SchedulerProcess, rank_environment, shell_status
-from arcface_trainer.pod.rendezvous import meet
 
 POLL_SECONDS = 0.1
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -51,7 +50,7 @@ def _run_until_stopped(config_path: Path) -> tuple[reports.TrainerReport, int]:
 def _run(config_path: Path) -> tuple[reports.TrainerReport, int]:
     config = run_config.RunConfig.read(config_path)
     identity = pod_environment.RankIdentity.from_environment()
-    scheduler, shares = meet(identity), core_shares(config.ranks)
+    scheduler, shares = rendezvous.meet(identity), pinning.core_shares(config.ranks)
     with tempfile.TemporaryDirectory(prefix="arcface-") as folder, contextlib.ExitStack() as stack:
         ranks: list[RankProcess] = []
         # Signals before children: one that comes in between must not be lost.

@@ -8,9 +8,8 @@ near is found as there: the card's bus address by npu-smi, the node at that addr
 import os
 from pathlib import Path
 
-from arcface_api.ascend_cards import VISIBLE_CARDS, ask_npu_smi, parse_visible
+from arcface_api import ascend_cards, cpu_affinity
 from arcface_api.contract.run_config import RunRanks
-from arcface_api.cpu_affinity import core_shares_near
 from arcface_trainer.device import device_target
 
 
@@ -19,14 +18,14 @@ def core_shares(ranks: RunRanks, sysfs: Path = Path("/sys")) -> list[set[int]]:
     near = [frozenset[int]()] * ranks.per_pod
     if ranks.per_pod > 1 and device_target(ranks.accelerator) == "Ascend":
         near = _near_cards(ranks.per_pod, sysfs)
-    return core_shares_near(os.sched_getaffinity(0), near)
+    return cpu_affinity.core_shares_near(os.sched_getaffinity(0), near)
 
 
 def _near_cards(count: int, sysfs: Path) -> list[frozenset[int]]:
     """Cores near the cards that this pod's processes count from 0; none where the machine does not say."""
-    visible = os.environ.get(VISIBLE_CARDS)
-    numbers = parse_visible(visible) if visible else list(range(count))
-    chips = dict(enumerate(ask_npu_smi()))
+    visible = os.environ.get(ascend_cards.VISIBLE_CARDS)
+    numbers = ascend_cards.parse_visible(visible) if visible else list(range(count))
+    chips = dict(enumerate(ascend_cards.ask_npu_smi()))
     buses = [chips[number].bus if number in chips else "" for number in numbers[:count]]
     return [_cores_near(bus, sysfs) for bus in buses] + [frozenset()] * (count - len(buses))
 

@@ -15,9 +15,7 @@ from pathlib import Path
 from threading import Thread
 from typing import IO, Self
 
-from arcface_api.contract import pod_environment as pods
-from arcface_api.contract.reports import ReportedFailure, TrainerReport, failure_from
-from arcface_api.contract.run_config import RunRanks
+from arcface_api.contract import pod_environment as pods, reports, run_config
 from arcface_api.errors import ExitCode, Stopped
 from arcface_trainer.device import compute_environment
 
@@ -40,7 +38,11 @@ GRACE_SECONDS = 10.0
 
 
 def rank_environment(
-    environment: Mapping[str, str], ranks: RunRanks, identity: pods.RankIdentity, scheduler: str | None, local: int
+    environment: Mapping[str, str],
+    ranks: run_config.RunRanks,
+    identity: pods.RankIdentity,
+    scheduler: str | None,
+    local: int,
 ) -> dict[str, str]:
     """Environment of rank number `local` of this pod: MindSpore reads its settings when it is imported.
 
@@ -142,7 +144,7 @@ class RankProcess:
             self.process.kill()
             self.process.wait()
 
-    def report(self) -> TrainerReport:
+    def report(self) -> reports.TrainerReport:
         """What the ended rank wrote, or what can be told of one that could not write."""
         self.reader.join(timeout=5)
         if (report := self._written_report()) is not None:
@@ -151,22 +153,22 @@ class RankProcess:
             return report.model_copy(update={"failure": report.failure.model_copy(update={"log": list(self.tail)})})
         if self.has_nothing_to_save:
             stopped = Stopped("stopped before the ranks had joined; nothing had to be saved")
-            return TrainerReport(failure=failure_from(stopped, self.rank))
+            return reports.TrainerReport(failure=reports.failure_from(stopped, self.rank))
         code = self.process.returncode
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return self.died(f"rank {self.rank} died with {how}", shell_status(code))
 
-    def died(self, message: str, exit_code: int) -> TrainerReport:
+    def died(self, message: str, exit_code: int) -> reports.TrainerReport:
         """The report of a rank that left none."""
-        failure = ReportedFailure(
+        failure = reports.ReportedFailure(
             reason="RankDied", message=message, rank=self.rank, exit_code=exit_code, log=list(self.tail)
         )
-        return TrainerReport(failure=failure)
+        return reports.TrainerReport(failure=failure)
 
-    def _written_report(self) -> TrainerReport | None:
+    def _written_report(self) -> reports.TrainerReport | None:
         if not self.report_path.is_file():
             return None
-        return TrainerReport.from_ours(self.report_path.read_bytes(), str(self.report_path))
+        return reports.TrainerReport.from_ours(self.report_path.read_bytes(), str(self.report_path))
 
 
 @dataclass(slots=True)

@@ -20,14 +20,12 @@ from arcface_faces.checkpoint import class_range
 from arcface_trainer.background import in_background
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.head.classifier import Classifier, initial_centers
-from arcface_trainer.network.backbones import build_backbone, running_statistics
-from arcface_trainer.network.layers import trunk_cast
+from arcface_trainer.network import backbones, layers
 from arcface_trainer.plan import TrainingPlan
 from arcface_trainer.step.flat import FlatParameters
 from arcface_trainer.step.gradients import GradientStep
 from arcface_trainer.step.loss_scale import DynamicLossScale, OverflowFlag
-from arcface_trainer.step.statistics import GuardedStatistics
-from arcface_trainer.step.update import MomentumUpdate
+from arcface_trainer.step.update import GuardedStatistics, MomentumUpdate
 from arcface_trainer.step.votes import NO_VOTES, StepResult, StepVotes, encode_votes
 
 
@@ -41,7 +39,7 @@ class TrainStep(nn.Cell):
         groups = [FlatParameters(weights[start:stop]) for start, stop in gradient_step.buckets]
         centers = FlatParameters([gradient_step.classifier.centers])
         self.update = MomentumUpdate([*groups, centers], optimizer, clip_norm)
-        self.statistics = GuardedStatistics(running_statistics(gradient_step.backbone))
+        self.statistics = GuardedStatistics(backbones.running_statistics(gradient_step.backbone))
         self.loss_scale = gradient_step.loss_scale
         self.set_train()
 
@@ -92,7 +90,7 @@ class TrainStep(nn.Cell):
 def build_train_step(plan: TrainingPlan, training: TrainingSpec, world: World) -> TrainStep:
     """The step of a network and a head with fresh weights, the same for any number of ranks."""
     set_seed(plan.seed)
-    backbone = build_backbone(plan.model, trunk_cast(plan.precision, world.chip))
+    backbone = backbones.build_backbone(plan.model, layers.trunk_cast(plan.precision, world.chip))
     classes = class_range(plan.class_count, world.size, world.rank)
     centers = initial_centers(classes, plan.model.embedding_size, plan.seed)
     classifier = Classifier(plan.loss, classes, centers, world.collectives)

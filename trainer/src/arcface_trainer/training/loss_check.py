@@ -12,8 +12,7 @@ from arcface_api.errors import Diverged
 from arcface_api.initial_loss import expected_initial_loss, margin_cost
 from arcface_api.resource.spec import LossSpec
 from arcface_trainer.plan import TrainingPlan
-from arcface_trainer.step.loss_scale import FLOOR
-from arcface_trainer.step.votes import StepResult
+from arcface_trainer.step import loss_scale, votes
 
 LOG = logging.getLogger(__name__)
 SKIPS_IN_A_ROW = 10
@@ -32,7 +31,7 @@ class LossCheck:
     """What looks wrong without ending the training."""
     skips_in_a_row: int = 0
 
-    def check(self, result: StepResult, step: int) -> None:
+    def check(self, result: votes.StepResult, step: int) -> None:
         """Judge the step that followed `step` updates; Diverged when too many in a row were not finite."""
         if step == 0:
             self.check_first_loss(result.loss)
@@ -40,7 +39,7 @@ class LossCheck:
             self.skips_in_a_row = 0
             return
         if result.loss_scale is not None and math.isfinite(result.loss):
-            if result.loss_scale > FLOOR:
+            if result.loss_scale > loss_scale.FLOOR:
                 LOG.info("step is left out, the gradient overflows step=%d loss_scale=%g", step, result.loss_scale)
                 return
             self._warn_of_floor()
@@ -55,7 +54,7 @@ class LossCheck:
     def _warn_of_floor(self) -> None:
         """Alarm, once, where gradients overflow and the loss scale can help no more."""
         warning = (
-            f"the loss scale is down to its floor of {FLOOR:g} since gradients overflow in float16: lower "
+            f"the loss scale is down to its floor of {loss_scale.FLOOR:g} since gradients overflow in float16: lower "
             "training.optimizer.learningRate, or take training.precision bf16 where the chip computes it"
         )
         if warning not in self.warnings:

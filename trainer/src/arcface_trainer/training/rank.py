@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from arcface_api import names, unsupported
 from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, Stopped
-from arcface_api.names import LOG_FORMAT
-from arcface_api.unsupported import unsupported_training
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
 from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.data.loader import open_loader
@@ -36,7 +35,7 @@ STOP_PATIENCE_SECONDS = 90.0
 def _main(config_path: Path, report_path: Path, local_rank: int) -> int:
     """Run the rank and write its report; returns the exit status."""
     identity = pod_environment.RankIdentity.from_environment()
-    logging.basicConfig(level=logging.INFO if identity.rank == 0 else logging.WARNING, format=LOG_FORMAT)
+    logging.basicConfig(level=logging.INFO if identity.rank == 0 else logging.WARNING, format=names.LOG_FORMAT)
     loop: TrainingLoop | None = None
     failure: reports.ReportedFailure | None = None
     try:
@@ -68,7 +67,7 @@ def build_training_loop(
     rank, ranks, training = identity.rank, config.ranks, config.training
     if identity.world_size != ranks.world_size:
         raise InvalidInput(f"MS_WORKER_NUM={identity.world_size}, but the run has {ranks.world_size} ranks")
-    for sentence in unsupported_training(config.model, config.loss, training):
+    for sentence in unsupported.unsupported_training(config.model, config.loss, training):
         raise InvalidInput(sentence)
     metrics, board = TrainMetrics(rank), _ProgressBoard(identity)
     port = config.metrics_port + local_rank if config.metrics_port else 0

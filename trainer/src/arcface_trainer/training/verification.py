@@ -19,8 +19,7 @@ from arcface_faces.pairs.protocol import FOLDS, fold_accuracy, squared_distances
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
 from arcface_trainer.checkpoint.state import TrainingState, Verifications
 from arcface_trainer.distributed.collectives import World
-from arcface_trainer.network.backbones import as_function, assign, build_backbone, named_parameters
-from arcface_trainer.network.layers import trunk_cast
+from arcface_trainer.network import backbones, layers
 from arcface_trainer.plan import TrainingPlan
 
 SAMPLE_SEED = 0
@@ -151,7 +150,9 @@ class Verifier:
 
     def verify(self, step: int) -> Verification:
         """Judge the network after `step`; Diverged where it gives no numbers."""
-        assign(named_parameters(self.backbone), self.state.backbone(self.world), "the network in training")
+        backbones.assign(
+            backbones.named_parameters(self.backbone), self.state.backbone(self.world), "the network in training"
+        )
         own = self.pairs.distances(self._embed)
         results = self.pairs.results(self.world.all_gather_doubles(own))
         found = Verification(epoch=self.plan.epoch(step), step=step, results=results)
@@ -188,13 +189,13 @@ def build_verifier(
     every_steps = evaluation.every_epochs * plan.schedule.steps_per_epoch
     most = most_pairs(every_steps * plan.total_batch_size)
     pairs = open_pair_shard(evaluation, most, world.size, world.rank, batch_size)
-    backbone = build_backbone(plan.model, trunk_cast(plan.precision, world.chip))
+    backbone = backbones.build_backbone(plan.model, layers.trunk_cast(plan.precision, world.chip))
     return Verifier(
         pairs,
         every_steps,
         plan,
         backbone,
-        as_function(backbone),
+        backbones.as_function(backbone),
         checkpointing.state,
         world,
         checkpointing.verifications,

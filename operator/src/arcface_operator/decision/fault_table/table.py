@@ -1,6 +1,7 @@
 """The one table of faults, for jobs of a cluster and of this machine: whose doing a fault is, and what follows. Pure.
 
-`spec.runPolicy.failureRules` may have another remedy for a fault; whose doing it is stays as it is here.
+`spec.runPolicy.failureRules` may have another remedy for a fault; whose doing it is stays as it is here. What befalls
+pods has words, Kubernetes' and ours, which also stand in `status.failure.reason`.
 """
 
 from collections.abc import Collection
@@ -8,7 +9,27 @@ from dataclasses import dataclass
 from enum import Enum
 
 from arcface_api.errors import NEVER_RETRIED, ExitCode
-from arcface_operator.decision.fault_table import reasons as words
+
+POD_DELETED, POD_LOST, NODE_LOST = "PodDeleted", "PodLost", "NodeLost"
+PARTLY_HELD, QUOTA_WITHDRAWN = "PartlyHeld", "QuotaWithdrawn"
+STALLED, START_LATE, NO_REPORT = "Stalled", "StartupDeadlineExceeded", "NoReport"
+DEVICE_FAULT = "DeviceFault"
+INIT_FAILED, POD_FAILED = "InitContainerFailed", "PodFailed"
+"""Reasons of ours."""
+BEFORE_MAIN = frozenset({INIT_FAILED, POD_FAILED})
+"""Those of pods that failed by themselves before the main container ran."""
+INCURABLE = frozenset({"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError"})
+"""Reasons for which a container waits that time alone never cures, as kubelets give them."""
+UNSEEN = frozenset({"ContainerStatusUnknown", "Unknown"})
+"""A kubelet's words for an end that it has not seen, such as that of a node which rebooted; the code is made up."""
+MADE_ROOM = frozenset({"Preempted", "Preempting", "PreemptionByScheduler"})
+"""Words of schedulers and kubelets for pods that made room for others of a higher priority."""
+NODES_DOING = frozenset({"Evicted", "NodeShutdown", "Shutdown", "Terminated", "TerminationByKubelet"})
+"""A kubelet's words for pods that it ended: the node is short of something, or goes down."""
+NODES_ABSENCE = frozenset({NODE_LOST, "DeletionByTaintManager", "DeletionByPodGC"})
+"""Controllers' words for pods whose node is gone or does not answer."""
+DISRUPTIONS = MADE_ROOM | NODES_DOING | NODES_ABSENCE
+"""What is said of a pod that others ended; kubelets before 1.26 set no DisruptionTarget beside it."""
 
 
 class Remedy(Enum):
@@ -88,20 +109,20 @@ REFUSED = Verdict(remedy=Remedy.RESTART_FREE, blame=Blame.NODE, is_refusal=True)
 
 TABLE = (
     Row("bad input, or a loss that is no number any more", FAILS, exit_codes=NEVER_RETRIED),
-    Row("a pod that can never start", FAILS, reasons=words.INCURABLE),
-    Row("there is room for a part of the gang only", LETS_GO, reasons={words.PARTLY_HELD}),
-    Row("quota that a queue takes back", LETS_GO, reasons={words.QUOTA_WITHDRAWN}),
-    Row("a pod that made room for others", OF_THE_QUEUE, reasons=words.MADE_ROOM),
-    Row("a node that is gone or does not answer", OF_THE_NODE, reasons=words.NODES_ABSENCE),
-    Row("a card that MindX calls faulty", OF_THE_NODE, reasons={words.DEVICE_FAULT}),
-    Row("a pod that its kubelet ended", OF_THE_NODE, reasons=words.NODES_DOING),
-    Row("an end that the kubelet has not seen", OF_THE_NODE, reasons=words.UNSEEN),
+    Row("a pod that can never start", FAILS, reasons=INCURABLE),
+    Row("there is room for a part of the gang only", LETS_GO, reasons={PARTLY_HELD}),
+    Row("quota that a queue takes back", LETS_GO, reasons={QUOTA_WITHDRAWN}),
+    Row("a pod that made room for others", OF_THE_QUEUE, reasons=MADE_ROOM),
+    Row("a node that is gone or does not answer", OF_THE_NODE, reasons=NODES_ABSENCE),
+    Row("a card that MindX calls faulty", OF_THE_NODE, reasons={DEVICE_FAULT}),
+    Row("a pod that its kubelet ended", OF_THE_NODE, reasons=NODES_DOING),
+    Row("an end that the kubelet has not seen", OF_THE_NODE, reasons=UNSEEN),
     Row("a pod that the cluster ended, or somebody deleted", OF_THE_CLUSTER, is_taken=True),
-    Row("a pod that is gone", OF_THE_CLUSTER, reasons={words.POD_LOST}),
+    Row("a pod that is gone", OF_THE_CLUSTER, reasons={POD_LOST}),
     Row("stopped, and nobody says why", OF_THE_CLUSTER, exit_codes={ExitCode.STOPPED}),
-    Row("an init container that failed, or a pod of which nobody says why", OF_THE_PROGRAM, reasons=words.BEFORE_MAIN),
-    Row("ranks that do not start or get nowhere", OF_THE_PROGRAM, reasons={words.START_LATE, words.STALLED}),
-    Row("an end with exit code 0 before the last step", OF_THE_PROGRAM, reasons={words.NO_REPORT}),
+    Row("an init container that failed, or a pod of which nobody says why", OF_THE_PROGRAM, reasons=BEFORE_MAIN),
+    Row("ranks that do not start or get nowhere", OF_THE_PROGRAM, reasons={START_LATE, STALLED}),
+    Row("an end with exit code 0 before the last step", OF_THE_PROGRAM, reasons={NO_REPORT}),
     Row("a pod that its kubelet would not have", REFUSED, exit_codes={None}),
     Row("any other exit code", OF_THE_PROGRAM),
 )

@@ -4,22 +4,13 @@ from dataclasses import dataclass
 
 from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision.context import DecisionContext
-from arcface_operator.decision.fault_table.reasons import QUOTA_WITHDRAWN
+from arcface_operator.decision.fault_table.table import QUOTA_WITHDRAWN
 from arcface_operator.decision.faults import Fault, fault_of, one_line
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Create, Delete, WriteWorkloadStatus
 from arcface_operator.decision.stages import EVALUATION, STAGES, Stage
+from arcface_operator.manifests import workload as kueue
 from arcface_operator.manifests.metadata import Manifest
-from arcface_operator.manifests.workload import (
-    POD_GROUP_SIZE,
-    QueueView,
-    WorkloadView,
-    build_workload,
-    finished,
-    released,
-    with_ready_pods,
-    workload_of,
-)
 
 ENDED = frozenset({"Succeeded", "Failed"})
 
@@ -38,7 +29,7 @@ def withdrawn(context: DecisionContext) -> Fault | None:
         return None
     workload = _workload(context, context.stage)
     if workload is None or workload.is_leaving:
-        if any(POD_GROUP_SIZE in pod.annotations for pod in context.pods):
+        if any(kueue.POD_GROUP_SIZE in pod.annotations for pod in context.pods):
             return None  # an earlier release made them: Kueue has admitted the pods themselves
         return _let_go("the Workload that Kueue admitted is gone")
     if workload.may_run:
@@ -53,7 +44,7 @@ def given_back(context: DecisionContext) -> Wait | None:
     workload = _workload(context, context.stage)
     if workload is None or not workload.is_evicted or workload.is_leaving:
         return None
-    action = _write(workload, released(workload, context.now))
+    action = _write(workload, kueue.released(workload, context.now))
     return Wait(message=f"Kueue has evicted it: {workload.words('Evicted')}", actions=(action,))
 
 
@@ -89,17 +80,17 @@ def settlement(context: DecisionContext) -> tuple[Action, ...]:
     return tuple(actions)
 
 
-def _settled(context: DecisionContext, stage: Stage, workload: WorkloadView) -> Action | None:
+def _settled(context: DecisionContext, stage: Stage, workload: kueue.WorkloadView) -> Action | None:
     """What is done about a Workload that Kueue has."""
     pods = [pod for pod in context.observed.pods if pod.component == stage.component]
     if all(pod.has_left_its_node for pod in pods):
         if context.status.phase in ENDED or stage is not context.stage:
-            return _write(workload, finished(workload, *_outcome(context, stage), context.now))
+            return _write(workload, kueue.finished(workload, *_outcome(context, stage), context.now))
         if context.status.phase == "Suspended":
             return _delete(workload)
     is_complete = stage is context.stage and context.missing_pod is None and all(map(_is_ready, context.pods))
     if is_complete and workload.may_run and not workload.has("PodsReady"):
-        return _write(workload, with_ready_pods(workload, context.now))
+        return _write(workload, kueue.with_ready_pods(workload, context.now))
     return None
 
 
@@ -115,7 +106,7 @@ def _outcome(context: DecisionContext, stage: Stage) -> tuple[str, str]:
     return "Succeeded", f"the {stage.work} is done"
 
 
-def _answer(context: DecisionContext, workload: WorkloadView) -> str:
+def _answer(context: DecisionContext, workload: kueue.WorkloadView) -> str:
     """What Kueue says to a Workload that it does not let run yet."""
     queue = f"queue {context.spec.scheduling.queue}"
     if not workload.is_active:
@@ -127,16 +118,16 @@ def _answer(context: DecisionContext, workload: WorkloadView) -> str:
     return f"waits for quota in Kueue's {queue}: {workload.words('QuotaReserved') or 'not looked at yet'}"
 
 
-def _workload(context: DecisionContext, stage: Stage) -> WorkloadView | None:
+def _workload(context: DecisionContext, stage: Stage) -> kueue.WorkloadView | None:
     """The Workload of a stage."""
-    return workload_of(context.job, context.observed.queue, stage.component)
+    return kueue.workload_of(context.job, context.observed.queue, stage.component)
 
 
-def _build(context: DecisionContext, queue: QueueView) -> Manifest:
+def _build(context: DecisionContext, queue: kueue.QueueView) -> Manifest:
     """The Workload that the stage needs."""
     job, stage = context.job, context.stage
     pod = stage.build_pod(job, 0, context.status.attempt, context.settings)
-    return build_workload(job, stage.gang(job), pod, queue.priority, _evaluation(context))
+    return kueue.build_workload(job, stage.gang(job), pod, queue.priority, _evaluation(context))
 
 
 def _let_go(why: str) -> Fault:
@@ -149,11 +140,11 @@ def _evaluation(context: DecisionContext) -> str | None:
     return context.status.evaluation_hash if context.stage is EVALUATION else None
 
 
-def _write(workload: WorkloadView, status: Manifest) -> WriteWorkloadStatus:
+def _write(workload: kueue.WorkloadView, status: Manifest) -> WriteWorkloadStatus:
     """Tell Kueue something."""
     return WriteWorkloadStatus(name=workload.name, uid=workload.uid, version=workload.version, status=status)
 
 
-def _delete(workload: WorkloadView) -> Delete:
+def _delete(workload: kueue.WorkloadView) -> Delete:
     """Take a Workload away."""
     return Delete(resource="workloads", name=workload.name, uid=workload.uid)

@@ -5,7 +5,7 @@ It takes an answer to say so: a gang that nobody can reach may be anywhere.
 
 from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision.context import DecisionContext, latest, true_since
-from arcface_operator.decision.fault_table.reasons import STALLED
+from arcface_operator.decision.fault_table.table import STALLED
 from arcface_operator.decision.faults import Fault, fault_of
 
 

@@ -5,7 +5,7 @@ Whether ranks that run have begun they alone can tell: where nobody can reach th
 
 from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision.context import DecisionContext, condition, latest, true_since
-from arcface_operator.decision.fault_table.reasons import START_LATE
+from arcface_operator.decision.fault_table.table import START_LATE
 from arcface_operator.decision.faults import Fault, fault_of
 from arcface_operator.decision.observation import PodView
 

@@ -4,8 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from arcface_operator.decision.fault_table.device_faults import DeviceFault, read_clusterd, read_plugin
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from arcface_operator.manifests.super_pods import has_super_pods, pods_per_super_pod
+from arcface_operator.manifests.card_placement import has_super_pods, pods_per_super_pod
 from support.builders.jobs import make_job
 
 BLOCK, POLICY = "sp-block", "huawei.com/schedule_policy"

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from arcface_operator.kubernetes import reflector as reflecting
+from arcface_operator.kubernetes import informer as informing
 from arcface_operator.kubernetes.cache import Cache
 from arcface_operator.kubernetes.client import ApiError, JobRef, Unreachable
-from arcface_operator.kubernetes.reflector import CALM_SECONDS, Backoff, Reflector
+from arcface_operator.kubernetes.informer import CALM_SECONDS, Backoff, Reflector
 
 REF = JobRef("faces", "quick")
 Answer = list[Any] | Exception
@@ -75,8 +75,8 @@ def run_until(server: Server, condition: Callable[[Reflector[JobRef, str]], obje
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reflecting, "FIRST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(reflecting, "LAST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(informing, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(informing, "LAST_PAUSE_SECONDS", 0.001)
 
 
 def test_the_old_cache_stands_until_the_new_one_is_complete() -> None:
@@ -144,8 +144,8 @@ def test_a_watch_that_closes_at_once_is_no_loop_of_watches() -> None:
 
 
 def test_pauses_grow_and_begin_anew_after_a_calm_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reflecting, "FIRST_PAUSE_SECONDS", 1.0)
-    monkeypatch.setattr(reflecting, "LAST_PAUSE_SECONDS", 15.0)
+    monkeypatch.setattr(informing, "FIRST_PAUSE_SECONDS", 1.0)
+    monkeypatch.setattr(informing, "LAST_PAUSE_SECONDS", 15.0)
     backoff = Backoff()
     assert [backoff.after(0.1) for _ in range(6)] == [1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
     assert backoff.after(CALM_SECONDS + 1) == 1.0

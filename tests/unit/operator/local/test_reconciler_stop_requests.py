@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from arcface_api.errors import Stopped
-from arcface_operator.local.stop_requests import SIGNALS, StopRequests, stop_requests
+from arcface_operator.local.reconciler import SIGNALS, StopRequests, stop_requests
 from support.waiting import wait_until
 
 
