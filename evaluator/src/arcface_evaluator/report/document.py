@@ -143,7 +143,7 @@ class EvaluationFile(Model):
     """What a report's plots are drawn from."""
     protocol: PairProtocol | IjbProtocol = PairProtocol()
     """How the pairs were judged."""
-    inputs: list[InputFile]
+    inputs: list[InputFile] = Field(min_length=1)
     """Files that were read; of a checkpoint its manifest, which holds the hashes of the others."""
 
     @model_validator(mode="after")

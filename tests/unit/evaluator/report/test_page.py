@@ -89,7 +89,7 @@ def test_several_runs_are_compared_on_one_page(tmp_path, pairs):
     assert len(list((tmp_path / "page").glob("small-scores-of-*.png"))) == 2
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"inputs": 3}', '{"unknown": 1, "inputs": []}'])
+@pytest.mark.parametrize("text", ["", "[]", '{"inputs": 3}', '{"unknown": 1}', '{"inputs": []}'])
 def test_what_is_no_evaluation_cannot_be_compared(tmp_path, capsys, text):
     (tmp_path / "run.json").write_text(text)
     assert run(["evaluate", "compare", str(tmp_path / "run.json"), "--report", str(tmp_path / "page")]) == 2
