@@ -29,7 +29,7 @@ def pod_groups(plane: ControlPlane) -> Iterator[None]:
     plane.kubectl("apply", "-f", "-", stdin=definitions)
     plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
     yield
-    plane.kubectl("delete", "-f", "-", stdin=definitions)
+    plane.kubectl("delete", "--timeout=60s", "-f", "-", stdin=definitions)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def webhook(plane: ControlPlane, pod_groups: None) -> Iterator[None]:
     # The API server takes its time to heed a new policy.
     wait_until(lambda: not plane.admin.post(PODS, params={"dryRun": "All"}, json=pod).is_success)
     yield
-    plane.kubectl("delete", "-f", "-", stdin=policy)
+    plane.kubectl("delete", "--timeout=60s", "-f", "-", stdin=policy)
 
 
 def group(jobs: TrainingJobs, version: str) -> dict[str, Any]:
