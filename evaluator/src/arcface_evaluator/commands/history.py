@@ -13,7 +13,8 @@ FOLDER = click.Path(path_type=Path)
 @click.command()
 @click.argument("folders", metavar="DIR...", type=FOLDER, nargs=-1, required=True)
 @click.option("--report", type=FOLDER, help="Draw the curves on a page in this folder.")
-def history(folders: tuple[Path, ...], report: Path | None) -> None:
+@click.option("--tensorboard", type=FOLDER, help="Write event files for TensorBoard into this folder.")
+def history(folders: tuple[Path, ...], report: Path | None, tensorboard: Path | None) -> None:
     """Show the course of trainings: loss, learning rate, speed, waits, accuracy.
 
     Each DIR is a folder of a job's checkpoints, which need not be there any more: history.jsonl is enough.
@@ -23,6 +24,11 @@ def history(folders: tuple[Path, ...], report: Path | None) -> None:
     console.print(history_table.runs_table(histories))
     for name, read in histories.items():
         console.print(history_table.epochs_table(name, read))
+    if tensorboard is not None:
+        from arcface_evaluator.report import event_files  # noqa: PLC0415 - most who look at a history want no others
+
+        event_files.write_event_files(tensorboard, histories)
+        click.echo(f"event files: tensorboard --logdir {tensorboard}", err=True)
     if report is not None:
         # Imported here: plotting takes long to load.
         from arcface_evaluator.report import history_page  # noqa: PLC0415

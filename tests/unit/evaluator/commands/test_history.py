@@ -96,7 +96,7 @@ def test_a_training_that_goes_on_can_be_looked_at_again(tmp_path):
     assert "<dt>lines that cannot be read</dt><dd>1</dd>" in page_of(tmp_path / "page")
 
 
-@pytest.mark.parametrize("options", [(), ("--report", "page")])
+@pytest.mark.parametrize("options", [(), ("--report", "page"), ("--tensorboard", "events")])
 def test_a_folder_without_a_history_is_one_line(tmp_path, capsys, options):
     assert run(["history", str(tmp_path), *options]) == 2
     told = capsys.readouterr().err
@@ -104,9 +104,10 @@ def test_a_folder_without_a_history_is_one_line(tmp_path, capsys, options):
     assert f"{tmp_path}/history.jsonl: is not there" in told
 
 
-def test_an_output_that_cannot_be_written_is_one_line(tmp_path, capsys):
+@pytest.mark.parametrize("option", ["--report", "--tensorboard"])
+def test_an_output_that_cannot_be_written_is_one_line(tmp_path, capsys, option):
     folder = write_history(tmp_path / "faces", lines_of("a", 0, 20))
     (tmp_path / "file").write_text("")
-    assert run(["history", str(folder), "--report", str(tmp_path / "file")]) == 2
+    assert run(["history", str(folder), option, str(tmp_path / "file")]) == 2
     told = capsys.readouterr().err
-    assert told.splitlines()[-1].startswith(f"arcface history: --report {tmp_path}/file")
+    assert told.splitlines()[-1].startswith(f"arcface history: {option} {tmp_path}/file")
