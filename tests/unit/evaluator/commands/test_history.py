@@ -80,11 +80,11 @@ def test_the_page_has_curves_tables_and_the_origin_of_all(tmp_path):
 
 def test_names_from_outside_are_text(tmp_path):
     lines = [found.model_copy(update={"verification": None}) for found in lines_of("a", 0, 20)]
-    output = shown(write_history(tmp_path / "<b>[red]$\\odd_{", lines), "--report", tmp_path / "page")
+    output = shown(write_history(tmp_path / "<b>[red]$\\odd_{$", lines), "--report", tmp_path / "page")
     page = page_of(tmp_path / "page")
-    assert "&lt;b&gt;[red]$\\odd_{" in page
+    assert "&lt;b&gt;[red]$\\odd_{$" in page
     assert "<b>" not in page
-    assert len(cells(output, "<b>[red]$\\odd_{")) == 1
+    assert len(cells(output, "<b>[red]$\\odd_{$")) == 1
 
 
 def test_a_training_that_goes_on_can_be_looked_at_again(tmp_path):
