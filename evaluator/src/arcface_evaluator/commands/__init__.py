@@ -1,1 +1,1 @@
-"""The commands `arcface evaluate`, `pairs` and `history`. Sees all rooms."""
+"""The commands `arcface evaluate`, `pairs`, `history` and `checkpoint`. Sees all rooms."""
