@@ -1,12 +1,14 @@
 """Several stretches of a training are read back as one, whatever was cut short or went on writing."""
 
+import errno
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from arcface_api.contract.history import History, HistoryLine, StretchStart
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import ArcFaceError, InvalidInput
 from support.builders.verifications import found
 
 START = StretchStart(job="faces", world_size=2, total_batch_size=64, steps_per_epoch=10, total_steps=100)
@@ -93,3 +95,14 @@ def test_what_is_no_history_is_one_line(tmp_path, content, words):
         (tmp_path / "history.jsonl").write_bytes(content)
     with pytest.raises(InvalidInput, match=words):
         History.read(tmp_path)
+
+
+def test_a_file_that_cannot_be_read_now_is_worth_another_try(tmp_path, monkeypatch):
+    def fail(_path):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    (tmp_path / "history.jsonl").write_bytes(begin("a", 0))
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(ArcFaceError, match="this may pass, try again") as caught:
+        History.read(tmp_path)
+    assert not isinstance(caught.value, InvalidInput)
