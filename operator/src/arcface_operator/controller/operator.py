@@ -67,7 +67,7 @@ class Operator:
                 objects=self.watches.objects,
             ),
             writer=reconciler.StatusWriter(api, store, self.queue, settings.figures_seconds),
-            executor=executor.ActionExecutor(api, self.identity, _utc_now, self.watches.upsert),
+            executor=executor.ActionExecutor(api, self.identity, _utc_now, self.watches.upsert, self.watches.lacks),
             queue=self.queue,
             settings=settings,
             metrics=self.metrics,
