@@ -3,6 +3,7 @@
 from typing import Literal
 
 from arcface_api.architectures import IMAGE_SIZE
+from arcface_api.class_sampling import row_capacity
 from arcface_api.initial_loss import expected_initial_loss
 from arcface_api.model import Model
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
@@ -10,11 +11,16 @@ from arcface_operator.preflight.data import Counts, steps_per_epoch
 from arcface_operator.preflight.layers import FLOAT32, NetworkSize, network_size
 
 LOGIT_BYTES = 2 * FLOAT32 + 1
-"""Of an image and a class in the head at its peak: what a kernel reads and makes, and whether the class is its own."""
+"""Of an image and a class in the head at its peak: what a kernel reads and makes, and whether the class is its own.
+
+One more where classes may be left out: whether this one is.
+"""
 JOINED_EMBEDDINGS = 5
 """Of the joined batch: as gathered, of unit length, the gradient for those before and after its sum, and for these."""
 UNIT_CENTERS = 2
 """Centres of unit length and the gradient for them."""
+PLACES = 6
+"""Numbers for each class that lead from those that are drawn to rows: images, running counts, their complements."""
 CARDS = {"910A, 910B4": 32 << 30, "910B2, 910B3, 910B4-1, 910C": 64 << 30}
 """HBM that a rank has (HAMi's scheduler, charts/hami/templates/scheduler/device-configmap.yaml @00160eb)."""
 WAITING_BATCHES = 10
@@ -42,11 +48,11 @@ class DeviceMemory(Model):
     At most: the tensors of a bucket are done with once they are joined.
     """
     head: int
-    """Centres of this rank's classes, their momentum and gradient."""
+    """Centres of this rank's classes, their momentum, and the gradient of those that a step compares with."""
     logits: int
-    """Of the joined batch against this rank's classes: with more ranks the one grows as the other shrinks."""
+    """Of the joined batch against those: with more ranks the one grows as the other shrinks."""
     temporaries: int
-    """Of the head: embeddings of the joined batch, unit centres, the greatest logits of all ranks."""
+    """Of the head: embeddings of the joined batch, unit centres, the greatest logits of all ranks, classes drawn."""
     activations: int
     """Outputs of all layers for a batch, which the backward pass needs; frameworks keep some less or some more."""
     total: int
@@ -143,7 +149,9 @@ def estimate(spec: ArcFaceTrainingJobSpec, counts: Counts) -> Estimate:
         steps_per_epoch=per_epoch,
         total_steps=per_epoch * spec.training.epochs,
         learning_rate=spec.learning_rate,
-        initial_loss=expected_initial_loss(spec.loss, counts.identities, spec.model.embedding_size),
+        initial_loss=expected_initial_loss(
+            spec.loss, counts.identities, spec.model.embedding_size, spec.total_batch_size
+        ),
         memory=memory,
         cards=_cards_for(spec, memory.total),
         host=host_memory(spec, counts, network, memory),
@@ -157,15 +165,18 @@ def device_memory(spec: ArcFaceTrainingJobSpec, counts: Counts, network: Network
     world_size, embedding_size = spec.workers.world_size, spec.model.embedding_size
     classes = -(-counts.identities // world_size)
     joined_batch = spec.training.batch_size * world_size
+    rows = row_capacity(classes, spec.loss.sample_rate, joined_batch)
+    is_limited = spec.loss.sample_rate < 1 or spec.loss.interclass_filter is not None
+    drawn = 0 if spec.loss.sample_rate == 1 else rows * embedding_size + PLACES * classes
     activation = FLOAT32 if spec.precision == "fp32" else FLOAT32 // 2
     peaks = 0 if world_size == 1 else world_size * joined_batch
-    temporary = JOINED_EMBEDDINGS * joined_batch * embedding_size + UNIT_CENTERS * classes * embedding_size + peaks
+    temporary = JOINED_EMBEDDINGS * joined_batch * embedding_size + UNIT_CENTERS * rows * embedding_size + peaks + drawn
     parts = {
         "weights": FLOAT32 * network.parameters * (2 if spec.verifies_during_training else 1),
         "momentum": FLOAT32 * network.trainable,
         "gradients": 2 * FLOAT32 * network.trainable,
-        "head": 3 * FLOAT32 * classes * embedding_size,
-        "logits": LOGIT_BYTES * joined_batch * classes,
+        "head": FLOAT32 * (2 * classes + rows) * embedding_size,
+        "logits": (LOGIT_BYTES + is_limited) * joined_batch * rows,
         "temporaries": FLOAT32 * temporary,
         "activations": activation * network.outputs * spec.training.batch_size,
     }
