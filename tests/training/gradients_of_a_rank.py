@@ -1,4 +1,5 @@
-"""Run by every rank of test_ranks_agree: one step on this rank's share of a fixed joined batch, then one to be skipped.
+"""Run by every rank of test_ranks_agree: one step on this rank's share of a fixed joined batch, one that draws classes,
+then one to be skipped.
 
 Each of twelve blocks of the joined batch shows the same images under other labels. Whatever share of the blocks a rank
 takes, its batch normalisation sees the same statistics, so ranks and joined batch must agree exactly, not only on
@@ -12,13 +13,14 @@ from pathlib import Path
 
 import mindspore
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, nn
 
 from arcface_api.resource.spec import LossSpec, ModelSpec, OptimizerSpec
 from arcface_faces.checkpoint import class_range
 from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.head.classifier import Classifier
+from arcface_trainer.head.sampling import ClassDraw, SampledClassifier
 from arcface_trainer.network.backbones import build_backbone
 from arcface_trainer.step.gradients import GradientStep
 from arcface_trainer.step.train_step import TrainStep
@@ -31,6 +33,8 @@ LOSS_SCALE = 1.0
 BUCKET_BYTES = 20_000
 """Several messages, as a large network has them."""
 NEVER_CLIPPED = 1e9
+MANY, SHARE, DRAWN_AT = 1009, 0.1, 7
+"""Classes of which a step draws a share, more than its images show."""
 
 
 def main(folder: Path) -> None:
@@ -56,6 +60,14 @@ def main(folder: Path) -> None:
     numbers |= {"buckets": len(step.gradient_step.buckets), "is_applied": result.is_applied}
     np.savez(folder / f"{size}-{rank}.npz", **numbers, **momentum, centers=state.head()["momentum"])
 
+    sampled = make_sampled_step(world, random)
+    labels = random.integers(0, MANY, BLOCKS * BLOCK).astype(np.int32)
+    result = sampled.launch(images[share], labels[share], rate=0.1, step=DRAWN_AT).result()
+    state_of_sampled = TrainingState(sampled)
+    momentum = {f"backbone {name}": array for name, array in state_of_sampled.momentum().items()}
+    head = state_of_sampled.head()
+    np.savez(folder / f"{size}-{rank}-sampled.npz", loss=result.loss, **momentum, **head, labels=labels)
+
     if rank == size - 1:
         damaged = step.gradient_step.classifier.centers
         damaged.set_data(Tensor(np.full(damaged.shape, np.nan, np.float32)))
@@ -75,6 +87,31 @@ def make_step(world: World, centers: np.ndarray) -> TrainStep:
     classifier = Classifier(LossSpec(scale=LOSS_SCALE), classes, own, world.collectives)
     gradient_step = GradientStep(backbone, classifier, world.collectives, BUCKET_BYTES)
     return TrainStep(gradient_step, OptimizerSpec(learning_rate=0.1, weight_decay=0.0), NEVER_CLIPPED)
+
+
+class Shallow(nn.Cell):
+    """A network that compiles at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.AvgPool2d(kernel_size=28, stride=28)
+        self.dense = nn.Dense(48, EMBEDDING)
+        self.norm = nn.BatchNorm1d(EMBEDDING)
+
+    def construct(self, images: Tensor) -> Tensor:
+        return self.norm(self.dense(self.pool(images).reshape(images.shape[0], -1)))
+
+
+def make_sampled_step(world: World, random: np.random.Generator) -> TrainStep:
+    mindspore.set_seed(1)
+    classes = class_range(MANY, world.size, world.rank)
+    own = random.normal(size=(MANY, EMBEDDING)).astype(np.float32)[classes.start : classes.start + classes.size]
+    loss = LossSpec(scale=LOSS_SCALE, sample_rate=SHARE, interclass_filter=0.4)
+    classifier = Classifier(loss, classes, own, world.collectives)
+    sampled = SampledClassifier(classifier, SHARE, BLOCKS * BLOCK)
+    gradient_step = GradientStep(Shallow(), sampled, world.collectives)
+    optimizer = OptimizerSpec(learning_rate=0.1, weight_decay=0.0)
+    return TrainStep(gradient_step, optimizer, NEVER_CLIPPED, ClassDraw(3, classes, SHARE))
 
 
 def everything(state: TrainingState, world: World) -> dict[str, np.ndarray]:

@@ -40,6 +40,33 @@ def test_loss_and_every_gradient_equal_those_of_one_rank(ranks, world_size):
     assert_equal_gradient(np.concatenate([rank["centers"] for rank in gang]), alone["centers"])
 
 
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+def test_a_step_that_draws_classes_draws_the_same_on_any_number_of_ranks(ranks, world_size):
+    (alone,), gang = ranks(1, "-sampled"), ranks(world_size, "-sampled")
+    for rank in gang:
+        assert rank["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+        for name in alone:
+            if name.startswith("backbone"):
+                assert_equal_gradient(rank[name], alone[name])
+    gradient = np.concatenate([rank["momentum"] for rank in gang])
+    assert_equal_gradient(gradient, alone["momentum"])
+    np.testing.assert_array_equal(compared_with(gradient), compared_with(alone["momentum"]))
+    assert_equal_gradient(np.concatenate([rank["centers"] for rank in gang]), alone["centers"])
+
+
+def test_the_classes_that_are_drawn_are_a_share_of_all_and_those_of_the_batch(ranks):
+    (alone,) = ranks(1, "-sampled")
+    moved = compared_with(alone["momentum"])
+    assert np.isin(alone["labels"], moved).all()
+    assert len(np.unique(alone["labels"])) < len(moved) < 0.2 * len(alone["momentum"])
+    assert np.abs(alone["momentum"]).max() > 1e-3
+
+
+def compared_with(gradient):
+    """Classes that have one, though those that the filter leaves out for every image have none."""
+    return np.flatnonzero(gradient.any(axis=1))
+
+
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 def test_a_step_that_is_not_finite_on_one_rank_changes_nothing_on_any(ranks, world_size):
     for rank, skipped in zip(ranks(world_size), ranks(world_size, "-skipped"), strict=True):

@@ -61,8 +61,8 @@ def test_the_flagship_job_is_valid_and_its_plan_prints_numbers(tmp_path: Path, p
 REFUSED = [
     pytest.param({"data": {"foo": 1}}, "job.yaml: spec.data.foo: unknown field", id="field"),
     pytest.param(
-        {"loss": {"sampleRate": 0.5}},
-        "spec.loss.sampleRate: sampling of classes is not supported yet; leave it at 1",
+        {"training": {"gradientAccumulation": 2}},
+        "spec.training.gradientAccumulation: accumulation is not supported yet; raise batchSize or the ranks",
         id="unsupported",
     ),
     pytest.param(

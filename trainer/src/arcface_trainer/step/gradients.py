@@ -3,10 +3,13 @@
 Tensor suffixes: b images of this rank, C classes of this rank, D embedding size, N votes of a rank (see `votes`).
 """
 
+from typing import Any
+
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from arcface_trainer.distributed.collectives import Collectives
 from arcface_trainer.head.classifier import Classifier
+from arcface_trainer.head.sampling import SampledClassifier
 from arcface_trainer.network.backbones import preprocessed
 from arcface_trainer.step.flat import joined
 from arcface_trainer.step.loss_scale import DynamicLossScale, OverflowFlag
@@ -37,7 +40,7 @@ class GradientStep(nn.Cell):
     def __init__(
         self,
         backbone: nn.Cell,
-        classifier: Classifier,
+        classifier: Classifier | SampledClassifier,
         collectives: Collectives,
         bucket_bytes: int = BUCKET_BYTES,
         *,
@@ -53,8 +56,10 @@ class GradientStep(nn.Cell):
         self.loss_scale = loss_scale
         self.overflow_flag = overflow_flag
 
-    def construct(self, images: Tensor, labels_b: Tensor, votes_N: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """A summary (4+N,), and the gradients: (P,) of each bucket, then of the centres.
+    def construct(
+        self, images: Tensor, labels_b: Tensor, votes_N: Tensor, is_drawn_C: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Any, ...]]:
+        """A summary (4+N,), and the gradients: (P,) of each bucket, then of the centres or what `RowMomentum` takes.
 
         The summary holds loss, mean embedding length, squared norm of the backbone's gradient, and, added up over all
         ranks, their votes and the squared norms of their centres' gradients; where the chip saturates also (5+N,) on
@@ -64,16 +69,22 @@ class GradientStep(nn.Cell):
             images: uint8 RGB (b, 3, 112, 112) as decoded.
             labels_b: int32 (b,).
             votes_N: float32 (N,).
+            is_drawn_C: the classes that a `SampledClassifier` draws.
         """
         prepared = preprocessed(images)
         if self.overflow_flag is not None:
             prepared = self.overflow_flag.cleared_before(prepared)
         embeddings_bD, backward = ops.vjp(self.backbone, prepared, weights=self.weights)
-        loss, d_embeddings_bD, d_centers_CD = self.classifier(embeddings_bD, labels_b)
+        if is_drawn_C is None:
+            loss, d_embeddings_bD, d_centers = self.classifier(embeddings_bD, labels_b)
+            centers_gradient = d_centers.reshape(-1)
+        else:
+            loss, d_embeddings_bD, d_centers, class_K, is_used_K = self.classifier(embeddings_bD, labels_b, is_drawn_C)
+            centers_gradient = (d_centers, class_K, is_used_K)
         if self.loss_scale is not None:
             d_embeddings_bD = d_embeddings_bD * self.loss_scale.scale
         _, gradients = backward(d_embeddings_bD)
-        centers_squared_norm = (d_centers_CD * d_centers_CD).sum().reshape((1,))
+        centers_squared_norm = (d_centers * d_centers).sum().reshape((1,))
         messages = []
         for start, stop in self.buckets:
             messages.append(joined(gradients[start:stop]))
@@ -86,7 +97,7 @@ class GradientStep(nn.Cell):
         squared_norm = _squared_norm(summed)
         length = ops.sqrt((embeddings_bD * embeddings_bD).sum(axis=1)).mean()
         summary = ops.concat((ops.stack((loss, length, squared_norm)), shared))
-        return summary, (*summed, d_centers_CD.reshape(-1))
+        return summary, (*summed, centers_gradient)
 
 
 def _squared_norm(vectors: list[Tensor]) -> Tensor:

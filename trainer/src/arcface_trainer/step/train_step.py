@@ -20,33 +20,45 @@ from arcface_faces.checkpoint import class_range
 from arcface_trainer.background import in_background
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.head.classifier import Classifier, initial_centers
+from arcface_trainer.head.sampling import ClassDraw, SampledClassifier
 from arcface_trainer.network import backbones, layers
 from arcface_trainer.plan import TrainingPlan
 from arcface_trainer.step.flat import FlatParameters
 from arcface_trainer.step.gradients import GradientStep
 from arcface_trainer.step.loss_scale import DynamicLossScale, OverflowFlag
-from arcface_trainer.step.update import GuardedStatistics, MomentumUpdate
+from arcface_trainer.step.update import FlatMomentum, GuardedStatistics, MomentumUpdate, RowMomentum
 from arcface_trainer.step.votes import NO_VOTES, StepResult, StepVotes, encode_votes
 
 
 class TrainStep(nn.Cell):
     """Forward, backward, clip, update."""
 
-    def __init__(self, gradient_step: GradientStep, optimizer: OptimizerSpec, clip_norm: float) -> None:
+    def __init__(
+        self,
+        gradient_step: GradientStep,
+        optimizer: OptimizerSpec,
+        clip_norm: float,
+        class_draw: ClassDraw | None = None,
+    ) -> None:
         super().__init__()
         self.gradient_step = gradient_step
+        self.class_draw = class_draw
         weights = list(gradient_step.weights)
         groups = [FlatParameters(weights[start:stop]) for start, stop in gradient_step.buckets]
-        centers = FlatParameters([gradient_step.classifier.centers])
-        self.update = MomentumUpdate([*groups, centers], optimizer, clip_norm)
+        momenta = [FlatMomentum(group, optimizer, f"momentum.{index}") for index, group in enumerate(groups)]
+        momentum = FlatMomentum if class_draw is None else RowMomentum
+        centers = momentum(FlatParameters([gradient_step.classifier.centers]), optimizer, f"momentum.{len(groups)}")
+        self.update = MomentumUpdate([*momenta, centers], clip_norm)
         self.statistics = GuardedStatistics(backbones.running_statistics(gradient_step.backbone))
         self.loss_scale = gradient_step.loss_scale
         self.set_train()
 
-    def construct(self, images: Tensor, labels_b: Tensor, votes_N: Tensor, rate: Tensor) -> Tensor:
+    def construct(
+        self, images: Tensor, labels_b: Tensor, votes_N: Tensor, rate: Tensor, is_drawn_C: Tensor | None = None
+    ) -> Tensor:
         """The summary of `GradientStep`, whether (1) or not (0) the state was updated, the next step's loss scale."""
         self.statistics.restore()
-        summary, gradients = self.gradient_step(images, labels_b, votes_N)
+        summary, gradients = self.gradient_step(images, labels_b, votes_N, is_drawn_C)
         # Not the second number: it is this rank's own, and all ranks must come to the same answer.
         is_finite = ops.logical_and(ops.isfinite(summary[0]), ops.isfinite(summary[2:]).all())
         if self.gradient_step.overflow_flag is not None:
@@ -63,8 +75,12 @@ class TrainStep(nn.Cell):
         rate: float,
         votes: StepVotes = NO_VOTES,
         wait: float = 0.0,
+        *,
+        step: int = 0,
     ) -> "Future[StepResult]":
         """Have the device train on this rank's share of a batch, which it waited for; all ranks must call together.
+
+        The updates before it, `step`, decide which classes are drawn.
 
         The result is read by a thread that begins to wait before the next step is launched. On Ascend, whoever asks
         for a tensor waits for all that has been launched until then (`AscendDeviceAddress::SyncDeviceToHost`), and the
@@ -73,7 +89,8 @@ class TrainStep(nn.Cell):
         """
         ranks = self.gradient_step.collectives
         votes_N = encode_votes(votes, wait, ranks.world_size, ranks.rank)
-        summary = self(Tensor(images), Tensor(labels), votes_N, Tensor(rate, float32))
+        drawn = () if self.class_draw is None else (Tensor(self.class_draw.at(step)),)
+        summary = self(Tensor(images), Tensor(labels), votes_N, Tensor(rate, float32), *drawn)
         return in_background(partial(self._result, summary), "step result")
 
     def _result(self, summary: Tensor) -> StepResult:
@@ -93,7 +110,11 @@ def build_train_step(plan: TrainingPlan, training: TrainingSpec, world: World) -
     backbone = backbones.build_backbone(plan.model, layers.trunk_cast(plan.precision, world.chip))
     classes = class_range(plan.class_count, world.size, world.rank)
     centers = initial_centers(classes, plan.model.embedding_size, plan.seed)
-    classifier = Classifier(plan.loss, classes, centers, world.collectives)
+    classifier: Classifier | SampledClassifier = Classifier(plan.loss, classes, centers, world.collectives)
+    class_draw, rate = None, plan.loss.sample_rate
+    if rate < 1:
+        class_draw = ClassDraw(plan.seed, classes, rate)
+        classifier = SampledClassifier(classifier, rate, plan.total_batch_size)
     gradient_step = GradientStep(
         backbone,
         classifier,
@@ -101,4 +122,4 @@ def build_train_step(plan: TrainingPlan, training: TrainingSpec, world: World) -
         loss_scale=DynamicLossScale() if plan.precision == "fp16" else None,
         overflow_flag=OverflowFlag() if world.chip is not None and world.chip.saturates else None,
     )
-    return TrainStep(gradient_step, training.optimizer, training.clip_norm)
+    return TrainStep(gradient_step, training.optimizer, training.clip_norm, class_draw)

@@ -5,8 +5,11 @@ tensors in place, whatever comes out of it. So the truth is one vector, which th
 which takes them over after it where the step's numbers are finite. Keeping them a tensor at a time costs two copies of
 each instead, one before it is moved and one before it is put right.
 
-Tensor suffixes: P elements of a group of parameters, S running statistics, laid end to end.
+Tensor suffixes: P elements of a group of parameters, S running statistics, laid end to end; K rows of a matrix of
+width D.
 """
+
+from typing import Any
 
 import numpy as np
 from mindspore import Parameter, Tensor, float32, nn, ops
@@ -36,21 +39,52 @@ class FlatMomentum(nn.Cell):
         ops.assign(self.velocity, ops.where(is_finite, velocity_P, self.velocity))
 
 
+class RowMomentum(nn.Cell):
+    """The same for rows of one matrix, others at each step: what is not among them neither moves nor decays.
+
+    Its momentum waits, too, as in the first version of Partial FC (InsightFace's `partial_fc.py` until 2023). Nothing
+    as large as the matrix is made: rows are gathered and written back in their places.
+    """
+
+    def __init__(self, weights: FlatParameters, optimizer: OptimizerSpec, name: str) -> None:
+        super().__init__()
+        self.weights = weights
+        self.matrix = weights.parameters[0]
+        self.momentum = optimizer.momentum
+        self.decay = optimizer.weight_decay
+        self.velocity = Parameter(Tensor(np.zeros(self.matrix.shape, np.float32)), name=name, requires_grad=False)
+        self.write_back = ops.ScatterUpdate()
+
+    def construct(self, gradient: tuple[Tensor, Tensor, Tensor], rate: Tensor, is_finite: Tensor) -> None:
+        """Apply one update; where the numbers are not finite, weights and momentum stay what they were, to the bit.
+
+        Args:
+            gradient: of rows (K, D), their places (K,) in the matrix, each another one, and whether they take part.
+            rate: learning rate.
+            is_finite: whether the numbers are, on every rank.
+        """
+        gradient_KD, place_K, is_used_K = gradient
+        weights_KD = ops.gather(self.matrix, place_K, 0)
+        before_KD = ops.gather(self.velocity, place_K, 0)
+        velocity_KD = self.momentum * before_KD + (gradient_KD + self.decay * weights_KD)
+        is_moved_K1 = ops.logical_and(is_used_K, is_finite).expand_dims(1)
+        self.write_back(self.matrix, place_K, ops.where(is_moved_K1, weights_KD - rate * velocity_KD, weights_KD))
+        self.write_back(self.velocity, place_K, ops.where(is_moved_K1, velocity_KD, before_KD))
+
+
 class MomentumUpdate(nn.Cell):
     """The update of all groups: those of the backbone are clipped together, the last one (centres) is not."""
 
-    def __init__(self, groups: list[FlatParameters], optimizer: OptimizerSpec, clip_norm: float) -> None:
+    def __init__(self, groups: list[FlatMomentum | RowMomentum], clip_norm: float) -> None:
         super().__init__()
-        self.groups = nn.CellList(
-            [FlatMomentum(weights, optimizer, f"momentum.{index}") for index, weights in enumerate(groups)]
-        )
+        self.groups = nn.CellList(groups)
         self.clip_norm = clip_norm
 
-    def construct(self, gradients: tuple[Tensor, ...], squared_norm: Tensor, rate: Tensor, is_finite: Tensor) -> None:
+    def construct(self, gradients: tuple[Any, ...], squared_norm: Tensor, rate: Tensor, is_finite: Tensor) -> None:
         """Apply one update.
 
         Args:
-            gradients: (P,) of each group.
+            gradients: (P,) of each group; of the last one what a `RowMomentum` takes where it is one.
             squared_norm: of the backbone's gradient.
             rate: learning rate.
             is_finite: whether the numbers are, on every rank.
@@ -68,7 +102,7 @@ class MomentumUpdate(nn.Cell):
         for group in self.groups:
             owners = group.weights.parameters
             if id(owners[0]) in names:
-                pieces = group.weights.pieces(group.velocity.asnumpy().copy())
+                pieces = group.weights.pieces(group.velocity.asnumpy().ravel().copy())
                 arrays |= {names[id(owner)]: piece for owner, piece in zip(owners, pieces, strict=True)}
         return arrays
 
@@ -78,7 +112,8 @@ class MomentumUpdate(nn.Cell):
         for group in self.groups:
             owners = group.weights.parameters
             if id(owners[0]) in names:
-                group.velocity.set_data(Tensor(np.concatenate([arrays[names[id(owner)]].ravel() for owner in owners])))
+                velocity = np.concatenate([arrays[names[id(owner)]].ravel() for owner in owners])
+                group.velocity.set_data(Tensor(velocity.reshape(group.velocity.shape)))
 
 
 class GuardedStatistics(nn.Cell):

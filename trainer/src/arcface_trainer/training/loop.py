@@ -126,7 +126,7 @@ class TrainingLoop:
         self.metrics.data_wait.inc(wait)
         rate, checkpointing = self.plan.schedule.rate(step), self.checkpointing
         votes = StepVotes(self.is_stop_wanted(), checkpointing.is_overdue(), checkpointing.saver.bit)
-        result = self.train_step.launch(batch.images, batch.labels, rate, votes, wait)
+        result = self.train_step.launch(batch.images, batch.labels, rate, votes, wait, step=step)
         return _LaunchedStep(step, len(batch.labels), rate, result)
 
     def _next_batch(self, step: int) -> tuple[Batch, float]:

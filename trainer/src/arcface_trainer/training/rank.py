@@ -67,7 +67,7 @@ def build_training_loop(
     rank, ranks, training = identity.rank, config.ranks, config.training
     if identity.world_size != ranks.world_size:
         raise InvalidInput(f"MS_WORKER_NUM={identity.world_size}, but the run has {ranks.world_size} ranks")
-    for sentence in unsupported.unsupported_training(config.model, config.loss, training):
+    for sentence in unsupported.unsupported_training(config.model, training):
         raise InvalidInput(sentence)
     metrics, board = TrainMetrics(rank), _ProgressBoard(identity)
     port = config.metrics_port + local_rank if config.metrics_port else 0
