@@ -24,7 +24,7 @@ def test_a_single_identity_is_refused_by_name(tmp_path):
     path = write_run_config(tmp_path / "run.json", images, tmp_path / "checkpoints")
     config = RunConfig.from_json(path.read_bytes(), str(path))
     with pytest.raises(InvalidInput, match="1 identity with at least 1 images, a classifier needs 2: lower"):
-        build_training_loop(config, RankIdentity.from_environment({"MS_WORKER_NUM": "1"}), 0)
+        build_training_loop(config, RankIdentity.from_environment({"MS_WORKER_NUM": "2"}), 0)
 
 
 def test_rank_0_says_who_it_is_before_there_is_a_loop_and_with_its_report_afterwards():
