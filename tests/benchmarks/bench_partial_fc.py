@@ -58,27 +58,21 @@ class HeadStep(nn.Cell):
         own = ClassRange(0, classes)
         self.classifier = Classifier(LossSpec(), own, centers, Collectives(1, 0))
         weights, optimizer = FlatParameters([self.classifier.centers]), OptimizerSpec()
-        self.class_draw = None
         if share < 1:
-            self.class_draw = ClassDraw(0, own, share)
-            self.classifier = SampledClassifier(self.classifier, share, batch)
-            self.momentum = RowMomentum(weights, optimizer, "velocity")
+            self.classifier = SampledClassifier(self.classifier, ClassDraw(0, own, share), batch)
+            self.momentum = RowMomentum(weights, optimizer, "velocity", self.classifier.selection)
         else:
             self.momentum = FlatMomentum(weights, optimizer, "velocity")
 
-    def construct(self, embeddings: Tensor, labels: Tensor, is_drawn: Tensor | None = None) -> Tensor:
-        rate, is_finite = Tensor(0.1, float32), Tensor(True)
-        if is_drawn is None:
-            loss, _, d_centers = self.classifier(embeddings, labels)
-            self.momentum(d_centers.reshape(-1), rate, is_finite)
-        else:
-            loss, _, *gradient = self.classifier(embeddings, labels, is_drawn)
-            self.momentum(tuple(gradient), rate, is_finite)
+    def construct(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        loss, _, d_centers = self.classifier(embeddings, labels)
+        self.momentum(d_centers.reshape(-1), Tensor(0.1, float32), Tensor(True))
         return loss
 
     def run(self, step: int, embeddings: np.ndarray, labels: np.ndarray) -> float:
-        drawn = () if self.class_draw is None else (Tensor(self.class_draw.at(step)),)
-        return self(Tensor(embeddings), Tensor(labels), *drawn).asnumpy().item()
+        if isinstance(self.classifier, SampledClassifier):
+            self.classifier.choose(labels, step)
+        return self(Tensor(embeddings), Tensor(labels)).asnumpy().item()
 
 
 def measure_share(options: argparse.Namespace) -> None:
@@ -106,10 +100,10 @@ def _times(step: HeadStep, options: argparse.Namespace, classes: int, count: int
 
 
 def _draw_time(step: HeadStep) -> float:
-    if step.class_draw is None:
+    if not isinstance(step.classifier, SampledClassifier):
         return 0.0
     began = time.perf_counter()
-    step.class_draw.at(0)
+    step.classifier.draw.at(0)
     return 1000 * (time.perf_counter() - began)
 
 

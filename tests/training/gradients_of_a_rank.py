@@ -1,5 +1,6 @@
-"""Run by every rank of test_ranks_agree: one step on this rank's share of a fixed joined batch, one that draws classes,
-then one to be skipped.
+"""Run by every rank of test_ranks_agree: one step on this rank's share of a fixed joined batch, then one to be skipped.
+
+Then a step of another network with its images in one, two and four parts, with all classes and with a share of them.
 
 Each of twelve blocks of the joined batch shows the same images under other labels. Whatever share of the blocks a rank
 takes, its batch normalisation sees the same statistics, so ranks and joined batch must agree exactly, not only on
@@ -13,18 +14,18 @@ from pathlib import Path
 
 import mindspore
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Tensor
 
 from arcface_api.resource.spec import LossSpec, ModelSpec, OptimizerSpec
 from arcface_faces.checkpoint import class_range
 from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.head.classifier import Classifier
-from arcface_trainer.head.sampling import ClassDraw, SampledClassifier
 from arcface_trainer.network.backbones import build_backbone
 from arcface_trainer.step.gradients import GradientStep
 from arcface_trainer.step.train_step import TrainStep
 from arcface_trainer.step.votes import StepVotes
+from support import small_step
 from support.waiting import wait_until
 
 CLASSES, EMBEDDING, BLOCK, BLOCKS = 11, 16, 4, 12
@@ -33,8 +34,8 @@ LOSS_SCALE = 1.0
 BUCKET_BYTES = 20_000
 """Several messages, as a large network has them."""
 NEVER_CLIPPED = 1e9
-MANY, SHARE, DRAWN_AT = 1009, 0.1, 7
-"""Classes of which a step draws a share, more than its images show."""
+ACCUMULATIONS = (1, 2, 4)
+SAMPLED_ACCUMULATIONS = (1, 4)
 
 
 def main(folder: Path) -> None:
@@ -60,14 +61,6 @@ def main(folder: Path) -> None:
     numbers |= {"buckets": len(step.gradient_step.buckets), "is_applied": result.is_applied}
     np.savez(folder / f"{size}-{rank}.npz", **numbers, **momentum, centers=state.head()["momentum"])
 
-    sampled = make_sampled_step(world, random)
-    labels = random.integers(0, MANY, BLOCKS * BLOCK).astype(np.int32)
-    result = sampled.launch(images[share], labels[share], rate=0.1, step=DRAWN_AT).result()
-    state_of_sampled = TrainingState(sampled)
-    momentum = {f"backbone {name}": array for name, array in state_of_sampled.momentum().items()}
-    head = state_of_sampled.head()
-    np.savez(folder / f"{size}-{rank}-sampled.npz", loss=result.loss, **momentum, **head, labels=labels)
-
     if rank == size - 1:
         damaged = step.gradient_step.classifier.centers
         damaged.set_data(Tensor(np.full(damaged.shape, np.nan, np.float32)))
@@ -76,7 +69,32 @@ def main(folder: Path) -> None:
     after = everything(state, world)
     changed = [name for name in before if before[name].tobytes() != after[name].tobytes()]
     np.savez(folder / f"{size}-{rank}-skipped.npz", is_applied=result.is_applied, changed=changed)
+    for accumulation in ACCUMULATIONS:
+        np.savez(folder / f"{size}-{rank}-parts-{accumulation}.npz", **in_parts(world, accumulation))
+    for accumulation in SAMPLED_ACCUMULATIONS:
+        np.savez(folder / f"{size}-{rank}-sampled-{accumulation}.npz", **sampled_in_parts(world, accumulation))
     leave_together(folder, size, rank)
+
+
+def in_parts(world: World, accumulation: int) -> dict[str, np.ndarray]:
+    """Loss and gradients of a small network for a joined batch that neither ranks nor micro-batches divide."""
+    split = small_step.split_for(world.size, accumulation)
+    step = small_step.small_step(world, split.micro_batches)
+    result = small_step.launch_share(step, split, world.rank, *small_step.small_batch())
+    return {"loss": result.loss, "micro_batches": split.micro_batches, **small_step.gradients(step)}
+
+
+def sampled_in_parts(world: World, accumulation: int) -> dict[str, np.ndarray]:
+    """The same of a step that draws a share of many classes, which its images show some of on every rank."""
+    split = small_step.split_for(world.size, accumulation)
+    step = small_step.small_step(world, split.micro_batches, is_sampled=True)
+    images, labels = small_step.small_batch()
+    result = small_step.launch_share(step, split, world.rank, images, spread(labels))
+    return {"loss": result.loss, **small_step.gradients(step)}
+
+
+def spread(labels: np.ndarray) -> np.ndarray:
+    return labels * (small_step.MANY // small_step.CLASSES)
 
 
 def make_step(world: World, centers: np.ndarray) -> TrainStep:
@@ -87,31 +105,6 @@ def make_step(world: World, centers: np.ndarray) -> TrainStep:
     classifier = Classifier(LossSpec(scale=LOSS_SCALE), classes, own, world.collectives)
     gradient_step = GradientStep(backbone, classifier, world.collectives, BUCKET_BYTES)
     return TrainStep(gradient_step, OptimizerSpec(learning_rate=0.1, weight_decay=0.0), NEVER_CLIPPED)
-
-
-class Shallow(nn.Cell):
-    """A network that compiles at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pool = nn.AvgPool2d(kernel_size=28, stride=28)
-        self.dense = nn.Dense(48, EMBEDDING)
-        self.norm = nn.BatchNorm1d(EMBEDDING)
-
-    def construct(self, images: Tensor) -> Tensor:
-        return self.norm(self.dense(self.pool(images).reshape(images.shape[0], -1)))
-
-
-def make_sampled_step(world: World, random: np.random.Generator) -> TrainStep:
-    mindspore.set_seed(1)
-    classes = class_range(MANY, world.size, world.rank)
-    own = random.normal(size=(MANY, EMBEDDING)).astype(np.float32)[classes.start : classes.start + classes.size]
-    loss = LossSpec(scale=LOSS_SCALE, sample_rate=SHARE, interclass_filter=0.4)
-    classifier = Classifier(loss, classes, own, world.collectives)
-    sampled = SampledClassifier(classifier, SHARE, BLOCKS * BLOCK)
-    gradient_step = GradientStep(Shallow(), sampled, world.collectives)
-    optimizer = OptimizerSpec(learning_rate=0.1, weight_decay=0.0)
-    return TrainStep(gradient_step, optimizer, NEVER_CLIPPED, ClassDraw(3, classes, SHARE))
 
 
 def everything(state: TrainingState, world: World) -> dict[str, np.ndarray]:

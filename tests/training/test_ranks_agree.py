@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from support.processes.real_ranks import run_on_ranks
+from support.small_step import CLASSES, MANY, SHARE, small_batch
 
 SCRIPT = Path(__file__).parent / "gradients_of_a_rank.py"
 
@@ -40,31 +41,41 @@ def test_loss_and_every_gradient_equal_those_of_one_rank(ranks, world_size):
     assert_equal_gradient(np.concatenate([rank["centers"] for rank in gang]), alone["centers"])
 
 
-@pytest.mark.parametrize("world_size", [2, 3, 4])
-def test_a_step_that_draws_classes_draws_the_same_on_any_number_of_ranks(ranks, world_size):
-    (alone,), gang = ranks(1, "-sampled"), ranks(world_size, "-sampled")
+@pytest.mark.parametrize("accumulation", [1, 2, 4])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+def test_micro_batches_on_any_number_of_ranks_give_loss_and_gradients_of_one_batch(ranks, world_size, accumulation):
+    """47 images of 11 classes: but for the one batch on one rank, some rows only fill up."""
+    (alone,), gang = ranks(1, "-parts-1"), ranks(world_size, f"-parts-{accumulation}")
     for rank in gang:
+        assert rank["micro_batches"] == accumulation
         assert rank["loss"] == pytest.approx(alone["loss"], rel=1e-5)
-        for name in alone:
-            if name.startswith("backbone"):
-                assert_equal_gradient(rank[name], alone[name])
-    gradient = np.concatenate([rank["momentum"] for rank in gang])
-    assert_equal_gradient(gradient, alone["momentum"])
-    np.testing.assert_array_equal(compared_with(gradient), compared_with(alone["momentum"]))
+        for name in alone.keys() - {"loss", "micro_batches", "centers"}:
+            assert_equal_gradient(rank[name], alone[name])
     assert_equal_gradient(np.concatenate([rank["centers"] for rank in gang]), alone["centers"])
 
 
-def test_the_classes_that_are_drawn_are_a_share_of_all_and_those_of_the_batch(ranks):
-    (alone,) = ranks(1, "-sampled")
-    moved = compared_with(alone["momentum"])
-    assert np.isin(alone["labels"], moved).all()
-    assert len(np.unique(alone["labels"])) < len(moved) < 0.2 * len(alone["momentum"])
-    assert np.abs(alone["momentum"]).max() > 1e-3
+@pytest.mark.parametrize("accumulation", [1, 4])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+def test_a_step_draws_the_same_classes_on_any_number_of_ranks_and_in_any_number_of_parts(
+    ranks, world_size, accumulation
+):
+    (alone,), gang = ranks(1, "-sampled-1"), ranks(world_size, f"-sampled-{accumulation}")
+    for rank in gang:
+        assert rank["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+        for name in alone.keys() - {"loss", "centers"}:
+            assert_equal_gradient(rank[name], alone[name])
+    gradient = np.concatenate([rank["centers"] for rank in gang])
+    assert_equal_gradient(gradient, alone["centers"])
+    np.testing.assert_array_equal(gradient.any(axis=1), alone["centers"].any(axis=1))
 
 
-def compared_with(gradient):
-    """Classes that have one, though those that the filter leaves out for every image have none."""
-    return np.flatnonzero(gradient.any(axis=1))
+def test_the_classes_that_a_step_compares_with_are_a_share_of_all_and_those_of_its_images(ranks):
+    (alone,) = ranks(1, "-sampled-1")
+    compared = np.flatnonzero(alone["centers"].any(axis=1))
+    shown = np.unique(small_batch()[1]) * (MANY // CLASSES)
+    assert np.isin(shown, compared).all()
+    assert 0.7 * SHARE * MANY < len(compared) < 1.5 * SHARE * MANY
+    assert min(np.abs(alone["centers"][shown]).max(axis=1)) > 1e-3
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])

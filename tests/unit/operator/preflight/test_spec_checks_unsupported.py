@@ -16,9 +16,6 @@ def test_a_plain_job_is_supported() -> None:
 @pytest.mark.parametrize(
     ("field", "spec"),
     [
-        pytest.param(
-            "spec.training.gradientAccumulation", {"training": {"gradientAccumulation": 2}}, id="accumulation"
-        ),
         pytest.param("spec.model.initFrom", {"model": {"initFrom": "old"}}, id="fine-tuning"),
     ],
 )

@@ -50,9 +50,11 @@ def test_a_draw_beyond_what_fits_is_cut(monkeypatch):
 
 
 def select(drawn, labels, classes, rows):
-    is_drawn = np.isin(np.arange(classes), drawn)
-    found = RowSelection(classes, rows)(Tensor(np.array(labels, np.int32)), Tensor(is_drawn))
-    return [each.asnumpy().tolist() for each in found]
+    """Class of each row, whether it is compared with, row of each label; of a rank whose first class is number 100."""
+    selection = RowSelection(ClassRange(100, classes), rows, Collectives(1, 0))
+    labels = Tensor(100 + np.array(labels, np.int32))
+    selection(labels, Tensor(np.isin(np.arange(classes), drawn)))
+    return [each.asnumpy().tolist() for each in (selection.class_K, selection.is_used(), selection.rows(labels))]
 
 
 def test_rows_are_the_drawn_classes_and_those_of_the_batch_and_then_others():
@@ -88,10 +90,12 @@ def test_loss_and_gradients_are_those_of_a_softmax_over_these_classes(loss):
     expected_loss, by_embedding, by_center = margin_softmax(loss, embeddings, centers[compared], places_in_compared)
 
     classifier = Classifier(loss, ClassRange(0, 40), centers.astype(np.float32), Collectives(1, 0))
-    sampled = SampledClassifier(classifier, 0.05, images=6)
-    inputs = embeddings.astype(np.float32), labels.astype(np.int32), np.isin(np.arange(40), drawn)
-    outputs = [output.asnumpy() for output in sampled(*map(Tensor, inputs))]
-    measured_loss, d_embeddings, d_rows, places, is_used = outputs
+    sampled = SampledClassifier(classifier, ClassDraw(0, ClassRange(0, 40), 0.05), images=6)
+    labels = Tensor(labels.astype(np.int32))
+    sampled.selection(labels, Tensor(np.isin(np.arange(40), drawn)))
+    outputs = sampled(Tensor(embeddings.astype(np.float32)), labels)
+    measured_loss, d_embeddings, d_rows = [output.asnumpy() for output in outputs]
+    places, is_used = sampled.selection.class_K.asnumpy(), sampled.selection.is_used().asnumpy()
     assert len(places) == row_capacity(40, 0.05, 6) > len(compared)
     assert places[is_used].tolist() == compared
     assert measured_loss == pytest.approx(expected_loss, rel=1e-5)

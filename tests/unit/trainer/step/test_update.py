@@ -38,10 +38,10 @@ class Sampled:
     def __init__(self):
         classes, alone = ClassRange(0, CLASSES), Collectives(1, 0)
         head = Classifier(LossSpec(scale=8.0), classes, initial_centers(classes, EMBEDDING, seed=1), alone)
-        sampled = SampledClassifier(head, SHARE, BATCH)
-        optimizer = OptimizerSpec(learning_rate=RATE, momentum=MOMENTUM, weight_decay=DECAY)
         self.draw = ClassDraw(5, classes, SHARE)
-        self.step = TrainStep(GradientStep(Backbone(), sampled, alone), optimizer, 5.0, self.draw)
+        self.classifier = SampledClassifier(head, self.draw, BATCH)
+        optimizer = OptimizerSpec(learning_rate=RATE, momentum=MOMENTUM, weight_decay=DECAY)
+        self.step = TrainStep(GradientStep(Backbone(), self.classifier, alone), optimizer, 5.0)
         self.images = np.random.default_rng(5).integers(0, 256, (BATCH, 3, 112, 112)).astype(np.uint8)
 
     def run(self, number):
@@ -56,11 +56,12 @@ class Sampled:
 
     def gradient(self, number):
         """Of the rows that are compared with, by the graph of the gradients alone."""
-        inputs = Tensor(self.images), Tensor(LABELS), encode_votes(NO_VOTES, 0.0, 1, 0), Tensor(self.draw.at(number))
-        _, (*_, (gradient, places, is_used)) = self.step.gradient_step(*inputs)
-        used = is_used.asnumpy()
-        assert places.asnumpy()[used].tolist() == self.compared(number).tolist()
-        return gradient.asnumpy()[used]
+        self.classifier.choose(LABELS, number)
+        inputs = Tensor(self.images), Tensor(LABELS), encode_votes(NO_VOTES, 0.0, 1, 0)
+        _, (*_, gradient) = self.step.gradient_step(*inputs)
+        selection, rows = self.classifier.selection, self.compared(number)
+        assert selection.class_K.asnumpy()[: len(rows)].tolist() == rows.tolist()
+        return gradient.asnumpy().reshape(selection.row_count, EMBEDDING)[: len(rows)]
 
 
 @pytest.fixture(scope="module")

@@ -9,18 +9,22 @@ where there are more of them than are drawn.
 
 MindSpore documents all operators here and in `RowMomentum` for Ascend; nobody has run them on a card.
 
-Tensor suffixes: b images of this rank, B of all ranks, C classes of this rank, K rows that a step compares with, D
-embedding size.
+The choice is a small graph of its own before the others of a step, which costs a message of the labels: the classes of
+all micro-batches must be known before the first of them is compared.
+
+Tensor suffixes: b images of this rank in a micro-batch, s in a whole step, B and S those of all ranks, C classes of
+this rank, K rows that a step compares with, D embedding size.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from mindspore import Tensor, float32, int32, nn, ops
+from mindspore import Parameter, Tensor, float32, int32, nn, ops
 from numpy.typing import NDArray
 
 from arcface_api.class_sampling import draw_capacity, row_capacity
 from arcface_faces.checkpoint import ClassRange
+from arcface_trainer.distributed.collectives import Collectives
 from arcface_trainer.head.classifier import LEFT_OUT, Classifier
 
 GOLDEN = 0x9E3779B97F4A7C15
@@ -35,7 +39,7 @@ class ClassDraw:
     seed: int
     classes: ClassRange
     rate: float
-    """Share of the classes, below 1."""
+    """Share of the classes; below 1 where it is used."""
 
     def at(self, step: int) -> NDArray[np.bool_]:
         """Whether each class (C,) is drawn by the step that follows `step` updates."""
@@ -57,63 +61,92 @@ def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 class RowSelection(nn.Cell):
-    """From the classes that are drawn and those of the batch to the rows of a step."""
+    """The rows of a step: chosen before its first micro-batch, kept on the device until its update."""
 
-    def __init__(self, class_count: int, row_count: int) -> None:
+    def __init__(self, classes: ClassRange, row_count: int, collectives: Collectives) -> None:
         super().__init__()
-        self.class_count = class_count
-        self.numbers_C = Tensor(np.arange(1, class_count + 1, dtype=np.int32))
+        self.start, self.class_count, self.row_count = classes.start, classes.size, row_count
+        self.collectives = collectives
+        self.numbers_C = Tensor(np.arange(1, classes.size + 1, dtype=np.int32))
         self.numbers_K = Tensor(np.arange(1, row_count + 1, dtype=np.int32))
         self.first_with = ops.SearchSorted(int32)
+        self.class_K = _counted(np.arange(row_count), "row_classes")
+        self.used_C = _counted(np.zeros(classes.size), "used_classes")
 
-    def construct(self, class_B: Tensor, is_drawn_C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Class of each row (K,), whether it is compared with (K,), row of each image's class (B,) or -1.
+    def construct(self, labels_s: Tensor, is_drawn_C: Tensor) -> Tensor:
+        """Choose; returns how many rows are compared with (1,).
 
         Args:
-            class_B: int32 class of each image, counted from this rank's first; another rank's where it is outside.
+            labels_s: int32 class over all classes of this rank's images of the whole step, -1 for what only fills up.
             is_drawn_C: truth values; with the batch's classes no more than there are rows.
         """
-        is_here_B = ops.logical_and(class_B >= 0, class_B < self.class_count)
-        safe_B = ops.clamp(class_B, 0, self.class_count - 1)
-        images_C = ops.unsorted_segment_sum(is_here_B.astype(int32), safe_B, self.class_count)
+        is_here_S, safe_S = self.held(self.collectives.all_gather(labels_s.expand_dims(1)).reshape(-1))
+        images_C = ops.unsorted_segment_sum(is_here_S.astype(int32), safe_S, self.class_count)
         used_C = ops.cumsum(ops.logical_or(is_drawn_C, images_C > 0).astype(int32), 0)
-        unused_C = self.numbers_C - used_C
-        count = used_C[-1]
-        is_used_K = self.numbers_K <= count
+        count = used_C[-1:]
         used_K = self.first_with(used_C, self.numbers_K)
-        unused_K = self.first_with(unused_C, self.numbers_K - count)
-        row_B = ops.where(is_here_B, ops.gather(used_C, safe_B, 0) - 1, -1)
-        return ops.where(is_used_K, used_K, unused_K), is_used_K, row_B
+        unused_K = self.first_with(self.numbers_C - used_C, self.numbers_K - count)
+        ops.assign(self.class_K, ops.where(self.numbers_K <= count, used_K, unused_K))
+        ops.assign(self.used_C, used_C)
+        return count
+
+    def is_used(self) -> Tensor:
+        """Whether each row (K,) is compared with."""
+        return self.numbers_K <= self.used_C[-1:]
+
+    def rows(self, labels_B: Tensor) -> Tensor:
+        """Row of each image's class (B,); -1 where another rank holds it."""
+        is_here_B, safe_B = self.held(labels_B)
+        return ops.where(is_here_B, ops.gather(self.used_C, safe_B, 0) - 1, -1)
+
+    def held(self, labels_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether this rank holds each image's class (B,), and its place among its classes, or any other one's."""
+        class_B = labels_B - self.start
+        is_here_B = ops.logical_and(class_B >= 0, class_B < self.class_count)
+        return is_here_B, ops.clamp(class_B, 0, self.class_count - 1)
+
+
+def _counted(values: NDArray[np.int64] | NDArray[np.float64], name: str) -> Parameter:
+    return Parameter(Tensor(values.astype(np.int32)), name=name, requires_grad=False)
 
 
 class SampledClassifier(nn.Cell):
     """The classifier on the rows of a step."""
 
-    def __init__(self, classifier: Classifier, rate: float, images: int) -> None:
+    def __init__(self, classifier: Classifier, draw: ClassDraw, images: int) -> None:
         """Make it.
 
         Args:
             classifier: of all classes of this rank.
-            rate: share of the classes that is drawn.
-            images: of the joined batch.
+            draw: which of them a step draws.
+            images: of a whole step over all ranks.
         """
         super().__init__()
         self.classifier = classifier
         self.centers = classifier.centers
-        self.select = RowSelection(classifier.size, row_capacity(classifier.size, rate, images))
+        self.draw = draw
+        count = row_capacity(classifier.size, draw.rate, images)
+        self.selection = RowSelection(draw.classes, count, classifier.collectives)
         self.limit = Tensor(-LEFT_OUT if classifier.limit is None else classifier.limit, float32)
 
-    def construct(self, embeddings_bD: Tensor, labels_b: Tensor, is_drawn_C: Tensor) -> tuple[Tensor, ...]:
-        """Loss, d loss / d embeddings of this rank (b, D), d loss / d rows (K, D), their classes, which are compared.
+    def choose(self, labels: NDArray[np.int32], step: int) -> None:
+        """Choose the rows of the step that follows `step` updates; all ranks must call together.
+
+        Args:
+            labels: class of this rank's images of the whole step, -1 for what only fills up.
+            step: updates before it.
+        """
+        self.selection(Tensor(labels), Tensor(self.draw.at(step)))
+
+    def construct(self, embeddings_bD: Tensor, labels_b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss, d loss / d embeddings of this rank (b, D), d loss / d rows (K, D), as `Classifier` gives them.
 
         Args:
             embeddings_bD: float32, not normalised.
-            labels_b: int32 class of each image over all classes.
-            is_drawn_C: truth values.
+            labels_b: int32 class of each image over all classes; of images that were chosen for.
         """
         embeddings_BD, labels_B = self.classifier.gather(embeddings_bD, labels_b)
-        class_K, is_used_K, row_B = self.select(labels_B - self.classifier.start, is_drawn_C)
-        centers_KD = ops.gather(self.centers, class_K, 0)
-        limit_K = ops.where(is_used_K, self.limit, LEFT_OUT)
-        loss, d_embeddings_bD, d_centers_KD = self.classifier.compare(embeddings_BD, row_B, centers_KD, limit_K)
-        return loss, d_embeddings_bD, d_centers_KD, class_K, is_used_K
+        row_B, weight_B = self.selection.rows(labels_B), self.classifier.weights(labels_B)
+        centers_KD = ops.gather(self.centers, self.selection.class_K, 0)
+        limit_K = ops.where(self.selection.is_used(), self.limit, LEFT_OUT)
+        return self.classifier.compare(embeddings_BD, row_B, weight_B, centers_KD, limit_K)

@@ -1,9 +1,9 @@
 """Loss and gradients of a step, the backbone's in buckets that the ranks sum while the backward pass goes on.
 
+Where a step takes its images in several micro-batches, the ranks sum once, after the last of them (`accumulation`).
+
 Tensor suffixes: b images of this rank, C classes of this rank, D embedding size, N votes of a rank (see `votes`).
 """
-
-from typing import Any
 
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
@@ -35,7 +35,11 @@ def gradient_buckets(weights: list[Parameter], most_bytes: int = BUCKET_BYTES) -
 
 
 class GradientStep(nn.Cell):
-    """Loss, gradients and their norms; the backbone's gradients are summed over ranks."""
+    """Loss, gradients and their norms; the backbone's gradients are summed over ranks.
+
+    What a rank finds by itself is a tuple: loss (1,), mean embedding length (1,), where the chip saturates (1,) whether
+    it did, gradients (P,) of each bucket, those of its centres. Its loss is that of all ranks, see `Classifier`.
+    """
 
     def __init__(
         self,
@@ -56,10 +60,8 @@ class GradientStep(nn.Cell):
         self.loss_scale = loss_scale
         self.overflow_flag = overflow_flag
 
-    def construct(
-        self, images: Tensor, labels_b: Tensor, votes_N: Tensor, is_drawn_C: Tensor | None = None
-    ) -> tuple[Tensor, tuple[Any, ...]]:
-        """A summary (4+N,), and the gradients: (P,) of each bucket, then of the centres or what `RowMomentum` takes.
+    def construct(self, images: Tensor, labels_b: Tensor, votes_N: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """A summary (4+N,), and the gradients: (P,) of each bucket, then of the centres.
 
         The summary holds loss, mean embedding length, squared norm of the backbone's gradient, and, added up over all
         ranks, their votes and the squared norms of their centres' gradients; where the chip saturates also (5+N,) on
@@ -69,35 +71,39 @@ class GradientStep(nn.Cell):
             images: uint8 RGB (b, 3, 112, 112) as decoded.
             labels_b: int32 (b,).
             votes_N: float32 (N,).
-            is_drawn_C: the classes that a `SampledClassifier` draws.
         """
+        return self.over_ranks(self.of_images(images, labels_b), votes_N)
+
+    def of_images(self, images: Tensor, labels_b: Tensor) -> tuple[Tensor, ...]:
+        """What this rank finds; the gradients of its backbone are multiplied by the loss scale."""
         prepared = preprocessed(images)
         if self.overflow_flag is not None:
             prepared = self.overflow_flag.cleared_before(prepared)
         embeddings_bD, backward = ops.vjp(self.backbone, prepared, weights=self.weights)
-        if is_drawn_C is None:
-            loss, d_embeddings_bD, d_centers = self.classifier(embeddings_bD, labels_b)
-            centers_gradient = d_centers.reshape(-1)
-        else:
-            loss, d_embeddings_bD, d_centers, class_K, is_used_K = self.classifier(embeddings_bD, labels_b, is_drawn_C)
-            centers_gradient = (d_centers, class_K, is_used_K)
+        loss, d_embeddings_bD, d_centers_CD = self.classifier(embeddings_bD, labels_b)
         if self.loss_scale is not None:
             d_embeddings_bD = d_embeddings_bD * self.loss_scale.scale
         _, gradients = backward(d_embeddings_bD)
-        centers_squared_norm = (d_centers * d_centers).sum().reshape((1,))
+        length = ops.sqrt((embeddings_bD * embeddings_bD).sum(axis=1)).mean()
+        numbers: tuple[Tensor, ...] = (loss.reshape((1,)), length.reshape((1,)))
         messages = []
         for start, stop in self.buckets:
             messages.append(joined(gradients[start:stop]))
-        own_part = ops.concat((votes_N, centers_squared_norm))
         if self.overflow_flag is not None:
-            own_part = ops.concat((own_part, self.overflow_flag.raised_by(messages)))
+            numbers = (*numbers, self.overflow_flag.raised_by(messages))
+        return (*numbers, *messages, d_centers_CD.reshape(-1))
+
+    def over_ranks(self, found: tuple[Tensor, ...], votes_N: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Summary and gradients, as `construct` returns them, from what this rank found."""
+        first = len(found) - 1 - len(self.buckets)
+        loss, length, messages, d_centers_P = found[0], found[1], list(found[first:-1]), found[-1]
+        # What is between length and gradients: whether the chip has saturated, or nothing.
+        own_part = ops.concat((votes_N, (d_centers_P * d_centers_P).sum().reshape((1,)), *found[2:first]))
         summed, shared = self.collectives.all_sum_in_order(messages, own_part)
         if self.loss_scale is not None:
             summed = [message / self.loss_scale.scale for message in summed]
-        squared_norm = _squared_norm(summed)
-        length = ops.sqrt((embeddings_bD * embeddings_bD).sum(axis=1)).mean()
-        summary = ops.concat((ops.stack((loss, length, squared_norm)), shared))
-        return summary, (*summed, centers_gradient)
+        summary = ops.concat((loss, length, _squared_norm(summed).reshape((1,)), shared))
+        return summary, (*summed, d_centers_P)
 
 
 def _squared_norm(vectors: list[Tensor]) -> Tensor:
