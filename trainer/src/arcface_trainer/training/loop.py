@@ -34,6 +34,7 @@ from arcface_trainer.metrics import Meter, StepRecord, TrainMetrics
 from arcface_trainer.plan import TrainingPlan
 from arcface_trainer.step.train_step import TrainStep
 from arcface_trainer.step.votes import NO_VOTES, StepResult, StepVotes
+from arcface_trainer.training.history import HistoryWriter
 from arcface_trainer.training.loss_check import LossCheck
 from arcface_trainer.training.verification import Verifier
 
@@ -66,6 +67,8 @@ class TrainingLoop:
     verifier: Verifier | None
     is_stop_wanted: Callable[[], bool]
     metrics: TrainMetrics
+    history: HistoryWriter = field(default_factory=HistoryWriter)
+    """Silent unless it is given a file."""
     meter: Meter = field(init=False)
     """Of the steps whose results have been read."""
     loss_check: LossCheck = field(init=False)
@@ -88,7 +91,7 @@ class TrainingLoop:
             Stopped: after saving, when any rank was asked to stop.
             Diverged: when the numbers stay infinite.
         """
-        with self.loader:
+        with self.loader, self.history:
             try:
                 self._train()
             finally:
@@ -104,7 +107,7 @@ class TrainingLoop:
         if self.verifier is not None:
             verified = {"verification": checkpointing.verifications.last, "best": checkpointing.best()}
             progress = progress.model_copy(update=verified)
-        warnings = [*self.loss_check.warnings, *checkpointing.warnings]
+        warnings = [*self.loss_check.warnings, *checkpointing.warnings, *self.history.warnings]
         told = {"progress": progress, "checkpoint": checkpointing.newest, "warnings": warnings}
         return report.model_copy(update=told)
 
@@ -183,6 +186,7 @@ class TrainingLoop:
         metrics.skipped_steps.inc(not result.is_applied)
         if meter.step % LOG_EVERY == 0 or meter.step == self.plan.total_steps:
             LOG.info("%s learning_rate=%.6g", meter.log_line(datetime.now(UTC)), launched.rate)
+            self.history.add_figures(meter, launched.rate, result.embedding_norm)
 
     def _due_verifier(self, step: int) -> Verifier | None:
         """The verifier where it is to judge the network after `step` updates."""
@@ -194,6 +198,7 @@ class TrainingLoop:
         verification = verifier.verify(step)
         seconds = time.monotonic() - started
         self.metrics.set_verification(verification, seconds)
+        self.history.add_verification(verification)
         accuracies = " ".join(f"{result.dataset}={result.accuracy:.5f}" for result in verification.results)
         pairs = sum(result.pairs for result in verification.results)
         is_best = self.checkpointing.verifications.is_best(step)
