@@ -1,14 +1,16 @@
 """Loss and gradients of a step, the backbone's in buckets that the ranks sum while the backward pass goes on.
 
-Tensor suffixes: b images of this rank, C classes of this rank, D embedding size, N votes of a rank (see `votes`).
+Tensor suffixes: b images of this rank, C classes of this rank, D embedding size, N votes of a rank (see `votes`), R
+ranks.
 """
 
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from arcface_trainer.distributed.collectives import Collectives
 from arcface_trainer.head.classifier import Classifier
-from arcface_trainer.network.backbones import preprocessed
-from arcface_trainer.step.flat import joined
+from arcface_trainer.network.backbones import preprocessed, running_statistics
+from arcface_trainer.step.faults import FaultFinder
+from arcface_trainer.step.flat import FlatParameters, joined
 from arcface_trainer.step.loss_scale import DynamicLossScale, OverflowFlag
 
 BUCKET_BYTES = 32 << 20
@@ -50,15 +52,17 @@ class GradientStep(nn.Cell):
         self.collectives = collectives
         self.weights = ParameterTuple(backbone.trainable_params())
         self.buckets = tuple(gradient_buckets(backbone.trainable_params(), bucket_bytes))
+        self.statistics = FlatParameters(list(running_statistics(backbone).values()))
+        self.find_faults = FaultFinder(len(self.buckets), collectives.world_size, collectives.rank)
         self.loss_scale = loss_scale
         self.overflow_flag = overflow_flag
 
     def construct(self, images: Tensor, labels_b: Tensor, votes_N: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """A summary (4+N,), and the gradients: (P,) of each bucket, then of the centres.
+        """A summary (4+N+R,), and the gradients: (P,) of each bucket, then of the centres.
 
-        The summary holds loss, mean embedding length, squared norm of the backbone's gradient, and, added up over all
-        ranks, their votes and the squared norms of their centres' gradients; where the chip saturates also (5+N,) on
-        how many of them it did.
+        The summary holds loss, this rank's mean embedding length, squared norm of the backbone's gradient, and, added
+        up over all ranks, their votes, their faults and the squared norms of their centres' gradients; where the chip
+        saturates also (5+N+R,) on how many of them it did. The loss is one that all ranks have, too: its mean.
 
         Args:
             images: uint8 RGB (b, 3, 112, 112) as decoded.
@@ -73,19 +77,20 @@ class GradientStep(nn.Cell):
         if self.loss_scale is not None:
             d_embeddings_bD = d_embeddings_bD * self.loss_scale.scale
         _, gradients = backward(d_embeddings_bD)
-        centers_squared_norm = (d_centers_CD * d_centers_CD).sum().reshape((1,))
+        centers_squared_norm = (d_centers_CD * d_centers_CD).sum()
         messages = []
         for start, stop in self.buckets:
             messages.append(joined(gradients[start:stop]))
-        own_part = ops.concat((votes_N, centers_squared_norm))
+        length = ops.sqrt((embeddings_bD * embeddings_bD).sum(axis=1)).mean()
+        faults_R = self.find_faults((length, self.statistics().sum(), loss), centers_squared_norm, messages)
+        own_part = ops.concat((loss.reshape((1,)), votes_N, faults_R, centers_squared_norm.reshape((1,))))
         if self.overflow_flag is not None:
             own_part = ops.concat((own_part, self.overflow_flag.raised_by(messages)))
         summed, shared = self.collectives.all_sum_in_order(messages, own_part)
         if self.loss_scale is not None:
             summed = [message / self.loss_scale.scale for message in summed]
-        squared_norm = _squared_norm(summed)
-        length = ops.sqrt((embeddings_bD * embeddings_bD).sum(axis=1)).mean()
-        summary = ops.concat((ops.stack((loss, length, squared_norm)), shared))
+        joint_loss = shared[0] / self.collectives.world_size
+        summary = ops.concat((ops.stack((joint_loss, length, _squared_norm(summed))), shared[1:]))
         return summary, (*summed, d_centers_CD.reshape(-1))
 
 

@@ -2,7 +2,7 @@
 
 One graph and not two: a tuple of a graph's outputs handed to another graph takes three times as long as the gradients
 themselves (42 against 10 ms an image in one run; MindSpore 2.10 on one CPU core, IResNet-18 at width 0.25, batch 32).
-The host sees nine numbers a step and one for each rank, and the ranks sum what they found with the last gradients.
+The host sees nine numbers a step and two for each rank, and the ranks sum what they found with the last gradients.
 
 Tensor suffixes: b images of this rank, N votes of a rank (see `votes`).
 """
@@ -22,11 +22,12 @@ from arcface_trainer.distributed.collectives import World
 from arcface_trainer.head.classifier import Classifier, initial_centers
 from arcface_trainer.network import backbones, layers
 from arcface_trainer.plan import TrainingPlan
+from arcface_trainer.step import faults
 from arcface_trainer.step.flat import FlatParameters
 from arcface_trainer.step.gradients import GradientStep
 from arcface_trainer.step.loss_scale import DynamicLossScale, OverflowFlag
 from arcface_trainer.step.update import GuardedStatistics, MomentumUpdate
-from arcface_trainer.step.votes import NO_VOTES, StepResult, StepVotes, encode_votes
+from arcface_trainer.step.votes import NO_VOTES, StepResult, StepVotes, encode_votes, votes_size
 
 
 class TrainStep(nn.Cell):
@@ -41,6 +42,11 @@ class TrainStep(nn.Cell):
         self.update = MomentumUpdate([*groups, centers], optimizer, clip_norm)
         self.statistics = GuardedStatistics(backbones.running_statistics(gradient_step.backbone))
         self.loss_scale = gradient_step.loss_scale
+        names = {id(each): name for name, each in backbones.named_parameters(gradient_step.backbone).items()}
+        self.group_names = faults.group_names([names[id(weight)] for weight in weights], gradient_step.buckets)
+        ranks = gradient_step.collectives.world_size
+        self.first_fault = 3 + votes_size(ranks)
+        self.faults_end = self.first_fault + ranks
         self.set_train()
 
     def construct(self, images: Tensor, labels_b: Tensor, votes_N: Tensor, rate: Tensor) -> Tensor:
@@ -49,6 +55,7 @@ class TrainStep(nn.Cell):
         summary, gradients = self.gradient_step(images, labels_b, votes_N)
         # Not the second number: it is this rank's own, and all ranks must come to the same answer.
         is_finite = ops.logical_and(ops.isfinite(summary[0]), ops.isfinite(summary[2:]).all())
+        is_finite = ops.logical_and(is_finite, summary[self.first_fault : self.faults_end].sum() == 0)
         if self.gradient_step.overflow_flag is not None:
             is_finite = ops.logical_and(is_finite, summary[-1] == 0)
         self.update(gradients, summary[2], rate, is_finite)
@@ -81,10 +88,10 @@ class TrainStep(nn.Cell):
         numbers = summary.asnumpy().tolist()
         ended_at = time.monotonic()
         (loss, length, _, stop, save, bits, *rest), (is_applied, scale) = numbers[:-2], numbers[-2:]
-        votes = StepVotes(stop > 0, save > 0, round(bits))
-        waits = tuple(rest[: self.gradient_step.collectives.world_size])
+        votes, ranks = StepVotes(stop > 0, save > 0, round(bits)), self.gradient_step.collectives.world_size
+        waits, fault = tuple(rest[:ranks]), faults.read_faults(rest[ranks : 2 * ranks], self.group_names)
         loss_scale = None if self.loss_scale is None else scale
-        return StepResult(loss, length, bool(is_applied), votes, waits, ended_at, loss_scale)
+        return StepResult(loss, length, bool(is_applied), votes, waits, ended_at, loss_scale, fault)
 
 
 def build_train_step(plan: TrainingPlan, training: TrainingSpec, world: World) -> TrainStep:
