@@ -67,6 +67,8 @@ class TrainingPlan:
     """Identities of the training set."""
     total_batch_size: int
     """Images per update over all ranks."""
+    micro_batches: int = 1
+    """That a rank takes an update's images in, one after another."""
     schedule: Schedule
 
     @classmethod
@@ -85,6 +87,7 @@ class TrainingPlan:
             image_count=sampler.dataset_size,
             class_count=class_count,
             total_batch_size=sampler.global_batch_size,
+            micro_batches=sampler.split.micro_batches,
             schedule=Schedule(training.schedule, config.learning_rate, sampler.steps_per_epoch, training.epochs),
         )
 

@@ -16,7 +16,7 @@ def findings(bad, buckets=3, ranks=4, rank=2):
     values = [
         np.array([1.0, kinds[group % 3] if group in bad else 2.0, 3.0], np.float32) for group in range(4 + buckets)
     ]
-    sums = [Tensor(value.sum()) for value in values[:4]]
+    sums = [Tensor(value.sum(keepdims=True)) for value in values[:4]]
     found = FaultFinder(buckets, ranks, rank)(tuple(sums[:3]), sums[3], [Tensor(value) for value in values[4:]])
     return found.asnumpy().tolist()
 

@@ -52,14 +52,14 @@ class FaultFinder(nn.Cell):
         """float32 (R,): the bits of the groups that are not finite.
 
         Args:
-            forward: a number for each of `FORWARD`.
-            centers: one of the centres' gradient.
+            forward: a number (1,) for each of `FORWARD`.
+            centers: one (1,) of the centres' gradient.
             gradients: this rank's own buckets, before they are summed over ranks.
         """
         told = [*forward, centers]
         for gradient in gradients:
-            told.append(gradient.sum())
-        bits = ops.where(ops.isfinite(ops.stack(told)), ops.zeros_like(self.bit_K), self.bit_K).sum()
+            told.append(gradient.sum().reshape((1,)))
+        bits = ops.where(ops.isfinite(ops.concat(told)), ops.zeros_like(self.bit_K), self.bit_K).sum()
         return bits * self.place_R
 
 

@@ -1,7 +1,9 @@
 """Loss and gradients of a step, the backbone's in buckets that the ranks sum while the backward pass goes on.
 
+Where a step takes its images in several micro-batches, the ranks sum once, after the last of them (`accumulation`).
+
 Tensor suffixes: b images of this rank, C classes of this rank, D embedding size, N votes of a rank (see `votes`), R
-ranks.
+ranks, S running statistics.
 """
 
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
@@ -12,6 +14,7 @@ from arcface_trainer.network.backbones import preprocessed, running_statistics
 from arcface_trainer.step.faults import FaultFinder
 from arcface_trainer.step.flat import FlatParameters, joined
 from arcface_trainer.step.loss_scale import DynamicLossScale, OverflowFlag
+from arcface_trainer.step.votes import votes_size
 
 BUCKET_BYTES = 32 << 20
 """IResNet-100's 248 MiB make seven messages; Huawei's port of arcface_torch to eight 910 sends six parts."""
@@ -34,7 +37,11 @@ def gradient_buckets(weights: list[Parameter], most_bytes: int = BUCKET_BYTES) -
 
 
 class GradientStep(nn.Cell):
-    """Loss, gradients and their norms; the backbone's gradients are summed over ranks."""
+    """Loss, gradients and their norms; the backbone's gradients are summed over ranks.
+
+    What a rank finds by itself is a tuple: loss (1,), mean embedding length (1,), where the chip saturates (1,) whether
+    it did, gradients (P,) of each bucket, those of its centres. Its loss is that of all ranks, see `Classifier`.
+    """
 
     def __init__(
         self,
@@ -53,7 +60,10 @@ class GradientStep(nn.Cell):
         self.weights = ParameterTuple(backbone.trainable_params())
         self.buckets = tuple(gradient_buckets(backbone.trainable_params(), bucket_bytes))
         self.statistics = FlatParameters(list(running_statistics(backbone).values()))
-        self.find_faults = FaultFinder(len(self.buckets), collectives.world_size, collectives.rank)
+        ranks = collectives.world_size
+        self.find_faults = FaultFinder(len(self.buckets), ranks, collectives.rank)
+        self.first_fault = 3 + votes_size(ranks)
+        self.faults_end = self.first_fault + ranks
         self.loss_scale = loss_scale
         self.overflow_flag = overflow_flag
 
@@ -62,13 +72,18 @@ class GradientStep(nn.Cell):
 
         The summary holds loss, this rank's mean embedding length, squared norm of the backbone's gradient, and, added
         up over all ranks, their votes, their faults and the squared norms of their centres' gradients; where the chip
-        saturates also (5+N+R,) on how many of them it did. The loss is one that all ranks have, too: its mean.
+        saturates also (5+N+R,) on how many of them it did. The loss is the mean of what the ranks have of it, too.
 
         Args:
             images: uint8 RGB (b, 3, 112, 112) as decoded.
             labels_b: int32 (b,).
             votes_N: float32 (N,).
         """
+        found = self.of_images(images, labels_b)
+        return self.over_ranks(found, self.statistics(), votes_N)
+
+    def of_images(self, images: Tensor, labels_b: Tensor) -> tuple[Tensor, ...]:
+        """What this rank finds; the gradients of its backbone are multiplied by the loss scale."""
         prepared = preprocessed(images)
         if self.overflow_flag is not None:
             prepared = self.overflow_flag.cleared_before(prepared)
@@ -77,21 +92,32 @@ class GradientStep(nn.Cell):
         if self.loss_scale is not None:
             d_embeddings_bD = d_embeddings_bD * self.loss_scale.scale
         _, gradients = backward(d_embeddings_bD)
-        centers_squared_norm = (d_centers_CD * d_centers_CD).sum()
+        length = ops.sqrt((embeddings_bD * embeddings_bD).sum(axis=1)).mean()
+        numbers: tuple[Tensor, ...] = (loss.reshape((1,)), length.reshape((1,)))
         messages = []
         for start, stop in self.buckets:
             messages.append(joined(gradients[start:stop]))
-        length = ops.sqrt((embeddings_bD * embeddings_bD).sum(axis=1)).mean()
-        faults_R = self.find_faults((length, self.statistics().sum(), loss), centers_squared_norm, messages)
-        own_part = ops.concat((loss.reshape((1,)), votes_N, faults_R, centers_squared_norm.reshape((1,))))
         if self.overflow_flag is not None:
-            own_part = ops.concat((own_part, self.overflow_flag.raised_by(messages)))
+            numbers = (*numbers, self.overflow_flag.raised_by(messages))
+        return (*numbers, *messages, d_centers_CD.reshape(-1))
+
+    def over_ranks(
+        self, found: tuple[Tensor, ...], moved_S: Tensor, votes_N: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Summary and gradients, as `construct` returns them, from what this rank found and its moved statistics."""
+        first = len(found) - 1 - len(self.buckets)
+        loss, length, messages, d_centers_P = found[0], found[1], list(found[first:-1]), found[-1]
+        # What is between length and gradients: whether the chip has saturated, or nothing.
+        centers_squared_norm = (d_centers_P * d_centers_P).sum().reshape((1,))
+        forward = (length, moved_S.sum().reshape((1,)), loss)
+        faults_R = self.find_faults(forward, centers_squared_norm, messages)
+        own_part = ops.concat((loss, votes_N, faults_R, centers_squared_norm, *found[2:first]))
         summed, shared = self.collectives.all_sum_in_order(messages, own_part)
         if self.loss_scale is not None:
             summed = [message / self.loss_scale.scale for message in summed]
-        joint_loss = shared[0] / self.collectives.world_size
-        summary = ops.concat((ops.stack((joint_loss, length, _squared_norm(summed))), shared[1:]))
-        return summary, (*summed, d_centers_CD.reshape(-1))
+        joint_loss = shared[:1] / self.collectives.world_size
+        summary = ops.concat((joint_loss, length, _squared_norm(summed).reshape((1,)), shared[1:]))
+        return summary, (*summed, d_centers_P)
 
 
 def _squared_norm(vectors: list[Tensor]) -> Tensor:

@@ -166,7 +166,7 @@ class TrainingLoop:
         self.metrics.data_wait.inc(wait)
         votes = StepVotes(self.is_stop_wanted(), checkpointing.is_overdue(), checkpointing.saver.bit)
         result = self.train_step.launch(batch.images, batch.labels, rate, votes, wait)
-        return _LaunchedStep(step, len(batch.labels), rate, result)
+        return _LaunchedStep(step, batch.image_count, rate, result)
 
     def _next_batch(self, number: int) -> tuple[Batch, float]:
         """A batch of the order, and the seconds that the device had nothing to compute for want of it."""
