@@ -16,7 +16,7 @@ from arcface_faces.checkpoint import (
     read_head,
     read_manifest,
 )
-from arcface_trainer.checkpoint.writer import head_name, write_tensors
+from arcface_faces.checkpoint_writing import head_name, write_tensors
 from support.builders.saved_states import CLASSES, ArrayState, saving
 
 

@@ -23,12 +23,13 @@ from arcface_faces.checkpoint import (
     newest_complete,
     read_manifest,
 )
+from arcface_faces.checkpoint_writing import write_tensors
 from arcface_trainer.checkpoint import checkpointing
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
 from arcface_trainer.checkpoint.resume import refuse_other_runs
 from arcface_trainer.checkpoint.saving import Saver
 from arcface_trainer.checkpoint.state import Verifications
-from arcface_trainer.checkpoint.writer import CheckpointWriter, write_tensors
+from arcface_trainer.checkpoint.writer import CheckpointWriter
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.metrics import TrainMetrics
 from arcface_trainer.step.votes import NO_VOTES, StepVotes
@@ -132,7 +133,7 @@ def test_a_way_back_that_a_crash_cuts_short_is_found_again_or_gone_again(tmp_pat
     assert training.saved == [first, second]
     assert read_manifest(newest_complete(tmp_path)).roll_back is None
     monkeypatch.undo()
-    monkeypatch.setattr("arcface_trainer.checkpoint.writer._write_manifest", _crash)
+    monkeypatch.setattr("arcface_trainer.checkpoint.writer.write_manifest", _crash)
     with pytest.raises(KeyboardInterrupt):
         checkpoints.roll_back(first + 3, "the loss", training.metrics)
     assert training.saved == [first]

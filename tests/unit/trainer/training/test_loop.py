@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from arcface_api.contract.history import History
 from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.errors import Diverged, InvalidInput, Stopped
@@ -17,6 +18,7 @@ from arcface_trainer.data.loader import Batch
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.metrics import TrainMetrics
 from arcface_trainer.training import loop as loop_module
+from arcface_trainer.training.history import HistoryWriter
 from arcface_trainer.training.loop import TrainingLoop
 from arcface_trainer.training.verdict import MOST_SKIPS
 from support.builders.saved_states import PLAN
@@ -318,3 +320,13 @@ def test_every_rank_tells_how_many_images_it_skipped_and_rank_0_the_rest():
     assert make_report(rank=0, first_loss=11.4).skipped_images == 2
     told = make_report(rank=1, first_loss=11.4)
     assert (told.skipped_images, told.progress, told.warnings) == (2, None, [])
+
+
+def test_the_history_has_each_log_interval_the_end_and_each_verification(tmp_path, device):
+    verifier = SimpleNamespace(is_due=lambda step: step == 30, verify=lambda step: found(step, 0.9))
+    loop = make_loop(tmp_path, device, steps=45, verifier=verifier)
+    loop.history = HistoryWriter.start(tmp_path, loop.plan, RankIdentity(), 0)
+    loop.run()
+    history = History.read(tmp_path)
+    assert [(line.step, line.loss) for line in history.figures] == [(20, 10.5), (40, 30.5), (45, 35.5)]
+    assert list(history.verifications) == [found(30, 0.9)]

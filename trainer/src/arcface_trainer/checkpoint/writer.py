@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
-from safetensors.numpy import save_file
-
 from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.errors import ArcFaceError, explained
 from arcface_api.resource.status import CheckpointStatus, Verification
 from arcface_faces import checkpoint
+from arcface_faces.checkpoint_writing import head_name, sync_folder, write_manifest, write_tensors
 from arcface_trainer.checkpoint.state import Snapshot, TrainingState, Verifications
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.plan import TrainingPlan
@@ -35,19 +34,6 @@ Left as they are they would count as the newest ones, and `keep_last` would remo
 """
 ABANDONED_SECONDS = 3600.0
 """Without a change: nobody writes any more into the folder of an attempt whose number is higher than our own."""
-
-
-def write_tensors(path: Path, tensors: checkpoint.Tensors) -> checkpoint.FileEntry:
-    """Write tensors and flush them to disk."""
-    save_file(tensors, path)
-    # It writes for its user alone; whoever may read the folder may read what is in it.
-    path.chmod(path.parent.stat().st_mode & 0o666)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    shapes = {name: checkpoint.TensorEntry(shape=list(array.shape)) for name, array in tensors.items()}
-    return checkpoint.FileEntry(
-        name=path.name, size=path.stat().st_size, sha256=checkpoint.file_sha256(path), tensors=shapes
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +172,7 @@ class CheckpointWriter:
         final = self.directory / checkpoint.folder_name(manifest.step)
         with explained(final, "the way back cannot be noted", "mend the rights of the folder"):
             self.set_aside(manifest.step + 1, SUPERSEDED)
-            partial = final / f"{checkpoint.MANIFEST_FILE}.partial"
-            _write_manifest(partial, manifest)
-            partial.rename(final / checkpoint.MANIFEST_FILE)
-            _sync_folder(final)
+            write_manifest(final, manifest.to_json())
         return status_of(final, manifest, self.settings)
 
     def discard(self, step: int) -> None:
@@ -199,11 +182,10 @@ class CheckpointWriter:
 
     def _publish(self, manifest: checkpoint.CheckpointManifest) -> Path:
         hidden, final = self._hidden(manifest.step), self.directory / checkpoint.folder_name(manifest.step)
-        _write_manifest(hidden / checkpoint.MANIFEST_FILE, manifest)
-        _sync_folder(hidden)
+        write_manifest(hidden, manifest.to_json())
         self.set_aside(manifest.step, SUPERSEDED)
         hidden.rename(final)
-        _sync_folder(self.directory)
+        sync_folder(self.directory)
         return final
 
     def _hidden(self, step: int) -> Path:
@@ -232,28 +214,6 @@ def status_of(folder: Path, manifest: checkpoint.CheckpointManifest, settings: R
         saved_at=manifest.saved_at,
         sha256=checkpoint.manifest_sha256(folder),
     )
-
-
-def head_name(first_class: int) -> str:
-    """File of the centres from `first_class` on."""
-    return f"head-{first_class:09d}.safetensors"
-
-
-def _write_manifest(path: Path, manifest: checkpoint.CheckpointManifest) -> None:
-    """Write a manifest and flush it to disk."""
-    with path.open("wb") as file:
-        file.write(checkpoint.sealed(manifest))
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove_folder(folder: Path) -> None:

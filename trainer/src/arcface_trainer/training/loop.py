@@ -36,6 +36,7 @@ from arcface_trainer.metrics import Meter, StepRecord, TrainMetrics
 from arcface_trainer.plan import TrainingPlan
 from arcface_trainer.step.train_step import TrainStep
 from arcface_trainer.step.votes import NO_VOTES, StepResult, StepVotes
+from arcface_trainer.training.history import HistoryWriter
 from arcface_trainer.training.loss_check import REMEDY, LossCheck
 from arcface_trainer.training.verdict import WINDOW, RollBackDue, Verdict
 from arcface_trainer.training.verification import Verifier
@@ -69,6 +70,8 @@ class TrainingLoop:
     verifier: Verifier | None
     is_stop_wanted: Callable[[], bool]
     metrics: TrainMetrics
+    history: HistoryWriter = field(default_factory=HistoryWriter)
+    """Silent unless it is given a file."""
     enter: Enter = unwatched
     """Told of each thing that the rank begins, for whoever watches it."""
     meter: Meter = field(init=False)
@@ -97,7 +100,7 @@ class TrainingLoop:
             Stopped: after saving, when any rank was asked to stop.
             Diverged: when the numbers went wrong, and going back did not help or was not possible.
         """
-        with self.loader:
+        with self.loader, self.history:
             try:
                 self._train_and_go_back_once()
             finally:
@@ -113,7 +116,7 @@ class TrainingLoop:
         if self.verifier is not None:
             verified = {"verification": checkpointing.verifications.last, "best": checkpointing.best()}
             progress = progress.model_copy(update=verified)
-        warnings = [*self.loss_check.warnings, *checkpointing.warnings]
+        warnings = [*self.loss_check.warnings, *checkpointing.warnings, *self.history.warnings]
         if checkpointing.rolled_back is not None:
             warnings.append(f"the training {checkpointing.rolled_back.in_words}")
         told = {"progress": progress, "checkpoint": checkpointing.newest, "warnings": warnings}
@@ -136,6 +139,7 @@ class TrainingLoop:
         if step is None:
             raise Diverged(f"{verdict.cause}, and there is no checkpoint from before that to go back to: {REMEDY}")
         self.meter.go_back(step)
+        self.history.begin(step)
         self.loss_check.begin_again()
 
     def _train(self) -> None:
@@ -223,6 +227,7 @@ class TrainingLoop:
         metrics.skipped_steps.inc(not result.is_applied)
         if meter.step % LOG_EVERY == 0 or meter.step == self.plan.total_steps:
             LOG.info("%s learning_rate=%.6g", meter.log_line(datetime.now(UTC)), launched.rate)
+            self.history.add_figures(meter, launched.rate, result.embedding_norm)
 
     def _due_verifier(self, step: int) -> Verifier | None:
         """The verifier where it is to judge the network after `step` updates."""
@@ -236,6 +241,7 @@ class TrainingLoop:
         self.meter.pair_seconds = verifier.pair_seconds
         seconds = time.monotonic() - started
         self.metrics.set_verification(verification, seconds)
+        self.history.add_verification(verification)
         accuracies = " ".join(f"{result.dataset}={result.accuracy:.5f}" for result in verification.results)
         pairs = sum(result.pairs for result in verification.results)
         is_best = self.checkpointing.verifications.is_best(step)

@@ -22,6 +22,7 @@ from arcface_trainer.heartbeat import SUFFIX, Heartbeat
 from arcface_trainer.metrics import TrainMetrics, serve
 from arcface_trainer.plan import TrainingPlan
 from arcface_trainer.step.train_step import build_train_step
+from arcface_trainer.training.history import HistoryWriter
 from arcface_trainer.training.loop import TrainingLoop
 from arcface_trainer.training.verification import build_verifier
 
@@ -78,6 +79,7 @@ def build_training_loop(
     checkpointing = Checkpointing.start(config.checkpoint, state, plan, world, identity)
     verifier = build_verifier(config.evaluation, plan, loader.sampler.split.micro_batch_size, checkpointing, world)
     loop = TrainingLoop(plan, rank, train_step, loader, checkpointing, verifier, lambda: stop.is_wanted, metrics)
+    loop.history = HistoryWriter.start(Path(config.checkpoint.directory), plan, identity, loop.meter.step)
     board.report = loop.report
     return loop
 
