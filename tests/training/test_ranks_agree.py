@@ -86,6 +86,25 @@ def test_a_step_that_is_not_finite_on_one_rank_changes_nothing_on_any(ranks, wor
         assert skipped["changed"].tolist() == []
 
 
+NAMES = {
+    "loss": "the loss",
+    "backward": "the gradient of ",
+    "centers": "the gradient of the class centres",
+    "statistics": "the running statistics of the normalisations",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_all_ranks_name_tensor_and_rank_of_what_is_not_finite_on_one_of_them(ranks, world_size, name):
+    for rank in ranks(world_size, "-named"):
+        assert str(rank[f"{name} fault"]).startswith(NAMES[name])
+        assert str(rank[f"{name} fault"]).endswith(f" not finite on rank {world_size - 1}")
+        assert not rank[f"{name} is_applied"]
+        assert rank[f"{name} changed"].tolist() == []
+        assert rank["at last"], "a rank that was left in another state would not agree with the others"
+
+
 def test_every_rank_learns_what_one_rank_votes(ranks):
     found = [rank["votes"].tolist() for world_size in (1, 2) for rank in ranks(world_size)]
     assert found == [[1, 0, 1], [1, 0, 2], [1, 0, 2]]

@@ -31,8 +31,10 @@ MINDSPORE = 420 * 10**6
 """Of a rank that has imported MindSpore 2.10, measured on a CPU; graphs and, on Ascend, CANN come on top."""
 LABEL = 2
 """Numbers that a label travels as, beside its embedding."""
-SUMMARY = 4
-"""Numbers that travel with the gradients beside one a rank: three votes, the squared norm of the centres' gradient."""
+SUMMARY = 5
+"""Numbers that travel with the gradients: the loss, three votes, the squared norm of the centres' gradient."""
+SUMMARY_OF_A_RANK = 2
+"""Further ones for each rank: its wait for images, and what of its step was not finite."""
 
 
 class DeviceMemory(Model):
@@ -238,7 +240,7 @@ def collectives(spec: ArcFaceTrainingJobSpec, network: NetworkSize) -> list[Coll
         *chosen,
         *(message.model_copy(update={"times": times}) for message in of_micro_batch),
         # In buckets: one message where they are no more than 32 MiB.
-        _all_reduce("gradients", network.trainable + world_size + SUMMARY),
+        _all_reduce("gradients", network.trainable + SUMMARY + SUMMARY_OF_A_RANK * world_size),
     ]
 
 

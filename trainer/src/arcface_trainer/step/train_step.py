@@ -4,7 +4,7 @@ One graph does all of it where a rank takes its images at once, and not two: a t
 another graph takes three times as long as the gradients themselves (42 against 10 ms an image in one run; MindSpore
 2.10 on one CPU core, IResNet-18 at width 0.25, batch 32). Where it takes them in micro-batches, what two graphs share
 stays on the device (`accumulation`).
-The host sees nine numbers a step and one for each rank, and the ranks sum what they found with the last gradients.
+The host sees nine numbers a step and two for each rank, and the ranks sum what they found with the last gradients.
 
 Tensor suffixes: b images of this rank, N votes of a rank (see `votes`).
 """
@@ -25,6 +25,7 @@ from arcface_trainer.head.classifier import Classifier, initial_centers
 from arcface_trainer.head.sampling import ClassDraw, SampledClassifier
 from arcface_trainer.network import backbones, layers
 from arcface_trainer.plan import TrainingPlan
+from arcface_trainer.step import faults
 from arcface_trainer.step.accumulation import MicroBatchedStep
 from arcface_trainer.step.flat import FlatParameters
 from arcface_trainer.step.gradients import GradientStep
@@ -67,6 +68,8 @@ class TrainStep:
         self.update = MomentumUpdate([*momenta, _head_momentum(gradient_step.classifier, optimizer)], clip_norm)
         self.statistics = GuardedStatistics(backbones.running_statistics(gradient_step.backbone))
         self.loss_scale = gradient_step.loss_scale
+        names = {id(each): name for name, each in backbones.named_parameters(gradient_step.backbone).items()}
+        self.group_names = faults.group_names([names[id(weight)] for weight in weights], gradient_step.buckets)
         ending = StateUpdate(gradient_step, self.update, self.statistics)
         self._graphs = WholeStep(ending) if micro_batches == 1 else MicroBatchedStep(ending, micro_batches)
 
@@ -101,10 +104,10 @@ class TrainStep:
         numbers = summary.asnumpy().tolist()
         ended_at = time.monotonic()
         (loss, length, _, stop, save, bits, *rest), (is_applied, scale) = numbers[:-2], numbers[-2:]
-        votes = StepVotes(stop > 0, save > 0, round(bits))
-        waits = tuple(rest[: self.gradient_step.collectives.world_size])
+        votes, ranks = StepVotes(stop > 0, save > 0, round(bits)), self.gradient_step.collectives.world_size
+        waits, fault = tuple(rest[:ranks]), faults.read_faults(rest[ranks : 2 * ranks], self.group_names)
         loss_scale = None if self.loss_scale is None else scale
-        return StepResult(loss, length, bool(is_applied), votes, waits, ended_at, loss_scale)
+        return StepResult(loss, length, bool(is_applied), votes, waits, ended_at, loss_scale, fault)
 
 
 def _head_momentum(classifier: Classifier | SampledClassifier, optimizer: OptimizerSpec) -> FlatMomentum | RowMomentum:

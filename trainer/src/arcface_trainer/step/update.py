@@ -164,9 +164,11 @@ class StateUpdate(nn.Cell):
 
     def construct(self, found: tuple[Tensor, ...], moved_S: Tensor, votes_N: Tensor, rate: Tensor) -> Tensor:
         """The summary of `GradientStep`, whether (1) or not (0) the state was updated, the next step's loss scale."""
-        summary, gradients = self.gradient_step.over_ranks(found, votes_N)
+        summary, gradients = self.gradient_step.over_ranks(found, moved_S, votes_N)
         # Not the second number: it is this rank's own, and all ranks must come to the same answer.
         is_finite = ops.logical_and(ops.isfinite(summary[0]), ops.isfinite(summary[2:]).all())
+        faults = summary[self.gradient_step.first_fault : self.gradient_step.faults_end]
+        is_finite = ops.logical_and(is_finite, faults.sum() == 0)
         if self.gradient_step.overflow_flag is not None:
             is_finite = ops.logical_and(is_finite, summary[-1] == 0)
         self.update(gradients, summary[2], rate, is_finite)
