@@ -28,6 +28,8 @@ MANIFEST_FILE = "manifest.json"
 FORMAT: Final = "arcface-checkpoint/1"
 Sha256 = str
 FOLDER = re.compile(r"step-(\d{8,})")
+_SEAL = re.compile(rb'\{"checksum":"([^"]*)",')
+"""How the text of a manifest begins, since this release."""
 BACKBONE_FILE = "backbone.safetensors"
 MOMENTUM_FILE = "momentum.safetensors"
 HEAD_TENSORS = ("centers", "momentum")
@@ -86,6 +88,29 @@ class LossScale(Model):
     """Steps without an overflow since it last changed."""
 
 
+class RollBack(Model):
+    """The one time that a training went back to a checkpoint, since its numbers had gone wrong."""
+
+    cause: str
+    """The tensor, the rank and the step that it began with."""
+    from_step: int = Field(ge=0)
+    """Updates before the first step that went wrong."""
+    to_step: int = Field(ge=0)
+    """Updates of the checkpoint that it went back to."""
+    skipped_batches: int = Field(ge=0)
+    """Batches that were left out there: update n trains on batch n + `skippedBatches` of the order since then."""
+    rate_factor: float = Field(gt=0, le=1)
+    """On the schedule's learning rate since then."""
+
+    @property
+    def in_words(self) -> str:
+        """A line for people."""
+        return (
+            f"went back from step {self.from_step} to {self.to_step}, past {self.skipped_batches} batches and with "
+            f"{self.rate_factor:g} times the learning rate: {self.cause}"
+        )
+
+
 class CheckpointManifest(Model):
     """One checkpoint: everything needed to go on with the training or to use the network."""
 
@@ -121,6 +146,8 @@ class CheckpointManifest(Model):
     """The best one, which names by its step the checkpoint that is kept beside the newest ones."""
     loss_scale: LossScale | None = None
     """Dynamic loss scale; absent where the precision needs none, and in what older releases wrote."""
+    roll_back: RollBack | None = None
+    """That of this training, of which there is one at most; absent while there was none."""
     model: ModelSpec
     """The network."""
     preprocessing: Preprocessing = OWN_PREPROCESSING
@@ -194,6 +221,8 @@ def parse_manifest(folder: Path) -> CheckpointManifest:
     path = folder / MANIFEST_FILE
     with explained(path, "cannot be read", "name a complete checkpoint"):
         text = path.read_bytes()
+    if (seal := _SEAL.match(text)) is not None and seal[1] != _checksum(text[seal.end() :]):
+        raise InvalidInput(f"{path}: is damaged (its checksum is not that of its text): {REMEDY}")
     return CheckpointManifest.from_ours(text, str(path))
 
 
@@ -218,6 +247,16 @@ def damages(folder: Path, manifest: CheckpointManifest) -> Iterator[str]:
     ends = [0, *accumulate(count for _, count in blocks)]
     if ends != [*(first for first, _ in blocks), manifest.class_count]:
         yield f"{folder / MANIFEST_FILE}: its files do not hold each of {manifest.class_count} classes once: {REMEDY}"
+
+
+def sealed(text: str) -> bytes:
+    """The text of a manifest behind its own checksum: it has the hashes of all files, and nothing else has its own."""
+    content = text.encode().removeprefix(b"{")
+    return b'{"checksum":"%b",%b' % (_checksum(content), content)
+
+
+def _checksum(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest().encode()
 
 
 def manifest_sha256(folder: Path) -> str:

@@ -36,11 +36,13 @@ def write_tensors(path: Path, tensors: checkpoint.Tensors) -> checkpoint.FileEnt
 
 
 def write_manifest(folder: Path, text: str) -> None:
-    """Write the manifest of files that are there, and flush it and the folder to disk."""
-    with (folder / checkpoint.MANIFEST_FILE).open("wb") as file:
-        file.write(text.encode())
+    """Write the manifest of files that are there, or another one in its place, and flush it and the folder to disk."""
+    partial = folder / f"{checkpoint.MANIFEST_FILE}.partial"
+    with partial.open("wb") as file:
+        file.write(checkpoint.sealed(text))
         file.flush()
         os.fsync(file.fileno())
+    partial.rename(folder / checkpoint.MANIFEST_FILE)
     sync_folder(folder)
 
 
@@ -85,6 +87,7 @@ def reshard(folder: Path, ranks: int, directory: Path) -> Path:
             entries.append(entry.model_copy(update={"first_class": classes.start}))
         # As it was read, so that what a newer release has added is not lost.
         document = json.loads((folder / checkpoint.MANIFEST_FILE).read_bytes())
+        document.pop("checksum", None)
         document |= {"worldSize": ranks, "files": [json.loads(entry.to_json()) for entry in entries]}
         write_manifest(hidden, json.dumps(document))
         _check_same(folder, hidden, ranges)
