@@ -67,7 +67,7 @@ class TrainStep:
         self.statistics = GuardedStatistics(backbones.running_statistics(gradient_step.backbone))
         self.loss_scale = gradient_step.loss_scale
         ending = StateUpdate(gradient_step, self.update, self.statistics)
-        self._graphs = WholeStep(ending) if micro_batches == 1 else MicroBatchedStep(ending, micro_batches)
+        self.graphs = WholeStep(ending) if micro_batches == 1 else MicroBatchedStep(ending, micro_batches)
 
     def launch(
         self,
@@ -86,7 +86,7 @@ class TrainStep:
         """
         ranks = self.gradient_step.collectives
         votes_N = encode_votes(votes, wait, ranks.world_size, ranks.rank)
-        summary = self._graphs.run(images, labels, votes_N, Tensor(rate, float32))
+        summary = self.graphs.run(images, labels, votes_N, Tensor(rate, float32))
         return in_background(partial(self._result, summary), "step result")
 
     def _result(self, summary: Tensor) -> StepResult:
