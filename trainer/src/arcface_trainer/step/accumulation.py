@@ -28,7 +28,7 @@ class Accumulation(nn.Cell):
         self.statistics: GuardedStatistics = ending.statistics
         self.share = 1 / micro_batches
         numbers = 2 if ending.gradient_step.overflow_flag is None else 3
-        sizes = [1] * numbers + [group.weights.size for group in ending.update.groups]
+        sizes = [1] * numbers + [group.size for group in ending.update.groups]
         self.found = ParameterTuple([_zeros(size, f"found.{index}") for index, size in enumerate(sizes)])
         self.moved = _zeros(ending.statistics.moved.size, "moved_statistics")
         self.set_train()
