@@ -324,7 +324,7 @@ def test_every_rank_tells_how_many_images_it_skipped_and_rank_0_the_rest():
 
 
 def test_the_history_has_each_log_interval_the_end_and_each_verification(tmp_path, device):
-    verifier = SimpleNamespace(is_due=lambda step: step == 30, verify=lambda step: found(step, 0.9))
+    verifier = SimpleNamespace(is_due=lambda step: step == 30, verify=lambda step: found(step, 0.9), pair_seconds=())
     loop = make_loop(tmp_path, device, steps=45, verifier=verifier)
     loop.history = HistoryWriter.start(tmp_path, loop.plan, RankIdentity(), 0)
     loop.run()
