@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, JsonValue, model_validator
 from safetensors import SafetensorError, safe_open
 
-from arcface_api.errors import InvalidInput, explained
+from arcface_api.errors import InvalidInput, explained, persistently
 from arcface_api.model import Model
 from arcface_api.resource.spec import ModelSpec
 from arcface_api.resource.status import Verification
@@ -182,8 +182,7 @@ def newest_complete(directory: Path) -> Path | None:
 def read_manifest(folder: Path) -> CheckpointManifest:
     """Manifest of a checkpoint; InvalidInput where it is damaged or a file is missing or has another size."""
     path = folder / MANIFEST_FILE
-    with explained(path, "cannot be read", "name a complete checkpoint"):
-        text = path.read_bytes()
+    text = persistently(path.read_bytes, path, "cannot be read", "name a complete checkpoint")
     manifest = CheckpointManifest.from_ours(text, str(path))
     for entry in manifest.files:
         file = folder / entry.name
@@ -202,8 +201,12 @@ def manifest_sha256(folder: Path) -> str:
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, read in blocks."""
-    with explained(path, "cannot be read", REMEDY), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def digest() -> str:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    return persistently(digest, path, "cannot be read", REMEDY)
 
 
 def read_file(folder: Path, manifest: CheckpointManifest, name: str) -> Tensors:
