@@ -1,8 +1,8 @@
 """Which images a rank takes at a step, and their decoding in threads while the network computes.
 
-The order of the images is a function of (seed, epoch, position) alone. Nothing is remembered between steps, so a run
-continues at any step, with any world size, exactly where it stopped. The joined batch of all ranks does not depend on
-their number.
+The order of the images (`order`) is a function of (seed, epoch, position) alone. Nothing is remembered between steps,
+so a run continues at any step, with any world size, exactly where it stopped. The joined batch of all ranks does not
+depend on their number.
 """
 
 import logging
@@ -10,7 +10,6 @@ import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Self
@@ -24,9 +23,8 @@ from arcface_api.resource.spec import TrainingSpec
 from arcface_faces.datasets.dataset import FaceDataset, open_dataset
 from arcface_faces.images import IMAGE_SIZE, Image, cv2, decode
 from arcface_trainer.data.augmentation import augment, image_random
+from arcface_trainer.data.order import epoch_order, runs_of_window
 
-# Keeps this stream apart from others that are seeded with (seed, epoch).
-SHUFFLE_STREAM = 1
 LOG = logging.getLogger(__name__)
 FEWEST_TOLERATED = 10
 TOLERATED_SHARE = 0.001
@@ -41,7 +39,7 @@ class BatchShare:
 
     epoch: int
     positions: NDArray[np.int64]
-    indices: NDArray[np.int64]
+    indices: NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +51,8 @@ class Sampler:
     seed: int
     world_size: int = 1
     rank: int = 0
+    window: int | None = None
+    """Images that are shuffled with each other; None for all of the set."""
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -75,9 +75,21 @@ class Sampler:
         """Full global batches in one epoch, at least 1."""
         return self.dataset_size // self.global_batch_size
 
-    def permutation(self, epoch: int) -> NDArray[np.int64]:
+    def permutation(self, epoch: int) -> NDArray[np.int32]:
         """Order of all images in this epoch, the same on every rank (read-only array)."""
-        return _permutation(self.dataset_size, self.seed, epoch)
+        return epoch_order(self.dataset_size, self.seed, epoch, self.window)
+
+    def runs_ahead(self, step: int) -> list[tuple[int, int]]:
+        """Runs of images that the next window needs, where a step is the first of its own; at an epoch's start of both.
+
+        Each is the first image and the one behind the last.
+        """
+        if self.window is None:
+            return []
+        epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
+        number, before = (at * self.global_batch_size // self.window for at in (step_of_epoch, step_of_epoch - 1))
+        coming = [0, 1] if step_of_epoch == 0 else [number + 1] if number != before else []
+        return [run for one in coming for run in runs_of_window(self.dataset_size, self.seed, epoch, self.window, one)]
 
     def batch(self, step: int) -> BatchShare:
         """This rank's part of the global step, counted from 0 across epochs."""
@@ -88,15 +100,6 @@ class Sampler:
         start = step_of_epoch * self.global_batch_size + self.rank * share
         positions = np.arange(start, start + share, dtype=np.int64)
         return BatchShare(epoch, positions, self.permutation(epoch)[positions])
-
-
-@lru_cache(maxsize=2)
-def _permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Sorted random words rather than `Generator.permutation`, whose stream may change between NumPy releases."""
-    words = np.random.PCG64(np.random.SeedSequence((seed, epoch, SHUFFLE_STREAM))).random_raw(size)
-    order = np.argsort(words, kind="stable").astype(np.int64, copy=False)
-    order.setflags(write=False)
-    return order
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +138,16 @@ class BatchLoader:
             self._ahead.clear()
             self._next_step = step
         while len(self._ahead) <= self._depth:
-            self._ahead.append(self._pool.submit(self._make, self._next_step + len(self._ahead)))
+            coming = self._next_step + len(self._ahead)
+            if runs := self.sampler.runs_ahead(coming):
+                self._pool.submit(self._read_ahead, runs)
+            self._ahead.append(self._pool.submit(self._make, coming))
         self._next_step += 1
         return self._ahead.popleft().result()
+
+    def _read_ahead(self, runs: list[tuple[int, int]]) -> None:
+        for start, stop in runs:
+            self.faces.read_ahead(start, stop)
 
     def _make(self, step: int) -> Batch:
         """Read, decode and augment the images of a step."""
@@ -148,7 +158,7 @@ class BatchLoader:
         for row, (position, index) in enumerate(zip(share.positions.tolist(), share.indices.tolist(), strict=True)):
             image, labels[row] = self._image_or_next(index)
             random = image_random(self.sampler.seed, share.epoch, position)
-            images[row] = augment(image, self.augmentation, random).transpose(2, 0, 1)
+            cv2.split(augment(image, self.augmentation, random), list(images[row]))  # into the batch's three planes
         return Batch(images, labels)
 
     def _image_or_next(self, index: int) -> tuple[Image, int]:
@@ -184,17 +194,23 @@ class BatchLoader:
             LOG.warning("image is skipped and the next one taken skipped=%d reason=%s", count, error)
 
 
-def open_loader(data: RunData, training: TrainingSpec, ranks: RunRanks, rank: int) -> BatchLoader:
-    """The loader of a rank's batches; InvalidInput where the images are damaged, or too few for ranks and batch."""
+def open_loader(
+    data: RunData, training: TrainingSpec, ranks: RunRanks, rank: int, checkpoints: Path | None = None
+) -> BatchLoader:
+    """The loader of a rank's batches, the index of the images kept beside the checkpoints where theirs is read-only.
+
+    Raises:
+        InvalidInput: where the images are damaged, or too few for ranks and batch.
+    """
     cv2.setNumThreads(1)  # images are decoded in threads of ours
-    faces = open_dataset(Path(data.directory), data.min_images_per_identity)
+    faces = open_dataset(Path(data.directory), data.min_images_per_identity, checkpoints)
     if faces.class_count < ranks.world_size:
         raise InvalidInput(
             f"{data.directory}: {ranks.world_size} ranks share {faces.class_count} identities and each needs one: "
             "lower spec.workers.replicas or devicesPerWorker, or add identities"
         )
     total_batch_size = training.batch_size * ranks.world_size
-    sampler = Sampler(len(faces.labels), total_batch_size, training.seed, ranks.world_size, rank)
+    sampler = Sampler(len(faces.labels), total_batch_size, training.seed, ranks.world_size, rank, data.shuffle_window)
     LOG.info("images=%d identities=%d left_out=%d", len(faces.labels), faces.class_count, faces.dropped_identities)
     threads = max(1, min(MOST_THREADS, len(os.sched_getaffinity(0))))
     return BatchLoader(faces, sampler, data.augmentation, threads)
