@@ -111,6 +111,8 @@ class CheckpointManifest(Model):
     """Images of the training set."""
     class_count: int = Field(ge=1)
     """Identities of the training set."""
+    data_fingerprint: Sha256 | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """What tells the training set from others; absent from what older releases wrote."""
     saved_at: datetime
     """When it was written."""
     verification: Verification | None = None
