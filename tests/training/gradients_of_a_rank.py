@@ -1,5 +1,7 @@
 """Run by every rank of test_ranks_agree: one step on this rank's share of a fixed joined batch, then one to be skipped.
 
+Then a step of another network with its images in one, two and four parts.
+
 Each of twelve blocks of the joined batch shows the same images under other labels. Whatever share of the blocks a rank
 takes, its batch normalisation sees the same statistics, so ranks and joined batch must agree exactly, not only on
 average. Without decay and with a clip that is never reached, momentum after the first step is the gradient.
@@ -23,6 +25,7 @@ from arcface_trainer.network.backbones import build_backbone
 from arcface_trainer.step.gradients import GradientStep
 from arcface_trainer.step.train_step import TrainStep
 from arcface_trainer.step.votes import StepVotes
+from support import small_step
 from support.waiting import wait_until
 
 CLASSES, EMBEDDING, BLOCK, BLOCKS = 11, 16, 4, 12
@@ -31,6 +34,7 @@ LOSS_SCALE = 1.0
 BUCKET_BYTES = 20_000
 """Several messages, as a large network has them."""
 NEVER_CLIPPED = 1e9
+ACCUMULATIONS = (1, 2, 4)
 
 
 def main(folder: Path) -> None:
@@ -64,7 +68,17 @@ def main(folder: Path) -> None:
     after = everything(state, world)
     changed = [name for name in before if before[name].tobytes() != after[name].tobytes()]
     np.savez(folder / f"{size}-{rank}-skipped.npz", is_applied=result.is_applied, changed=changed)
+    for accumulation in ACCUMULATIONS:
+        np.savez(folder / f"{size}-{rank}-parts-{accumulation}.npz", **in_parts(world, accumulation))
     leave_together(folder, size, rank)
+
+
+def in_parts(world: World, accumulation: int) -> dict[str, np.ndarray]:
+    """Loss and gradients of a small network for a joined batch that neither ranks nor micro-batches divide."""
+    split = small_step.split_for(world.size, accumulation)
+    step = small_step.small_step(world, split.micro_batches)
+    result = small_step.launch_share(step, split, world.rank, *small_step.small_batch())
+    return {"loss": result.loss, "micro_batches": split.micro_batches, **small_step.gradients(step)}
 
 
 def make_step(world: World, centers: np.ndarray) -> TrainStep:

@@ -40,6 +40,19 @@ def test_loss_and_every_gradient_equal_those_of_one_rank(ranks, world_size):
     assert_equal_gradient(np.concatenate([rank["centers"] for rank in gang]), alone["centers"])
 
 
+@pytest.mark.parametrize("accumulation", [1, 2, 4])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+def test_micro_batches_on_any_number_of_ranks_give_loss_and_gradients_of_one_batch(ranks, world_size, accumulation):
+    """47 images of 11 classes: but for the one batch on one rank, some rows only fill up."""
+    (alone,), gang = ranks(1, "-parts-1"), ranks(world_size, f"-parts-{accumulation}")
+    for rank in gang:
+        assert rank["micro_batches"] == accumulation
+        assert rank["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+        for name in alone.keys() - {"loss", "micro_batches", "centers"}:
+            assert_equal_gradient(rank[name], alone[name])
+    assert_equal_gradient(np.concatenate([rank["centers"] for rank in gang]), alone["centers"])
+
+
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 def test_a_step_that_is_not_finite_on_one_rank_changes_nothing_on_any(ranks, world_size):
     for rank, skipped in zip(ranks(world_size), ranks(world_size, "-skipped"), strict=True):

@@ -70,6 +70,8 @@ class TrainingPlan:
     """What tells the training set from others; a checkpoint of another one is not resumed."""
     total_batch_size: int
     """Images per update over all ranks."""
+    micro_batches: int = 1
+    """That a rank takes an update's images in, one after another."""
     schedule: Schedule
 
     @classmethod
@@ -89,6 +91,7 @@ class TrainingPlan:
             class_count=faces.class_count,
             data_fingerprint=faces.fingerprint,
             total_batch_size=sampler.global_batch_size,
+            micro_batches=sampler.split.micro_batches,
             schedule=Schedule(training.schedule, config.learning_rate, sampler.steps_per_epoch, training.epochs),
         )
 

@@ -180,12 +180,12 @@ class ScheduleSpec(Model):
 class TrainingSpec(Model):
     """The optimisation."""
 
-    model_config = ConfigDict(json_schema_extra=rules.validations(rules.WARMUP_ENDS))
+    model_config = ConfigDict(json_schema_extra=rules.validations(rules.WARMUP_ENDS, rules.ACCUMULATION_DIVIDES))
 
     epochs: Positive = 20
     """Passes over the images."""
     batch_size: Positive = 128
-    """Images per rank and step."""
+    """Images of a rank in one update, when all ranks are there: this times the ranks is the total batch, always."""
     precision: Precision | None = None
     """Arithmetic of the backbone; absent means fp16 on Ascend and fp32 on CPU; the head is always float32."""
     optimizer: OptimizerSpec = OptimizerSpec()
@@ -193,7 +193,7 @@ class TrainingSpec(Model):
     schedule: ScheduleSpec = ScheduleSpec()
     """The learning-rate schedule."""
     gradient_accumulation: Positive = 1
-    """Batches whose gradients are summed before one update."""
+    """Equal parts of batchSize that a rank takes one after another: less memory, the same total batch."""
     clip_norm: float = Field(default=5.0, gt=0)
     """Largest L2 norm of the backbone's gradient."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
@@ -203,7 +203,15 @@ class TrainingSpec(Model):
     def _check(self) -> Self:
         if self.schedule.warmup_epochs >= self.epochs:
             raise ValueError(rules.WARMUP_ENDS.message)
+        parts = self.gradient_accumulation
+        if parts > 1 and (self.batch_size % parts or self.batch_size < 2 * parts):
+            raise ValueError(rules.ACCUMULATION_DIVIDES.message)
         return self
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Images that a rank has memory for at once."""
+        return self.batch_size // self.gradient_accumulation
 
 
 class ResourceRequirements(Model):
@@ -436,7 +444,7 @@ class ArcFaceTrainingJobSpec(Model):
     @property
     def total_batch_size(self) -> int:
         """Images per update over all ranks."""
-        return self.training.batch_size * self.workers.world_size * self.training.gradient_accumulation
+        return self.training.batch_size * self.workers.world_size
 
     @property
     def learning_rate(self) -> float:

@@ -73,6 +73,7 @@ def _run_ranks(spec: ArcFaceTrainingJobSpec) -> run_config.RunRanks:
     workers = spec.workers
     return run_config.RunRanks(
         world_size=workers.world_size,
+        full_world_size=workers.world_size,
         per_pod=workers.devices_per_worker,
         accelerator=workers.accelerator,
         rendezvous=workers.effective_rendezvous,

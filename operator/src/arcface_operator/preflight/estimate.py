@@ -41,16 +41,16 @@ class DeviceMemory(Model):
     gradients: int
     """Of the same, twice with any number of ranks: as the backward pass makes them, and joined to flat vectors.
 
-    At most: the tensors of a bucket are done with once they are joined.
+    At most: the tensors of a bucket are done with once they are joined. A third time where micro-batches are added up.
     """
     head: int
-    """Centres of this rank's classes, their momentum and gradient."""
+    """Centres of this rank's classes, their momentum and gradient, which is there twice where it is added up."""
     logits: int
-    """Of the joined batch against this rank's classes: with more ranks the one grows as the other shrinks."""
+    """Of the joined batch (with accumulation: micro-batch) against this rank's classes, whatever number of ranks."""
     temporaries: int
     """Of the head: embeddings of the joined batch, unit centres, the greatest logits of all ranks."""
     activations: int
-    """Outputs of all layers for a batch, which the backward pass needs; frameworks keep some less or some more."""
+    """Outputs of all layers for what a rank takes at once, for the backward pass; frameworks keep some less or more."""
     total: int
     """Sum of these."""
 
@@ -84,7 +84,7 @@ class HostMemory(Model):
 
 
 class Collective(Model):
-    """One message of a step."""
+    """One message of a step, or of each of its micro-batches."""
 
     name: str
     """What is exchanged."""
@@ -94,6 +94,8 @@ class Collective(Model):
     """Bytes that a rank gives."""
     received: int
     """Bytes that it has afterwards: of an all-gather those of all ranks."""
+    times: int = 1
+    """How often in a step: once for each micro-batch, or at its end."""
 
 
 class Storage(Model):
@@ -112,6 +114,10 @@ class Estimate(Model):
 
     counts: Counts
     """The training set."""
+    total_batch_size: int
+    """Images of an update, over all ranks."""
+    micro_batches: int
+    """That each rank takes its share of them in."""
     parameters: int
     """Of the backbone."""
     steps_per_epoch: int
@@ -141,6 +147,8 @@ def estimate(spec: ArcFaceTrainingJobSpec, counts: Counts) -> Estimate:
     memory = device_memory(spec, counts, network)
     return Estimate(
         counts=counts,
+        total_batch_size=spec.total_batch_size,
+        micro_batches=spec.training.gradient_accumulation,
         parameters=network.parameters,
         steps_per_epoch=per_epoch,
         total_steps=per_epoch * spec.training.epochs,
@@ -158,18 +166,19 @@ def device_memory(spec: ArcFaceTrainingJobSpec, counts: Counts, network: Network
     """Memory of rank 0, which holds the largest block of classes."""
     world_size, embedding_size = spec.workers.world_size, spec.model.embedding_size
     classes = -(-counts.identities // world_size)
-    joined_batch = spec.training.batch_size * world_size
+    at_once, sums = spec.training.micro_batch_size, int(spec.training.gradient_accumulation > 1)
+    joined_batch = at_once * world_size
     activation = FLOAT32 if spec.precision == "fp32" else FLOAT32 // 2
     peaks = 0 if world_size == 1 else world_size * joined_batch
     temporary = JOINED_EMBEDDINGS * joined_batch * embedding_size + UNIT_CENTERS * classes * embedding_size + peaks
     parts = {
         "weights": FLOAT32 * network.parameters * (2 if spec.verifies_during_training else 1),
         "momentum": FLOAT32 * network.trainable,
-        "gradients": 2 * FLOAT32 * network.trainable,
-        "head": 3 * FLOAT32 * classes * embedding_size,
+        "gradients": (2 + sums) * FLOAT32 * network.trainable,
+        "head": (3 + sums) * FLOAT32 * classes * embedding_size,
         "logits": LOGIT_BYTES * joined_batch * classes,
         "temporaries": FLOAT32 * temporary,
-        "activations": activation * network.outputs * spec.training.batch_size,
+        "activations": activation * network.outputs * at_once,
     }
     return DeviceMemory(**parts, total=sum(parts.values()))
 
@@ -199,17 +208,21 @@ def host_memory(spec: ArcFaceTrainingJobSpec, counts: Counts, network: NetworkSi
 
 def collectives(spec: ArcFaceTrainingJobSpec, network: NetworkSize) -> list[Collective]:
     """All messages of a step in their order; none with one rank. Centres stay where they are."""
-    world_size, batch = spec.workers.world_size, spec.training.batch_size
+    world_size, batch = spec.workers.world_size, spec.training.micro_batch_size
     if world_size == 1:
         return []
     joined = batch * world_size
     embeddings = joined * spec.model.embedding_size
-    return [
+    of_micro_batch = [
         _all_gather("embeddings", batch * (spec.model.embedding_size + LABEL), world_size),
         # Every rank's greatest logit of every image: the one message that grows with the square of the ranks.
         _all_gather("peaks", joined, world_size),
         _all_reduce("sums", 2 * joined),
         _all_reduce("embeddingGradients", embeddings),
+    ]
+    times = spec.training.gradient_accumulation
+    return [
+        *(message.model_copy(update={"times": times}) for message in of_micro_batch),
         # In buckets: one message where they are no more than 32 MiB.
         _all_reduce("gradients", network.trainable + world_size + SUMMARY),
     ]

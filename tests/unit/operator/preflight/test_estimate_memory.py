@@ -51,6 +51,15 @@ def test_half_precision_halves_the_activations() -> None:
     assert 2 * half == single
 
 
+def test_accumulation_divides_what_grows_with_the_batch_and_keeps_one_more_sum() -> None:
+    whole, parts = device(**EIGHT), device(**EIGHT, training={"gradientAccumulation": 4})
+    assert 4 * parts.activations == whole.activations
+    assert 4 * parts.logits == whole.logits
+    assert parts.gradients - whole.gradients == whole.momentum
+    assert 3 * parts.head == 4 * whole.head
+    assert parts.temporaries == 4 * (5 * 256 * 512 + 2 * 10_718 * 512 + 8 * 256)
+
+
 def test_one_rank_gathers_no_peaks() -> None:
     memory = device()
     assert memory.temporaries == 4 * (5 * 128 * 512 + 2 * MS1MV2.identities * 512)

@@ -18,9 +18,6 @@ def test_a_plain_job_is_supported() -> None:
     [
         pytest.param("spec.loss.sampleRate", {"loss": {"sampleRate": 0.1}}, id="sampling"),
         pytest.param("spec.loss.interclassFilter", {"loss": {"interclassFilter": 0.4}}, id="filter"),
-        pytest.param(
-            "spec.training.gradientAccumulation", {"training": {"gradientAccumulation": 2}}, id="accumulation"
-        ),
         pytest.param("spec.model.initFrom", {"model": {"initFrom": "old"}}, id="fine-tuning"),
     ],
 )

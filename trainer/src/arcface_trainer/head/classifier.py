@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from arcface_api.resource.spec import LossSpec
 from arcface_faces.checkpoint import ClassRange
+from arcface_trainer.data.split import PADDING
 from arcface_trainer.distributed.collectives import Collectives
 from arcface_trainer.head.margin import apply_margin
 
@@ -24,15 +25,23 @@ LABEL_BASE = 1 << 12
 class Classifier(nn.Cell):
     """Centres of this rank's classes; gives the loss of the joined batch and its gradients.
 
-    The loss is the mean over the images of *all* ranks. The gradient for the embeddings is therefore each rank's
-    share of one global gradient: what is computed from it upstream must be summed over ranks, not averaged. The
-    gradient for the centres is complete and must not be reduced.
+    The loss is the mean over the images of *all* ranks; where a step takes them in several batches, what each of these
+    adds to it, which depends on no image of another one. Rows that only fill a batch up count for nothing. The gradient
+    for the embeddings is each rank's share of one global gradient: what is computed from it upstream must be summed
+    over ranks, not averaged. The gradient for the centres is complete and must not be reduced.
     """
 
     def __init__(
-        self, loss: LossSpec, classes: ClassRange, centers_CD: NDArray[np.float32], collectives: Collectives
+        self,
+        loss: LossSpec,
+        classes: ClassRange,
+        centers_CD: NDArray[np.float32],
+        collectives: Collectives,
+        total_batch_size: int | None = None,
     ) -> None:
+        """Begin with these centres; images of a step over all ranks, absent where it takes them in one full batch."""
         super().__init__()
+        self.total_batch_size = total_batch_size
         self.centers = Parameter(Tensor(centers_CD), name="centers")
         self.loss = loss
         self.scale = loss.scale
@@ -51,20 +60,20 @@ class Classifier(nn.Cell):
 
         Args:
             embeddings_bD: float32, not normalised.
-            labels_b: int32 class of each image over all classes.
+            labels_b: int32 class of each image over all classes, `PADDING` of a row that fills up.
         """
         embeddings_BD, labels_B = self.gather(embeddings_bD, labels_b)
         unit_BD, norm_B1 = _normalised(embeddings_BD)
         unit_CD, norm_C1 = _normalised(self.centers)
-        column_B = labels_B - self.start
+        column_B, weight_B = labels_B - self.start, self.weights(labels_B)
         is_target_BC = ops.equal(column_B.expand_dims(1), self.columns_C)
         target_B, slope_B = apply_margin(self.target_cosines(unit_BD, unit_CD, column_B), self.loss)
         target_B = self.scale * target_B
         logits_BC = self.times_transposed(self.scale * unit_BD, unit_CD)
         logits_BC = ops.where(is_target_BC, target_B.expand_dims(1), logits_BC)
 
-        loss, exponentials_BC, peak_B, denominator_B = self.cross_entropy(logits_BC, target_B, column_B)
-        factor_B = self.scale / (column_B.shape[0] * denominator_B)
+        loss, exponentials_BC, peak_B, denominator_B = self.cross_entropy(logits_BC, target_B, column_B, weight_B)
+        factor_B = self.scale * weight_B / denominator_B
         d_target_B = (ops.exp(target_B - peak_B) - denominator_B) * factor_B * slope_B
         d_cosines_BC = ops.where(is_target_BC, d_target_B.expand_dims(1), exponentials_BC * factor_B.expand_dims(1))
         d_unit_BD = self.collectives.all_sum(ops.matmul(d_cosines_BC, unit_CD))
@@ -86,8 +95,14 @@ class Classifier(nn.Cell):
         safe_B = ops.clamp(column_B, 0, self.size - 1)
         return ops.clamp((unit_BD * ops.gather(unit_CD, safe_B, 0)).sum(axis=1), -1.0, 1.0)
 
-    def cross_entropy(self, logits_BC: Tensor, target_B: Tensor, column_B: Tensor) -> tuple[Tensor, ...]:
-        """Mean cross-entropy over all classes of all ranks, and what this rank's probabilities are made of.
+    def weights(self, labels_B: Tensor) -> Tensor:
+        """What the loss of each image counts in the mean (B,)."""
+        return ops.not_equal(labels_B, PADDING).astype(float32) / (self.total_batch_size or labels_B.shape[0])
+
+    def cross_entropy(
+        self, logits_BC: Tensor, target_B: Tensor, column_B: Tensor, weight_B: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Weighted cross-entropy over all classes of all ranks, and what this rank's probabilities are made of.
 
         Returns:
             Loss, exponentials (B, C), the peaks (B,) that were taken off the logits, the sums (B,) of exponentials.
@@ -98,7 +113,7 @@ class Classifier(nn.Cell):
         is_here_B = ops.logical_and(column_B >= 0, column_B < self.size)
         own_logit_B = ops.where(is_here_B, target_B, ops.zeros_like(target_B))
         denominator_B, target_logit_B = self.collectives.all_sum(ops.stack((exponentials_BC.sum(axis=1), own_logit_B)))
-        loss = (ops.log(denominator_B) + peak_B - target_logit_B).mean()
+        loss = ((ops.log(denominator_B) + peak_B - target_logit_B) * weight_B).sum()
         return loss, exponentials_BC, peak_B, denominator_B
 
 

@@ -1,5 +1,7 @@
 """Loss and gradients of a step, the backbone's in buckets that the ranks sum while the backward pass goes on.
 
+Where a step takes its images in several micro-batches, the ranks sum once, after the last of them (`accumulation`).
+
 Tensor suffixes: b images of this rank, C classes of this rank, D embedding size, N votes of a rank (see `votes`).
 """
 
@@ -32,7 +34,11 @@ def gradient_buckets(weights: list[Parameter], most_bytes: int = BUCKET_BYTES) -
 
 
 class GradientStep(nn.Cell):
-    """Loss, gradients and their norms; the backbone's gradients are summed over ranks."""
+    """Loss, gradients and their norms; the backbone's gradients are summed over ranks.
+
+    What a rank finds by itself is a tuple: loss (1,), mean embedding length (1,), where the chip saturates (1,) whether
+    it did, gradients (P,) of each bucket, those of its centres. Its loss is that of all ranks, see `Classifier`.
+    """
 
     def __init__(
         self,
@@ -65,6 +71,10 @@ class GradientStep(nn.Cell):
             labels_b: int32 (b,).
             votes_N: float32 (N,).
         """
+        return self.over_ranks(self.of_images(images, labels_b), votes_N)
+
+    def of_images(self, images: Tensor, labels_b: Tensor) -> tuple[Tensor, ...]:
+        """What this rank finds; the gradients of its backbone are multiplied by the loss scale."""
         prepared = preprocessed(images)
         if self.overflow_flag is not None:
             prepared = self.overflow_flag.cleared_before(prepared)
@@ -73,20 +83,26 @@ class GradientStep(nn.Cell):
         if self.loss_scale is not None:
             d_embeddings_bD = d_embeddings_bD * self.loss_scale.scale
         _, gradients = backward(d_embeddings_bD)
-        centers_squared_norm = (d_centers_CD * d_centers_CD).sum().reshape((1,))
+        length = ops.sqrt((embeddings_bD * embeddings_bD).sum(axis=1)).mean()
+        numbers: tuple[Tensor, ...] = (loss.reshape((1,)), length.reshape((1,)))
         messages = []
         for start, stop in self.buckets:
             messages.append(joined(gradients[start:stop]))
-        own_part = ops.concat((votes_N, centers_squared_norm))
         if self.overflow_flag is not None:
-            own_part = ops.concat((own_part, self.overflow_flag.raised_by(messages)))
+            numbers = (*numbers, self.overflow_flag.raised_by(messages))
+        return (*numbers, *messages, d_centers_CD.reshape(-1))
+
+    def over_ranks(self, found: tuple[Tensor, ...], votes_N: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Summary and gradients, as `construct` returns them, from what this rank found."""
+        first = len(found) - 1 - len(self.buckets)
+        loss, length, messages, d_centers_P = found[0], found[1], list(found[first:-1]), found[-1]
+        # What is between length and gradients: whether the chip has saturated, or nothing.
+        own_part = ops.concat((votes_N, (d_centers_P * d_centers_P).sum().reshape((1,)), *found[2:first]))
         summed, shared = self.collectives.all_sum_in_order(messages, own_part)
         if self.loss_scale is not None:
             summed = [message / self.loss_scale.scale for message in summed]
-        squared_norm = _squared_norm(summed)
-        length = ops.sqrt((embeddings_bD * embeddings_bD).sum(axis=1)).mean()
-        summary = ops.concat((ops.stack((loss, length, squared_norm)), shared))
-        return summary, (*summed, d_centers_CD.reshape(-1))
+        summary = ops.concat((loss, length, _squared_norm(summed).reshape((1,)), shared))
+        return summary, (*summed, d_centers_P)
 
 
 def _squared_norm(vectors: list[Tensor]) -> Tensor:

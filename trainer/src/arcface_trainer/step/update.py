@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from arcface_api.resource.spec import OptimizerSpec
 from arcface_faces.checkpoint import Tensors
 from arcface_trainer.step.flat import FlatParameters
+from arcface_trainer.step.gradients import GradientStep
 
 SMALLEST_NORM = 1e-12
 
@@ -95,9 +96,9 @@ class GuardedStatistics(nn.Cell):
         """Give the network's tensors these values; before its forward pass."""
         self.moved.assign(self.kept)
 
-    def keep(self, is_finite: Tensor) -> None:
-        """Take over what the forward pass has made of them where the step's numbers are finite; else keep all bits."""
-        ops.assign(self.kept, ops.where(is_finite, self.moved(), self.kept))
+    def keep(self, moved_S: Tensor, is_finite: Tensor) -> None:
+        """Take over what forward passes have made of them where the step's numbers are finite; else keep all bits."""
+        ops.assign(self.kept, ops.where(is_finite, moved_S, self.kept))
 
     def host_vector(self) -> NDArray[np.float32]:
         """A copy (S,)."""
@@ -110,6 +111,29 @@ class GuardedStatistics(nn.Cell):
     def load(self, arrays: Tensors) -> None:
         """Go on from these."""
         self.kept.set_data(Tensor(np.concatenate([arrays[name].ravel() for name in self.names])))
+
+
+class StateUpdate(nn.Cell):
+    """What is done with the gradients that a rank has found: summed over ranks, judged, clipped and applied."""
+
+    def __init__(self, gradient_step: GradientStep, update: MomentumUpdate, statistics: GuardedStatistics) -> None:
+        super().__init__()
+        self.gradient_step = gradient_step
+        self.update = update
+        self.statistics = statistics
+        self.loss_scale = gradient_step.loss_scale
+
+    def construct(self, found: tuple[Tensor, ...], moved_S: Tensor, votes_N: Tensor, rate: Tensor) -> Tensor:
+        """The summary of `GradientStep`, whether (1) or not (0) the state was updated, the next step's loss scale."""
+        summary, gradients = self.gradient_step.over_ranks(found, votes_N)
+        # Not the second number: it is this rank's own, and all ranks must come to the same answer.
+        is_finite = ops.logical_and(ops.isfinite(summary[0]), ops.isfinite(summary[2:]).all())
+        if self.gradient_step.overflow_flag is not None:
+            is_finite = ops.logical_and(is_finite, summary[-1] == 0)
+        self.update(gradients, summary[2], rate, is_finite)
+        self.statistics.keep(moved_S, is_finite)
+        scale = self.loss_scale(is_finite) if self.loss_scale is not None else Tensor(1.0, float32)
+        return ops.concat((summary, ops.stack((is_finite.astype(float32), scale))))
 
 
 def _scalar(value: float) -> Tensor:

@@ -127,7 +127,7 @@ class TrainingLoop:
         rate, checkpointing = self.plan.schedule.rate(step), self.checkpointing
         votes = StepVotes(self.is_stop_wanted(), checkpointing.is_overdue(), checkpointing.saver.bit)
         result = self.train_step.launch(batch.images, batch.labels, rate, votes, wait)
-        return _LaunchedStep(step, len(batch.labels), rate, result)
+        return _LaunchedStep(step, batch.image_count, rate, result)
 
     def _next_batch(self, step: int) -> tuple[Batch, float]:
         """The images of a step, and the seconds that the device had nothing to compute for want of them."""

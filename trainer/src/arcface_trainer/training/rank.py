@@ -69,7 +69,7 @@ def build_training_loop(
     rank, ranks, training = identity.rank, config.ranks, config.training
     if identity.world_size != ranks.world_size:
         raise InvalidInput(f"MS_WORKER_NUM={identity.world_size}, but the run has {ranks.world_size} ranks")
-    for sentence in unsupported.unsupported_training(config.model, config.loss, training):
+    for sentence in unsupported.unsupported_training(config.model, config.loss):
         raise InvalidInput(sentence)
     metrics, board = TrainMetrics(rank), _ProgressBoard(identity)
     port = config.metrics_port + local_rank if config.metrics_port else 0
@@ -82,7 +82,7 @@ def build_training_loop(
     train_step = build_train_step(plan, training, world)
     state = TrainingState(train_step)
     checkpointing = Checkpointing.start(config.checkpoint, state, plan, world, identity)
-    verifier = build_verifier(config.evaluation, plan, training.batch_size, checkpointing, world)
+    verifier = build_verifier(config.evaluation, plan, loader.sampler.split.micro_batch_size, checkpointing, world)
     loop = TrainingLoop(plan, rank, train_step, loader, checkpointing, verifier, lambda: stop.is_wanted, metrics)
     board.report = loop.report
     return loop
