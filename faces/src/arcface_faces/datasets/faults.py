@@ -29,6 +29,8 @@ JPEG_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)
 END_OF_IMAGE = 0xD9
 SEGMENTS = frozenset(range(0xC0, 0xFF)) - {0xD8, END_OF_IMAGE}
 """Markers with a length behind them."""
+HOLE = bytes(64)
+"""Zeros in a JPEG's compressed data that no image leaves: they would be forty blocks of one grey by unusual tables."""
 TASK = 64
 """Images that a process takes at once."""
 TASKS_AHEAD = 4
@@ -105,6 +107,8 @@ def _lost_end(data: bytes) -> str:
         return ""
     position = len(JPEG_START)
     while found := JPEG_MARKER.search(data, position):
+        if HOLE in data[position : found.start()]:
+            return f"{len(HOLE)} zeros within the compressed data"
         position = found.end()
         if found[1][0] == END_OF_IMAGE:
             return ""

@@ -37,6 +37,7 @@ SOUND = {
     "jpeg": JPEG,
     "progressive with restarts": PROGRESSIVE,
     "png": PNG,
+    "black": cv2.imencode(".jpg", np.zeros((112, 112, 3), np.uint8), (cv2.IMWRITE_JPEG_OPTIMIZE, 1))[1].tobytes(),
     "padding behind the end": JPEG + bytes(3),
     "an FF in front of a marker": JPEG.replace(b"\xff\xda", b"\xff\xff\xda", 1),
     "a comment with an end in it": JPEG[:2] + b"\xff\xfe\x00\x06\xff\xd9\xff\xd9" + JPEG[2:],
@@ -44,6 +45,7 @@ SOUND = {
 LOST = {
     "second half zeros": with_zeros(JPEG, len(JPEG) // 2, len(JPEG)),
     "a hole of zeros": with_zeros(JPEG, len(JPEG) // 2, len(JPEG) * 3 // 4),
+    "a hole that decodes quietly": with_zeros(JPEG, len(JPEG) // 2, len(JPEG) // 2 + 64),
     "cut short": JPEG[: len(JPEG) * 2 // 3],
     "without its end": JPEG[:-2],
     "progressive, second half zeros": with_zeros(PROGRESSIVE, len(PROGRESSIVE) // 2, len(PROGRESSIVE)),

@@ -171,8 +171,9 @@ class BatchLoader:
         labels = np.empty(size, np.int32)
         for row, (position, index) in enumerate(zip(share.positions.tolist(), share.indices.tolist(), strict=True)):
             image, labels[row] = self._image_or_next(index)
-            random = image_random(self.sampler.seed, share.epoch, position)
-            cv2.split(augment(image, self.augmentation, random), list(images[row]))  # into the batch's three planes
+            if self.augmentation != "none":  # a generator costs a sixth of the decoding
+                image = augment(image, self.augmentation, image_random(self.sampler.seed, share.epoch, position))
+            cv2.split(image, list(images[row]))  # into the batch's three planes
         labels[~share.is_image] = PADDING
         return Batch(images, labels)
 
