@@ -13,7 +13,7 @@ from arcface_api.contract.recipe import Recipe
 from arcface_api.contract.run_config import RunConfig
 from arcface_api.resource.spec import LossSpec, ModelSpec, Precision, ScheduleSpec
 from arcface_api.resource.status import Verification
-from arcface_faces.checkpoint import CheckpointManifest, FileEntry, LossScale
+from arcface_faces.checkpoint import CheckpointManifest, FileEntry, LossScale, RollBack
 from arcface_faces.datasets.dataset import FaceDataset
 from arcface_trainer.data.loader import Sampler
 
@@ -108,9 +108,11 @@ class TrainingPlan:
         self,
         step: int,
         files: Iterable[FileEntry],
+        *,
         verification: Verification | None,
         best: Verification | None,
         loss_scale: LossScale | None = None,
+        roll_back: RollBack | None = None,
     ) -> CheckpointManifest:
         """What a checkpoint written now, after `step` updates, says about itself."""
         return CheckpointManifest(
@@ -130,6 +132,7 @@ class TrainingPlan:
             verification=verification,
             best=best,
             loss_scale=loss_scale,
+            roll_back=roll_back,
             model=self.model,
             files=list(files),
         )

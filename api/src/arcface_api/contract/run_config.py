@@ -115,6 +115,8 @@ class RunConfig(Model):
     """Checkpoints."""
     evaluation: RunEvaluation | None = None
     """Evaluation after training."""
+    stall_seconds: int = Field(default=1800, ge=1)
+    """Time without progress after which the operator restarts the gang; pods end a rank that stands still before."""
     metrics_port: int = Field(default=METRICS_PORT, ge=0, le=65535)
     """Port of /metrics of a pod's first rank; the next ranks take the next ports; 0 takes any free one."""
 

@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from rich.console import Console
+from rich.table import Table
 
 from arcface_api.errors import InvalidInput, explained
 from arcface_evaluator.networks import Source
 from arcface_evaluator.report import document, entries
 from arcface_faces.checkpoint import MANIFEST_FILE
+
+WIDEST = 10_000
+"""Columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +60,17 @@ class Outputs:
             write_page(self.report, {name: numbers}, hardest())
 
 
+def print_table(table: Table) -> None:
+    """Print a table as wide as it is, wherever it goes: folded numbers read like others."""
+    Console(width=WIDEST).print(table)
+
+
 def write_page(report: Path, runs: dict[str, document.EvaluationFile], hardest: Sequence[entries.HardPairs]) -> None:
     """Write the page of several runs and say where it is."""
     # Imported here: plotting takes long to load, and most evaluations print numbers only.
-    from arcface_evaluator.report import page  # noqa: PLC0415
+    from arcface_evaluator.report import evaluation_page  # noqa: PLC0415
 
-    click.echo(f"report: {page.write_page(report, runs, hardest)}", err=True)
+    click.echo(f"report: {evaluation_page.write_page(report, runs, hardest)}", err=True)
 
 
 def _check_json(json_file: Path) -> None:

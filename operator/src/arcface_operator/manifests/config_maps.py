@@ -53,6 +53,7 @@ def build_run_config(job: ArcFaceTrainingJob, attempt: int = 0, image: str | Non
             keep_last=spec.checkpoint.keep_last,
         ),
         evaluation=None if spec.evaluation is None else _run_evaluation(spec.evaluation),
+        stall_seconds=spec.run_policy.stall_seconds,
         metrics_port=pods.METRICS_PORT,
     )
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from arcface_api.class_sampling import row_capacity
 from arcface_operator.preflight.data import Counts
 from arcface_operator.preflight.estimate import DeviceMemory, HostMemory, device_memory, host_memory
 from arcface_operator.preflight.layers import network_size
@@ -73,6 +74,22 @@ def test_more_ranks_do_not_shrink_the_logits() -> None:
     million = Counts(identities=1_024_000, images=10**8)
     logits = [device(million, **gang(replicas)).logits for replicas in (1, 2, 64)]
     assert logits == [9 * 128 * 1_024_000] * 3
+
+
+def test_sampling_takes_rows_instead_of_classes_for_all_but_centres_and_momentum() -> None:
+    million = Counts(identities=1_024_000, images=10**8)
+    classes, rows = 128_000, row_capacity(128_000, 0.1, 1024)
+    assert 12_800 < rows < 15_000
+    memory, every = device(million, loss={"sampleRate": 0.1}, **EIGHT), device(million, **EIGHT)
+    assert memory.head == 4 * 512 * (2 * classes + rows)
+    assert memory.logits == 10 * 1024 * rows
+    assert memory.temporaries == 4 * (5 * 1024 * 512 + 3 * rows * 512 + 8 * 1024 + 6 * classes)
+    assert memory.total < every.total
+
+
+def test_the_filter_takes_a_truth_value_for_each_image_and_class() -> None:
+    filtered = device(loss={"interclassFilter": 0.4}, **EIGHT)
+    assert 9 * filtered.logits == 10 * device(**EIGHT).logits
 
 
 def test_the_peaks_of_512_ranks_take_128_mebibytes() -> None:

@@ -220,6 +220,11 @@ def open_loader(
     """
     cv2.setNumThreads(1)  # images are decoded in threads of ours
     faces = open_dataset(Path(data.directory), data.min_images_per_identity, checkpoints)
+    if faces.class_count < 2:
+        raise InvalidInput(
+            f"{data.directory}: {faces.class_count} identity with at least {data.min_images_per_identity} images, a "
+            "classifier needs 2: lower spec.data.minImagesPerIdentity or add identities"
+        )
     if faces.class_count < ranks.world_size:
         raise InvalidInput(
             f"{data.directory}: {ranks.world_size} ranks share {faces.class_count} identities and each needs one: "

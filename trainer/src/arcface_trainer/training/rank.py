@@ -4,11 +4,8 @@ The launcher starts it with the rank variables in its environment. It builds the
 """
 
 import logging
-import os
 import signal
 import sys
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +20,15 @@ from arcface_trainer.checkpoint.checkpointing import Checkpointing
 from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.data.loader import open_loader
 from arcface_trainer.distributed.collectives import World, init_distributed
+from arcface_trainer.heartbeat import SUFFIX, Heartbeat
 from arcface_trainer.metrics import TrainMetrics, serve
 from arcface_trainer.plan import TrainingPlan
 from arcface_trainer.step.train_step import build_train_step
+from arcface_trainer.training.history import HistoryWriter
 from arcface_trainer.training.loop import TrainingLoop
 from arcface_trainer.training.verification import build_verifier
 
 LOG = logging.getLogger(__name__)
-STOP_PATIENCE_SECONDS = 90.0
-"""After a request to stop: a rank that waits for dead peers inside a collective cannot save and ends by itself."""
 
 
 def _main(config_path: Path, report_path: Path, local_rank: int) -> int:
@@ -42,6 +39,7 @@ def _main(config_path: Path, report_path: Path, local_rank: int) -> int:
     failure: reports.ReportedFailure | None = None
     try:
         loop = build_training_loop(run_config.RunConfig.read(config_path), identity, local_rank)
+        loop.enter = Heartbeat(report_path.with_suffix(SUFFIX)).enter
         loop.run()
     except ArcFaceError as error:
         (LOG.info if isinstance(error, Stopped) else LOG.error)("%s", error)
@@ -69,7 +67,7 @@ def build_training_loop(
     rank, ranks, training = identity.rank, config.ranks, config.training
     if identity.world_size != ranks.world_size:
         raise InvalidInput(f"MS_WORKER_NUM={identity.world_size}, but the run has {ranks.world_size} ranks")
-    for sentence in unsupported.unsupported_training(config.model, config.loss):
+    for sentence in unsupported.unsupported_training(config.model):
         raise InvalidInput(sentence)
     metrics, board = TrainMetrics(rank), _ProgressBoard(identity)
     port = config.metrics_port + local_rank if config.metrics_port else 0
@@ -84,6 +82,7 @@ def build_training_loop(
     checkpointing = Checkpointing.start(config.checkpoint, state, plan, world, identity)
     verifier = build_verifier(config.evaluation, plan, loader.sampler.split.micro_batch_size, checkpointing, world)
     loop = TrainingLoop(plan, rank, train_step, loader, checkpointing, verifier, lambda: stop.is_wanted, metrics)
+    loop.history = HistoryWriter.start(Path(config.checkpoint.directory), plan, identity, loop.meter.step)
     board.report = loop.report
     return loop
 
@@ -123,23 +122,15 @@ class StopRequest:
 
     @classmethod
     def install(cls) -> Self:
-        """Take over the signals."""
+        """Take over the signals; the launcher sees to it that a rank ends which cannot heed them."""
         request = cls()
 
         def on_signal(_number: int, _frame: object) -> None:
-            if not request.is_wanted:
-                request.is_wanted = True
-                threading.Thread(target=_end_after_patience, daemon=True).start()
+            request.is_wanted = True
 
         signal.signal(signal.SIGTERM, on_signal)
         signal.signal(signal.SIGINT, on_signal)
         return request
-
-
-def _end_after_patience() -> None:
-    """End the process when stopping in order did not work out."""
-    time.sleep(STOP_PATIENCE_SECONDS)
-    os._exit(ExitCode.FAILED)
 
 
 if __name__ == "__main__":
