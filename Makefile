@@ -6,7 +6,7 @@ DISTRIBUTIONS := api faces operator trainer evaluator
 PREVIOUS := tests/cluster/upgrade/previous
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test check testbed previous check-images crds chart lock bench-quickstart bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-checkpoint bench-trainer bench-partial-fc dashboard-images clean
+.PHONY: help setup quickstart fmt lint type test check testbed previous check-images crds chart lock bench-quickstart bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-checkpoint bench-data bench-trainer bench-partial-fc dashboard-images clean
 
 ##@ Use
 help: ## Show this list
@@ -95,6 +95,9 @@ bench-ijb: setup ## IJB-C's size from embeddings to TAR@FAR, beside the referenc
 
 bench-checkpoint: setup ## What a checkpoint a minute costs the training, waited for and behind the steps (7 minutes)
 	$(BIN)/python tests/benchmarks/bench_checkpoint.py
+
+bench-data: setup ## Batches beside a bare loop of decoding (FACES=folder with train.rec), sets of 6 and 42 million images
+	$(BIN)/python tests/benchmarks/bench_data.py $(FACES)
 
 GRAPH ?= iresnet18
 bench-trainer: setup ## A step beside a bare TrainOneStepCell: time, kernels (GRAPH=iresnet100), traffic, the head's memory

@@ -139,6 +139,8 @@ class DataSpec(Model):
     """Identities with fewer images are left out."""
     augmentation: Literal["none", "flip", "strong"] = "flip"
     """Random changes of an image: none, mirror, or mirror with small geometry, light, blur and grey."""
+    shuffle_window: int | None = Field(default=None, ge=4096, le=2**31 - 1)
+    """Images shuffled with each other, read in runs of 256, for records on network volumes; absent means all."""
 
 
 class OptimizerSpec(Model):

@@ -25,8 +25,10 @@ CARDS = {"910A, 910B4": 32 << 30, "910B2, 910B3, 910B4-1, 910C": 64 << 30}
 """HBM that a rank has (HAMi's scheduler, charts/hami/templates/scheduler/device-configmap.yaml @00160eb)."""
 WAITING_BATCHES = 10
 """Of a rank that decodes in eight threads: one each, and two that are done."""
-INDEX_BYTES = 48
-"""Of an image: key, offset, extent and label of its record, and its place in the order of two epochs."""
+INDEX_BYTES = 24
+"""Of an image, once for the ranks of a pod: key, offset, span and label of its record."""
+ORDER_BYTES = 8
+"""Of an image, for each rank: its places in the orders of two epochs."""
 MINDSPORE = 420 * 10**6
 """Of a rank that has imported MindSpore 2.10, measured on a CPU; graphs and, on Ascend, CANN come on top."""
 LABEL = 2
@@ -81,7 +83,7 @@ class HostMemory(Model):
     mindspore: int
     """MindSpore itself, of all ranks of the pod."""
     index: int
-    """What is known of each image."""
+    """What is known of each image, and the orders of two epochs."""
     batches: int
     """Decoded images that wait for their step."""
     snapshot: int
@@ -212,7 +214,7 @@ def host_memory(spec: ArcFaceTrainingJobSpec, counts: Counts, network: NetworkSi
     backbone = FLOAT32 * (2 * network.parameters + network.statistics)
     parts = {
         "mindspore": ranks * MINDSPORE,
-        "index": ranks * INDEX_BYTES * counts.images,
+        "index": (INDEX_BYTES + ranks * ORDER_BYTES) * counts.images,
         "batches": ranks * WAITING_BATCHES * spec.training.batch_size * image,
         "snapshot": backbone + ranks * head,
         "device": ranks * device.total if spec.workers.accelerator == "cpu" else 0,
