@@ -175,9 +175,9 @@ def bytes_read() -> int:
 
 
 def own_megabytes() -> float:
-    """What no other process shares: pages that were written to."""
+    """Memory that is no file's: pages of a file that has just been written count as private, too."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty")) / 1e3
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous:")) / 1e3
 
 
 def alone(*arguments: object) -> None:

@@ -29,8 +29,8 @@ JPEG_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)
 END_OF_IMAGE = 0xD9
 SEGMENTS = frozenset(range(0xC0, 0xFF)) - {0xD8, END_OF_IMAGE}
 """Markers with a length behind them."""
-HOLE = bytes(64)
-"""Zeros in a JPEG's compressed data that no image leaves: they would be forty blocks of one grey by unusual tables."""
+HOLE = bytes(160)
+"""Zeros in a JPEG's compressed data that no 112x112 image leaves: its 588 blocks take two bits each at least."""
 TASK = 64
 """Images that a process takes at once."""
 TASKS_AHEAD = 4

@@ -45,7 +45,7 @@ SOUND = {
 LOST = {
     "second half zeros": with_zeros(JPEG, len(JPEG) // 2, len(JPEG)),
     "a hole of zeros": with_zeros(JPEG, len(JPEG) // 2, len(JPEG) * 3 // 4),
-    "a hole that decodes quietly": with_zeros(JPEG, len(JPEG) // 2, len(JPEG) // 2 + 64),
+    "a hole that decodes quietly": with_zeros(JPEG, len(JPEG) // 2, len(JPEG) // 2 + 200),
     "cut short": JPEG[: len(JPEG) * 2 // 3],
     "without its end": JPEG[:-2],
     "progressive, second half zeros": with_zeros(PROGRESSIVE, len(PROGRESSIVE) // 2, len(PROGRESSIVE)),
