@@ -3,9 +3,10 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 DISTRIBUTIONS := api faces operator trainer evaluator
+PREVIOUS := tests/cluster/upgrade/previous
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test check testbed check-images crds chart lock bench-quickstart bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-checkpoint bench-trainer dashboard-images clean
+.PHONY: help setup quickstart fmt lint type test check testbed previous check-images crds chart lock bench-quickstart bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-checkpoint bench-data bench-trainer bench-partial-fc dashboard-images clean
 
 ##@ Use
 help: ## Show this list
@@ -45,6 +46,14 @@ check: lint type test ## Everything CI checks
 
 testbed: setup ## Build the programs of the test bed once: Kubernetes, Kueue, Helm, Prometheus
 	$(BIN)/python tests/testbed/programs/binaries.py
+
+COMMIT ?= HEAD
+previous: setup ## Keep the wheels of a commit (COMMIT=...) as the release before, which upgrades are tried from
+	rm -rf build/previous $(PREVIOUS)/*.whl && mkdir -p build/previous
+	git archive $(COMMIT) $(DISTRIBUTIONS) | tar --extract --directory build/previous
+	for part in $(DISTRIBUTIONS); do \
+	  (cd build/previous/$$part && ../../../$(BIN)/hatchling build --target wheel --directory ../../../$(PREVIOUS)) || exit 1; done
+	git rev-parse $(COMMIT) > $(PREVIOUS)/commit
 
 check-images: setup ## Build both images from their Dockerfiles and look into them (root; downloads half a gigabyte)
 	ARCFACE_IMAGES=all $(BIN)/pytest tests/images
@@ -87,9 +96,15 @@ bench-ijb: setup ## IJB-C's size from embeddings to TAR@FAR, beside the referenc
 bench-checkpoint: setup ## What a checkpoint a minute costs the training, waited for and behind the steps (7 minutes)
 	$(BIN)/python tests/benchmarks/bench_checkpoint.py
 
+bench-data: setup ## Batches beside a bare loop of decoding (FACES=folder with train.rec), sets of 6 and 42 million images
+	$(BIN)/python tests/benchmarks/bench_data.py $(FACES)
+
 GRAPH ?= iresnet18
 bench-trainer: setup ## A step beside a bare TrainOneStepCell: time, kernels (GRAPH=iresnet100), traffic, the head's memory
 	$(BIN)/python tests/benchmarks/bench_trainer.py --graph $(GRAPH)
+
+bench-partial-fc: setup ## The head at a million classes for shares of them: memory and time (PFC="--faces FOLDER": accuracy)
+	$(BIN)/python tests/benchmarks/bench_partial_fc.py $(PFC)
 
 dashboard-images: quickstart ## Draw docs/images from the quickstart on a real kubelet (needs root; 5 minutes more)
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/dashboard_images.py

@@ -11,12 +11,15 @@ from arcface_faces.checkpoint import class_range
 from arcface_trainer.data.split import PADDING, BatchSplit
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.head.classifier import Classifier
+from arcface_trainer.head.sampling import ClassDraw, SampledClassifier
 from arcface_trainer.step.gradients import GradientStep
 from arcface_trainer.step.train_step import TrainStep
 from arcface_trainer.step.votes import StepResult
 
 TOTAL, CLASSES, EMBEDDING = 47, 11, 8
 """Images of a step and their classes; no number of ranks from 2 to 4 divides either."""
+MANY, SHARE = 1009, 0.1
+"""Classes where a step draws a share of them."""
 RATE = 0.1
 ONE_TENSOR_EACH = 1
 """Bytes of a bucket that holds a single parameter, however small."""
@@ -41,14 +44,22 @@ class SmallBackbone(nn.Cell):
         return self.norm(self.dense(pooled) + nothing)
 
 
-def small_step(world: World, micro_batches: int, *, is_frozen: bool = True) -> TrainStep:
+def small_step(world: World, micro_batches: int, *, is_frozen: bool = True, is_sampled: bool = False) -> TrainStep:
     """Without decay and clipping, so that momentum after the first step is the gradient."""
-    classes = class_range(CLASSES, world.size, world.rank)
-    centers = np.random.default_rng(3).normal(size=(CLASSES, EMBEDDING)).astype(np.float32)
-    own = centers[classes.start : classes.start + classes.size]
-    head = Classifier(LossSpec(scale=4.0), classes, own, world.collectives, TOTAL)
+    head: Classifier | SampledClassifier = _head(world, CLASSES, LossSpec(scale=4.0))
+    if is_sampled:
+        whole = _head(world, MANY, LossSpec(scale=4.0, interclass_filter=0.6))
+        draw = ClassDraw(3, class_range(MANY, world.size, world.rank), SHARE)
+        head = SampledClassifier(whole, draw, TOTAL)
     gradient_step = GradientStep(SmallBackbone(is_frozen=is_frozen), head, world.collectives, ONE_TENSOR_EACH)
     return TrainStep(gradient_step, OptimizerSpec(weight_decay=0.0), NEVER_CLIPPED, micro_batches)
+
+
+def _head(world: World, class_count: int, loss: LossSpec) -> Classifier:
+    classes = class_range(class_count, world.size, world.rank)
+    centers = np.random.default_rng(3).normal(size=(class_count, EMBEDDING)).astype(np.float32)
+    own = centers[classes.start : classes.start + classes.size]
+    return Classifier(loss, classes, own, world.collectives, TOTAL)
 
 
 def small_batch() -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
 """Run by every rank of test_ranks_agree: one step on this rank's share of a fixed joined batch, then one to be skipped.
 
-Then a step of another network with its images in one, two and four parts.
+Then a step of another network with its images in one, two and four parts, with all classes and with a share of them.
 
 Each of twelve blocks of the joined batch shows the same images under other labels. Whatever share of the blocks a rank
 takes, its batch normalisation sees the same statistics, so ranks and joined batch must agree exactly, not only on
@@ -35,6 +35,7 @@ BUCKET_BYTES = 20_000
 """Several messages, as a large network has them."""
 NEVER_CLIPPED = 1e9
 ACCUMULATIONS = (1, 2, 4)
+SAMPLED_ACCUMULATIONS = (1, 4)
 
 
 def main(folder: Path) -> None:
@@ -75,6 +76,8 @@ def main(folder: Path) -> None:
     np.savez(folder / f"{size}-{rank}-named.npz", **spoiled_on_the_last_rank(step, world, launch))
     for accumulation in ACCUMULATIONS:
         np.savez(folder / f"{size}-{rank}-parts-{accumulation}.npz", **in_parts(world, accumulation))
+    for accumulation in SAMPLED_ACCUMULATIONS:
+        np.savez(folder / f"{size}-{rank}-sampled-{accumulation}.npz", **sampled_in_parts(world, accumulation))
     leave_together(folder, size, rank)
 
 
@@ -84,6 +87,19 @@ def in_parts(world: World, accumulation: int) -> dict[str, np.ndarray]:
     step = small_step.small_step(world, split.micro_batches)
     result = small_step.launch_share(step, split, world.rank, *small_step.small_batch())
     return {"loss": result.loss, "micro_batches": split.micro_batches, **small_step.gradients(step)}
+
+
+def sampled_in_parts(world: World, accumulation: int) -> dict[str, np.ndarray]:
+    """The same of a step that draws a share of many classes, which its images show some of on every rank."""
+    split = small_step.split_for(world.size, accumulation)
+    step = small_step.small_step(world, split.micro_batches, is_sampled=True)
+    images, labels = small_step.small_batch()
+    result = small_step.launch_share(step, split, world.rank, images, spread(labels))
+    return {"loss": result.loss, **small_step.gradients(step)}
+
+
+def spread(labels: np.ndarray) -> np.ndarray:
+    return labels * (small_step.MANY // small_step.CLASSES)
 
 
 class Spoiled(nn.Cell):

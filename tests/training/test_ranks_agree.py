@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from support.processes.real_ranks import run_on_ranks
+from support.small_step import CLASSES, MANY, SHARE, small_batch
 
 SCRIPT = Path(__file__).parent / "gradients_of_a_rank.py"
 
@@ -51,6 +52,30 @@ def test_micro_batches_on_any_number_of_ranks_give_loss_and_gradients_of_one_bat
         for name in alone.keys() - {"loss", "micro_batches", "centers"}:
             assert_equal_gradient(rank[name], alone[name])
     assert_equal_gradient(np.concatenate([rank["centers"] for rank in gang]), alone["centers"])
+
+
+@pytest.mark.parametrize("accumulation", [1, 4])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+def test_a_step_draws_the_same_classes_on_any_number_of_ranks_and_in_any_number_of_parts(
+    ranks, world_size, accumulation
+):
+    (alone,), gang = ranks(1, "-sampled-1"), ranks(world_size, f"-sampled-{accumulation}")
+    for rank in gang:
+        assert rank["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+        for name in alone.keys() - {"loss", "centers"}:
+            assert_equal_gradient(rank[name], alone[name])
+    gradient = np.concatenate([rank["centers"] for rank in gang])
+    assert_equal_gradient(gradient, alone["centers"])
+    np.testing.assert_array_equal(gradient.any(axis=1), alone["centers"].any(axis=1))
+
+
+def test_the_classes_that_a_step_compares_with_are_a_share_of_all_and_those_of_its_images(ranks):
+    (alone,) = ranks(1, "-sampled-1")
+    compared = np.flatnonzero(alone["centers"].any(axis=1))
+    shown = np.unique(small_batch()[1]) * (MANY // CLASSES)
+    assert np.isin(shown, compared).all()
+    assert 0.7 * SHARE * MANY < len(compared) < 1.5 * SHARE * MANY
+    assert min(np.abs(alone["centers"][shown]).max(axis=1)) > 1e-3
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])

@@ -9,14 +9,18 @@ The codes are the contract between pods and the operator's retry policy.
 
 Errors of the operating system are told apart by one rule, `explained`: those that pass and so are worth another try
 become ArcFaceErrors, those that last InvalidInput. Neither says anything about the bytes of a file: only what was read
-can be damaged.
+can be damaged. What is read in the midst of a training is read by `persistently`, which tries again itself first.
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
+from time import sleep
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class ExitCode(IntEnum):
@@ -117,3 +121,31 @@ def explained(subject: Path | str, deed: str, remedy: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise _failure(subject, deed, error, remedy) from error
+
+
+PAUSES = (0.1, 1.0, 5.0)
+"""Seconds before another try of a read; what takes longer to pass is worth a new start of the rank."""
+
+
+def persistently(read: Callable[[], T], subject: Path | str, deed: str, remedy: str) -> T:
+    """What `read` returns, tried again after pauses while its error is one that passes.
+
+    Args:
+        read: opens what it reads itself: a handle that is stale stays so.
+        subject: as for `explained`.
+        deed: as for `explained`.
+        remedy: as for `explained`.
+
+    Raises:
+        ArcFaceError: where it has not passed after the last pause.
+        InvalidInput: at once, where another try will not go well.
+    """
+    for pause in PAUSES:
+        try:
+            return read()
+        except OSError as error:
+            if not _is_passing(error):
+                raise _failure(subject, deed, error, remedy) from error
+        sleep(pause)
+    with explained(subject, deed, remedy):
+        return read()

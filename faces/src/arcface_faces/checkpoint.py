@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field, JsonValue, model_validator
 from safetensors import SafetensorError, safe_open
 
-from arcface_api.errors import InvalidInput, explained
+from arcface_api.errors import InvalidInput, explained, persistently
 from arcface_api.model import Model
 from arcface_api.resource.spec import ModelSpec
 from arcface_api.resource.status import Verification
@@ -138,6 +138,8 @@ class CheckpointManifest(Model):
     """Images of the training set."""
     class_count: int = Field(ge=1)
     """Identities of the training set."""
+    data_fingerprint: Sha256 | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """What tells the training set from others; absent from what older releases wrote."""
     saved_at: datetime
     """When it was written."""
     verification: Verification | None = None
@@ -219,8 +221,7 @@ def read_manifest(folder: Path) -> CheckpointManifest:
 def parse_manifest(folder: Path) -> CheckpointManifest:
     """Manifest of a checkpoint, whose files are not looked for; InvalidInput where it is damaged."""
     path = folder / MANIFEST_FILE
-    with explained(path, "cannot be read", "name a complete checkpoint"):
-        text = path.read_bytes()
+    text = persistently(path.read_bytes, path, "cannot be read", "name a complete checkpoint")
     if (seal := _SEAL.match(text)) is not None and seal[1] != _checksum(text[seal.end() :]):
         raise InvalidInput(f"{path}: is damaged (its checksum is not that of its text): {REMEDY}")
     return CheckpointManifest.from_ours(text, str(path))
@@ -266,8 +267,12 @@ def manifest_sha256(folder: Path) -> str:
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, read in blocks."""
-    with explained(path, "cannot be read", REMEDY), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def digest() -> str:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    return persistently(digest, path, "cannot be read", REMEDY)
 
 
 def read_file(folder: Path, manifest: CheckpointManifest, name: str) -> Tensors:

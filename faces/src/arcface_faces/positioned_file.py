@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar, Self
 
-from arcface_api.errors import InvalidInput, explained
+from arcface_api.errors import InvalidInput, explained, persistently
 
 
 class PositionedFile:
@@ -23,9 +23,7 @@ class PositionedFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         with explained(path, "cannot be opened", "correct the path or give this user the right to read it"):
-            # Were it a pipe, opening it would wait for somebody who writes.
-            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            weakref.finalize(self, os.close, self.descriptor)
+            self.descriptor = self._open()
             status = os.fstat(self.descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise InvalidInput(f"{path}: is not a file: give the path of a {self.suffix}")
@@ -34,19 +32,37 @@ class PositionedFile:
     def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
         return type(self), (self.path,)
 
+    def _open(self) -> int:
+        """A descriptor that is closed with this object: other threads may be reading from the one before."""
+        # Were it a pipe, opening it would wait for somebody who writes.
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        weakref.finalize(self, os.close, descriptor)
+        return descriptor
+
     def bytes_at(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes; fewer only at the end of the file. ArcFaceError where the disk gives none."""
-        pieces = []
+        """Up to `size` bytes; fewer only at the end of the file. ArcFaceError where the disk keeps giving none."""
         try:
-            while size > 0 and (piece := os.pread(self.descriptor, size, offset)):
-                pieces.append(piece)
-                offset += len(piece)
-                size -= len(piece)
-        except OSError:
-            with self.explained(offset):
-                raise
+            return self._read(offset, size)
+        except OSError:  # reads are many: only one that has failed pays for what follows
+            deed = f"cannot be read at byte {offset}"
+            return persistently(lambda: self._read_anew(offset, size), self.path, deed, "copy the file again")
+
+    def _read(self, offset: int, size: int) -> bytes:
+        pieces = []
+        while size > 0 and (piece := os.pread(self.descriptor, size, offset)):
+            pieces.append(piece)
+            offset += len(piece)
+            size -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def _read_anew(self, offset: int, size: int) -> bytes:
+        """From a new descriptor: a stale one (NFS) or one of a helper that died (FUSE) never gives bytes again."""
+        descriptor = self._open()
+        if (found := os.fstat(descriptor).st_size) != self.size:
+            raise InvalidInput(f"{self.path}: had {self.size} bytes and has {found} now: start anew with the new file")
+        self.descriptor = descriptor
+        return self._read(offset, size)
+
     def explained(self, offset: int) -> AbstractContextManager[None]:
-        """Turns an error of the disk at this byte into one of ours, entered for it alone: reads are many."""
+        """Turns an error of the disk at this byte into one of ours, for those who read in order."""
         return explained(self.path, f"cannot be read at byte {offset}", "copy the file again")

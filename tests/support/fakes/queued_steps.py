@@ -51,7 +51,7 @@ class QueuedSteps:
         self.rates: list[float] = []
         self._queue: deque[tuple[int, QueuedResult, Any]] = deque()
 
-    def launch(self, _images, _labels, rate, votes: StepVotes = NO_VOTES, wait: float = 0.0) -> QueuedResult:
+    def launch(self, _images, _labels, rate, votes: StepVotes = NO_VOTES, wait: float = 0.0, **_given) -> QueuedResult:
         self.launched += 1
         step = self.launched
         self.events.append(f"launch {step}")

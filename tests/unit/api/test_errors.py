@@ -2,10 +2,12 @@
 
 import errno
 import os
+from collections.abc import Callable
 
 import pytest
 
-from arcface_api.errors import ArcFaceError, InvalidInput, explained
+from arcface_api import errors
+from arcface_api.errors import ArcFaceError, InvalidInput, explained, persistently
 
 
 def meet(number: int) -> ArcFaceError:
@@ -35,3 +37,44 @@ def test_an_error_without_a_number_lasts_and_keeps_its_words() -> None:
         explained("x", "cannot be read", "do this"),
     ):
         raise OSError("odd")
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that are waited, which nobody waits here."""
+    waited: list[float] = []
+    monkeypatch.setattr(errors, "sleep", waited.append)
+    return waited
+
+
+def read_after(*numbers: int) -> Callable[[], str]:
+    """A read that fails so before it goes well."""
+    left = list(numbers)
+
+    def read() -> str:
+        if left:
+            number = left.pop(0)
+            raise OSError(number, os.strerror(number))
+        return "bytes"
+
+    return read
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN])
+def test_a_read_whose_error_passes_goes_on(pauses: list[float], number: int) -> None:
+    assert persistently(read_after(number, number), "x", "cannot be read", "do this") == "bytes"
+    assert pauses == list(errors.PAUSES[:2])
+
+
+def test_an_error_that_does_not_pass_in_time_is_left_to_a_later_try(pauses: list[float]) -> None:
+    with pytest.raises(ArcFaceError, match=r"^x: cannot be read \(.*\): this may pass, try again$") as caught:
+        persistently(read_after(*[errno.EIO] * 9), "x", "cannot be read", "do this")
+    assert not isinstance(caught.value, InvalidInput)
+    assert pauses == list(errors.PAUSES)
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_an_error_that_lasts_ends_the_tries(pauses: list[float], before: int) -> None:
+    with pytest.raises(InvalidInput, match="do this"):
+        persistently(read_after(*[errno.EIO] * before, errno.EACCES), "x", "cannot be read", "do this")
+    assert len(pauses) == before

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from arcface_api import errors
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_faces import checkpoint
 from arcface_faces.datasets.dataset import open_dataset
@@ -14,6 +15,11 @@ from arcface_faces.pairs.pair_list import ListedPair, make_set, read_list
 from arcface_faces.pairs.pair_set import read_pair_set, write_pairs
 from arcface_faces.records.files import RecordWriter
 from support.builders.verification_set import encoded_image
+
+
+@pytest.fixture(autouse=True)
+def _without_pauses(monkeypatch):
+    monkeypatch.setattr(errors, "PAUSES", (0.0,))
 
 
 def fail(number):
@@ -34,6 +40,7 @@ def pack(folder):
 READS = {
     "folder of images": (os, "scandir", open_dataset),
     "folder of records": (Path, "exists", open_dataset),
+    "image of a folder": (Path, "read_bytes", lambda folder: open_dataset(folder).image_bytes(0)),
     "checkpoints": (Path, "iterdir", lambda folder: list(checkpoint.complete_checkpoints(folder))),
     "manifest": (Path, "read_bytes", checkpoint.read_manifest),
     "hash": (Path, "open", lambda folder: checkpoint.file_sha256(folder / "a")),
@@ -49,6 +56,8 @@ READS = {
 def met(tmp_path, monkeypatch, name, number):
     (tmp_path / "a").write_text("Ann 1 2\n")
     (tmp_path / "a.png").write_bytes(encoded_image(1))
+    (tmp_path / "identity").mkdir()
+    (tmp_path / "identity" / "a.png").write_bytes(encoded_image(1))
     owner, call, read = READS[name]
     where = (f"{owner}.{call}",) if isinstance(owner, str) else (owner, call)
     with monkeypatch.context() as patch:

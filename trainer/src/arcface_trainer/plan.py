@@ -14,6 +14,7 @@ from arcface_api.contract.run_config import RunConfig
 from arcface_api.resource.spec import LossSpec, ModelSpec, Precision, ScheduleSpec
 from arcface_api.resource.status import Verification
 from arcface_faces.checkpoint import CheckpointManifest, FileEntry, LossScale, RollBack
+from arcface_faces.datasets.dataset import FaceDataset
 from arcface_trainer.data.loader import Sampler
 
 
@@ -65,6 +66,8 @@ class TrainingPlan:
     """Images of the training set."""
     class_count: int
     """Identities of the training set."""
+    data_fingerprint: str
+    """What tells the training set from others; a checkpoint of another one is not resumed."""
     total_batch_size: int
     """Images per update over all ranks."""
     micro_batches: int = 1
@@ -72,8 +75,8 @@ class TrainingPlan:
     schedule: Schedule
 
     @classmethod
-    def of(cls, config: RunConfig, sampler: Sampler, class_count: int) -> Self:
-        """The plan of a run over the sampler's images."""
+    def of(cls, config: RunConfig, sampler: Sampler, faces: FaceDataset) -> Self:
+        """The plan of a run over the sampler's order of these images."""
         training = config.training
         return cls(
             job=config.job,
@@ -85,7 +88,8 @@ class TrainingPlan:
             seed=training.seed,
             world_size=sampler.world_size,
             image_count=sampler.dataset_size,
-            class_count=class_count,
+            class_count=faces.class_count,
+            data_fingerprint=faces.fingerprint,
             total_batch_size=sampler.global_batch_size,
             micro_batches=sampler.split.micro_batches,
             schedule=Schedule(training.schedule, config.learning_rate, sampler.steps_per_epoch, training.epochs),
@@ -123,6 +127,7 @@ class TrainingPlan:
             seed=self.seed,
             image_count=self.image_count,
             class_count=self.class_count,
+            data_fingerprint=self.data_fingerprint,
             saved_at=datetime.now(UTC),
             verification=verification,
             best=best,

@@ -27,6 +27,8 @@ class RunData(Model):
     """Identities with fewer images are left out."""
     augmentation: Literal["none", "flip", "strong"]
     """Random changes of an image."""
+    shuffle_window: int | None = Field(default=None, ge=1)
+    """Images that are shuffled with each other; absent means all."""
 
 
 class RunCheckpoint(Model):

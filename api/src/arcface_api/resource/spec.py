@@ -106,7 +106,7 @@ class LossSpec(Model):
     margin: float = Field(default=0.5, ge=0, lt=3.15)
     """Margin of arcface (radians) and cosface (cosine); combined uses m1, m2, m3 instead."""
     m1: float | None = Field(default=None, ge=1, le=8)
-    """Factor on the angle, combined only."""
+    """Factor on the angle, combined only; where m1*angle + m2 passes pi the margin goes on in a straight line."""
     m2: float | None = Field(default=None, ge=0, lt=3.15)
     """Added to the angle in radians, combined only."""
     m3: float | None = Field(default=None, ge=0, le=2)
@@ -139,6 +139,8 @@ class DataSpec(Model):
     """Identities with fewer images are left out."""
     augmentation: Literal["none", "flip", "strong"] = "flip"
     """Random changes of an image: none, mirror, or mirror with small geometry, light, blur and grey."""
+    shuffle_window: int | None = Field(default=None, ge=4096, le=2**31 - 1)
+    """Images shuffled with each other, read in runs of 256, for records on network volumes; absent means all."""
 
 
 class OptimizerSpec(Model):

@@ -1,4 +1,4 @@
-"""Image folder to records and back, and a check of every image."""
+"""Image folder to records and back."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -6,34 +6,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_faces.datasets.dataset import FaceDataset, ImageFolderDataset, RecordDataset
+from arcface_faces.datasets.dataset import FaceDataset
+from arcface_faces.datasets.image_folder import ImageFolderDataset
 from arcface_faces.images import decode
 from arcface_faces.progress import Advance
 from arcface_faces.records.files import RecordWriter, refuse_existing
 
 T = TypeVar("T")
 
-JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG"
+JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 CHUNK = 2048
 """Images that are under way in the threads at once."""
-
-
-def faults(faces: FaceDataset, threads: int, advance: Advance) -> Iterator[str]:
-    """One line for each image that cannot be decoded at 112x112, in the order of the set."""
-
-    def check(index: int) -> None:
-        decode(faces.image_bytes(index), _place_of(faces, index))
-
-    for outcome in _map_in_threads(check, len(faces.labels), threads):
-        advance(1)
-        if isinstance(outcome, InvalidInput):
-            yield str(outcome)
-
-
-def _place_of(faces: FaceDataset, index: int) -> str:
-    """Where an image is stored; in records with the byte, for those who look with other tools."""
-    where = faces.where(index)
-    return f"{where} at byte {faces.offsets[index]}" if isinstance(faces, RecordDataset) else where
 
 
 def _map_in_threads(work: Callable[[int], T], count: int, threads: int) -> Iterator[T | InvalidInput]:

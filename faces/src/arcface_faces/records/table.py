@@ -1,16 +1,15 @@
-"""What the heads of all records say, as arrays: the one pass over a `.rec` that finds its labels and its faults."""
+"""What the heads of records say, as arrays: of all of them, or of the few that tell of the others."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.progress import Advance
-from arcface_faces.records.files import Index, read_index
+from arcface_faces.records.index import Index
 from arcface_faces.records.recordio import FIRST, IMAGE_HEAD, LENGTH_BITS, LONGEST_PART, MAGIC, PART_HEAD, RecordFile
 
 # The first 40 bytes of a record; `first` and `second` are labels only where the flag says so.
@@ -27,6 +26,8 @@ HEAD = np.dtype(
 )
 BLOCK = 32 << 20
 """Bytes of the record file read at once."""
+GAP = 64 << 10
+"""Bytes between two heads that are rather read than passed over: a disk or a server reads that much for one, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,10 @@ class RecordTable:
         return len(self.keys)
 
     @classmethod
-    def empty(cls, index: Index) -> Self:
-        """Rows to be filled in, in the order of the index."""
-        size = len(index.keys)
-        extents, image_sizes, flags = np.zeros((3, size), np.int64)
-        return cls(index.keys, index.offsets, extents, image_sizes, flags, np.full((size, 2), np.nan, np.float32))
+    def empty(cls, keys: NDArray[np.int64], offsets: NDArray[np.int64]) -> Self:
+        """Rows to be filled in."""
+        extents, image_sizes, flags = np.zeros((3, len(keys)), np.int64)
+        return cls(keys, offsets, extents, image_sizes, flags, np.full((len(keys), 2), np.nan, np.float32))
 
     def sorted_by_key(self) -> "RecordTable":
         """The same records in the order of their keys."""
@@ -65,30 +65,30 @@ class RecordTable:
         )
 
 
-def scan_records(records: Path, index: Path, advance: Advance = lambda _: None) -> RecordTable:
-    """Read the head of every indexed record, in the order of the file.
+def read_heads(file: RecordFile, index: Index, lines: NDArray[np.int64]) -> RecordTable:
+    """Read the heads of the records at these rows of the index, in the order of the file.
 
     InvalidInput, naming the line of the index or the key, where an offset is not the start of a record, a record is
     cut short by the end of the file, or is too short for an image header.
     """
-    file = RecordFile(records)
-    lines = read_index(index, file.size)
-    table = RecordTable.empty(lines)
-    order = np.argsort(lines.offsets, kind="stable")
-    for rows in _blocks(order, lines.offsets):
-        _fill(table, rows, _heads(file, lines.offsets[rows]), file, lines)
-        advance(len(rows))
+    lines = lines[np.argsort(index.offsets[lines], kind="stable")]
+    table = RecordTable.empty(index.keys[lines], index.offsets[lines])
+    for rows in _runs(table.offsets):
+        heads = _heads(file, table.offsets[rows])
+        _check_starts(heads, lines[rows], index)
+        _fill(table, rows, heads, file)
     return table.sorted_by_key()
 
 
-def _blocks(order: NDArray[np.int64], offsets: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Runs of `order` whose offsets lie within one block of the file."""
-    ascending = offsets[order]
-    start = 0
-    while start < len(order):
-        stop = int(np.searchsorted(ascending, ascending[start] + BLOCK, side="left"))
-        yield order[start:stop]
-        start = stop
+def _runs(offsets: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Rows of ascending offsets that one read takes: near each other, and within one block of the file."""
+    jumps = np.flatnonzero(np.diff(offsets) > GAP) + 1
+    for first, stop in pairwise([0, *jumps.tolist(), len(offsets)]):
+        start = first
+        while start < stop:
+            reached = start + int(np.searchsorted(offsets[start:stop], offsets[start] + BLOCK, side="left"))
+            yield np.arange(start, reached)
+            start = reached
 
 
 def _heads(file: RecordFile, offsets: NDArray[np.int64]) -> NDArray[np.void]:
@@ -99,8 +99,17 @@ def _heads(file: RecordFile, offsets: NDArray[np.int64]) -> NDArray[np.void]:
     return np.ascontiguousarray(bytes_of_heads).view(HEAD)[:, 0]
 
 
-def _fill(table: RecordTable, rows: NDArray[np.int64], heads: NDArray[np.void], file: RecordFile, index: Index) -> None:
-    _check_starts(rows, heads, index)
+def _check_starts(heads: NDArray[np.void], lines: NDArray[np.int64], index: Index) -> None:
+    wrong = np.flatnonzero((heads["magic"] != MAGIC) | (heads["part"] >> LENGTH_BITS > FIRST))
+    if len(wrong):
+        line = int(lines[wrong].min())
+        raise InvalidInput(
+            f"{index.where(line)}: no record starts at offset {index.offsets[line]}: the .rec is damaged or the .idx "
+            "belongs to another one"
+        )
+
+
+def _fill(table: RecordTable, rows: NDArray[np.int64], heads: NDArray[np.void], file: RecordFile) -> None:
     lengths = (heads["part"] & LONGEST_PART).astype(np.int64)
     flags = heads["flag"].astype(np.int64)
     table.extents[rows] = lengths + PART_HEAD.size
@@ -124,16 +133,6 @@ def _fill_from_parts(table: RecordTable, row: int, file: RecordFile) -> None:
     table.labels[row, 0] = header.labels[0]
     table.labels[row, 1] = header.labels[1] if header.flag > 1 else np.nan
     table.image_sizes[row] = len(image)
-
-
-def _check_starts(rows: NDArray[np.int64], heads: NDArray[np.void], index: Index) -> None:
-    wrong = np.flatnonzero((heads["magic"] != MAGIC) | (heads["part"] >> LENGTH_BITS > FIRST))
-    if len(wrong):
-        row = int(rows[wrong].min())
-        raise InvalidInput(
-            f"{index.where(row)}: no record starts at offset {index.offsets[row]}: the .rec is damaged or the .idx "
-            "belongs to another one"
-        )
 
 
 def _check_ends(table: RecordTable, rows: NDArray[np.int64], file: RecordFile) -> None:

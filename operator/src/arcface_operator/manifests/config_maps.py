@@ -41,6 +41,7 @@ def build_run_config(job: ArcFaceTrainingJob, attempt: int = 0, image: str | Non
             directory=_folder(pods.DATA_MOUNT, spec.data.path),
             min_images_per_identity=spec.data.min_images_per_identity,
             augmentation=spec.data.augmentation,
+            shuffle_window=spec.data.shuffle_window,
         ),
         training=_complete_training(spec),
         ranks=_run_ranks(spec),

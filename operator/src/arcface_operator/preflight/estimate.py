@@ -3,6 +3,7 @@
 from typing import Literal
 
 from arcface_api.architectures import IMAGE_SIZE
+from arcface_api.class_sampling import row_capacity
 from arcface_api.initial_loss import expected_initial_loss
 from arcface_api.model import Model
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
@@ -10,17 +11,24 @@ from arcface_operator.preflight.data import Counts, steps_per_epoch
 from arcface_operator.preflight.layers import FLOAT32, NetworkSize, network_size
 
 LOGIT_BYTES = 2 * FLOAT32 + 1
-"""Of an image and a class in the head at its peak: what a kernel reads and makes, and whether the class is its own."""
+"""Of an image and a class in the head at its peak: what a kernel reads and makes, and whether the class is its own.
+
+One more where classes may be left out: whether this one is.
+"""
 JOINED_EMBEDDINGS = 5
 """Of the joined batch: as gathered, of unit length, the gradient for those before and after its sum, and for these."""
 UNIT_CENTERS = 2
 """Centres of unit length and the gradient for them."""
+PLACES = 6
+"""Numbers for each class that lead from those that are drawn to rows: images, running counts, their complements."""
 CARDS = {"910A, 910B4": 32 << 30, "910B2, 910B3, 910B4-1, 910C": 64 << 30}
 """HBM that a rank has (HAMi's scheduler, charts/hami/templates/scheduler/device-configmap.yaml @00160eb)."""
 WAITING_BATCHES = 10
 """Of a rank that decodes in eight threads: one each, and two that are done."""
-INDEX_BYTES = 48
-"""Of an image: key, offset, extent and label of its record, and its place in the order of two epochs."""
+INDEX_BYTES = 24
+"""Of an image, once for the ranks of a pod: key, offset, span and label of its record."""
+ORDER_BYTES = 8
+"""Of an image, for each rank: its places in the orders of two epochs."""
 MINDSPORE = 420 * 10**6
 """Of a rank that has imported MindSpore 2.10, measured on a CPU; graphs and, on Ascend, CANN come on top."""
 LABEL = 2
@@ -44,11 +52,14 @@ class DeviceMemory(Model):
     At most: the tensors of a bucket are done with once they are joined. A third time where micro-batches are added up.
     """
     head: int
-    """Centres of this rank's classes, their momentum and gradient, which is there twice where it is added up."""
+    """Centres of this rank's classes, their momentum, and the gradient of those that a step compares with.
+
+    The gradient is there twice where it is added up.
+    """
     logits: int
-    """Of the joined batch (with accumulation: micro-batch) against this rank's classes, whatever number of ranks."""
+    """Of the joined batch (with accumulation: micro-batch) against those, whatever number of ranks."""
     temporaries: int
-    """Of the head: embeddings of the joined batch, unit centres, the greatest logits of all ranks."""
+    """Of the head: embeddings of the joined batch, unit centres, the greatest logits of all ranks, classes drawn."""
     activations: int
     """Outputs of all layers for what a rank takes at once, for the backward pass; frameworks keep some less or more."""
     total: int
@@ -72,7 +83,7 @@ class HostMemory(Model):
     mindspore: int
     """MindSpore itself, of all ranks of the pod."""
     index: int
-    """What is known of each image."""
+    """What is known of each image, and the orders of two epochs."""
     batches: int
     """Decoded images that wait for their step."""
     snapshot: int
@@ -153,7 +164,9 @@ def estimate(spec: ArcFaceTrainingJobSpec, counts: Counts) -> Estimate:
         steps_per_epoch=per_epoch,
         total_steps=per_epoch * spec.training.epochs,
         learning_rate=spec.learning_rate,
-        initial_loss=expected_initial_loss(spec.loss, counts.identities, spec.model.embedding_size),
+        initial_loss=expected_initial_loss(
+            spec.loss, counts.identities, spec.model.embedding_size, spec.total_batch_size
+        ),
         memory=memory,
         cards=_cards_for(spec, memory.total),
         host=host_memory(spec, counts, network, memory),
@@ -168,15 +181,18 @@ def device_memory(spec: ArcFaceTrainingJobSpec, counts: Counts, network: Network
     classes = -(-counts.identities // world_size)
     at_once, sums = spec.training.micro_batch_size, int(spec.training.gradient_accumulation > 1)
     joined_batch = at_once * world_size
+    rows = row_capacity(classes, spec.loss.sample_rate, spec.total_batch_size)
+    is_limited = spec.loss.sample_rate < 1 or spec.loss.interclass_filter is not None
+    drawn = 0 if spec.loss.sample_rate == 1 else rows * embedding_size + PLACES * classes
     activation = FLOAT32 if spec.precision == "fp32" else FLOAT32 // 2
     peaks = 0 if world_size == 1 else world_size * joined_batch
-    temporary = JOINED_EMBEDDINGS * joined_batch * embedding_size + UNIT_CENTERS * classes * embedding_size + peaks
+    temporary = JOINED_EMBEDDINGS * joined_batch * embedding_size + UNIT_CENTERS * rows * embedding_size + peaks + drawn
     parts = {
         "weights": FLOAT32 * network.parameters * (2 if spec.verifies_during_training else 1),
         "momentum": FLOAT32 * network.trainable,
         "gradients": (2 + sums) * FLOAT32 * network.trainable,
-        "head": (3 + sums) * FLOAT32 * classes * embedding_size,
-        "logits": LOGIT_BYTES * joined_batch * classes,
+        "head": FLOAT32 * (2 * classes + (1 + sums) * rows) * embedding_size,
+        "logits": (LOGIT_BYTES + is_limited) * joined_batch * rows,
         "temporaries": FLOAT32 * temporary,
         "activations": activation * network.outputs * at_once,
     }
@@ -198,7 +214,7 @@ def host_memory(spec: ArcFaceTrainingJobSpec, counts: Counts, network: NetworkSi
     backbone = FLOAT32 * (2 * network.parameters + network.statistics)
     parts = {
         "mindspore": ranks * MINDSPORE,
-        "index": ranks * INDEX_BYTES * counts.images,
+        "index": (INDEX_BYTES + ranks * ORDER_BYTES) * counts.images,
         "batches": ranks * WAITING_BATCHES * spec.training.batch_size * image,
         "snapshot": backbone + ranks * head,
         "device": ranks * device.total if spec.workers.accelerator == "cpu" else 0,
@@ -221,7 +237,9 @@ def collectives(spec: ArcFaceTrainingJobSpec, network: NetworkSize) -> list[Coll
         _all_reduce("embeddingGradients", embeddings),
     ]
     times = spec.training.gradient_accumulation
+    chosen = [] if spec.loss.sample_rate == 1 else [_all_gather("labels", batch * times, world_size)]
     return [
+        *chosen,
         *(message.model_copy(update={"times": times}) for message in of_micro_batch),
         # In buckets: one message where they are no more than 32 MiB.
         _all_reduce("gradients", network.trainable + SUMMARY + SUMMARY_OF_A_RANK * world_size),

@@ -2,8 +2,9 @@ import cv2
 import pytest
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.datasets.convert import faults, pack_folder, unpack_records
-from arcface_faces.datasets.dataset import ImageFolderDataset, open_dataset
+from arcface_faces.datasets.convert import pack_folder, unpack_records
+from arcface_faces.datasets.dataset import open_dataset
+from arcface_faces.datasets.image_folder import ImageFolderDataset
 from support.builders.verification_set import encoded_image, noise_image
 
 FILES = ("train.rec", "train.idx", "property")
@@ -70,17 +71,3 @@ def test_unpacking_writes_over_nothing(tmp_path):
     unpack_records(open_dataset(tmp_path / "set"), tmp_path / "out", silent)
     with pytest.raises(InvalidInput, match="exists already"):
         unpack_records(open_dataset(tmp_path / "set"), tmp_path / "out", silent)
-
-
-def test_a_fault_tells_file_key_and_byte(tmp_path):
-    pack(image_folder(tmp_path / "images"), tmp_path / "set")
-    faces = open_dataset(tmp_path / "set")
-    assert list(faults(faces, 2, silent)) == []
-    records = tmp_path / "set/train.rec"
-    data = bytearray(records.read_bytes())
-    # 32 bytes of heads precede the image of key 2.
-    at = int(faces.offsets[1])
-    data[at + 32 : at + 232] = bytes(200)
-    records.write_bytes(data)
-    (fault,) = faults(open_dataset(tmp_path / "set"), 2, silent)
-    assert f"train.rec key 2 at byte {at}: " in fault

@@ -63,14 +63,9 @@ def test_the_flagship_job_is_valid_and_its_plan_prints_numbers(tmp_path: Path, p
 REFUSED = [
     pytest.param({"data": {"foo": 1}}, "job.yaml: spec.data.foo: unknown field", id="field"),
     pytest.param(
-        {"loss": {"sampleRate": 0.5}},
-        "spec.loss.sampleRate: sampling of classes is not supported yet; leave it at 1",
-        id="unsupported",
-    ),
-    pytest.param(
         {"workers": {"accelerator": "ascend", "resourceName": "huawei.com/npu"}, "training": {"precision": "fp32"}},
         "spec.workers.resourceName: huawei.com/npu (A5, 950) needs rank table 2.0, not supported yet; use 910 cards",
-        id="cards of A5",
+        id="unsupported",
     ),
     pytest.param(
         {

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from arcface_api.class_sampling import row_capacity
 from arcface_operator.preflight.data import Counts
 from arcface_operator.preflight.estimate import DeviceMemory, HostMemory, device_memory, host_memory
 from arcface_operator.preflight.layers import network_size
@@ -75,6 +76,22 @@ def test_more_ranks_do_not_shrink_the_logits() -> None:
     assert logits == [9 * 128 * 1_024_000] * 3
 
 
+def test_sampling_takes_rows_instead_of_classes_for_all_but_centres_and_momentum() -> None:
+    million = Counts(identities=1_024_000, images=10**8)
+    classes, rows = 128_000, row_capacity(128_000, 0.1, 1024)
+    assert 12_800 < rows < 15_000
+    memory, every = device(million, loss={"sampleRate": 0.1}, **EIGHT), device(million, **EIGHT)
+    assert memory.head == 4 * 512 * (2 * classes + rows)
+    assert memory.logits == 10 * 1024 * rows
+    assert memory.temporaries == 4 * (5 * 1024 * 512 + 3 * rows * 512 + 8 * 1024 + 6 * classes)
+    assert memory.total < every.total
+
+
+def test_the_filter_takes_a_truth_value_for_each_image_and_class() -> None:
+    filtered = device(loss={"interclassFilter": 0.4}, **EIGHT)
+    assert 9 * filtered.logits == 10 * device(**EIGHT).logits
+
+
 def test_the_peaks_of_512_ranks_take_128_mebibytes() -> None:
     """Every rank's greatest logit of every image, on every rank."""
     memory = device(**gang(64))
@@ -92,8 +109,9 @@ def test_the_copy_of_a_checkpoint_is_all_that_the_ranks_of_pod_0_write() -> None
 def test_a_nodes_memory_grows_with_its_ranks_and_the_images() -> None:
     one = host(Counts(1000, 10**6))
     eight = host(Counts(1000, 10**6), **EIGHT)
-    assert (eight.mindspore, eight.batches, eight.index) == (8 * one.mindspore, 8 * one.batches, 8 * one.index)
-    assert one.index == 48 * 10**6
+    assert (eight.mindspore, eight.batches) == (8 * one.mindspore, 8 * one.batches)
+    # The index is one for all ranks, the orders of two epochs are each one's own.
+    assert (one.index, eight.index) == (32 * 10**6, (24 + 64) * 10**6)
     assert one.batches == 10 * 128 * (3 * 112 * 112 + 4)
 
 

@@ -16,8 +16,6 @@ def test_a_plain_job_is_supported() -> None:
 @pytest.mark.parametrize(
     ("field", "spec"),
     [
-        pytest.param("spec.loss.sampleRate", {"loss": {"sampleRate": 0.1}}, id="sampling"),
-        pytest.param("spec.loss.interclassFilter", {"loss": {"interclassFilter": 0.4}}, id="filter"),
         pytest.param("spec.model.initFrom", {"model": {"initFrom": "old"}}, id="fine-tuning"),
     ],
 )

@@ -1,5 +1,6 @@
 """Going on from the newest sound checkpoint."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from arcface_api import errors
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_faces.checkpoint import BACKBONE_FILE, MANIFEST_FILE, LossScale, read_manifest
 from arcface_trainer.checkpoint.resume import resume
@@ -100,6 +102,7 @@ def test_a_checkpoint_that_cannot_be_read_for_now_is_not_passed_over(tmp_path, s
         return read_bytes(path)
 
     monkeypatch.setattr(Path, "read_bytes", stale)
+    monkeypatch.setattr(errors, "PAUSES", (0.0,))
     with pytest.raises(ArcFaceError, match="Stale file handle") as caught:
         resume(Loaded(), tmp_path, PLAN, World(1, 0))
     assert not isinstance(caught.value, InvalidInput)
@@ -125,3 +128,21 @@ def test_a_run_never_starts_anew_beside_damaged_checkpoints(tmp_path, save, dama
         resume(Loaded(), tmp_path, PLAN, World(1, 0))
     assert str(caught.value).startswith(f"{tmp_path}: holds 2 checkpoints, but those that were tried are damaged: ")
     assert "move all away to start anew" in str(caught.value)
+
+
+OTHER_IMAGES = dataclasses.replace(PLAN, data_fingerprint="e" * 64)
+
+
+def test_a_run_on_other_images_is_refused_with_both_fingerprints_and_the_way_out(tmp_path, save):
+    save(4)
+    with pytest.raises(InvalidInput, match=r"other images \(fingerprint dddd.* data.path is eeee.*give the images of"):
+        resume(Loaded(), tmp_path, OTHER_IMAGES, World(1, 0))
+
+
+def test_what_an_older_release_saved_goes_on_with_any_images(tmp_path, save):
+    save(4)
+    manifest = tmp_path / "step-00000004" / "manifest.json"
+    document = json.loads(manifest.read_text())
+    del document["dataFingerprint"]
+    manifest.write_text(json.dumps(document))
+    assert resume(Loaded(), tmp_path, OTHER_IMAGES, World(1, 0)).step == 4

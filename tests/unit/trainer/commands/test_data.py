@@ -1,5 +1,6 @@
 import json
 import pickle
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -87,3 +88,9 @@ def test_synth_draws_a_set_that_trains_and_five_that_verify(tmp_path):
     again = run("synth", tmp_path / "faces", *request)
     assert isinstance(again.exception, InvalidInput)
     assert "exists already" in str(again.exception)
+
+
+def test_bench_tells_loop_and_loader(images):
+    outcome = run("bench", images, "--batch-size", 2, "--threads", 1, "--seconds", 1)
+    assert outcome.exit_code == 0, outcome.exception
+    assert re.search(r"1 threads read and decode \d+ images/s; batches of 2 with .* come at \d+ ", outcome.stdout)

@@ -127,6 +127,10 @@ class Faces:
         self.class_count = 4
         self.dropped_identities = 0
         self.broken = broken
+        self.read = []
+
+    def read_ahead(self, start, stop):
+        self.read.append((start, stop))
 
     def image_bytes(self, index):
         if index in self.broken:
@@ -202,3 +206,34 @@ def test_an_image_that_cannot_be_read_for_now_is_not_taken_for_damaged():
         batches.take(0)
     assert not isinstance(caught.value, InvalidInput)
     assert batches.skipped == set()
+
+
+def test_each_window_is_read_ahead_once_while_the_one_before_is_taken():
+    steps = Sampler(40 * 256, 100, 3, window=4096)
+    ahead = [steps.runs_ahead(step) for step in range(steps.steps_per_epoch)]
+    # Windows begin at positions 0, 4096 and 8192; the first two are read at the start, the third during the second.
+    assert [step for step, runs in enumerate(ahead) if runs] == [0, 41]
+    assert {run for runs in ahead for run in runs} == {(start, start + 256) for start in range(0, 40 * 256, 256)}
+    assert Sampler(40 * 256, 100, 3).runs_ahead(0) == []
+
+
+def test_the_loader_has_the_images_of_its_windows_read():
+    faces = Faces()
+    with BatchLoader(faces, Sampler(12, 4, 3, window=8), "none", threads=2) as batches:
+        for step in range(3):
+            batches.take(step)
+    assert faces.read[0] == (0, 12)
+
+
+def test_a_batch_holds_the_pixels_of_its_images_as_planes_of_red_green_and_blue():
+    class Coloured(Faces):
+        def image_bytes(self, index):
+            pixels = np.random.default_rng(index).integers(0, 256, (112, 112, 3)).astype(np.uint8)
+            return cv2.imencode(".png", pixels)[1].tobytes()
+
+    faces = Coloured()
+    with make_loader(faces) as batches:
+        images = batches.take(0).images
+    for image, index in zip(images, Sampler(12, 4, 3).batch(0).indices.tolist(), strict=True):
+        blue_first = cv2.imdecode(np.frombuffer(faces.image_bytes(index), np.uint8), cv2.IMREAD_COLOR)
+        np.testing.assert_array_equal(image, blue_first[:, :, ::-1].transpose(2, 0, 1))

@@ -131,16 +131,16 @@ def test_all_ranks_stop_after_the_same_step_and_save_its_state(tmp_path, asked_a
 
 
 def test_a_run_that_was_stopped_takes_the_same_steps_as_one_that_was_not(tmp_path):
-    rates = []
+    taken = []
 
     class Recording(QueuedSteps):
-        def launch(self, images, labels, rate, *rest):
-            rates[-1].append(rate)
+        def launch(self, images, labels, rate, *rest, step):
+            taken[-1].append((step, rate))
             return super().launch(images, labels, rate, *rest)
 
-    rates.append([])
+    taken.append([])
     make_loop(tmp_path / "whole", Recording(World(1, 0))).run()
-    rates.append([])
+    taken.append([])
     device = Recording(World(1, 0))
     loop = make_loop(tmp_path / "stopped", device, is_stop_wanted=lambda: device.launched == 2)
     with pytest.raises(Stopped):
@@ -148,7 +148,8 @@ def test_a_run_that_was_stopped_takes_the_same_steps_as_one_that_was_not(tmp_pat
     resumed = make_loop(tmp_path / "stopped", Recording(World(1, 0), launched=loop.meter.step))
     resumed.meter.step = loop.meter.step
     resumed.run()
-    assert rates[0] == rates[1]
+    assert taken[0] == taken[1]
+    assert [step for step, _ in taken[0]] == list(range(6))
     assert saved(tmp_path / "stopped") == {4: 4, 6: 6}
 
 
@@ -336,3 +337,14 @@ def test_the_history_has_each_log_interval_the_end_and_each_verification(tmp_pat
     history = History.read(tmp_path)
     assert [(line.step, line.loss) for line in history.figures] == [(20, 10.5), (40, 30.5), (45, 35.5)]
     assert list(history.verifications) == [found(30, 0.9)]
+
+
+def test_the_history_has_no_step_that_the_training_took_back(tmp_path, device):
+    device.outcome = lambda step: (float(step) if step <= 10 or step > 31 else 69.0776, True)
+    loop = make_loop(tmp_path, device, steps=40, every_steps=8)
+    loop.history = HistoryWriter.start(tmp_path, loop.plan, RankIdentity(), 0)
+    loop.run()
+    history = History.read(tmp_path)
+    assert [line.step for line in history.starts] == [0, 8]
+    assert [line.step for line in history.figures] == [20, 40]
+    assert {line.stretch for line in history.figures} == {history.starts[1].stretch}

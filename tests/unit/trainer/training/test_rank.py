@@ -1,12 +1,14 @@
 """What a rank refuses before it meets the others, and what it shows until then."""
 
+import numpy as np
 import pytest
 
 from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.contract.run_config import RunConfig
 from arcface_api.errors import InvalidInput
-from arcface_trainer.training.rank import _ProgressBoard, build_training_loop
+from arcface_trainer.training.rank import _check_same_data, _ProgressBoard, build_training_loop
+from support.builders.training_plan import make_plan
 from support.processes.trainings import write_image_folder, write_run_config
 
 
@@ -19,8 +21,45 @@ def test_more_ranks_than_identities_are_refused_before_the_ranks_meet(tmp_path):
         build_training_loop(config, RankIdentity.from_environment({"MS_WORKER_NUM": "5"}), 0)
 
 
+def test_a_single_identity_is_refused_by_name(tmp_path):
+    images = write_image_folder(tmp_path / "images", identities=1, each=6)
+    path = write_run_config(tmp_path / "run.json", images, tmp_path / "checkpoints")
+    config = RunConfig.from_json(path.read_bytes(), str(path))
+    with pytest.raises(InvalidInput, match="1 identity with at least 1 images, a classifier needs 2: lower"):
+        build_training_loop(config, RankIdentity.from_environment({"MS_WORKER_NUM": "2"}), 0)
+
+
 def test_rank_0_says_who_it_is_before_there_is_a_loop_and_with_its_report_afterwards():
     board = _ProgressBoard(RankIdentity(job_uid="a", attempt=2))
     assert (board.shown().job_uid, board.shown().attempt, board.shown().skipped_images) == ("a", 2, 0)
     board.report = lambda: TrainerReport(skipped_images=7)
     assert (board.shown().job_uid, board.shown().skipped_images) == ("a", 7)
+
+
+class WorldOf:
+    """Ranks with these plans."""
+
+    def __init__(self, *plans):
+        self.plans = plans
+
+    def all_gather(self, own):
+        rows = []
+        for plan in self.plans:
+            words = np.frombuffer(bytes.fromhex(plan.data_fingerprint), "<i4")
+            rows.append([plan.image_count, plan.class_count, *words.tolist()])
+        assert own.dtype == np.int32
+        assert own.tolist() in rows
+        return np.array(rows, np.int32)
+
+
+SAME, OTHER = make_plan(), make_plan(data_fingerprint="d" * 63 + "e")
+
+
+def test_ranks_with_the_same_images_go_on():
+    _check_same_data(SAME, WorldOf(SAME, SAME, SAME), "/data")
+
+
+@pytest.mark.parametrize("own", [SAME, OTHER])
+def test_every_rank_names_the_first_that_has_other_images(own):
+    with pytest.raises(InvalidInput, match=r"^/data: rank 0 has 50 images of 10 identities .* and rank 2 has 50 "):
+        _check_same_data(own, WorldOf(SAME, SAME, OTHER, OTHER), "/data")

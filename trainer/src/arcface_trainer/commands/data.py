@@ -8,8 +8,9 @@ import numpy as np
 
 from arcface_api.contract.reports import DataStats
 from arcface_api.errors import InvalidInput, explained
-from arcface_faces.datasets import convert, dataset
+from arcface_faces.datasets import convert, dataset, faults, image_folder
 from arcface_faces.progress import progress_bar
+from arcface_trainer.data import loader, throughput
 from arcface_trainer.synth.dataset import SynthRequest, write_dataset
 from arcface_trainer.synth.person import VERIFICATION
 
@@ -34,7 +35,7 @@ def pack(images: Path, out: Path, workers: int, skip_bad: bool) -> None:  # noqa
         is_folder = images.is_dir()
     if not is_folder:
         raise InvalidInput(f"{images}: no such folder: give the folder with one subfolder per identity")
-    faces = dataset.ImageFolderDataset.open(images, 1)
+    faces = image_folder.ImageFolderDataset.open(images, 1)
     with progress_bar("packing", len(faces.labels)) as advance:
         skipped = convert.pack_folder(faces, out, workers, advance, skip_bad=skip_bad)
     click.echo(f"{len(faces.labels) - skipped} images packed into {out}, {skipped} left out")
@@ -54,17 +55,34 @@ def unpack(directory: Path, out: Path) -> None:
 @data.command()
 @click.argument("directory", type=FOLDER)
 def verify(directory: Path) -> None:
-    """Read every record and decode every image of DIRECTORY."""
+    """Read every image of DIRECTORY and decode it; what decodes with a part lost counts as a fault, too."""
     faces = dataset.open_dataset(directory)
     count = 0
     with progress_bar("verifying", len(faces.labels)) as advance:
-        for fault in convert.faults(faces, THREADS, advance):
+        for fault in faults.faults(faces, THREADS, advance):
             count += 1
             if count <= SHOWN_FAULTS:
                 click.echo(fault)
     if count:
         raise InvalidInput(f"{directory}: {count} of {len(faces.labels)} images cannot be used; the first are above")
-    click.echo(f"{len(faces.labels)} images of {faces.class_count} identities, all decodable")
+    click.echo(f"{len(faces.labels)} images of {faces.class_count} identities, all decodable without complaint")
+
+
+@data.command()
+@click.argument("directory", type=FOLDER)
+@click.option("--batch-size", type=click.IntRange(min=1), default=128, show_default=True, help="Images of a batch.")
+@click.option("--augmentation", type=click.Choice(["none", "flip", "strong"]), default="flip", show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), default=THREADS, show_default=True, help="Threads that decode.")
+@click.option("--seconds", type=click.IntRange(min=1), default=20, show_default=True, help="Of loop and loader each.")
+def bench(directory: Path, batch_size: int, augmentation: str, threads: int, seconds: int) -> None:
+    """Images per second that DIRECTORY gives a training, beside a loop that reads and decodes alone."""
+    faces = dataset.open_dataset(directory)
+    sampler = loader.Sampler(len(faces.labels), batch_size, seed=0)
+    found = throughput.measure(faces, sampler, augmentation, threads, seconds)
+    click.echo(
+        f"{directory}: {threads} threads read and decode {found.decoded:.0f} images/s; batches of {batch_size} with "
+        f"augmentation {augmentation} come at {found.loaded:.0f} images/s, {found.loaded / found.decoded:.2f} of it"
+    )
 
 
 @data.command()
@@ -110,7 +128,7 @@ def _stats_of(faces: dataset.FaceDataset, directory: Path) -> DataStats:
     counts = np.bincount(faces.labels)
     return DataStats(
         directory=str(directory),
-        layout="folder" if isinstance(faces, dataset.ImageFolderDataset) else "records",
+        layout="folder" if isinstance(faces, image_folder.ImageFolderDataset) else "records",
         images=len(faces.labels),
         identities=faces.class_count,
         dropped_identities=faces.dropped_identities,

@@ -39,7 +39,7 @@ def augment(image: Image, kind: str, random: np.random.Generator) -> Image:
     if kind not in {"flip", "strong"}:
         raise ValueError(f"no augmentation {kind!r}: none, flip or strong")
     if random.random() < FLIP_CHANCE:
-        image = np.ascontiguousarray(image[:, ::-1])
+        image = cast("Image", cv2.flip(image, 1))
     return _strong(image, random) if kind == "strong" else image
 
 

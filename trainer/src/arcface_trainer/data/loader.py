@@ -1,8 +1,8 @@
 """Which images a rank takes at a step, and their decoding in threads while the network computes.
 
-The order of the images is a function of (seed, epoch, position) alone. Nothing is remembered between steps, so a run
-continues at any step, with any world size, exactly where it stopped. The joined batch of all ranks does not depend on
-their number.
+The order of the images (`order`) is a function of (seed, epoch, position) alone. Nothing is remembered between steps,
+so a run continues at any step, with any world size, exactly where it stopped. The joined batch of all ranks does not
+depend on their number.
 """
 
 import logging
@@ -10,7 +10,6 @@ import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Self
@@ -24,10 +23,9 @@ from arcface_api.resource.spec import TrainingSpec
 from arcface_faces.datasets.dataset import FaceDataset, open_dataset
 from arcface_faces.images import IMAGE_SIZE, Image, cv2, decode
 from arcface_trainer.data.augmentation import augment, image_random
+from arcface_trainer.data.order import epoch_order, runs_of_window
 from arcface_trainer.data.split import PADDING, BatchSplit
 
-# Keeps this stream apart from others that are seeded with (seed, epoch).
-SHUFFLE_STREAM = 1
 LOG = logging.getLogger(__name__)
 FEWEST_TOLERATED = 10
 TOLERATED_SHARE = 0.001
@@ -42,7 +40,7 @@ class BatchShare:
 
     epoch: int
     positions: NDArray[np.int64]
-    indices: NDArray[np.int64]
+    indices: NDArray[np.int32]
     is_image: NDArray[np.bool_]
     """False where a row only fills a micro-batch up: it repeats another one and counts for nothing."""
 
@@ -58,6 +56,8 @@ class Sampler:
     rank: int = 0
     most_at_once: int | None = None
     """Images that a rank has memory for; absent: for all that it takes in a step."""
+    window: int | None = None
+    """Images that are shuffled with each other; None for all of the set."""
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -85,9 +85,21 @@ class Sampler:
         """Full global batches in one epoch, at least 1."""
         return self.dataset_size // self.global_batch_size
 
-    def permutation(self, epoch: int) -> NDArray[np.int64]:
+    def permutation(self, epoch: int) -> NDArray[np.int32]:
         """Order of all images in this epoch, the same on every rank (read-only array)."""
-        return _permutation(self.dataset_size, self.seed, epoch)
+        return epoch_order(self.dataset_size, self.seed, epoch, self.window)
+
+    def runs_ahead(self, step: int) -> list[tuple[int, int]]:
+        """Runs of images that the next window needs, where a step is the first of its own; at an epoch's start of both.
+
+        Each is the first image and the one behind the last.
+        """
+        if self.window is None:
+            return []
+        epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
+        number, before = (at * self.global_batch_size // self.window for at in (step_of_epoch, step_of_epoch - 1))
+        coming = [0, 1] if step_of_epoch == 0 else [number + 1] if number != before else []
+        return [run for one in coming for run in runs_of_window(self.dataset_size, self.seed, epoch, self.window, one)]
 
     def batch(self, step: int) -> BatchShare:
         """This rank's part of the global step, counted from 0 across epochs."""
@@ -97,15 +109,6 @@ class Sampler:
         rows, is_image = self.split.rows(self.rank)
         positions = step_of_epoch * self.global_batch_size + rows
         return BatchShare(epoch, positions, self.permutation(epoch)[positions], is_image)
-
-
-@lru_cache(maxsize=2)
-def _permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Sorted random words rather than `Generator.permutation`, whose stream may change between NumPy releases."""
-    words = np.random.PCG64(np.random.SeedSequence((seed, epoch, SHUFFLE_STREAM))).random_raw(size)
-    order = np.argsort(words, kind="stable").astype(np.int64, copy=False)
-    order.setflags(write=False)
-    return order
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +152,16 @@ class BatchLoader:
             self._ahead.clear()
             self._next_step = step
         while len(self._ahead) <= self._depth:
-            self._ahead.append(self._pool.submit(self._make, self._next_step + len(self._ahead)))
+            coming = self._next_step + len(self._ahead)
+            if runs := self.sampler.runs_ahead(coming):
+                self._pool.submit(self._read_ahead, runs)
+            self._ahead.append(self._pool.submit(self._make, coming))
         self._next_step += 1
         return self._ahead.popleft().result()
+
+    def _read_ahead(self, runs: list[tuple[int, int]]) -> None:
+        for start, stop in runs:
+            self.faces.read_ahead(start, stop)
 
     def _make(self, step: int) -> Batch:
         """Read, decode and augment the images of a step."""
@@ -161,8 +171,9 @@ class BatchLoader:
         labels = np.empty(size, np.int32)
         for row, (position, index) in enumerate(zip(share.positions.tolist(), share.indices.tolist(), strict=True)):
             image, labels[row] = self._image_or_next(index)
-            random = image_random(self.sampler.seed, share.epoch, position)
-            images[row] = augment(image, self.augmentation, random).transpose(2, 0, 1)
+            if self.augmentation != "none":  # a generator costs a sixth of the decoding
+                image = augment(image, self.augmentation, image_random(self.sampler.seed, share.epoch, position))
+            cv2.split(image, list(images[row]))  # into the batch's three planes
         labels[~share.is_image] = PADDING
         return Batch(images, labels)
 
@@ -199,17 +210,28 @@ class BatchLoader:
             LOG.warning("image is skipped and the next one taken skipped=%d reason=%s", count, error)
 
 
-def open_loader(data: RunData, training: TrainingSpec, ranks: RunRanks, rank: int) -> BatchLoader:
-    """The loader of a rank's batches; InvalidInput where the images are damaged, or too few for ranks and batch."""
+def open_loader(
+    data: RunData, training: TrainingSpec, ranks: RunRanks, rank: int, checkpoints: Path | None = None
+) -> BatchLoader:
+    """The loader of a rank's batches, the index of the images kept beside the checkpoints where theirs is read-only.
+
+    Raises:
+        InvalidInput: where the images are damaged, or too few for ranks and batch.
+    """
     cv2.setNumThreads(1)  # images are decoded in threads of ours
-    faces = open_dataset(Path(data.directory), data.min_images_per_identity)
+    faces = open_dataset(Path(data.directory), data.min_images_per_identity, checkpoints)
+    if faces.class_count < 2:
+        raise InvalidInput(
+            f"{data.directory}: {faces.class_count} identity with at least {data.min_images_per_identity} images, a "
+            "classifier needs 2: lower spec.data.minImagesPerIdentity or add identities"
+        )
     if faces.class_count < ranks.world_size:
         raise InvalidInput(
             f"{data.directory}: {ranks.world_size} ranks share {faces.class_count} identities and each needs one: "
             "lower spec.workers.replicas or devicesPerWorker, or add identities"
         )
     total, most = ranks.total_batch_size(training.batch_size), training.micro_batch_size
-    sampler = Sampler(len(faces.labels), total, training.seed, ranks.world_size, rank, most)
+    sampler = Sampler(len(faces.labels), total, training.seed, ranks.world_size, rank, most, data.shuffle_window)
     LOG.info("images=%d identities=%d left_out=%d", len(faces.labels), faces.class_count, faces.dropped_identities)
     threads = max(1, min(MOST_THREADS, len(os.sched_getaffinity(0))))
     return BatchLoader(faces, sampler, data.augmentation, threads)

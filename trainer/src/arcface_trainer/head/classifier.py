@@ -4,6 +4,10 @@ Every rank gathers the embeddings of all ranks, compares them with its own centr
 its largest logit, then the sum of exponentials and the logit of the right class. The gradient is derived by hand beside
 the loss, since differentiating through the collectives would count each rank's share world_size times.
 
+The inter-class filter takes other classes out of an image's softmax where their cosine is above a limit: they are
+likely the same person under another label. InsightFace's (`losses.py`, CombinedMarginLoss) puts 0 in the place of such
+a cosine, so that it still counts as exp(0) in the denominator; here it does not count.
+
 Tensor suffixes: b images of this rank, B of all ranks, C classes of this rank, D embedding size.
 """
 
@@ -18,6 +22,8 @@ from arcface_trainer.distributed.collectives import Collectives
 from arcface_trainer.head.margin import apply_margin
 
 MIN_NORM = 1e-12
+LEFT_OUT = -1e6
+"""A logit whose exponential beside any other's is 0 in float32, as scales are 1,024 at most; it overflows nowhere."""
 LABEL_BASE = 1 << 12
 """Labels travel as two digits beside the embeddings: float32 holds each of them exactly, but no label from 2**24 on."""
 
@@ -45,6 +51,7 @@ class Classifier(nn.Cell):
         self.centers = Parameter(Tensor(centers_CD), name="centers")
         self.loss = loss
         self.scale = loss.scale
+        self.limit = None if loss.interclass_filter is None else loss.scale * loss.interclass_filter
         self.start = classes.start
         self.size = classes.size
         self.collectives = collectives
@@ -55,21 +62,42 @@ class Classifier(nn.Cell):
     def construct(self, embeddings_bD: Tensor, labels_b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Loss (scalar), d loss / d embeddings of this rank (b, D), d loss / d centres of this rank (C, D).
 
-        Matrices (B, C) are what no number of ranks makes smaller. Two of them and one of truth values live at once:
-        what concerns an image's own class is computed apart, for B numbers, and then put in its place.
-
         Args:
             embeddings_bD: float32, not normalised.
             labels_b: int32 class of each image over all classes, `PADDING` of a row that fills up.
         """
         embeddings_BD, labels_B = self.gather(embeddings_bD, labels_b)
-        unit_BD, norm_B1 = _normalised(embeddings_BD)
-        unit_CD, norm_C1 = _normalised(self.centers)
         column_B, weight_B = labels_B - self.start, self.weights(labels_B)
-        is_target_BC = ops.equal(column_B.expand_dims(1), self.columns_C)
-        target_B, slope_B = apply_margin(self.target_cosines(unit_BD, unit_CD, column_B), self.loss)
+        return self.compare(embeddings_BD, column_B, weight_B, self.centers, self.limit)
+
+    def compare(
+        self,
+        embeddings_BD: Tensor,
+        column_B: Tensor,
+        weight_B: Tensor,
+        centers_CD: Tensor,
+        limit: Tensor | float | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same for the joined batch and these centres.
+
+        Matrices (B, C) are what no number of ranks makes smaller. Two of them and one of truth values live at once:
+        what concerns an image's own class is computed apart, for B numbers, and then put in its place.
+
+        Args:
+            embeddings_BD: float32, not normalised, of all ranks.
+            column_B: int32 place of each image's class among the centres; outside of them where another rank holds it.
+            weight_B: float32, what the loss of each image counts.
+            centers_CD: float32, not normalised, as many as there are classes of this rank or fewer.
+            limit: logit, for all centres or for each (C,), above which another class is left out; None keeps all.
+        """
+        unit_BD, norm_B1 = _normalised(embeddings_BD)
+        unit_CD, norm_C1 = _normalised(centers_CD)
+        is_target_BC = ops.equal(column_B.expand_dims(1), self.columns_C[: centers_CD.shape[0]])
+        target_B, slope_B = apply_margin(_target_cosines(unit_BD, unit_CD, column_B), self.loss)
         target_B = self.scale * target_B
         logits_BC = self.times_transposed(self.scale * unit_BD, unit_CD)
+        if limit is not None:
+            logits_BC = ops.where(logits_BC > limit, LEFT_OUT, logits_BC)
         logits_BC = ops.where(is_target_BC, target_B.expand_dims(1), logits_BC)
 
         loss, exponentials_BC, peak_B, denominator_B = self.cross_entropy(logits_BC, target_B, column_B, weight_B)
@@ -90,11 +118,6 @@ class Classifier(nn.Cell):
         digits_B2 = rows[:, -2:].astype(int32)
         return rows[:, :-2], digits_B2[:, 0] * LABEL_BASE + digits_B2[:, 1]
 
-    def target_cosines(self, unit_BD: Tensor, unit_CD: Tensor, column_B: Tensor) -> Tensor:
-        """Cosine of each image with its own class; of an image whose class another rank holds, with any class."""
-        safe_B = ops.clamp(column_B, 0, self.size - 1)
-        return ops.clamp((unit_BD * ops.gather(unit_CD, safe_B, 0)).sum(axis=1), -1.0, 1.0)
-
     def weights(self, labels_B: Tensor) -> Tensor:
         """What the loss of each image counts in the mean (B,)."""
         return ops.not_equal(labels_B, PADDING).astype(float32) / (self.total_batch_size or labels_B.shape[0])
@@ -110,11 +133,17 @@ class Classifier(nn.Cell):
         peaks = self.collectives.all_gather(logits_BC.max(axis=1).expand_dims(0))
         peak_B = peaks.max(axis=0)
         exponentials_BC = ops.exp(logits_BC - peak_B.expand_dims(1))
-        is_here_B = ops.logical_and(column_B >= 0, column_B < self.size)
+        is_here_B = ops.logical_and(column_B >= 0, column_B < logits_BC.shape[1])
         own_logit_B = ops.where(is_here_B, target_B, ops.zeros_like(target_B))
         denominator_B, target_logit_B = self.collectives.all_sum(ops.stack((exponentials_BC.sum(axis=1), own_logit_B)))
         loss = ((ops.log(denominator_B) + peak_B - target_logit_B) * weight_B).sum()
         return loss, exponentials_BC, peak_B, denominator_B
+
+
+def _target_cosines(unit_BD: Tensor, unit_CD: Tensor, column_B: Tensor) -> Tensor:
+    """Cosine of each image with its own class; of an image whose class another rank holds, with any class."""
+    safe_B = ops.clamp(column_B, 0, unit_CD.shape[0] - 1)
+    return ops.clamp((unit_BD * ops.gather(unit_CD, safe_B, 0)).sum(axis=1), -1.0, 1.0)
 
 
 def _normalised(x_ND: Tensor) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ class Accumulation(nn.Cell):
         self.statistics: GuardedStatistics = ending.statistics
         self.share = 1 / micro_batches
         numbers = 2 if ending.gradient_step.overflow_flag is None else 3
-        sizes = [1] * numbers + [group.weights.size for group in ending.update.groups]
+        sizes = [1] * numbers + [group.size for group in ending.update.groups]
         self.found = ParameterTuple([_zeros(size, f"found.{index}") for index, size in enumerate(sizes)])
         self.moved = _zeros(ending.statistics.moved.size, "moved_statistics")
         self.set_train()
@@ -74,15 +74,15 @@ class MicroBatchedStep:
 
     def __init__(self, ending: StateUpdate, micro_batches: int) -> None:
         self._micro_batches = micro_batches
-        self._add = Accumulation(ending, micro_batches)
-        self._end = AccumulatedUpdate(ending, self._add)
+        self.accumulation = Accumulation(ending, micro_batches)
+        self._update = AccumulatedUpdate(ending, self.accumulation)
 
     def run(self, images: NDArray[np.uint8], labels: NDArray[np.int32], votes_N: Tensor, rate: Tensor) -> Tensor:
         """What `StateUpdate` returns for a rank's share of a step: images (n * b, 3, 112, 112) and labels (n * b,)."""
         parts = zip(np.split(images, self._micro_batches), np.split(labels, self._micro_batches), strict=True)
         for number, (images_b, labels_b) in enumerate(parts):
-            self._add(Tensor(images_b), Tensor(labels_b), Tensor(number == 0))
-        return self._end(votes_N, rate)
+            self.accumulation(Tensor(images_b), Tensor(labels_b), Tensor(number == 0))
+        return self._update(votes_N, rate)
 
 
 def _zeros(size: int, name: str) -> Parameter:

@@ -10,6 +10,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from arcface_trainer.distributed.collectives import Collectives
 from arcface_trainer.head.classifier import Classifier
+from arcface_trainer.head.sampling import SampledClassifier
 from arcface_trainer.network.backbones import preprocessed, running_statistics
 from arcface_trainer.step.faults import FaultFinder
 from arcface_trainer.step.flat import FlatParameters, joined
@@ -46,7 +47,7 @@ class GradientStep(nn.Cell):
     def __init__(
         self,
         backbone: nn.Cell,
-        classifier: Classifier,
+        classifier: Classifier | SampledClassifier,
         collectives: Collectives,
         bucket_bytes: int = BUCKET_BYTES,
         *,

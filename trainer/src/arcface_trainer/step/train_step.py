@@ -22,6 +22,7 @@ from arcface_faces.checkpoint import class_range
 from arcface_trainer.background import in_background
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.head.classifier import Classifier, initial_centers
+from arcface_trainer.head.sampling import ClassDraw, SampledClassifier
 from arcface_trainer.network import backbones, layers
 from arcface_trainer.plan import TrainingPlan
 from arcface_trainer.step import faults
@@ -29,7 +30,7 @@ from arcface_trainer.step.accumulation import MicroBatchedStep
 from arcface_trainer.step.flat import FlatParameters
 from arcface_trainer.step.gradients import GradientStep
 from arcface_trainer.step.loss_scale import DynamicLossScale, OverflowFlag
-from arcface_trainer.step.update import GuardedStatistics, MomentumUpdate, StateUpdate
+from arcface_trainer.step.update import FlatMomentum, GuardedStatistics, MomentumUpdate, RowMomentum, StateUpdate
 from arcface_trainer.step.votes import NO_VOTES, StepResult, StepVotes, encode_votes
 
 
@@ -63,14 +64,14 @@ class TrainStep:
         self.gradient_step = gradient_step
         weights = list(gradient_step.weights)
         groups = [FlatParameters(weights[start:stop]) for start, stop in gradient_step.buckets]
-        centers = FlatParameters([gradient_step.classifier.centers])
-        self.update = MomentumUpdate([*groups, centers], optimizer, clip_norm)
+        momenta = [FlatMomentum(group, optimizer, f"momentum.{index}") for index, group in enumerate(groups)]
+        self.update = MomentumUpdate([*momenta, _head_momentum(gradient_step.classifier, optimizer)], clip_norm)
         self.statistics = GuardedStatistics(backbones.running_statistics(gradient_step.backbone))
         self.loss_scale = gradient_step.loss_scale
         names = {id(each): name for name, each in backbones.named_parameters(gradient_step.backbone).items()}
         self.group_names = faults.group_names([names[id(weight)] for weight in weights], gradient_step.buckets)
         ending = StateUpdate(gradient_step, self.update, self.statistics)
-        self._graphs = WholeStep(ending) if micro_batches == 1 else MicroBatchedStep(ending, micro_batches)
+        self.graphs = WholeStep(ending) if micro_batches == 1 else MicroBatchedStep(ending, micro_batches)
 
     def launch(
         self,
@@ -79,8 +80,12 @@ class TrainStep:
         rate: float,
         votes: StepVotes = NO_VOTES,
         wait: float = 0.0,
+        *,
+        step: int = 0,
     ) -> "Future[StepResult]":
         """Have the device train on this rank's share of a batch, which it waited for; all ranks must call together.
+
+        The updates before it, `step`, decide which classes are drawn.
 
         The result is read by a thread that begins to wait before the next step is launched. On Ascend, whoever asks
         for a tensor waits for all that has been launched until then (`AscendDeviceAddress::SyncDeviceToHost`), and the
@@ -89,7 +94,9 @@ class TrainStep:
         """
         ranks = self.gradient_step.collectives
         votes_N = encode_votes(votes, wait, ranks.world_size, ranks.rank)
-        summary = self._graphs.run(images, labels, votes_N, Tensor(rate, float32))
+        if isinstance(self.gradient_step.classifier, SampledClassifier):
+            self.gradient_step.classifier.choose(labels, step)
+        summary = self.graphs.run(images, labels, votes_N, Tensor(rate, float32))
         return in_background(partial(self._result, summary), "step result")
 
     def _result(self, summary: Tensor) -> StepResult:
@@ -103,13 +110,23 @@ class TrainStep:
         return StepResult(loss, length, bool(is_applied), votes, waits, ended_at, loss_scale, fault)
 
 
+def _head_momentum(classifier: Classifier | SampledClassifier, optimizer: OptimizerSpec) -> FlatMomentum | RowMomentum:
+    """Of all centres, or of those that a step compares with."""
+    centers, name = FlatParameters([classifier.centers]), "momentum.centers"
+    if isinstance(classifier, SampledClassifier):
+        return RowMomentum(centers, optimizer, name, classifier.selection)
+    return FlatMomentum(centers, optimizer, name)
+
+
 def build_train_step(plan: TrainingPlan, training: TrainingSpec, world: World) -> TrainStep:
     """The step of a network and a head with fresh weights, the same for any number of ranks."""
     set_seed(plan.seed)
     backbone = backbones.build_backbone(plan.model, layers.trunk_cast(plan.precision, world.chip))
     classes = class_range(plan.class_count, world.size, world.rank)
     centers = initial_centers(classes, plan.model.embedding_size, plan.seed)
-    classifier = Classifier(plan.loss, classes, centers, world.collectives, plan.total_batch_size)
+    whole = Classifier(plan.loss, classes, centers, world.collectives, plan.total_batch_size)
+    draw = ClassDraw(plan.seed, classes, plan.loss.sample_rate)
+    classifier = whole if draw.rate == 1 else SampledClassifier(whole, draw, plan.total_batch_size)
     gradient_step = GradientStep(
         backbone,
         classifier,

@@ -169,7 +169,7 @@ class TrainingLoop:
         self._begin(Phase.STEP, step)
         self.metrics.data_wait.inc(wait)
         votes = StepVotes(self.is_stop_wanted(), checkpointing.is_overdue(), checkpointing.saver.bit)
-        result = self.train_step.launch(batch.images, batch.labels, rate, votes, wait)
+        result = self.train_step.launch(batch.images, batch.labels, rate, votes, wait, step=step)
         return _LaunchedStep(step, batch.image_count, rate, result)
 
     def _next_batch(self, number: int) -> tuple[Batch, float]:

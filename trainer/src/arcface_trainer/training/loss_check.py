@@ -101,7 +101,7 @@ def initial_loss_warning(
         embedding_size: length of the embedding.
         images: images that the loss is a mean over.
     """
-    expected = expected_initial_loss(loss, class_count, embedding_size)
+    expected = expected_initial_loss(loss, class_count, embedding_size, images)
     scatter = loss.scale / math.sqrt(embedding_size * images)
     # The largest of C cosines of unit vectors is smaller than that of normal numbers by this share, to first order.
     narrower = abs(expected - margin_cost(loss)) * math.log(class_count) / (2 * embedding_size)

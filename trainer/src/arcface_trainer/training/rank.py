@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
 from arcface_api import names, unsupported
 from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, Stopped
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
 from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.data.loader import open_loader
-from arcface_trainer.distributed.collectives import init_distributed
+from arcface_trainer.distributed.collectives import World, init_distributed
 from arcface_trainer.heartbeat import SUFFIX, Heartbeat
 from arcface_trainer.metrics import TrainMetrics, serve
 from arcface_trainer.plan import TrainingPlan
@@ -65,14 +67,15 @@ def build_training_loop(
     rank, ranks, training = identity.rank, config.ranks, config.training
     if identity.world_size != ranks.world_size:
         raise InvalidInput(f"MS_WORKER_NUM={identity.world_size}, but the run has {ranks.world_size} ranks")
-    for sentence in unsupported.unsupported_training(config.model, config.loss):
+    for sentence in unsupported.unsupported_training(config.model):
         raise InvalidInput(sentence)
     metrics, board = TrainMetrics(rank), _ProgressBoard(identity)
     port = config.metrics_port + local_rank if config.metrics_port else 0
     serve(identity.address, port, metrics, board.shown if rank == 0 else None)
-    loader = open_loader(config.data, training, ranks, rank)
-    plan = TrainingPlan.of(config, loader.sampler, loader.faces.class_count)
+    loader = open_loader(config.data, training, ranks, rank, Path(config.checkpoint.directory))
+    plan = TrainingPlan.of(config, loader.sampler, loader.faces)
     world = init_distributed(ranks, identity, config.precision)
+    _check_same_data(plan, world, config.data.directory)
     stop = StopRequest.install()
     train_step = build_train_step(plan, training, world)
     state = TrainingState(train_step)
@@ -82,6 +85,21 @@ def build_training_loop(
     loop.history = HistoryWriter.start(Path(config.checkpoint.directory), plan, identity, loop.meter.step)
     board.report = loop.report
     return loop
+
+
+def _check_same_data(plan: TrainingPlan, world: World, directory: str) -> None:
+    """InvalidInput, naming both, on every rank where one has other images than rank 0: copies that are not the same."""
+    own = np.array([plan.image_count, plan.class_count, *np.frombuffer(bytes.fromhex(plan.data_fingerprint), "<i4")])
+    sets = world.all_gather(own.astype(np.int32))
+    others = np.flatnonzero((sets != sets[0]).any(axis=1))
+    if not len(others):
+        return
+    first, other = (
+        f"rank {rank} has {sets[rank, 0]} images of {sets[rank, 1]} identities (fingerprint "
+        f"{sets[rank, 2:].astype('<i4').tobytes().hex()[:16]})"
+        for rank in (0, others[0])
+    )
+    raise InvalidInput(f"{directory}: {first} and {other}: give all pods the same copy of the images")
 
 
 @dataclass

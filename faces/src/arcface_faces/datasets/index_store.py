@@ -1,0 +1,151 @@
+"""Where the index of a training set is kept, and who makes it: one process of all those that start together.
+
+It lies beside the data; where these are read-only beside the checkpoints, else in the user's cache folder. A place that
+cannot be written is done without. One process makes it under a lock, the others wait and map what it has published.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from arcface_api.errors import InvalidInput
+from arcface_faces.datasets.index import DatasetIndex
+
+LOG = logging.getLogger(__name__)
+WRITE_BITS = 0o222
+PATIENCE_SECONDS = 1200.0
+"""For a process that makes the index; whoever has waited so long makes one of its own."""
+LOOK_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStore:
+    """The places of one set's index, best first."""
+
+    places: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, directory: Path, min_images: int, beside: Path | None) -> "IndexStore":
+        """Places for the set in a folder; elsewhere than in it under a name made of its absolute path.
+
+        Args:
+            directory: the folder of the set.
+            min_images: identities with fewer are not in the index.
+            beside: the folder of the checkpoints, where there are any.
+        """
+        name = f"arcface-index-{min_images}"
+        elsewhere = f"{name}-{hashlib.sha256(os.fsencode(directory.resolve())).hexdigest()[:32]}"
+        places = [directory / name]
+        if beside is not None:
+            places.append(beside / elsewhere)
+        # A user without a home, as containers have.
+        with contextlib.suppress(RuntimeError):
+            caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+            places.append(caches / "arcface" / elsewhere)
+        return cls(tuple(places))
+
+    def load(self, made_from: str, make: Callable[[], DatasetIndex]) -> DatasetIndex:
+        """The index that was made from this, made now where there is none; what `make` raises."""
+        if (found := self._find(made_from)) is not None:
+            return found
+        with self._alone():
+            if (found := self._find(made_from)) is not None:
+                return found
+            index = make()
+            for place in self.places:
+                if _publish(place, index, made_from):
+                    return _map(place, made_from) or index
+        return index
+
+    def _find(self, made_from: str) -> DatasetIndex | None:
+        return next((found for place in self.places if (found := _map(place, made_from)) is not None), None)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Held by one process; the kernel takes it from one that dies."""
+        for place in self.places:
+            path = place.with_name(f"{place.name}.lock")
+            with contextlib.suppress(OSError):
+                _make_folder(place)
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                break
+        else:
+            yield
+            return
+        try:
+            _lock(descriptor, path)
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            os.close(descriptor)
+
+
+NOWHERE = IndexStore(())
+"""For those who need the index once."""
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    """Wait for the lock, but not for ever, and not where the volume knows no locks."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    is_told = False
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not is_told:
+                LOG.info("another process makes the index of the images, waiting lock=%s", path)
+            is_told = True
+            time.sleep(LOOK_SECONDS)
+        except OSError as error:
+            LOG.info("index is made without a lock file=%s reason=%s", path, error)
+            return
+        else:
+            return
+    LOG.warning("index is made by this process, too, after a wait lock=%s seconds=%d", path, PATIENCE_SECONDS)
+
+
+def _map(place: Path, made_from: str) -> DatasetIndex | None:
+    try:
+        return DatasetIndex.map(place, made_from)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:  # an empty file cannot be mapped
+        LOG.info("index is not readable file=%s reason=%s", place, error)
+    except InvalidInput as error:
+        LOG.warning("index is damaged and made anew file=%s reason=%s", place, error)
+    return None
+
+
+def _make_folder(place: Path) -> None:
+    """OSError where it cannot be made, or stays as it is: without any write bit it is meant to, also for root."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if not place.parent.stat().st_mode & WRITE_BITS:
+        raise PermissionError(f"{place.parent} is read-only")
+
+
+def _publish(place: Path, index: DatasetIndex, made_from: str) -> bool:
+    """Publish by rename, so that ranks that start together never see half a file."""
+    try:
+        _make_folder(place)
+        partial = place.with_name(f"{place.name}.{secrets.token_hex(8)}")
+        try:
+            # Opened plainly and not as a temporary file, which nobody else may read: the umask decides.
+            with partial.open("xb") as file:
+                index.write(file, made_from)
+            partial.replace(place)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            raise
+    except OSError as error:
+        LOG.info("index is not kept file=%s reason=%s", place, error)
+        return False
+    return True

@@ -1,0 +1,101 @@
+"""Training images in records."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arcface_api.errors import InvalidInput
+from arcface_faces.datasets.index import Column, DatasetIndex, Selection, fingerprint
+from arcface_faces.datasets.index_store import IndexStore
+from arcface_faces.records import files
+from arcface_faces.records.layout import find_images
+from arcface_faces.records.recordio import RecordFile
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDataset:
+    """Images in the order of their keys."""
+
+    file: RecordFile
+    index: DatasetIndex
+
+    @classmethod
+    def open(cls, directory: Path, min_images: int, store: IndexStore) -> Self:
+        """Map the index, or make it; InvalidInput where the files are damaged or disagree."""
+        file = RecordFile(directory / files.RECORDS_FILE)
+        return cls(file, store.load(_made_from(directory), lambda: _make_index(directory, min_images, file.size)))
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """Identity of each image, (N,)."""
+        return self.index.columns["labels"]
+
+    @property
+    def class_count(self) -> int:
+        """Identities that are kept."""
+        return self.index.class_count
+
+    @property
+    def dropped_identities(self) -> int:
+        """Identities left out since they have too few images."""
+        return self.index.dropped_identities
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this set from another."""
+        return self.index.fingerprint
+
+    def image_bytes(self, index: int) -> bytes:
+        """Encoded image of a record; InvalidInput where its own head names another identity than the index."""
+        columns = self.index.columns
+        header, image = self.file.read(int(columns["offsets"][index]), int(columns["spans"][index]))
+        identity = columns["identities"][columns["labels"][index]]
+        if header.labels[0] != identity:
+            raise InvalidInput(
+                f"{self.where(index)}: is of identity {header.labels[0]:g} and not {identity}, as the identity records "
+                "say: pack the images anew"
+            )
+        return image
+
+    def read_ahead(self, start: int, stop: int) -> None:
+        """Have the system read these images, which lie one behind the other, while others are computed on."""
+        offsets = self.index.columns["offsets"]
+        first, last = int(offsets[start]), int(offsets[stop - 1]) + int(self.index.columns["spans"][stop - 1])
+        os.posix_fadvise(self.file.descriptor, first, max(last - first, 0), os.POSIX_FADV_WILLNEED)
+
+    def where(self, index: int) -> str:
+        """File and key of an image."""
+        return f"{self.file.path} key {self.index.columns['keys'][index]}"
+
+
+def _made_from(directory: Path) -> str:
+    """Sizes and times; a file out of reach has none, which the reading then reports."""
+    return " ".join(
+        _size_and_time(directory / name) for name in (files.RECORDS_FILE, files.INDEX_FILE, files.PROPERTY_FILE)
+    )
+
+
+def _size_and_time(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:
+        return "-"
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def _make_index(directory: Path, min_images: int, record_bytes: int) -> DatasetIndex:
+    images = find_images(directory)
+    kept = Selection.of(images.identities, min_images, directory)
+    columns: dict[str, Column] = {
+        "keys": images.keys[kept.is_chosen],
+        "offsets": images.offsets[kept.is_chosen],
+        "spans": images.spans[kept.is_chosen].astype(np.uint32),
+        "labels": kept.labels,
+        "identities": kept.identities,
+    }
+    told_by = fingerprint("records", (record_bytes, columns["labels"], columns["offsets"]))
+    return DatasetIndex(columns, len(kept.identities), kept.dropped, told_by)
