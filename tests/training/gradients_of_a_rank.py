@@ -61,8 +61,9 @@ def main(folder: Path) -> None:
     numbers |= {"buckets": len(step.gradient_step.buckets), "is_applied": result.is_applied}
     np.savez(folder / f"{size}-{rank}.npz", **numbers, **momentum, centers=state.head()["momentum"])
 
+    damaged = step.gradient_step.classifier.centers
+    sound = damaged.asnumpy().copy()
     if rank == size - 1:
-        damaged = step.gradient_step.classifier.centers
         damaged.set_data(Tensor(np.full(damaged.shape, np.nan, np.float32)))
     before = everything(state, world)
     result = step.launch(images[share], labels[share], rate=0.1).result()
@@ -70,7 +71,7 @@ def main(folder: Path) -> None:
     changed = [name for name in before if before[name].tobytes() != after[name].tobytes()]
     np.savez(folder / f"{size}-{rank}-skipped.npz", is_applied=result.is_applied, changed=changed)
     if rank == size - 1:
-        damaged.set_data(Tensor(before["head centers"]))
+        damaged.set_data(Tensor(sound))
     launch = lambda: step.launch(images[share], labels[share], rate=0.1).result()  # noqa: E731
     np.savez(folder / f"{size}-{rank}-named.npz", **spoiled_on_the_last_rank(step, world, launch))
     for accumulation in ACCUMULATIONS:

@@ -98,7 +98,7 @@ class Meter:
     def data_wait_percent(self) -> float | None:
         """Share of the recent steps that the rank waited which waited longest."""
         share = _mean([max(self.wait_shares, default=math.nan)])
-        return None if share is None else min(100.0, 100 * share)
+        return None if share is None else min(100.0, max(0.0, 100 * share))
 
     @property
     def slowest_rank(self) -> int | None:

@@ -159,7 +159,10 @@ def spoiled(first, last):
 
 
 LAST = MOST_SKIPS + 6
-"""The step whose results are the tenth without numbers, where those from the seventh on have none."""
+"""The step whose results are the tenth without numbers, where those from the seventh on have none.
+
+The one after it has been launched by then, or has not where a save that is due had the loop wait for this one.
+"""
 
 
 def test_all_ranks_go_back_together_past_the_batch_that_did_it_and_more_slowly(tmp_path):
@@ -170,11 +173,12 @@ def test_all_ranks_go_back_together_past_the_batch_that_did_it_and_more_slowly(t
         return device, taken, loop
 
     ranks = run_ranks(3, rank_main)
-    rate = ranks[0][2].plan.schedule.rate
+    rate, launched = ranks[0][2].plan.schedule.rate, ranks[0][0].launched - 16
+    assert launched in {LAST, LAST + 1}
     for device, taken, loop in ranks:
-        assert taken == [*range(LAST + 1), *range(4 + 3, 20 + 3)], "batches 4, 5 and 6 led there; none comes twice"
-        assert device.rates == [*map(rate, range(LAST + 1)), *(0.5 * rate(step) for step in range(4, 20))]
-        assert (loop.meter.step, device.launched, device.events.count("load 4")) == (20, LAST + 1 + 16, 1)
+        assert taken == [*range(launched), *range(4 + 3, 20 + 3)], "batches 4, 5 and 6 led there; none comes twice"
+        assert device.rates == [*map(rate, range(launched)), *(0.5 * rate(step) for step in range(4, 20))]
+        assert (loop.meter.step, device.launched, device.events.count("load 4")) == (20, launched + 16, 1)
     *_, warning = ranks[0][2].report().warnings
     assert warning.startswith(
         "the training went back from step 6 to 4, past 3 batches and with 0.5 times the learning "
@@ -207,7 +211,9 @@ def test_a_run_that_has_no_checkpoint_from_before_has_diverged(tmp_path):
             make_loop(tmp_path, device, steps=40, every_steps=4).run()
         return device.events[-1]
 
-    assert run_ranks(2, rank_main) == [f"end {MOST_SKIPS + 3}"] * 2
+    first, second = run_ranks(2, rank_main)
+    assert first == second
+    assert first in {f"end {MOST_SKIPS + 2}", f"end {MOST_SKIPS + 3}"}
     assert set(saved(tmp_path).values()) <= {2.0}, "what was saved meanwhile is the state before"
 
 
