@@ -84,6 +84,19 @@ class LossScale(Model):
     """Steps without an overflow since it last changed."""
 
 
+class SourceCheckpoint(Model):
+    """The checkpoint that a training began with, instead of fresh weights."""
+
+    job: str
+    """Name of the job that wrote it."""
+    step: int = Field(ge=0)
+    """Updates before it."""
+    sha256: Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
+    """Hash of its manifest, which holds the hashes of all its files."""
+    head: Literal["kept", "means"]
+    """Whether its class centres were kept, or made anew as the means of the classes' embeddings."""
+
+
 class CheckpointManifest(Model):
     """One checkpoint: everything needed to go on with the training or to use the network."""
 
@@ -121,6 +134,8 @@ class CheckpointManifest(Model):
     """Dynamic loss scale; absent where the precision needs none, and in what older releases wrote."""
     model: ModelSpec
     """The network."""
+    source: SourceCheckpoint | None = None
+    """What was fine-tuned; absent where the weights began fresh."""
     preprocessing: Preprocessing = OWN_PREPROCESSING
     """The network's input, which is the same for all networks that are trained here."""
     files: list[FileEntry]

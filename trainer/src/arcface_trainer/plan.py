@@ -13,7 +13,7 @@ from arcface_api.contract.recipe import Recipe
 from arcface_api.contract.run_config import RunConfig
 from arcface_api.resource.spec import LossSpec, ModelSpec, Precision, ScheduleSpec
 from arcface_api.resource.status import Verification
-from arcface_faces.checkpoint import CheckpointManifest, FileEntry, LossScale
+from arcface_faces.checkpoint import CheckpointManifest, FileEntry, LossScale, SourceCheckpoint
 from arcface_trainer.data.loader import Sampler
 
 
@@ -68,6 +68,8 @@ class TrainingPlan:
     total_batch_size: int
     """Images per update over all ranks."""
     schedule: Schedule
+    source: SourceCheckpoint | None = None
+    """What the weights began with; None where they were fresh, and until that has been looked for."""
 
     @classmethod
     def of(cls, config: RunConfig, sampler: Sampler, class_count: int) -> Self:
@@ -122,6 +124,7 @@ class TrainingPlan:
             verification=verification,
             best=best,
             loss_scale=loss_scale,
-            model=self.model,
+            model=self.model.network,
+            source=self.source,
             files=list(files),
         )

@@ -116,5 +116,5 @@ def check_template(field: str, template: dict[str, Any] | None) -> None:
 
 def unsupported(spec: ArcFaceTrainingJobSpec) -> list[str]:
     """One sentence for each such field, with its path in the job."""
-    found = unsupported_training(spec.model, spec.loss, spec.training)
+    found = unsupported_training(spec.loss, spec.training)
     return [f"spec.{sentence}" for sentence in (*found, *unsupported_workers(spec.workers, spec.precision))]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from arcface_api.errors import Diverged
-from arcface_api.resource.spec import LossSpec
+from arcface_api.resource.spec import InitFromSpec, LossSpec, ModelSpec
 from arcface_trainer.step.loss_scale import FLOOR
 from arcface_trainer.step.votes import NO_VOTES, StepResult
 from arcface_trainer.training.loss_check import SKIPS_IN_A_ROW, LossCheck, initial_loss_warning
@@ -93,3 +93,14 @@ def test_no_scale_cures_a_loss_that_is_not_finite(loss_scale):
     with pytest.raises(Diverged):
         check.check(overflow(loss_scale, loss=float("nan")), SKIPS_IN_A_ROW)
     assert check.warnings == []
+
+
+def test_the_first_loss_of_a_fine_tuning_is_not_that_of_a_fresh_network():
+    model = ModelSpec(init_from=InitFromSpec(claim_name="models"), embedding_size=16)
+    first = StepResult(0.5, 1.0, is_applied=True, votes=NO_VOTES, waits=(0.0,), ended_at=0.0)
+    warned = {}
+    for each in (model, model.network):
+        check = LossCheck(make_plan(model=each))
+        check.check(first, step=0)
+        warned[each is model] = len(check.warnings)
+    assert warned == {True: 0, False: 1}

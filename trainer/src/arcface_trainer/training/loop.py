@@ -32,6 +32,7 @@ from arcface_trainer.checkpoint.checkpointing import Checkpointing
 from arcface_trainer.data.loader import Batch, BatchLoader
 from arcface_trainer.metrics import Meter, StepRecord, TrainMetrics
 from arcface_trainer.plan import TrainingPlan
+from arcface_trainer.step.frozen_step import FrozenStep
 from arcface_trainer.step.train_step import TrainStep
 from arcface_trainer.step.votes import NO_VOTES, StepResult, StepVotes
 from arcface_trainer.training.loss_check import LossCheck
@@ -66,6 +67,8 @@ class TrainingLoop:
     verifier: Verifier | None
     is_stop_wanted: Callable[[], bool]
     metrics: TrainMetrics
+    frozen_step: FrozenStep | None = None
+    """The step of the first epochs where the backbone keeps its weights in them."""
     meter: Meter = field(init=False)
     """Of the steps whose results have been read."""
     loss_check: LossCheck = field(init=False)
@@ -126,8 +129,14 @@ class TrainingLoop:
         self.metrics.data_wait.inc(wait)
         rate, checkpointing = self.plan.schedule.rate(step), self.checkpointing
         votes = StepVotes(self.is_stop_wanted(), checkpointing.is_overdue(), checkpointing.saver.bit)
-        result = self.train_step.launch(batch.images, batch.labels, rate, votes, wait)
+        result = self._step_after(step).launch(batch.images, batch.labels, rate, votes, wait)
         return _LaunchedStep(step, len(batch.labels), rate, result)
+
+    def _step_after(self, step: int) -> TrainStep | FrozenStep:
+        """What the device computes after `step` updates."""
+        if self.frozen_step is not None and self.plan.epoch(step) < self.plan.model.freeze_epochs:
+            return self.frozen_step
+        return self.train_step
 
     def _next_batch(self, step: int) -> tuple[Batch, float]:
         """The images of a step, and the seconds that the device had nothing to compute for want of them."""

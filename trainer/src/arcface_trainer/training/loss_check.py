@@ -33,7 +33,7 @@ class LossCheck:
 
     def check(self, result: votes.StepResult, step: int) -> None:
         """Judge the step that followed `step` updates; Diverged when too many in a row were not finite."""
-        if step == 0:
+        if step == 0 and self.plan.model.init_from is None:
             self.check_first_loss(result.loss)
         if result.is_applied:
             self.skips_in_a_row = 0

@@ -18,11 +18,13 @@ from arcface_api import names, unsupported
 from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, Stopped
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
+from arcface_trainer.checkpoint.fine_tuning import FineTuning
 from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.data.loader import open_loader
 from arcface_trainer.distributed.collectives import init_distributed
 from arcface_trainer.metrics import TrainMetrics, serve
 from arcface_trainer.plan import TrainingPlan
+from arcface_trainer.step.frozen_step import FrozenStep
 from arcface_trainer.step.train_step import build_train_step
 from arcface_trainer.training.loop import TrainingLoop
 from arcface_trainer.training.verification import build_verifier
@@ -67,7 +69,7 @@ def build_training_loop(
     rank, ranks, training = identity.rank, config.ranks, config.training
     if identity.world_size != ranks.world_size:
         raise InvalidInput(f"MS_WORKER_NUM={identity.world_size}, but the run has {ranks.world_size} ranks")
-    for sentence in unsupported.unsupported_training(config.model, config.loss, training):
+    for sentence in unsupported.unsupported_training(config.loss, training):
         raise InvalidInput(sentence)
     metrics, board = TrainMetrics(rank), _ProgressBoard(identity)
     port = config.metrics_port + local_rank if config.metrics_port else 0
@@ -78,9 +80,11 @@ def build_training_loop(
     stop = StopRequest.install()
     train_step = build_train_step(plan, training, world)
     state = TrainingState(train_step)
-    checkpointing = Checkpointing.start(config.checkpoint, state, plan, world, identity)
+    fine_tuning = FineTuning.of(config, plan, loader.faces, world)
+    checkpointing = Checkpointing.start(config.checkpoint, state, plan, world, identity, fine_tuning=fine_tuning)
     verifier = build_verifier(config.evaluation, plan, training.batch_size, checkpointing, world)
     loop = TrainingLoop(plan, rank, train_step, loader, checkpointing, verifier, lambda: stop.is_wanted, metrics)
+    loop.frozen_step = FrozenStep(train_step) if plan.model.freeze_epochs else None
     board.report = loop.report
     return loop
 
