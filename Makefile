@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 DISTRIBUTIONS := api faces operator trainer evaluator
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test check testbed check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-checkpoint bench-trainer dashboard-images clean
+.PHONY: help setup quickstart fmt lint type test check testbed check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-checkpoint bench-trainer bench-partial-fc dashboard-images clean
 
 ##@ Use
 help: ## Show this list
@@ -93,6 +93,9 @@ bench-checkpoint: setup ## What a checkpoint a minute costs the training, waited
 GRAPH ?= iresnet18
 bench-trainer: setup ## A step beside a bare TrainOneStepCell: time, kernels (GRAPH=iresnet100), traffic, the head's memory
 	$(BIN)/python tests/benchmarks/bench_trainer.py --graph $(GRAPH)
+
+bench-partial-fc: setup ## The head at a million classes for shares of them: memory and time (PFC="--faces FOLDER": accuracy)
+	$(BIN)/python tests/benchmarks/bench_partial_fc.py $(PFC)
 
 dashboard-images: quickstart ## Draw docs/images from the quickstart on a real kubelet (needs root; 5 minutes more)
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/dashboard_images.py

@@ -21,7 +21,7 @@ from support.builders.jobs import make_job
 from support.builders.views import NOW, SETTINGS, make_worker
 from support.decision_table import observation_in, status_in
 
-PODS, CARDS, LOOKS = (1024, 1713, 2048), 8, 7
+PODS, CARDS, LOOKS = (512, 1024, 1713, 2048), 8, 7
 """1,713 pods are the most whose table a ConfigMap holds for sure."""
 
 

@@ -94,7 +94,8 @@ def measure_time(options: argparse.Namespace) -> None:
     images = random.integers(0, 256, (batch, 3, 112, 112)).astype(np.uint8)
     labels = random.integers(0, classes, batch).astype(np.int32)
 
-    plan = make_plan(model=model, loss=LossSpec(scale=SCALE, margin=MARGIN), class_count=classes)
+    loss = LossSpec(scale=SCALE, margin=MARGIN)
+    plan = make_plan(model=model, loss=loss, class_count=classes, total_batch_size=batch)
     optimizer = OptimizerSpec(momentum=MOMENTUM, weight_decay=DECAY)
     step = build_train_step(plan, TrainingSpec(optimizer=optimizer), World(1, 0))
     cell = _bare_cell(model, classes, plan.seed)

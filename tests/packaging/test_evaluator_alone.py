@@ -1,4 +1,7 @@
-"""The evaluator where neither MindSpore nor the trainer is installed: embeddings and ONNX files are still judged."""
+"""The evaluator where neither MindSpore nor the trainer is installed: embeddings and ONNX files are still judged.
+
+So are the histories of trainings and checkpoints, which somebody looks at on another machine.
+"""
 
 import json
 import os
@@ -14,6 +17,7 @@ from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import open_images
 from arcface_faces.embedding.embedder import embed
 from arcface_faces.pairs.pair_set import read_pair_set
+from support.builders.histories import lines_of, write_history
 from support.builders.ijb_release import write_release
 from support.builders.onnx_model import corner_model
 from support.builders.verification_set import corner_network, write_pairs
@@ -55,11 +59,15 @@ def arcface(tmp_path_factory) -> Path:
     return environment / "bin" / "arcface"
 
 
-def evaluate(arcface: Path, *words: object, check: bool = True) -> subprocess.CompletedProcess:
+def run(arcface: Path, *words: object, check: bool = True) -> subprocess.CompletedProcess:
     """Run the command with nothing of this environment in sight."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    command = [arcface, "evaluate", *map(str, words)]
+    command = [arcface, *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, check=check, env=environment, timeout=120)
+
+
+def evaluate(arcface: Path, *words: object, check: bool = True) -> subprocess.CompletedProcess:
+    return run(arcface, "evaluate", *words, check=check)
 
 
 def test_the_environment_has_neither_mindspore_nor_the_trainer(arcface):
@@ -97,3 +105,14 @@ def test_what_needs_the_trainer_says_so_in_one_line(arcface, tmp_path, source):
     ended = evaluate(arcface, "pairs", option, tmp_path / name, "--bin", tmp_path / "set.bin", check=False)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
     assert f"{tmp_path / name}: needs arcface-trainer and mindspore, not installed here" in ended.stderr
+
+
+def test_trainings_and_checkpoints_are_looked_at(arcface, tmp_path):
+    folder = write_history(tmp_path / "faces", lines_of("a", 0, 20))
+    outputs = ["--report", tmp_path / "page", "--tensorboard", tmp_path / "events"]
+    assert "faces" in run(arcface, "history", folder, *outputs).stdout
+    assert (tmp_path / "page" / "history.html").is_file()
+    assert len(list((tmp_path / "events" / "faces").iterdir())) == 1
+    ended = run(arcface, "checkpoint", "verify", folder, check=False)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert f"{folder}: holds no checkpoint" in ended.stderr

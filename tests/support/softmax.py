@@ -23,6 +23,10 @@ def _loss(loss, embeddings, centers, labels):
     logits = cosines.copy()
     logits[rows, labels] = [_margin(loss, cosine) for cosine in cosines[rows, labels]]
     logits *= loss.scale
+    if loss.interclass_filter is not None:
+        is_left_out = cosines > loss.interclass_filter
+        is_left_out[rows, labels] = False
+        logits[is_left_out] = -math.inf
     peak = logits.max(axis=1)
     log_sum = peak + np.log(np.exp(logits - peak[:, None]).sum(axis=1))
     return float((log_sum - logits[rows, labels]).mean())
@@ -32,6 +36,8 @@ def _margin(loss, cosine):
     angle = math.acos(cosine)
     if loss.type == "cosface":
         return cosine - loss.margin
+    if loss.type == "combined" and loss.m1 * angle + loss.m2 > math.pi:
+        return -1 - loss.m3 + cosine - math.cos((math.pi - loss.m2) / loss.m1)
     if loss.type == "combined":
         return math.cos(loss.m1 * angle + loss.m2) - loss.m3
     if angle + loss.margin > math.pi:

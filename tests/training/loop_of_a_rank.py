@@ -57,8 +57,8 @@ class Recording:
     def __init__(self, train_step: TrainStep) -> None:
         self.train_step, self.launched = train_step, []
 
-    def launch(self, *given):
-        self.launched.append(self.train_step.launch(*given))
+    def launch(self, *given, **named):
+        self.launched.append(self.train_step.launch(*given, **named))
         return self.launched[-1]
 
     def results(self) -> list[tuple]:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from arcface_faces.checkpoint import newest_complete, read_manifest
-from support.processes.ascend_gang import AscendGang, AscendPod, children
-from support.processes.trainings import write_image_folder
+from support.processes.ascend_gang import AscendGang, AscendPod
+from support.processes.trainings import children, write_image_folder
 from support.waiting import wait_until
 
 TOTAL_STEPS = 3 * (4 * 12 // 8)

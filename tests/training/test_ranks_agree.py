@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from support.processes.real_ranks import run_on_ranks
+from support.small_step import CLASSES, MANY, SHARE, small_batch
 
 SCRIPT = Path(__file__).parent / "gradients_of_a_rank.py"
 
@@ -40,12 +41,68 @@ def test_loss_and_every_gradient_equal_those_of_one_rank(ranks, world_size):
     assert_equal_gradient(np.concatenate([rank["centers"] for rank in gang]), alone["centers"])
 
 
+@pytest.mark.parametrize("accumulation", [1, 2, 4])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+def test_micro_batches_on_any_number_of_ranks_give_loss_and_gradients_of_one_batch(ranks, world_size, accumulation):
+    """47 images of 11 classes: but for the one batch on one rank, some rows only fill up."""
+    (alone,), gang = ranks(1, "-parts-1"), ranks(world_size, f"-parts-{accumulation}")
+    for rank in gang:
+        assert rank["micro_batches"] == accumulation
+        assert rank["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+        for name in alone.keys() - {"loss", "micro_batches", "centers"}:
+            assert_equal_gradient(rank[name], alone[name])
+    assert_equal_gradient(np.concatenate([rank["centers"] for rank in gang]), alone["centers"])
+
+
+@pytest.mark.parametrize("accumulation", [1, 4])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+def test_a_step_draws_the_same_classes_on_any_number_of_ranks_and_in_any_number_of_parts(
+    ranks, world_size, accumulation
+):
+    (alone,), gang = ranks(1, "-sampled-1"), ranks(world_size, f"-sampled-{accumulation}")
+    for rank in gang:
+        assert rank["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+        for name in alone.keys() - {"loss", "centers"}:
+            assert_equal_gradient(rank[name], alone[name])
+    gradient = np.concatenate([rank["centers"] for rank in gang])
+    assert_equal_gradient(gradient, alone["centers"])
+    np.testing.assert_array_equal(gradient.any(axis=1), alone["centers"].any(axis=1))
+
+
+def test_the_classes_that_a_step_compares_with_are_a_share_of_all_and_those_of_its_images(ranks):
+    (alone,) = ranks(1, "-sampled-1")
+    compared = np.flatnonzero(alone["centers"].any(axis=1))
+    shown = np.unique(small_batch()[1]) * (MANY // CLASSES)
+    assert np.isin(shown, compared).all()
+    assert 0.7 * SHARE * MANY < len(compared) < 1.5 * SHARE * MANY
+    assert min(np.abs(alone["centers"][shown]).max(axis=1)) > 1e-3
+
+
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 def test_a_step_that_is_not_finite_on_one_rank_changes_nothing_on_any(ranks, world_size):
     for rank, skipped in zip(ranks(world_size), ranks(world_size, "-skipped"), strict=True):
         assert rank["is_applied"]
         assert not skipped["is_applied"]
         assert skipped["changed"].tolist() == []
+
+
+NAMES = {
+    "loss": "the loss",
+    "backward": "the gradient of ",
+    "centers": "the gradient of the class centres",
+    "statistics": "the running statistics of the normalisations",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_all_ranks_name_tensor_and_rank_of_what_is_not_finite_on_one_of_them(ranks, world_size, name):
+    for rank in ranks(world_size, "-named"):
+        assert str(rank[f"{name} fault"]).startswith(NAMES[name])
+        assert str(rank[f"{name} fault"]).endswith(f" not finite on rank {world_size - 1}")
+        assert not rank[f"{name} is_applied"]
+        assert rank[f"{name} changed"].tolist() == []
+        assert rank["at last"], "a rank that was left in another state would not agree with the others"
 
 
 def test_every_rank_learns_what_one_rank_votes(ranks):

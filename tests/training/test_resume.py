@@ -7,6 +7,7 @@ import signal
 import numpy as np
 import pytest
 
+from arcface_api.contract.history import History
 from arcface_faces.checkpoint import BACKBONE_FILE, ClassRange, newest_complete, read_file, read_head, read_manifest
 from support.processes.trainings import DEADLINE_SECONDS, TrainingPod, write_image_folder, write_run_config
 from support.waiting import wait_until
@@ -43,6 +44,13 @@ def assert_same_weights(checkpoints, expected):
         np.testing.assert_allclose(measured[name], array, rtol=0.02, atol=2e-3, err_msg=name)
 
 
+def told_by_history(checkpoints):
+    """The steps that the stretches of a training went on from, and those of its figures."""
+    history = History.read(checkpoints)
+    assert history.unreadable == 0
+    return [line.step for line in history.starts], [line.step for line in history.figures]
+
+
 def test_a_killed_run_goes_on_from_its_newest_checkpoint(tmp_path, images, undisturbed):
     config = write_run_config(tmp_path / "run.json", images, tmp_path / "checkpoints")
     with TrainingPod(config) as pod:
@@ -55,6 +63,7 @@ def test_a_killed_run_goes_on_from_its_newest_checkpoint(tmp_path, images, undis
         status, output = pod.wait()
     assert status == 0, output
     assert pod.report()["checkpoint"]["resumedFromStep"] == before
+    assert told_by_history(tmp_path / "checkpoints") == ([0, before], [TOTAL_STEPS])
     assert_same_weights(tmp_path / "checkpoints", undisturbed)
 
 
@@ -72,6 +81,7 @@ def test_a_stopped_run_saves_at_once_and_goes_on_there(tmp_path, images, undistu
     with TrainingPod(config) as pod:
         assert pod.wait()[0] == 0
     assert pod.report()["checkpoint"]["resumedFromStep"] == stopped_at
+    assert told_by_history(tmp_path / "checkpoints") == ([0, stopped_at], [TOTAL_STEPS])
     assert_same_weights(tmp_path / "checkpoints", undisturbed)
 
 

@@ -10,7 +10,6 @@ import httpx
 import pytest
 
 from arcface_faces.checkpoint import newest_complete, read_manifest
-from support.processes.ascend_gang import children
 from support.processes.trainings import DEADLINE_SECONDS, TrainingPod, write_image_folder, write_run_config
 from support.waiting import wait_until
 
@@ -33,15 +32,6 @@ def pod(tmp_path: Path) -> Iterator[TrainingPod]:
         yield pod
 
 
-def process_of(pod: TrainingPod, rank: int) -> int:
-    """Its process; the scheduler has the number of a rank, too."""
-    for child in children(pod.process.pid):
-        variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
-        if {b"MS_ROLE=MS_WORKER", b"MS_NODE_ID=%d" % rank} <= set(variables):
-            return child
-    raise AssertionError(f"no rank {rank}")
-
-
 def limit_files(process: int, size: int) -> None:
     """Let the kernel refuse to write beyond this size, in this process only."""
     resource.prlimit(process, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
@@ -58,7 +48,7 @@ def saved(folder: Path) -> int:
 
 
 def test_a_rank_whose_disk_refuses_costs_checkpoints_and_not_the_training(tmp_path: Path, pod: TrainingPod) -> None:
-    broken, folder = process_of(pod, rank=1), tmp_path / "checkpoints"
+    broken, folder = pod.process_of(rank=1), tmp_path / "checkpoints"
     limit_files(broken, REFUSED_BYTES)
     wait_until(lambda: failures(pod, rank=1) >= 2, DEADLINE_SECONDS)
     assert failures(pod, rank=0) == 0
@@ -75,7 +65,7 @@ def test_a_rank_whose_disk_refuses_costs_checkpoints_and_not_the_training(tmp_pa
 
 def test_a_stop_that_a_disk_refuses_to_save_is_worth_a_retry(tmp_path: Path, pod: TrainingPod) -> None:
     wait_until(lambda: saved(tmp_path / "checkpoints") > 0, DEADLINE_SECONDS)
-    limit_files(process_of(pod, rank=1), REFUSED_BYTES)
+    limit_files(pod.process_of(rank=1), REFUSED_BYTES)
     os.kill(pod.process.pid, signal.SIGTERM)
     status, output = pod.wait()
     assert status == 1, output

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from arcface_api.contract.history import History
 from arcface_evaluator.evaluation import from_images
 from arcface_evaluator.report.entries import result_of
 from arcface_faces.checkpoint import checkpoints, newest_complete, read_manifest
@@ -39,8 +40,11 @@ def run(tmp_path_factory):
 
 
 def test_every_epoch_is_verified_and_told(run):
-    _, report, output = run
+    folder, report, output = run
     assert output.count("verification noise=") == 3
+    history = History.read(folder / "checkpoints")
+    assert [verification.epoch for verification in history.verifications] == [1, 2, 3]
+    assert history.verifications[-1].results[0].dataset == "noise"
     verification = report["progress"]["verification"]
     assert (verification["epoch"], verification["step"]) == (3, 3 * STEPS_AN_EPOCH)
     assert [(each["dataset"], each["pairs"]) for each in verification["results"]] == [("noise", SHARED_OUT)]

@@ -2,19 +2,7 @@
 
 from arcface_api.contract.rank_table_rules import MACHINES_OF_910A, RINGS_OF_910A, SIZES_OF_RINGS
 from arcface_api.names import ASCEND_NPU
-from arcface_api.resource.spec import LossSpec, Precision, TrainingSpec, WorkersSpec
-
-
-def unsupported_training(loss: LossSpec, training: TrainingSpec) -> list[str]:
-    """One sentence for each field that asks for a training that this release cannot do."""
-    asked = {
-        "loss.sampleRate: sampling of classes is not supported yet; leave it at 1": loss.sample_rate < 1,
-        "loss.interclassFilter: the filter is not supported yet; leave it out": loss.interclass_filter is not None,
-        "training.gradientAccumulation: accumulation is not supported yet; raise batchSize or the ranks": (
-            training.gradient_accumulation > 1
-        ),
-    }
-    return [sentence for sentence, is_asked in asked.items() if is_asked]
+from arcface_api.resource.spec import Precision, WorkersSpec
 
 
 def unsupported_workers(workers: WorkersSpec, precision: Precision) -> list[str]:

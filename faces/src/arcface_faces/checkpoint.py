@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Self
 
@@ -27,8 +28,11 @@ MANIFEST_FILE = "manifest.json"
 FORMAT: Final = "arcface-checkpoint/1"
 Sha256 = str
 FOLDER = re.compile(r"step-(\d{8,})")
+_SEAL = re.compile(rb'\{"checksum":"([^"]*)",')
+"""How the text of a manifest begins, since this release."""
 BACKBONE_FILE = "backbone.safetensors"
 MOMENTUM_FILE = "momentum.safetensors"
+HEAD_TENSORS = ("centers", "momentum")
 REMEDY = "use another checkpoint"
 Tensors = dict[str, NDArray[np.float32]]
 
@@ -97,6 +101,29 @@ class SourceCheckpoint(Model):
     """Whether its class centres were kept, or made anew as the means of the classes' embeddings."""
 
 
+class RollBack(Model):
+    """The one time that a training went back to a checkpoint, since its numbers had gone wrong."""
+
+    cause: str
+    """The tensor, the rank and the step that it began with."""
+    from_step: int = Field(ge=0)
+    """Updates before the first step that went wrong."""
+    to_step: int = Field(ge=0)
+    """Updates of the checkpoint that it went back to."""
+    skipped_batches: int = Field(ge=0)
+    """Batches that were left out there: update n trains on batch n + `skippedBatches` of the order since then."""
+    rate_factor: float = Field(gt=0, le=1)
+    """On the schedule's learning rate since then."""
+
+    @property
+    def in_words(self) -> str:
+        """A line for people."""
+        return (
+            f"went back from step {self.from_step} to {self.to_step}, past {self.skipped_batches} batches and with "
+            f"{self.rate_factor:g} times the learning rate: {self.cause}"
+        )
+
+
 class CheckpointManifest(Model):
     """One checkpoint: everything needed to go on with the training or to use the network."""
 
@@ -132,6 +159,8 @@ class CheckpointManifest(Model):
     """The best one, which names by its step the checkpoint that is kept beside the newest ones."""
     loss_scale: LossScale | None = None
     """Dynamic loss scale; absent where the precision needs none, and in what older releases wrote."""
+    roll_back: RollBack | None = None
+    """That of this training, of which there is one at most; absent while there was none."""
     model: ModelSpec
     """The network."""
     source: SourceCheckpoint | None = None
@@ -196,18 +225,53 @@ def newest_complete(directory: Path) -> Path | None:
 
 def read_manifest(folder: Path) -> CheckpointManifest:
     """Manifest of a checkpoint; InvalidInput where it is damaged or a file is missing or has another size."""
+    manifest = parse_manifest(folder)
+    for entry in manifest.files:
+        _check_size(folder, entry)
+    return manifest
+
+
+def parse_manifest(folder: Path) -> CheckpointManifest:
+    """Manifest of a checkpoint, whose files are not looked for; InvalidInput where it is damaged."""
     path = folder / MANIFEST_FILE
     with explained(path, "cannot be read", "name a complete checkpoint"):
         text = path.read_bytes()
-    manifest = CheckpointManifest.from_ours(text, str(path))
+    if (seal := _SEAL.match(text)) is not None and seal[1] != _checksum(text[seal.end() :]):
+        raise InvalidInput(f"{path}: is damaged (its checksum is not that of its text): {REMEDY}")
+    return CheckpointManifest.from_ours(text, str(path))
+
+
+def damages(folder: Path, manifest: CheckpointManifest) -> Iterator[str]:
+    """What is wrong with a checkpoint, a sentence for each file, and one where a part is in no file.
+
+    Every byte is read. ArcFaceError where a file cannot be read now but may be later: that is no damage.
+    """
     for entry in manifest.files:
-        file = folder / entry.name
-        with explained(file, "cannot be read", REMEDY):
-            size = file.stat().st_size if file.is_file() else -1
-        if size != entry.size:
-            found = "is missing" if size < 0 else f"has {size} bytes instead of {entry.size}"
-            raise InvalidInput(f"{file}: {found}: use another checkpoint")
-    return manifest
+        try:
+            _check_size(folder, entry)
+            with _open_verified(folder, entry) as file:
+                odd = [name for name in entry.tensors if not np.isfinite(file.get_tensor(name)).all()]
+        except InvalidInput as error:
+            yield str(error)
+        else:
+            if odd:
+                yield f"{folder / entry.name}: {', '.join(odd)} holds numbers that are not finite: {REMEDY}"
+    if absent := {BACKBONE_FILE, MOMENTUM_FILE} - {entry.name for entry in manifest.files}:
+        yield f"{folder / MANIFEST_FILE}: lists no {', '.join(sorted(absent))}: {REMEDY}"
+    blocks = sorted((entry.first_class, entry.class_count) for entry in manifest.files if entry.first_class is not None)
+    ends = [0, *accumulate(count for _, count in blocks)]
+    if ends != [*(first for first, _ in blocks), manifest.class_count]:
+        yield f"{folder / MANIFEST_FILE}: its files do not hold each of {manifest.class_count} classes once: {REMEDY}"
+
+
+def sealed(text: str) -> bytes:
+    """The text of a manifest behind its own checksum: it has the hashes of all files, and nothing else has its own."""
+    content = text.encode().removeprefix(b"{")
+    return b'{"checksum":"%b",%b' % (_checksum(content), content)
+
+
+def _checksum(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest().encode()
 
 
 def manifest_sha256(folder: Path) -> str:
@@ -234,21 +298,34 @@ def read_head(folder: Path, manifest: CheckpointManifest, classes: ClassRange) -
     Returns:
         `centers` and `momentum`, both (classes.size, D) float32.
     """
-    rows: dict[str, list[NDArray[np.float32]]] = {"centers": [], "momentum": []}
-    stop = classes.start + classes.size
+    for entry, _ in _heads_within(manifest, classes):
+        _check_hash(folder, entry)
+    return head_rows(folder, manifest, classes)
+
+
+def head_rows(folder: Path, manifest: CheckpointManifest, classes: ClassRange) -> Tensors:
+    """What `read_head` returns, of files whose hashes have been checked."""
+    rows: dict[str, list[NDArray[np.float32]]] = {name: [] for name in HEAD_TENSORS}
     covered = 0
+    for entry, part in _heads_within(manifest, classes):
+        with _open_tensors(folder, entry) as file:
+            for name, blocks in rows.items():
+                blocks.append(file.get_slice(name)[part.start : part.start + part.size])
+        covered += part.size
+    if covered != classes.size:
+        stop = classes.start + classes.size
+        raise InvalidInput(f"{folder}: holds {covered} of the classes {classes.start} to {stop - 1}: damaged manifest")
+    return {name: np.concatenate(blocks) for name, blocks in rows.items()}
+
+
+def _heads_within(manifest: CheckpointManifest, classes: ClassRange) -> Iterator[tuple[FileEntry, ClassRange]]:
+    """Files with classes of a block, in their order, and which of a file's rows these are."""
+    stop = classes.start + classes.size
     heads = [(entry.first_class, entry) for entry in manifest.files if entry.first_class is not None]
     for first, entry in sorted(heads, key=lambda head: head[0]):
         low, high = max(classes.start, first), min(stop, first + entry.class_count)
-        if low >= high:
-            continue
-        with _open_verified(folder, entry) as file:
-            for name, blocks in rows.items():
-                blocks.append(file.get_slice(name)[low - first : high - first])
-        covered += high - low
-    if covered != classes.size:
-        raise InvalidInput(f"{folder}: holds {covered} of the classes {classes.start} to {stop - 1}: damaged manifest")
-    return {name: np.concatenate(blocks) for name, blocks in rows.items()}
+        if low < high:
+            yield entry, ClassRange(low - first, high - low)
 
 
 def _entry(folder: Path, manifest: CheckpointManifest, name: str) -> FileEntry:
@@ -258,18 +335,41 @@ def _entry(folder: Path, manifest: CheckpointManifest, name: str) -> FileEntry:
     raise InvalidInput(f"{folder / MANIFEST_FILE}: lists no file {name}: use another checkpoint")
 
 
+def _check_size(folder: Path, entry: FileEntry) -> None:
+    """InvalidInput where a file is missing or has another size."""
+    file = folder / entry.name
+    with explained(file, "cannot be read", REMEDY):
+        size = file.stat().st_size if file.is_file() else -1
+    if size != entry.size:
+        found = "is missing" if size < 0 else f"has {size} bytes instead of {entry.size}"
+        raise InvalidInput(f"{file}: {found}: {REMEDY}")
+
+
+def _check_hash(folder: Path, entry: FileEntry) -> None:
+    """InvalidInput where a file is not the one that was written."""
+    path = folder / entry.name
+    if file_sha256(path) != entry.sha256:
+        raise InvalidInput(f"{path}: is damaged (its SHA-256 is not the manifest's): {REMEDY}")
+
+
 @contextmanager
 def _open_verified(folder: Path, entry: FileEntry) -> Iterator[Any]:
     """An open safetensors file with the hash and the tensors that the manifest announces."""
+    _check_hash(folder, entry)
+    with _open_tensors(folder, entry) as file:
+        yield file
+
+
+@contextmanager
+def _open_tensors(folder: Path, entry: FileEntry) -> Iterator[Any]:
+    """An open safetensors file with the tensors that the manifest announces."""
     path = folder / entry.name
-    if file_sha256(path) != entry.sha256:
-        raise InvalidInput(f"{path}: is damaged (its SHA-256 is not the manifest's): use another checkpoint")
     try:
         with explained(path, "cannot be read", REMEDY), safe_open(path, framework="np") as file:
             for name, tensor in entry.tensors.items():
                 stored = file.get_slice(name)
                 if stored.get_shape() != tensor.shape or stored.get_dtype() != "F32":
-                    raise InvalidInput(f"{path}: tensor {name} is not float32 {tensor.shape}: use another checkpoint")
+                    raise InvalidInput(f"{path}: tensor {name} is not float32 {tensor.shape}: {REMEDY}")
             yield file
     except SafetensorError as error:
         raise InvalidInput(f"{path}: is not a safetensors file with the announced tensors ({error})") from error

@@ -220,10 +220,10 @@ def test_more_devices_than_any_node_has_is_said_before_anything_is_taken(jobs: T
 
 
 def test_what_is_not_supported_fails_at_once(jobs: TrainingJobs) -> None:
-    jobs.create(loss={"sampleRate": 0.1})
+    jobs.create(workers={"accelerator": "ascend", "resourceName": "huawei.com/npu"}, training=FP32)
     status = jobs.wait_for("Failed")
     assert condition(status, "Failed")["reason"] == "InvalidSpec"
-    assert "spec.loss.sampleRate" in condition(status, "Failed")["message"]
+    assert "spec.workers.resourceName" in condition(status, "Failed")["message"]
 
 
 def test_a_quota_is_told_and_waited_for(jobs: TrainingJobs, fake_nodes: FakeNodes) -> None:

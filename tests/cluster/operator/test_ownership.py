@@ -48,20 +48,27 @@ def test_what_is_ours_is_told_by_one_entry_of_managed_fields(jobs: TrainingJobs,
     jobs.create(workers=TWO)
     jobs.wait_for("Training")
     path = f"/api/v1/namespaces/{jobs.namespace}/configmaps/quick-config"
-    jobs.api.patch(path, headers=MERGE, json={"data": {"run.json": "{}"}}).raise_for_status()
+    in_our_name, other = {"fieldManager": "arcface-operator"}, {"data": {"run.json": "{}", "left.json": "{}"}}
+    jobs.api.patch(path, params=in_our_name, headers=MERGE, json=other).raise_for_status()
 
-    def is_mended() -> bool:
-        return bool(jobs.api.get(path).raise_for_status().json()["data"]["run.json"] != "{}")
+    def written() -> dict[str, str]:
+        data: dict[str, str] = jobs.api.get(path).raise_for_status().json()["data"]
+        return data
 
-    wait_until(is_mended)
-    for resource in ("configmaps", "services"):
-        for item in jobs.children(resource):
-            ours = [
-                entry["operation"]
-                for entry in item["metadata"]["managedFields"]
-                if entry["manager"] == "arcface-operator"
-            ]
-            assert ours == ["Apply"], item["metadata"]["name"]
+    wait_until(lambda: written()["run.json"] != "{}")
+    assert list(written()) == ["run.json"], "what an earlier release has written, and this one leaves out"
+    assert operations(jobs, "configmaps") == {"quick-config": ["Apply"]}
+    assert operations(jobs, "services") == {"quick": ["Update"]}
+
+
+def operations(jobs: TrainingJobs, resource: str) -> dict[str, list[str]]:
+    """By which requests the operator owns fields of a job's children."""
+    return {
+        item["metadata"]["name"]: [
+            entry["operation"] for entry in item["metadata"]["managedFields"] if entry["manager"] == "arcface-operator"
+        ]
+        for item in jobs.children(resource)
+    }
 
 
 def test_a_config_map_of_somebody_else_is_left_alone(jobs: TrainingJobs, fake_nodes: FakeNodes) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from arcface_api.resource.spec import ModelSpec
 from arcface_faces.checkpoint import BACKBONE_FILE, MANIFEST_FILE, CheckpointManifest, folder_name
-from arcface_trainer.checkpoint.writer import write_tensors
+from arcface_faces.checkpoint_writing import write_tensors
 from arcface_trainer.network.backbones import build_backbone, named_parameters
 
 SMALL = ModelSpec(backbone="mobilefacenet", width=0.25, embedding_size=16)

@@ -8,6 +8,7 @@ from arcface_api.resource.spec import ArcFaceTrainingJobSpec
 from arcface_faces.checkpoint import class_range
 from arcface_trainer.distributed.collectives import Collectives
 from arcface_trainer.head.classifier import Classifier, initial_centers
+from arcface_trainer.head.sampling import ClassDraw, SampledClassifier
 from arcface_trainer.network.backbones import build_backbone
 from arcface_trainer.step.gradients import GradientStep
 from arcface_trainer.step.votes import NO_VOTES, encode_votes
@@ -51,10 +52,14 @@ def record_step(spec: ArcFaceTrainingJobSpec, class_count: int) -> list[tuple[st
     mode = mindspore.get_context("mode")
     mindspore.set_context(mode=mindspore.PYNATIVE_MODE)
     try:
-        classifier = Classifier(spec.loss, classes, initial_centers(classes, spec.model.embedding_size, 0), found)
+        whole = Classifier(spec.loss, classes, initial_centers(classes, spec.model.embedding_size, 0), found)
+        draw = ClassDraw(0, classes, spec.loss.sample_rate)
+        classifier = whole if draw.rate == 1 else SampledClassifier(whole, draw, spec.total_batch_size)
         gradient_step = GradientStep(build_backbone(spec.model), classifier, found)
         gradient_step.set_train()
         images, labels = np.zeros((batch, 3, 112, 112), np.uint8), np.arange(batch, dtype=np.int32) % class_count
+        if isinstance(classifier, SampledClassifier):
+            classifier.choose(labels, step=0)
         gradient_step(Tensor(images), Tensor(labels), encode_votes(NO_VOTES, 0.0, ranks, 0))
     finally:
         mindspore.set_context(mode=mode)

@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from arcface_trainer.checkpoint.writer import write_tensors
+from arcface_faces.checkpoint_writing import write_tensors
 
 PATIENCE_SECONDS = 60.0
 

@@ -48,13 +48,15 @@ class QueuedSteps:
         self.state = QueuedState(self)
         self.events: list[str] = []
         self.waits: list[float] = []
+        self.rates: list[float] = []
         self._queue: deque[tuple[int, QueuedResult, Any]] = deque()
 
-    def launch(self, _images, _labels, _rate, votes: StepVotes = NO_VOTES, wait: float = 0.0) -> QueuedResult:
+    def launch(self, _images, _labels, rate, votes: StepVotes = NO_VOTES, wait: float = 0.0, **_given) -> QueuedResult:
         self.launched += 1
         step = self.launched
         self.events.append(f"launch {step}")
         self.waits.append(wait)
+        self.rates.append(rate)
         sums = self.world.all_gather([int(votes.stop), int(votes.save), votes.saving_bits]).sum(axis=0).tolist()
         result = QueuedResult(lambda: self.end(step))
         self._queue.append((step, result, StepVotes(sums[0] > 0, sums[1] > 0, sums[2])))
@@ -82,3 +84,10 @@ class QueuedState(ArrayState):
         self.device.end(self.device.launched)
         self.device.events.append("copy")
         return dict(super().backbone(world))
+
+    def load(self, backbone, _momentum, _head, source):
+        self.device.events.append(f"load {source[-1]}")
+        self.arrays = {name: array.copy() for name, array in backbone.items()}
+
+    def load_loss_scale(self, saved):
+        assert saved == self.loss_scale()

@@ -19,7 +19,7 @@ from arcface_operator.settings import Settings
 from arcface_trainer.device import DEVICE_TARGET
 from support.builders.jobs import make_job
 from support.builders.views import NOW, make_worker
-from support.processes.trainings import tells_step
+from support.processes.trainings import children, tells_step
 from support.waiting import wait_until
 
 ARCFACE = Path(sys.executable).with_name("arcface")
@@ -150,9 +150,3 @@ def configuration(pod: int) -> str:
     """The plugin's annotation: each pod has cards 0 and 1 of a node of its own."""
     devices = [{"device_id": str(n), "device_ip": f"192.168.{100 + n}.{pod + 1}"} for n in range(DEVICES)]
     return json.dumps({"pod_name": f"npu-worker-{pod}", "server_id": f"192.168.0.{pod + 1}", "devices": devices})
-
-
-def children(process: int) -> list[int]:
-    """Children of a process, from any of its threads."""
-    texts = [path.read_text() for path in Path(f"/proc/{process}/task").glob("*/children")]
-    return [int(number) for text in texts for number in text.split()]

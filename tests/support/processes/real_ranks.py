@@ -3,7 +3,8 @@
 import os
 import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from testbed.programs.processes import free_port
@@ -13,6 +14,15 @@ DEADLINE_SECONDS = 240
 
 def run_on_ranks(script: Path, world_size: int, *arguments: str) -> None:
     """Run `python script ARGUMENTS` on every rank and wait for all; a failing rank fails the test."""
+    with started_ranks(script, world_size, *arguments) as ranks:
+        for number, rank in enumerate(ranks):
+            output, _ = rank.communicate(timeout=DEADLINE_SECONDS)
+            assert rank.returncode == 0, f"rank {number} of {world_size}:\n{output.decode(errors='replace')}"
+
+
+@contextmanager
+def started_ranks(script: Path, world_size: int, *arguments: str) -> Iterator[list["subprocess.Popen[bytes]"]]:
+    """`python script ARGUMENTS` on every rank; SIGKILL for those that have not ended when the block does."""
     environment = os.environ | {
         "MS_WORKER_NUM": str(world_size),
         "MS_SCHED_HOST": "127.0.0.1",
@@ -39,7 +49,4 @@ def run_on_ranks(script: Path, world_size: int, *arguments: str) -> None:
         if world_size > 1:
             start(["-m", "arcface_trainer.distributed.scheduler"], MS_ROLE="MS_SCHED")
         role = {"MS_ROLE": "MS_WORKER"} if world_size > 1 else {}
-        ranks = [start([str(script), *arguments], MS_NODE_ID=str(rank), **role) for rank in range(world_size)]
-        for number, rank in enumerate(ranks):
-            output, _ = rank.communicate(timeout=DEADLINE_SECONDS)
-            assert rank.returncode == 0, f"rank {number} of {world_size}:\n{output.decode(errors='replace')}"
+        yield [start([str(script), *arguments], MS_NODE_ID=str(rank), **role) for rank in range(world_size)]

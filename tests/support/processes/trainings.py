@@ -57,6 +57,12 @@ def tells_step(address: str, step: int) -> bool:
     return progress is not None and progress["step"] >= step
 
 
+def children(process: int) -> list[int]:
+    """Children of a process, from any of its threads."""
+    texts = [path.read_text() for path in Path(f"/proc/{process}/task").glob("*/children")]
+    return [int(number) for text in texts for number in text.split()]
+
+
 class TrainingPod:
     """`arcface train` as a worker pod runs it."""
 
@@ -86,6 +92,14 @@ class TrainingPod:
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()
+
+    def process_of(self, rank: int) -> int:
+        """Process of a rank; the scheduler has the number of a rank, too."""
+        for child in children(self.process.pid):
+            variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+            if {b"MS_ROLE=MS_WORKER", b"MS_NODE_ID=%d" % rank} <= set(variables):
+                return child
+        raise AssertionError(f"no rank {rank}")
 
     def wait(self) -> tuple[int, str]:
         """Exit status and output."""

@@ -16,7 +16,7 @@ from arcface_faces.checkpoint import (
     read_head,
     read_manifest,
 )
-from arcface_trainer.checkpoint.writer import head_name, write_tensors
+from arcface_faces.checkpoint_writing import head_name, write_tensors
 from support.builders.saved_states import CLASSES, ArrayState, saving
 
 
@@ -30,7 +30,7 @@ def read_manifest_with(folder, entries):
 
 
 def read_stored(folder):
-    return CheckpointManifest.from_json((folder / "manifest.json").read_bytes(), "manifest")
+    return CheckpointManifest.from_ours((folder / "manifest.json").read_bytes(), "manifest")
 
 
 def test_a_saved_checkpoint_is_found_and_read_back(tmp_path, save):
@@ -97,6 +97,17 @@ def test_a_flipped_bit_is_refused(tmp_path, save):
     (folder / BACKBONE_FILE).write_bytes(data)
     with pytest.raises(InvalidInput, match=r"backbone\.safetensors: is damaged"):
         read_file(folder, read_manifest(folder), BACKBONE_FILE)
+
+
+def test_a_manifest_that_was_changed_is_refused_and_one_of_an_older_release_is_not(tmp_path, save):
+    save(4)
+    path = tmp_path / "step-00000004" / "manifest.json"
+    text = path.read_bytes()
+    path.write_bytes(text.replace(b'"seed":0', b'"seed":7'))
+    with pytest.raises(InvalidInput, match=r"manifest\.json: is damaged"):
+        read_manifest(path.parent)
+    path.write_text(CheckpointManifest.from_ours(text, "manifest").to_json())
+    assert read_manifest(path.parent).seed == 0
 
 
 def test_a_manifest_cannot_name_files_outside_its_folder(tmp_path, save):

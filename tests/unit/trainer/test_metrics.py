@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from hypothesis import given, settings, strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from arcface_api.contract.reports import TrainerReport
@@ -24,6 +25,30 @@ def test_progress_tells_means_of_the_recent_steps():
     assert progress.step_milliseconds == pytest.approx(1000)
     assert progress.data_wait_percent == pytest.approx(10)
     assert progress.estimated_completion_time == NOW + timedelta(seconds=80)
+
+
+ANY = st.floats(width=32, allow_nan=True, allow_infinity=True)
+SECONDS = st.floats(min_value=0.0)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.tuples(ANY, SECONDS, st.tuples(ANY, ANY), ANY.filter(lambda scale: not scale <= 0)), max_size=4))
+def test_progress_and_log_line_come_whatever_the_numbers(records):
+    meter = Meter(steps_per_epoch=10, total_steps=10**9, images_per_step=64)
+    for loss, seconds, waits, scale in records:
+        meter.add(StepRecord(loss, seconds, waits, scale))
+    told = TrainerReport(progress=meter.progress(NOW)).to_json()
+    assert TrainerReport.from_json(told, "own").progress.step == len(records)
+    assert f"step={len(records)}/" in meter.log_line(NOW)
+
+
+def test_a_loss_that_is_no_number_leaves_the_others_in_the_mean_and_is_seen_in_the_log_where_it_is_all():
+    meter = Meter(steps_per_epoch=10, total_steps=100, images_per_step=64)
+    meter.add(StepRecord(loss=float("nan"), seconds=1.0, waits=(0.0,)))
+    assert meter.progress(NOW).loss is None
+    assert "loss=nan" in meter.log_line(NOW)
+    meter.add(StepRecord(loss=3.0, seconds=1.0, waits=(0.0,)))
+    assert meter.progress(NOW).loss == 3.0
 
 
 def test_steps_may_be_counted_while_another_thread_reads():
@@ -70,6 +95,23 @@ def test_nothing_is_claimed_before_the_first_step():
 )
 def test_a_rank_is_named_that_the_others_wait_for(waits, rank):
     meter = Meter(steps_per_epoch=10, total_steps=100, images_per_step=64)
+    meter.add(StepRecord(loss=1.0, seconds=1.0, waits=waits))
+    assert meter.progress(NOW).slowest_rank == rank
+
+
+@pytest.mark.parametrize(
+    ("pair_seconds", "waits", "rank"),
+    [
+        ((0.010, 0.010, 0.013), (0.0, 0.0, 0.0), 2),
+        ((0.010, 0.010, 0.011), (0.0, 0.0, 0.0), None),
+        ((0.010, 0.010, 0.0), (0.0, 0.0, 0.0), None),
+        ((0.010, 0.010, 0.013), (0.5, 0.0, 0.0), 0),
+        ((0.010,), (0.0,), None),
+    ],
+    ids=["slower device", "hardly slower", "a rank without pairs", "waits for images count first", "there is but one"],
+)
+def test_a_rank_is_named_whose_device_is_slower(pair_seconds, waits, rank):
+    meter = Meter(steps_per_epoch=10, total_steps=100, images_per_step=64, pair_seconds=pair_seconds)
     meter.add(StepRecord(loss=1.0, seconds=1.0, waits=waits))
     assert meter.progress(NOW).slowest_rank == rank
 

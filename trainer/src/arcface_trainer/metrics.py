@@ -1,8 +1,10 @@
 """Figures of a running rank: how fast it goes, and what Prometheus reads of it, with rank 0's report at /progress.
 
-The meter is pure arithmetic on times that are passed in. Imports no other room.
+The meter is pure arithmetic on times that are passed in, and tells something whatever the numbers: a figure that is
+not finite is left out, since whoever asks in that moment wants to know most. Imports no other room.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,7 +23,9 @@ from arcface_api.resource.status import Progress, Verification
 WINDOW = 20
 """Steps that means are taken over."""
 STANDS_OUT = 0.1
-"""Share of the time that the slowest rank waits above the median."""
+"""Share of the time that the slowest rank waits for its images above the median."""
+SLOWER = 1.2
+"""Times the median that the slowest rank computes on a pair of images."""
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -55,15 +59,21 @@ class Meter:
     """Updates made."""
     recent: tuple[StepRecord, ...] = ()
     """The last steps; never changed but replaced, since another thread reads it for /progress."""
+    pair_seconds: tuple[float, ...] = ()
+    """That each rank took for one of its pairs in the last verification: in steps all ranks take the same time."""
 
     def add(self, record: StepRecord) -> None:
         """Count one step."""
         self.recent = (*self.recent, record)[-WINDOW:]
         self.step += 1
 
+    def go_back(self, step: int) -> None:
+        """Count on from an earlier step: what came after it is undone."""
+        self.step, self.recent = step, ()
+
     @property
     def loss(self) -> float | None:
-        """Mean loss of the recent steps."""
+        """Mean of the finite losses of the recent steps; None where there is none."""
         return _mean([record.loss for record in self.recent])
 
     @property
@@ -75,7 +85,7 @@ class Meter:
     def images_per_second(self) -> float | None:
         """Images of all ranks per second over the recent steps."""
         seconds = self.step_seconds
-        return self.images_per_step / seconds if seconds else None
+        return _mean([self.images_per_step / seconds]) if seconds else None
 
     @property
     def wait_shares(self) -> list[float]:
@@ -87,16 +97,18 @@ class Meter:
     @property
     def data_wait_percent(self) -> float | None:
         """Share of the recent steps that the rank waited which waited longest."""
-        shares = self.wait_shares
-        return min(100.0, 100 * max(shares)) if shares else None
+        share = _mean([max(self.wait_shares, default=math.nan)])
+        return None if share is None else min(100.0, 100 * share)
 
     @property
     def slowest_rank(self) -> int | None:
-        """The rank that holds up the others: all go in step, so that only waits for images tell them apart."""
-        shares = self.wait_shares
-        if not shares or max(shares) - median(shares) < STANDS_OUT:
-            return None
-        return shares.index(max(shares))
+        """The rank that holds up the others: by its waits for images, else by its speed where it worked by itself."""
+        shares, seconds = self.wait_shares, self.pair_seconds
+        if shares and max(shares) - median(shares) >= STANDS_OUT and all(map(math.isfinite, shares)):
+            return shares.index(max(shares))
+        if seconds and max(seconds) >= SLOWER * median(seconds):
+            return seconds.index(max(seconds))
+        return None
 
     def progress(self, now: datetime) -> Progress:
         """The figures as the operator polls them."""
@@ -109,30 +121,40 @@ class Meter:
             total_steps=self.total_steps,
             loss=self.loss,
             images_per_second=self.images_per_second,
-            step_milliseconds=None if seconds is None else 1000 * seconds,
+            step_milliseconds=None if seconds is None else _mean([1000 * seconds]),
             data_wait_percent=self.data_wait_percent,
             slowest_rank=self.slowest_rank,
-            loss_scale=self.recent[-1].loss_scale if self.recent else None,
-            estimated_completion_time=None
-            if seconds is None
-            else now + timedelta(seconds=(self.total_steps - step) * seconds),
+            loss_scale=_mean([record.loss_scale or math.nan for record in self.recent[-1:]]),
+            estimated_completion_time=self._completion_time(now),
             updated_at=now,
         )
+
+    def _completion_time(self, now: datetime) -> datetime | None:
+        """When the last step will be done at this speed; None where nothing tells, or beyond all calendars."""
+        if (seconds := self.step_seconds) is None:
+            return None
+        try:
+            return now + timedelta(seconds=(self.total_steps - self.step) * seconds)
+        except OverflowError:
+            return None
 
     def log_line(self, now: datetime) -> str:
         """The same for people who read the log."""
         progress = self.progress(now)
         left = (progress.estimated_completion_time or now) - now
+        loss = math.nan if progress.loss is None else progress.loss
         return (
-            f"step={progress.step}/{progress.total_steps} epoch={progress.epoch} loss={progress.loss or 0:.4f} "
+            f"step={progress.step}/{progress.total_steps} epoch={progress.epoch} loss={loss:.4f} "
             f"images_per_second={progress.images_per_second or 0:.1f} step_ms={progress.step_milliseconds or 0:.0f} "
             f"data_wait={progress.data_wait_percent or 0:.1f}% eta={str(left).partition('.')[0]}"
         )
 
 
 def _mean(values: list[float]) -> float | None:
-    """Arithmetic mean, None of nothing."""
-    return sum(values) / len(values) if values else None
+    """Arithmetic mean of the finite ones; None where there is none, or it is too large for a float."""
+    finite = [value for value in values if math.isfinite(value)]
+    mean = sum(finite) / len(finite) if finite else math.nan
+    return mean if math.isfinite(mean) else None
 
 
 class RankGauge:

@@ -13,7 +13,7 @@ from arcface_api.contract.recipe import Recipe
 from arcface_api.contract.run_config import RunConfig
 from arcface_api.resource.spec import LossSpec, ModelSpec, Precision, ScheduleSpec
 from arcface_api.resource.status import Verification
-from arcface_faces.checkpoint import CheckpointManifest, FileEntry, LossScale, SourceCheckpoint
+from arcface_faces.checkpoint import CheckpointManifest, FileEntry, LossScale, RollBack, SourceCheckpoint
 from arcface_trainer.data.loader import Sampler
 
 
@@ -67,6 +67,8 @@ class TrainingPlan:
     """Identities of the training set."""
     total_batch_size: int
     """Images per update over all ranks."""
+    micro_batches: int = 1
+    """That a rank takes an update's images in, one after another."""
     schedule: Schedule
     source: SourceCheckpoint | None = None
     """What the weights began with; None where they were fresh, and until that has been looked for."""
@@ -87,6 +89,7 @@ class TrainingPlan:
             image_count=sampler.dataset_size,
             class_count=class_count,
             total_batch_size=sampler.global_batch_size,
+            micro_batches=sampler.split.micro_batches,
             schedule=Schedule(training.schedule, config.learning_rate, sampler.steps_per_epoch, training.epochs),
         )
 
@@ -103,9 +106,11 @@ class TrainingPlan:
         self,
         step: int,
         files: Iterable[FileEntry],
+        *,
         verification: Verification | None,
         best: Verification | None,
         loss_scale: LossScale | None = None,
+        roll_back: RollBack | None = None,
     ) -> CheckpointManifest:
         """What a checkpoint written now, after `step` updates, says about itself."""
         return CheckpointManifest(
@@ -124,6 +129,7 @@ class TrainingPlan:
             verification=verification,
             best=best,
             loss_scale=loss_scale,
+            roll_back=roll_back,
             model=self.model.network,
             source=self.source,
             files=list(files),

@@ -20,6 +20,7 @@ FailureReason = Literal[
     "Diverged",  # exit code 3
     "Stopped",  # exit code 143
     "RankDied",  # a rank process of the pod ended by itself
+    "Stalled",  # a rank process of the pod made no progress and was ended
     "Error",
 ]
 

@@ -52,13 +52,19 @@ class RunRanks(Model):
     """The gang of ranks."""
 
     world_size: int = Field(ge=1)
-    """Ranks over all pods."""
+    """Ranks over all pods of this attempt."""
+    full_world_size: int | None = Field(default=None, ge=1)
+    """Ranks when no pod is lost, by which the total batch goes; absent: all of them are there."""
     per_pod: int = Field(ge=1)
     """Ranks in each pod."""
     accelerator: api.Accelerator
     """Device that the ranks compute on."""
     rendezvous: api.Rendezvous
     """How ranks find each other."""
+
+    def total_batch_size(self, batch_size: int) -> int:
+        """Images per update, of which each rank takes `batch_size` when all ranks are there."""
+        return batch_size * (self.full_world_size or self.world_size)
 
 
 class RunEvaluation(Model):
@@ -109,6 +115,8 @@ class RunConfig(Model):
     """Checkpoints."""
     evaluation: RunEvaluation | None = None
     """Evaluation after training."""
+    stall_seconds: int = Field(default=1800, ge=1)
+    """Time without progress after which the operator restarts the gang; pods end a rank that stands still before."""
     metrics_port: int = Field(default=METRICS_PORT, ge=0, le=65535)
     """Port of /metrics of a pod's first rank; the next ranks take the next ports; 0 takes any free one."""
 

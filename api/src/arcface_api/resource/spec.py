@@ -120,7 +120,7 @@ class LossSpec(Model):
     margin: float = Field(default=0.5, ge=0, lt=3.15)
     """Margin of arcface (radians) and cosface (cosine); combined uses m1, m2, m3 instead."""
     m1: float | None = Field(default=None, ge=1, le=8)
-    """Factor on the angle, combined only."""
+    """Factor on the angle, combined only; where m1*angle + m2 passes pi the margin goes on in a straight line."""
     m2: float | None = Field(default=None, ge=0, lt=3.15)
     """Added to the angle in radians, combined only."""
     m3: float | None = Field(default=None, ge=0, le=2)
@@ -192,12 +192,12 @@ class ScheduleSpec(Model):
 class TrainingSpec(Model):
     """The optimisation."""
 
-    model_config = ConfigDict(json_schema_extra=rules.validations(rules.WARMUP_ENDS))
+    model_config = ConfigDict(json_schema_extra=rules.validations(rules.WARMUP_ENDS, rules.ACCUMULATION_DIVIDES))
 
     epochs: Positive = 20
     """Passes over the images."""
     batch_size: Positive = 128
-    """Images per rank and step."""
+    """Images of a rank in one update, when all ranks are there: this times the ranks is the total batch, always."""
     precision: Precision | None = None
     """Arithmetic of the backbone; absent means fp16 on Ascend and fp32 on CPU; the head is always float32."""
     optimizer: OptimizerSpec = OptimizerSpec()
@@ -205,7 +205,7 @@ class TrainingSpec(Model):
     schedule: ScheduleSpec = ScheduleSpec()
     """The learning-rate schedule."""
     gradient_accumulation: Positive = 1
-    """Batches whose gradients are summed before one update."""
+    """Equal parts of batchSize that a rank takes one after another: less memory, the same total batch."""
     clip_norm: float = Field(default=5.0, gt=0)
     """Largest L2 norm of the backbone's gradient."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
@@ -215,7 +215,15 @@ class TrainingSpec(Model):
     def _check(self) -> Self:
         if self.schedule.warmup_epochs >= self.epochs:
             raise ValueError(rules.WARMUP_ENDS.message)
+        parts = self.gradient_accumulation
+        if parts > 1 and (self.batch_size % parts or self.batch_size < 2 * parts):
+            raise ValueError(rules.ACCUMULATION_DIVIDES.message)
         return self
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Images that a rank has memory for at once."""
+        return self.batch_size // self.gradient_accumulation
 
 
 class ResourceRequirements(Model):
@@ -448,7 +456,7 @@ class ArcFaceTrainingJobSpec(Model):
     @property
     def total_batch_size(self) -> int:
         """Images per update over all ranks."""
-        return self.training.batch_size * self.workers.world_size * self.training.gradient_accumulation
+        return self.training.batch_size * self.workers.world_size
 
     @property
     def learning_rate(self) -> float:

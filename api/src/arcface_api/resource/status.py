@@ -169,7 +169,7 @@ class Progress(Model):
     estimated_completion_time: datetime | None = None
     """When the last step will be done at this speed."""
     slowest_rank: Number | None = None
-    """Rank that waits longest for its images, and all others with it, where that stands out."""
+    """Rank that all others wait for, where one stands out: for images, else by its time in the last verification."""
     loss_scale: Annotated[float, Field(gt=0)] | None = None
     """Factor on the loss before differentiation in the last step; absent where the precision needs none."""
     verification: Verification | None = None

@@ -102,6 +102,12 @@ MILESTONES_RISE = Rule(
 WARMUP_ENDS = Rule(
     "self.schedule.warmupEpochs < self.epochs || self.epochs < 1", "schedule.warmupEpochs must be below epochs"
 )
+# Batch normalisation makes nothing of a single image: its embedding would be the same as any other's.
+ACCUMULATION_DIVIDES = Rule(
+    "self.gradientAccumulation < 2 || self.batchSize < 1 || (self.batchSize % self.gradientAccumulation == 0"
+    " && self.batchSize >= 2 * self.gradientAccumulation)",
+    "gradientAccumulation must divide batchSize into parts of 2 or more images",
+)
 RANK_TABLE_NEEDS_ASCEND = Rule(
     "self.accelerator != 'cpu' || !has(self.rendezvous) || self.rendezvous != 'rankTable'",
     "rendezvous rankTable needs accelerator ascend",

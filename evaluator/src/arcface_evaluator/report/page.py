@@ -2,37 +2,21 @@
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from statistics import fmean, pstdev
 
-import numpy as np
 from jinja2 import Environment
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from arcface_api.errors import explained
-from arcface_evaluator.metrics import FARS
-from arcface_evaluator.report import document, entries
+from arcface_evaluator.report.entries import HardPairs
 
-PAGE = "report.html"
 PLOT_SIZE = (6.4, 4.2)
 """Inches."""
 DOTS_PER_INCH = 120
-PAIR_HEADINGS = ("", "accuracy", "std over folds", "95 % interval", "pairs", "without mirrored", "XNorm")
-PAIR_REMARK = (
-    "Ten contiguous folds, each judged with the threshold that is best on the other nine. The interval is a bootstrap "
-    "over the pairs of each fold with thresholds held."
-)
-IJB_REMARK = (
-    "True accept rates in %. Nearest: at the point of the curve whose false accept rate is nearest, as the reference "
-    "reports it; at most: the largest one with no more than that false accept rate. A dash: too few impostor pairs to "
-    "tell. The interval is a bootstrap over persons with thresholds held."
-)
-
-Runs = Mapping[str, document.EvaluationFile]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +34,14 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What is told of one set."""
+    """A table, what is to be said of it, and plots."""
 
-    dataset: str
+    title: str
     headings: Sequence[str]
     rows: list[list[str]]
     remark: str
     plots: list[Plot]
-    hardest: list[entries.HardPairs]
+    hardest: Sequence[HardPairs] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,162 +51,41 @@ class Origin:
     name: str
     facts: list[tuple[str, str]]
     inputs: list[object]
+    """Files that were read, with `path` and `sha256`."""
 
 
-def write_page(directory: Path, runs: Runs, hardest: Sequence[entries.HardPairs] = ()) -> Path:
-    """Write the page of one or several runs, by name, into a folder; the path of the page."""
-    sections = [*_pair_sections(runs, hardest), *_ijb_sections(runs, hardest)]
-    template = Environment(autoescape=True).from_string((files(__package__) / "page.html").read_text("utf-8"))
-    title = "Verification of " + ", ".join(runs)
-    page = template.render(title=title, sections=sections, runs=[_origin_of(*run) for run in runs.items()])
-    with explained(f"--report {directory}", "cannot be written", "name another folder"):
-        directory.mkdir(parents=True, exist_ok=True)
-        for section in sections:
-            for plot in section.plots:
-                (directory / f"{_file_stem(section.dataset, plot.caption)}.png").write_bytes(plot.png)
-        (directory / PAGE).write_text(page, encoding="utf-8")
-    return directory / PAGE
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What is shown."""
+
+    file: str
+    """Its name in its folder."""
+    title: str
+    sections: list[Section]
+    origins_title: str
+    origins: list[Origin]
+
+    def write(self, directory: Path) -> Path:
+        """Write it and its plots into a folder, which is made; the path of the page."""
+        template = Environment(autoescape=True).from_string((files(__package__) / "page.html").read_text("utf-8"))
+        text = template.render(page=self)
+        with explained(f"--report {directory}", "cannot be written", "name another folder"):
+            directory.mkdir(parents=True, exist_ok=True)
+            for section in self.sections:
+                for plot in section.plots:
+                    (directory / f"{_file_stem(section.title, plot.caption)}.png").write_bytes(plot.png)
+            (directory / self.file).write_text(text, encoding="utf-8")
+        return directory / self.file
 
 
-def _file_stem(dataset: str, caption: str) -> str:
+def _file_stem(title: str, caption: str) -> str:
     """Name of a plot's file."""
-    words = f"{dataset} {caption}".lower()
+    words = f"{title} {caption}".lower()
     return "-".join("".join(letter if letter.isalnum() else " " for letter in words).split())
 
 
-def _pair_sections(runs: Runs, hardest: Sequence[entries.HardPairs]) -> Iterable[Section]:
-    """A section for each pair set of any run."""
-    for dataset in _names_of(result.dataset for run in runs.values() for result in run.results):
-        details = {
-            run_name: found
-            for run_name, run in runs.items()
-            if (found := next((item for item in run.details if item.dataset == dataset), None)) is not None
-        }
-        rows = [_pair_row(run_name, runs[run_name], found) for run_name, found in details.items()]
-        folds = Plot("folds", _folds_figure({run_name: found.folds for run_name, found in details.items()}))
-        plots = [*_curve_plots(runs, dataset), folds]
-        yield Section(dataset, PAIR_HEADINGS, rows, PAIR_REMARK, plots, _pairs_of_set(hardest, dataset))
-
-
-def _pair_row(run_name: str, run: document.EvaluationFile, details: document.PairDetails) -> list[str]:
-    """What one run says of one pair set."""
-    result = next(result for result in run.results if result.dataset == details.dataset)
-    low, high = details.interval
-    plain = details.accuracy_without_flip
-    return [
-        run_name,
-        # From the folds: what a status holds is rounded.
-        f"{fmean(details.folds):.5f}",
-        f"{pstdev(details.folds):.5f}",
-        f"{low:.4f} to {high:.4f}",
-        str(result.pairs),
-        "" if plain is None else f"{plain:.5f}",
-        f"{details.xnorm:.3f}",
-    ]
-
-
-def _ijb_sections(runs: Runs, hardest: Sequence[entries.HardPairs]) -> Iterable[Section]:
-    """A section for each IJB set of any run."""
-    headings = ("", *(entries.far_name(far) for far in FARS))
-    for dataset in _names_of(result.dataset for run in runs.values() for result in run.ijb):
-        rows = [
-            row
-            for run_name, run in runs.items()
-            for rates in run.ijb_details
-            if rates.dataset == dataset
-            for row in _ijb_rows(run_name, rates)
-        ]
-        yield Section(dataset, headings, rows, IJB_REMARK, _curve_plots(runs, dataset), _pairs_of_set(hardest, dataset))
-
-
-def _ijb_rows(run_name: str, rates: document.IjbRates) -> list[list[str]]:
-    """What one run says of one choice of pooling; of the usual one more."""
-    fars = [entries.far_name(far) for far in FARS]
-    title = f"{run_name}: {entries.choice_name(rates)}"
-    rows = [[title, *(_percent(rates.nearest.get(far)) for far in fars)]]
-    if rates.intervals:
-        rows.append(["at most", *(_percent(rates.conservative.get(far)) for far in fars)])
-        bounds = (rates.intervals.get(far) for far in fars)
-        rows.append(["95 % interval", *("-" if b is None else f"{100 * b[0]:.2f} to {100 * b[1]:.2f}" for b in bounds)])
-    return rows
-
-
-def _percent(rate: float | None) -> str:
-    """Two digits, or a dash."""
-    return "-" if rate is None else f"{100 * rate:.2f}"
-
-
-def _curve_plots(runs: Runs, dataset: str) -> list[Plot]:
-    """The curves of all runs in one plot, then the scores of each."""
-    curves: dict[str, document.ScoreCurves] = {}
-    for run_name, run in runs.items():
-        curves.update((run_name, curve) for curve in run.curves if curve.dataset == dataset)
-    if not curves:
-        return []
-    histograms = [Plot(f"scores of {run_name}", _histogram_figure(curve)) for run_name, curve in curves.items()]
-    return [Plot("ROC", _roc_figure(curves)), *histograms]
-
-
-def _origin_of(run_name: str, run: document.EvaluationFile) -> Origin:
-    """Protocol and inputs of a run."""
-    facts = [(field, str(value)) for field, value in run.protocol.model_dump(by_alias=True).items()]
-    checkpoint = [("checkpoint", run.checkpoint)] if run.checkpoint is not None else []
-    return Origin(run_name, [*checkpoint, *facts], list(run.inputs))
-
-
-def _names_of(datasets: Iterable[str]) -> list[str]:
-    """Each once, in the order of their first appearance."""
-    return list(dict.fromkeys(datasets))
-
-
-def _pairs_of_set(hardest: Sequence[entries.HardPairs], dataset: str) -> list[entries.HardPairs]:
-    """Those of one set."""
-    return [group for group in hardest if group.dataset == dataset]
-
-
-def _roc_figure(curves: Mapping[str, document.ScoreCurves]) -> bytes:
-    """Curves of one set by run, with the operating points marked."""
-    figure, axes = _empty("false accept rate", "true accept rate")
-    lowest = min(min((rate for rate in curve.fpr if rate > 0), default=1.0) for curve in curves.values())
-    for name, curve in curves.items():
-        axes.step(curve.fpr, curve.tpr, where="post", label=name)
-    for far in FARS:
-        if far >= lowest:
-            axes.axvline(far, color="0.8", linewidth=0.8, zorder=0)
-    axes.set_xscale("log")
-    axes.set_xlim(lowest / 1.5, 1)
-    axes.set_ylim(top=1.005)
-    axes.legend(loc="lower right")
-    return _png(figure)
-
-
-def _histogram_figure(curves: document.ScoreCurves) -> bytes:
-    """Shares of the genuine and the impostor pairs by score."""
-    figure, axes = _empty(f"score ({curves.protocol})", "share of the pairs")
-    edges = np.linspace(curves.lowest, curves.highest, len(curves.genuine) + 1)
-    for name, counts in (("impostors", curves.impostors), ("genuine", curves.genuine)):
-        axes.stairs(
-            np.array(counts) / max(sum(counts), 1), edges, fill=True, alpha=0.55, label=f"{name}: {sum(counts)}"
-        )
-    axes.legend()
-    return _png(figure)
-
-
-def _folds_figure(folds: Mapping[str, Sequence[float]]) -> bytes:
-    """Accuracy on each fold by run."""
-    figure, axes = _empty("fold", "accuracy")
-    width = 0.8 / len(folds)
-    for place, (name, accuracies) in enumerate(folds.items()):
-        positions = np.arange(1, len(accuracies) + 1) + (place - (len(folds) - 1) / 2) * width
-        axes.bar(positions, accuracies, width, label=name)
-    lowest = min(min(accuracies) for accuracies in folds.values())
-    axes.set_ylim(max(0.0, lowest - 0.02), 1.0)
-    axes.set_xticks(range(1, 11))
-    axes.legend(loc="lower right")
-    return _png(figure)
-
-
-def _empty(across: str, up: str) -> tuple[Figure, Axes]:
+def empty_figure(across: str, up: str) -> tuple[Figure, Axes]:
+    """A plot with its axes named."""
     figure = Figure(figsize=PLOT_SIZE, dpi=DOTS_PER_INCH, layout="constrained")
     axes = figure.add_subplot()
     axes.set_xlabel(across)
@@ -230,7 +93,12 @@ def _empty(across: str, up: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _png(figure: Figure) -> bytes:
+def png_of(figure: Figure) -> bytes:
+    """A plot that is finished; names from outside are text, whatever signs of formulas they hold."""
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        for text in (axes.xaxis.label, axes.yaxis.label, *([] if legend is None else legend.get_texts())):
+            text.set_parse_math(False)
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()

@@ -9,14 +9,15 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
+import aiohttp
 import kopf
+from kopf._cogs.clients.errors import APIError  # kopf names it nowhere else
 
-from arcface_api.errors import ArcFaceError
 from arcface_operator.controller import jobs, metrics, observer, progress_poller, reconciler, watches
 from arcface_operator.kubernetes import client, credentials, device_faults, election, executor, prerequisites, queues
 from arcface_operator.settings import Settings
@@ -26,6 +27,8 @@ WORKERS = 256
 """Jobs that are looked at together; requests are bounded, and put into order, separately."""
 RESTART_SECONDS = 5.0
 """Until kopf, which needs the API server to start, is tried again."""
+WITHOUT_API_SERVER = (kopf.LoginError, APIError, aiohttp.ClientError, OSError)
+"""What kopf ends with where the API server is away, or does not let it in; a timeout is an OSError."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +70,7 @@ class Operator:
                 objects=self.watches.objects,
             ),
             writer=reconciler.StatusWriter(api, store, self.queue, settings.figures_seconds),
-            executor=executor.ActionExecutor(api, self.identity, _utc_now, self.watches.upsert),
+            executor=executor.ActionExecutor(api, self.identity, _utc_now, self.watches.upsert, self.watches.lacks),
             queue=self.queue,
             settings=settings,
             metrics=self.metrics,
@@ -211,13 +214,17 @@ async def run(settings: Settings, options: Options) -> None:
         ArcFaceError: when the leadership is lost.
     """
     async with credentials.open_client() as connection, credentials.open_client() as of_lease:
-        while True:
-            try:
-                await Operator(client.Api(connection), client.Api(of_lease), settings, options).run()
-            except ArcFaceError:
-                raise
-            except Exception:  # kopf gives up where the API server is away at its start
-                LOG.exception("kopf has ended, it is begun again in %s s", RESTART_SECONDS)
-                await asyncio.sleep(RESTART_SECONDS)
-            else:
-                return
+        await until_it_ends(lambda: Operator(client.Api(connection), client.Api(of_lease), settings, options).run())
+
+
+async def until_it_ends(run_once: Callable[[], Awaitable[None]], pause_seconds: float = RESTART_SECONDS) -> None:
+    """Run until that ends by itself, again after a pause where kopf gave up for want of the API server.
+
+    An error of ours ends the process: one that begins anew for ever looks as if it worked.
+    """
+    while True:
+        try:
+            return await run_once()
+        except WITHOUT_API_SERVER:
+            LOG.exception("kopf has ended, it is begun again in %s s", pause_seconds)
+            await asyncio.sleep(pause_seconds)

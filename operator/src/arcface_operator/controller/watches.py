@@ -1,7 +1,8 @@
 """All that the operator watches, where it may, and which jobs are looked at when something changes."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from arcface_api.names import API_VERSION, PLURAL
 from arcface_operator.controller.jobs import JobStore, WorkQueue
@@ -32,6 +33,13 @@ class Watches:
         workloads = Cache(JobRef.of_child, view_workload, queue.wake)
         self.workloads = Informer(api, (KUEUE_VERSION, "workloads"), workloads, where, OUR_OWN)
         """Begun by who reads them: few clusters have any."""
+        self.children: dict[str, Informer[JobRef, Any]] = {
+            "Pod": self.pods,
+            "Service": self.services,
+            "ConfigMap": self.config_maps,
+            "Workload": self.workloads,
+        }
+        """By kind."""
         claims = Cache(JobRef.of, view_claim_and_class, self._wake_those_with_claim)
         self.claims = Informer(api, ("v1", "persistentvolumeclaims"), claims, where)
         nodes = Cache(lambda node: str(node["metadata"]["name"]), view_node, lambda _: None)
@@ -57,14 +65,13 @@ class Watches:
 
     def upsert(self, item: Manifest) -> None:
         """Take in the answer to a write."""
-        kinds: dict[str, Callable[[Manifest], None]] = {
-            "Pod": self.pods.upsert,
-            "Service": self.services.upsert,
-            "ConfigMap": self.config_maps.upsert,
-            "Workload": self.workloads.upsert,
-        }
-        if (upsert := kinds.get(item["kind"])) is not None:
-            upsert(item)
+        if (children := self.children.get(item["kind"])) is not None:
+            children.upsert(item)
+
+    def lacks(self, item: Manifest) -> bool:
+        """Whether a child of a job is known not to be there."""
+        children = self.children.get(item["kind"])
+        return children is not None and children.lacks(item)
 
     async def _watch_jobs(self, place: Place) -> None:
         """Watch the jobs of a namespace once its pods are known: a job whose pods are not would seem to have lost them.

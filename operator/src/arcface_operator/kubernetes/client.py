@@ -21,6 +21,7 @@ from arcface_operator.manifests.metadata import Manifest
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
+JSON_PATCH = "application/json-patch+json"
 FIELD_MANAGER = "arcface-operator"
 REQUEST_SECONDS = 30.0
 WATCH_SECONDS = 300
@@ -45,6 +46,8 @@ PLURALS = {
     "ArcFaceTrainingJob": PLURAL,
 }
 Query = Mapping[str, str | int]
+Operations = list[Manifest]
+"""Of a JSON patch (RFC 6902)."""
 
 
 class JobRef(NamedTuple):
@@ -177,6 +180,10 @@ class Api:
         """Merge fields into an object."""
         return await self._request("PATCH", path, AS_MANAGER, body, MERGE_PATCH)
 
+    async def edit(self, path: str, operations: Operations) -> Manifest:
+        """Carry out the operations of a JSON patch on an object."""
+        return await self._request("PATCH", path, AS_MANAGER, operations, JSON_PATCH)
+
     async def delete(self, path: str, uid: str, grace_seconds: int | None = None) -> None:
         """Delete exactly the object with this uid and, in the background, what it owns."""
         body: Manifest = {
@@ -194,7 +201,7 @@ class Api:
         method: str,
         path: str,
         query: Query | None = None,
-        body: Manifest | None = None,
+        body: Manifest | Operations | None = None,
         content_type: str = JSON,
         *,
         priority: Priority = Priority.HIGH,
@@ -234,7 +241,12 @@ class Api:
             raise Unreachable(f"watch {path}: {type(error).__name__} {error}") from None
 
     async def _send(
-        self, request: tuple[str, str], query: Query | None, body: Manifest | None, content_type: str, seconds: float
+        self,
+        request: tuple[str, str],
+        query: Query | None,
+        body: Manifest | Operations | None,
+        content_type: str,
+        seconds: float,
     ) -> Any:
         """Send a request, method and path, with the credentials of the moment; its answer is still to be read."""
         method, path = request

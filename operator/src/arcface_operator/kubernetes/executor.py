@@ -32,10 +32,17 @@ class ActionExecutor:
     """Acts on behalf of one operator; what fails is handed back, each time with the condition that depends on it."""
 
     def __init__(
-        self, api: client.Api, identity: str, now: Callable[[], datetime], changed: Callable[[Manifest], None]
+        self,
+        api: client.Api,
+        identity: str,
+        now: Callable[[], datetime],
+        changed: Callable[[Manifest], None],
+        lacks: Callable[[Manifest], bool] = lambda _: False,
     ) -> None:
         self.api = api
         self.changed = changed
+        self.lacks = lacks
+        """Whether an object of ours is known not to be there; somebody else's may have its name."""
         self.identity = identity
         self.now = now
 
@@ -119,24 +126,33 @@ class ActionExecutor:
     async def _apply(self, job: ArcFaceTrainingJob, manifest: Manifest) -> None:
         """Create an object, or bring our own up to date; a namesake of somebody else is left alone.
 
-        Server-side apply does both, so that one entry of managed fields tells what is ours: what another one had made
-        would not be removed when it is left out. It is the answer of the write that counts, so that an object which
-        goes in between is made anew.
+        It is the answer of the write that counts, so that an object which goes in between is made anew.
         """
-        found = await self.api.find(client.path_of(manifest))
+        if self.lacks(manifest) and (made := await self._unless_there(self.api.create(manifest))) is not None:
+            self.changed(made)
+            return
+        path = client.path_of(manifest)
+        found = await self.api.find(path)
         if found is not None:
             outcomes.check_owner(job, found)
             if "deletionTimestamp" in found["metadata"]:
                 raise outcomes.NotYet(f"is being deleted{outcomes.finalizers(found)}")
+            if (operations := outcomes.as_applied(found)) is not None:
+                await self.api.edit(path, operations)
         self.changed(await self.api.apply(manifest, is_ours=found is not None))
 
     async def _create_dry(self, manifest: Manifest) -> None:
         """Ask whether an object would be accepted; one of its name that is there already is not looked at."""
+        await self._unless_there(self.api.create(manifest, client.CreateMode.DRY_RUN))
+
+    async def _unless_there(self, request: Awaitable[Answer]) -> Answer | None:
+        """A creation: None where an object of the name is there already, whosever it is."""
         try:
-            await self.api.create(manifest, client.CreateMode.DRY_RUN)
+            return await request
         except client.ApiError as error:
             if error.reason != ALREADY_EXISTS:
                 raise
+            return None
 
     async def _create(self, job: ArcFaceTrainingJob, manifest: Manifest) -> None:
         """Create an object; one of the same name that is ours is as good.

@@ -65,6 +65,12 @@ class Informer(Generic[Key, View]):
         reflector = self.reflectors.get(namespace) or self.reflectors.get(None)
         return reflector is not None and reflector.is_current
 
+    def lacks(self, item: Manifest) -> bool:
+        """Whether an object is known not to be there, by its name and key."""
+        metadata = item["metadata"]
+        names = self.cache.by_key.get(self.cache.key(item), {})
+        return self.is_current(metadata["namespace"]) and metadata["name"] not in names
+
     async def has_listed(self, namespace: str) -> bool:
         """Whether the objects of a namespace have been seen, once they have been asked for."""
         reflector = self.reflectors.get(namespace) or self.reflectors[None]

@@ -43,6 +43,22 @@ def check_owner(job: ArcFaceTrainingJob, found: Manifest) -> None:
     raise Refused("exists and is not this job's; remove it")
 
 
+def as_applied(found: Manifest) -> client.Operations | None:
+    """What makes an object that we have created one that we have applied; None where it is one.
+
+    The fields of a creation have an owner of their own, from whom no apply takes what it leaves out. The patch is that
+    of client-go's `csaupgrade`: it comes to nothing (409) where somebody has changed the object meanwhile.
+    """
+    metadata = found["metadata"]
+    fields = metadata.get("managedFields", [])
+    ours = [entry for entry in fields if entry["manager"] == client.FIELD_MANAGER and not entry.get("subresource")]
+    if [entry["operation"] for entry in ours] != ["Update"]:
+        return None
+    applied = [{**entry, "operation": "Apply"} if entry in ours else entry for entry in fields]
+    changes = {"managedFields": applied, "resourceVersion": metadata["resourceVersion"]}
+    return [{"op": "replace", "path": f"/metadata/{name}", "value": value} for name, value in changes.items()]
+
+
 def finalizers(found: Manifest) -> str:
     """What an object waits for that is to go."""
     names = found["metadata"].get("finalizers", [])

@@ -191,8 +191,9 @@ def describe(progress: Progress, now: datetime) -> str:
     if progress.images_per_second is not None:
         figures.append(f"{progress.images_per_second:.0f} img/s")
     if progress.data_wait_percent is not None:
-        slowest = "" if progress.slowest_rank is None else f" at rank {progress.slowest_rank}"
-        figures.append(f"data wait {progress.data_wait_percent:.0f} %{slowest}")
+        figures.append(f"data wait {progress.data_wait_percent:.0f} %")
+    if progress.slowest_rank is not None:
+        figures.append(f"slowest rank {progress.slowest_rank}")
     if progress.estimated_completion_time is not None:
         figures.append(f"done in {duration(progress.estimated_completion_time - now)}")
     return ", ".join(figures)

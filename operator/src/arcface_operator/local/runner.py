@@ -1,5 +1,6 @@
 """`arcface run`: the pods that a job has on this machine, from the first of them to the job's results."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from arcface_api.contract.history import HISTORY_FILE
 from arcface_api.errors import ArcFaceError, Diverged, ExitCode, InvalidInput, Stopped
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import SchedulingSpec
@@ -116,12 +118,16 @@ class LocalRun:
         return worker_pods(self.job, attempt, self.settings)
 
     def show(self, status: ArcFaceTrainingJobStatus, logs: Path, output: Console) -> None:
-        """Print the results, those that miss a gate, too."""
+        """Print the results, those that miss a gate, too, and how the course of the training is drawn."""
         if status.evaluation is not None and condition(status, "Evaluated") is not None:
             output.print(results_table(status.evaluation))
         if status.phase == "Succeeded" or status.evaluation is not None:
             text = f"checkpoints: {self.checkpoints}\nlogs: {logs}"
             output.print(text, markup=False, highlight=False, soft_wrap=True)
+        if (self.checkpoints / HISTORY_FILE).is_file():
+            page = logs.with_name("history")
+            command = shlex.join(["arcface", "history", str(self.checkpoints), "--report", str(page)])
+            output.print(f"curves: {command}", markup=False, highlight=False, soft_wrap=True)
 
 
 def check_runnable(job: ArcFaceTrainingJob) -> None:

@@ -55,6 +55,7 @@ def build_run_config(job: ArcFaceTrainingJob, attempt: int = 0, image: str | Non
             keep_last=spec.checkpoint.keep_last,
         ),
         evaluation=None if spec.evaluation is None else _run_evaluation(spec.evaluation),
+        stall_seconds=spec.run_policy.stall_seconds,
         metrics_port=pods.METRICS_PORT,
     )
 
@@ -75,6 +76,7 @@ def _run_ranks(spec: ArcFaceTrainingJobSpec) -> run_config.RunRanks:
     workers = spec.workers
     return run_config.RunRanks(
         world_size=workers.world_size,
+        full_world_size=workers.world_size,
         per_pod=workers.devices_per_worker,
         accelerator=workers.accelerator,
         rendezvous=workers.effective_rendezvous,

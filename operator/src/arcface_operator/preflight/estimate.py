@@ -3,6 +3,7 @@
 from typing import Literal
 
 from arcface_api.architectures import IMAGE_SIZE
+from arcface_api.class_sampling import row_capacity
 from arcface_api.initial_loss import expected_initial_loss
 from arcface_api.model import Model
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
@@ -10,11 +11,16 @@ from arcface_operator.preflight.data import Counts, steps_per_epoch
 from arcface_operator.preflight.layers import FLOAT32, NetworkSize, network_size
 
 LOGIT_BYTES = 2 * FLOAT32 + 1
-"""Of an image and a class in the head at its peak: what a kernel reads and makes, and whether the class is its own."""
+"""Of an image and a class in the head at its peak: what a kernel reads and makes, and whether the class is its own.
+
+One more where classes may be left out: whether this one is.
+"""
 JOINED_EMBEDDINGS = 5
 """Of the joined batch: as gathered, of unit length, the gradient for those before and after its sum, and for these."""
 UNIT_CENTERS = 2
 """Centres of unit length and the gradient for them."""
+PLACES = 6
+"""Numbers for each class that lead from those that are drawn to rows: images, running counts, their complements."""
 CARDS = {"910A, 910B4": 32 << 30, "910B2, 910B3, 910B4-1, 910C": 64 << 30}
 """HBM that a rank has (HAMi's scheduler, charts/hami/templates/scheduler/device-configmap.yaml @00160eb)."""
 WAITING_BATCHES = 10
@@ -25,8 +31,10 @@ MINDSPORE = 420 * 10**6
 """Of a rank that has imported MindSpore 2.10, measured on a CPU; graphs and, on Ascend, CANN come on top."""
 LABEL = 2
 """Numbers that a label travels as, beside its embedding."""
-SUMMARY = 4
-"""Numbers that travel with the gradients beside one a rank: three votes, the squared norm of the centres' gradient."""
+SUMMARY = 5
+"""Numbers that travel with the gradients: the loss, three votes, the squared norm of the centres' gradient."""
+SUMMARY_OF_A_RANK = 2
+"""Further ones for each rank: its wait for images, and what of its step was not finite."""
 
 
 class DeviceMemory(Model):
@@ -39,16 +47,19 @@ class DeviceMemory(Model):
     gradients: int
     """Of the same, twice with any number of ranks: as the backward pass makes them, and joined to flat vectors.
 
-    At most: the tensors of a bucket are done with once they are joined.
+    At most: the tensors of a bucket are done with once they are joined. A third time where micro-batches are added up.
     """
     head: int
-    """Centres of this rank's classes, their momentum and gradient."""
+    """Centres of this rank's classes, their momentum, and the gradient of those that a step compares with.
+
+    The gradient is there twice where it is added up.
+    """
     logits: int
-    """Of the joined batch against this rank's classes: with more ranks the one grows as the other shrinks."""
+    """Of the joined batch (with accumulation: micro-batch) against those, whatever number of ranks."""
     temporaries: int
-    """Of the head: embeddings of the joined batch, unit centres, the greatest logits of all ranks."""
+    """Of the head: embeddings of the joined batch, unit centres, the greatest logits of all ranks, classes drawn."""
     activations: int
-    """Outputs of all layers for a batch, which the backward pass needs; frameworks keep some less or some more."""
+    """Outputs of all layers for what a rank takes at once, for the backward pass; frameworks keep some less or more."""
     total: int
     """Sum of these."""
 
@@ -82,7 +93,7 @@ class HostMemory(Model):
 
 
 class Collective(Model):
-    """One message of a step."""
+    """One message of a step, or of each of its micro-batches."""
 
     name: str
     """What is exchanged."""
@@ -92,6 +103,8 @@ class Collective(Model):
     """Bytes that a rank gives."""
     received: int
     """Bytes that it has afterwards: of an all-gather those of all ranks."""
+    times: int = 1
+    """How often in a step: once for each micro-batch, or at its end."""
 
 
 class Storage(Model):
@@ -110,6 +123,10 @@ class Estimate(Model):
 
     counts: Counts
     """The training set."""
+    total_batch_size: int
+    """Images of an update, over all ranks."""
+    micro_batches: int
+    """That each rank takes its share of them in."""
     parameters: int
     """Of the backbone."""
     steps_per_epoch: int
@@ -136,10 +153,12 @@ def estimate(spec: ArcFaceTrainingJobSpec, counts: Counts) -> Estimate:
     """Estimate of a job on a training set of this size; InvalidInput where that does not do."""
     per_epoch = steps_per_epoch(spec, counts)
     network = network_size(spec.model)
-    fresh_loss = expected_initial_loss(spec.loss, counts.identities, spec.model.embedding_size)
+    fresh_loss = expected_initial_loss(spec.loss, counts.identities, spec.model.embedding_size, spec.total_batch_size)
     memory = device_memory(spec, counts, network)
     return Estimate(
         counts=counts,
+        total_batch_size=spec.total_batch_size,
+        micro_batches=spec.training.gradient_accumulation,
         parameters=network.parameters,
         steps_per_epoch=per_epoch,
         total_steps=per_epoch * spec.training.epochs,
@@ -157,18 +176,22 @@ def device_memory(spec: ArcFaceTrainingJobSpec, counts: Counts, network: Network
     """Memory of rank 0, which holds the largest block of classes."""
     world_size, embedding_size = spec.workers.world_size, spec.model.embedding_size
     classes = -(-counts.identities // world_size)
-    joined_batch = spec.training.batch_size * world_size
+    at_once, sums = spec.training.micro_batch_size, int(spec.training.gradient_accumulation > 1)
+    joined_batch = at_once * world_size
+    rows = row_capacity(classes, spec.loss.sample_rate, spec.total_batch_size)
+    is_limited = spec.loss.sample_rate < 1 or spec.loss.interclass_filter is not None
+    drawn = 0 if spec.loss.sample_rate == 1 else rows * embedding_size + PLACES * classes
     activation = FLOAT32 if spec.precision == "fp32" else FLOAT32 // 2
     peaks = 0 if world_size == 1 else world_size * joined_batch
-    temporary = JOINED_EMBEDDINGS * joined_batch * embedding_size + UNIT_CENTERS * classes * embedding_size + peaks
+    temporary = JOINED_EMBEDDINGS * joined_batch * embedding_size + UNIT_CENTERS * rows * embedding_size + peaks + drawn
     parts = {
         "weights": FLOAT32 * network.parameters * (2 if spec.verifies_during_training else 1),
         "momentum": FLOAT32 * network.trainable,
-        "gradients": 2 * FLOAT32 * network.trainable,
-        "head": 3 * FLOAT32 * classes * embedding_size,
-        "logits": LOGIT_BYTES * joined_batch * classes,
+        "gradients": (2 + sums) * FLOAT32 * network.trainable,
+        "head": FLOAT32 * (2 * classes + (1 + sums) * rows) * embedding_size,
+        "logits": (LOGIT_BYTES + is_limited) * joined_batch * rows,
         "temporaries": FLOAT32 * temporary,
-        "activations": activation * network.outputs * spec.training.batch_size,
+        "activations": activation * network.outputs * at_once,
     }
     return DeviceMemory(**parts, total=sum(parts.values()))
 
@@ -198,19 +221,25 @@ def host_memory(spec: ArcFaceTrainingJobSpec, counts: Counts, network: NetworkSi
 
 def collectives(spec: ArcFaceTrainingJobSpec, network: NetworkSize) -> list[Collective]:
     """All messages of a step in their order; none with one rank. Centres stay where they are."""
-    world_size, batch = spec.workers.world_size, spec.training.batch_size
+    world_size, batch = spec.workers.world_size, spec.training.micro_batch_size
     if world_size == 1:
         return []
     joined = batch * world_size
     embeddings = joined * spec.model.embedding_size
-    return [
+    of_micro_batch = [
         _all_gather("embeddings", batch * (spec.model.embedding_size + LABEL), world_size),
         # Every rank's greatest logit of every image: the one message that grows with the square of the ranks.
         _all_gather("peaks", joined, world_size),
         _all_reduce("sums", 2 * joined),
         _all_reduce("embeddingGradients", embeddings),
+    ]
+    times = spec.training.gradient_accumulation
+    chosen = [] if spec.loss.sample_rate == 1 else [_all_gather("labels", batch * times, world_size)]
+    return [
+        *chosen,
+        *(message.model_copy(update={"times": times}) for message in of_micro_batch),
         # In buckets: one message where they are no more than 32 MiB.
-        _all_reduce("gradients", network.trainable + world_size + SUMMARY),
+        _all_reduce("gradients", network.trainable + SUMMARY + SUMMARY_OF_A_RANK * world_size),
     ]
 
 

@@ -1,6 +1,6 @@
 """An estimate as people read it: one figure a line."""
 
-from arcface_operator.preflight.estimate import Estimate
+from arcface_operator.preflight.estimate import Collective, Estimate
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -18,12 +18,18 @@ def _course(plan: Estimate) -> list[tuple[str, str]]:
     return [
         ("identities", f"{plan.counts.identities:,}"),
         ("images", f"{plan.counts.images:,}"),
+        ("images per update", f"{plan.total_batch_size:,}{_parts(plan)}"),
         ("backbone parameters", f"{plan.parameters:,}"),
         ("steps per epoch", f"{plan.steps_per_epoch:,}"),
         ("steps in all", f"{plan.total_steps:,}"),
         ("learning rate", f"{plan.learning_rate:g}"),
         ("expected first loss", first),
     ]
+
+
+def _parts(plan: Estimate) -> str:
+    """What accumulation makes of them."""
+    return f", by each rank in {plan.micro_batches} parts" if plan.micro_batches > 1 else ""
 
 
 def _device(plan: Estimate) -> list[tuple[str, str]]:
@@ -62,12 +68,19 @@ def _traffic(plan: Estimate) -> list[tuple[str, str]]:
     if not messages:
         return [(title, "none")]
     handed_over, received = (
-        sum(numbers) for numbers in zip(*((m.handed_over, m.received) for m in messages), strict=True)
+        sum(numbers)
+        for numbers in zip(*((m.times * m.handed_over, m.times * m.received) for m in messages), strict=True)
     )
     return [
         (title, f"{size(handed_over)}, {size(received)}"),
-        *((f"  {m.name}, {m.operation}", f"{size(m.handed_over)}, {size(m.received)}") for m in messages),
+        *((f"  {_title(m)}", f"{size(m.handed_over)}, {size(m.received)}") for m in messages),
     ]
+
+
+def _title(message: Collective) -> str:
+    """Name and operation, and how often where that is more than once."""
+    times = f", {message.times} times" if message.times > 1 else ""
+    return f"{message.name}, {message.operation}{times}"
 
 
 def _storage(plan: Estimate) -> list[tuple[str, str]]:

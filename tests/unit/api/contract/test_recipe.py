@@ -18,7 +18,7 @@ GANG_OF_ONE = {"training": {"batchSize": 64}}
 
 @pytest.mark.parametrize(
     ("batch", "workers", "accumulation"),
-    [(32, {"replicas": 2}, 1), (16, {"replicas": 2, "devicesPerWorker": 2}, 1), (32, {}, 2), (8, {"replicas": 8}, 1)],
+    [(32, {"replicas": 2}, 1), (16, {"replicas": 2, "devicesPerWorker": 2}, 1), (64, {}, 4), (8, {"replicas": 8}, 2)],
 )
 def test_a_recipe_does_not_depend_on_how_the_total_batch_is_split(batch, workers, accumulation):
     split = {"batchSize": batch, "gradientAccumulation": accumulation}

@@ -81,13 +81,18 @@ def test_a_gate_may_be_about_a_set_with_dots_in_its_name():
 
 
 def test_learning_rate_is_a_tenth_at_1024_images_and_linear_in_the_total_batch():
-    spec = make_job(
-        training={"batchSize": 64, "gradientAccumulation": 2}, workers={"replicas": 2, "devicesPerWorker": 4}
-    ).spec
+    spec = make_job(training={"batchSize": 128}, workers={"replicas": 2, "devicesPerWorker": 4}).spec
     assert (spec.workers.world_size, spec.total_batch_size) == (8, 1024)
     assert spec.learning_rate == pytest.approx(0.1)
     assert make_job(training={"batchSize": 256}).spec.learning_rate == pytest.approx(0.025)
     assert make_job(training={"optimizer": {"learningRate": 0.3}}).spec.learning_rate == 0.3
+
+
+def test_accumulation_splits_a_ranks_images_and_changes_neither_total_batch_nor_rate():
+    workers = {"replicas": 2, "devicesPerWorker": 4}
+    spec = make_job(training={"batchSize": 128, "gradientAccumulation": 4}, workers=workers).spec
+    assert spec.training.micro_batch_size == 32
+    assert (spec.total_batch_size, spec.learning_rate) == (1024, pytest.approx(0.1))
 
 
 def test_precision_and_rendezvous_follow_the_accelerator():

@@ -78,6 +78,15 @@ BROKEN = [
         "schedule.warmupEpochs must be below epochs",
         id="warm-up",
     ),
+    *(
+        pytest.param(
+            "spec.training",
+            {"training": {"batchSize": 12, "gradientAccumulation": parts}},
+            "gradientAccumulation must divide batchSize into parts of 2 or more images",
+            id=f"12 images in {parts} parts",
+        )
+        for parts in (5, 12, 24)
+    ),
     pytest.param(
         "spec.workers",
         {"workers": {"rendezvous": "rankTable"}},

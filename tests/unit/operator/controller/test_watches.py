@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from arcface_api.contract.pod_environment import JOB_LABEL
 from arcface_operator.controller.jobs import JobStore, WorkQueue
 from arcface_operator.controller.watches import Watches
 from arcface_operator.kubernetes import informer
@@ -143,3 +144,27 @@ def test_a_claim_wakes_the_jobs_that_name_it() -> None:
         return set(queue.timers)
 
     assert asyncio.run(play()) == {JobRef("voices", "quick")}
+
+
+def child(kind: str, name: str, job: str = "quick") -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "faces", "labels": {JOB_LABEL: job}, "uid": name, "resourceVersion": "5"}
+    return {"apiVersion": "v1", "kind": kind, "metadata": metadata}
+
+
+def test_a_child_is_known_not_to_be_there_where_its_kind_is_watched() -> None:
+    server = Server()
+    server.collections |= {
+        f"{JOBS}arcfacetrainingjobs": [body("faces")],
+        "/api/v1/services": [child("Service", "quick")],
+        "/api/v1/configmaps": FORBIDDEN,
+    }
+
+    def check(_: JobStore, watches: Watches) -> None:
+        assert not watches.lacks(child("Service", "quick"))
+        assert watches.lacks(child("Service", "other", "other"))
+        assert not watches.lacks(child("ConfigMap", "quick-config")), "nobody sees ConfigMaps"
+        assert not watches.lacks(child("PodGroup", "quick")), "nobody watches groups"
+        watches.upsert(child("Service", "other", "other"))
+        assert not watches.lacks(child("Service", "other", "other"))
+
+    watch(server, until=lambda store, _: known(store), then=check)

@@ -47,7 +47,7 @@ def test_all_figures_are_described() -> None:
 
 def test_a_rank_that_holds_up_the_others_is_named() -> None:
     slow = FULL.model_copy(update={"data_wait_percent": 35.9, "slowest_rank": 1})
-    assert "data wait 36 % at rank 1, done" in describe(slow, NOW)
+    assert "data wait 36 %, slowest rank 1, done" in describe(slow, NOW)
 
 
 def test_figures_that_are_not_known_are_left_out() -> None:

@@ -83,7 +83,11 @@ EVALUATION = {"claimName": "sets", "sets": ["lfw"]}
 def test_a_job_without_evaluation_ends_with_its_paths(bench: Bench) -> None:
     code, output, messages = bench.run(DONE)
     assert code == 0
-    assert output == f"checkpoints: {bench.checkpoints}\nlogs: {bench.folder}/work/quick/logs\n"
+    assert output.splitlines() == [
+        f"checkpoints: {bench.checkpoints}",
+        f"logs: {bench.folder}/work/quick/logs",
+        f"curves: arcface history {bench.checkpoints} --report {bench.folder}/work/quick/history",
+    ]
     assert messages[0] == "training quick on 2 ranks in 2 pods"
     assert messages[-1] == "step 9/9, epoch 1, loss 2.5000"
     log = (bench.folder / "work" / "quick" / "logs" / "quick-worker-1-0.log").read_text()

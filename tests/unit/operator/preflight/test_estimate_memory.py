@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from arcface_api.class_sampling import row_capacity
 from arcface_operator.preflight.data import Counts
 from arcface_operator.preflight.estimate import DeviceMemory, HostMemory, device_memory, host_memory
 from arcface_operator.preflight.layers import network_size
@@ -51,6 +52,15 @@ def test_half_precision_halves_the_activations() -> None:
     assert 2 * half == single
 
 
+def test_accumulation_divides_what_grows_with_the_batch_and_keeps_one_more_sum() -> None:
+    whole, parts = device(**EIGHT), device(**EIGHT, training={"gradientAccumulation": 4})
+    assert 4 * parts.activations == whole.activations
+    assert 4 * parts.logits == whole.logits
+    assert parts.gradients - whole.gradients == whole.momentum
+    assert 3 * parts.head == 4 * whole.head
+    assert parts.temporaries == 4 * (5 * 256 * 512 + 2 * 10_718 * 512 + 8 * 256)
+
+
 def test_one_rank_gathers_no_peaks() -> None:
     memory = device()
     assert memory.temporaries == 4 * (5 * 128 * 512 + 2 * MS1MV2.identities * 512)
@@ -64,6 +74,22 @@ def test_more_ranks_do_not_shrink_the_logits() -> None:
     million = Counts(identities=1_024_000, images=10**8)
     logits = [device(million, **gang(replicas)).logits for replicas in (1, 2, 64)]
     assert logits == [9 * 128 * 1_024_000] * 3
+
+
+def test_sampling_takes_rows_instead_of_classes_for_all_but_centres_and_momentum() -> None:
+    million = Counts(identities=1_024_000, images=10**8)
+    classes, rows = 128_000, row_capacity(128_000, 0.1, 1024)
+    assert 12_800 < rows < 15_000
+    memory, every = device(million, loss={"sampleRate": 0.1}, **EIGHT), device(million, **EIGHT)
+    assert memory.head == 4 * 512 * (2 * classes + rows)
+    assert memory.logits == 10 * 1024 * rows
+    assert memory.temporaries == 4 * (5 * 1024 * 512 + 3 * rows * 512 + 8 * 1024 + 6 * classes)
+    assert memory.total < every.total
+
+
+def test_the_filter_takes_a_truth_value_for_each_image_and_class() -> None:
+    filtered = device(loss={"interclassFilter": 0.4}, **EIGHT)
+    assert 9 * filtered.logits == 10 * device(**EIGHT).logits
 
 
 def test_the_peaks_of_512_ranks_take_128_mebibytes() -> None:

@@ -17,8 +17,23 @@ def test_messages_of_eight_ranks() -> None:
         "peaks": (1024 * 4, 8 * 1024 * 4),
         "sums": (2 * 1024 * 4, 2 * 1024 * 4),
         "embeddingGradients": (1024 * 512 * 4, 1024 * 512 * 4),
-        "gradients": (4 * (65_156_160 - 512 + 12), 4 * (65_156_160 - 512 + 12)),
+        "gradients": (4 * (65_156_160 - 512 + 21), 4 * (65_156_160 - 512 + 21)),
     }
+
+
+def test_what_concerns_the_head_is_sent_for_every_micro_batch_and_gradients_once() -> None:
+    training = {"batchSize": 128, "gradientAccumulation": 4}
+    spec = make_job(workers={"accelerator": "ascend", "devicesPerWorker": 8}, training=training).spec
+    found = {each.name: each for each in collectives(spec, network_size(spec.model))}
+    assert {name: each.times for name, each in found.items()} == {
+        "embeddings": 4,
+        "peaks": 4,
+        "sums": 4,
+        "embeddingGradients": 4,
+        "gradients": 1,
+    }
+    assert found["peaks"].received == 8 * 256 * 4
+    assert found["gradients"] == messages(8)["gradients"]
 
 
 def test_the_peaks_grow_with_the_square_of_the_ranks() -> None:

@@ -33,6 +33,15 @@ def test_the_first_loss_of_a_fine_tuning_is_no_figure() -> None:
     assert [line for line in text.splitlines() if line.startswith("expected first loss") and "fresh network's" in line]
 
 
+def test_micro_batches_are_told_with_what_is_sent_for_each() -> None:
+    spec = make_job(**EIGHT, training={"gradientAccumulation": 4}).spec
+    lines = dict(line.rsplit("  ", 1) for line in plan_text(estimate(spec, MS1MV2)).splitlines())
+    figures = {name.strip(): value.strip() for name, value in lines.items()}
+    assert figures["images per update"] == "1,024, by each rank in 4 parts"
+    assert figures["peaks, allGather, 4 times"] == "1.0 KiB, 8.0 KiB"
+    assert figures["traffic of a rank in a step, handed over and received"] == "250.8 MiB, 252.6 MiB"
+
+
 def test_a_rank_alone_has_no_traffic() -> None:
     text = plan_text(estimate(make_job().spec, MS1MV2))
     assert [line.split()[-1] for line in text.splitlines() if line.startswith("traffic")] == ["none"]

@@ -13,21 +13,6 @@ def test_a_plain_job_is_supported() -> None:
     assert unsupported(make_job(workers=CPU, evaluation={"claimName": "sets"}).spec) == []
 
 
-@pytest.mark.parametrize(
-    ("field", "spec"),
-    [
-        pytest.param("spec.loss.sampleRate", {"loss": {"sampleRate": 0.1}}, id="sampling"),
-        pytest.param("spec.loss.interclassFilter", {"loss": {"interclassFilter": 0.4}}, id="filter"),
-        pytest.param(
-            "spec.training.gradientAccumulation", {"training": {"gradientAccumulation": 2}}, id="accumulation"
-        ),
-    ],
-)
-def test_each_field_is_refused_by_its_name(field: str, spec: dict[str, Any]) -> None:
-    (sentence,) = unsupported(make_job(**{"workers": CPU, **spec}).spec)
-    assert sentence.startswith(f"{field}: ")
-
-
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("machine", ["module", "half", "card"])
 def test_910a_is_refused_what_it_does_not_compute(machine: str, precision: str) -> None:

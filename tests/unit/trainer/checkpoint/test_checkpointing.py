@@ -4,6 +4,7 @@ Votes come one step late, as the training's loop hands them over.
 """
 
 import errno
+import subprocess
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,7 +15,15 @@ from prometheus_client import generate_latest
 from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.errors import ArcFaceError, Diverged, InvalidInput
-from arcface_faces.checkpoint import MANIFEST_FILE, newest_complete, read_manifest
+from arcface_faces.checkpoint import (
+    BACKBONE_FILE,
+    MANIFEST_FILE,
+    file_sha256,
+    manifest_sha256,
+    newest_complete,
+    read_manifest,
+)
+from arcface_faces.checkpoint_writing import write_tensors
 from arcface_trainer.checkpoint import checkpointing
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
 from arcface_trainer.checkpoint.resume import refuse_other_runs
@@ -24,7 +33,7 @@ from arcface_trainer.checkpoint.writer import CheckpointWriter
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.metrics import TrainMetrics
 from arcface_trainer.step.votes import NO_VOTES, StepVotes
-from support.builders.saved_states import PLAN, ArrayState
+from support.builders.saved_states import PLAN, ArrayState, flip_the_last_bit
 from support.builders.training_plan import make_plan
 from support.builders.verifications import found
 from support.fakes.disks import Disk, refusing
@@ -59,7 +68,8 @@ class Training:
 
     def let_and_train_until_saved(self):
         """In few steps, however slow the disk is: further saves become due by their number."""
-        self.disk.let.set()
+        if isinstance(self.disk, Disk):
+            self.disk.let.set()
         saver = self.checkpointing.saver
         while saver.is_busy:
             wait_until(saver._stage.work.done)
@@ -94,6 +104,49 @@ def test_a_run_that_is_refused_leaves_the_gang_alone_that_writes_there(tmp_path)
     training.let_and_train_until_saved()
     assert training.checkpointing.warnings == []
     assert len(training.saved) == 2
+
+
+def test_what_is_damaged_is_put_aside_by_that_name_when_a_run_goes_on_from_before(tmp_path):
+    training = Training(tmp_path, Disk())
+    for _ in range(2):
+        training.train(EVERY)
+        training.let_and_train_until_saved()
+    flip_the_last_bit(tmp_path / f"step-{training.saved[-1]:08d}" / BACKBONE_FILE)
+    state = ArrayState()
+    state.load = state.load_loss_scale = lambda *_, **__: None
+    before, damaged = training.saved
+    Checkpointing.start(training.checkpointing.settings, state, PLAN, World(1, 0), RankIdentity())
+    assert training.saved == [before]
+    assert (tmp_path / f"damaged-step-{damaged:08d}").is_dir()
+
+
+def test_a_way_back_that_a_crash_cuts_short_is_found_again_or_gone_again(tmp_path, monkeypatch):
+    training = Training(tmp_path, Disk())
+    for _ in range(2):
+        training.train(EVERY)
+        training.let_and_train_until_saved()
+    (first, second), checkpoints = training.saved, training.checkpointing
+    training.state.load = training.state.load_loss_scale = lambda *_, **__: None
+    monkeypatch.setattr(CheckpointWriter, "set_aside", _crash)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.roll_back(first + 3, "the loss", training.metrics)
+    assert training.saved == [first, second]
+    assert read_manifest(newest_complete(tmp_path)).roll_back is None
+    monkeypatch.undo()
+    monkeypatch.setattr("arcface_trainer.checkpoint.writer.write_manifest", _crash)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.roll_back(first + 3, "the loss", training.metrics)
+    assert training.saved == [first]
+    assert read_manifest(newest_complete(tmp_path)).roll_back is None
+    monkeypatch.undo()
+    assert checkpoints.roll_back(first + 3, "the loss", training.metrics) == first
+    noted = read_manifest(newest_complete(tmp_path))
+    assert (noted.roll_back.to_step, noted.roll_back.skipped_batches, noted.roll_back.cause) == (first, 4, "the loss")
+    assert checkpoints.newest.sha256 == manifest_sha256(newest_complete(tmp_path))
+
+
+def _crash(*_):
+    raise KeyboardInterrupt
 
 
 def test_a_run_by_another_recipe_is_refused_by_the_name_of_the_field(tmp_path):
@@ -206,6 +259,51 @@ def test_a_save_that_fails_is_told_counted_and_tried_again(tmp_path, monkeypatch
     assert EVERY < retried < 2 * EVERY + EVERY
     assert training.checkpointing.warnings == []
     assert training.metric("arcface_train_checkpoint_failures_total") == 1
+
+
+@pytest.fixture
+def volume(tmp_path):
+    """A real file system, small enough to be filled."""
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"only root may mount: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"), [("full", "No space left on device"), ("read-only", "Read-only file system")]
+)
+def test_a_volume_that_is_full_or_read_only_costs_saves_and_neither_the_training_nor_the_last_checkpoint(
+    volume, trouble, words
+):
+    training = Training(volume, write_tensors)
+    training.train(EVERY)
+    training.let_and_train_until_saved()
+    filler = volume / "filler"
+    if trouble == "full":
+        with pytest.raises(OSError, match=words):
+            filler.write_bytes(bytes(2 << 20))
+    else:
+        subprocess.run(["mount", "-o", "remount,ro", volume], check=True)
+    training.train(EVERY)
+    training.let_and_train_until_saved()
+    assert words in training.checkpointing.warnings[0]
+    assert training.metric("arcface_train_checkpoint_failures_total") == 1
+    newest = newest_complete(volume)
+    assert [checkpoint_file_is_whole(newest, entry) for entry in read_manifest(newest).files] == [True] * 3
+    subprocess.run(["mount", "-o", "remount,rw", volume], check=True)
+    filler.unlink(missing_ok=True)
+    training.train(stop=True)
+    assert training.saved[-1] == training.step
+
+
+def checkpoint_file_is_whole(folder, entry):
+    return file_sha256(folder / entry.name) == entry.sha256
 
 
 def test_a_failure_is_tried_again_later_though_another_save_waits(tmp_path):

@@ -5,10 +5,11 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_faces.checkpoint import BACKBONE_FILE, LossScale
+from arcface_faces.checkpoint import BACKBONE_FILE, MANIFEST_FILE, LossScale, read_manifest
 from arcface_trainer.checkpoint.resume import resume
 from arcface_trainer.distributed.collectives import World
 from support.builders.saved_states import PLAN, flip_the_last_bit, saving
@@ -57,6 +58,35 @@ def test_a_run_goes_on_from_the_newest_sound_checkpoint(tmp_path, save):
     state = Loaded()
     assert resume(state, tmp_path, PLAN, World(1, 0)).step == 4
     assert state.source == str(tmp_path / "step-00000004")
+
+
+DAMAGES = 200
+
+
+@pytest.mark.parametrize("kind", ["truncated", "one byte flipped"])
+def test_whatever_is_damaged_is_refused_and_the_one_before_is_used(tmp_path, save, kind):
+    save(4)
+    save(8)
+    files = sorted((tmp_path / "step-00000008").iterdir())
+    manifest, random = read_manifest(tmp_path / "step-00000008"), np.random.default_rng(8)
+    for number in range(DAMAGES):
+        file = files[number % len(files)]
+        whole = file.read_bytes()
+        place = int(random.integers(len(whole)))
+        flipped = whole[:place] + bytes([whole[place] ^ (1 << int(random.integers(8)))]) + whole[place + 1 :]
+        file.write_bytes(whole[:place] if kind == "truncated" else flipped)
+        found = resume(Loaded(), tmp_path, PLAN, World(1, 0))
+        # Of a manifest whose checksum is no longer named so, nothing is known but that all else is as it was.
+        assert found.step == 4 or (file.name == MANIFEST_FILE and place < len('{"checksum":"') and found == manifest)
+        file.write_bytes(whole)
+    assert resume(Loaded(), tmp_path, PLAN, World(1, 0)).step == 8
+
+
+def test_no_later_checkpoint_is_looked_at_than_is_wanted(tmp_path, save):
+    for step in (4, 8):
+        save(step)
+    assert resume(Loaded(), tmp_path, PLAN, World(1, 0), newest_step=7).step == 4
+    assert resume(Loaded(), tmp_path, PLAN, World(1, 0), newest_step=3) is None
 
 
 def test_a_checkpoint_that_cannot_be_read_for_now_is_not_passed_over(tmp_path, save, monkeypatch):

@@ -106,20 +106,20 @@ def test_a_gang_that_has_ended_leaves_nothing_behind(tmp_path):
 
 
 def test_a_checkpoint_saved_after_falling_back_is_kept_and_found(tmp_path, save):
-    """The run was at 8, found 6 and 8 damaged, resumed at 4 and saves 5; keep_last is 2."""
+    """The run was at 8, went back to 4 and saves 5; keep_last is 2."""
     for step in (4, 6, 8):
         save(step)
     save(5)
     assert newest_complete(tmp_path).name == "step-00000005"
-    assert (tmp_path / "damaged-step-00000008").is_dir()
+    assert (tmp_path / "superseded-step-00000008").is_dir()
 
 
-def test_a_damaged_checkpoint_is_never_removed_for_one_of_the_same_step(tmp_path, save):
-    save(8, value=1.0)
-    (tmp_path / "step-00000008" / "mark").touch()
-    save(8, value=2.0)
-    assert (tmp_path / "damaged-step-00000008" / "mark").exists()
-    assert not (tmp_path / "step-00000008" / "mark").exists()
+def test_a_checkpoint_is_never_removed_for_one_of_the_same_step(tmp_path, save):
+    for number in range(3):
+        save(8)
+        (tmp_path / "step-00000008" / f"mark-{number}").touch()
+    assert [path.name for path in sorted(tmp_path.glob("superseded-step-00000008*/mark-?"))] == ["mark-0", "mark-1"]
+    assert (tmp_path / "step-00000008" / "mark-2").exists()
 
 
 def write(writer, step):

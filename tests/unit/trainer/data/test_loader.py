@@ -6,26 +6,30 @@ import pytest
 
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_trainer.data.loader import BatchLoader, Sampler
+from arcface_trainer.data.split import PADDING
 
 
 def joined(sampler_of_rank, world_size, step):
     """The batch of all ranks, one behind the other."""
     plans = [sampler_of_rank(rank, world_size).batch(step) for rank in range(world_size)]
-    return np.concatenate([plan.indices for plan in plans]), np.concatenate([plan.positions for plan in plans])
+    return (
+        np.concatenate([plan.indices[plan.is_image] for plan in plans]),
+        np.concatenate([plan.positions[plan.is_image] for plan in plans]),
+    )
 
 
 def sampler(rank=0, world_size=1, *, size=50, batch=8, seed=3):
     return Sampler(size, batch, seed, world_size, rank)
 
 
-@pytest.mark.parametrize("world_size", [2, 4, 8])
+@pytest.mark.parametrize("world_size", [2, 3, 4, 5, 8])
 def test_the_joined_batch_does_not_depend_on_the_number_of_ranks(world_size):
     for step in range(15):
         expected, got = joined(sampler, 1, step), joined(sampler, world_size, step)
         np.testing.assert_array_equal(got, expected)
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 4])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 def test_no_image_is_seen_twice_in_an_epoch(world_size):
     first = sampler()
     seen = np.concatenate([joined(sampler, world_size, step)[0] for step in range(first.steps_per_epoch)])
@@ -50,7 +54,7 @@ def test_steps_go_on_across_epochs():
 
 
 @pytest.mark.parametrize("resumed_at", [0, 1, 5, 6, 7, 13])
-@pytest.mark.parametrize("world_size", [1, 2, 4])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 def test_a_resumed_run_takes_what_a_straight_one_takes(resumed_at, world_size):
     straight = [joined(sampler, 1, step)[0] for step in range(18)]
     resumed = [joined(sampler, world_size, step)[0] for step in range(resumed_at, 18)]
@@ -100,8 +104,8 @@ def test_the_order_cannot_be_changed_by_who_reads_it():
     [
         pytest.param((50, 8, -1, 1, 0), "training.seed -1 is negative", id="seed"),
         pytest.param((50, 8, 0, 2, 2), "rank 2 lies outside the world of 2 ranks", id="rank"),
-        pytest.param((50, 8, 0, 3, 0), "total batch 8 cannot be split evenly over 3 ranks", id="split"),
-        pytest.param((50, 0, 0, 1, 0), "total batch 0 cannot be split", id="empty batch"),
+        pytest.param((50, 8, 0, 9, 0), "total batch of 8 images cannot be shared by 9 ranks", id="many ranks"),
+        pytest.param((50, 0, 0, 1, 0), "total batch of 0 images cannot be shared", id="empty batch"),
         pytest.param((7, 8, 0, 1, 0), "7 images do not fill one total batch of 8", id="small set"),
     ],
 )
@@ -133,8 +137,8 @@ class Faces:
         return f"image {index}"
 
 
-def make_loader(faces, rank=0, world_size=1):
-    return BatchLoader(faces, Sampler(12, 4, 3, world_size, rank), "none", threads=2)
+def make_loader(faces, rank=0, world_size=1, most_at_once=None):
+    return BatchLoader(faces, Sampler(12, 4, 3, world_size, rank, most_at_once), "none", threads=2)
 
 
 def shown(batch):
@@ -159,6 +163,20 @@ def test_two_ranks_together_show_what_one_rank_shows():
     with make_loader(Faces()) as alone, make_loader(Faces(), 0, 2) as first, make_loader(Faces(), 1, 2) as second:
         for step in range(3):
             assert shown(first.take(step)) + shown(second.take(step)) == shown(alone.take(step))
+
+
+def test_rows_that_fill_up_show_the_image_before_them_under_no_label():
+    with make_loader(Faces()) as alone, make_loader(Faces(), rank=2, world_size=3) as last:
+        whole, share = alone.take(0), last.take(0)
+    assert shown(share) == [shown(whole)[3]] * 2
+    assert share.labels.tolist() == [whole.labels[3], PADDING]
+    assert (share.image_count, whole.image_count) == (1, 4)
+
+
+def test_micro_batches_of_a_rank_are_its_images_in_their_order():
+    with make_loader(Faces()) as at_once, make_loader(Faces(), most_at_once=2) as in_parts:
+        assert shown(in_parts.take(1)) == shown(at_once.take(1))
+        assert in_parts.sampler.split.micro_batches == 2
 
 
 def test_the_next_image_stands_in_for_an_undecodable_one():

@@ -34,17 +34,36 @@ def test_loss_of_the_reference_cases(loss, expected):
     assert measured == pytest.approx(expected, abs=2e-5)
 
 
-@pytest.mark.parametrize("kind", ["arcface", "cosface", "combined"])
-def test_loss_and_gradients_equal_a_float64_computation(kind):
+@pytest.mark.parametrize(
+    "loss",
+    [
+        pytest.param(LossSpec(), id="arcface"),
+        pytest.param(LossSpec(type="cosface"), id="cosface"),
+        pytest.param(LossSpec(type="combined", m1=1.1, m2=0.2, m3=0.1), id="combined"),
+        pytest.param(LossSpec(type="combined", m1=2.0, m2=0.2, m3=0.1), id="combined in a straight line"),
+        pytest.param(LossSpec(interclass_filter=0.25), id="filter"),
+        pytest.param(LossSpec(interclass_filter=1e-6), id="filter that leaves few"),
+    ],
+)
+def test_loss_and_gradients_equal_a_float64_computation(loss):
     random = np.random.default_rng(3)
     embeddings, centers = random.normal(size=(6, 16)), random.normal(size=(10, 16))
     embeddings[0] = 0.3 * embeddings[0] - centers[4]  # angle + margin beyond pi
     labels = [4, 0, 9, 9, 3, 1]
-    extra = {"m1": 1.1, "m2": 0.2, "m3": 0.1} if kind == "combined" else {}
-    loss = LossSpec(type=kind, **extra)
     expected = margin_softmax(loss, embeddings, centers, np.array(labels))
     for measured, wanted in zip(run(loss, embeddings, centers, labels), expected, strict=True):
         np.testing.assert_allclose(measured, wanted, rtol=1e-4, atol=2e-5)
+
+
+def test_another_identity_above_the_limit_does_not_count():
+    """Two images of one person under two labels push the person's centre and its double no longer apart."""
+    centers = on_circle(0.9, 0.8, -0.5)
+    loss = LossSpec(scale=8.0, interclass_filter=0.7)
+    measured, _, d_centers = run(loss, np.array([[1.0, 0.0]]), centers, [0])
+    expected, _, _ = run(LossSpec(scale=8.0), np.array([[1.0, 0.0]]), centers[[0, 2]], [0])
+    assert measured == pytest.approx(expected, rel=1e-6)
+    assert (d_centers[1] == 0).all()
+    assert (d_centers[[0, 2]] != 0).any(axis=1).all()
 
 
 def test_straight_through_gradient_of_the_reference_case():

@@ -49,6 +49,23 @@ def test_combined_is_cos_of_m1_angle_plus_m2_minus_m3():
     np.testing.assert_allclose(after, [math.cos(1.1 * math.acos(c) + 0.2) - 0.15 for c in cosines], atol=1e-6)
 
 
+COMBINED = [
+    LossSpec(type="combined", m1=m1, m2=m2, m3=0.1)
+    for m1, m2 in [(1.0, 0.5), (1.2, 0.3), (2.0, 0.0), (4.0, 0.3), (8.0, 0.0), (1.0, 3.149), (8.0, 3.149)]
+]
+
+
+@pytest.mark.parametrize("loss", COMBINED, ids=lambda loss: f"m1={loss.m1} m2={loss.m2}")
+def test_a_combined_margin_never_rises_with_the_angle_and_has_no_step(loss):
+    cosines = np.cos(np.linspace(0, np.pi, 2001))
+    after, slope = margin_of(loss, *cosines)
+    changes = np.diff(after)
+    assert changes.max() <= 1e-5
+    assert changes.min() >= -0.02, "a step of the angle by 0.0016 times a factor of 8"
+    assert (slope >= 0).all()
+    assert slope[-1] == 1
+
+
 @pytest.mark.parametrize(
     "loss",
     [LossSpec(), LossSpec(margin=0.3), LossSpec(type="combined", m1=1.2, m2=0.3, m3=0.1)],
@@ -61,7 +78,8 @@ def test_slope_is_the_derivative(loss):
     def after(cosine: float) -> float:
         angle = math.acos(cosine)
         if loss.type == "combined":
-            return math.cos(loss.m1 * angle + loss.m2) - loss.m3
+            turned = max(0.0, loss.m1 * angle + loss.m2 - math.pi)
+            return cosine if turned else math.cos(loss.m1 * angle + loss.m2)
         inside = angle + loss.margin < math.pi
         return math.cos(angle + loss.margin) if inside else cosine - loss.margin * math.sin(loss.margin)
 

@@ -1,5 +1,6 @@
 """What a pod says of ranks that end in one way or another; real processes, no training."""
 
+import re
 import subprocess
 import sys
 from collections import deque
@@ -8,10 +9,16 @@ from threading import Thread
 import pytest
 
 from arcface_api.contract.reports import ReportedFailure, TrainerReport
-from arcface_trainer.pod.launcher import _wait
+from arcface_trainer.heartbeat import SUFFIX, Heartbeat, Phase
+from arcface_trainer.pod.launcher import LEAVE_SECONDS, _wait
 from arcface_trainer.pod.processes import RankProcess, SchedulerProcess
+from arcface_trainer.pod.watchdog import Watchdog
 
 INVALID = ReportedFailure(reason="InvalidInput", message="data.path: no such folder", rank=0, exit_code=2)
+
+
+def wait(ranks, scheduler=None, leave_seconds=LEAVE_SECONDS, limit=float("inf")):
+    return _wait(ranks, Watchdog(limit), scheduler, leave_seconds)
 
 
 @pytest.fixture
@@ -28,7 +35,7 @@ def rank(tmp_path):
 
 
 def test_a_rank_that_dies_after_its_report_has_done_its_work(rank):
-    report, status = _wait([rank("import os; os.abort()", TrainerReport())])
+    report, status = wait([rank("import os; os.abort()", TrainerReport())])
     assert status == 0
     assert report.failure is None
 
@@ -36,18 +43,18 @@ def test_a_rank_that_dies_after_its_report_has_done_its_work(rank):
 def test_a_pod_tells_rank_0s_warnings_and_the_most_images_skipped_by_a_rank(rank):
     first = rank("", TrainerReport(warnings=["odd"], skipped_images=1))
     second = rank("", TrainerReport(skipped_images=4), number=1)
-    report, status = _wait([first, second])
+    report, status = wait([first, second])
     assert (status, report.warnings, report.skipped_images) == (0, ["odd"], 4)
 
 
 def test_a_reported_failure_keeps_its_code_and_brings_the_log(rank):
-    report, status = _wait([rank("raise SystemExit(2)", TrainerReport(failure=INVALID))])
+    report, status = wait([rank("raise SystemExit(2)", TrainerReport(failure=INVALID))])
     assert status == 2
     assert report.failure == INVALID.model_copy(update={"log": ["last line"]})
 
 
 def test_a_killed_rank_is_told_by_its_signal(rank):
-    report, status = _wait([rank("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")])
+    report, status = wait([rank("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")])
     assert status == 137
     assert (report.failure.reason, report.failure.message) == ("RankDied", "rank 0 died with signal SIGKILL")
 
@@ -55,7 +62,7 @@ def test_a_killed_rank_is_told_by_its_signal(rank):
 def test_the_first_failing_rank_ends_the_others(rank, tmp_path):
     endless = rank("import time\nwhile True: time.sleep(1)")
     endless.report_path = tmp_path / "none.json"
-    _, status = _wait([endless, rank("raise SystemExit(5)")])
+    _, status = wait([endless, rank("raise SystemExit(5)")])
     assert status == 5
     assert endless.process.poll() is not None
 
@@ -65,14 +72,14 @@ ENDLESS = "import time\nwhile True: time.sleep(1)"
 
 def test_a_rank_that_hangs_after_its_report_has_done_its_work(rank):
     hanging = rank(ENDLESS, TrainerReport())
-    report, status = _wait([hanging, rank("", TrainerReport(), number=1)], leave_seconds=0.2)
+    report, status = wait([hanging, rank("", TrainerReport(), number=1)], leave_seconds=0.2)
     assert (status, report.failure) == (0, None)
     assert hanging.process.poll() is not None
 
 
 def test_a_rank_that_the_others_have_left_behind_is_a_failure_worth_a_retry(rank):
     behind = rank(ENDLESS, number=1)
-    report, status = _wait([rank("", TrainerReport()), behind], leave_seconds=0.2)
+    report, status = wait([rank("", TrainerReport()), behind], leave_seconds=0.2)
     assert status == 1
     assert report.failure.message == "rank 1 did not end within 0.2 s of the first rank"
     assert behind.process.poll() is not None
@@ -83,7 +90,7 @@ def test_a_rank_that_is_stopped_before_it_joined_has_nothing_to_save(rank, tmp_p
     for one in (waiting, joined):
         one.report_path = tmp_path / "none.json"
     waiting.stop()
-    report, status = _wait([joined, waiting])
+    report, status = wait([joined, waiting])
     assert status == 143
     assert (report.failure.reason, report.failure.exit_code) == ("Stopped", 143)
     assert joined.process.poll() is not None, "it would wait for the other for ever"
@@ -110,7 +117,7 @@ def test_ranks_do_not_wait_for_a_scheduler_that_has_ended(rank, scheduler, tmp_p
     """As when its port is in use: MindSpore's ranks wait for it for as long as they may, a day."""
     waiting = rank(ENDLESS)
     waiting.report_path = tmp_path / "none.json"
-    report, status = _wait([waiting], scheduler("raise SystemExit(1)"))
+    report, status = wait([waiting], scheduler("raise SystemExit(1)"))
     assert (status, report.failure.reason) == (1, "RankDied")
     assert report.failure.message == (
         "MindSpore's scheduler ended with exit code 1 before its ranks: is its port in use?"
@@ -119,7 +126,7 @@ def test_ranks_do_not_wait_for_a_scheduler_that_has_ended(rank, scheduler, tmp_p
 
 
 def test_what_a_rank_says_of_its_end_counts_before_the_schedulers(rank, scheduler):
-    report, status = _wait([rank("raise SystemExit(5)")], scheduler(""))
+    report, status = wait([rank("raise SystemExit(5)")], scheduler(""))
     assert (status, report.failure.message) == (5, "rank 0 died with exit code 5")
 
 
@@ -127,11 +134,25 @@ def test_a_scheduler_may_leave_before_the_processes_of_ranks_that_are_done(rank,
     gone = SchedulerProcess(scheduler("").process, grace_seconds=0.0)
     gone.process.wait()
     hanging, other = rank(ENDLESS, TrainerReport()), rank("", TrainerReport(), number=1)
-    assert _wait([hanging, other], gone, leave_seconds=0.2)[1] == 0
+    assert wait([hanging, other], gone, leave_seconds=0.2)[1] == 0
 
 
 def test_a_rank_that_others_end_by_sigterm_died(rank):
     """MindSpore ends the peers of a dead rank so."""
-    report, status = _wait([rank("import os, signal; os.kill(os.getpid(), signal.SIGTERM)")])
+    report, status = wait([rank("import os, signal; os.kill(os.getpid(), signal.SIGTERM)")])
     assert status == 143
     assert report.failure.message == "rank 0 died with signal SIGTERM"
+
+
+def test_a_rank_that_gets_nowhere_is_named_with_what_it_does_and_worth_a_retry(rank, tmp_path):
+    hanging, peer = rank(ENDLESS), rank(ENDLESS, number=1)
+    for one, phase in ((hanging, Phase.DATA), (peer, Phase.STEP)):
+        one.report_path = tmp_path / f"{one.rank}.json"
+        Heartbeat(one.report_path.with_suffix(SUFFIX)).enter(phase, 7)
+    report, status = wait([peer, hanging], limit=0.3)
+    assert (status, report.failure.reason, report.failure.rank) == (1, "Stalled", 0)
+    assert re.fullmatch(
+        r"rank 0 makes no progress: for \d s waiting for images, after step 7", report.failure.message
+    ), report.failure.message
+    assert hanging.process.poll() is not None
+    assert peer.process.poll() is not None

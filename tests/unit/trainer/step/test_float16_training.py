@@ -32,7 +32,12 @@ def batches():
 
 def losses(precision):
     plan = make_plan(
-        model=MODEL, loss=LossSpec(scale=16.0, margin=0.2), precision=precision, class_count=CLASSES, seed=4
+        model=MODEL,
+        loss=LossSpec(scale=16.0, margin=0.2),
+        precision=precision,
+        class_count=CLASSES,
+        seed=4,
+        total_batch_size=BATCH,
     )
     step = build_train_step(plan, TrainingSpec(optimizer=OptimizerSpec()), World(1, 0))
     return np.array([applied(step, *batch).loss for batch in batches()])

@@ -35,7 +35,7 @@ class Backbone(nn.Cell):
 
 
 class Spoiled(nn.Cell):
-    """A classifier whose gradient for the centres, and nothing else, is multiplied by a number.
+    """A classifier whose results are each multiplied by a number.
 
     The number is a parameter and not a constant: MindSpore may give a second network the compiled graph, constants
     included, of an earlier one of the same shape.
@@ -46,10 +46,12 @@ class Spoiled(nn.Cell):
         self.classifier = classifier
         self.centers = classifier.centers
         self.factor = Parameter(Tensor(np.float32(1.0)), name="centers_factor", requires_grad=False)
+        self.loss_factor = Parameter(Tensor(np.float32(1.0)), name="loss_factor", requires_grad=False)
+        self.backward_factor = Parameter(Tensor(np.float32(1.0)), name="backward_factor", requires_grad=False)
 
     def construct(self, embeddings, labels):
         loss, d_embeddings, d_centers = self.classifier(embeddings, labels)
-        return loss, d_embeddings, d_centers * self.factor
+        return loss * self.loss_factor, d_embeddings * self.backward_factor, d_centers * self.factor
 
 
 def make_step(clip_norm=5.0, **buckets):
@@ -145,6 +147,32 @@ def test_a_step_that_is_not_finite_changes_nothing_to_the_bit(place, factor):
         assert array.tobytes() == before[name].tobytes(), name
     cell.factor.set_data(Tensor(np.float32(1.0)))
     assert run(step).is_applied
+
+
+OVERFLOWING = 1e25
+"""Its square is Inf: so is the variance of a batch, which divides it to zero and leaves the loss finite."""
+
+
+@pytest.mark.parametrize(
+    ("place", "factor", "value", "fault"),
+    [
+        ("features", "factor", np.nan, "the embeddings not finite on rank 0"),
+        ("features", "factor", OVERFLOWING, "the running statistics of the normalisations not finite on rank 0"),
+        ("head", "loss_factor", np.inf, "the loss not finite on rank 0"),
+        ("head", "factor", np.nan, "the gradient of the class centres not finite on rank 0"),
+        ("head", "backward_factor", np.nan, "the gradient of dense.weight..norm.beta not finite on rank 0"),
+    ],
+)
+def test_whatever_is_not_finite_is_named_and_leaves_the_state_as_it_was_to_the_bit(place, factor, value, fault):
+    step = make_step()
+    run(step)
+    before = state(step)
+    cell = step.gradient_step.classifier if place == "head" else step.gradient_step.backbone
+    getattr(cell, factor).set_data(Tensor(np.float32(value)))
+    result = run(step)
+    assert (result.is_applied, str(result.fault)) == (False, fault)
+    for name, array in state(step).items():
+        assert array.tobytes() == before[name].tobytes(), name
 
 
 def test_a_step_that_is_left_out_leaves_no_trace_in_the_steps_after_it():

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from arcface_api.contract.history import History
+from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.errors import Diverged, InvalidInput, Stopped
 from arcface_faces.checkpoint import BACKBONE_FILE, checkpoints, read_file, read_manifest
@@ -16,13 +18,15 @@ from arcface_trainer.data.loader import Batch
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.metrics import TrainMetrics
 from arcface_trainer.training import loop as loop_module
+from arcface_trainer.training.history import HistoryWriter
 from arcface_trainer.training.loop import TrainingLoop
-from arcface_trainer.training.loss_check import SKIPS_IN_A_ROW
+from arcface_trainer.training.verdict import MOST_SKIPS
 from support.builders.saved_states import PLAN
 from support.builders.training_plan import make_plan
 from support.builders.verifications import found
 from support.fakes.queued_steps import QueuedSteps
 from support.fakes.rank_threads import run_ranks
+from support.waiting import wait_until
 
 NEVER = 10**6
 
@@ -47,10 +51,16 @@ class Loader:
         return Batch(np.zeros((4, 3, 112, 112), np.uint8), np.zeros(4, np.int32))
 
 
-def make_loop(directory, device, *, steps=6, every_steps=NEVER, loader=None, verifier=None, is_stop_wanted=bool):
+def make_loop(
+    directory, device, *, steps=6, every_steps=NEVER, loader=None, verifier=None, is_stop_wanted=bool, starts=False
+):
     world = device.world
     plan = make_plan(steps, 1, class_count=PLAN.class_count, model=PLAN.model, world_size=world.size)
     settings = RunCheckpoint(directory=str(directory), path="runs/7", every_steps=every_steps, keep_last=NEVER)
+    if starts:
+        checkpointing = Checkpointing.start(settings, device.state, plan, world, RankIdentity())
+        metrics = TrainMetrics(world.rank)
+        return TrainingLoop(plan, world.rank, device, Loader(), checkpointing, None, is_stop_wanted, metrics)
     saver = Saver(CheckpointWriter(settings, plan, world))
     if world.is_first:
         saver.writer.prepare()
@@ -99,7 +109,9 @@ def test_all_steps_have_ended_and_are_judged_before_the_network_is(tmp_path, dev
         judged.append((step, loop.meter.step, device.events[-1]))
         return found(step, 0.9)
 
-    loop = make_loop(tmp_path, device, verifier=SimpleNamespace(is_due=lambda step: step in {3, 6}, verify=verify))
+    loop = make_loop(
+        tmp_path, device, verifier=SimpleNamespace(is_due=lambda step: step in {3, 6}, verify=verify, pair_seconds=())
+    )
     loop.run()
     assert judged == [(3, 3, "end 3"), (6, 6, "end 6")]
 
@@ -119,16 +131,16 @@ def test_all_ranks_stop_after_the_same_step_and_save_its_state(tmp_path, asked_a
 
 
 def test_a_run_that_was_stopped_takes_the_same_steps_as_one_that_was_not(tmp_path):
-    rates = []
+    taken = []
 
     class Recording(QueuedSteps):
-        def launch(self, images, labels, rate, *rest):
-            rates[-1].append(rate)
+        def launch(self, images, labels, rate, *rest, step):
+            taken[-1].append((step, rate))
             return super().launch(images, labels, rate, *rest)
 
-    rates.append([])
+    taken.append([])
     make_loop(tmp_path / "whole", Recording(World(1, 0))).run()
-    rates.append([])
+    taken.append([])
     device = Recording(World(1, 0))
     loop = make_loop(tmp_path / "stopped", device, is_stop_wanted=lambda: device.launched == 2)
     with pytest.raises(Stopped):
@@ -136,21 +148,88 @@ def test_a_run_that_was_stopped_takes_the_same_steps_as_one_that_was_not(tmp_pat
     resumed = make_loop(tmp_path / "stopped", Recording(World(1, 0), launched=loop.meter.step))
     resumed.meter.step = loop.meter.step
     resumed.run()
-    assert rates[0] == rates[1]
+    assert taken[0] == taken[1]
+    assert [step for step, _ in taken[0]] == list(range(6))
     assert saved(tmp_path / "stopped") == {4: 4, 6: 6}
 
 
-def test_all_ranks_find_that_a_run_has_diverged_and_save_nothing_after_that(tmp_path):
-    def rank_main(world):
-        device = QueuedSteps(world, outcome=lambda step: (np.nan, step <= 4))
-        loop = make_loop(tmp_path, device, steps=40, every_steps=4)
-        with pytest.raises(Diverged, match=f"{SKIPS_IN_A_ROW} steps in a row up to step {SKIPS_IN_A_ROW + 3}"):
-            loop.run()
-        return device.launched, device.events[-1]
+def spoiled(first, last):
+    """Losses of a device that finds no numbers from one of its steps to another."""
+    return lambda step: (np.nan, False) if first <= step <= last else (float(step), True)
 
-    last = SKIPS_IN_A_ROW + 5
-    assert run_ranks(2, rank_main) == [(last, f"end {last}")] * 2
-    assert set(saved(tmp_path).values()) <= {4.0}
+
+LAST = MOST_SKIPS + 6
+"""The step whose results are the tenth without numbers, where those from the seventh on have none."""
+
+
+def test_all_ranks_go_back_together_past_the_batch_that_did_it_and_more_slowly(tmp_path):
+    def rank_main(world):
+        device, taken = QueuedSteps(world, spoiled(7, LAST)), []
+        loop = make_loop(tmp_path, device, steps=20, every_steps=4, loader=Loader(taken.append))
+        loop.run()
+        return device, taken, loop
+
+    ranks = run_ranks(3, rank_main)
+    rate = ranks[0][2].plan.schedule.rate
+    for device, taken, loop in ranks:
+        assert taken == [*range(LAST + 1), *range(4 + 3, 20 + 3)], "batches 4, 5 and 6 led there; none comes twice"
+        assert device.rates == [*map(rate, range(LAST + 1)), *(0.5 * rate(step) for step in range(4, 20))]
+        assert (loop.meter.step, device.launched, device.events.count("load 4")) == (20, LAST + 1 + 16, 1)
+    *_, warning = ranks[0][2].report().warnings
+    assert warning.startswith(
+        "the training went back from step 6 to 4, past 3 batches and with 0.5 times the learning "
+    )
+    assert "a sum over the ranks not finite at step 6" in warning
+
+
+def test_what_the_training_has_left_is_kept_aside_and_never_called_damaged(tmp_path, device):
+    device.outcome = spoiled(7, LAST)
+    loop = make_loop(tmp_path, device, steps=20, every_steps=4)
+    saver = loop.checkpointing.saver
+    loop.loader = Loader(lambda _: saver.is_busy and wait_until(saver._stage.work.done))
+    loop.run()
+    found = {path.name for path in tmp_path.iterdir()}
+    aside = {name for name in found if not name.startswith("step-")}
+    assert aside, "a state was saved while the numbers were none"
+    assert all(name.startswith("superseded-step-") for name in aside)
+    assert saved(tmp_path)[4] == 4, "what it went back to"
+    assert saved(tmp_path)[20] == device.launched
+    for step in (4, 20):
+        assert read_manifest(tmp_path / f"step-{step:08d}").roll_back.skipped_batches == 3
+
+
+def test_a_run_that_has_no_checkpoint_from_before_has_diverged(tmp_path):
+    def rank_main(world):
+        device = QueuedSteps(world, spoiled(3, NEVER))
+        with pytest.raises(
+            Diverged, match=r"at step 2 and 10 of 12 .*there is no checkpoint from before that to go back"
+        ):
+            make_loop(tmp_path, device, steps=40, every_steps=4).run()
+        return device.events[-1]
+
+    assert run_ranks(2, rank_main) == [f"end {MOST_SKIPS + 3}"] * 2
+    assert set(saved(tmp_path).values()) <= {2.0}, "what was saved meanwhile is the state before"
+
+
+def test_a_run_that_goes_wrong_again_has_diverged_after_a_restart_too(tmp_path):
+    device = QueuedSteps(World(1, 0), spoiled(7, NEVER))
+    with pytest.raises(Diverged, match="although the training went back once"):
+        make_loop(tmp_path, device, steps=40, every_steps=4).run()
+    assert set(saved(tmp_path).values()) == {4.0}
+    restarted = QueuedSteps(World(1, 0), spoiled(2, NEVER))
+    loop = make_loop(tmp_path, restarted, steps=40, every_steps=4, starts=True)
+    newest, taken = loop.meter.step, []
+    loop.loader = Loader(taken.append)
+    with pytest.raises(Diverged, match="although the training went back once"):
+        loop.run()
+    assert taken[0] == newest + 3, "the batches that were left out stay so"
+    assert restarted.rates[0] == 0.5 * loop.plan.schedule.rate(newest)
+
+
+def test_a_loss_that_stands_still_sends_the_training_back_to_when_it_moved(tmp_path, device):
+    device.outcome = lambda step: (float(step) if step <= 10 or step > 31 else 69.0776, True)
+    make_loop(tmp_path, device, steps=40, every_steps=8).run()
+    assert read_manifest(tmp_path / "step-00000040").roll_back.to_step == 8
 
 
 def test_a_rank_that_fails_leaves_when_the_step_in_flight_has_ended(tmp_path, device):
@@ -161,6 +240,20 @@ def test_a_rank_that_fails_leaves_when_the_step_in_flight_has_ended(tmp_path, de
     with pytest.raises(InvalidInput):
         make_loop(tmp_path, device, loader=Loader(damaged)).run()
     assert device.events[-2:] == ["end 2", "end 3"]
+
+
+def test_whoever_watches_is_told_what_the_rank_begins_once_it_has_made_a_step(tmp_path, device):
+    told, verifier = (
+        [],
+        SimpleNamespace(is_due=lambda step: step == 3, verify=lambda step: found(step, 0.9), pair_seconds=()),
+    )
+    loop = make_loop(tmp_path, device, steps=4, verifier=verifier)
+    loop.enter = lambda phase, step: told.append(f"{phase.name} {step}")
+    loop.run()
+    assert told == [
+        *("START 0", "START 0", "START 1", "START 1", "START 1"),
+        *("CHECKPOINT 2", "DATA 2", "STEP 2", "VERIFICATION 3", "CHECKPOINT 3", "DATA 3", "STEP 3", "CHECKPOINT 4"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -200,13 +293,15 @@ def test_the_time_of_a_step_is_from_end_to_end_without_what_is_done_between(tmp_
         return found(step, 0.9)
 
     device = QueuedSteps(World(1, 0), clock=clock)
-    loop = make_loop(tmp_path, device, verifier=SimpleNamespace(is_due=lambda step: step == 3, verify=verify))
+    loop = make_loop(
+        tmp_path, device, verifier=SimpleNamespace(is_due=lambda step: step == 3, verify=verify, pair_seconds=())
+    )
     loop.run()
     assert [record.seconds for record in loop.meter.recent] == [2.0] * 6
 
 
 def make_report(rank, first_loss):
-    checkpointing = SimpleNamespace(newest=None, resumed=None, warnings=[])
+    checkpointing = SimpleNamespace(newest=None, resumed=None, warnings=[], rolled_back=None)
     plan = make_plan(class_count=85_742, total_batch_size=1024)
     loader = SimpleNamespace(skipped={4, 7})
     loop = TrainingLoop(
@@ -226,3 +321,13 @@ def test_every_rank_tells_how_many_images_it_skipped_and_rank_0_the_rest():
     assert make_report(rank=0, first_loss=11.4).skipped_images == 2
     told = make_report(rank=1, first_loss=11.4)
     assert (told.skipped_images, told.progress, told.warnings) == (2, None, [])
+
+
+def test_the_history_has_each_log_interval_the_end_and_each_verification(tmp_path, device):
+    verifier = SimpleNamespace(is_due=lambda step: step == 30, verify=lambda step: found(step, 0.9))
+    loop = make_loop(tmp_path, device, steps=45, verifier=verifier)
+    loop.history = HistoryWriter.start(tmp_path, loop.plan, RankIdentity(), 0)
+    loop.run()
+    history = History.read(tmp_path)
+    assert [(line.step, line.loss) for line in history.figures] == [(20, 10.5), (40, 30.5), (45, 35.5)]
+    assert list(history.verifications) == [found(30, 0.9)]

@@ -5,7 +5,8 @@ from arcface_api.errors import Diverged
 from arcface_api.resource.spec import InitFromSpec, LossSpec, ModelSpec
 from arcface_trainer.step.loss_scale import FLOOR
 from arcface_trainer.step.votes import NO_VOTES, StepResult
-from arcface_trainer.training.loss_check import SKIPS_IN_A_ROW, LossCheck, initial_loss_warning
+from arcface_trainer.training.loss_check import LossCheck, initial_loss_warning
+from arcface_trainer.training.verdict import MOST_SKIPS, RollBackDue
 from support.builders.training_plan import make_plan
 
 
@@ -68,30 +69,10 @@ def overflow(loss_scale, loss=3.0):
     return StepResult(loss, 1.0, is_applied=False, votes=NO_VOTES, waits=(0.0,), ended_at=0.0, loss_scale=loss_scale)
 
 
-def test_overflows_that_a_smaller_loss_scale_may_cure_are_no_divergence():
+def test_overflows_that_a_smaller_loss_scale_may_cure_raise_no_alarm():
     check = LossCheck(make_plan())
     for halvings in range(15):
         check.check(overflow(2.0 ** (15 - halvings)), step=halvings + 1)
-    assert (check.skips_in_a_row, check.warnings) == (0, [])
-
-
-def test_at_its_floor_an_alarm_names_the_scale_once_and_ten_more_end_the_training():
-    check = LossCheck(make_plan())
-    for step in range(1, SKIPS_IN_A_ROW):
-        check.check(overflow(FLOOR), step)
-    (warning,) = check.warnings
-    assert warning.startswith("the loss scale is down to its floor of 1 since gradients overflow in float16: lower ")
-    with pytest.raises(Diverged):
-        check.check(overflow(FLOOR), SKIPS_IN_A_ROW)
-
-
-@pytest.mark.parametrize("loss_scale", [None, 1024.0])
-def test_no_scale_cures_a_loss_that_is_not_finite(loss_scale):
-    check = LossCheck(make_plan())
-    for step in range(1, SKIPS_IN_A_ROW):
-        check.check(overflow(loss_scale, loss=float("nan")), step)
-    with pytest.raises(Diverged):
-        check.check(overflow(loss_scale, loss=float("nan")), SKIPS_IN_A_ROW)
     assert check.warnings == []
 
 
@@ -104,3 +85,23 @@ def test_the_first_loss_of_a_fine_tuning_is_not_that_of_a_fresh_network():
         check.check(first, step=0)
         warned[each is model] = len(check.warnings)
     assert warned == {True: 0, False: 1}
+
+
+def test_at_its_floor_an_alarm_names_the_scale_once_and_ten_more_send_the_training_back():
+    check = LossCheck(make_plan())
+    for step in range(1, MOST_SKIPS):
+        check.check(overflow(FLOOR), step)
+    floor, skips = check.warnings
+    assert floor.startswith("the loss scale is down to its floor of 1 since gradients overflow in float16: lower ")
+    assert skips == "9 of the last 9 steps were left out, the last one at step 9: a sum over the ranks not finite"
+    with pytest.raises(RollBackDue):
+        check.check(overflow(FLOOR), MOST_SKIPS)
+
+
+def test_after_a_roll_back_the_same_again_is_the_end_and_says_what_to_do():
+    check = LossCheck(make_plan())
+    check.begin_again()
+    for step in range(1, MOST_SKIPS):
+        check.check(overflow(None, loss=float("nan")), step)
+    with pytest.raises(Diverged, match=r"at step 1 and 10 of 10 steps up to 10, although .* lower training\.optimizer"):
+        check.check(overflow(None, loss=float("nan")), MOST_SKIPS)

@@ -19,6 +19,14 @@ def test_more_ranks_than_identities_are_refused_before_the_ranks_meet(tmp_path):
         build_training_loop(config, RankIdentity.from_environment({"MS_WORKER_NUM": "5"}), 0)
 
 
+def test_a_single_identity_is_refused_by_name(tmp_path):
+    images = write_image_folder(tmp_path / "images", identities=1, each=6)
+    path = write_run_config(tmp_path / "run.json", images, tmp_path / "checkpoints")
+    config = RunConfig.from_json(path.read_bytes(), str(path))
+    with pytest.raises(InvalidInput, match="1 identity with at least 1 images, a classifier needs 2: lower"):
+        build_training_loop(config, RankIdentity.from_environment({"MS_WORKER_NUM": "2"}), 0)
+
+
 def test_rank_0_says_who_it_is_before_there_is_a_loop_and_with_its_report_afterwards():
     board = _ProgressBoard(RankIdentity(job_uid="a", attempt=2))
     assert (board.shown().job_uid, board.shown().attempt, board.shown().skipped_images) == ("a", 2, 0)

@@ -121,6 +121,13 @@ def test_it_is_due_at_the_ends_of_every_so_many_epochs_and_at_the_end():
     assert [step for step in range(51) if verifier.is_due(step)] == [20, 40, 50]
 
 
+def test_each_rank_tells_how_long_it_took_for_a_pair():
+    verifier = make_verifier(0.8)
+    verifier.verify(20)
+    (seconds,) = verifier.pair_seconds
+    assert seconds > 0
+
+
 def test_what_was_verified_before_a_restart_is_not_verified_again():
     verifier = make_verifier()
     verifier.verifications.add(found(40, 0.9))

@@ -17,14 +17,14 @@ from typing import Self
 
 from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.run_config import RunCheckpoint
-from arcface_api.errors import ArcFaceError
+from arcface_api.errors import ArcFaceError, explained
 from arcface_api.resource.status import BestCheckpoint, CheckpointStatus
 from arcface_faces import checkpoint
 from arcface_trainer.checkpoint.fine_tuning import FineTuning
 from arcface_trainer.checkpoint.resume import refuse_other_runs, resume
 from arcface_trainer.checkpoint.saving import Saver, SaveResult
 from arcface_trainer.checkpoint.state import TrainingState, Verifications
-from arcface_trainer.checkpoint.writer import CheckpointWriter, status_of
+from arcface_trainer.checkpoint.writer import DAMAGED, CheckpointWriter, status_of
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.metrics import TrainMetrics
 from arcface_trainer.plan import TrainingPlan
@@ -33,6 +33,8 @@ from arcface_trainer.step.votes import StepVotes
 LOG = logging.getLogger(__name__)
 RETRY_SECONDS = 60.0
 """After a save that failed: a full disk is not emptied faster, and each try copies the state."""
+RATE_FACTOR = 0.5
+"""On the learning rate after a roll-back."""
 
 
 @dataclass(slots=True)
@@ -53,6 +55,8 @@ class Checkpointing:
     """Why the last save failed, until one goes well."""
     is_waiting: bool = False
     """Whether a save has become due while another one was under way."""
+    rolled_back: checkpoint.RollBack | None = None
+    """When this training went back, in this run or in one before it; it does so once."""
     _retry_at: float | None = None
     _begun_step: int | None = None
     """The step that the last save began after."""
@@ -85,9 +89,13 @@ class Checkpointing:
         writer = replace(writer, plan=replace(plan, source=source))
         if resumed is None:
             return cls(settings, state, Saver(writer), Verifications())
+        if world.is_first:
+            with explained(directory, "damaged checkpoints cannot be renamed", "mend the rights of the folder"):
+                writer.set_aside(resumed.step + 1, DAMAGED)  # else they would have been resumed from
         status = status_of(directory / checkpoint.folder_name(resumed.step), resumed, settings)
         newest = status.model_copy(update={"resumed_from_step": resumed.step})
-        return cls(settings, state, Saver(writer), Verifications(resumed.verification, resumed.best), resumed, newest)
+        found = Verifications(resumed.verification, resumed.best)
+        return cls(settings, state, Saver(writer), found, resumed, newest, rolled_back=resumed.roll_back)
 
     def is_overdue(self) -> bool:
         """Whether this rank votes to save since it is time to; only the clock of rank 0 counts."""
@@ -129,6 +137,39 @@ class Checkpointing:
             self._begin_or_wait(step)
         metrics.checkpoint_wait.inc(time.monotonic() - began)
 
+    def roll_back(self, first_step: int, cause: str, metrics: TrainMetrics) -> int | None:
+        """Load the newest checkpoint from before the numbers went wrong; no step may be in flight.
+
+        Args:
+            first_step: updates before the first step that went wrong; its batch and those before it are left out.
+            cause: why, in words.
+            metrics: told how a save under way ends.
+
+        Returns:
+            Updates of the checkpoint, the same on all ranks, which call together; None where there is none.
+
+        Raises:
+            ArcFaceError, InvalidInput: as resuming does, or where the way back cannot be noted.
+        """
+        self._take(self.saver.finish(), metrics)
+        writer = self.saver.writer
+        found = resume(self.state, writer.directory, writer.plan, writer.world, first_step)
+        if found is None:
+            return None
+        self.rolled_back = checkpoint.RollBack(
+            cause=cause,
+            from_step=first_step,
+            to_step=found.step,
+            skipped_batches=first_step + 1 - found.step,
+            rate_factor=RATE_FACTOR,
+        )
+        if writer.world.is_first:
+            self.newest = writer.go_back(found.model_copy(update={"roll_back": self.rolled_back}))
+        self.verifications.go_back(found.verification, found.best)
+        self.is_waiting, self._retry_at, self._begun_step = False, None, None
+        LOG.warning("the training %s", self.rolled_back.in_words)
+        return found.step
+
     def best(self) -> BestCheckpoint | None:
         """The checkpoint that is kept for its accuracy, as rank 0 knows it."""
         best = None if self.newest is None else self.verifications.best_until(self.newest.step)
@@ -157,7 +198,7 @@ class Checkpointing:
     def _begin(self, step: int) -> None:
         """Copy the state and have it written."""
         self.begun_at, self._begun_step = time.monotonic(), step
-        self.saver.begin(self.saver.writer.snapshot(self.state, step, self.verifications))
+        self.saver.begin(self.saver.writer.snapshot(self.state, step, self.verifications, self.rolled_back))
         self.is_waiting, self._retry_at = False, None
 
     def _save_at_once(self, step: int, metrics: TrainMetrics) -> None:

@@ -49,7 +49,7 @@ class FineTuning:
         """What a run is to begin with; None where its weights are fresh."""
         if config.init_directory is None:
             return None
-        return cls(Path(config.init_directory), plan, faces, config.training.batch_size, world)
+        return cls(Path(config.init_directory), plan, faces, config.training.micro_batch_size, world)
 
     def begin(self, state: TrainingState) -> checkpoint.SourceCheckpoint:
         """Fill a state with the weights; all ranks call together.

@@ -1,6 +1,7 @@
 """Where one goes on from: the newest checkpoint that all ranks can read."""
 
 import logging
+import sys
 from pathlib import Path
 
 from arcface_api.contract.recipe import difference
@@ -26,7 +27,7 @@ def refuse_other_runs(directory: Path, plan: TrainingPlan) -> None:
 
 
 def resume(
-    state: TrainingState, directory: Path, plan: TrainingPlan, world: World
+    state: TrainingState, directory: Path, plan: TrainingPlan, world: World, newest_step: int = sys.maxsize
 ) -> checkpoint.CheckpointManifest | None:
     """Load the newest checkpoint that all ranks find sound.
 
@@ -35,6 +36,7 @@ def resume(
         directory: folder of the job's checkpoints.
         plan: what a checkpoint of this run must agree with.
         world: all ranks call together.
+        newest_step: later checkpoints are not looked at.
 
     Returns:
         The manifest of the checkpoint; None when there is none.
@@ -43,7 +45,7 @@ def resume(
         InvalidInput: where a checkpoint belongs to another run, or there are some and all that were tried are damaged.
         ArcFaceError: where one cannot be read now but may be later; it is not passed over.
     """
-    found, steps = _candidates(directory, plan, world)
+    found, steps = _candidates(directory, plan, world, newest_step)
     for step in steps:
         folder = directory / checkpoint.folder_name(step)
         read = _read(folder, world)
@@ -61,7 +63,7 @@ def resume(
     return None
 
 
-def _candidates(directory: Path, plan: TrainingPlan, world: World) -> tuple[int, list[int]]:
+def _candidates(directory: Path, plan: TrainingPlan, world: World, newest_step: int) -> tuple[int, list[int]]:
     """Number of folders named like checkpoints, and the steps of the complete ones, newest first, as rank 0 sees them.
 
     No more than `CANDIDATES` steps.
@@ -69,10 +71,11 @@ def _candidates(directory: Path, plan: TrainingPlan, world: World) -> tuple[int,
     found: list[Path] = []
     steps: list[int] = []
     if world.is_first:
-        found = checkpoint.checkpoints(directory)
+        found = [each for each in checkpoint.checkpoints(directory) if checkpoint.step_of(each) <= newest_step]
         for folder, manifest in checkpoint.complete_checkpoints(directory):
             _check_same_run(manifest, plan, folder)
-            steps.append(manifest.step)
+            if manifest.step <= newest_step:
+                steps.append(manifest.step)
     padded = (steps + [NONE] * CANDIDATES)[:CANDIDATES]
     count, *shared = world.all_gather([len(found), *padded])[0].tolist()
     return count, [step for step in shared if step != NONE]

@@ -135,6 +135,7 @@ class Saver:
                 verification=snapshot.verification,
                 best=snapshot.best,
                 loss_scale=snapshot.loss_scale,
+                roll_back=snapshot.roll_back,
             )
         return _Publishing(result, in_background(work, THREAD))
 

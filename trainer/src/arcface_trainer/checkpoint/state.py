@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import Diverged
 from arcface_api.resource.status import Verification
-from arcface_faces.checkpoint import LossScale, Tensors
+from arcface_faces.checkpoint import LossScale, RollBack, Tensors
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.network.backbones import assign, check_fit, host_arrays, named_parameters
 from arcface_trainer.step.train_step import TrainStep
@@ -84,6 +84,7 @@ class Snapshot:
     """The last one so far."""
     best: Verification | None = None
     loss_scale: LossScale | None = None
+    roll_back: RollBack | None = None
 
     def check_finite(self) -> None:
         """Diverged where a number is not finite: such a state is never saved."""
@@ -109,6 +110,10 @@ class Verifications:
         self.last = new
         if self.best is None or is_better(new, self.best):
             self._former_best, self.best = self.best, new
+
+    def go_back(self, last: Verification | None, best: Verification | None) -> None:
+        """Know what a checkpoint knows, and nothing of what came after it."""
+        self.last, self.best, self._former_best = last, best, None
 
     def is_best(self, step: int) -> bool:
         """Whether the state after `step` updates is the best so far."""

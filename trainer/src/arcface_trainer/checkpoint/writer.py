@@ -16,34 +16,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
-from safetensors.numpy import save_file
-
 from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.errors import ArcFaceError, explained
 from arcface_api.resource.status import CheckpointStatus, Verification
 from arcface_faces import checkpoint
+from arcface_faces.checkpoint_writing import head_name, sync_folder, write_manifest, write_tensors
 from arcface_trainer.checkpoint.state import Snapshot, TrainingState, Verifications
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.plan import TrainingPlan
 
 HIDDEN = ".writing-"
 ATTEMPT_FOLDER = re.compile(rf"{re.escape(HIDDEN)}(?:(?P<job>[A-Za-z0-9-]+)-)?(?P<attempt>\d+)")
-DAMAGED = "damaged-"
+DAMAGED, SUPERSEDED = "damaged-", "superseded-"
+"""Prefixes of checkpoints that are put aside: of those that cannot be read, and of sound ones that the training left.
+
+Left as they are they would count as the newest ones, and `keep_last` would remove newer ones in their favour.
+"""
 ABANDONED_SECONDS = 3600.0
 """Without a change: nobody writes any more into the folder of an attempt whose number is higher than our own."""
-
-
-def write_tensors(path: Path, tensors: checkpoint.Tensors) -> checkpoint.FileEntry:
-    """Write tensors and flush them to disk."""
-    save_file(tensors, path)
-    # It writes for its user alone; whoever may read the folder may read what is in it.
-    path.chmod(path.parent.stat().st_mode & 0o666)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    shapes = {name: checkpoint.TensorEntry(shape=list(array.shape)) for name, array in tensors.items()}
-    return checkpoint.FileEntry(
-        name=path.name, size=path.stat().st_size, sha256=checkpoint.file_sha256(path), tensors=shapes
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +81,20 @@ class CheckpointWriter:
         with contextlib.suppress(OSError):
             self.room.rmdir()
 
-    def snapshot(self, state: TrainingState, step: int, verifications: Verifications) -> Snapshot:
+    def snapshot(
+        self,
+        state: TrainingState,
+        step: int,
+        verifications: Verifications,
+        roll_back: checkpoint.RollBack | None = None,
+    ) -> Snapshot:
         """Copy the state after `step` updates; all ranks call together."""
         backbone = state.backbone(self.world)
         shared: dict[str, checkpoint.Tensors] = {}
         if self.world.is_first:
             shared = {checkpoint.BACKBONE_FILE: backbone, checkpoint.MOMENTUM_FILE: state.momentum()}
-        return Snapshot(step, state.head(), shared, verifications.last, verifications.best, state.loss_scale())
+        last, best = verifications.last, verifications.best
+        return Snapshot(step, state.head(), shared, last, best, state.loss_scale(), roll_back)
 
     def write(self, snapshot: Snapshot) -> list[checkpoint.FileEntry]:
         """Write this rank's files: that of its head first, rank 0's others behind it.
@@ -135,13 +132,16 @@ class CheckpointWriter:
         verification: Verification | None,
         best: Verification | None,
         loss_scale: checkpoint.LossScale | None,
+        roll_back: checkpoint.RollBack | None = None,
     ) -> CheckpointStatus:
         """Make a checkpoint of files that all ranks have written, and remove those that are too many.
 
         Raises:
             OSError: where the disk refuses; what was written is removed then.
         """
-        manifest = self.plan.manifest(step, files, verification, best, loss_scale)
+        manifest = self.plan.manifest(
+            step, files, verification=verification, best=best, loss_scale=loss_scale, roll_back=roll_back
+        )
         try:
             final = self._publish(manifest)
         except OSError:
@@ -152,6 +152,29 @@ class CheckpointWriter:
                 shutil.rmtree(old, ignore_errors=True)
         return status_of(final, manifest, self.settings)
 
+    def set_aside(self, first_step: int, prefix: str) -> None:
+        """Rename the checkpoints of this step and beyond, of which the training knows nothing; none is removed."""
+        for folder in checkpoint.checkpoints(self.directory):
+            if checkpoint.step_of(folder) >= first_step:
+                aside = folder.with_name(f"{prefix}{folder.name}")
+                if aside.exists():
+                    aside = aside.with_name(f"{aside.name}-{token_hex(4)}")
+                folder.rename(aside)
+
+    def go_back(self, manifest: checkpoint.CheckpointManifest) -> CheckpointStatus:
+        """Put what is newer than a checkpoint aside and note in its manifest why, so that whoever resumes knows it.
+
+        In this order: whoever resumes between the two goes the same way again.
+
+        Raises:
+            ArcFaceError: where the disk refuses.
+        """
+        final = self.directory / checkpoint.folder_name(manifest.step)
+        with explained(final, "the way back cannot be noted", "mend the rights of the folder"):
+            self.set_aside(manifest.step + 1, SUPERSEDED)
+            write_manifest(final, manifest.to_json())
+        return status_of(final, manifest, self.settings)
+
     def discard(self, step: int) -> None:
         """Make room on the disk after a save that failed."""
         with contextlib.suppress(OSError):
@@ -159,14 +182,10 @@ class CheckpointWriter:
 
     def _publish(self, manifest: checkpoint.CheckpointManifest) -> Path:
         hidden, final = self._hidden(manifest.step), self.directory / checkpoint.folder_name(manifest.step)
-        with (hidden / checkpoint.MANIFEST_FILE).open("wb") as file:
-            file.write(manifest.to_json().encode())
-            file.flush()
-            os.fsync(file.fileno())
-        _sync_folder(hidden)
-        self._set_aside(manifest.step)
+        write_manifest(hidden, manifest.to_json())
+        self.set_aside(manifest.step, SUPERSEDED)
         hidden.rename(final)
-        _sync_folder(self.directory)
+        sync_folder(self.directory)
         return final
 
     def _hidden(self, step: int) -> Path:
@@ -186,17 +205,6 @@ class CheckpointWriter:
             return True
         return now - max(changes) < ABANDONED_SECONDS
 
-    def _set_aside(self, step: int) -> None:
-        """Rename checkpoints of this step and beyond: the run passed them over as damaged when it resumed.
-
-        Left as they are they would count as the newest ones, and `keep_last` would remove this one in their favour.
-        """
-        for folder in checkpoint.checkpoints(self.directory):
-            if checkpoint.step_of(folder) >= step:
-                aside = folder.with_name(f"{DAMAGED}{folder.name}")
-                shutil.rmtree(aside, ignore_errors=True)
-                folder.rename(aside)
-
 
 def status_of(folder: Path, manifest: checkpoint.CheckpointManifest, settings: RunCheckpoint) -> CheckpointStatus:
     """What reports tell of a published checkpoint."""
@@ -206,20 +214,6 @@ def status_of(folder: Path, manifest: checkpoint.CheckpointManifest, settings: R
         saved_at=manifest.saved_at,
         sha256=checkpoint.manifest_sha256(folder),
     )
-
-
-def head_name(first_class: int) -> str:
-    """File of the centres from `first_class` on."""
-    return f"head-{first_class:09d}.safetensors"
-
-
-def _sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove_folder(folder: Path) -> None:

@@ -24,6 +24,7 @@ from arcface_api.resource.spec import TrainingSpec
 from arcface_faces.datasets.dataset import FaceDataset, open_dataset
 from arcface_faces.images import IMAGE_SIZE, Image, cv2, decode
 from arcface_trainer.data.augmentation import augment, image_random
+from arcface_trainer.data.split import PADDING, BatchSplit
 
 # Keeps this stream apart from others that are seeded with (seed, epoch).
 SHUFFLE_STREAM = 1
@@ -42,6 +43,8 @@ class BatchShare:
     epoch: int
     positions: NDArray[np.int64]
     indices: NDArray[np.int64]
+    is_image: NDArray[np.bool_]
+    """False where a row only fills a micro-batch up: it repeats another one and counts for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +56,29 @@ class Sampler:
     seed: int
     world_size: int = 1
     rank: int = 0
+    most_at_once: int | None = None
+    """Images that a rank has memory for; absent: for all that it takes in a step."""
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise InvalidInput(f"training.seed {self.seed} is negative: choose 0 or more")
         if not 0 <= self.rank < self.world_size:
             raise InvalidInput(f"rank {self.rank} lies outside the world of {self.world_size} ranks")
-        if self.global_batch_size < 1 or self.global_batch_size % self.world_size:
+        if self.global_batch_size < self.world_size:
             raise InvalidInput(
-                f"total batch {self.global_batch_size} cannot be split evenly over {self.world_size} ranks: "
-                "choose a multiple"
+                f"total batch of {self.global_batch_size} images cannot be shared by {self.world_size} ranks: start no "
+                "more ranks than images, or raise training.batchSize in another job"
             )
         if self.dataset_size < self.global_batch_size:
             raise InvalidInput(
                 f"{self.dataset_size} images do not fill one total batch of {self.global_batch_size}: lower "
                 "training.batchSize or the number of ranks, or add images"
             )
+
+    @property
+    def split(self) -> BatchSplit:
+        """How the images of a step are dealt out."""
+        return BatchSplit(self.global_batch_size, self.world_size, self.most_at_once or self.global_batch_size)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -84,10 +94,9 @@ class Sampler:
         if step < 0:
             raise ValueError(f"step {step} is negative")
         epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
-        share = self.global_batch_size // self.world_size
-        start = step_of_epoch * self.global_batch_size + self.rank * share
-        positions = np.arange(start, start + share, dtype=np.int64)
-        return BatchShare(epoch, positions, self.permutation(epoch)[positions])
+        rows, is_image = self.split.rows(self.rank)
+        positions = step_of_epoch * self.global_batch_size + rows
+        return BatchShare(epoch, positions, self.permutation(epoch)[positions], is_image)
 
 
 @lru_cache(maxsize=2)
@@ -101,12 +110,17 @@ def _permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One rank's share of a step."""
+    """One rank's share of a step: its micro-batches, one behind the other."""
 
     images: NDArray[np.uint8]
     """RGB (b, 3, 112, 112)."""
     labels: NDArray[np.int32]
-    """Identity of each image, (b,)."""
+    """Identity of each image, (b,); `PADDING` for a row that only fills a micro-batch up."""
+
+    @property
+    def image_count(self) -> int:
+        """Images that count."""
+        return int((self.labels != PADDING).sum())
 
 
 class BatchLoader:
@@ -149,6 +163,7 @@ class BatchLoader:
             image, labels[row] = self._image_or_next(index)
             random = image_random(self.sampler.seed, share.epoch, position)
             images[row] = augment(image, self.augmentation, random).transpose(2, 0, 1)
+        labels[~share.is_image] = PADDING
         return Batch(images, labels)
 
     def _image_or_next(self, index: int) -> tuple[Image, int]:
@@ -188,13 +203,18 @@ def open_loader(data: RunData, training: TrainingSpec, ranks: RunRanks, rank: in
     """The loader of a rank's batches; InvalidInput where the images are damaged, or too few for ranks and batch."""
     cv2.setNumThreads(1)  # images are decoded in threads of ours
     faces = open_dataset(Path(data.directory), data.min_images_per_identity)
+    if faces.class_count < 2:
+        raise InvalidInput(
+            f"{data.directory}: {faces.class_count} identity with at least {data.min_images_per_identity} images, a "
+            "classifier needs 2: lower spec.data.minImagesPerIdentity or add identities"
+        )
     if faces.class_count < ranks.world_size:
         raise InvalidInput(
             f"{data.directory}: {ranks.world_size} ranks share {faces.class_count} identities and each needs one: "
             "lower spec.workers.replicas or devicesPerWorker, or add identities"
         )
-    total_batch_size = training.batch_size * ranks.world_size
-    sampler = Sampler(len(faces.labels), total_batch_size, training.seed, ranks.world_size, rank)
+    total, most = ranks.total_batch_size(training.batch_size), training.micro_batch_size
+    sampler = Sampler(len(faces.labels), total, training.seed, ranks.world_size, rank, most)
     LOG.info("images=%d identities=%d left_out=%d", len(faces.labels), faces.class_count, faces.dropped_identities)
     threads = max(1, min(MOST_THREADS, len(os.sched_getaffinity(0))))
     return BatchLoader(faces, sampler, data.augmentation, threads)

@@ -4,6 +4,10 @@ Every rank gathers the embeddings of all ranks, compares them with its own centr
 its largest logit, then the sum of exponentials and the logit of the right class. The gradient is derived by hand beside
 the loss, since differentiating through the collectives would count each rank's share world_size times.
 
+The inter-class filter takes other classes out of an image's softmax where their cosine is above a limit: they are
+likely the same person under another label. InsightFace's (`losses.py`, CombinedMarginLoss) puts 0 in the place of such
+a cosine, so that it still counts as exp(0) in the denominator; here it does not count.
+
 Tensor suffixes: b images of this rank, B of all ranks, C classes of this rank, D embedding size.
 """
 
@@ -13,10 +17,13 @@ from numpy.typing import NDArray
 
 from arcface_api.resource.spec import LossSpec
 from arcface_faces.checkpoint import ClassRange
+from arcface_trainer.data.split import PADDING
 from arcface_trainer.distributed.collectives import Collectives
 from arcface_trainer.head.margin import apply_margin
 
 MIN_NORM = 1e-12
+LEFT_OUT = -1e6
+"""A logit whose exponential beside any other's is 0 in float32, as scales are 1,024 at most; it overflows nowhere."""
 LABEL_BASE = 1 << 12
 """Labels travel as two digits beside the embeddings: float32 holds each of them exactly, but no label from 2**24 on."""
 
@@ -24,18 +31,27 @@ LABEL_BASE = 1 << 12
 class Classifier(nn.Cell):
     """Centres of this rank's classes; gives the loss of the joined batch and its gradients.
 
-    The loss is the mean over the images of *all* ranks. The gradient for the embeddings is therefore each rank's
-    share of one global gradient: what is computed from it upstream must be summed over ranks, not averaged. The
-    gradient for the centres is complete and must not be reduced.
+    The loss is the mean over the images of *all* ranks; where a step takes them in several batches, what each of these
+    adds to it, which depends on no image of another one. Rows that only fill a batch up count for nothing. The gradient
+    for the embeddings is each rank's share of one global gradient: what is computed from it upstream must be summed
+    over ranks, not averaged. The gradient for the centres is complete and must not be reduced.
     """
 
     def __init__(
-        self, loss: LossSpec, classes: ClassRange, centers_CD: NDArray[np.float32], collectives: Collectives
+        self,
+        loss: LossSpec,
+        classes: ClassRange,
+        centers_CD: NDArray[np.float32],
+        collectives: Collectives,
+        total_batch_size: int | None = None,
     ) -> None:
+        """Begin with these centres; images of a step over all ranks, absent where it takes them in one full batch."""
         super().__init__()
+        self.total_batch_size = total_batch_size
         self.centers = Parameter(Tensor(centers_CD), name="centers")
         self.loss = loss
         self.scale = loss.scale
+        self.limit = None if loss.interclass_filter is None else loss.scale * loss.interclass_filter
         self.start = classes.start
         self.size = classes.size
         self.collectives = collectives
@@ -46,25 +62,46 @@ class Classifier(nn.Cell):
     def construct(self, embeddings_bD: Tensor, labels_b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Loss (scalar), d loss / d embeddings of this rank (b, D), d loss / d centres of this rank (C, D).
 
+        Args:
+            embeddings_bD: float32, not normalised.
+            labels_b: int32 class of each image over all classes, `PADDING` of a row that fills up.
+        """
+        embeddings_BD, labels_B = self.gather(embeddings_bD, labels_b)
+        column_B, weight_B = labels_B - self.start, self.weights(labels_B)
+        return self.compare(embeddings_BD, column_B, weight_B, self.centers, self.limit)
+
+    def compare(
+        self,
+        embeddings_BD: Tensor,
+        column_B: Tensor,
+        weight_B: Tensor,
+        centers_CD: Tensor,
+        limit: Tensor | float | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same for the joined batch and these centres.
+
         Matrices (B, C) are what no number of ranks makes smaller. Two of them and one of truth values live at once:
         what concerns an image's own class is computed apart, for B numbers, and then put in its place.
 
         Args:
-            embeddings_bD: float32, not normalised.
-            labels_b: int32 class of each image over all classes.
+            embeddings_BD: float32, not normalised, of all ranks.
+            column_B: int32 place of each image's class among the centres; outside of them where another rank holds it.
+            weight_B: float32, what the loss of each image counts.
+            centers_CD: float32, not normalised, as many as there are classes of this rank or fewer.
+            limit: logit, for all centres or for each (C,), above which another class is left out; None keeps all.
         """
-        embeddings_BD, labels_B = self.gather(embeddings_bD, labels_b)
         unit_BD, norm_B1 = _normalised(embeddings_BD)
-        unit_CD, norm_C1 = _normalised(self.centers)
-        column_B = labels_B - self.start
-        is_target_BC = ops.equal(column_B.expand_dims(1), self.columns_C)
-        target_B, slope_B = apply_margin(self.target_cosines(unit_BD, unit_CD, column_B), self.loss)
+        unit_CD, norm_C1 = _normalised(centers_CD)
+        is_target_BC = ops.equal(column_B.expand_dims(1), self.columns_C[: centers_CD.shape[0]])
+        target_B, slope_B = apply_margin(_target_cosines(unit_BD, unit_CD, column_B), self.loss)
         target_B = self.scale * target_B
         logits_BC = self.times_transposed(self.scale * unit_BD, unit_CD)
+        if limit is not None:
+            logits_BC = ops.where(logits_BC > limit, LEFT_OUT, logits_BC)
         logits_BC = ops.where(is_target_BC, target_B.expand_dims(1), logits_BC)
 
-        loss, exponentials_BC, peak_B, denominator_B = self.cross_entropy(logits_BC, target_B, column_B)
-        factor_B = self.scale / (column_B.shape[0] * denominator_B)
+        loss, exponentials_BC, peak_B, denominator_B = self.cross_entropy(logits_BC, target_B, column_B, weight_B)
+        factor_B = self.scale * weight_B / denominator_B
         d_target_B = (ops.exp(target_B - peak_B) - denominator_B) * factor_B * slope_B
         d_cosines_BC = ops.where(is_target_BC, d_target_B.expand_dims(1), exponentials_BC * factor_B.expand_dims(1))
         d_unit_BD = self.collectives.all_sum(ops.matmul(d_cosines_BC, unit_CD))
@@ -81,13 +118,14 @@ class Classifier(nn.Cell):
         digits_B2 = rows[:, -2:].astype(int32)
         return rows[:, :-2], digits_B2[:, 0] * LABEL_BASE + digits_B2[:, 1]
 
-    def target_cosines(self, unit_BD: Tensor, unit_CD: Tensor, column_B: Tensor) -> Tensor:
-        """Cosine of each image with its own class; of an image whose class another rank holds, with any class."""
-        safe_B = ops.clamp(column_B, 0, self.size - 1)
-        return ops.clamp((unit_BD * ops.gather(unit_CD, safe_B, 0)).sum(axis=1), -1.0, 1.0)
+    def weights(self, labels_B: Tensor) -> Tensor:
+        """What the loss of each image counts in the mean (B,)."""
+        return ops.not_equal(labels_B, PADDING).astype(float32) / (self.total_batch_size or labels_B.shape[0])
 
-    def cross_entropy(self, logits_BC: Tensor, target_B: Tensor, column_B: Tensor) -> tuple[Tensor, ...]:
-        """Mean cross-entropy over all classes of all ranks, and what this rank's probabilities are made of.
+    def cross_entropy(
+        self, logits_BC: Tensor, target_B: Tensor, column_B: Tensor, weight_B: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Weighted cross-entropy over all classes of all ranks, and what this rank's probabilities are made of.
 
         Returns:
             Loss, exponentials (B, C), the peaks (B,) that were taken off the logits, the sums (B,) of exponentials.
@@ -95,11 +133,17 @@ class Classifier(nn.Cell):
         peaks = self.collectives.all_gather(logits_BC.max(axis=1).expand_dims(0))
         peak_B = peaks.max(axis=0)
         exponentials_BC = ops.exp(logits_BC - peak_B.expand_dims(1))
-        is_here_B = ops.logical_and(column_B >= 0, column_B < self.size)
+        is_here_B = ops.logical_and(column_B >= 0, column_B < logits_BC.shape[1])
         own_logit_B = ops.where(is_here_B, target_B, ops.zeros_like(target_B))
         denominator_B, target_logit_B = self.collectives.all_sum(ops.stack((exponentials_BC.sum(axis=1), own_logit_B)))
-        loss = (ops.log(denominator_B) + peak_B - target_logit_B).mean()
+        loss = ((ops.log(denominator_B) + peak_B - target_logit_B) * weight_B).sum()
         return loss, exponentials_BC, peak_B, denominator_B
+
+
+def _target_cosines(unit_BD: Tensor, unit_CD: Tensor, column_B: Tensor) -> Tensor:
+    """Cosine of each image with its own class; of an image whose class another rank holds, with any class."""
+    safe_B = ops.clamp(column_B, 0, unit_CD.shape[0] - 1)
+    return ops.clamp((unit_BD * ops.gather(unit_CD, safe_B, 0)).sum(axis=1), -1.0, 1.0)
 
 
 def _normalised(x_ND: Tensor) -> tuple[Tensor, Tensor]:

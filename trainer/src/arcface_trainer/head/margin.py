@@ -8,6 +8,7 @@ import math
 
 from mindspore import Tensor, ops
 
+from arcface_api.initial_loss import turning_cosine
 from arcface_api.resource.spec import LossSpec
 
 MIN_SINE = 1e-3
@@ -48,8 +49,17 @@ def _additive_angle(cosines_B: Tensor, margin: float, *, has_fallback: bool) -> 
 
 
 def _combined(cosines_B: Tensor, loss: LossSpec) -> tuple[Tensor, Tensor]:
-    """cos(m1*angle + m2) - m3 and its derivative; no fallback beyond pi, as in the reference."""
+    """cos(m1*angle + m2) - m3 and its derivative, up to the angle where m1*angle + m2 is pi.
+
+    From there on it would rise again, a factor of 4 even three times, and an image would be drawn away from its class.
+    Instead it goes on in a straight line as ArcFace does, with slope 1 and without ArcFace's step down.
+    """
     m1, m2, m3 = loss.m1 or 1.0, loss.m2 or 0.0, loss.m3 or 0.0
     angles_B = ops.acos(cosines_B)
     sines_B = ops.clamp(ops.sqrt(ops.relu(1 - cosines_B * cosines_B)), min=MIN_SINE)
-    return ops.cos(m1 * angles_B + m2) - m3, m1 * ops.sin(m1 * angles_B + m2) / sines_B
+    after_B = ops.cos(m1 * angles_B + m2) - m3
+    slope_B = ops.relu(m1 * ops.sin(m1 * angles_B + m2) / sines_B)  # rounding may pass pi by a digit
+    lowest = turning_cosine(m1, m2)
+    is_inside_B = cosines_B > lowest
+    line_B = cosines_B - (lowest + 1 + m3)
+    return ops.where(is_inside_B, after_B, line_B), ops.where(is_inside_B, slope_B, ops.ones_like(slope_B))

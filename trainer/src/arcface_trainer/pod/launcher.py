@@ -15,6 +15,7 @@ from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import ArcFaceError, ExitCode, Stopped
 from arcface_trainer.pod import pinning, rendezvous
 from arcface_trainer.pod.processes import RankProcess, SchedulerProcess, rank_environment, shell_status
+from arcface_trainer.pod.watchdog import Watchdog
 
 POLL_SECONDS = 0.1
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -70,7 +71,7 @@ def _run(config_path: Path) -> tuple[reports.TrainerReport, int]:
         if signals:
             for rank in ranks:
                 rank.stop()
-        return _wait(ranks, process)
+        return _wait(ranks, Watchdog.of(config.stall_seconds), process)
 
 
 def _end_on_signals() -> None:
@@ -101,7 +102,10 @@ def _forward_signals(ranks: list[RankProcess]) -> list[int]:
 
 
 def _wait(
-    ranks: list[RankProcess], scheduler: SchedulerProcess | None = None, leave_seconds: float = LEAVE_SECONDS
+    ranks: list[RankProcess],
+    watchdog: Watchdog,
+    scheduler: SchedulerProcess | None = None,
+    leave_seconds: float = LEAVE_SECONDS,
 ) -> tuple[reports.TrainerReport, int]:
     """Wait until all ranks have ended well, or the first one has not, or they wait for one that does not come."""
     first_end: float | None = None
@@ -113,8 +117,8 @@ def _wait(
             return rank.report(), status
         if not is_running:
             return _joint_end(ranks)
-        if scheduler is not None and (message := scheduler.loss(ranks)) is not None:
-            return _given_up(ranks, ranks[0], message)
+        if (found := _waited_for_in_vain(ranks, watchdog, scheduler)) is not None:
+            return _given_up(ranks, *found)
         if first_end is None and any(rank.is_finished for rank in ranks):
             first_end = time.monotonic()
         if first_end is not None and time.monotonic() - first_end > leave_seconds:
@@ -127,6 +131,16 @@ def _wait(
         time.sleep(POLL_SECONDS)
 
 
+def _waited_for_in_vain(
+    ranks: list[RankProcess], watchdog: Watchdog, scheduler: SchedulerProcess | None
+) -> tuple[RankProcess, str, reports.FailureReason] | None:
+    """A rank that gets nowhere, why, and the reason to report."""
+    if scheduler is not None and (message := scheduler.loss(ranks)) is not None:
+        return ranks[0], message, "RankDied"
+    stall = watchdog.look(ranks, time.monotonic())
+    return None if stall is None else (stall.rank, stall.message, "Stalled")
+
+
 def _first_failed(ranks: list[RankProcess]) -> tuple[RankProcess, int] | None:
     """A rank that ended before its work was done, and its exit status."""
     for rank in ranks:
@@ -136,10 +150,12 @@ def _first_failed(ranks: list[RankProcess]) -> tuple[RankProcess, int] | None:
     return None
 
 
-def _given_up(ranks: list[RankProcess], waiting: RankProcess, message: str) -> tuple[reports.TrainerReport, int]:
+def _given_up(
+    ranks: list[RankProcess], waiting: RankProcess, message: str, reason: reports.FailureReason = "RankDied"
+) -> tuple[reports.TrainerReport, int]:
     """The end of a pod with a rank that would wait for ever: worth another try."""
     _kill(ranks)
-    return waiting.died(message, int(ExitCode.FAILED)), ExitCode.FAILED
+    return waiting.died(message, int(ExitCode.FAILED), reason), ExitCode.FAILED
 
 
 def _joint_end(ranks: list[RankProcess]) -> tuple[reports.TrainerReport, int]:

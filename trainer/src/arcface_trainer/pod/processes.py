@@ -17,6 +17,7 @@ from typing import IO, Self
 
 from arcface_api.contract import pod_environment as pods, reports, run_config
 from arcface_api.errors import ExitCode, Stopped
+from arcface_trainer import heartbeat
 from arcface_trainer.device import compute_environment
 
 NODE_TIMEOUT_SECONDS = "60"
@@ -144,6 +145,10 @@ class RankProcess:
             self.process.kill()
             self.process.wait()
 
+    def beat(self) -> heartbeat.Beat | None:
+        """What it is doing; None until it trains."""
+        return heartbeat.read_beat(self.report_path.with_suffix(heartbeat.SUFFIX))
+
     def report(self) -> reports.TrainerReport:
         """What the ended rank wrote, or what can be told of one that could not write."""
         self.reader.join(timeout=5)
@@ -158,10 +163,10 @@ class RankProcess:
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return self.died(f"rank {self.rank} died with {how}", shell_status(code))
 
-    def died(self, message: str, exit_code: int) -> reports.TrainerReport:
+    def died(self, message: str, exit_code: int, reason: reports.FailureReason = "RankDied") -> reports.TrainerReport:
         """The report of a rank that left none."""
         failure = reports.ReportedFailure(
-            reason="RankDied", message=message, rank=self.rank, exit_code=exit_code, log=list(self.tail)
+            reason=reason, message=message, rank=self.rank, exit_code=exit_code, log=list(self.tail)
         )
         return reports.TrainerReport(failure=failure)
 

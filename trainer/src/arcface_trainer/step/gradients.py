@@ -1,15 +1,21 @@
 """Loss and gradients of a step, the backbone's in buckets that the ranks sum while the backward pass goes on.
 
-Tensor suffixes: b images of this rank, C classes of this rank, D embedding size, N votes of a rank (see `votes`).
+Where a step takes its images in several micro-batches, the ranks sum once, after the last of them (`accumulation`).
+
+Tensor suffixes: b images of this rank, C classes of this rank, D embedding size, N votes of a rank (see `votes`), R
+ranks, S running statistics.
 """
 
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from arcface_trainer.distributed.collectives import Collectives
 from arcface_trainer.head.classifier import Classifier
-from arcface_trainer.network.backbones import preprocessed
-from arcface_trainer.step.flat import joined
+from arcface_trainer.head.sampling import SampledClassifier
+from arcface_trainer.network.backbones import preprocessed, running_statistics
+from arcface_trainer.step.faults import FaultFinder
+from arcface_trainer.step.flat import FlatParameters, joined
 from arcface_trainer.step.loss_scale import DynamicLossScale, OverflowFlag
+from arcface_trainer.step.votes import votes_size
 
 BUCKET_BYTES = 32 << 20
 """IResNet-100's 248 MiB make seven messages; Huawei's port of arcface_torch to eight 910 sends six parts."""
@@ -32,12 +38,16 @@ def gradient_buckets(weights: list[Parameter], most_bytes: int = BUCKET_BYTES) -
 
 
 class GradientStep(nn.Cell):
-    """Loss, gradients and their norms; the backbone's gradients are summed over ranks."""
+    """Loss, gradients and their norms; the backbone's gradients are summed over ranks.
+
+    What a rank finds by itself is a tuple: loss (1,), mean embedding length (1,), where the chip saturates (1,) whether
+    it did, gradients (P,) of each bucket, those of its centres. Its loss is that of all ranks, see `Classifier`.
+    """
 
     def __init__(
         self,
         backbone: nn.Cell,
-        classifier: Classifier,
+        classifier: Classifier | SampledClassifier,
         collectives: Collectives,
         bucket_bytes: int = BUCKET_BYTES,
         *,
@@ -50,21 +60,31 @@ class GradientStep(nn.Cell):
         self.collectives = collectives
         self.weights = ParameterTuple(backbone.trainable_params())
         self.buckets = tuple(gradient_buckets(backbone.trainable_params(), bucket_bytes))
+        self.statistics = FlatParameters(list(running_statistics(backbone).values()))
+        ranks = collectives.world_size
+        self.find_faults = FaultFinder(len(self.buckets), ranks, collectives.rank)
+        self.first_fault = 3 + votes_size(ranks)
+        self.faults_end = self.first_fault + ranks
         self.loss_scale = loss_scale
         self.overflow_flag = overflow_flag
 
     def construct(self, images: Tensor, labels_b: Tensor, votes_N: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """A summary (4+N,), and the gradients: (P,) of each bucket, then of the centres.
+        """A summary (4+N+R,), and the gradients: (P,) of each bucket, then of the centres.
 
-        The summary holds loss, mean embedding length, squared norm of the backbone's gradient, and, added up over all
-        ranks, their votes and the squared norms of their centres' gradients; where the chip saturates also (5+N,) on
-        how many of them it did.
+        The summary holds loss, this rank's mean embedding length, squared norm of the backbone's gradient, and, added
+        up over all ranks, their votes, their faults and the squared norms of their centres' gradients; where the chip
+        saturates also (5+N+R,) on how many of them it did. The loss is the mean of what the ranks have of it, too.
 
         Args:
             images: uint8 RGB (b, 3, 112, 112) as decoded.
             labels_b: int32 (b,).
             votes_N: float32 (N,).
         """
+        found = self.of_images(images, labels_b)
+        return self.over_ranks(found, self.statistics(), votes_N)
+
+    def of_images(self, images: Tensor, labels_b: Tensor) -> tuple[Tensor, ...]:
+        """What this rank finds; the gradients of its backbone are multiplied by the loss scale."""
         prepared = preprocessed(images)
         if self.overflow_flag is not None:
             prepared = self.overflow_flag.cleared_before(prepared)
@@ -73,20 +93,32 @@ class GradientStep(nn.Cell):
         if self.loss_scale is not None:
             d_embeddings_bD = d_embeddings_bD * self.loss_scale.scale
         _, gradients = backward(d_embeddings_bD)
-        centers_squared_norm = (d_centers_CD * d_centers_CD).sum().reshape((1,))
+        length = ops.sqrt((embeddings_bD * embeddings_bD).sum(axis=1)).mean()
+        numbers: tuple[Tensor, ...] = (loss.reshape((1,)), length.reshape((1,)))
         messages = []
         for start, stop in self.buckets:
             messages.append(joined(gradients[start:stop]))
-        own_part = ops.concat((votes_N, centers_squared_norm))
         if self.overflow_flag is not None:
-            own_part = ops.concat((own_part, self.overflow_flag.raised_by(messages)))
+            numbers = (*numbers, self.overflow_flag.raised_by(messages))
+        return (*numbers, *messages, d_centers_CD.reshape(-1))
+
+    def over_ranks(
+        self, found: tuple[Tensor, ...], moved_S: Tensor, votes_N: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Summary and gradients, as `construct` returns them, from what this rank found and its moved statistics."""
+        first = len(found) - 1 - len(self.buckets)
+        loss, length, messages, d_centers_P = found[0], found[1], list(found[first:-1]), found[-1]
+        # What is between length and gradients: whether the chip has saturated, or nothing.
+        centers_squared_norm = (d_centers_P * d_centers_P).sum().reshape((1,))
+        forward = (length, moved_S.sum().reshape((1,)), loss)
+        faults_R = self.find_faults(forward, centers_squared_norm, messages)
+        own_part = ops.concat((loss, votes_N, faults_R, centers_squared_norm, *found[2:first]))
         summed, shared = self.collectives.all_sum_in_order(messages, own_part)
         if self.loss_scale is not None:
             summed = [message / self.loss_scale.scale for message in summed]
-        squared_norm = _squared_norm(summed)
-        length = ops.sqrt((embeddings_bD * embeddings_bD).sum(axis=1)).mean()
-        summary = ops.concat((ops.stack((loss, length, squared_norm)), shared))
-        return summary, (*summed, d_centers_CD.reshape(-1))
+        joint_loss = shared[:1] / self.collectives.world_size
+        summary = ops.concat((joint_loss, length, _squared_norm(summed).reshape((1,)), shared[1:]))
+        return summary, (*summed, d_centers_P)
 
 
 def _squared_norm(vectors: list[Tensor]) -> Tensor:

@@ -1,8 +1,10 @@
-"""One training step as one graph: gradients of backbone and head, clipping, update.
+"""One training step: gradients of backbone and head, clipping, update.
 
-One graph and not two: a tuple of a graph's outputs handed to another graph takes three times as long as the gradients
-themselves (42 against 10 ms an image in one run; MindSpore 2.10 on one CPU core, IResNet-18 at width 0.25, batch 32).
-The host sees nine numbers a step and one for each rank, and the ranks sum what they found with the last gradients.
+One graph does all of it where a rank takes its images at once, and not two: a tuple of a graph's outputs handed to
+another graph takes three times as long as the gradients themselves (42 against 10 ms an image in one run; MindSpore
+2.10 on one CPU core, IResNet-18 at width 0.25, batch 32). Where it takes them in micro-batches, what two graphs share
+stays on the device (`accumulation`).
+The host sees nine numbers a step and two for each rank, and the ranks sum what they found with the last gradients.
 
 Tensor suffixes: b images of this rank, N votes of a rank (see `votes`).
 """
@@ -12,7 +14,7 @@ from concurrent.futures import Future
 from functools import partial
 
 import numpy as np
-from mindspore import Tensor, float32, nn, ops, set_seed
+from mindspore import Tensor, float32, nn, set_seed
 from numpy.typing import NDArray
 
 from arcface_api.resource.spec import OptimizerSpec, TrainingSpec
@@ -20,41 +22,56 @@ from arcface_faces.checkpoint import class_range
 from arcface_trainer.background import in_background
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.head.classifier import Classifier, initial_centers
+from arcface_trainer.head.sampling import ClassDraw, SampledClassifier
 from arcface_trainer.network import backbones, layers
 from arcface_trainer.plan import TrainingPlan
+from arcface_trainer.step import faults
+from arcface_trainer.step.accumulation import MicroBatchedStep
 from arcface_trainer.step.flat import FlatParameters
 from arcface_trainer.step.gradients import GradientStep
 from arcface_trainer.step.loss_scale import DynamicLossScale, OverflowFlag
-from arcface_trainer.step.update import GuardedStatistics, MomentumUpdate
+from arcface_trainer.step.update import FlatMomentum, GuardedStatistics, MomentumUpdate, RowMomentum, StateUpdate
 from arcface_trainer.step.votes import NO_VOTES, StepResult, StepVotes, encode_votes
 
 
-class TrainStep(nn.Cell):
-    """Forward, backward, clip, update."""
+class WholeStep(nn.Cell):
+    """A step in one graph: forward and backward pass, then the update."""
 
-    def __init__(self, gradient_step: GradientStep, optimizer: OptimizerSpec, clip_norm: float) -> None:
+    def __init__(self, ending: StateUpdate) -> None:
         super().__init__()
-        self.gradient_step = gradient_step
-        weights = list(gradient_step.weights)
-        groups = [FlatParameters(weights[start:stop]) for start, stop in gradient_step.buckets]
-        centers = FlatParameters([gradient_step.classifier.centers])
-        self.update = MomentumUpdate([*groups, centers], optimizer, clip_norm)
-        self.statistics = GuardedStatistics(backbones.running_statistics(gradient_step.backbone))
-        self.loss_scale = gradient_step.loss_scale
+        self.gradient_step = ending.gradient_step
+        self.statistics = ending.statistics
+        self.ending = ending
         self.set_train()
 
     def construct(self, images: Tensor, labels_b: Tensor, votes_N: Tensor, rate: Tensor) -> Tensor:
-        """The summary of `GradientStep`, whether (1) or not (0) the state was updated, the next step's loss scale."""
+        """What `StateUpdate` returns."""
         self.statistics.restore()
-        summary, gradients = self.gradient_step(images, labels_b, votes_N)
-        # Not the second number: it is this rank's own, and all ranks must come to the same answer.
-        is_finite = ops.logical_and(ops.isfinite(summary[0]), ops.isfinite(summary[2:]).all())
-        if self.gradient_step.overflow_flag is not None:
-            is_finite = ops.logical_and(is_finite, summary[-1] == 0)
-        self.update(gradients, summary[2], rate, is_finite)
-        self.statistics.keep(is_finite)
-        scale = self.loss_scale(is_finite) if self.loss_scale is not None else Tensor(1.0, float32)
-        return ops.concat((summary, ops.stack((is_finite.astype(float32), scale))))
+        found = self.gradient_step.of_images(images, labels_b)
+        return self.ending(found, self.statistics.moved(), votes_N, rate)
+
+    def run(self, images: NDArray[np.uint8], labels: NDArray[np.int32], votes_N: Tensor, rate: Tensor) -> Tensor:
+        """The same of arrays of the host."""
+        return self(Tensor(images), Tensor(labels), votes_N, rate)
+
+
+class TrainStep:
+    """Forward, backward, clip, update: what the host has the device do."""
+
+    def __init__(
+        self, gradient_step: GradientStep, optimizer: OptimizerSpec, clip_norm: float, micro_batches: int = 1
+    ) -> None:
+        self.gradient_step = gradient_step
+        weights = list(gradient_step.weights)
+        groups = [FlatParameters(weights[start:stop]) for start, stop in gradient_step.buckets]
+        momenta = [FlatMomentum(group, optimizer, f"momentum.{index}") for index, group in enumerate(groups)]
+        self.update = MomentumUpdate([*momenta, _head_momentum(gradient_step.classifier, optimizer)], clip_norm)
+        self.statistics = GuardedStatistics(backbones.running_statistics(gradient_step.backbone))
+        self.loss_scale = gradient_step.loss_scale
+        names = {id(each): name for name, each in backbones.named_parameters(gradient_step.backbone).items()}
+        self.group_names = faults.group_names([names[id(weight)] for weight in weights], gradient_step.buckets)
+        ending = StateUpdate(gradient_step, self.update, self.statistics)
+        self._graphs = WholeStep(ending) if micro_batches == 1 else MicroBatchedStep(ending, micro_batches)
 
     def launch(
         self,
@@ -63,8 +80,12 @@ class TrainStep(nn.Cell):
         rate: float,
         votes: StepVotes = NO_VOTES,
         wait: float = 0.0,
+        *,
+        step: int = 0,
     ) -> "Future[StepResult]":
         """Have the device train on this rank's share of a batch, which it waited for; all ranks must call together.
+
+        The updates before it, `step`, decide which classes are drawn.
 
         The result is read by a thread that begins to wait before the next step is launched. On Ascend, whoever asks
         for a tensor waits for all that has been launched until then (`AscendDeviceAddress::SyncDeviceToHost`), and the
@@ -73,7 +94,9 @@ class TrainStep(nn.Cell):
         """
         ranks = self.gradient_step.collectives
         votes_N = encode_votes(votes, wait, ranks.world_size, ranks.rank)
-        summary = self(Tensor(images), Tensor(labels), votes_N, Tensor(rate, float32))
+        if isinstance(self.gradient_step.classifier, SampledClassifier):
+            self.gradient_step.classifier.choose(labels, step)
+        summary = self._graphs.run(images, labels, votes_N, Tensor(rate, float32))
         return in_background(partial(self._result, summary), "step result")
 
     def _result(self, summary: Tensor) -> StepResult:
@@ -81,10 +104,18 @@ class TrainStep(nn.Cell):
         numbers = summary.asnumpy().tolist()
         ended_at = time.monotonic()
         (loss, length, _, stop, save, bits, *rest), (is_applied, scale) = numbers[:-2], numbers[-2:]
-        votes = StepVotes(stop > 0, save > 0, round(bits))
-        waits = tuple(rest[: self.gradient_step.collectives.world_size])
+        votes, ranks = StepVotes(stop > 0, save > 0, round(bits)), self.gradient_step.collectives.world_size
+        waits, fault = tuple(rest[:ranks]), faults.read_faults(rest[ranks : 2 * ranks], self.group_names)
         loss_scale = None if self.loss_scale is None else scale
-        return StepResult(loss, length, bool(is_applied), votes, waits, ended_at, loss_scale)
+        return StepResult(loss, length, bool(is_applied), votes, waits, ended_at, loss_scale, fault)
+
+
+def _head_momentum(classifier: Classifier | SampledClassifier, optimizer: OptimizerSpec) -> FlatMomentum | RowMomentum:
+    """Of all centres, or of those that a step compares with."""
+    centers, name = FlatParameters([classifier.centers]), "momentum.centers"
+    if isinstance(classifier, SampledClassifier):
+        return RowMomentum(centers, optimizer, name, classifier.selection)
+    return FlatMomentum(centers, optimizer, name)
 
 
 def build_train_step(plan: TrainingPlan, training: TrainingSpec, world: World) -> TrainStep:
@@ -93,7 +124,9 @@ def build_train_step(plan: TrainingPlan, training: TrainingSpec, world: World) -
     backbone = backbones.build_backbone(plan.model, layers.trunk_cast(plan.precision, world.chip))
     classes = class_range(plan.class_count, world.size, world.rank)
     centers = initial_centers(classes, plan.model.embedding_size, plan.seed)
-    classifier = Classifier(plan.loss, classes, centers, world.collectives)
+    whole = Classifier(plan.loss, classes, centers, world.collectives, plan.total_batch_size)
+    draw = ClassDraw(plan.seed, classes, plan.loss.sample_rate)
+    classifier = whole if draw.rate == 1 else SampledClassifier(whole, draw, plan.total_batch_size)
     gradient_step = GradientStep(
         backbone,
         classifier,
@@ -101,4 +134,4 @@ def build_train_step(plan: TrainingPlan, training: TrainingSpec, world: World) -
         loss_scale=DynamicLossScale() if plan.precision == "fp16" else None,
         overflow_flag=OverflowFlag() if world.chip is not None and world.chip.saturates else None,
     )
-    return TrainStep(gradient_step, training.optimizer, training.clip_norm)
+    return TrainStep(gradient_step, training.optimizer, training.clip_norm, plan.micro_batches)

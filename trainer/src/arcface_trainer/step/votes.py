@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from mindspore import Tensor, float32
 
+from arcface_trainer.step.faults import IN_A_SUM, Fault
+
 
 @dataclass(frozen=True, slots=True)
 class StepVotes:
@@ -20,6 +22,11 @@ class StepVotes:
 
 
 NO_VOTES = StepVotes()
+
+
+def votes_size(world_size: int) -> int:
+    """N."""
+    return 3 + world_size
 
 
 def encode_votes(votes: StepVotes, wait: float, world_size: int, rank: int) -> Tensor:
@@ -46,3 +53,5 @@ class StepResult:
     """Seconds of this rank's `time.monotonic`, when the device had ended the step."""
     loss_scale: float | None = None
     """Factor on the next step's loss before differentiation; None where the precision needs none."""
+    fault: Fault = IN_A_SUM
+    """What was not finite in a step that was not applied."""

@@ -11,11 +11,12 @@ ranks keep to one protocol, in which step n is the one that leads to n updates:
   still wait for the step after it: the lag is one step, always. So the state after n updates is saved under the name n.
 - What is due by the number of a step (`everySteps`, the end of an epoch or of the training) does not lag.
 - A step whose numbers are not finite leaves the state as it was, inside of its graph and on all ranks alike (as the
-  loss scale changes there), so the step that is launched before anybody has looked begins from a sound state. That a
-  run has diverged shows one step later; nothing is saved then.
+  loss scale changes there), so the step that is launched before anybody has looked begins from a sound state. The
+  verdict on it (`training.verdict`) comes one step later, on all ranks; where it is to roll back, they do so together.
 - No rank leaves with a step in flight: its peers' sums would end with it.
 
-Images and learning rate are functions of the step's number. So the lag changes no weight, and a run goes on from a
+Images and learning rate are functions of the step's number, and after a roll-back of the batches that it left out and
+the factor that it put on the rate, which checkpoints carry. So the lag changes no weight, and a run goes on from a
 checkpoint exactly as it would have without stopping.
 """
 
@@ -27,19 +28,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from arcface_api.contract import reports
-from arcface_api.errors import Stopped
+from arcface_api.errors import Diverged, Stopped
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
 from arcface_trainer.data.loader import Batch, BatchLoader
+from arcface_trainer.heartbeat import Enter, Phase, unwatched
 from arcface_trainer.metrics import Meter, StepRecord, TrainMetrics
 from arcface_trainer.plan import TrainingPlan
 from arcface_trainer.step.frozen_step import FrozenStep
 from arcface_trainer.step.train_step import TrainStep
 from arcface_trainer.step.votes import NO_VOTES, StepResult, StepVotes
-from arcface_trainer.training.loss_check import LossCheck
+from arcface_trainer.training.history import HistoryWriter
+from arcface_trainer.training.loss_check import REMEDY, LossCheck
+from arcface_trainer.training.verdict import WINDOW, RollBackDue, Verdict
 from arcface_trainer.training.verification import Verifier
 
 LOG = logging.getLogger(__name__)
-LOG_EVERY = 20
+LOG_EVERY = WINDOW
 """Steps between log lines."""
 
 
@@ -69,9 +73,15 @@ class TrainingLoop:
     metrics: TrainMetrics
     frozen_step: FrozenStep | None = None
     """The step of the first epochs where the backbone keeps its weights in them."""
+    history: HistoryWriter = field(default_factory=HistoryWriter)
+    """Silent unless it is given a file."""
+    enter: Enter = unwatched
+    """Told of each thing that the rank begins, for whoever watches it."""
     meter: Meter = field(init=False)
     """Of the steps whose results have been read."""
     loss_check: LossCheck = field(init=False)
+    _has_stepped: bool = False
+    """Whether a step has ended in this run."""
     _in_flight: _LaunchedStep | None = None
     _votes: StepVotes = NO_VOTES
     """Of all ranks, carried by the last step whose results have been read."""
@@ -83,17 +93,19 @@ class TrainingLoop:
         step = 0 if resumed is None else resumed.step
         self.meter = Meter(plan.schedule.steps_per_epoch, plan.total_steps, plan.total_batch_size, step)
         self.loss_check = LossCheck(plan)
+        if self.checkpointing.rolled_back is not None:
+            self.loss_check.begin_again()
 
     def run(self) -> None:
         """Train from `meter.step` to the end.
 
         Raises:
             Stopped: after saving, when any rank was asked to stop.
-            Diverged: when the numbers stay infinite.
+            Diverged: when the numbers went wrong, and going back did not help or was not possible.
         """
-        with self.loader:
+        with self.loader, self.history:
             try:
-                self._train()
+                self._train_and_go_back_once()
             finally:
                 if self._in_flight is not None:
                     self._in_flight.result.exception()  # waits for it
@@ -107,9 +119,31 @@ class TrainingLoop:
         if self.verifier is not None:
             verified = {"verification": checkpointing.verifications.last, "best": checkpointing.best()}
             progress = progress.model_copy(update=verified)
-        warnings = [*self.loss_check.warnings, *checkpointing.warnings]
+        warnings = [*self.loss_check.warnings, *checkpointing.warnings, *self.history.warnings]
+        if checkpointing.rolled_back is not None:
+            warnings.append(f"the training {checkpointing.rolled_back.in_words}")
         told = {"progress": progress, "checkpoint": checkpointing.newest, "warnings": warnings}
         return report.model_copy(update=told)
+
+    def _train_and_go_back_once(self) -> None:
+        try:
+            self._train()
+        except RollBackDue as due:
+            self._roll_back(due.verdict)
+            self._train()  # a second verdict of this kind is that the run has diverged
+
+    def _roll_back(self, verdict: Verdict) -> None:
+        """Take up the last state from before the numbers went wrong; all ranks do so after the same step."""
+        if self._in_flight is not None:
+            self._in_flight.result.result()
+        self._in_flight, self._votes = None, NO_VOTES
+        self._begin(Phase.CHECKPOINT, verdict.first_step)
+        step = self.checkpointing.roll_back(verdict.first_step, verdict.cause, self.metrics)
+        if step is None:
+            raise Diverged(f"{verdict.cause}, and there is no checkpoint from before that to go back to: {REMEDY}")
+        self.meter.go_back(step)
+        self.history.begin(step)
+        self.loss_check.begin_again()
 
     def _train(self) -> None:
         step = self.meter.step
@@ -123,14 +157,23 @@ class TrainingLoop:
             step += 1
             self._act_after(step)
 
+    def _begin(self, phase: Phase, step: int) -> None:
+        """Tell that something new begins after `step` updates; a start may take as long as it takes."""
+        self.enter(phase if self._has_stepped else Phase.START, step)
+
     def _launch(self, step: int) -> _LaunchedStep:
         """Give the device the step that follows `step` updates, with what this rank wants after it."""
-        batch, wait = self._next_batch(step)
+        checkpointing = self.checkpointing
+        rate, way_back = self.plan.schedule.rate(step), checkpointing.rolled_back
+        if way_back is not None:
+            rate *= way_back.rate_factor
+        self._begin(Phase.DATA, step)
+        batch, wait = self._next_batch(step + (0 if way_back is None else way_back.skipped_batches))
+        self._begin(Phase.STEP, step)
         self.metrics.data_wait.inc(wait)
-        rate, checkpointing = self.plan.schedule.rate(step), self.checkpointing
         votes = StepVotes(self.is_stop_wanted(), checkpointing.is_overdue(), checkpointing.saver.bit)
-        result = self._step_after(step).launch(batch.images, batch.labels, rate, votes, wait)
-        return _LaunchedStep(step, len(batch.labels), rate, result)
+        result = self._step_after(step).launch(batch.images, batch.labels, rate, votes, wait, step=step)
+        return _LaunchedStep(step, batch.image_count, rate, result)
 
     def _step_after(self, step: int) -> TrainStep | FrozenStep:
         """What the device computes after `step` updates."""
@@ -138,10 +181,10 @@ class TrainingLoop:
             return self.frozen_step
         return self.train_step
 
-    def _next_batch(self, step: int) -> tuple[Batch, float]:
-        """The images of a step, and the seconds that the device had nothing to compute for want of them."""
+    def _next_batch(self, number: int) -> tuple[Batch, float]:
+        """A batch of the order, and the seconds that the device had nothing to compute for want of it."""
         asked_at = time.monotonic()
-        batch = self.loader.take(step)
+        batch = self.loader.take(number)
         came_at, in_flight = time.monotonic(), self._in_flight
         if in_flight is None:
             return batch, came_at - asked_at
@@ -157,6 +200,7 @@ class TrainingLoop:
             self._settle()
         if verifier is not None:
             self._verify(verifier, step)
+        self._begin(Phase.CHECKPOINT, step)
         self.checkpointing.after_step(step, votes, self.metrics)
         if self._in_flight is None:
             self._ended_at = time.monotonic()
@@ -173,7 +217,7 @@ class TrainingLoop:
         """Take the results of a step into the figures and judge them."""
         result = launched.result.result()
         record = StepRecord(result.loss, result.ended_at - self._ended_at, result.waits, result.loss_scale)
-        self._ended_at, self._votes = result.ended_at, result.votes
+        self._ended_at, self._votes, self._has_stepped = result.ended_at, result.votes, True
         self._count(launched, result, record)
         self.loss_check.check(result, launched.step)
 
@@ -192,6 +236,7 @@ class TrainingLoop:
         metrics.skipped_steps.inc(not result.is_applied)
         if meter.step % LOG_EVERY == 0 or meter.step == self.plan.total_steps:
             LOG.info("%s learning_rate=%.6g", meter.log_line(datetime.now(UTC)), launched.rate)
+            self.history.add_figures(meter, launched.rate, result.embedding_norm)
 
     def _due_verifier(self, step: int) -> Verifier | None:
         """The verifier where it is to judge the network after `step` updates."""
@@ -199,10 +244,13 @@ class TrainingLoop:
         return verifier if verifier is not None and verifier.is_due(step) else None
 
     def _verify(self, verifier: Verifier, step: int) -> None:
+        self._begin(Phase.VERIFICATION, step)
         started = time.monotonic()
         verification = verifier.verify(step)
+        self.meter.pair_seconds = verifier.pair_seconds
         seconds = time.monotonic() - started
         self.metrics.set_verification(verification, seconds)
+        self.history.add_verification(verification)
         accuracies = " ".join(f"{result.dataset}={result.accuracy:.5f}" for result in verification.results)
         pairs = sum(result.pairs for result in verification.results)
         is_best = self.checkpointing.verifications.is_best(step)

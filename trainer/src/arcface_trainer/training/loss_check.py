@@ -1,22 +1,18 @@
-"""Judges the numbers of the steps: the first loss against theory, all of them for being finite.
-
-A gradient that overflows while the loss scale is above its floor is no sign of divergence: the scale halves and the
-next step may fit. At the floor, and in precisions without a scale, it is one, as a loss that is not finite always is.
-"""
+"""Carries the verdicts on the steps out and compares the first loss with theory; tells log and report of both."""
 
 import logging
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from arcface_api.errors import Diverged
 from arcface_api.initial_loss import expected_initial_loss, margin_cost
 from arcface_api.resource.spec import LossSpec
 from arcface_trainer.plan import TrainingPlan
 from arcface_trainer.step import loss_scale, votes
+from arcface_trainer.training import verdict
 
 LOG = logging.getLogger(__name__)
-SKIPS_IN_A_ROW = 10
-"""Steps without finite numbers after which the run has diverged; none of them has changed the weights."""
+REMEDY = "lower training.optimizer.learningRate or raise training.schedule.warmupEpochs"
 STANDARD_ERRORS = 5.0
 SLACK = 1.0
 """What a fresh network may be off by, beside the scatter of a small batch."""
@@ -27,29 +23,48 @@ class LossCheck:
     """What looks wrong with the numbers of a run so far."""
 
     plan: TrainingPlan
-    warnings: list[str] = field(default_factory=list)
-    """What looks wrong without ending the training."""
-    skips_in_a_row: int = 0
+    history: verdict.History = field(init=False)
+    _warnings: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.history = verdict.History(verdict.chance_loss(self.plan.class_count))
+
+    @property
+    def warnings(self) -> list[str]:
+        """What looks wrong without ending the training."""
+        skips = self.history.skips
+        if not skips:
+            return self._warnings
+        last = f"the last one at step {skips[-1].step}: {skips[-1].fault}"
+        return [*self._warnings, f"{len(skips)} of the last {len(self.history.recent)} steps were left out, {last}"]
 
     def check(self, result: votes.StepResult, step: int) -> None:
-        """Judge the step that followed `step` updates; Diverged when too many in a row were not finite."""
+        """Judge the step that followed `step` updates.
+
+        Raises:
+            RollBackDue: where the training must go on from an earlier state.
+            Diverged: where it has done that before.
+        """
         if step == 0 and self.plan.model.init_from is None:
             self.check_first_loss(result.loss)
-        if result.is_applied:
-            self.skips_in_a_row = 0
-            return
-        if result.loss_scale is not None and math.isfinite(result.loss):
-            if result.loss_scale > loss_scale.FLOOR:
-                LOG.info("step is left out, the gradient overflows step=%d loss_scale=%g", step, result.loss_scale)
-                return
+        found, self.history = verdict.verdict(result, step, self.history)
+        if found.action is verdict.Action.ROLL_BACK:
+            raise verdict.RollBackDue(found)
+        if found.action is verdict.Action.DIVERGED:
+            raise Diverged(f"{found.cause}, although the training went back once: {REMEDY}")
+        if found.action is verdict.Action.SKIP:
+            self._tell_of_skip(found, result)
+
+    def begin_again(self) -> None:
+        """Judge anew after a roll-back, the only one there will be."""
+        self.history = replace(self.history, has_rolled_back=True, recent=())
+
+    def _tell_of_skip(self, found: verdict.Verdict, result: votes.StepResult) -> None:
+        """A line in the log; an alarm where the loss scale can fall no further."""
+        scale = "" if result.loss_scale is None else f" loss_scale={result.loss_scale:g}"
+        LOG.warning("step is left out, %s loss=%g%s", found.cause, result.loss, scale)
+        if result.loss_scale == loss_scale.FLOOR and math.isfinite(result.loss):
             self._warn_of_floor()
-        self.skips_in_a_row += 1
-        LOG.warning("step is left out, loss or gradient is not finite step=%d loss=%s", step, result.loss)
-        if self.skips_in_a_row >= SKIPS_IN_A_ROW:
-            raise Diverged(
-                f"loss or gradient were not finite in {SKIPS_IN_A_ROW} steps in a row up to step {step}: lower "
-                "training.optimizer.learningRate or raise training.schedule.warmupEpochs"
-            )
 
     def _warn_of_floor(self) -> None:
         """Alarm, once, where gradients overflow and the loss scale can help no more."""
@@ -57,9 +72,8 @@ class LossCheck:
             f"the loss scale is down to its floor of {loss_scale.FLOOR:g} since gradients overflow in float16: lower "
             "training.optimizer.learningRate, or take training.precision bf16 where the chip computes it"
         )
-        if warning not in self.warnings:
-            LOG.warning(warning)
-            self.warnings = [*self.warnings, warning]  # a new list: another thread may be writing the report
+        if warning not in self._warnings:
+            self._warn(warning)
 
     def check_first_loss(self, measured: float) -> None:
         """A cheap test of data, labels and head before hours are spent."""
@@ -68,8 +82,11 @@ class LossCheck:
             measured, plan.loss, plan.class_count, plan.model.embedding_size, plan.total_batch_size
         )
         if warning:
-            LOG.warning(warning)
-            self.warnings = [*self.warnings, warning]  # a new list: another thread may be writing the report
+            self._warn(warning)
+
+    def _warn(self, warning: str) -> None:
+        LOG.warning(warning)
+        self._warnings = [*self._warnings, warning]  # a new list: another thread may be writing the report
 
 
 def initial_loss_warning(
@@ -84,7 +101,7 @@ def initial_loss_warning(
         embedding_size: length of the embedding.
         images: images that the loss is a mean over.
     """
-    expected = expected_initial_loss(loss, class_count, embedding_size)
+    expected = expected_initial_loss(loss, class_count, embedding_size, images)
     scatter = loss.scale / math.sqrt(embedding_size * images)
     # The largest of C cosines of unit vectors is smaller than that of normal numbers by this share, to first order.
     narrower = abs(expected - margin_cost(loss)) * math.log(class_count) / (2 * embedding_size)

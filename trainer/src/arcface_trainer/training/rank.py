@@ -4,17 +4,14 @@ The launcher starts it with the rank variables in its environment. It builds the
 """
 
 import logging
-import os
 import signal
 import sys
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from arcface_api import names, unsupported
+from arcface_api import names
 from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, Stopped
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
@@ -22,16 +19,16 @@ from arcface_trainer.checkpoint.fine_tuning import FineTuning
 from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.data.loader import open_loader
 from arcface_trainer.distributed.collectives import init_distributed
+from arcface_trainer.heartbeat import SUFFIX, Heartbeat
 from arcface_trainer.metrics import TrainMetrics, serve
 from arcface_trainer.plan import TrainingPlan
 from arcface_trainer.step.frozen_step import FrozenStep
 from arcface_trainer.step.train_step import build_train_step
+from arcface_trainer.training.history import HistoryWriter
 from arcface_trainer.training.loop import TrainingLoop
 from arcface_trainer.training.verification import build_verifier
 
 LOG = logging.getLogger(__name__)
-STOP_PATIENCE_SECONDS = 90.0
-"""After a request to stop: a rank that waits for dead peers inside a collective cannot save and ends by itself."""
 
 
 def _main(config_path: Path, report_path: Path, local_rank: int) -> int:
@@ -42,6 +39,7 @@ def _main(config_path: Path, report_path: Path, local_rank: int) -> int:
     failure: reports.ReportedFailure | None = None
     try:
         loop = build_training_loop(run_config.RunConfig.read(config_path), identity, local_rank)
+        loop.enter = Heartbeat(report_path.with_suffix(SUFFIX)).enter
         loop.run()
     except ArcFaceError as error:
         (LOG.info if isinstance(error, Stopped) else LOG.error)("%s", error)
@@ -69,8 +67,6 @@ def build_training_loop(
     rank, ranks, training = identity.rank, config.ranks, config.training
     if identity.world_size != ranks.world_size:
         raise InvalidInput(f"MS_WORKER_NUM={identity.world_size}, but the run has {ranks.world_size} ranks")
-    for sentence in unsupported.unsupported_training(config.loss, training):
-        raise InvalidInput(sentence)
     metrics, board = TrainMetrics(rank), _ProgressBoard(identity)
     port = config.metrics_port + local_rank if config.metrics_port else 0
     serve(identity.address, port, metrics, board.shown if rank == 0 else None)
@@ -82,8 +78,9 @@ def build_training_loop(
     state = TrainingState(train_step)
     fine_tuning = FineTuning.of(config, plan, loader.faces, world)
     checkpointing = Checkpointing.start(config.checkpoint, state, plan, world, identity, fine_tuning=fine_tuning)
-    verifier = build_verifier(config.evaluation, plan, training.batch_size, checkpointing, world)
+    verifier = build_verifier(config.evaluation, plan, loader.sampler.split.micro_batch_size, checkpointing, world)
     loop = TrainingLoop(plan, rank, train_step, loader, checkpointing, verifier, lambda: stop.is_wanted, metrics)
+    loop.history = HistoryWriter.start(Path(config.checkpoint.directory), plan, identity, loop.meter.step)
     loop.frozen_step = FrozenStep(train_step) if plan.model.freeze_epochs else None
     board.report = loop.report
     return loop
@@ -109,23 +106,15 @@ class StopRequest:
 
     @classmethod
     def install(cls) -> Self:
-        """Take over the signals."""
+        """Take over the signals; the launcher sees to it that a rank ends which cannot heed them."""
         request = cls()
 
         def on_signal(_number: int, _frame: object) -> None:
-            if not request.is_wanted:
-                request.is_wanted = True
-                threading.Thread(target=_end_after_patience, daemon=True).start()
+            request.is_wanted = True
 
         signal.signal(signal.SIGTERM, on_signal)
         signal.signal(signal.SIGINT, on_signal)
         return request
-
-
-def _end_after_patience() -> None:
-    """End the process when stopping in order did not work out."""
-    time.sleep(STOP_PATIENCE_SECONDS)
-    os._exit(ExitCode.FAILED)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """Verification during the training: every rank embeds its shard of the pairs, all of them know the accuracy.
 
-Only distances cross ranks, 8 bytes a pair.
+Only distances cross ranks, 8 bytes a pair, and the time that each rank took for its own. Nowhere else does a rank
+compute by itself: within a step, which is one graph, no host can tell its device's work from its waiting for others.
 """
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,6 +143,8 @@ class Verifier:
     world: World
     verifications: Verifications
     """What it has found; a checkpoint that cannot be saved takes its best one back."""
+    pair_seconds: tuple[float, ...] = ()
+    """That each rank took for one of its pairs in the last one; 0 of a rank that had none."""
 
     def is_due(self, step: int) -> bool:
         """Whether the network after this step is to be judged and has not been."""
@@ -153,8 +157,12 @@ class Verifier:
         backbones.assign(
             backbones.named_parameters(self.backbone), self.state.backbone(self.world), "the network in training"
         )
+        started = time.monotonic()
         own = self.pairs.distances(self._embed)
-        results = self.pairs.results(self.world.all_gather_doubles(own))
+        seconds = (time.monotonic() - started) / max(1, np.isfinite(own).sum())
+        rows = self.world.all_gather_doubles(np.append(own, seconds))
+        self.pair_seconds = tuple(rows[:, -1].tolist())
+        results = self.pairs.results(rows[:, :-1])
         found = Verification(epoch=self.plan.epoch(step), step=step, results=results)
         self.verifications.add(found)
         return found

@@ -1,0 +1,154 @@
+"""What checkpoints hold, which are damaged, and one written anew, from the command line."""
+
+import errno
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from arcface_api.command import run
+from arcface_evaluator.commands.checkpoint import checkpoint
+from arcface_faces.checkpoint import BACKBONE_FILE, MANIFEST_FILE, MOMENTUM_FILE
+from arcface_faces.checkpoint_writing import write_tensors
+from support.builders.saved_states import flip_the_last_bit, saving
+from support.builders.verifications import found
+
+HEAD_FILE = "head-000000000.safetensors"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save = saving(tmp_path)
+    save(4)
+    save(8, last=found(8, 0.75), best=found(8, 0.75))
+    return tmp_path
+
+
+def done(*words):
+    ended = CliRunner(env={"COLUMNS": "200"}).invoke(checkpoint, [str(word) for word in words], catch_exceptions=False)
+    assert ended.exit_code == 0
+    return ended.output
+
+
+def refused(capsys, *words):
+    """What is printed on the way, and the one line of the error."""
+    assert run(["checkpoint", *map(str, words)]) == 2
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1
+    return told.out.splitlines(), told.err
+
+
+def test_a_checkpoint_is_told_with_its_recipe_and_files(folder):
+    path = folder / "step-00000008"
+    written = json.loads((path / MANIFEST_FILE).read_text()) | {"recipe": {"model.width": 0.5, "totalBatchSize": 4}}
+    (path / MANIFEST_FILE).write_text(json.dumps(written))
+    lines = [" ".join(line.split()) for line in done("show", path).splitlines()]
+    assert "step 8 of 100, epoch 0" in lines
+    assert "trained on 50 images of 10 identities" in lines
+    assert "best step 8: set-0 0.75000" in lines
+    assert "recipe model.width 0.5" in lines
+    (head,) = [line for line in lines if HEAD_FILE in line]
+    assert "0 to 9" in head
+
+
+def test_of_a_folder_each_checkpoint_is_told_and_what_is_incomplete(folder):
+    (folder / "step-00000004" / BACKBONE_FILE).unlink()
+    rows = [line for line in done("show", folder).splitlines() if "step-" in line]
+    assert [row.split()[1] for row in rows] == ["step-00000008", "step-00000004"]
+    assert "0.75000 at step 8" in rows[0]
+    assert "incomplete: backbone.safetensors: is missing" in rows[1]
+
+
+def test_sound_checkpoints_are_said_to_be(folder):
+    lines = done("verify", folder).splitlines()
+    assert lines == [f"step-0000000{step}: sound, 3 files, 0.0 MiB" for step in (8, 4)]
+
+
+@pytest.mark.parametrize("name", [BACKBONE_FILE, MOMENTUM_FILE, HEAD_FILE])
+def test_every_damaged_file_is_named_and_the_sound_checkpoint_too(folder, capsys, name):
+    path = folder / "step-00000008"
+    flip_the_last_bit(path / name)
+    lines, error = refused(capsys, "verify", folder)
+    assert lines == [
+        f"{path / name}: is damaged (its SHA-256 is not the manifest's): use another checkpoint",
+        "step-00000004: sound, 3 files, 0.0 MiB",
+    ]
+    assert error.endswith("1 of 2 damaged: step-00000008: use another checkpoint\n")
+
+
+def test_all_damages_of_one_checkpoint_are_named(folder, capsys):
+    path = folder / "step-00000008"
+    (path / BACKBONE_FILE).unlink()
+    size = (path / HEAD_FILE).stat().st_size
+    (path / HEAD_FILE).write_bytes(b"")
+    flip_the_last_bit(path / MOMENTUM_FILE)
+    lines, _ = refused(capsys, "verify", path)
+    assert sorted(line.removeprefix(f"{path}/").partition(" (")[0] for line in lines) == [
+        "backbone.safetensors: is missing: use another checkpoint",
+        f"{HEAD_FILE}: has 0 bytes instead of {size}: use another checkpoint",
+        "momentum.safetensors: is damaged",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        pytest.param(lambda path: path.unlink(), "manifest.json: cannot be read", id="none"),
+        pytest.param(lambda path: path.write_text("{"), "manifest.json: document: Invalid JSON", id="half of it"),
+    ],
+)
+def test_a_manifest_is_a_file_too(folder, capsys, damage, words):
+    damage(folder / "step-00000008" / MANIFEST_FILE)
+    (line,), _ = refused(capsys, "verify", folder / "step-00000008")
+    assert words in line
+
+
+def test_parts_that_no_file_holds_are_named(folder, capsys):
+    path = folder / "step-00000008"
+    manifest = json.loads((path / MANIFEST_FILE).read_text())
+    manifest["files"] = [entry for entry in manifest["files"] if entry["name"] == BACKBONE_FILE]
+    (path / MANIFEST_FILE).write_text(json.dumps(manifest))
+    lines, _ = refused(capsys, "verify", path)
+    assert [line.removeprefix(f"{path}/manifest.json: ") for line in lines] == [
+        "lists no momentum.safetensors: use another checkpoint",
+        "its files do not hold each of 10 classes once: use another checkpoint",
+    ]
+
+
+def test_a_checkpoint_that_holds_numbers_that_are_not_finite_is_none_to_go_on_from(folder, capsys):
+    """No release of ours has written such a one since it looks before it saves; its files are as they were written."""
+    path = folder / "step-00000008"
+    entry = write_tensors(path / BACKBONE_FILE, {"stem.weight": np.full((2, 3), np.nan, np.float32)})
+    manifest = json.loads((path / MANIFEST_FILE).read_text())
+    others = [other for other in manifest["files"] if other["name"] != BACKBONE_FILE]
+    (path / MANIFEST_FILE).write_text(json.dumps(manifest | {"files": [json.loads(entry.to_json()), *others]}))
+    lines, _ = refused(capsys, "verify", path)
+    assert lines == [f"{path / BACKBONE_FILE}: stem.weight holds numbers that are not finite: use another checkpoint"]
+
+
+def test_what_cannot_be_read_now_is_no_damage(folder, capsys, monkeypatch):
+    def fail(*_args):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(hashlib, "file_digest", fail)
+    assert run(["checkpoint", "verify", str(folder)]) == 1
+    told = capsys.readouterr()
+    assert "backbone.safetensors: cannot be read (Input/output error): this may pass, try again" in told.err
+    assert "damaged" not in told.out + told.err
+
+
+def test_the_newest_checkpoint_is_written_anew(folder, tmp_path):
+    output = done("reshard", folder, "--ranks", 3, "-o", tmp_path / "new")
+    path = tmp_path / "new" / "step-00000008"
+    assert output == f"{path}: 3 files of class centres, read back and equal to {folder / 'step-00000008'}\n"
+    assert len(list(path.glob("head-*"))) == 3
+    assert done("verify", path) == "step-00000008: sound, 5 files, 0.0 MiB\n"
+
+
+@pytest.mark.parametrize("words", [("show",), ("verify",), ("reshard", "--ranks", "2", "-o", "new")])
+def test_a_folder_without_checkpoints_is_one_line(tmp_path, capsys, words):
+    (tmp_path / "empty").mkdir()
+    _, error = refused(capsys, words[0], tmp_path / "empty", *words[1:])
+    assert f"{tmp_path}/empty: holds no" in error
