@@ -3,9 +3,10 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 DISTRIBUTIONS := api faces operator trainer evaluator
+PREVIOUS := tests/cluster/upgrade/previous
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test check testbed check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-checkpoint bench-trainer bench-partial-fc dashboard-images clean
+.PHONY: help setup quickstart fmt lint type test check testbed previous check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-checkpoint bench-trainer bench-partial-fc dashboard-images clean
 
 ##@ Use
 help: ## Show this list
@@ -45,6 +46,14 @@ check: lint type test ## Everything CI checks
 
 testbed: setup ## Build the programs of the test bed once: Kubernetes, Kueue, Helm, Prometheus
 	$(BIN)/python tests/testbed/programs/binaries.py
+
+COMMIT ?= HEAD
+previous: setup ## Keep the wheels of a commit (COMMIT=...) as the release before, which upgrades are tried from
+	rm -rf build/previous $(PREVIOUS)/*.whl && mkdir -p build/previous
+	git archive $(COMMIT) $(DISTRIBUTIONS) | tar --extract --directory build/previous
+	for part in $(DISTRIBUTIONS); do \
+	  (cd build/previous/$$part && ../../../$(BIN)/hatchling build --target wheel --directory ../../../$(PREVIOUS)) || exit 1; done
+	git rev-parse $(COMMIT) > $(PREVIOUS)/commit
 
 check-images: setup ## Build both images from their Dockerfiles and look into them (root; downloads half a gigabyte)
 	ARCFACE_IMAGES=all $(BIN)/pytest tests/images

@@ -24,7 +24,7 @@ from support.processes.trainings import write_image_folder, write_run_config
 from support.waiting import wait_until
 
 SCRIPT = Path(__file__).parent / "resized_run_of_a_rank.py"
-FULL, BATCH, EPOCHS, IMAGES = 2, 4, 4, 48
+FULL, BATCH, EPOCHS, IMAGES = 2, 4, 6, 48
 TOTAL_STEPS = EPOCHS * (IMAGES // (FULL * BATCH))
 GANGS = (2, 1, 3, 2)
 """8 images a step: one rank takes them in two parts, and three ranks have a row more than there are images."""
@@ -137,7 +137,7 @@ def test_two_ranks_then_one_then_three_then_two_train_on_the_same_images_step_by
 
 def assert_same_weights(resized: Training, undisturbed: Training) -> None:
     """As long as the gang is the same one, to 1e-5 a step: the order of MindSpore's sums differs from run to run."""
-    step = min(undisturbed.saved() & resized.saved())
+    step = max(undisturbed.saved() & resized.saved())
     expected = undisturbed.weights(step)
     for name, array in resized.weights(step).items():
         np.testing.assert_allclose(array, expected[name], rtol=0, atol=1e-5 * step, err_msg=f"{name}, SEED={SEED}")

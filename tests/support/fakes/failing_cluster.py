@@ -37,6 +37,8 @@ class FailingCluster:
     """Nodes that are lost."""
     objects: tuple[Any, ...] | None = None
     """Services and ConfigMaps as the operator's cache has them."""
+    lacks: tuple[str, ...] = ()
+    """Kinds of which it is known that the job has none."""
     asked: list[str] = field(default_factory=list)
     """Writes, in their order."""
     seconds: float = 0.0
@@ -89,6 +91,10 @@ class FailingCluster:
         """A status."""
         return await self.answer("replace", path.rsplit("/", 1)[1], body)
 
+    async def edit(self, path: str, body: Any) -> Any:
+        """A JSON patch."""
+        return await self.answer("edit", path.rsplit("/", 1)[1], body)
+
     async def merge(self, path: str, body: Any) -> Any:
         """An annotation."""
         return await self.answer("merge", path.rsplit("/", 1)[1], body)
@@ -136,7 +142,7 @@ class Controller:
                 **parts, settings=SETTINGS, now=cluster.now, clock=cluster.clock, objects=lambda _: cluster.objects
             ),
             writer=StatusWriter(api, self.jobs, self.queue, SETTINGS.figures_seconds, cluster.clock),
-            executor=ActionExecutor(api, "me", cluster.now, lambda _: None),
+            executor=ActionExecutor(api, "me", cluster.now, lambda _: None, lambda item: item["kind"] in cluster.lacks),
             queue=self.queue,
             settings=SETTINGS,
             metrics=OperatorMetrics(lambda: self.jobs.cache),

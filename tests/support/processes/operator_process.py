@@ -5,10 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import httpx
 import yaml
@@ -47,12 +47,12 @@ def serve_jobs(plane: ControlPlane) -> None:
     plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
 
 
-def grant_rights(plane: ControlPlane) -> None:
+def grant_rights(plane: ControlPlane, name: str = ACCOUNT, rights: Mapping[str, Any] = RIGHTS) -> None:
     """The operator's ServiceAccount with the roles that the chart makes of rbac.yaml."""
     objects = [
-        *account(ACCOUNT),
-        *bound("ClusterRole", ACCOUNT, {}, RIGHTS["namespaced"] + RIGHTS["cluster"]),
-        *bound("Role", ACCOUNT, {"namespace": NAMESPACE}, RIGHTS["election"]),
+        *account(name),
+        *bound("ClusterRole", name, {}, rights["namespaced"] + rights["cluster"]),
+        *bound("Role", name, {"namespace": NAMESPACE}, rights["election"]),
     ]
     plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
 
@@ -86,6 +86,33 @@ def bound(kind: str, name: str, place: dict[str, str], rules: list[dict[str, Any
     ]
 
 
+class Process(Protocol):
+    """What is done with a process that was started."""
+
+    def poll(self) -> int | None:
+        """Its exit status, None while it runs."""
+
+    def wait(self, timeout: float = ...) -> int:
+        """Its exit status once it has ended."""
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+
+    def kill(self) -> None:
+        """Kill it."""
+
+
+Launch = Callable[[Sequence[str], Mapping[str, str], Path], Process]
+"""Starts `arcface` with arguments, further variables, and a file for what it prints."""
+
+
+def launch_installed(arguments: Sequence[str], variables: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Start the `arcface` that is installed here."""
+    command = [Path(sys.executable).with_name("arcface"), *arguments]
+    with log.open("ab") as output:
+        return subprocess.Popen(command, env={**os.environ, **variables}, stdout=output, stderr=output)
+
+
 class OperatorProcess:
     """One replica."""
 
@@ -96,6 +123,7 @@ class OperatorProcess:
         *arguments: str,
         settings: Mapping[str, object] | None = None,
         user: str = USER,
+        launch: Launch = launch_installed,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.kubeconfig = plane.kubeconfig(user, GROUPS)
@@ -104,7 +132,8 @@ class OperatorProcess:
         self.settings.write_text(json.dumps({**QUICK, **(settings or {})}))
         self.arguments = arguments
         self.port = free_port()
-        self.process: subprocess.Popen[bytes] | None = None
+        self.launch = launch
+        self.process: Process | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -115,11 +144,10 @@ class OperatorProcess:
 
     def start(self) -> None:
         """Start it; returns at once."""
-        command = [Path(sys.executable).with_name("arcface"), "operator", "--settings", self.settings]
-        own = ["--address", "127.0.0.1", "--port", str(self.port), *self.arguments]
-        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "POD_NAMESPACE": NAMESPACE}
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen([*command, *own], env=environment, stdout=log, stderr=log)
+        served = ["--address", "127.0.0.1", "--port", str(self.port)]
+        arguments = ["operator", "--settings", str(self.settings), *served, *self.arguments]
+        variables = {"KUBECONFIG": str(self.kubeconfig), "POD_NAMESPACE": NAMESPACE}
+        self.process = self.launch(arguments, variables, self.log)
 
     def is_serving(self, path: str = "/readyz") -> bool:
         """Whether a probe succeeds."""

@@ -13,16 +13,22 @@ from arcface_trainer.step.train_step import TrainStep
 from support.builders.jobs import make_job
 
 CLASSES, EMBEDDING = 11, 16
-SPEC = make_job(
-    model={"backbone": "iresnet18", "width": 0.0625, "stemStride": 2, "embeddingSize": EMBEDDING},
-    workers={"accelerator": "cpu"},
-).spec
+JOB = {
+    "model": {"backbone": "iresnet18", "width": 0.0625, "stemStride": 2, "embeddingSize": EMBEDDING},
+    "workers": {"accelerator": "cpu"},
+}
+SPEC = make_job(**JOB).spec
+
+
+def make_step(micro_batches: int = 1) -> TrainStep:
+    classes, alone = class_range(CLASSES, 1, 0), Collectives(1, 0)
+    head = Classifier(LossSpec(), classes, initial_centers(classes, EMBEDDING, 0), alone)
+    gradient_step = GradientStep(build_backbone(SPEC.model), head, alone)
+    return TrainStep(gradient_step, OptimizerSpec(learning_rate=0.1), 5.0, micro_batches)
 
 
 def test_a_step_holds_what_the_plan_says() -> None:
-    classes, alone = class_range(CLASSES, 1, 0), Collectives(1, 0)
-    head = Classifier(LossSpec(), classes, initial_centers(classes, EMBEDDING, 0), alone)
-    step = TrainStep(GradientStep(build_backbone(SPEC.model), head, alone), OptimizerSpec(learning_rate=0.1), 5.0)
+    step = make_step()
     *backbone, centers = step.update.groups
     as_made = sum(weight.nbytes for weight in step.gradient_step.weights)
     joined = sum(group.velocity.nbytes for group in backbone)  # a gradient and its momentum are vectors of one size
@@ -30,3 +36,13 @@ def test_a_step_holds_what_the_plan_says() -> None:
     assert planned.momentum == joined
     assert planned.gradients == as_made + joined
     assert planned.head == 3 * centers.velocity.nbytes
+
+
+def test_a_step_in_micro_batches_keeps_the_sums_that_the_plan_says() -> None:
+    whole, parts = (
+        device_memory(job.spec, Counts(CLASSES, 100), network_size(SPEC.model))
+        for job in (make_job(**JOB), make_job(**JOB, training={"gradientAccumulation": 4}))
+    )
+    (_, _, *sums) = make_step(micro_batches=4).graphs.accumulation.found  # behind loss and length
+    planned = parts.gradients - whole.gradients + parts.head - whole.head
+    assert sum(each.nbytes for each in sums) == planned

@@ -68,7 +68,7 @@ class HistoryLine(Model):
     """Factor on the loss before differentiation; absent where the precision needs none."""
     embedding_norm: Rounded | None = None
     """Mean length of rank 0's embeddings in the last step."""
-    not_finite: list[str] = []
+    not_finite: list[str] | None = None
     """Figures, by their names here, that were no finite numbers in some step; absent where that holds of all."""
     verification: Verification | None = None
     """Pair sets judged after `step`."""

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from arcface_api.errors import InvalidInput, explained
 from arcface_api.resource.status import Verification
+from arcface_evaluator.commands.outputs import print_table
 from arcface_faces import checkpoint as checkpoints, checkpoint_writing
 
 FOLDER = click.Path(path_type=Path)
@@ -26,14 +26,14 @@ def checkpoint() -> None:
 @directory_argument
 def show(directory: Path) -> None:
     """Tell what a checkpoint holds; of a folder of checkpoints, a line for each."""
-    console, folders = Console(), _checkpoints(directory)
+    folders = _checkpoints(directory)
     if not _is_checkpoint(directory):
-        console.print(_overview(folders))
+        print_table(_overview(folders))
         return
     manifest = checkpoints.read_manifest(directory)
     for name, value in _facts(manifest):
         click.echo(f"{name:<20} {value}")
-    console.print(_files_table(manifest))
+    print_table(_files_table(manifest))
 
 
 @checkpoint.command()
@@ -114,6 +114,8 @@ def _facts(manifest: checkpoints.CheckpointManifest) -> Iterator[tuple[str, obje
     yield "network", manifest.model.to_json()
     if manifest.loss_scale is not None:
         yield "loss scale", f"{manifest.loss_scale.scale:g}"
+    if manifest.roll_back is not None:
+        yield "rolled back", f"the training {manifest.roll_back.in_words}"
     for name, verification in (("verification", manifest.verification), ("best", manifest.best)):
         if verification is not None:
             accuracies = ", ".join(f"{result.dataset} {result.accuracy:.5f}" for result in verification.results)

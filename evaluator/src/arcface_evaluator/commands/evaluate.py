@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TypeVar, Unpack
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from arcface_api.contract.reports import SetCounts
 from arcface_api.errors import InvalidInput
 from arcface_evaluator import evaluation, networks
-from arcface_evaluator.commands.outputs import Outputs, write_page
+from arcface_evaluator.commands.outputs import Outputs, print_table, write_page
 from arcface_evaluator.report import document, entries
 from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import FOLDER, open_cache, open_images
@@ -144,7 +143,7 @@ def ijb(
         with source.embedder() as embedder:
             array = evaluation.embed_release(images, embedder, kept)
     results = evaluation.verify_release(opened, array)
-    Console().print(entries.table_of(opened.name, results))
+    print_table(entries.table_of(opened.name, results))
     scores = functools.cache(functools.partial(evaluation.scores_of, opened, array, results[0].choice))
     outputs.write(
         lambda: evaluation.ijb_document(opened, results, scores(), source.checkpoint if source else None, identity),
@@ -209,4 +208,4 @@ def _print_found(found: PairScores | Table) -> None:
     if isinstance(found, PairScores):
         _print_pairs(found)
     else:
-        Console().print(found)
+        print_table(found)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import click
-from rich.console import Console
 
+from arcface_evaluator.commands.outputs import print_table
 from arcface_evaluator.report import history_table
 
 FOLDER = click.Path(path_type=Path)
@@ -20,10 +20,9 @@ def history(folders: tuple[Path, ...], report: Path | None, tensorboard: Path | 
     Each DIR is a folder of a job's checkpoints, which need not be there any more: history.jsonl is enough.
     """
     histories = history_table.read_histories(folders)
-    console = Console()
-    console.print(history_table.runs_table(histories))
+    print_table(history_table.runs_table(histories))
     for name, read in histories.items():
-        console.print(history_table.epochs_table(name, read))
+        print_table(history_table.epochs_table(name, read))
     if tensorboard is not None:
         from arcface_evaluator.report import event_files  # noqa: PLC0415 - most who look at a history want no others
 

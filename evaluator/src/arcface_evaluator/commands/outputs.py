@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from rich.console import Console
+from rich.table import Table
 
 from arcface_api.errors import InvalidInput, explained
 from arcface_evaluator.networks import Source
 from arcface_evaluator.report import document, entries
 from arcface_faces.checkpoint import MANIFEST_FILE
+
+WIDEST = 10_000
+"""Columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,11 @@ class Outputs:
         if self.report is not None:
             name = source.parent.name if source.name == MANIFEST_FILE else source.stem
             write_page(self.report, {name: numbers}, hardest())
+
+
+def print_table(table: Table) -> None:
+    """Print a table as wide as it is, wherever it goes: folded numbers read like others."""
+    Console(width=WIDEST).print(table)
 
 
 def write_page(report: Path, runs: dict[str, document.EvaluationFile], hardest: Sequence[entries.HardPairs]) -> None:

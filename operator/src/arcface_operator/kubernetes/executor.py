@@ -160,16 +160,13 @@ class ActionExecutor:
         A field that Kubernetes does not know is refused: it is a misspelt one of the user's template.
         """
         for _ in range(CREATE_TRIES):
-            try:
-                self.changed(await self.api.create(manifest, client.CreateMode.STRICT))
-            except client.ApiError as error:
-                if error.reason != ALREADY_EXISTS:
-                    raise
-                found = await self.api.find(client.path_of(manifest))
-                if found is None:
-                    continue  # it has just gone
+            made = await self._unless_there(self.api.create(manifest, client.CreateMode.STRICT))
+            if made is not None:
+                self.changed(made)
+                return
+            if (found := await self.api.find(client.path_of(manifest))) is not None:
                 await self._take_over(job, manifest, found)
-            return
+                return
         raise outcomes.NotYet("is said to exist and is not there")
 
     async def _take_over(self, job: ArcFaceTrainingJob, manifest: Manifest, found: Manifest) -> None:

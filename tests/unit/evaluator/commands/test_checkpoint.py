@@ -27,7 +27,7 @@ def folder(tmp_path):
 
 
 def done(*words):
-    ended = CliRunner(env={"COLUMNS": "200"}).invoke(checkpoint, [str(word) for word in words], catch_exceptions=False)
+    ended = CliRunner(env={"COLUMNS": "40"}).invoke(checkpoint, [str(word) for word in words], catch_exceptions=False)
     assert ended.exit_code == 0
     return ended.output
 

@@ -14,7 +14,7 @@ RESTARTED = (lines_of("a", 0, 45), lines_of("b", 40, 100))
 
 
 def shown(*words):
-    ended = CliRunner(env={"COLUMNS": "200"}).invoke(history, [str(word) for word in words], catch_exceptions=False)
+    ended = CliRunner(env={"COLUMNS": "40"}).invoke(history, [str(word) for word in words], catch_exceptions=False)
     assert ended.exit_code == 0
     return ended.output
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from arcface_api.names import API_VERSION, KIND
-from arcface_operator.kubernetes.client import IN_FLIGHT, ApiError, Unreachable
+from arcface_operator.kubernetes.client import FIELD_MANAGER, IN_FLIGHT, ApiError, Unreachable
 from support.builders.views import ASCEND, SETTINGS, ago, make_ended, make_evaluator, make_worker
 from support.fakes.failing_cluster import UID, Controller, FailingCluster, body
 
@@ -57,10 +57,12 @@ class Kind:
     found: dict[str, Any] = field(default_factory=dict)
     away: frozenset[str] = frozenset()
     objects: tuple[Any, ...] | None = None
+    lacks: tuple[str, ...] = ()
 
     def controller(self, error: Exception | None) -> Controller:
         """With requests of this kind failing."""
-        cluster = FailingCluster(self.pods, self.verb, self.what, error, dict(self.found), self.away, self.objects)
+        seen = dict(self.found), self.away, self.objects, self.lacks
+        cluster = FailingCluster(self.pods, self.verb, self.what, error, *seen)
         return Controller(cluster, self.job)
 
 
@@ -76,6 +78,8 @@ def owned(uid: str, kind: str = KIND, name: str = "quick") -> dict[str, Any]:
 
 GROUP = found("podgroups/quick", "g", **owned(UID))
 POD = found("pods/quick-worker-0", "worker-0-2")
+BY_CREATION = [{"manager": FIELD_MANAGER, "operation": "Update"}]
+CREATED = found("configmaps/quick-config", "c", managedFields=BY_CREATION, resourceVersion="7", **owned(UID))
 OLD = found("pods/quick-worker-0", "worker-0-1")
 JOB = found("arcfacetrainingjobs/quick", UID)
 BATCH_JOB = found("jobs/quick-evaluate", "job-1")
@@ -84,6 +88,8 @@ FIRST, EVALUATOR = "quick-worker-0", "quick-evaluate"
 
 KINDS = {
     "service": Kind("apply", "Service", "Ready", body(None, **TWO)),
+    "service that is not there": Kind("create", "Service", "Ready", body(None, **TWO), lacks=("Service",)),
+    "configuration that was created": Kind("edit", "quick-config", "Ready", body("Restarting", **TWO), found=CREATED),
     "configuration": Kind("apply", "ConfigMap", "Ready", body("Pending", **TWO)),
     "pod group": Kind("apply", "PodGroup", "Ready", body("Pending", **TWO, **VOLCANO)),
     "trial": Kind("try", "PodTemplate", "Ready", body(None, **TWO, **TEMPLATE)),

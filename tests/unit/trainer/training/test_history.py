@@ -36,7 +36,7 @@ def test_figures_and_verifications_are_read_back(tmp_path):
     (line,) = history.figures
     assert (line.step, line.epoch, line.loss, line.learning_rate) == (20, 2.0, 2.0, 0.1)
     assert (line.images_per_second, line.step_milliseconds, line.data_wait_percent) == (128.0, 500.0, 10.0)
-    assert (line.loss_scale, line.embedding_norm, line.not_finite) == (1024.0, 7.5, [])
+    assert (line.loss_scale, line.embedding_norm, line.not_finite) == (1024.0, 7.5, None)
     assert list(history.verifications) == [found(20, 0.9)]
     assert (history.start.world_size, history.start.attempt, history.start.total_steps) == (2, 3, 100)
     assert abs(line.at - datetime.now(UTC)).total_seconds() < 60

@@ -324,10 +324,21 @@ def test_every_rank_tells_how_many_images_it_skipped_and_rank_0_the_rest():
 
 
 def test_the_history_has_each_log_interval_the_end_and_each_verification(tmp_path, device):
-    verifier = SimpleNamespace(is_due=lambda step: step == 30, verify=lambda step: found(step, 0.9))
+    verifier = SimpleNamespace(is_due=lambda step: step == 30, verify=lambda step: found(step, 0.9), pair_seconds=())
     loop = make_loop(tmp_path, device, steps=45, verifier=verifier)
     loop.history = HistoryWriter.start(tmp_path, loop.plan, RankIdentity(), 0)
     loop.run()
     history = History.read(tmp_path)
     assert [(line.step, line.loss) for line in history.figures] == [(20, 10.5), (40, 30.5), (45, 35.5)]
     assert list(history.verifications) == [found(30, 0.9)]
+
+
+def test_the_history_has_no_step_that_the_training_took_back(tmp_path, device):
+    device.outcome = lambda step: (float(step) if step <= 10 or step > 31 else 69.0776, True)
+    loop = make_loop(tmp_path, device, steps=40, every_steps=8)
+    loop.history = HistoryWriter.start(tmp_path, loop.plan, RankIdentity(), 0)
+    loop.run()
+    history = History.read(tmp_path)
+    assert [line.step for line in history.starts] == [0, 8]
+    assert [line.step for line in history.figures] == [20, 40]
+    assert {line.stretch for line in history.figures} == {history.starts[1].stretch}

@@ -74,15 +74,15 @@ class MicroBatchedStep:
 
     def __init__(self, ending: StateUpdate, micro_batches: int) -> None:
         self._micro_batches = micro_batches
-        self._add = Accumulation(ending, micro_batches)
-        self._end = AccumulatedUpdate(ending, self._add)
+        self.accumulation = Accumulation(ending, micro_batches)
+        self._update = AccumulatedUpdate(ending, self.accumulation)
 
     def run(self, images: NDArray[np.uint8], labels: NDArray[np.int32], votes_N: Tensor, rate: Tensor) -> Tensor:
         """What `StateUpdate` returns for a rank's share of a step: images (n * b, 3, 112, 112) and labels (n * b,)."""
         parts = zip(np.split(images, self._micro_batches), np.split(labels, self._micro_batches), strict=True)
         for number, (images_b, labels_b) in enumerate(parts):
-            self._add(Tensor(images_b), Tensor(labels_b), Tensor(number == 0))
-        return self._end(votes_N, rate)
+            self.accumulation(Tensor(images_b), Tensor(labels_b), Tensor(number == 0))
+        return self._update(votes_N, rate)
 
 
 def _zeros(size: int, name: str) -> Parameter:

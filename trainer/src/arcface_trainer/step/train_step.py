@@ -71,7 +71,7 @@ class TrainStep:
         names = {id(each): name for name, each in backbones.named_parameters(gradient_step.backbone).items()}
         self.group_names = faults.group_names([names[id(weight)] for weight in weights], gradient_step.buckets)
         ending = StateUpdate(gradient_step, self.update, self.statistics)
-        self._graphs = WholeStep(ending) if micro_batches == 1 else MicroBatchedStep(ending, micro_batches)
+        self.graphs = WholeStep(ending) if micro_batches == 1 else MicroBatchedStep(ending, micro_batches)
 
     def launch(
         self,
@@ -96,7 +96,7 @@ class TrainStep:
         votes_N = encode_votes(votes, wait, ranks.world_size, ranks.rank)
         if isinstance(self.gradient_step.classifier, SampledClassifier):
             self.gradient_step.classifier.choose(labels, step)
-        summary = self._graphs.run(images, labels, votes_N, Tensor(rate, float32))
+        summary = self.graphs.run(images, labels, votes_N, Tensor(rate, float32))
         return in_background(partial(self._result, summary), "step result")
 
     def _result(self, summary: Tensor) -> StepResult:

@@ -102,11 +102,11 @@ class HistoryWriter:
             "embedding_norm": embedding_norm,
         }
         finite = {name: value for name, value in figures.items() if value is not None and math.isfinite(value)}
-        odd = [name for name, value in figures.items() if value is not None and not math.isfinite(value)]
+        odd = [to_camel(name) for name, value in figures.items() if value is not None and not math.isfinite(value)]
         if "loss" not in odd and not all(math.isfinite(record.loss) for record in meter.recent):
             odd.append("loss")  # of some of the steps
         epoch = meter.step / meter.steps_per_epoch
-        self._add(meter.step, epoch, learning_rate=learning_rate, not_finite=[to_camel(name) for name in odd], **finite)
+        self._add(meter.step, epoch, learning_rate=learning_rate, not_finite=odd or None, **finite)
 
     def add_verification(self, found: Verification) -> None:
         """Tell of a verification."""
