@@ -6,7 +6,7 @@ DISTRIBUTIONS := api faces operator trainer evaluator
 PREVIOUS := tests/cluster/upgrade/previous
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test check testbed previous check-images crds chart lock bench-quickstart bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-checkpoint bench-data bench-trainer bench-partial-fc dashboard-images clean
+.PHONY: help setup quickstart fmt lint type test check testbed previous check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-checkpoint bench-data bench-trainer bench-partial-fc dashboard-images clean
 
 ##@ Use
 help: ## Show this list
@@ -74,6 +74,9 @@ FACES ?= ../shared/data/lfw
 
 bench-quickstart: setup ## Accuracy on unseen drawn faces for three seeds, beside chance, untrained and raw pixels
 	$(BIN)/python tests/benchmarks/bench_quickstart.py
+
+bench-finetune: setup ## Few images of other people: the quickstart's network fine-tuned and from scratch, by epoch
+	$(BIN)/python tests/benchmarks/bench_finetune.py
 
 bench-lfw: setup ## Accuracy on real faces by epoch (FACES=folder with train.rec and lfw_dev.bin; at most 90 minutes)
 	$(BIN)/python tests/benchmarks/bench_lfw.py $(FACES)

@@ -71,6 +71,12 @@ INVALID = [
     # Rules over several fields.
     pytest.param({"model": {"freezeEpochs": 1}}, "spec.model", FREEZE_NEEDS_INIT.message, id="freeze without init"),
     pytest.param(
+        {"model": {"initFrom": {"claimName": "models", "path": "/other"}}},
+        "spec.model.initFrom.path",
+        RELATIVE_PATH.message,
+        id="checkpoint outside of its claim",
+    ),
+    pytest.param(
         {"model": {"stemStride": 2, "backbone": "mobilefacenet"}},
         "spec.model",
         STEM_STRIDE_IS_FOR_IRESNET.message,

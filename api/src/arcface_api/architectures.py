@@ -9,6 +9,8 @@ scaled by the job's width.
 
 from typing import NamedTuple
 
+from pydantic.alias_generators import to_camel
+
 from arcface_api.resource.spec import Backbone, ModelSpec
 
 IMAGE_SIZE = 112
@@ -35,6 +37,8 @@ _MOBILE_GROUPS = (
 )
 """Channels within and after the bottlenecks of a group, their stride and number."""
 _MOBILE_LAST_CHANNELS = 512
+_SHAPING = ("backbone", "width", "stem_stride", "embedding_size")
+"""Fields of the model that its tensors' shapes follow from."""
 
 
 class Block(NamedTuple):
@@ -70,6 +74,15 @@ class Architecture(NamedTuple):
 def architecture(model: ModelSpec) -> Architecture:
     """The layers of a job's backbone."""
     return _mobilefacenet(model) if model.backbone == "mobilefacenet" else _iresnet(model)
+
+
+def misfit(wanted: ModelSpec, found: ModelSpec) -> str | None:
+    """The first field, with both values, for which a network does not take another one's weights; None if it does."""
+    for name in _SHAPING:
+        theirs, own = getattr(found, name), getattr(wanted, name)
+        if theirs != own:
+            return f"model.{to_camel(name)} is {own}, the checkpoint's is {theirs}"
+    return None
 
 
 def halved(size: int, stride: int) -> int:

@@ -2,16 +2,7 @@
 
 from arcface_api.contract.rank_table_rules import MACHINES_OF_910A, RINGS_OF_910A, SIZES_OF_RINGS
 from arcface_api.names import ASCEND_NPU
-from arcface_api.resource.spec import ModelSpec, Precision, WorkersSpec
-
-
-def unsupported_training(model: ModelSpec) -> list[str]:
-    """One sentence for each field that asks for a training that this release cannot do."""
-    asked = {
-        "model.initFrom: fine-tuning is not supported yet; leave it out": model.init_from is not None,
-        "model.freezeEpochs: freezing is not supported yet; leave it out": model.freeze_epochs > 0,
-    }
-    return [sentence for sentence, is_asked in asked.items() if is_asked]
+from arcface_api.resource.spec import Precision, WorkersSpec
 
 
 def unsupported_workers(workers: WorkersSpec, precision: Precision) -> list[str]:

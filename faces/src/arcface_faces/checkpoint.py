@@ -88,6 +88,19 @@ class LossScale(Model):
     """Steps without an overflow since it last changed."""
 
 
+class SourceCheckpoint(Model):
+    """The checkpoint that a training began with, instead of fresh weights."""
+
+    job: str
+    """Name of the job that wrote it."""
+    step: int = Field(ge=0)
+    """Updates before it."""
+    sha256: Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
+    """Hash of its manifest, which holds the hashes of all its files."""
+    head: Literal["kept", "means"]
+    """Whether its class centres were kept, or made anew as the means of the classes' embeddings."""
+
+
 class RollBack(Model):
     """The one time that a training went back to a checkpoint, since its numbers had gone wrong."""
 
@@ -152,6 +165,8 @@ class CheckpointManifest(Model):
     """That of this training, of which there is one at most; absent while there was none."""
     model: ModelSpec
     """The network."""
+    source: SourceCheckpoint | None = None
+    """What was fine-tuned; absent where the weights began fresh."""
     preprocessing: Preprocessing = OWN_PREPROCESSING
     """The network's input, which is the same for all networks that are trained here."""
     files: list[FileEntry]

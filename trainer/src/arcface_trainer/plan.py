@@ -13,7 +13,7 @@ from arcface_api.contract.recipe import Recipe
 from arcface_api.contract.run_config import RunConfig
 from arcface_api.resource.spec import LossSpec, ModelSpec, Precision, ScheduleSpec
 from arcface_api.resource.status import Verification
-from arcface_faces.checkpoint import CheckpointManifest, FileEntry, LossScale, RollBack
+from arcface_faces.checkpoint import CheckpointManifest, FileEntry, LossScale, RollBack, SourceCheckpoint
 from arcface_faces.datasets.dataset import FaceDataset
 from arcface_trainer.data.loader import Sampler
 
@@ -73,6 +73,8 @@ class TrainingPlan:
     micro_batches: int = 1
     """That a rank takes an update's images in, one after another."""
     schedule: Schedule
+    source: SourceCheckpoint | None = None
+    """What the weights began with; None where they were fresh, and until that has been looked for."""
 
     @classmethod
     def of(cls, config: RunConfig, sampler: Sampler, faces: FaceDataset) -> Self:
@@ -133,6 +135,7 @@ class TrainingPlan:
             best=best,
             loss_scale=loss_scale,
             roll_back=roll_back,
-            model=self.model,
+            model=self.model.network,
+            source=self.source,
             files=list(files),
         )

@@ -45,6 +45,7 @@ RENDEZVOUS_PORT = 8118
 DATA_MOUNT = "/data"
 CHECKPOINT_MOUNT = "/checkpoints"
 EVALUATION_MOUNT = "/evaluation"
+INIT_FROM_MOUNT = "/init-from"
 SHARED_MEMORY_MOUNT = "/dev/shm"  # noqa: S108 - a mount of the pod's own
 TERMINATION_LOG = "/dev/termination-log"
 RUN_CONFIG_MOUNT = "/etc/arcface"

@@ -18,6 +18,7 @@ SECTIONS = ("model", "loss", "data", "training")
 NOT_DECISIVE = frozenset(
     {
         "data.claimName",  # the same images may lie elsewhere
+        "model.initFrom.claimName",  # and so may the same checkpoint
         "training.batchSize",
         "training.gradientAccumulation",
         "training.optimizer.learningRate",

@@ -103,6 +103,8 @@ class RunConfig(Model):
     """What decides the weights, by name; a checkpoint with another one is not resumed. Earlier releases write none."""
     model: api.ModelSpec
     """The network."""
+    init_directory: str | None = None
+    """Folder of the checkpoint, or checkpoints, that model.initFrom names; absent where weights are fresh."""
     loss: api.LossSpec
     """The loss."""
     data: RunData

@@ -61,6 +61,15 @@ class ImagePullSecret(Model):
     """Name of the Secret."""
 
 
+class InitFromSpec(Model):
+    """Where the weights to begin with are."""
+
+    claim_name: Name
+    """PersistentVolumeClaim with the checkpoint, which is only read."""
+    path: RelativePath = ""
+    """The checkpoint in the claim, or a folder of a job's checkpoints, whose newest complete one is taken."""
+
+
 class ModelSpec(Model):
     """The network from image to embedding."""
 
@@ -78,10 +87,10 @@ class ModelSpec(Model):
     """Length of the embedding."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Probability of dropping a feature before the embedding layer."""
-    init_from: str | None = Field(default=None, min_length=1, max_length=1024)
-    """Checkpoint to fine-tune from; the head starts anew when the classes differ."""
+    init_from: InitFromSpec | None = None
+    """Checkpoint of a like network to fine-tune; its head is kept where the images are of identities that it knows."""
     freeze_epochs: Count = 0
-    """Epochs during which a backbone given by initFrom keeps its weights."""
+    """Epochs at the beginning during which a network given by initFrom keeps its weights and only the head learns."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -90,6 +99,11 @@ class ModelSpec(Model):
         if self.stem_stride == 2 and self.backbone == "mobilefacenet":
             raise ValueError(rules.STEM_STRIDE_IS_FOR_IRESNET.message)
         return self
+
+    @property
+    def network(self) -> Self:
+        """The network alone, wherever its weights come from."""
+        return self.model_copy(update={"init_from": None, "freeze_epochs": 0})
 
 
 class LossSpec(Model):

@@ -8,10 +8,11 @@ from rich.console import Console
 
 from arcface_api.errors import InvalidInput
 from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_operator.decision.prerequisites import claims_of
 from arcface_operator.local import runner
-from arcface_operator.local.kubelet.directories import bind_claims, claims_of, parse_volumes
+from arcface_operator.local.kubelet.directories import bind_claims, parse_volumes
 from arcface_operator.manifests import rank_table_size, rank_variables
-from arcface_operator.preflight import data, estimate, job_file, plan_text, spec_checks
+from arcface_operator.preflight import data, estimate, init_from, job_file, plan_text, spec_checks
 from arcface_operator.settings import Settings
 
 file_option = click.option(
@@ -83,6 +84,7 @@ def _checked(file: Path, volumes: tuple[str, ...]) -> tuple[ArcFaceTrainingJob, 
     job = job_file.read_job(file)
     given = parse_volumes(volumes, job)
     _check_spec(job, given)
+    init_from.check_init_from(job.spec.model, given)
     if job.spec.evaluation is not None:
         data.check_evaluation_sets(job.spec.evaluation, given)
     return job, data.count_data(job.spec, given)

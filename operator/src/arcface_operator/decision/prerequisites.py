@@ -10,6 +10,8 @@ from arcface_operator.manifests.worker_pod import verified_claim
 NATIVE_REMEDY = "have its administrator turn on GenericWorkload and GangScheduling (Kubernetes 1.36)"
 READ_BY_ALL = {"ReadWriteMany", "ReadOnlyMany"}
 ONE_POD = {"ReadWriteOncePod"}
+WRITTEN = "spec.checkpoint.claimName"
+"""The field of the only claim that pods write to."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,9 @@ def unmet_prerequisites(job: ArcFaceTrainingJob, around: Prerequisites) -> list[
 def claims_of(job: ArcFaceTrainingJob) -> dict[str, list[str]]:
     """Names of the claims that a job mounts, with the fields that name them."""
     spec, found = job.spec, dict[str, list[str]]()
-    named = [("spec.data.claimName", spec.data.claim_name), ("spec.checkpoint.claimName", spec.checkpoint.claim_name)]
+    named = [("spec.data.claimName", spec.data.claim_name), (WRITTEN, spec.checkpoint.claim_name)]
+    if spec.model.init_from is not None:
+        named.append(("spec.model.initFrom.claimName", spec.model.init_from.claim_name))
     if spec.evaluation is not None:
         named.append(("spec.evaluation.claimName", spec.evaluation.claim_name))
     for field, name in named:
@@ -50,7 +54,7 @@ def _unmet_claims(job: ArcFaceTrainingJob, around: Prerequisites) -> Iterator[Un
 
 def _misfit(job: ArcFaceTrainingJob, claim: ClaimView, fields: list[str], around: Prerequisites) -> str | None:
     """Why a claim's access modes do not do for the pods that mount it: every rank's, or the evaluator's alone."""
-    modes, is_written = set(claim.access_modes), "spec.checkpoint.claimName" in fields
+    modes, is_written = set(claim.access_modes), WRITTEN in fields
     if is_written and modes == {"ReadOnlyMany"}:
         return "can only be read; checkpoints need ReadWriteMany, or ReadWriteOnce on one node"
     is_evaluators_alone = fields == ["spec.evaluation.claimName"] and verified_claim(job) is None

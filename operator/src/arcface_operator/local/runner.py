@@ -20,7 +20,7 @@ from arcface_operator.local.kubelet.kubelet import Kubelet
 from arcface_operator.local.progress import Narrator, View, open_view, results_table
 from arcface_operator.local.reconciler import LocalReconciler, StopRequests, stop_requests
 from arcface_operator.manifests import config_maps, evaluator_pod, metadata, worker_pod
-from arcface_operator.preflight import data, spec_checks
+from arcface_operator.preflight import data, init_from, spec_checks
 from arcface_operator.settings import Settings
 
 ON_THIS_MACHINE = Settings(settle_seconds=2, restart_seconds=0.5, longest_restart_seconds=10)
@@ -62,6 +62,7 @@ class LocalRun:
         check_runnable(self.job)
         spec_checks.check_templates(self.job)
         check_pods(self.job, self.claims, self.settings)
+        init_from.check_init_from(self.job.spec.model, self.claims)
         if count := self.count_cards():
             cards.check_cards(count, self.root)
         if self.job.spec.evaluation is not None:

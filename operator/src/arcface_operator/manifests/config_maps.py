@@ -36,6 +36,9 @@ def build_run_config(job: ArcFaceTrainingJob, attempt: int = 0, image: str | Non
         spec_hash=spec_hash(spec),
         recipe=recipe(spec),
         model=spec.model,
+        init_directory=None
+        if spec.model.init_from is None
+        else _folder(pods.INIT_FROM_MOUNT, spec.model.init_from.path),
         loss=spec.loss,
         data=run_config.RunData(
             directory=_folder(pods.DATA_MOUNT, spec.data.path),

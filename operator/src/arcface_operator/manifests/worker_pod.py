@@ -84,6 +84,8 @@ def _build_volumes(job: ArcFaceTrainingJob) -> list[Manifest]:
         pod_parts.claim_volume("checkpoints", job.spec.checkpoint.claim_name),
         pod_parts.shared_memory_volume(),
     ]
+    if (init_from := job.spec.model.init_from) is not None:
+        volumes.append(pod_parts.claim_volume("init-from", init_from.claim_name))
     if (claim := verified_claim(job)) is not None:
         volumes.append(pod_parts.claim_volume("evaluation", claim))
     if rank_variables.has_scheduler_file(job):
@@ -103,6 +105,8 @@ def _build_mounts(job: ArcFaceTrainingJob) -> list[Manifest]:
         pod_parts.writable("checkpoints", pods.CHECKPOINT_MOUNT),
         pod_parts.writable("shared-memory", pods.SHARED_MEMORY_MOUNT),
     ]
+    if job.spec.model.init_from is not None:
+        mounts.append(pod_parts.read_only("init-from", pods.INIT_FROM_MOUNT))
     if verified_claim(job) is not None:
         mounts.append(pod_parts.read_only("evaluation", pods.EVALUATION_MOUNT))
     if rank_variables.has_scheduler_file(job):

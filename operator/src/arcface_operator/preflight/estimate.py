@@ -137,8 +137,8 @@ class Estimate(Model):
     """Updates in all."""
     learning_rate: float
     """At the total batch."""
-    initial_loss: float
-    """That a fresh network starts with."""
+    initial_loss: float | None
+    """That a fresh network starts with; absent where weights come from a checkpoint."""
     memory: DeviceMemory
     """Of a rank's device."""
     cards: list[Card]
@@ -155,6 +155,7 @@ def estimate(spec: ArcFaceTrainingJobSpec, counts: Counts) -> Estimate:
     """Estimate of a job on a training set of this size; InvalidInput where that does not do."""
     per_epoch = steps_per_epoch(spec, counts)
     network = network_size(spec.model)
+    fresh_loss = expected_initial_loss(spec.loss, counts.identities, spec.model.embedding_size, spec.total_batch_size)
     memory = device_memory(spec, counts, network)
     return Estimate(
         counts=counts,
@@ -164,9 +165,7 @@ def estimate(spec: ArcFaceTrainingJobSpec, counts: Counts) -> Estimate:
         steps_per_epoch=per_epoch,
         total_steps=per_epoch * spec.training.epochs,
         learning_rate=spec.learning_rate,
-        initial_loss=expected_initial_loss(
-            spec.loss, counts.identities, spec.model.embedding_size, spec.total_batch_size
-        ),
+        initial_loss=fresh_loss if spec.model.init_from is None else None,
         memory=memory,
         cards=_cards_for(spec, memory.total),
         host=host_memory(spec, counts, network, memory),

@@ -14,6 +14,7 @@ def plan_text(plan: Estimate) -> str:
 
 def _course(plan: Estimate) -> list[tuple[str, str]]:
     """What is trained on, and for how long."""
+    first = "below a fresh network's" if plan.initial_loss is None else f"{plan.initial_loss:.2f}"
     return [
         ("identities", f"{plan.counts.identities:,}"),
         ("images", f"{plan.counts.images:,}"),
@@ -22,7 +23,7 @@ def _course(plan: Estimate) -> list[tuple[str, str]]:
         ("steps per epoch", f"{plan.steps_per_epoch:,}"),
         ("steps in all", f"{plan.total_steps:,}"),
         ("learning rate", f"{plan.learning_rate:g}"),
-        ("expected first loss", f"{plan.initial_loss:.2f}"),
+        ("expected first loss", first),
     ]
 
 

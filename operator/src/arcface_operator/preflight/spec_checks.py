@@ -13,7 +13,7 @@ from arcface_api.model import Model
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
 from arcface_api.resource.validation import NAME, Form
-from arcface_api.unsupported import unsupported_training, unsupported_workers
+from arcface_api.unsupported import unsupported_workers
 
 VARIABLE = Form("[^=\0]+", "must be the name of a variable, without '='")
 ABSOLUTE_PATH = Form("/[^\0]*", "must be an absolute path")
@@ -116,5 +116,4 @@ def check_template(field: str, template: dict[str, Any] | None) -> None:
 
 def unsupported(spec: ArcFaceTrainingJobSpec) -> list[str]:
     """One sentence for each such field, with its path in the job."""
-    found = unsupported_training(spec.model)
-    return [f"spec.{sentence}" for sentence in (*found, *unsupported_workers(spec.workers, spec.precision))]
+    return [f"spec.{sentence}" for sentence in unsupported_workers(spec.workers, spec.precision)]

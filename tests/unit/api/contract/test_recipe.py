@@ -71,8 +71,23 @@ def test_a_field_of_a_newer_release_matters_only_where_it_is_used():
     assert difference({**ours, "loss.smoothing": 0.1}, ours) == "loss.smoothing was 0.1 and is its default now"
 
 
-def test_the_claim_is_a_place_and_no_part_of_a_recipe():
+def test_a_claim_is_a_place_and_no_part_of_a_recipe():
     assert of(data={"claimName": "copy"}) == of()
+    assert of(model={"initFrom": {"claimName": "copy", "path": "r50"}}) == of(**FINE_TUNED)
+
+
+FINE_TUNED = {"model": {"initFrom": {"claimName": "models", "path": "r50"}}}
+
+
+@pytest.mark.parametrize(
+    ("model", "field"),
+    [
+        ({"initFrom": {"claimName": "models", "path": "r50"}}, 'model.initFrom.path was its default and is "r50" now'),
+        ({"initFrom": {"claimName": "models"}, "freezeEpochs": 1}, "model.freezeEpochs was its default and is 1 now"),
+    ],
+)
+def test_what_is_fine_tuned_and_how_is_part_of_a_recipe(model, field):
+    assert difference(of(), of(model=model)) == field
 
 
 COMBINED = {

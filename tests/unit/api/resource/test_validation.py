@@ -35,6 +35,12 @@ BROKEN = [
     ),
     pytest.param("spec.model", {"model": {"freezeEpochs": 1}}, "freezeEpochs needs initFrom", id="freeze"),
     pytest.param(
+        "spec.model.initFrom.path",
+        {"model": {"initFrom": {"claimName": "models", "path": "../other"}}},
+        rules.RELATIVE_PATH.message,
+        id="checkpoint outside of its claim",
+    ),
+    pytest.param(
         "spec.model",
         {"model": {"stemStride": 2, "backbone": "mobilefacenet"}},
         "stemStride 2 is for IResNet backbones; mobilefacenet has it already",

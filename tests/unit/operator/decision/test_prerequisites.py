@@ -39,6 +39,8 @@ def test_claims_are_looked_at_once_with_all_fields_that_name_them() -> None:
         "two": ["spec.evaluation.claimName"],
     }
     assert list(claims_of(make_job())) == ["faces", "checkpoints"]
+    job = make_job(model={"initFrom": {"claimName": "models"}})
+    assert claims_of(job)["models"] == ["spec.model.initFrom.claimName"]
 
 
 def test_a_missing_claim_is_named_with_its_fields_and_the_remedy() -> None:

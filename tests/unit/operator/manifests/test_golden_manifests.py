@@ -134,6 +134,20 @@ def test_ranks_that_verify_see_the_sets() -> None:
     assert (told["directory"], told["everyEpochs"]) == ("/evaluation/bins", 2)
 
 
+def test_ranks_see_what_they_fine_tune_and_cannot_write_to_it() -> None:
+    job = make_job(
+        model={"initFrom": {"claimName": "models", "path": "r50/step-00000100"}}, evaluation={"claimName": "s"}
+    )
+    spec = build_worker_pod(job, index=0, attempt=1, settings=Settings())["spec"]
+    assert {"name": "init-from", "persistentVolumeClaim": {"claimName": "models"}} in spec["volumes"]
+    mount = {"name": "init-from", "mountPath": "/init-from", "readOnly": True}
+    assert mount in spec["containers"][0]["volumeMounts"]
+    told = json.loads(build_config_map(job)["data"]["run.json"])
+    assert told["initDirectory"] == "/init-from/r50/step-00000100"
+    evaluator = build_evaluator_pod(job, attempt=1, settings=Settings())["spec"]
+    assert [volume for volume in evaluator["volumes"] if volume["name"] == "init-from"] == []
+
+
 def test_building_twice_gives_the_same_and_leaves_the_job_alone() -> None:
     before = ASCEND.model_dump()
     assert manifests(ASCEND) == manifests(ASCEND)

@@ -24,6 +24,10 @@ def test_the_first_loss_is_that_of_the_published_logs() -> None:
     assert plan().initial_loss == pytest.approx(46.04, abs=0.01)
 
 
+def test_no_first_loss_is_promised_where_weights_come_from_a_checkpoint() -> None:
+    assert plan(model={"initFrom": {"claimName": "models"}}).initial_loss is None
+
+
 def test_the_parts_are_those_of_one_job() -> None:
     found = plan(**EIGHT)
     assert found.parameters == 65_156_160

@@ -28,6 +28,11 @@ def test_the_text_has_one_figure_a_line() -> None:
     assert figures["claim of the checkpoints, 4 at once"] == size(4 * 4 * (2 * 65_156_160 + 61_056 + 2 * 85_742 * 512))
 
 
+def test_the_first_loss_of_a_fine_tuning_is_no_figure() -> None:
+    text = plan_text(estimate(make_job(model={"initFrom": {"claimName": "models"}}).spec, MS1MV2))
+    assert [line for line in text.splitlines() if line.startswith("expected first loss") and "fresh network's" in line]
+
+
 def test_micro_batches_are_told_with_what_is_sent_for_each() -> None:
     spec = make_job(**EIGHT, training={"gradientAccumulation": 4}).spec
     lines = dict(line.rsplit("  ", 1) for line in plan_text(estimate(spec, MS1MV2)).splitlines())

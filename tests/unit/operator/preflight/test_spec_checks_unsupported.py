@@ -13,17 +13,6 @@ def test_a_plain_job_is_supported() -> None:
     assert unsupported(make_job(workers=CPU, evaluation={"claimName": "sets"}).spec) == []
 
 
-@pytest.mark.parametrize(
-    ("field", "spec"),
-    [
-        pytest.param("spec.model.initFrom", {"model": {"initFrom": "old"}}, id="fine-tuning"),
-    ],
-)
-def test_each_field_is_refused_by_its_name(field: str, spec: dict[str, Any]) -> None:
-    (sentence,) = unsupported(make_job(**{"workers": CPU, **spec}).spec)
-    assert sentence.startswith(f"{field}: ")
-
-
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("machine", ["module", "half", "card"])
 def test_910a_is_refused_what_it_does_not_compute(machine: str, precision: str) -> None:
@@ -77,8 +66,3 @@ def test_cards_of_a5_are_refused_by_name() -> None:
     assert sentences == [
         "spec.workers.resourceName: huawei.com/npu (A5, 950) needs rank table 2.0, not supported yet; use 910 cards"
     ]
-
-
-def test_freezing_is_named_beside_fine_tuning() -> None:
-    sentences = unsupported(make_job(workers=CPU, model={"initFrom": "old", "freezeEpochs": 1}).spec)
-    assert [sentence.split(":")[0] for sentence in sentences] == ["spec.model.initFrom", "spec.model.freezeEpochs"]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from arcface_api.errors import Diverged
-from arcface_api.resource.spec import LossSpec
+from arcface_api.resource.spec import InitFromSpec, LossSpec, ModelSpec
 from arcface_trainer.step.loss_scale import FLOOR
 from arcface_trainer.step.votes import NO_VOTES, StepResult
 from arcface_trainer.training.loss_check import LossCheck, initial_loss_warning
@@ -74,6 +74,17 @@ def test_overflows_that_a_smaller_loss_scale_may_cure_raise_no_alarm():
     for halvings in range(15):
         check.check(overflow(2.0 ** (15 - halvings)), step=halvings + 1)
     assert check.warnings == []
+
+
+def test_the_first_loss_of_a_fine_tuning_is_not_that_of_a_fresh_network():
+    model = ModelSpec(init_from=InitFromSpec(claim_name="models"), embedding_size=16)
+    first = StepResult(0.5, 1.0, is_applied=True, votes=NO_VOTES, waits=(0.0,), ended_at=0.0)
+    warned = {}
+    for each in (model, model.network):
+        check = LossCheck(make_plan(model=each))
+        check.check(first, step=0)
+        warned[each is model] = len(check.warnings)
+    assert warned == {True: 0, False: 1}
 
 
 def test_at_its_floor_an_alarm_names_the_scale_once_and_ten_more_send_the_training_back():

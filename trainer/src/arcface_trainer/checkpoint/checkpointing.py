@@ -11,7 +11,7 @@ very save, or tell of the end of the one before: nothing but a stop is taken fro
 
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -20,6 +20,7 @@ from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.errors import ArcFaceError, explained
 from arcface_api.resource.status import BestCheckpoint, CheckpointStatus
 from arcface_faces import checkpoint
+from arcface_trainer.checkpoint.fine_tuning import FineTuning
 from arcface_trainer.checkpoint.resume import refuse_other_runs, resume
 from arcface_trainer.checkpoint.saving import Saver, SaveResult
 from arcface_trainer.checkpoint.state import TrainingState, Verifications
@@ -62,9 +63,18 @@ class Checkpointing:
 
     @classmethod
     def start(
-        cls, settings: RunCheckpoint, state: TrainingState, plan: TrainingPlan, world: World, identity: RankIdentity
+        cls,
+        settings: RunCheckpoint,
+        state: TrainingState,
+        plan: TrainingPlan,
+        world: World,
+        identity: RankIdentity,
+        *,
+        fine_tuning: FineTuning | None = None,
     ) -> Self:
         """Make the folder ready and load the newest sound checkpoint into the state; all ranks call together.
+
+        Where there is none, the state is begun with what is to be fine-tuned, if anything is.
 
         Raises:
             InvalidInput: where the folder cannot be written to, or what it holds is damaged or of another run.
@@ -75,6 +85,8 @@ class Checkpointing:
             refuse_other_runs(directory, plan)
             writer.prepare()  # before the newest one is looked for: nobody publishes a newer one any more
         resumed = resume(state, directory, plan, world)
+        source = _begin(state, fine_tuning) if resumed is None else resumed.source
+        writer = replace(writer, plan=replace(plan, source=source))
         if resumed is None:
             return cls(settings, state, Saver(writer), Verifications())
         if world.is_first:
@@ -225,3 +237,8 @@ class Checkpointing:
             metrics.checkpoint_failures.inc()
         if result.is_own_failure or self.saver.writer.world.is_first:
             LOG.warning("checkpoint failed step=%d reason=%s", result.step, failure)
+
+
+def _begin(state: TrainingState, fine_tuning: FineTuning | None) -> checkpoint.SourceCheckpoint | None:
+    """Have a new run begin with what it is to fine-tune, which is told; None where its weights stay fresh."""
+    return None if fine_tuning is None else fine_tuning.begin(state)

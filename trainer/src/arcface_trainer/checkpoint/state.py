@@ -7,6 +7,7 @@ the network is wrapped.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arcface_api.errors import Diverged
 from arcface_api.resource.status import Verification
@@ -60,11 +61,15 @@ class TrainingState:
         centers = self._centers["centers"]
         check_fit(self._weights, momentum, source)
         check_fit({"centers": centers, "momentum": centers}, head, source)
-        assign(self._backbone, backbone, source)
-        self._statistics.load(backbone)
-        assign(self._centers, {"centers": head["centers"]}, source)
+        self.begin_with(backbone, head["centers"], source)
         self._update.assign_momentum(self._weights, momentum)
         self._update.assign_momentum(self._centers, {"centers": head["momentum"]})
+
+    def begin_with(self, backbone: Tensors, centers: NDArray[np.float32], source: str) -> None:
+        """Take over weights and statistics; InvalidInput, naming `source`, where names or shapes are others."""
+        assign(self._backbone, backbone, source)
+        self._statistics.load(backbone)
+        assign(self._centers, {"centers": centers}, source)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from arcface_trainer.data.loader import Batch, BatchLoader
 from arcface_trainer.heartbeat import Enter, Phase, unwatched
 from arcface_trainer.metrics import Meter, StepRecord, TrainMetrics
 from arcface_trainer.plan import TrainingPlan
+from arcface_trainer.step.frozen_step import FrozenStep
 from arcface_trainer.step.train_step import TrainStep
 from arcface_trainer.step.votes import NO_VOTES, StepResult, StepVotes
 from arcface_trainer.training.history import HistoryWriter
@@ -70,6 +71,8 @@ class TrainingLoop:
     verifier: Verifier | None
     is_stop_wanted: Callable[[], bool]
     metrics: TrainMetrics
+    frozen_step: FrozenStep | None = None
+    """The step of the first epochs where the backbone keeps its weights in them."""
     history: HistoryWriter = field(default_factory=HistoryWriter)
     """Silent unless it is given a file."""
     enter: Enter = unwatched
@@ -169,8 +172,14 @@ class TrainingLoop:
         self._begin(Phase.STEP, step)
         self.metrics.data_wait.inc(wait)
         votes = StepVotes(self.is_stop_wanted(), checkpointing.is_overdue(), checkpointing.saver.bit)
-        result = self.train_step.launch(batch.images, batch.labels, rate, votes, wait, step=step)
+        result = self._step_after(step).launch(batch.images, batch.labels, rate, votes, wait, step=step)
         return _LaunchedStep(step, batch.image_count, rate, result)
+
+    def _step_after(self, step: int) -> TrainStep | FrozenStep:
+        """What the device computes after `step` updates."""
+        if self.frozen_step is not None and self.plan.epoch(step) < self.plan.model.freeze_epochs:
+            return self.frozen_step
+        return self.train_step
 
     def _next_batch(self, number: int) -> tuple[Batch, float]:
         """A batch of the order, and the seconds that the device had nothing to compute for want of it."""

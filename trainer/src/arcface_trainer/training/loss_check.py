@@ -45,7 +45,7 @@ class LossCheck:
             RollBackDue: where the training must go on from an earlier state.
             Diverged: where it has done that before.
         """
-        if step == 0:
+        if step == 0 and self.plan.model.init_from is None:
             self.check_first_loss(result.loss)
         found, self.history = verdict.verdict(result, step, self.history)
         if found.action is verdict.Action.ROLL_BACK:

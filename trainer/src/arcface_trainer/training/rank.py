@@ -13,16 +13,18 @@ from typing import Self
 
 import numpy as np
 
-from arcface_api import names, unsupported
+from arcface_api import names
 from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, Stopped
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
+from arcface_trainer.checkpoint.fine_tuning import FineTuning
 from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.data.loader import open_loader
 from arcface_trainer.distributed.collectives import World, init_distributed
 from arcface_trainer.heartbeat import SUFFIX, Heartbeat
 from arcface_trainer.metrics import TrainMetrics, serve
 from arcface_trainer.plan import TrainingPlan
+from arcface_trainer.step.frozen_step import FrozenStep
 from arcface_trainer.step.train_step import build_train_step
 from arcface_trainer.training.history import HistoryWriter
 from arcface_trainer.training.loop import TrainingLoop
@@ -67,8 +69,6 @@ def build_training_loop(
     rank, ranks, training = identity.rank, config.ranks, config.training
     if identity.world_size != ranks.world_size:
         raise InvalidInput(f"MS_WORKER_NUM={identity.world_size}, but the run has {ranks.world_size} ranks")
-    for sentence in unsupported.unsupported_training(config.model):
-        raise InvalidInput(sentence)
     metrics, board = TrainMetrics(rank), _ProgressBoard(identity)
     port = config.metrics_port + local_rank if config.metrics_port else 0
     serve(identity.address, port, metrics, board.shown if rank == 0 else None)
@@ -79,10 +79,12 @@ def build_training_loop(
     stop = StopRequest.install()
     train_step = build_train_step(plan, training, world)
     state = TrainingState(train_step)
-    checkpointing = Checkpointing.start(config.checkpoint, state, plan, world, identity)
+    fine_tuning = FineTuning.of(config, plan, loader.faces, world)
+    checkpointing = Checkpointing.start(config.checkpoint, state, plan, world, identity, fine_tuning=fine_tuning)
     verifier = build_verifier(config.evaluation, plan, loader.sampler.split.micro_batch_size, checkpointing, world)
     loop = TrainingLoop(plan, rank, train_step, loader, checkpointing, verifier, lambda: stop.is_wanted, metrics)
     loop.history = HistoryWriter.start(Path(config.checkpoint.directory), plan, identity, loop.meter.step)
+    loop.frozen_step = FrozenStep(train_step) if plan.model.freeze_epochs else None
     board.report = loop.report
     return loop
 

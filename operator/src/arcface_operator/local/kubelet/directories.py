@@ -11,6 +11,7 @@ from typing import TextIO
 
 from arcface_api.errors import ArcFaceError, InvalidInput, explained
 from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_operator.decision.prerequisites import WRITTEN, claims_of
 
 Claims = Mapping[str, Path]
 """Directory of each claim, absolute."""
@@ -35,29 +36,17 @@ def parse_volumes(options: Iterable[str], job: ArcFaceTrainingJob) -> dict[str, 
     return volumes
 
 
-def claims_of(job: ArcFaceTrainingJob) -> list[str]:
-    """Names of the job's claims, each once."""
-    evaluation = job.spec.evaluation
-    names = [job.spec.data.claim_name, job.spec.checkpoint.claim_name]
-    return list(dict.fromkeys(names if evaluation is None else [*names, evaluation.claim_name]))
-
-
 def bind_claims(job: ArcFaceTrainingJob, given: Mapping[str, Path], workdir: Path) -> Claims:
     """A directory for every claim: the given one or `<workdir>/volumes/<claim>`.
 
-    Images must be there already; `create_claims` makes what else is missing.
+    What is read must be there already; `create_claims` makes what else is missing.
     """
-    evaluation = job.spec.evaluation
-    sources = {job.spec.data.claim_name: "spec.data"}
-    if evaluation is not None:
-        sources.setdefault(evaluation.claim_name, "spec.evaluation")
     claims = {}
-    for claim in claims_of(job):
+    for claim, fields in claims_of(job).items():
         directory = given.get(claim) or workdir.absolute() / "volumes" / claim
-        if claim in sources and not _is_directory(directory):
-            raise InvalidInput(
-                f"{sources[claim]}.claimName: no directory for claim {claim}; give it with --volume {claim}=DIR"
-            )
+        read = next((field for field in fields if field != WRITTEN), None)
+        if read is not None and not _is_directory(directory):
+            raise InvalidInput(f"{read}: no directory for claim {claim}; give it with --volume {claim}=DIR")
         claims[claim] = directory
     return claims
 

@@ -78,6 +78,14 @@ def test_images_without_a_directory_are_refused_with_the_option_to_give(here: Pa
         bind_claims(JOB, {"faces": here / "images"}, here / "w")
 
 
+def test_what_is_fine_tuned_is_read_and_so_must_be_there(here: Path) -> None:
+    job = make_job(model={"initFrom": {"claimName": "models"}})
+    with pytest.raises(InvalidInput, match=r"^spec\.model\.initFrom\.claimName: .* --volume models=DIR$"):
+        bind_claims(job, {"faces": here / "images"}, here / "w")
+    claims = bind_claims(job, {"faces": here / "images", "models": here / "images"}, here / "w")
+    assert claims["models"] == here / "images"
+
+
 def test_images_that_lie_in_the_workdir_are_taken(here: Path) -> None:
     folder = here / "w" / "volumes" / "faces"
     folder.mkdir(parents=True)
