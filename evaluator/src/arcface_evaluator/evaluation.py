@@ -14,8 +14,7 @@ from rich.table import Table
 from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import InvalidInput
 from arcface_api.names import RELEASES
-from arcface_api.resource.spec import Accelerator
-from arcface_api.resource.status import IjbResult
+from arcface_api.resource import spec, status
 from arcface_evaluator import metrics, progress, protocols
 from arcface_evaluator.report import document, entries
 from arcface_evaluator.sets.release import IjbRelease, open_ijb
@@ -27,7 +26,7 @@ from arcface_faces.pairs.pair_set import PairSet, open_sets, set_files
 from arcface_faces.pairs.protocol import PairScores, verify
 from arcface_faces.progress import progress_bar
 
-OpenNetwork = Callable[[Path, Accelerator], AbstractContextManager[Embedder]]
+OpenNetwork = Callable[[Path, spec.Accelerator], AbstractContextManager[Embedder]]
 """Of the checkpoint in a folder, on the job's accelerator."""
 Announce = Callable[[PairScores | Table], object]
 
@@ -138,9 +137,9 @@ def verify_release(opened: IjbRelease, embeddings_NVD: Embeddings) -> list[entri
     return verify_templates(embeddings_NVD, opened.scores, opened.templates, opened.pairs, choices)
 
 
-def _ijb_result(opened: IjbRelease, usual: entries.ChoiceRates) -> IjbResult:
+def _ijb_result(opened: IjbRelease, usual: entries.ChoiceRates) -> status.IjbResult:
     """The entry of a release in the status of a job."""
-    return IjbResult(dataset=opened.name, tar_at_far=entries.rates_of(opened.name, usual).nearest)
+    return status.IjbResult(dataset=opened.name, tar_at_far=entries.rates_of(opened.name, usual).nearest)
 
 
 def ijb_document(
@@ -220,7 +219,9 @@ def _evaluate_job(
             yield so_far
 
 
-def _judge_release(opened: IjbRelease, images: ReleaseImages, embedder: Embedder, announce: Announce) -> IjbResult:
+def _judge_release(
+    opened: IjbRelease, images: ReleaseImages, embedder: Embedder, announce: Announce
+) -> status.IjbResult:
     """The rates of one release under the usual choice of pooling, all choices announced."""
     # Nothing is kept beside the checkpoint: it is mounted read-only, and an evaluator looks at it once.
     results = verify_release(opened, embed_release(images, embedder, cache=None))

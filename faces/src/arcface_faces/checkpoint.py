@@ -20,8 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from arcface_api.errors import InvalidInput, explained, persistently
 from arcface_api.model import Model
-from arcface_api.resource.spec import ModelSpec
-from arcface_api.resource.status import Verification
+from arcface_api.resource import spec, status
 from arcface_faces.images import OWN_PREPROCESSING, Preprocessing
 
 MANIFEST_FILE = "manifest.json"
@@ -155,15 +154,15 @@ class CheckpointManifest(Model):
     """What tells the training set from others; absent from what older releases wrote."""
     saved_at: datetime
     """When it was written."""
-    verification: Verification | None = None
+    verification: status.Verification | None = None
     """Last verification of the training so far."""
-    best: Verification | None = None
+    best: status.Verification | None = None
     """The best one, which names by its step the checkpoint that is kept beside the newest ones."""
     loss_scale: LossScale | None = None
     """Dynamic loss scale; absent where the precision needs none, and in what older releases wrote."""
     roll_back: RollBack | None = None
     """That of this training, of which there is one at most; absent while there was none."""
-    model: ModelSpec
+    model: spec.ModelSpec
     """The network."""
     source: SourceCheckpoint | None = None
     """What was fine-tuned; absent where the weights began fresh."""

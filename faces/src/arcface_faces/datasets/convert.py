@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_faces.datasets.dataset import FaceDataset
-from arcface_faces.datasets.image_folder import ImageFolderDataset
+from arcface_faces.datasets import dataset, image_folder
 from arcface_faces.images import decode
 from arcface_faces.progress import Advance
 from arcface_faces.records.files import RecordWriter, refuse_existing
@@ -33,7 +32,9 @@ def _map_in_threads(work: Callable[[int], T], count: int, threads: int) -> Itera
             yield from pool.map(outcome, range(start, min(start + CHUNK, count)))
 
 
-def pack_folder(faces: ImageFolderDataset, out: Path, threads: int, advance: Advance, *, skip_bad: bool = False) -> int:
+def pack_folder(
+    faces: image_folder.ImageFolderDataset, out: Path, threads: int, advance: Advance, *, skip_bad: bool = False
+) -> int:
     """Write the images of a folder as records, JPEG and PNG byte for byte; returns how many were skipped.
 
     Raises:
@@ -66,7 +67,7 @@ def pack_folder(faces: ImageFolderDataset, out: Path, threads: int, advance: Adv
     return skipped
 
 
-def unpack_records(faces: FaceDataset, out: Path, advance: Advance) -> None:
+def unpack_records(faces: dataset.FaceDataset, out: Path, advance: Advance) -> None:
     """Write every image as it is stored into one folder per identity, named by its number."""
     folders = [f"{label:07d}" for label in range(faces.class_count)]
     refuse_existing(out, tuple(folders))

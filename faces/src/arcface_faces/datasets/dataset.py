@@ -7,9 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_faces.datasets.image_folder import ImageFolderDataset
-from arcface_faces.datasets.index_store import IndexStore
-from arcface_faces.datasets.record_dataset import RecordDataset
+from arcface_faces.datasets import image_folder, index_store, record_dataset
 from arcface_faces.records import files
 
 
@@ -59,7 +57,7 @@ def open_dataset(directory: Path, min_images: int = 1, beside: Path | None = Non
         raise InvalidInput(
             f"{directory}: no such folder: give the folder with {files.RECORDS_FILE} or with image folders"
         )
-    store = IndexStore.of(directory, min_images, beside)
+    store = index_store.IndexStore.of(directory, min_images, beside)
     if has_records:
-        return RecordDataset.open(directory, min_images, store)
-    return ImageFolderDataset.open(directory, min_images, store)
+        return record_dataset.RecordDataset.open(directory, min_images, store)
+    return image_folder.ImageFolderDataset.open(directory, min_images, store)

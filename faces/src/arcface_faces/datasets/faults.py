@@ -18,9 +18,8 @@ from itertools import chain
 
 from arcface_api.errors import InvalidInput
 from arcface_api.parent_death import follow_parent
+from arcface_faces.datasets import dataset, record_dataset
 from arcface_faces.datasets.convert import JPEG_START, PNG_START
-from arcface_faces.datasets.dataset import FaceDataset
-from arcface_faces.datasets.record_dataset import RecordDataset
 from arcface_faces.images import decode
 from arcface_faces.progress import Advance
 
@@ -39,7 +38,7 @@ _Read = tuple[bytes, str] | str
 """An image and its place, or what is wrong with how it is stored."""
 
 
-def faults(faces: FaceDataset, processes: int, advance: Advance) -> Iterator[str]:
+def faults(faces: dataset.FaceDataset, processes: int, advance: Advance) -> Iterator[str]:
     """One line for each image that does not decode at 112x112 without complaint, in the order of the set."""
     spawn = multiprocessing.get_context("spawn")  # forks of a process with threads may hang
     count = len(faces.labels)
@@ -58,10 +57,10 @@ def faults(faces: FaceDataset, processes: int, advance: Advance) -> Iterator[str
                     yield fault
 
 
-def _read(faces: FaceDataset, index: int) -> _Read:
+def _read(faces: dataset.FaceDataset, index: int) -> _Read:
     """With the byte in records, for those who look with other tools."""
     where = faces.where(index)
-    if isinstance(faces, RecordDataset):
+    if isinstance(faces, record_dataset.RecordDataset):
         where = f"{where} at byte {faces.index.columns['offsets'][index]}"
     try:
         return faces.image_bytes(index), where

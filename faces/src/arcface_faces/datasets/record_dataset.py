@@ -11,22 +11,20 @@ from numpy.typing import NDArray
 from arcface_api.errors import InvalidInput
 from arcface_faces.datasets.index import Column, DatasetIndex, Selection, fingerprint
 from arcface_faces.datasets.index_store import IndexStore
-from arcface_faces.records import files
-from arcface_faces.records.layout import find_images
-from arcface_faces.records.recordio import RecordFile
+from arcface_faces.records import files, layout, recordio
 
 
 @dataclass(frozen=True, slots=True)
 class RecordDataset:
     """Images in the order of their keys."""
 
-    file: RecordFile
+    file: recordio.RecordFile
     index: DatasetIndex
 
     @classmethod
     def open(cls, directory: Path, min_images: int, store: IndexStore) -> Self:
         """Map the index, or make it; InvalidInput where the files are damaged or disagree."""
-        file = RecordFile(directory / files.RECORDS_FILE)
+        file = recordio.RecordFile(directory / files.RECORDS_FILE)
         return cls(file, store.load(_made_from(directory), lambda: _make_index(directory, min_images, file.size)))
 
     @property
@@ -88,7 +86,7 @@ def _size_and_time(path: Path) -> str:
 
 
 def _make_index(directory: Path, min_images: int, record_bytes: int) -> DatasetIndex:
-    images = find_images(directory)
+    images = layout.find_images(directory)
     kept = Selection.of(images.identities, min_images, directory)
     columns: dict[str, Column] = {
         "keys": images.keys[kept.is_chosen],

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from arcface_api.contract.pod_environment import RankIdentity
-from arcface_api.contract.run_config import RunCheckpoint
+from arcface_api.contract import pod_environment, run_config
 from arcface_api.errors import ArcFaceError, explained
 from arcface_api.resource.status import BestCheckpoint, CheckpointStatus
 from arcface_faces import checkpoint
@@ -41,7 +40,7 @@ RATE_FACTOR = 0.5
 class Checkpointing:
     """The checkpoints of this run."""
 
-    settings: RunCheckpoint
+    settings: run_config.RunCheckpoint
     state: TrainingState
     saver: Saver
     verifications: Verifications
@@ -64,11 +63,11 @@ class Checkpointing:
     @classmethod
     def start(
         cls,
-        settings: RunCheckpoint,
+        settings: run_config.RunCheckpoint,
         state: TrainingState,
         plan: TrainingPlan,
         world: World,
-        identity: RankIdentity,
+        identity: pod_environment.RankIdentity,
         *,
         fine_tuning: FineTuning | None = None,
     ) -> Self:

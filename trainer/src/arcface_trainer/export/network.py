@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import ArcFaceError, InvalidInput, explained
 from arcface_faces.checkpoint import CheckpointManifest
-from arcface_faces.embedding.embedder import Network
-from arcface_faces.embedding.onnx_network import open_onnx
+from arcface_faces.embedding import embedder, onnx_network
 from arcface_faces.images import METADATA_KEY, Preprocessing
 from arcface_trainer.export import Format
 from arcface_trainer.network import backbones, inference
@@ -127,15 +126,15 @@ def open_mindir(path: Path) -> Run:
     return lambda images: np.asarray(network(mindspore.Tensor(images)).asnumpy(), np.float32)
 
 
-def _open(path: Path, form: Format, preprocessing: Preprocessing) -> Network:
+def _open(path: Path, form: Format, preprocessing: Preprocessing) -> embedder.Network:
     """The network in a file that was just written, as others will use it."""
     if form == "onnx":
-        return open_onnx(path, None).network
+        return onnx_network.open_onnx(path, None).network
     run = open_mindir(path)
     return lambda images: run(preprocessing.prepare(images))
 
 
-def _check(network: Network, backbone: mindspore.nn.Cell, preprocessing: Preprocessing) -> None:
+def _check(network: embedder.Network, backbone: mindspore.nn.Cell, preprocessing: Preprocessing) -> None:
     """ArcFaceError unless a file gives the checkpoint's embeddings, of several images at once and of each alone."""
     random = np.random.default_rng(0)
     shape = (SAMPLE, 3, preprocessing.height, preprocessing.width)

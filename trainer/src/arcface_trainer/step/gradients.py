@@ -12,10 +12,9 @@ from arcface_trainer.distributed.collectives import Collectives
 from arcface_trainer.head.classifier import Classifier
 from arcface_trainer.head.sampling import SampledClassifier
 from arcface_trainer.network.backbones import preprocessed, running_statistics
-from arcface_trainer.step.faults import FaultFinder
+from arcface_trainer.step import faults, votes
 from arcface_trainer.step.flat import FlatParameters, joined
 from arcface_trainer.step.loss_scale import DynamicLossScale, OverflowFlag
-from arcface_trainer.step.votes import votes_size
 
 BUCKET_BYTES = 32 << 20
 """IResNet-100's 248 MiB make seven messages; Huawei's port of arcface_torch to eight 910 sends six parts."""
@@ -62,8 +61,8 @@ class GradientStep(nn.Cell):
         self.buckets = tuple(gradient_buckets(backbone.trainable_params(), bucket_bytes))
         self.statistics = FlatParameters(list(running_statistics(backbone).values()))
         ranks = collectives.world_size
-        self.find_faults = FaultFinder(len(self.buckets), ranks, collectives.rank)
-        self.first_fault = 3 + votes_size(ranks)
+        self.find_faults = faults.FaultFinder(len(self.buckets), ranks, collectives.rank)
+        self.first_fault = 3 + votes.votes_size(ranks)
         self.faults_end = self.first_fault + ranks
         self.loss_scale = loss_scale
         self.overflow_flag = overflow_flag

@@ -25,10 +25,8 @@ from arcface_trainer.head.classifier import Classifier, initial_centers
 from arcface_trainer.head.sampling import ClassDraw, SampledClassifier
 from arcface_trainer.network import backbones, layers
 from arcface_trainer.plan import TrainingPlan
-from arcface_trainer.step import faults
-from arcface_trainer.step.accumulation import MicroBatchedStep
+from arcface_trainer.step import accumulation, faults, gradients
 from arcface_trainer.step.flat import FlatParameters
-from arcface_trainer.step.gradients import GradientStep
 from arcface_trainer.step.loss_scale import DynamicLossScale, OverflowFlag
 from arcface_trainer.step.update import FlatMomentum, GuardedStatistics, MomentumUpdate, RowMomentum, StateUpdate
 from arcface_trainer.step.votes import NO_VOTES, StepResult, StepVotes, encode_votes
@@ -59,7 +57,7 @@ class TrainStep:
     """Forward, backward, clip, update: what the host has the device do."""
 
     def __init__(
-        self, gradient_step: GradientStep, optimizer: OptimizerSpec, clip_norm: float, micro_batches: int = 1
+        self, gradient_step: gradients.GradientStep, optimizer: OptimizerSpec, clip_norm: float, micro_batches: int = 1
     ) -> None:
         self.gradient_step = gradient_step
         weights = list(gradient_step.weights)
@@ -71,7 +69,7 @@ class TrainStep:
         names = {id(each): name for name, each in backbones.named_parameters(gradient_step.backbone).items()}
         self.group_names = faults.group_names([names[id(weight)] for weight in weights], gradient_step.buckets)
         ending = StateUpdate(gradient_step, self.update, self.statistics)
-        self.graphs = WholeStep(ending) if micro_batches == 1 else MicroBatchedStep(ending, micro_batches)
+        self.graphs = WholeStep(ending) if micro_batches == 1 else accumulation.MicroBatchedStep(ending, micro_batches)
 
     def launch(
         self,
@@ -127,7 +125,7 @@ def build_train_step(plan: TrainingPlan, training: TrainingSpec, world: World) -
     whole = Classifier(plan.loss, classes, centers, world.collectives, plan.total_batch_size)
     draw = ClassDraw(plan.seed, classes, plan.loss.sample_rate)
     classifier = whole if draw.rate == 1 else SampledClassifier(whole, draw, plan.total_batch_size)
-    gradient_step = GradientStep(
+    gradient_step = gradients.GradientStep(
         backbone,
         classifier,
         world.collectives,
