@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.datasets import index_store, record_dataset
+from arcface_faces.datasets import index_store
 from arcface_faces.datasets.dataset import open_dataset
 from arcface_faces.datasets.index import DatasetIndex
+from arcface_faces.records import layout
 from support.builders.record_file import image, record, write_records
 
 NAME = "arcface-index-1"
@@ -36,8 +37,8 @@ def made(monkeypatch):
         seen.append(directory)
         return find_images(directory)
 
-    find_images = record_dataset.find_images
-    monkeypatch.setattr(record_dataset, "find_images", find)
+    find_images = layout.find_images
+    monkeypatch.setattr(layout, "find_images", find)
     return seen
 
 
