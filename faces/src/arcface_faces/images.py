@@ -100,7 +100,7 @@ import cv2 as cv2  # noqa: E402, PLC0414 - only now; others import it from here
 Image = NDArray[np.uint8]
 """RGB (H, W, 3); as networks take it, (112, 112, 3)."""
 
-FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 """Orientation tags are ignored: aligned images are stored upright, and MXNet's decoder ignores them too."""
 
 
@@ -136,14 +136,14 @@ def decode_scaled(data: bytes, where: str) -> Image:
 def decode_any_size(data: bytes, where: str) -> Image:
     """Pixels of an encoded image; InvalidInput, naming `where`, where it cannot be decoded."""
     try:
-        blue_first = cv2.imdecode(np.frombuffer(data, np.uint8), FLAGS) if data else None
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), FLAGS) if data else None
     except cv2.error:
-        blue_first = None
-    if blue_first is None:
+        image = None
+    if image is None:
         raise InvalidInput(
             f"{where}: does not decode as an image of at most {MOST_PIXELS} pixels (it has {len(data)} bytes)"
         )
-    return cast("Image", cv2.cvtColor(blue_first, cv2.COLOR_BGR2RGB))
+    return cast("Image", image)
 
 
 TEMPLATE: NDArray[np.float64] = np.array(LANDMARKS)

@@ -22,7 +22,7 @@ from arcface_api.errors import InvalidInput
 from arcface_api.resource.spec import TrainingSpec
 from arcface_faces.datasets.dataset import FaceDataset, open_dataset
 from arcface_faces.images import IMAGE_SIZE, Image, cv2, decode
-from arcface_trainer.data.augmentation import augment, image_random
+from arcface_trainer.data.augmentation import augment, step_draws
 from arcface_trainer.data.order import epoch_order, runs_of_window
 from arcface_trainer.data.split import PADDING, BatchSplit
 
@@ -169,13 +169,18 @@ class BatchLoader:
         size = len(share.indices)
         images = np.empty((size, 3, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
         labels = np.empty(size, np.int32)
-        for row, (position, index) in enumerate(zip(share.positions.tolist(), share.indices.tolist(), strict=True)):
+        for row, (index, draws) in enumerate(zip(share.indices.tolist(), self._draws(share), strict=True)):
             image, labels[row] = self._image_or_next(index)
-            if self.augmentation != "none":  # a generator costs a sixth of the decoding
-                image = augment(image, self.augmentation, image_random(self.sampler.seed, share.epoch, position))
-            cv2.split(image, list(images[row]))  # into the batch's three planes
+            cv2.split(augment(image, self.augmentation, draws), list(images[row]))  # into the batch's three planes
         labels[~share.is_image] = PADDING
         return Batch(images, labels)
+
+    def _draws(self, share: BatchShare) -> list[list[float]]:
+        """What the augmentation of each image depends on."""
+        images = self.sampler.global_batch_size
+        step, rows = share.positions[0] // images, share.positions % images
+        draws: list[list[float]] = step_draws(self.sampler.seed, share.epoch, int(step), images)[rows].tolist()
+        return draws
 
     def _image_or_next(self, index: int) -> tuple[Image, int]:
         """Image and label at `index`, or of the next image that can be decoded.
