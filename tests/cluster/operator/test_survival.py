@@ -1,100 +1,72 @@
-"""The operator is killed after every single write of a job's life, started again, and every run ends right."""
+"""The operator is killed after the writes of a job's whole life, started again, and every life ends right."""
 
-import threading
+import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import httpx
 import pytest
 
 from support.fakes.api_proxy import ApiProxy
-from support.processes.operator_process import GROUPS, USER, OperatorProcess
-from support.processes.training_jobs import EVALUATES, TRAINS, WELL, TrainingJobs
+from support.processes.lives import Life, live_all
+from support.processes.mortal_operator import NEVER, VERDICT, spread
+from support.processes.operator_process import USER, OperatorProcess
+from support.processes.release import Release
+from support.processes.training_jobs import TRAINS, TrainingJobs
+from support.processes.whole_life import assert_it_went_well, live
 from support.waiting import wait_until
 from testbed.control_plane.cluster import ControlPlane
-from testbed.control_plane.pods import own_namespace
 from testbed.fake_nodes.nodes import FakeNodes
-from testbed.fake_nodes.scripts import Ending, Manifest, Script, label_of
 
-CRASHES = Script(progress=TRAINS.progress, runs=0.5, ending=Ending(exit_code=1))
-TRAINS_WELL = Script(progress=TRAINS.progress, runs=0.5, ending=WELL)
-SPEC = {
-    "workers": {"accelerator": "ascend", "replicas": 2, "devicesPerWorker": 2},
-    "training": {"precision": "fp32"},
-    "evaluation": {"claimName": "faces", "sets": ["lfw"]},
-    "runPolicy": {"cleanPodPolicy": "All"},
-}
-MOST_WRITES = 80
-"""Far more than a life has: the enumeration ends when a life ends without reaching the next number."""
+OUTAGE_SECONDS = 60.0
+"""Longer than any pause of the informers, 15 s."""
+PODS = {"quick-worker-0": {2, 3}, "quick-worker-1": {3}, "quick-evaluate": {2}}
+"""How often each is made. Only where the operator died between the two pods of the first attempt may rank 1 have
+crashed before rank 0 was there."""
 
 
-def one_crash(pod: Manifest) -> Script:
-    """Rank 1 of the first attempt crashes; everything else goes well."""
-    if label_of(pod, "app.kubernetes.io/component") == "evaluator":
-        return EVALUATES
-    if label_of(pod, "arcface.io/attempt") != "0":
-        return TRAINS_WELL
-    return CRASHES if label_of(pod, "arcface.io/rank-index") == "1" else TRAINS
-
-
-def live(
-    plane: ControlPlane, nodes: FakeNodes, api: httpx.Client, folder: Path, name: str, killed_after: int
-) -> tuple[bool, list[str]]:
-    """One life of a job; whether the operator was killed in it, and the operator's writes."""
-    killed = []
-    with own_namespace(api, name), ApiProxy(plane, USER, GROUPS) as proxy:
-        jobs = TrainingJobs(api, name)
-        jobs.bind_claims()
-        nodes.play(name, one_crash)
-        operator = OperatorProcess(plane, folder, "--no-leader-election", "--namespace", name)
-        operator.kubeconfig = proxy.kubeconfig(folder / "kubeconfig")
-
-        lock, is_over = threading.Lock(), threading.Event()
-
-        def kill(count: int) -> None:
-            with lock:
-                if count == killed_after and not is_over.is_set():
-                    operator.kill()
-                    killed.append(count)
-                    operator.start()
-
-        proxy.on_write = kill
-        with operator:
-            jobs.create(**SPEC)
-            status = jobs.wait_for("Succeeded", seconds=60)
-            wait_until(lambda: not jobs.pods(), seconds=60)
-            with lock:
-                is_over.set()  # a write from now on must not start an operator that nobody ends
-        assert (status["attempt"], status["restarts"], status["countedRestarts"]) == (2, 1, 1)
-        assert status["evaluation"]["results"][0]["accuracy"] == 0.998
-        return bool(killed), proxy.writes
-
-
-def test_the_operator_may_die_after_any_write(
-    plane: ControlPlane, all_fake_nodes: FakeNodes, api: httpx.Client, tmp_path: Path
+def test_the_operator_may_die_after_any_write_and_lives_through_an_outage(
+    plane: ControlPlane, all_fake_nodes: FakeNodes, tmp_path: Path
 ) -> None:
     since = plane.audit_log.size()
-    unkilled = number = 0
-    # Lives differ by a few writes: the enumeration is over when several in a row were too short to be ended.
-    while unkilled < 3:
-        number += 1
-        assert number < MOST_WRITES, "a life has more writes than expected"
-        was_killed, writes = live(plane, all_fake_nodes, api, tmp_path / str(number), f"dies-{number}", number)
-        unkilled = 0 if was_killed else unkilled + 1
-    last = writes[-4:]
-    assert any(write.startswith("DELETE") for write in last), "the cleaning at the end was not reached"
-    created = [
+    with Release(tmp_path / "present") as release:
+        deaths = enumerate(spread(6))
+        lives = [
+            Life(name="outage", releases=[release], deaths=NEVER, course=live_through_an_outage),
+            *(Life(name=f"dies-{number}", releases=[release], deaths=death) for number, death in deaths),
+        ]
+        lived = live_all(plane, all_fake_nodes, tmp_path, lives)
+    for life in lived:
+        assert_it_went_well(life.status)
+        assert (VERDICT in life.died_after) == (life.name != "outage"), "the cleaning was never another operator's"
+    deadly = {write.split()[0] for life in lived for write in life.died_after}
+    assert deadly == {"POST", "PUT", "PATCH", "DELETE", VERDICT}
+    created = Counter(
         (request["namespace"], request["name"])
         for request in plane.audit(since, USER)
         if (request["verb"], request["resource"], request["code"]) == ("create", "pods", 201)
-    ]
-    # Two attempts, hence each pod's name was created exactly twice in every life: none doubled, none lost. Only where
-    # the operator died between the two pods of the first attempt may rank 1 have crashed before rank 0 was there.
-    per_life = Counter(created)
-    assert {count for (_, name), count in per_life.items() if name.endswith("-1")} == {2}
-    assert {count for (_, name), count in per_life.items() if name.endswith("-0")} <= {1, 2}
-    assert {count for (_, name), count in per_life.items() if name.endswith("-evaluate")} == {1}
-    assert len(per_life) == 3 * number
+    )
+    assert len(created) == len(PODS) * len(lives)
+    for (_, name), count in created.items():  # none doubled, none lost
+        assert count in PODS[name], created
+
+
+def live_through_an_outage(jobs: TrainingJobs, proxies: Sequence[ApiProxy]) -> dict[str, Any]:
+    """A life, beside the others, in which the operator hears nothing but 503 for a minute; it goes on by itself."""
+    (proxy,) = proxies
+
+    def suspend_unheard(jobs: TrainingJobs) -> None:
+        proxy.refuse_all(503)
+        over = time.monotonic() + OUTAGE_SECONDS
+        jobs.patch(suspend=True)
+        wait_until(lambda: time.monotonic() > over, 2 * OUTAGE_SECONDS)
+        assert (jobs.phase(), len(jobs.pods())) == ("Training", 2)
+        proxy.heal()
+        jobs.wait_for("Suspended")
+        jobs.patch(suspend=False)
+
+    return live(jobs, suspend_unheard)
 
 
 @pytest.mark.parametrize("is_up", [True, False], ids=["operator up", "operator down"])

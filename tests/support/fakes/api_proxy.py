@@ -29,8 +29,9 @@ class ApiProxy:
         self.tls = plane.tls(user, groups)
         self.writes: list[str] = []
         """Method and path of the writes so far, in the order of their answers."""
-        self.on_write: Callable[[int], None] = lambda _: None
-        """Called with the number of writes so far after each was answered, before the operator hears of it."""
+        self.on_write: Callable[[str, bytes], None] = lambda _write, _answer: None
+        """Called after each write that was not refused, with what `writes` has of it and its answer, before the
+        operator hears of it."""
         self.frame: bytes | None = None
         self.refusal: int | None = None
         self.troubled = 0
@@ -106,7 +107,8 @@ class ApiProxy:
             if request.method not in READS and not request.path.startswith(LEASES):
                 content = await reply.read()
                 self.writes.append(f"{request.method} {request.path}")
-                await self.loop.run_in_executor(None, self.on_write, len(self.writes))
+                if reply.ok:
+                    await self.loop.run_in_executor(None, self.on_write, self.writes[-1], content)
                 return web.Response(status=reply.status, body=content, content_type="application/json")
             kept = {k: v for k, v in reply.headers.items() if k.lower() not in HOP_BY_HOP}
             answer = web.StreamResponse(status=reply.status, headers=kept)
