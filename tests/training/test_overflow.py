@@ -17,6 +17,7 @@ import pytest
 
 from arcface_faces import checkpoint
 from arcface_faces.checkpoint import CheckpointManifest, ClassRange, LossScale
+from arcface_faces.checkpoint_writing import write_manifest
 from arcface_trainer.step.loss_scale import INITIAL
 from support.processes.trainings import TrainingPod, write_image_folder, write_run_config
 from support.waiting import wait_until
@@ -80,7 +81,7 @@ def run(config: Path, scale: float) -> Run:
         os.kill(pod.process.pid, signal.SIGTERM)
         status, output = pod.wait()
     assert status == 143, output
-    left_out = [int(step) for step in re.findall(r"the gradient overflows step=(\d+)", output)]
+    left_out = [int(step) for step in re.findall(r"step is left out, .* at step (\d+) loss=", output)]
     folder = checkpoint.newest_complete(checkpoints)
     assert folder is not None
     manifest = checkpoint.read_manifest(folder)
@@ -110,10 +111,8 @@ def told_by(port: int, scale: float) -> tuple[float, float]:
 
 def raise_scale(folder: Path, scale: float) -> float:
     """Write another loss scale into a checkpoint."""
-    path = folder / checkpoint.MANIFEST_FILE
-    document = json.loads(path.read_text())
-    document["lossScale"] = {"scale": scale, "goodSteps": 0}
-    path.write_text(json.dumps(document))
+    manifest = checkpoint.read_manifest(folder)
+    write_manifest(folder, manifest.model_copy(update={"loss_scale": LossScale(scale=scale, good_steps=0)}).to_json())
     return scale
 
 

@@ -60,9 +60,12 @@ class LossCheck:
         self.history = replace(self.history, has_rolled_back=True, recent=())
 
     def _tell_of_skip(self, found: verdict.Verdict, result: votes.StepResult) -> None:
-        """A line in the log; an alarm where the loss scale can fall no further."""
+        """A line in the log; an alarm where the loss scale can fall no further.
+
+        All ranks come to the same verdict, so rank 0, which alone tells what is no warning, does for all of them.
+        """
         scale = "" if result.loss_scale is None else f" loss_scale={result.loss_scale:g}"
-        LOG.warning("step is left out, %s loss=%g%s", found.cause, result.loss, scale)
+        LOG.info("step is left out, %s loss=%g%s", found.cause, result.loss, scale)
         if result.loss_scale == loss_scale.FLOOR and math.isfinite(result.loss):
             self._warn_of_floor()
 
