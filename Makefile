@@ -6,7 +6,7 @@ DISTRIBUTIONS := api faces operator trainer evaluator
 PREVIOUS := tests/cluster/upgrade/previous
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test check testbed previous check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-checkpoint bench-data bench-trainer bench-partial-fc dashboard-images clean
+.PHONY: help setup quickstart fmt lint type test test-modules test-wholes check testbed previous check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-checkpoint bench-data bench-trainer bench-partial-fc dashboard-images clean
 
 ##@ Use
 help: ## Show this list
@@ -39,8 +39,14 @@ lint: setup ## Check format, lint rules and import contracts
 type: setup ## Check types (mypy strict)
 	$(BIN)/mypy
 
-test: setup ## Run all tests
-	$(BIN)/pytest
+test: setup ## Run all tests: those of single modules beside the others, which mostly wait for a cluster
+	$(MAKE) --no-print-directory --jobs=2 test-modules test-wholes
+
+test-modules: setup
+	$(BIN)/pytest tests/unit
+
+test-wholes: setup
+	$(BIN)/pytest --ignore=tests/unit
 
 check: lint type test ## Everything CI checks
 
