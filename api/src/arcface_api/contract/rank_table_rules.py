@@ -53,6 +53,7 @@ def machine_faults(table: RankTableDocument, machine: str) -> Iterator[str]:
     """The same for what HCCL demands besides on one kind of machine, by the nodes' label accelerator-type."""
     if machine in MACHINES_OF_910A:
         yield from _high_device_ids(table, HIGHEST_DEVICE_ID_OF_910A)
+        yield from _uneven_servers(table)
     if machine in RINGS_OF_910A:
         yield from _odd_rings(table)
 
@@ -211,6 +212,18 @@ def _high_device_ids(table: RankTableDocument, highest: int) -> Iterator[str]:
     for device in _devices(table):
         if _is_number(device.device_id) and int(device.device_id) > highest:
             yield f"rank {device.rank_id}: device_id {device.device_id} is above {highest}, the highest of its chip"
+
+
+def _uneven_servers(table: RankTableDocument) -> Iterator[str]:
+    """As many cards on each server as on the others: only 910B and A3 may differ (hcomm, `CheckDeviceNumValid`)."""
+    first, *others = _servers(table) or [Server()]
+    for server in others:
+        if len(server.device) != len(first.device):
+            yield (
+                f"servers {first.server_id} and {server.server_id} have {len(first.device)} and {len(server.device)} "
+                "cards of the job, must be as many on all servers with a 910A: keep pods apart by workers.template"
+            )
+            return
 
 
 def _odd_rings(table: RankTableDocument) -> Iterator[str]:

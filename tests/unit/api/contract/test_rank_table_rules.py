@@ -153,6 +153,17 @@ def test_hccs_of_a_910a_joins_1_2_4_or_8_cards() -> None:
     assert list(machine_faults(three, "card")) == list(machine_faults(three, "module-910b-8")) == []
 
 
+def test_servers_with_a_910a_have_as_many_cards_each() -> None:
+    """As where two of a job's pods share a node and the third one has a node of its own."""
+    uneven = table(server(0, device(0), device(1, device_id="1")), server(1, device(2)))
+    assert list(machine_faults(uneven, "module")) == [
+        "servers 10.0.0.11 and 10.0.0.12 have 2 and 1 cards of the job, must be as many on all servers with a 910A: "
+        "keep pods apart by workers.template"
+    ]
+    assert len(list(machine_faults(uneven, "card"))) == 1
+    assert list(machine_faults(uneven, "module-910b-8")) == list(rank_table_faults(uneven)) == []
+
+
 def test_who_reads_a_faulty_table_says_where_it_came_from() -> None:
     check_rank_table(table(), "hccl.json")
     with pytest.raises(InvalidInput, match=r"^hccl\.json: server_count is '3', server_list has 2: HCCL takes no such"):

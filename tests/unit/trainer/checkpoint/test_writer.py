@@ -8,6 +8,8 @@ import pytest
 from arcface_api.errors import ArcFaceError, Diverged, InvalidInput
 from arcface_api.resource.status import PairResult, Verification
 from arcface_faces.checkpoint import newest_complete, read_manifest
+from arcface_faces.checkpoint_writing import write_manifest
+from arcface_trainer.checkpoint import writer as writer_module
 from arcface_trainer.checkpoint.state import Verifications
 from support.builders.saved_states import ArrayState, make_writer, saving
 
@@ -138,6 +140,43 @@ def test_what_is_left_of_a_lost_gang_writes_and_publishes_nothing_any_more(tmp_p
     assert names(tmp_path) == [".writing-1"]
     new.publish(8, write(new, 8), verification=None, best=None, loss_scale=None)
     assert newest_complete(tmp_path).name == "step-00000008"
+
+
+def test_a_gang_that_hangs_while_it_publishes_leaves_what_its_successor_has_saved(tmp_path, monkeypatch):
+    """Its volume does not answer for the time in which another gang begins, goes on and saves."""
+    lost, new = make_writer(tmp_path, attempt=0), make_writer(tmp_path, attempt=1)
+    lost.prepare()
+    files = write(lost, 8)
+
+    def hang(folder, text):
+        monkeypatch.undo()
+        write_manifest(folder, text)
+        new.prepare()
+        for step in (8, 12):
+            new.publish(step, write(new, step), verification=None, best=None, loss_scale=None)
+
+    monkeypatch.setattr(writer_module, "write_manifest", hang)
+    with pytest.raises(FileNotFoundError):
+        lost.publish(8, files, verification=None, best=None, loss_scale=None)
+    assert names(tmp_path) == [".writing-1", "step-00000008", "step-00000012"]
+
+
+def test_a_gang_that_hangs_when_it_has_published_removes_nothing_of_its_successors(tmp_path, monkeypatch):
+    lost, new = make_writer(tmp_path, attempt=0), make_writer(tmp_path, attempt=1)
+    lost.prepare()
+    files = write(lost, 8)
+    best = Verification(epoch=1, step=12, results=[PairResult(dataset="lfw", accuracy=0.9, std=0.0, pairs=600)])
+
+    def hang(_folder):
+        monkeypatch.undo()
+        new.prepare()
+        for step in (12, 16, 20):
+            new.publish(step, write(new, step), verification=best, best=best, loss_scale=None)
+
+    monkeypatch.setattr(writer_module, "sync_folder", hang)
+    with pytest.raises(InvalidInput, match=r"step-00000008/manifest\.json: cannot be read"):  # the new gang removed it
+        lost.publish(8, files, verification=None, best=None, loss_scale=None)
+    assert [name[-2:] for name in names(tmp_path, "step-*")] == ["12", "16", "20"]
 
 
 def test_what_is_left_of_an_earlier_job_of_the_name_publishes_nothing_although_both_begin_at_attempt_0(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from arcface_api.contract.reports import ReportedFailure, TrainerReport
 from arcface_trainer.heartbeat import SUFFIX, Heartbeat, Phase
+from arcface_trainer.pod import launcher
 from arcface_trainer.pod.launcher import LEAVE_SECONDS, _wait
 from arcface_trainer.pod.processes import RankProcess, SchedulerProcess
 from arcface_trainer.pod.watchdog import Watchdog
@@ -156,3 +157,38 @@ def test_a_rank_that_gets_nowhere_is_named_with_what_it_does_and_worth_a_retry(r
     ), report.failure.message
     assert hanging.process.poll() is not None
     assert peer.process.poll() is not None
+
+
+@pytest.fixture
+def unkillable(rank, monkeypatch):
+    """Starts ranks that stay when they are killed, as one does whose process waits in the driver of a dead card."""
+    started = []
+
+    def start(*arguments, **options) -> RankProcess:
+        one = rank(ENDLESS, *arguments, **options)
+        started.append((one.process, one.process.kill))
+        one.process.kill = lambda: None
+        return one
+
+    monkeypatch.setattr(launcher, "GRACE_SECONDS", 0.2)
+    yield start
+    for process, kill in started:
+        kill()
+        process.wait()
+
+
+def test_a_rank_that_no_kill_ends_is_told_and_its_peers_end(rank, unkillable, tmp_path):
+    stuck, peer = unkillable(), rank(ENDLESS, number=1)
+    for one, phase in ((stuck, Phase.DATA), (peer, Phase.STEP)):
+        one.report_path = tmp_path / f"{one.rank}.json"
+        Heartbeat(one.report_path.with_suffix(SUFFIX)).enter(phase, 7)
+    report, status = wait([stuck, peer], limit=0.3)
+    assert (status, report.failure.reason, report.failure.rank) == (1, "Stalled", 0)
+    assert peer.process.poll() is not None
+
+
+@pytest.mark.parametrize(("report", "code"), [(TrainerReport(), 0), (TrainerReport(failure=INVALID), 2)])
+def test_a_rank_that_no_kill_ends_after_its_report_has_done_its_work(rank, unkillable, report, code):
+    found, status = wait([unkillable(report), rank("", TrainerReport(), number=1)], leave_seconds=0.2)
+    assert status == code
+    assert (found.failure is None) == (code == 0)

@@ -137,17 +137,21 @@ class CheckpointWriter:
         """Make a checkpoint of files that all ranks have written, and remove those that are too many.
 
         Raises:
-            OSError: where the disk refuses; what was written is removed then.
+            OSError, ArcFaceError: where the disk refuses; what was written is removed then.
         """
         manifest = self.plan.manifest(
             step, files, verification=verification, best=best, loss_scale=loss_scale, roll_back=roll_back
         )
         try:
-            final = self._publish(manifest)
-        except OSError:
+            # Before the manifest is written, which is refused to a gang whose room is gone: one that hangs in a dead
+            # volume meanwhile and comes back later knows none of its successor's checkpoints, and touches none.
+            there = checkpoint.checkpoints(self.directory)
+            final = self._publish(manifest, [each for each in there if checkpoint.step_of(each) >= step])
+        except (OSError, ArcFaceError):
             self.discard(step)
             raise
-        for old in checkpoint.checkpoints(self.directory)[self.settings.keep_last :]:
+        older = [each for each in there if checkpoint.step_of(each) < step]
+        for old in older[self.settings.keep_last - 1 :]:
             if best is None or checkpoint.step_of(old) != best.step:
                 shutil.rmtree(old, ignore_errors=True)
         return status_of(final, manifest, self.settings)
@@ -156,10 +160,7 @@ class CheckpointWriter:
         """Rename the checkpoints of this step and beyond, of which the training knows nothing; none is removed."""
         for folder in checkpoint.checkpoints(self.directory):
             if checkpoint.step_of(folder) >= first_step:
-                aside = folder.with_name(f"{prefix}{folder.name}")
-                if aside.exists():
-                    aside = aside.with_name(f"{aside.name}-{token_hex(4)}")
-                folder.rename(aside)
+                _set_aside(folder, prefix)
 
     def go_back(self, manifest: checkpoint.CheckpointManifest) -> CheckpointStatus:
         """Put what is newer than a checkpoint aside and note in its manifest why, so that whoever resumes knows it.
@@ -180,10 +181,11 @@ class CheckpointWriter:
         with contextlib.suppress(OSError):
             _remove_folder(self._hidden(step))
 
-    def _publish(self, manifest: checkpoint.CheckpointManifest) -> Path:
+    def _publish(self, manifest: checkpoint.CheckpointManifest, superseded: list[Path]) -> Path:
         hidden, final = self._hidden(manifest.step), self.directory / checkpoint.folder_name(manifest.step)
         write_manifest(hidden, manifest.to_json())
-        self.set_aside(manifest.step, SUPERSEDED)
+        for folder in superseded:
+            _set_aside(folder, SUPERSEDED)
         hidden.rename(final)
         sync_folder(self.directory)
         return final
@@ -214,6 +216,14 @@ def status_of(folder: Path, manifest: checkpoint.CheckpointManifest, settings: R
         saved_at=manifest.saved_at,
         sha256=checkpoint.manifest_sha256(folder),
     )
+
+
+def _set_aside(folder: Path, prefix: str) -> None:
+    """Rename a checkpoint that does not count any more."""
+    aside = folder.with_name(f"{prefix}{folder.name}")
+    if aside.exists():
+        aside = aside.with_name(f"{aside.name}-{token_hex(4)}")
+    folder.rename(aside)
 
 
 def _remove_folder(folder: Path) -> None:

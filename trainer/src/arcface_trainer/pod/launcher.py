@@ -14,7 +14,13 @@ from pathlib import Path
 from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import ArcFaceError, ExitCode, Stopped
 from arcface_trainer.pod import pinning, rendezvous
-from arcface_trainer.pod.processes import RankProcess, SchedulerProcess, rank_environment, shell_status
+from arcface_trainer.pod.processes import (
+    GRACE_SECONDS,
+    RankProcess,
+    SchedulerProcess,
+    rank_environment,
+    shell_status,
+)
 from arcface_trainer.pod.watchdog import Watchdog
 
 POLL_SECONDS = 0.1
@@ -109,8 +115,9 @@ def _wait(
 ) -> tuple[reports.TrainerReport, int]:
     """Wait until all ranks have ended well, or the first one has not, or they wait for one that does not come."""
     first_end: float | None = None
+    is_killed = False
     while True:
-        is_running = any(rank.is_running for rank in ranks)
+        is_running = not is_killed and any(rank.is_running for rank in ranks)
         if (failed := _first_failed(ranks)) is not None:
             rank, status = failed
             _kill(ranks)  # its peers wait for it in vain
@@ -128,6 +135,8 @@ def _wait(
                 message = f"rank {behind.rank} did not end within {leave_seconds:g} s of the first rank"
                 return _given_up(ranks, behind, message)
             _kill(ranks)
+            is_killed = True
+            continue
         time.sleep(POLL_SECONDS)
 
 
@@ -167,5 +176,9 @@ def _joint_end(ranks: list[RankProcess]) -> tuple[reports.TrainerReport, int]:
 
 
 def _kill(ranks: list[RankProcess]) -> None:
+    """End all ranks; what is to be reported must not wait for one that not even a kill ends."""
     for rank in ranks:
         rank.kill()
+    deadline = time.monotonic() + GRACE_SECONDS
+    for rank in ranks:
+        rank.wait_for_end(max(0.0, deadline - time.monotonic()))

@@ -3,6 +3,7 @@
 The scheduler runs beside rank 0; without it no rank joins the others.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -86,6 +87,8 @@ class RankProcess:
     tail: deque[str]
     reader: Thread
     is_asked_to_stop: bool = False
+    is_killed: bool = False
+    """Then its report counts although its process may still be there."""
 
     @classmethod
     def start(cls, config: Path, folder: Path, rank: int, local: int, environment: dict[str, str]) -> Self:
@@ -123,7 +126,7 @@ class RankProcess:
         leave at different moments may kill each other, comes after it.
         """
         status = self.process.poll()
-        if status is None or (report := self._written_report()) is None:
+        if (status is None and not self.is_killed) or (report := self._written_report()) is None:
             return ExitCode.STOPPED if self.has_nothing_to_save else status
         return report.failure.exit_code if report.failure else ExitCode.DONE
 
@@ -140,10 +143,15 @@ class RankProcess:
             self.process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the process."""
+        """End the process, which `wait_for_end` waits for."""
+        self.is_killed = True
         if self.is_running:
             self.process.kill()
-            self.process.wait()
+
+    def wait_for_end(self, seconds: float) -> None:
+        """Wait for a killed process; one that waits in a driver or for a dead disk stays until that lets it go."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
 
     def beat(self) -> heartbeat.Beat | None:
         """What it is doing; None until it trains."""
