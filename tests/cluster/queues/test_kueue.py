@@ -1,12 +1,17 @@
 """Kueue v0.17, its real manager: jobs wait in its queues without pods, are preempted, come back and leave nothing."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from arcface_api.contract.pod_environment import ATTEMPT_LABEL, JOB_LABEL
+from support.processes.lives import Life, live_all
+from support.processes.mortal_operator import spread
 from support.processes.operator_process import OperatorProcess
+from support.processes.release import Release
 from support.processes.training_jobs import (
     EVALUATES,
     TRAINS,
@@ -16,6 +21,7 @@ from support.processes.training_jobs import (
     condition,
     goes_well,
 )
+from support.processes.whole_life import SECONDS as LIFE_SECONDS, assert_it_went_well, live
 from support.waiting import wait_until
 from testbed.control_plane.api_answers import answer, found
 from testbed.control_plane.claims import bind_empty_claim
@@ -23,9 +29,15 @@ from testbed.control_plane.cluster import ControlPlane
 from testbed.fake_nodes.nodes import FakeNodes
 from testbed.fake_nodes.scripts import Ending, Script, label_of
 from testbed.schedulers.kueue import Kueue
+from testbed.schedulers.kueue_objects import (
+    FLAVOUR,
+    FLAVOUR_LABELS,
+    FLAVOUR_TOLERATION,
+    URGENT,
+    Workloads,
+    cluster_queue,
+)
 
-VERSION = "kueue.x-k8s.io/v1beta2"
-NPU = "huawei.com/Ascend910"
 JOB: dict[str, Any] = {
     "workers": {"accelerator": "ascend", "replicas": 2, "devicesPerWorker": 1},
     "training": {"precision": "fp32"},
@@ -35,72 +47,22 @@ SECONDS = 30.0
 """In which nothing may be left of a job that is deleted."""
 
 
-def of_kueue(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    return {"apiVersion": VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
-
-
-QUEUES = [
-    of_kueue(
-        "ResourceFlavor",
-        "npu",
-        {
-            "nodeLabels": {"accelerator": "huawei-Ascend910"},
-            "tolerations": [{"key": "npu", "operator": "Exists", "effect": "NoSchedule"}],
-        },
-    ),
-    of_kueue(
-        "ClusterQueue",
-        "npu",
-        {
-            "namespaceSelector": {},
-            "preemption": {"withinClusterQueue": "LowerPriority"},
-            "resourceGroups": [
-                {
-                    "coveredResources": [NPU],
-                    "flavors": [{"name": "npu", "resources": [{"name": NPU, "nominalQuota": 2}]}],
-                }
-            ],
-        },
-    ),
-    {
-        "apiVersion": "scheduling.k8s.io/v1",
-        "kind": "PriorityClass",
-        "metadata": {"name": "urgent"},
-        "value": 1000,
-    },
-]
-
-
 @pytest.fixture(scope="module")
 def kueue(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kueue]:
     """The manager, with quota for one job."""
     with Kueue(plane, tmp_path_factory.mktemp("kueue")) as manager:
-        manager.apply(QUEUES)
+        manager.apply([FLAVOUR, cluster_queue("npu"), URGENT])
         yield manager
 
 
 @pytest.fixture(autouse=True)
-def queue(kueue: Kueue, jobs: TrainingJobs) -> Iterator[None]:
+def workloads(kueue: Kueue, jobs: TrainingJobs) -> Iterator[Workloads]:
     """The namespace's way to the quota, all of which is free again for the next test."""
-    answer(jobs.api.post(path(jobs, "localqueues"), json=of_kueue("LocalQueue", "faces", {"clusterQueue": "npu"})))
-    yield
+    workloads = Workloads(jobs.api, jobs.namespace)
+    workloads.add_queue("faces", "npu")
+    yield workloads
     answer(jobs.api.delete(jobs.path))
-    wait_until(lambda: not workloads(jobs))
-
-
-def path(jobs: TrainingJobs, resource: str) -> str:
-    return f"/apis/{VERSION}/namespaces/{jobs.namespace}/{resource}"
-
-
-def workloads(jobs: TrainingJobs) -> dict[str, dict[str, Any]]:
-    items = answer(jobs.api.get(path(jobs, "workloads")))["items"]
-    return {item["metadata"]["name"]: item for item in items}
-
-
-def holds(jobs: TrainingJobs, name: str, kind: str) -> bool:
-    """Whether a condition of a Workload holds."""
-    conditions = workloads(jobs)[name].get("status", {}).get("conditions", [])
-    return any(item["type"] == kind and item["status"] == "True" for item in conditions)
+    wait_until(lambda: not workloads.all())
 
 
 def pods_of(jobs: TrainingJobs, name: str) -> list[str]:
@@ -118,13 +80,15 @@ def first_attempts_wait(pod: dict[str, Any]) -> Script:
     return TRAINS if label_of(pod, ATTEMPT_LABEL) == "0" else TRAINS_BRIEFLY
 
 
-def test_jobs_wait_without_pods_are_preempted_and_come_back_uncounted(jobs: TrainingJobs, nodes: FakeNodes) -> None:
+def test_jobs_wait_without_pods_are_preempted_and_come_back_uncounted(
+    jobs: TrainingJobs, nodes: FakeNodes, workloads: Workloads
+) -> None:
     nodes.play(jobs.namespace, first_attempts_wait)
     jobs.create("first", **JOB, runPolicy={"backoffLimit": 0})
     jobs.wait_for("Training", "first")
     for pod in jobs.pods().values():
-        assert pod["spec"]["nodeSelector"]["accelerator"] == "huawei-Ascend910"
-        assert {"key": "npu", "operator": "Exists", "effect": "NoSchedule"} in pod["spec"]["tolerations"]
+        assert pod["spec"]["nodeSelector"]["accelerator"] == FLAVOUR_LABELS["accelerator"]
+        assert FLAVOUR_TOLERATION in pod["spec"]["tolerations"]
         assert "finalizers" not in pod["metadata"]
     jobs.create("second", **JOB)
     jobs.wait_until(
@@ -148,18 +112,18 @@ def test_jobs_wait_without_pods_are_preempted_and_come_back_uncounted(jobs: Trai
         jobs.wait_for("Training", "second")
         end(jobs, nodes, "second")
     jobs.wait_for("Succeeded", "second")
-    wait_until(lambda: all(holds(jobs, name, "Finished") for name in ("first", "second", "urgent")))
+    wait_until(lambda: all(workloads.holds(name, "Finished") for name in ("first", "second", "urgent")))
 
 
-def test_a_crash_restarts_within_its_admission(jobs: TrainingJobs, nodes: FakeNodes) -> None:
+def test_a_crash_restarts_within_its_admission(jobs: TrainingJobs, nodes: FakeNodes, workloads: Workloads) -> None:
     nodes.play(jobs.namespace, TRAINS)
     jobs.create(**JOB)
     jobs.wait_for("Training")
-    before = workloads(jobs)["quick"]
+    before = workloads.all()["quick"]
     jobs.create("other", **JOB)
     end(jobs, nodes, "quick", Ending(exit_code=1))
     jobs.wait_until(lambda status: status["attempt"] == 1 and status["phase"] == "Training")
-    after = workloads(jobs)["quick"]
+    after = workloads.all()["quick"]
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     assert after["status"]["admission"] == before["status"]["admission"]
     assert pods_of(jobs, "other") == []
@@ -179,12 +143,12 @@ def test_a_suspended_job_gives_its_quota_to_others_and_queues_again(jobs: Traini
     jobs.wait_for("Training", "first")
 
 
-def test_both_stages_queue_and_both_are_finished(jobs: TrainingJobs, nodes: FakeNodes) -> None:
+def test_both_stages_queue_and_both_are_finished(jobs: TrainingJobs, nodes: FakeNodes, workloads: Workloads) -> None:
     bind_empty_claim(jobs.api, jobs.namespace, "sets")
     nodes.play(jobs.namespace, goes_well(EVALUATES))
     jobs.create(**JOB, evaluation={"claimName": "sets", "sets": ["lfw"]})
     jobs.wait_for("Succeeded")
-    wait_until(lambda: all(holds(jobs, name, "Finished") for name in ("quick", "quick-evaluate")))
+    wait_until(lambda: all(workloads.holds(name, "Finished") for name in ("quick", "quick-evaluate")))
 
 
 def test_a_queue_that_is_not_there_is_named_by_kueue(jobs: TrainingJobs) -> None:
@@ -196,7 +160,7 @@ def test_a_queue_that_is_not_there_is_named_by_kueue(jobs: TrainingJobs) -> None
 @pytest.mark.parametrize("is_up", [True, False], ids=["operator up", "operator down"])
 @pytest.mark.parametrize("what", ["job", "namespace"])
 def test_nothing_is_left_of_what_is_deleted(
-    jobs: TrainingJobs, nodes: FakeNodes, operator: OperatorProcess, what: str, is_up: bool
+    jobs: TrainingJobs, nodes: FakeNodes, workloads: Workloads, operator: OperatorProcess, what: str, is_up: bool
 ) -> None:
     nodes.play(jobs.namespace, TRAINS)
     jobs.create("runs", **JOB)
@@ -205,7 +169,7 @@ def test_nothing_is_left_of_what_is_deleted(
     jobs.wait_for("Queued", "waits")
     if not is_up:
         operator.stop()
-    delete, is_gone = deletion(jobs, what)
+    delete, is_gone = deletion(jobs, workloads, what)
     delete()
     try:
         wait_until(is_gone, SECONDS)
@@ -215,7 +179,42 @@ def test_nothing_is_left_of_what_is_deleted(
             operator.wait_until_it_leads()
 
 
-def deletion(jobs: TrainingJobs, what: str) -> tuple[Callable[[], None], Callable[[], bool]]:
+def test_the_operator_may_die_after_any_write_of_a_job_that_queues(
+    plane: ControlPlane, nodes: FakeNodes, operator: OperatorProcess, kueue: Kueue, tmp_path: Path
+) -> None:
+    operator.stop()  # it looks everywhere
+    with Release(tmp_path / "present") as release:
+        deaths = enumerate(spread(6))
+        lives = [
+            Life(name=f"queues-{number}", releases=[release], deaths=death, course=partial(live_in_a_queue, kueue))
+            for number, death in deaths
+        ]
+        lived = live_all(plane, nodes, tmp_path, lives, at_once=len(nodes.names))
+    operator.start()
+    operator.wait_until_it_leads()
+    for life in lived:
+        assert_it_went_well(life.status)
+
+
+def live_in_a_queue(kueue: Kueue, jobs: TrainingJobs, _: object) -> dict[str, Any]:
+    """A job's life with a quota of its own, in which somebody else preempts it."""
+    kueue.apply([cluster_queue(jobs.namespace)])
+    workloads = Workloads(jobs.api, jobs.namespace)
+    workloads.add_queue("faces", jobs.namespace)
+
+    def preempt(jobs: TrainingJobs) -> None:
+        workloads.add_urgent("others", "faces")
+        wait_until(lambda: workloads.holds("others", "Admitted"), LIFE_SECONDS)
+        jobs.wait_for("Queued", seconds=LIFE_SECONDS)
+        assert not jobs.pods()
+        workloads.delete("others")
+
+    status = live(jobs, preempt, scheduling=JOB["scheduling"])
+    wait_until(lambda: all(workloads.holds(name, "Finished") for name in ("quick", "quick-evaluate")), LIFE_SECONDS)
+    return status
+
+
+def deletion(jobs: TrainingJobs, workloads: Workloads, what: str) -> tuple[Callable[[], None], Callable[[], bool]]:
     """How jobs go, and whether nothing is left of them."""
     if what == "job":
 
@@ -223,6 +222,6 @@ def deletion(jobs: TrainingJobs, what: str) -> tuple[Callable[[], None], Callabl
             for name in ("runs", "waits"):
                 jobs.delete(name)
 
-        return delete, lambda: not jobs.pods() and not workloads(jobs)
+        return delete, lambda: not jobs.pods() and not workloads.all()
     namespace = f"/api/v1/namespaces/{jobs.namespace}"
     return lambda: answer(jobs.api.delete(namespace)), lambda: found(jobs.api.get(namespace)) is None

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from arcface_api.contract.pod_environment import JOB_LABEL
+from support.processes.lives import Life, live_all
+from support.processes.mortal_operator import spread
 from support.processes.operator_process import OperatorProcess, serve_jobs
 from support.processes.release import Release
 from support.processes.release_pods import Voices
 from support.processes.training_jobs import TrainingJobs
+from support.processes.whole_life import SPEC, assert_it_went_well
 from support.waiting import wait_until
 from testbed.control_plane.api_answers import answer
 from testbed.control_plane.cluster import ControlPlane
@@ -23,7 +26,7 @@ from testbed.fake_nodes.scripts import label_of
 ROOT = Path(__file__).resolve().parents[3]
 ROOM = "arcface.test/room"
 """Label of the nodes that one job waits for."""
-SMALL: dict[str, Any] = {"workers": {"replicas": 2}, "evaluation": {"claimName": "faces", "sets": ["lfw"]}}
+SMALL: dict[str, Any] = {"workers": {"replicas": 2}, "evaluation": SPEC["evaluation"]}
 STATES = {"trains": "Training", "waits": "Queued", "rests": "Suspended", "evaluates": "Evaluating"}
 """Jobs by name, and the phase that each is in when operators change."""
 
@@ -31,6 +34,20 @@ STATES = {"trains": "Training", "waits": "Queued", "rests": "Suspended", "evalua
 def test_both_releases_run_as_what_they_are(previous: Release, present: Release) -> None:
     assert Path(previous.installation["origin"]).is_relative_to(previous.folder)
     assert Path(present.installation["origin"]).is_relative_to(ROOT / "operator")
+
+
+def test_an_upgrade_after_any_write_and_the_way_back_some_writes_later(
+    previous: Release, present: Release, control_plane: ControlPlane, all_fake_nodes: FakeNodes, tmp_path: Path
+) -> None:
+    """Operators of both releases take turns, and each goes on from what the other and its pods have written."""
+    lives = [
+        Life(name=f"upgraded-{number}", releases=[previous, present], deaths=deaths)
+        for number, deaths in enumerate(spread(6))
+    ]
+    lived = live_all(control_plane, all_fake_nodes, tmp_path, lives)
+    for life in lived:
+        assert_it_went_well(life.status)
+        assert len(life.died_after) > 4, "there and back, and again"
 
 
 @pytest.fixture

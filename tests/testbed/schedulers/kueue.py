@@ -32,9 +32,10 @@ Manifest = dict[str, Any]
 class Kueue:
     """The manager while the context is open."""
 
-    def __init__(self, plane: ControlPlane, workdir: Path) -> None:
+    def __init__(self, plane: ControlPlane, workdir: Path, **options: Any) -> None:
+        """Take its manifests; `options` are parts of its configuration that an administrator has changed."""
         workdir.mkdir(parents=True, exist_ok=True)
-        self.plane, self.workdir = plane, workdir
+        self.plane, self.workdir, self.options = plane, workdir, options
         self.webhook_port, self.health_port = free_port(), free_port()
         built = plane.kubectl("kustomize", str(folder("kueue", "config") / "default"))
         self.manifests: list[Manifest] = [item for item in yaml.safe_load_all(built) if item["kind"] not in ELSEWHERE]
@@ -66,9 +67,9 @@ class Kueue:
         self.plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=documents)
 
     def command(self) -> list[str]:
-        """The manager with the configuration that it ships with, but for places on this machine."""
+        """The manager with the configuration that it ships with, but for the options and places on this machine."""
         shipped = next(item for item in self.manifests if item["kind"] == "ConfigMap")["data"]
-        config: Manifest = yaml.safe_load(shipped["controller_manager_config.yaml"])
+        config: Manifest = yaml.safe_load(shipped["controller_manager_config.yaml"]) | self.options
         config["leaderElection"]["leaderElect"] = False
         config["health"]["healthProbeBindAddress"] = f"127.0.0.1:{self.health_port}"
         config["metrics"]["bindAddress"] = "0"
