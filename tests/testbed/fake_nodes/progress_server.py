@@ -1,6 +1,5 @@
 """Serves /progress at the addresses of pods, as rank 0 of a real training does."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -35,17 +34,14 @@ class ProgressServer:
     @asynccontextmanager
     async def at(self, address: str, answer: Answer) -> AsyncIterator[None]:
         """Answer at an address while the context is open."""
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(self.runner.server, address, METRICS_PORT)
+        site = web.TCPSite(self.runner, address, METRICS_PORT)
         self.answers[address] = answer
+        await site.start()
         try:
             yield
         finally:
             del self.answers[address]
-            for listening in server.sockets:
-                loop.remove_reader(listening)
-            await asyncio.sleep(0)  # a connection accepted just now is left open for ever if its server has closed
-            server.close()
+            await site.stop()
 
     async def respond(self, request: web.Request) -> web.Response:
         """The answer of the pod that was asked; a connection to a pod that is gone breaks."""
