@@ -14,13 +14,7 @@ from pathlib import Path
 from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import ArcFaceError, ExitCode, Stopped
 from arcface_trainer.pod import pinning, rendezvous
-from arcface_trainer.pod.processes import (
-    GRACE_SECONDS,
-    RankProcess,
-    SchedulerProcess,
-    rank_environment,
-    shell_status,
-)
+from arcface_trainer.pod.processes import GRACE_SECONDS, RankProcess, SchedulerProcess, rank_environment, shell_status
 from arcface_trainer.pod.watchdog import Watchdog
 
 POLL_SECONDS = 0.1
