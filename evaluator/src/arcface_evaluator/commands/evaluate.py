@@ -1,9 +1,7 @@
 """`arcface evaluate`: verification of pair sets and of IJB templates, from a checkpoint, a model or embeddings."""
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar, Unpack
+from typing import Unpack
 
 import click
 from rich.table import Table
@@ -11,40 +9,22 @@ from rich.table import Table
 from arcface_api.contract.reports import SetCounts
 from arcface_api.errors import InvalidInput
 from arcface_evaluator import evaluation, networks
+from arcface_evaluator.commands import identify
 from arcface_evaluator.commands.outputs import Outputs, print_table, write_page
+from arcface_evaluator.commands.sources import (
+    CACHE,
+    FILE,
+    JSON,
+    RANKS,
+    REPORT,
+    embed_templates,
+    network_options,
+    one_source,
+)
 from arcface_evaluator.report import document, entries
-from arcface_evaluator.sets.release import open_ijb
-from arcface_evaluator.sets.release_images import FOLDER, open_cache, open_images
-from arcface_faces.embedding.vectors import read_embeddings
+from arcface_evaluator.sets.release import IMAGES_FOLDER, open_ijb
 from arcface_faces.pairs.pair_set import check_images, open_sets
 from arcface_faces.pairs.protocol import PairScores
-
-FILE = click.Path(path_type=Path)
-MOST_AT_ONCE = 65_536
-"""Images in a batch: 10 GB of numbers."""
-RANKS = click.option(
-    "--ranks", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that embed, one a device."
-)
-NETWORK = (
-    click.option("--checkpoint", type=FILE, help="A checkpoint, or a folder of checkpoints: the newest complete one."),
-    click.option("--model", type=FILE, help="An ONNX or MindIR file."),
-    click.option("--mean", type=float, help="Subtracted from pixels of 0 to 255, for a model that says nothing."),
-    click.option("--scale", type=float, help="Divides the difference, likewise."),
-    click.option("--channels", type=click.Choice(["RGB", "BGR"]), default="RGB", show_default=True, help="Likewise."),
-    click.option("--batch-size", type=click.IntRange(1, MOST_AT_ONCE), default=networks.BATCH_SIZE, show_default=True),
-    RANKS,
-)
-"""What embeds images."""
-JSON = click.option("--json", "json_file", type=FILE, help="Write every number to this file.")
-REPORT = click.option("--report", type=FILE, help="Write a page with plots and the hardest pairs into this folder.")
-
-
-Command = TypeVar("Command", bound=Callable[..., None])
-
-
-def _network_options(command: Command) -> Command:
-    """Give a command the options of `NetworkOptions`."""
-    return functools.reduce(lambda made, option: option(made), reversed(NETWORK), command)
 
 
 @click.group()
@@ -52,8 +32,12 @@ def evaluate() -> None:
     """Judge a checkpoint, a model or embeddings on verification sets."""
 
 
+evaluate.add_command(identify.identify)
+evaluate.add_command(identify.all_pairs)
+
+
 @evaluate.command()
-@_network_options
+@network_options
 @click.option("--embeddings", type=FILE, multiple=True, help=".npy (N, D) or (N, 2, D), one for each set.")
 @click.option("--bin", "bins", type=FILE, multiple=True, help="Verification set; more may follow as plain arguments.")
 @JSON
@@ -69,7 +53,7 @@ def pairs(
     **network: Unpack[networks.NetworkOptions],
 ) -> None:
     """Verify pair sets in 10 folds and print accuracy and deviation of each."""
-    source, outputs = _one_source(network, embeddings), Outputs(json_file, report)
+    source, outputs = one_source(network, embeddings), Outputs(json_file, report)
     paths = _set_paths(bins, more_bins)
     identities = [source.identity] if source else list(embeddings)
     outputs.check(source, [*paths, *identities])
@@ -112,12 +96,12 @@ def check(bins: tuple[Path, ...], releases: tuple[Path, ...], as_json: bool) -> 
 
 
 @evaluate.command()
-@_network_options
+@network_options
 @click.option("--embeddings", type=FILE, help=".npy (N, D) or (N, 2, D), a row for each image.")
 @click.option("--root", type=FILE, required=True, help="Folder of the release, such as IJB_release/IJBC.")
 @JSON
 @REPORT
-@click.option("--cache/--no-cache", default=True, show_default=True, help="Keep embeddings beside the checkpoint.")
+@CACHE
 def ijb(
     *,
     embeddings: Path | None,
@@ -131,24 +115,18 @@ def ijb(
 
     Rows of the embeddings are in the order of *_face_tid_mid.txt.
     """
-    source, outputs = _one_source(network, embeddings), Outputs(json_file, report)
+    source, outputs = one_source(network, embeddings), Outputs(json_file, report)
     opened = open_ijb(root)
     identity = source.identity if source else embeddings or Path()
     outputs.check(source, [identity, *opened.files])
-    if source is None:
-        array = read_embeddings(identity, len(opened.images))
-    else:
-        images, folder = open_images(opened), source.checkpoint
-        kept = open_cache(folder, identity, opened, images) if cache and folder else None
-        with source.embedder() as embedder:
-            array = evaluation.embed_release(images, embedder, kept)
+    array = embed_templates(opened, source, identity, keep=cache)
     results = evaluation.verify_release(opened, array)
     print_table(entries.table_of(opened.name, results.choices))
     outputs.write(
         lambda: evaluation.ijb_document(opened, results, source.checkpoint if source else None, identity),
         identity,
         # Embeddings may have come without the images.
-        lambda: evaluation.hardest_of_release(opened, results.scores) if (root / FOLDER).is_dir() else [],
+        lambda: evaluation.hardest_of_release(opened, results.scores) if (root / IMAGES_FOLDER).is_dir() else [],
     )
 
 
@@ -178,13 +156,6 @@ def job(config_file: Path, termination_log: Path, ranks: int) -> None:
         lambda folder, accelerator: networks.checkpoint_source(folder, ranks, accelerator=accelerator).embedder(),
         _print_found,
     )
-
-
-def _one_source(network: networks.NetworkOptions, embeddings: object) -> networks.Source | None:
-    """The network that is asked for; None where there are embeddings instead."""
-    if sum(map(bool, (network["checkpoint"], network["model"], embeddings))) != 1:
-        raise InvalidInput("give one of --checkpoint, --model and --embeddings")
-    return networks.open_source(network)
 
 
 def _set_paths(bins: tuple[Path, ...], more_bins: tuple[Path, ...]) -> tuple[Path, ...]:
