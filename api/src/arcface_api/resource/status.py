@@ -13,6 +13,7 @@ Phase = Literal[
 ]
 ConditionType = Literal[
     "Ready",
+    "Scheduled",
     "Suspended",
     "Reachable",
     "RankTableReady",

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from arcface_api.resource.status import ConditionType, FailureStatus
+from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision import ending, evaluation, room, stages, starting, training
-from arcface_operator.decision.context import DecisionContext
+from arcface_operator.decision.context import ROOM, DecisionContext
 from arcface_operator.decision.fault_table.table import NODE_LOST, POD_LOST, Blame, Remedy
 from arcface_operator.decision.faults import Fault, card_fault, digest, fault_of, pod_fault, worst
 from arcface_operator.decision.plan import Action, Plan, earliest
@@ -234,9 +234,11 @@ def _with_restart(context: DecisionContext, fault: Fault) -> DecisionContext:
         context.stage.condition, truth=False, reason=failure.reason, message=failure.message
     )
     why = "the pods start anew"
-    context = context.with_condition("Ready", truth=False, reason="Restarting", message=why)
+    kinds = [*ROOM]
     if context.stage is stages.TRAINING and context.has_rank_table:
-        context = context.with_condition("RankTableReady", truth=False, reason="Restarting", message=why)
+        kinds.append("RankTableReady")
+    for kind in kinds:
+        context = context.with_condition(kind, truth=False, reason="Restarting", message=why)
     return _with_next_attempt(context).with_status(
         phase="Restarting",
         restarts=context.status.restarts + 1,
@@ -248,7 +250,7 @@ def _with_restart(context: DecisionContext, fault: Fault) -> DecisionContext:
 
 def _with_pause(context: DecisionContext, failure: FailureStatus) -> DecisionContext:
     """The context of a gang that lets go of what it holds, and is asked for again."""
-    kinds: list[ConditionType] = ["Ready"]
+    kinds = [*ROOM]
     if context.status.phase == context.stage.at_work:
         kinds.append(context.stage.condition)
     if context.status.rank_table is not None:

@@ -263,6 +263,40 @@ def test_a_restart_keeps_the_time_that_was_used() -> None:
     assert plan_in("Training", {}, runs, **ACTIVE).status.active_seconds == 70
 
 
+LACKING = [
+    Condition(type="Ready", status="False", reason="Refused", message="no quota", last_transition_time=ago(9000)),
+    *(
+        Condition(type=kind, status="True", reason="Test", message="", last_transition_time=ago(1800))
+        for kind in ("Scheduled", "Training")
+    ),
+]
+"""Of a gang with nodes that has lacked its Service for hours, since the API server does not take another."""
+
+
+def test_what_fails_while_a_gang_has_room_stops_none_of_its_clocks() -> None:
+    runs = {"start_time": ago(90_000), "conditions": LACKING}
+    assert plan_in("Training", {}, runs, **ACTIVE).status.failure.reason == "DeadlineExceeded"
+    pods = (make_worker(0), make_worker(1, phase="Pending", is_ready=False, waiting="ErrImagePull"))
+    starts = plan_in("Starting", {"pods": pods}, {"conditions": LACKING[:2]})
+    assert starts.status.failure.reason == "StartupDeadlineExceeded"
+
+
+def test_what_failed_while_a_gang_had_room_was_no_wait_for_it() -> None:
+    kept = {"conditions": LACKING, "start_time": ago(90_000)}
+    crashed = plan_in("Training", {"pods": (make_worker(0), make_ended(1, code=1))}, kept, **DEADLINE).status
+    after = {field: getattr(crashed, field) for field in ("conditions", "attempt", "start_time", "restarted_at")}
+    assert plan_in("Restarting", {"pods": ()}, after, **DEADLINE).status.phase == "Restarting"
+
+
+def test_who_waited_in_vain_is_told_what_for() -> None:
+    conditions = [
+        Condition(type=kind, status="False", reason="Test", message=message, last_transition_time=ago(600))
+        for kind, message in (("Ready", "there is no claim 'faces'; create it"), ("Scheduled", ""))
+    ]
+    failed = plan_in("Pending", {"pods": ()}, {"conditions": conditions}, **DEADLINE).status.failure
+    assert failed.message.endswith("schedulingDeadlineSeconds 600: there is no claim 'faces'; create it")
+
+
 def test_two_halves_of_two_gangs_do_not_hold_each_other_for_ever() -> None:
     """Two jobs of two pods on room for two, each with one pod placed; nobody helps but their own letting go."""
     worlds = [look(World(job=make_job(f"job-{n}", workers={"replicas": 2}, uid=str(n)))) for n in range(2)]
