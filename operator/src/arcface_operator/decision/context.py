@@ -37,6 +37,7 @@ class StatusChanges(TypedDict, total=False):
     uncounted_restart_times: list[datetime]
     avoided_nodes: list[api.AvoidedNode]
     vain_attempts: int
+    refused_attempts: int
     restarted_at: datetime | None
     start_time: datetime | None
     running_time: datetime | None

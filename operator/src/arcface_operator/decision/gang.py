@@ -214,17 +214,20 @@ def _act_on(context: DecisionContext, fault: Fault) -> Plan:
     context, fault = most_uncounted_restarts.charged(context, fault)
     if (sentence := backoff_limit.exceeded(context, fault)) is not None:
         return _course(context).give_up(context, "BackoffLimitExceeded", sentence, failure)
-    if fault.verdict.is_refusal and (sentence := _refused_too_often(context, failure)) is not None:
+    refused = _refused_attempts(context, fault)
+    if refused >= context.settings.most_admission_errors:
+        sentence = f"{refused} attempts in a row were refused: {failure.message}"
         return _course(context).give_up(context, failure.reason, sentence, failure)
-    return starting.start(_with_restart(avoid_node_seconds.noted(context, fault), fault))
+    restarted = _with_restart(avoid_node_seconds.noted(context, fault), fault)
+    return starting.start(restarted.with_status(refused_attempts=refused))
 
 
-def _refused_too_often(context: DecisionContext, failure: FailureStatus) -> str | None:
-    """Why kubelets are asked no more: they have refused attempt after attempt for one reason."""
-    before, times = context.status.failure, context.status.vain_attempts + 1
-    if before is None or before.reason != failure.reason or times < context.settings.most_admission_errors:
-        return None
-    return f"{times} attempts in a row were refused: {failure.message}"
+def _refused_attempts(context: DecisionContext, fault: Fault) -> int:
+    """Attempts in a row, this one included, that kubelets would not have for one reason."""
+    before, reason = context.status.failure, fault.failure.reason
+    if not fault.verdict.is_refusal:
+        return 0
+    return 1 + (context.status.refused_attempts if before is not None and before.reason == reason else 0)
 
 
 def _with_restart(context: DecisionContext, fault: Fault) -> DecisionContext:
@@ -266,6 +269,7 @@ def _with_next_attempt(context: DecisionContext) -> DecisionContext:
     return context.with_status(
         attempt=context.status.attempt + 1,
         vain_attempts=0 if has_run else context.status.vain_attempts + 1,
+        refused_attempts=0,
         restarted_at=context.now,
         evaluation_progress=None,
     )

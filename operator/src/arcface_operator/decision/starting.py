@@ -62,7 +62,7 @@ def with_fresh_stage(context: DecisionContext, why: str) -> DecisionContext:
         context = context.with_condition(kind, truth=False, reason="Pending", message=why)
     if condition(context.status, "Suspended") is not None:
         context = context.with_condition("Suspended", truth=False, reason="Resumed", message="the job is resumed")
-    return context.with_status(vain_attempts=0, evaluation_progress=None)
+    return context.with_status(vain_attempts=0, refused_attempts=0, evaluation_progress=None)
 
 
 def start(context: DecisionContext) -> Plan:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from arcface_api.resource.status import Condition, FailureStatus
+from arcface_operator.decision.answers.action_failure import ActionFailure
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Plan
@@ -141,6 +142,24 @@ def test_a_quota_for_half_a_gang_is_given_back() -> None:
     assert (plan.status.restarts, plan.status.counted_restarts) == (2, 1)
 
 
+@pytest.mark.parametrize(
+    "why", ["failed calling webhook", "Operation cannot be fulfilled on resourcequotas", "too many requests"]
+)
+def test_what_a_server_does_not_take_for_long_is_no_reason_to_hold_half_a_gang(why: str) -> None:
+    failures = (ActionFailure(condition="Ready", message=f"Pod quick-worker-2: {why}", is_lasting=False),)
+
+    def plan(newest: float) -> Plan:
+        pods = (make_worker(0, created=ago(9000)), make_worker(1, created=ago(newest)))
+        three = {"workers": {"replicas": 3}, "runPolicy": {"backoffLimit": 0}}
+        return plan_in("Pending", {"pods": pods, "failures": failures}, **three)
+
+    assert worker_names(plan(299)) == ["quick-worker-2"]
+    held = plan(300)
+    assert (held.status.phase, words(held)) == ("Queued", ["delete:0", "delete:1"])
+    assert held.status.restarts == 2
+    assert ready_of(held)[2].endswith(f"no pod quick-worker-2: Pod quick-worker-2: {why}")
+
+
 def test_what_was_let_go_is_asked_for_again_after_a_pause_of_its_own() -> None:
     def plan(uid: str, seconds: float) -> Plan:
         vain = {"vain_attempts": 1, "restarted_at": ago(seconds), "attempt": 7}
@@ -193,16 +212,16 @@ def test_what_time_may_cure_is_waited_for(reason: str) -> None:
     assert plan_in("Starting", {"pods": pods}, conditions).status.phase == "Starting"
 
 
-def refused(vain: int, before: str, reason: str = "UnexpectedAdmissionError") -> Any:
-    """After so many vain attempts, the last for one reason, a kubelet refuses a pod for another or the same."""
+def refused(times: int, before: str, reason: str = "UnexpectedAdmissionError", vain: int = 99) -> Any:
+    """After so many refused attempts, the last fault being another or the same, a kubelet refuses a pod again."""
     pods = (make_worker(0), make_ended(1, code=None, reason=reason, message="no healthy devices present", at=None))
-    failure = FailureStatus(reason=before, message="before")
-    return plan_in("Starting", {"pods": pods}, {"vain_attempts": vain, "failure": failure}).status
+    status = {"refused_attempts": times, "vain_attempts": vain, "failure": FailureStatus(reason=before, message="")}
+    return plan_in("Starting", {"pods": pods}, status).status
 
 
 def test_one_admission_error_again_and_again_fails_with_the_words() -> None:
     again = refused(8, "UnexpectedAdmissionError")
-    assert (again.phase, again.vain_attempts, again.counted_restarts) == ("Restarting", 9, 1)
+    assert (again.phase, again.refused_attempts, again.counted_restarts) == ("Restarting", 9, 1)
     failed = refused(9, "UnexpectedAdmissionError")
     assert (failed.phase, failed.failure.reason) == ("Failed", "UnexpectedAdmissionError")
     assert next(item.message for item in failed.conditions if item.type == "Failed") == (
@@ -212,8 +231,14 @@ def test_one_admission_error_again_and_again_fails_with_the_words() -> None:
 
 
 def test_other_faults_between_begin_the_count_of_admission_errors_anew() -> None:
-    assert refused(99, "Evicted").phase == "Restarting"
-    assert refused(99, "Evicted", "Evicted").phase == "Restarting"
+    assert refused(9, "Evicted").refused_attempts == 1
+    assert refused(9, "Evicted", "Evicted").refused_attempts == 0
+
+
+def test_attempts_that_were_let_go_for_want_of_room_were_refused_by_no_kubelet() -> None:
+    before = {"refused_attempts": 9, "failure": FailureStatus(reason="UnexpectedAdmissionError", message="")}
+    assert plan_in("Queued", {"pods": half(300)}, before).status.refused_attempts == 0
+    assert refused(0, "UnexpectedAdmissionError", vain=50).phase == "Restarting"
 
 
 def test_a_gang_that_ran_has_had_no_vain_attempts() -> None:
