@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from arcface_api.resource.status import PairResult
-from arcface_evaluator import metrics, protocols
+from arcface_evaluator import metrics
+from arcface_evaluator.protocols import template_pairs, templates
 from arcface_evaluator.report.document import IjbRates, PairDetails, ScoreCurves
 from arcface_faces.images import Image, cv2
 from arcface_faces.pairs.protocol import PairScores, fold_sizes
@@ -24,7 +25,7 @@ BINS = 100
 class ChoiceRates:
     """Rates under one choice of pooling."""
 
-    choice: protocols.PoolingChoice
+    choice: templates.PoolingChoice
     rates: list[metrics.TarAtFar]
 
 
@@ -72,7 +73,7 @@ def rates_of(dataset: str, result: ChoiceRates, bounds: Mapping[str, metrics.Int
 
 
 def intervals_of(
-    result: ChoiceRates, scores: NDArray[np.float64], pairs: protocols.TemplatePairs
+    result: ChoiceRates, scores: NDArray[np.float64], pairs: template_pairs.TemplatePairs
 ) -> dict[str, metrics.Interval]:
     """How sure the rates of one choice are, whose scores (P,) are given."""
     thresholds = {far_name(rate.far): rate.threshold for rate in result.rates if rate.threshold is not None}
@@ -95,7 +96,7 @@ def table_of(dataset: str, results: list[ChoiceRates]) -> Table:
     return table
 
 
-def choice_name(choice: protocols.PoolingChoice | IjbRates) -> str:
+def choice_name(choice: templates.PoolingChoice | IjbRates) -> str:
     """A choice in words."""
     norm = "norm kept" if choice.keep_norm else "unit norm"
     return ", ".join([norm, *(["x detector score"] * choice.detector_score), *(["+ mirrored"] * choice.flip)])

@@ -3,7 +3,8 @@
 import numpy as np
 
 from arcface_evaluator.metrics import TarAtFar
-from arcface_evaluator.protocols import PoolingChoice, TemplatePairs
+from arcface_evaluator.protocols.template_pairs import TemplatePairs
+from arcface_evaluator.protocols.templates import PoolingChoice
 from arcface_evaluator.report.entries import ChoiceRates, intervals_of
 
 
