@@ -23,7 +23,7 @@ from arcface_evaluator.sets.release import IjbRelease, open_ijb
 from arcface_evaluator.sets.release_images import EmbeddingCache, ReleaseImages, cached_embeddings, open_images
 from arcface_faces.checkpoint import checkpoint_folder
 from arcface_faces.embedding.embedder import Embedder
-from arcface_faces.embedding.vectors import Embeddings, read_embeddings
+from arcface_faces.embedding.vectors import Embeddings, Views, read_embeddings
 from arcface_faces.pairs.pair_set import PairSet, open_sets, set_files
 from arcface_faces.pairs.protocol import PairScores, verify
 from arcface_faces.progress import progress_bar
@@ -59,12 +59,12 @@ def from_images(sets: Sequence[PairSet], embedder: Embedder) -> Iterator[PairSco
         yield verify(pair_set.name, embeddings, pair_set.is_same)
 
 
-def from_files(sets: Sequence[PairSet], files: Sequence[Path]) -> Iterator[PairScores]:
+def from_files(sets: Sequence[PairSet], files: Sequence[Path], views: Views = "separate") -> Iterator[PairScores]:
     """Judge each set by its file of embeddings."""
     if len(sets) != len(files):
         raise InvalidInput(f"{len(sets)} sets but {len(files)} files of embeddings: give one --embeddings for each set")
     for pair_set, file in zip(sets, files, strict=True):
-        yield verify(pair_set.name, read_embeddings(file, len(pair_set)), pair_set.is_same)
+        yield verify(pair_set.name, read_embeddings(file, len(pair_set), views), pair_set.is_same)
 
 
 def pairs_document(
@@ -148,7 +148,7 @@ def _ijb_result(opened: IjbRelease, usual: entries.ChoiceRates) -> status.IjbRes
 
 
 def ijb_document(
-    opened: IjbRelease, found: VerifiedTemplates, checkpoint: Path | None, source: Path
+    opened: IjbRelease, found: VerifiedTemplates, checkpoint: Path | None, sources: Sequence[Path]
 ) -> document.EvaluationFile:
     """The numbers of a release."""
     scores = found.scores
@@ -163,7 +163,7 @@ def ijb_document(
         ],
         curves=[entries.curves_of(opened.name, entries.choice_name(usual.choice), scores, opened.pairs.is_same)],
         protocol=document.IjbProtocol(),
-        inputs=[document.InputFile.of(path) for path in [source, *opened.files]],
+        inputs=[document.InputFile.of(path) for path in [*sources, *opened.files]],
     )
 
 

@@ -9,20 +9,12 @@ from rich.table import Table
 from arcface_api.contract.reports import SetCounts
 from arcface_api.errors import InvalidInput
 from arcface_evaluator import evaluation, networks
-from arcface_evaluator.commands import identify
+from arcface_evaluator.commands import identify, sources
 from arcface_evaluator.commands.outputs import Outputs, print_table, write_page
-from arcface_evaluator.commands.sources import (
-    CACHE,
-    FILE,
-    JSON,
-    RANKS,
-    REPORT,
-    embed_templates,
-    network_options,
-    one_source,
-)
+from arcface_evaluator.commands.sources import FILE
 from arcface_evaluator.report import document, entries
 from arcface_evaluator.sets.release import IMAGES_FOLDER, open_ijb
+from arcface_faces.embedding import vectors
 from arcface_faces.pairs.pair_set import check_images, open_sets
 from arcface_faces.pairs.protocol import PairScores
 
@@ -37,15 +29,17 @@ evaluate.add_command(identify.all_pairs)
 
 
 @evaluate.command()
-@network_options
+@sources.network_options
 @click.option("--embeddings", type=FILE, multiple=True, help=".npy (N, D) or (N, 2, D), one for each set.")
+@sources.VIEWS
 @click.option("--bin", "bins", type=FILE, multiple=True, help="Verification set; more may follow as plain arguments.")
-@JSON
-@REPORT
+@sources.JSON
+@sources.REPORT
 @click.argument("more_bins", type=FILE, nargs=-1)
 def pairs(
     *,
     embeddings: tuple[Path, ...],
+    views: vectors.Views | None,
     bins: tuple[Path, ...],
     json_file: Path | None,
     report: Path | None,
@@ -53,13 +47,13 @@ def pairs(
     **network: Unpack[networks.NetworkOptions],
 ) -> None:
     """Verify pair sets in 10 folds and print accuracy and deviation of each."""
-    source, outputs = one_source(network, embeddings), Outputs(json_file, report)
+    source, outputs = networks.open_source(network, embeddings=embeddings, views=views), Outputs(json_file, report)
     paths = _set_paths(bins, more_bins)
-    identities = [source.identity] if source else list(embeddings)
+    identities = source.files if source else embeddings
     outputs.check(source, [*paths, *identities])
     sets = open_sets(paths)
     if source is None:
-        found = [_print_pairs(scores) for scores in evaluation.from_files(sets, embeddings)]
+        found = [_print_pairs(scores) for scores in evaluation.from_files(sets, embeddings, views or "separate")]
     else:
         with source.embedder() as embedder:
             found = [_print_pairs(scores) for scores in evaluation.from_images(sets, embedder)]
@@ -96,35 +90,38 @@ def check(bins: tuple[Path, ...], releases: tuple[Path, ...], as_json: bool) -> 
 
 
 @evaluate.command()
-@network_options
+@sources.network_options
 @click.option("--embeddings", type=FILE, help=".npy (N, D) or (N, 2, D), a row for each image.")
+@sources.VIEWS
 @click.option("--root", type=FILE, required=True, help="Folder of the release, such as IJB_release/IJBC.")
-@JSON
-@REPORT
-@CACHE
+@sources.JSON
+@sources.REPORT
+@sources.CACHE
 def ijb(
     *,
     embeddings: Path | None,
+    views: vectors.Views | None,
     root: Path,
     json_file: Path | None,
     report: Path | None,
-    cache: bool,
+    cache: bool | None,
     **network: Unpack[networks.NetworkOptions],
 ) -> None:
     """Verify templates of IJB-B or IJB-C one to one and print TAR at FAR.
 
     Rows of the embeddings are in the order of *_face_tid_mid.txt.
     """
-    source, outputs = one_source(network, embeddings), Outputs(json_file, report)
+    source = networks.open_source(network, embeddings=embeddings, views=views, cache=cache)
+    outputs = Outputs(json_file, report)
     opened = open_ijb(root)
-    identity = source.identity if source else embeddings or Path()
-    outputs.check(source, [identity, *opened.files])
-    array = embed_templates(opened, source, identity, keep=cache)
+    files = source.files if source else (embeddings or Path(),)
+    outputs.check(source, [*files, *opened.files])
+    array = sources.embed_templates(opened, source, files[0], views, keep=cache)
     results = evaluation.verify_release(opened, array)
     print_table(entries.table_of(opened.name, results.choices))
     outputs.write(
-        lambda: evaluation.ijb_document(opened, results, source.checkpoint if source else None, identity),
-        identity,
+        lambda: evaluation.ijb_document(opened, results, source.checkpoint if source else None, files),
+        files[0],
         # Embeddings may have come without the images.
         lambda: evaluation.hardest_of_release(opened, results.scores) if (root / IMAGES_FOLDER).is_dir() else [],
     )
@@ -147,7 +144,7 @@ def compare(documents: tuple[Path, ...], report: Path) -> None:
 @evaluate.command()
 @click.option("--config", "config_file", type=FILE, required=True, help="Run configuration that the operator wrote.")
 @click.option("--termination-log", type=FILE, required=True, help="File that takes the report.")
-@RANKS
+@click.option("--ranks", type=click.IntRange(min=1), default=1, help="Processes that embed, one a device.")
 def job(config_file: Path, termination_log: Path, ranks: int) -> None:
     """Evaluate the newest checkpoint of a job on its sets: what the evaluator's pod runs."""
     evaluation.run_job(
