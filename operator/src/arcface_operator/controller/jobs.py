@@ -7,7 +7,7 @@ once at a time, and again if something came in meanwhile.
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from arcface_api.resource.job import ArcFaceTrainingJob
@@ -140,6 +140,8 @@ class JobTracker:
     """When this replica first looked at it."""
     uid: str | None = None
     """The job's, once it has been looked at."""
+    stuck_since: dict[str, datetime] = field(default_factory=dict)
+    """Of its pods, by uid, that say they can never start."""
     polled_at: float | None = None
     """By the monotonic clock: when rank 0 was last asked."""
     written_at: float | None = None
