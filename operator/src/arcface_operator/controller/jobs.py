@@ -155,10 +155,11 @@ class JobTracker:
     vain_tries: int = 0
     """In a row."""
 
-    def count_failure(self) -> float:
-        """Take note of a look that failed; seconds until the next, each time in a row later."""
+    def count_failure(self, wish_seconds: float | None = None) -> float:
+        """Take note of a look that failed; seconds until the next, each time in a row later or as a server wishes."""
         self.failures += 1
-        return min(FIRST_RETRY_SECONDS * 2.0 ** min(self.failures - 1, MOST_DOUBLINGS), LAST_RETRY_SECONDS)
+        seconds = min(FIRST_RETRY_SECONDS * 2.0 ** min(self.failures - 1, MOST_DOUBLINGS), LAST_RETRY_SECONDS)
+        return max(seconds, min(wish_seconds or 0.0, LONGEST_WISH_SECONDS))
 
     def count_vain_try(self, failed: Sequence[ActionFailure], check_seconds: float) -> float:
         """Take note of actions that failed; seconds until the next try, each time in a row later.

@@ -144,7 +144,7 @@ class Reconciler:
             seconds = await self._reconcile(tracker)
             tracker.failures = 0
         except client.ApiError as error:
-            seconds = max(self._count_failure(tracker, str(error)), error.retry_after_seconds or 0.0)
+            seconds = self._count_failure(tracker, str(error), error.retry_after_seconds)
         except client.Unreachable as error:
             seconds = self._count_failure(tracker, str(error))
         except Exception:  # a job that cannot be handled must not keep the others from it
@@ -155,9 +155,9 @@ class Reconciler:
         if seconds is not None:
             self.queue.wake(ref, seconds)
 
-    def _count_failure(self, tracker: JobTracker, why: str) -> float:
+    def _count_failure(self, tracker: JobTracker, why: str, wish_seconds: float | None = None) -> float:
         """Time until the next look."""
-        seconds = tracker.count_failure()
+        seconds = tracker.count_failure(wish_seconds)
         LOG.warning("job %s: %s; again in %.1f s", tracker.ref, why, seconds)
         self.metrics.reconcile_errors.inc()
         return seconds
