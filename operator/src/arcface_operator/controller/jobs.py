@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from arcface_api.errors import InvalidInput
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_api.resource.status import without_newer_words
+from arcface_api.resource.status import without_newer_values, without_newer_words
 from arcface_operator.decision.answers.action_failure import ActionFailure
 from arcface_operator.kubernetes.cache import Cache
 from arcface_operator.kubernetes.client import JobRef
@@ -78,8 +79,16 @@ def parse_job(body: Manifest) -> ArcFaceTrainingJob:
     Raises:
         InvalidInput: for a value that this release does not know.
     """
-    known = {**body, "status": without_newer_words(body.get("status", {}))}
-    return ArcFaceTrainingJob.from_ours(json.dumps(known), str(JobRef.of(body)))
+    status = without_newer_words(body.get("status", {}))
+    try:
+        return _read_job(body, status)
+    except InvalidInput:
+        return _read_job(body, without_newer_values(status))
+
+
+def _read_job(body: Manifest, status: Manifest) -> ArcFaceTrainingJob:
+    """The job in a manifest, with this status."""
+    return ArcFaceTrainingJob.from_ours(json.dumps({**body, "status": status}), str(JobRef.of(body)))
 
 
 class WorkQueue:

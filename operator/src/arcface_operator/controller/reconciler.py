@@ -16,7 +16,7 @@ from arcface_api.resource.status import ArcFaceTrainingJobStatus
 from arcface_operator.controller.jobs import FIRST_RETRY_SECONDS, JobStore, JobTracker, WorkQueue
 from arcface_operator.controller.metrics import OperatorMetrics
 from arcface_operator.controller.observer import Observer
-from arcface_operator.decision.answers.action_failure import ActionFailure
+from arcface_operator.decision.answers.action_failure import UNREADABLE, ActionFailure
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.plan import Annotate, Create, EmitEvent, Plan, earliest
 from arcface_operator.kubernetes import client, executor, outcomes
@@ -68,7 +68,7 @@ class StatusWriter:
         body = self.jobs.body(tracker.ref)
         if body is None:
             return
-        status = with_condition(body.get("status", {}), "Ready", "Unreadable", why, now)
+        status = with_condition(body.get("status", {}), "Ready", UNREADABLE, why, now)
         if status != body.get("status"):
             await self._replace(tracker, body, status, Priority.HIGH)
 
