@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from arcface_evaluator.evaluation import verify_templates
-from arcface_evaluator.metrics import FARS
+from arcface_evaluator.metrics.roc import FARS
 from arcface_evaluator.protocols import ALL_CHOICES, PoolingChoice, TemplatePairs, Templates
 
 IMAGES, TEMPLATES, GALLERY, PAIRS, GENUINE, SIZE = 469_375, 23_124, 3_531, 15_658_489, 19_557, 512

@@ -15,7 +15,8 @@ from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import InvalidInput
 from arcface_api.names import RELEASES
 from arcface_api.resource import spec, status
-from arcface_evaluator import metrics, progress, protocols
+from arcface_evaluator import progress, protocols
+from arcface_evaluator.metrics import roc
 from arcface_evaluator.report import document, entries
 from arcface_evaluator.sets.release import IjbRelease, open_ijb
 from arcface_evaluator.sets.release_images import EmbeddingCache, ReleaseImages, cached_embeddings, open_images
@@ -25,6 +26,7 @@ from arcface_faces.embedding.vectors import Embeddings, read_embeddings
 from arcface_faces.pairs.pair_set import PairSet, open_sets, set_files
 from arcface_faces.pairs.protocol import PairScores, verify
 from arcface_faces.progress import progress_bar
+from arcface_faces.scores import Scores, Subjects
 
 OpenNetwork = Callable[[Path, spec.Accelerator], AbstractContextManager[Embedder]]
 """Of the checkpoint in a folder, on the job's accelerator."""
@@ -63,11 +65,7 @@ def pairs_document(
         checkpoint=None if checkpoint is None else str(checkpoint),
         results=[entries.result_of(scores) for scores in found],
         details=[entries.details_of(scores) for scores in found],
-        curves=[
-            entries.curves_of(scores.dataset, "cosine", scores.scores, scores.is_same)
-            for scores in found
-            if 0 < scores.is_same.sum() < scores.pairs
-        ],
+        curves=[entries.curves_of(scores.dataset, "cosine", scores.scores) for scores in found],
         inputs=[document.InputFile.of(path) for path in inputs],
     )
 
@@ -78,7 +76,7 @@ def hardest_of_pairs(pair_set: PairSet, found: PairScores) -> list[entries.HardP
     def show(number: int, score: str) -> entries.HardPair:
         return entries.HardPair(f"pair {number}: {score}", (pair_set.image(2 * number), pair_set.image(2 * number + 1)))
 
-    return entries.hardest_pairs(found.dataset, found.scores, found.is_same, show)
+    return entries.hardest_pairs(found.dataset, found.scores, show)
 
 
 def verify_templates(
@@ -93,15 +91,17 @@ def verify_templates(
     plan = protocols.plan_pairs(pairs)
     is_same = pairs.is_same[plan.order]
     return [
-        entries.ChoiceRates(choice, metrics.tar_at_far(protocols.ordered_scores(vectors, plan), is_same))
+        entries.ChoiceRates(choice, roc.tar_at_far(Scores(protocols.ordered_scores(vectors, plan), is_same)))
         for choice, vectors in zip(choices, pooled, strict=True)
     ]
 
 
-def scores_of(opened: IjbRelease, embeddings_NVD: Embeddings, choice: protocols.PoolingChoice) -> NDArray[np.float64]:
-    """(P,) scores of the release's pairs under one choice."""
+def scores_of(opened: IjbRelease, embeddings_NVD: Embeddings, choice: protocols.PoolingChoice) -> Scores:
+    """Scores of the release's pairs under one choice; who is who follows from the genuine pairs."""
     (vectors,) = protocols.pool(embeddings_NVD, opened.scores, opened.templates, [choice])
-    return protocols.score_pairs(vectors, protocols.plan_pairs(opened.pairs))
+    pairs = opened.pairs
+    subjects = Subjects.linked(pairs.first, pairs.second, pairs.is_same)
+    return Scores(protocols.score_pairs(vectors, protocols.plan_pairs(pairs)), pairs.is_same, subjects=subjects)
 
 
 def embed_release(images: ReleaseImages, embedder: Embedder, cache: EmbeddingCache | None) -> Embeddings:
@@ -145,13 +145,13 @@ def _ijb_result(opened: IjbRelease, usual: entries.ChoiceRates) -> status.IjbRes
 def ijb_document(
     opened: IjbRelease,
     results: Sequence[entries.ChoiceRates],
-    scores: NDArray[np.float64],
+    scores: Scores,
     checkpoint: Path | None,
     source: Path,
 ) -> document.EvaluationFile:
-    """The numbers of a release, whose first result is that of the usual choice, as are the pairs' scores (P,)."""
+    """The numbers of a release, whose first result is that of the usual choice, as are the pairs' scores."""
     usual, *others = results
-    intervals = entries.intervals_of(usual, scores, opened.pairs)
+    intervals = entries.intervals_of(usual, scores)
     return document.EvaluationFile(
         checkpoint=None if checkpoint is None else str(checkpoint),
         ijb=[_ijb_result(opened, usual)],
@@ -159,14 +159,14 @@ def ijb_document(
             entries.rates_of(opened.name, usual, intervals),
             *(entries.rates_of(opened.name, result) for result in others),
         ],
-        curves=[entries.curves_of(opened.name, entries.choice_name(usual.choice), scores, opened.pairs.is_same)],
+        curves=[entries.curves_of(opened.name, entries.choice_name(usual.choice), scores)],
         protocol=document.IjbProtocol(),
         inputs=[document.InputFile.of(path) for path in [source, *opened.files]],
     )
 
 
-def hardest_of_release(opened: IjbRelease, scores: NDArray[np.float64]) -> list[entries.HardPairs]:
-    """The pairs of templates that the scores (P,) are most wrong about, each template shown by its first image."""
+def hardest_of_release(opened: IjbRelease, scores: Scores) -> list[entries.HardPairs]:
+    """The pairs of templates that the scores are most wrong about, each template shown by its first image."""
     images, pairs, templates = open_images(opened), opened.pairs, opened.templates
 
     def show(number: int, score: str) -> entries.HardPair:
@@ -175,7 +175,7 @@ def hardest_of_release(opened: IjbRelease, scores: NDArray[np.float64]) -> list[
         names = " and ".join(str(templates.ids[template]) for template in shown)
         return entries.HardPair(f"templates {names}: {score}", (one, other))
 
-    return entries.hardest_pairs(opened.name, scores, pairs.is_same, show)
+    return entries.hardest_pairs(opened.name, scores, show)
 
 
 def run_job(config_file: Path, termination_log: Path, open_network: OpenNetwork, announce: Announce) -> None:
