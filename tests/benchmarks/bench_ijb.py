@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from arcface_evaluator.evaluation import verify_templates
-from arcface_evaluator.metrics import FARS
+from arcface_evaluator.metrics.roc import FARS
 from arcface_evaluator.protocols.template_pairs import TemplatePairs
 from arcface_evaluator.protocols.templates import ALL_CHOICES, PoolingChoice, Templates
 
