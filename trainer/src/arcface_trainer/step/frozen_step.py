@@ -60,7 +60,7 @@ class _HeadStep(nn.Cell):
         self.parts = whole.gradient_step
         self.update_centers = whole.update.groups[-1]
         collectives = self.parts.collectives
-        self.find_faults = FaultFinder(1, collectives.world_size, collectives.rank)
+        self.find_faults = FaultFinder(self.parts.groups.head, collectives.world_size, collectives.rank)
 
     def construct(self, images: Tensor, labels_b: Tensor, votes_N: Tensor, rate: Tensor) -> Tensor:
         """What a whole step gives; the squared norm of the backbone's gradient is 0."""
@@ -73,7 +73,7 @@ class _HeadStep(nn.Cell):
         gradient_P, loss = d_centers_CD.reshape(-1), loss.reshape((1,))
         length = ops.sqrt((embeddings_bD * embeddings_bD).sum(axis=1)).mean().reshape((1,))
         squared_norm, nothing = (gradient_P * gradient_P).sum().reshape((1,)), ops.zeros_like(loss)
-        faults_R = self.find_faults((length, nothing, loss), squared_norm, [gradient_P])
+        faults_R = self.find_faults((length, nothing, loss), squared_norm, [])
         own_part = ops.concat((loss, votes_N, faults_R, squared_norm))
         if parts.overflow_flag is not None:
             own_part = ops.concat((own_part, parts.overflow_flag.raised_by([gradient_P])))

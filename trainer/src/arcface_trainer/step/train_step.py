@@ -66,8 +66,7 @@ class TrainStep:
         self.update = MomentumUpdate([*momenta, _head_momentum(gradient_step.classifier, optimizer)], clip_norm)
         self.statistics = GuardedStatistics(backbones.running_statistics(gradient_step.backbone))
         self.loss_scale = gradient_step.loss_scale
-        names = {id(each): name for name, each in backbones.named_parameters(gradient_step.backbone).items()}
-        self.group_names = faults.group_names([names[id(weight)] for weight in weights], gradient_step.buckets)
+        self.group_names = gradient_step.groups.names
         ending = StateUpdate(gradient_step, self.update, self.statistics)
         self.graphs = WholeStep(ending) if micro_batches == 1 else accumulation.MicroBatchedStep(ending, micro_batches)
 

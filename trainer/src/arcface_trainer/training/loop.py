@@ -140,7 +140,8 @@ class TrainingLoop:
         self._begin(Phase.CHECKPOINT, verdict.first_step)
         step = self.checkpointing.roll_back(verdict.first_step, verdict.cause, self.metrics)
         if step is None:
-            raise Diverged(f"{verdict.cause}, and there is no checkpoint from before that to go back to: {REMEDY}")
+            what = f"{verdict.cause}, and there is no checkpoint from before that to go back to: {REMEDY}"
+            raise Diverged(what, verdict.rank)
         self.meter.go_back(step)
         self.history.begin(step)
         self.loss_check.begin_again()
