@@ -158,10 +158,11 @@ class _Names:
 
 
 def _images_in(folder: str) -> list[str]:
-    """Names of the image files of one identity, in their order."""
+    """Names of the image files of one identity, in their order and hidden ones, as macOS leaves them, left out."""
 
     def choose(entry: os.DirEntry[str]) -> str | None:
         suffix = os.path.splitext(entry.name)[1]  # noqa: PTH122 - millions of entries
-        return entry.name if suffix.lower() in IMAGE_SUFFIXES else None
+        is_image = suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".")
+        return entry.name if is_image else None
 
     return _sorted_entries(folder, choose)
