@@ -13,10 +13,11 @@ import sys
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from itertools import chain
 
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import ArcFaceError, InvalidInput, printable
 from arcface_api.parent_death import follow_parent
 from arcface_faces.datasets import dataset, record_dataset
 from arcface_faces.datasets.convert import JPEG_START, PNG_START
@@ -39,7 +40,10 @@ _Read = tuple[bytes, str] | str
 
 
 def faults(faces: dataset.FaceDataset, processes: int, advance: Advance) -> Iterator[str]:
-    """One line for each image that does not decode at 112x112 without complaint, in the order of the set."""
+    """One line for each image that does not decode at 112x112 without complaint, in the order of the set.
+
+    ArcFaceError where a process that decodes is ended, as the system does where memory is short.
+    """
     spawn = multiprocessing.get_context("spawn")  # forks of a process with threads may hang
     count = len(faces.labels)
     processes = min(processes, -(-count // TASK))
@@ -51,10 +55,16 @@ def faults(faces: dataset.FaceDataset, processes: int, advance: Advance) -> Iter
         for start in range(0, count, window):
             images = list(readers.map(partial(_read, faces), range(start, min(start + window, count))))
             tasks = [images[first : first + TASK] for first in range(0, len(images), TASK)]
-            for fault in chain.from_iterable(decoders.map(_faults_of, tasks)):
-                advance(1)
-                if fault is not None:
-                    yield fault
+            try:
+                for fault in chain.from_iterable(decoders.map(_faults_of, tasks)):
+                    advance(1)
+                    if fault is not None:
+                        yield fault
+            except BrokenProcessPool as error:
+                raise ArcFaceError(
+                    f"a process was ended while it decoded, {faces.where(start)} or one of {len(images) - 1} "
+                    "images behind it: free memory and try again"
+                ) from error
 
 
 def _read(faces: dataset.FaceDataset, index: int) -> _Read:
@@ -85,7 +95,7 @@ def _fault(data: bytes, where: str) -> str | None:
         _heard()
         return str(error)
     if complaint := _heard() or _lost_end(data):
-        return f"{where}: decodes, but a part of the image is lost ({complaint}): copy it again"
+        return printable(f"{where}: decodes, but a part of the image is lost ({complaint}): copy it again")
     return None
 
 

@@ -1,11 +1,14 @@
 """What is wrong with images: those that decode to the right size, too."""
 
+import multiprocessing
+
 import cv2
 import numpy as np
 import pytest
 
+from arcface_api.errors import ArcFaceError, ExitCode
 from arcface_faces.datasets.dataset import open_dataset
-from arcface_faces.datasets.faults import faults
+from arcface_faces.datasets.faults import TASK, TASKS_AHEAD, faults
 from arcface_faces.records.files import RecordWriter
 
 
@@ -94,3 +97,18 @@ def test_a_fault_in_records_tells_key_and_byte(tmp_path):
     faces = open_dataset(tmp_path)
     (fault,) = faults(faces, 1, lambda _: None)
     assert f"train.rec key 2 at byte {faces.index.columns['offsets'][1]}: " in fault
+
+
+def test_a_decoder_that_is_ended_leaves_a_line_and_no_traceback(tmp_path):
+    """As the kernel does where memory is short."""
+    (tmp_path / "identity").mkdir()
+    for number in range(TASK * TASKS_AHEAD + 1):
+        (tmp_path / "identity" / f"{number:03}.jpg").write_bytes(JPEG)
+
+    def end_decoders(_count):
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    with pytest.raises(ArcFaceError, match=r"\.jpg or one of 255 images behind it: free memory") as error:
+        list(faults(open_dataset(tmp_path), 1, end_decoders))
+    assert error.value.exit_code == ExitCode.FAILED
