@@ -16,7 +16,8 @@ from arcface_evaluator.report import document, entries
 from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import FOLDER, open_cache, open_images
 from arcface_faces.embedding import vectors
-from arcface_faces.pairs.pair_set import check_images, open_sets
+from arcface_faces.images import Decode, decode_scaled
+from arcface_faces.pairs.pair_set import check_images, decode_aligned, open_sets
 from arcface_faces.pairs.protocol import PairScores
 
 FILE = click.Path(path_type=Path)
@@ -36,6 +37,7 @@ NETWORK = (
 VIEWS = click.option(
     "--views", type=click.Choice(vectors.VIEWS), help="concatenated: rows of --embeddings are [original, mirrored]."
 )
+RESIZE = click.option("--resize", is_flag=True, help="Scale images that are aligned and square in another size.")
 JSON = click.option("--json", "json_file", type=FILE, help="Write every number to this file.")
 REPORT = click.option("--report", type=FILE, help="Write a page with plots and the hardest pairs into this folder.")
 
@@ -43,7 +45,7 @@ REPORT = click.option("--report", type=FILE, help="Write a page with plots and t
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
-def _network_options(command: Command) -> Command:
+def network_options(command: Command) -> Command:
     """Give a command the options of `NetworkOptions`."""
     return functools.reduce(lambda made, option: option(made), reversed(NETWORK), command)
 
@@ -54,10 +56,11 @@ def evaluate() -> None:
 
 
 @evaluate.command()
-@_network_options
+@network_options
 @click.option("--embeddings", type=FILE, multiple=True, help=".npy (N, D) or (N, 2, D), one for each set.")
 @VIEWS
 @click.option("--bin", "bins", type=FILE, multiple=True, help="Verification set; more may follow as plain arguments.")
+@RESIZE
 @JSON
 @REPORT
 @click.argument("more_bins", type=FILE, nargs=-1)
@@ -66,6 +69,7 @@ def pairs(
     embeddings: tuple[Path, ...],
     views: vectors.Views | None,
     bins: tuple[Path, ...],
+    resize: bool,
     json_file: Path | None,
     report: Path | None,
     more_bins: tuple[Path, ...],
@@ -76,7 +80,7 @@ def pairs(
     paths = _set_paths(bins, more_bins)
     identities = source.files if source else embeddings
     outputs.check(source, [*paths, *identities])
-    sets = open_sets(paths)
+    sets = open_sets(paths, _decoder(resize=resize))
     if source is None:
         found = [_print_pairs(scores) for scores in evaluation.from_files(sets, embeddings, views or "separate")]
     else:
@@ -93,15 +97,16 @@ def pairs(
 @evaluate.command()
 @click.argument("bins", type=FILE, nargs=-1)
 @click.option("--ijb", "releases", type=FILE, multiple=True, help="Folder of an IJB release; may be repeated.")
+@RESIZE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def check(bins: tuple[Path, ...], releases: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001 - click's way
+def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], resize: bool, as_json: bool) -> None:
     """Check that the sets BINS and IJB releases can be evaluated and count their pairs.
 
-    All images of pair sets are decoded; of an IJB release they must be there, and the first one is decoded.
+    All images of pair sets are decoded; those of an IJB release must be images that hold their landmarks.
     """
     if not bins and not releases:
         raise InvalidInput("give at least one verification set, or an IJB release with --ijb")
-    sets, opened = open_sets(bins), [open_ijb(folder) for folder in releases]
+    sets, opened = open_sets(bins, _decoder(resize=resize)), [open_ijb(folder) for folder in releases]
     for pair_set in sets:
         check_images(pair_set)
     counts = SetCounts(sets=evaluation.count_pairs(sets), ijb=[evaluation.count_release(release) for release in opened])
@@ -115,7 +120,7 @@ def check(bins: tuple[Path, ...], releases: tuple[Path, ...], as_json: bool) -> 
 
 
 @evaluate.command()
-@_network_options
+@network_options
 @click.option("--embeddings", type=FILE, help=".npy (N, D) or (N, 2, D), a row for each image.")
 @VIEWS
 @click.option("--root", type=FILE, required=True, help="Folder of the release, such as IJB_release/IJBC.")
@@ -188,6 +193,11 @@ def job(config_file: Path, termination_log: Path, ranks: int) -> None:
         lambda folder, accelerator: networks.checkpoint_source(folder, ranks, accelerator=accelerator).embedder(),
         _print_found,
     )
+
+
+def _decoder(*, resize: bool) -> Decode:
+    """How the images of pair sets are decoded."""
+    return decode_scaled if resize else decode_aligned
 
 
 def _set_paths(bins: tuple[Path, ...], more_bins: tuple[Path, ...]) -> tuple[Path, ...]:
