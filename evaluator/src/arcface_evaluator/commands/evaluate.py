@@ -155,15 +155,12 @@ def ijb(
         with source.embedder() as embedder:
             array = evaluation.embed_release(images, embedder, kept)
     results = evaluation.verify_release(opened, array)
-    print_table(entries.table_of(opened.name, results))
-    scores = functools.cache(functools.partial(evaluation.scores_of, opened, array, results[0].choice))
+    print_table(entries.table_of(opened.name, results.choices))
     outputs.write(
-        lambda: evaluation.ijb_document(
-            opened, results, scores(), source.checkpoint if source else None, [identity, *weights]
-        ),
+        lambda: evaluation.ijb_document(opened, results, source.checkpoint if source else None, [identity, *weights]),
         identity,
         # Embeddings may have come without the images.
-        lambda: evaluation.hardest_of_release(opened, scores()) if (root / FOLDER).is_dir() else [],
+        lambda: evaluation.hardest_of_release(opened, results.scores) if (root / FOLDER).is_dir() else [],
     )
 
 
