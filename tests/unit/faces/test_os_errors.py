@@ -11,8 +11,7 @@ from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_faces import checkpoint
 from arcface_faces.datasets.dataset import open_dataset
 from arcface_faces.embedding.vectors import read_embeddings
-from arcface_faces.image_files.framing import Aligned
-from arcface_faces.image_files.landmarks import read_landmarks
+from arcface_faces.image_files.framing import Aligned, read_landmarks
 from arcface_faces.image_files.tree import ImageTree
 from arcface_faces.pairs.pair_list import ListedPair, make_set, read_list
 from arcface_faces.pairs.pair_set import read_pair_set, write_pairs

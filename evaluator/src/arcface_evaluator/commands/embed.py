@@ -12,22 +12,22 @@ import numpy as np
 
 from arcface_api.errors import InvalidInput, explained
 from arcface_evaluator import networks
-from arcface_evaluator.commands.evaluate import network_options
-from arcface_evaluator.commands.framing_options import FILE, FramingOptions, check_new, framing_options
+from arcface_evaluator.commands import evaluate, pairs
 from arcface_evaluator.sets import named_images
-from arcface_faces.datasets.dataset import open_dataset
-from arcface_faces.image_files.framing import choose_framing
-from arcface_faces.images import decode_scaled
-from arcface_faces.pairs.pair_set import decode_aligned, read_pair_set
+from arcface_faces.datasets import dataset
+from arcface_faces.image_files import framing
+from arcface_faces.pairs import pair_set
 from arcface_faces.progress import progress_bar
+
+FILE = pairs.FILE
 
 
 @click.command()
-@network_options
+@evaluate.network_options
 @click.option("--images", type=FILE, help="Folder of images, or a list with the path of one in each line.")
 @click.option("--records", type=FILE, help="Training set: train.rec, or a folder for each identity.")
 @click.option("--bin", "bin_file", type=FILE, help="Verification set.")
-@framing_options
+@pairs.framing_options
 @click.option("--dropped", type=FILE, help="CSV file to write: images that cannot be used are left out and listed.")
 @click.option("-o", "--out", type=FILE, required=True, help="The .npy to write; names go to the .csv beside it.")
 def embed(
@@ -45,7 +45,7 @@ def embed(
         raise InvalidInput(f"--out {out}: the name of the embeddings ends in .npy")
     for option, path in (("--out", out), ("--out", names_file), ("--dropped", dropped)):
         if path is not None:
-            check_new(option, path)
+            pairs.check_new(option, path)
     found = _open_images(images, records, bin_file, options)
     source = networks.open_source(options)
     if source is None:
@@ -61,12 +61,12 @@ def embed(
     click.echo(f"{out}: {count} images, {dimensions} numbers each for original and mirrored; names in {names_file}")
 
 
-class EmbedOptions(networks.NetworkOptions, FramingOptions):
+class EmbedOptions(networks.NetworkOptions, pairs.FramingOptions):
     """Options that other commands have, too."""
 
 
 def _open_images(
-    images: Path | None, records: Path | None, bin_file: Path | None, options: FramingOptions
+    images: Path | None, records: Path | None, bin_file: Path | None, options: pairs.FramingOptions
 ) -> named_images.NamedImages:
     """The images that are asked for; InvalidInput where none or several are, or options do not apply to them."""
     if sum(path is not None for path in (images, records, bin_file)) != 1:
@@ -76,11 +76,11 @@ def _open_images(
     if bin_file is not None:
         if options["landmarks"] or options["detector"]:
             raise InvalidInput("--landmarks and --detector are for --images and --records: leave them out with --bin")
-        return named_images.PairImages(read_pair_set(bin_file, decode_scaled if options["resize"] else decode_aligned))
-    framing = choose_framing(options["landmarks"], options["detector"], resize=options["resize"])
+        return named_images.PairImages(pair_set.read_pair_set(bin_file, pair_set.decoder(resize=options["resize"])))
+    frame = framing.choose_framing(options["landmarks"], options["detector"], resize=options["resize"])
     if records is not None:
-        return named_images.TrainingImages(records, open_dataset(records), framing)
-    return named_images.open_files(images or Path(), options["links"] or "inside", framing)
+        return named_images.TrainingImages(records, dataset.open_dataset(records), frame)
+    return named_images.open_files(images or Path(), options["links"] or "inside", frame)
 
 
 def _without_dropped(found: named_images.NamedImages, path: Path) -> named_images.NamedImages:

@@ -16,8 +16,7 @@ from arcface_evaluator.report import document, entries
 from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import FOLDER, open_cache, open_images
 from arcface_faces.embedding import vectors
-from arcface_faces.images import Decode, decode_scaled
-from arcface_faces.pairs.pair_set import check_images, decode_aligned, open_sets
+from arcface_faces.pairs.pair_set import check_images, decoder, open_sets
 from arcface_faces.pairs.protocol import PairScores
 
 FILE = click.Path(path_type=Path)
@@ -80,7 +79,7 @@ def pairs(
     paths = _set_paths(bins, more_bins)
     identities = source.files if source else embeddings
     outputs.check(source, [*paths, *identities])
-    sets = open_sets(paths, _decoder(resize=resize))
+    sets = open_sets(paths, decoder(resize=resize))
     if source is None:
         found = [_print_pairs(scores) for scores in evaluation.from_files(sets, embeddings, views or "separate")]
     else:
@@ -106,7 +105,7 @@ def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], resize: bool, a
     """
     if not bins and not releases:
         raise InvalidInput("give at least one verification set, or an IJB release with --ijb")
-    sets, opened = open_sets(bins, _decoder(resize=resize)), [open_ijb(folder) for folder in releases]
+    sets, opened = open_sets(bins, decoder(resize=resize)), [open_ijb(folder) for folder in releases]
     for pair_set in sets:
         check_images(pair_set)
     counts = SetCounts(sets=evaluation.count_pairs(sets), ijb=[evaluation.count_release(release) for release in opened])
@@ -190,11 +189,6 @@ def job(config_file: Path, termination_log: Path, ranks: int) -> None:
         lambda folder, accelerator: networks.checkpoint_source(folder, ranks, accelerator=accelerator).embedder(),
         _print_found,
     )
-
-
-def _decoder(*, resize: bool) -> Decode:
-    """How the images of pair sets are decoded."""
-    return decode_scaled if resize else decode_aligned
 
 
 def _set_paths(bins: tuple[Path, ...], more_bins: tuple[Path, ...]) -> tuple[Path, ...]:

@@ -1,18 +1,39 @@
-"""`arcface pairs make`: a verification set from a list of pairs and images."""
+"""`arcface pairs make`: a verification set from a list of pairs and images; options of all that read users' images."""
 
 import csv
+import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Unpack
+from typing import TypedDict, TypeVar, Unpack
 
 import click
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_evaluator.commands.framing_options import FramingOptions, check_new, framing_options
-from arcface_faces.image_files.framing import choose_framing
-from arcface_faces.image_files.tree import ImageTree
+from arcface_faces.image_files import framing, tree
 from arcface_faces.pairs import pair_list, pair_set
 
 FILE = click.Path(path_type=Path)
+Command = TypeVar("Command", bound=Callable[..., None])
+OPTIONS = (
+    click.option("--landmarks", type=FILE, help="Align by this list: image x1 y1 ... x5 y5."),
+    click.option("--detector", type=FILE, help="Align by the landmarks that this ONNX model (YuNet) finds."),
+    click.option("--resize", is_flag=True, help="Scale images that are aligned and square in another size."),
+    click.option("--links", type=click.Choice(tree.LINKS), help="Where links of --images lead; inside by default."),
+)
+
+
+class FramingOptions(TypedDict):
+    """How images become 112x112, and which are read."""
+
+    landmarks: Path | None
+    detector: Path | None
+    resize: bool
+    links: tree.Links | None
+
+
+def framing_options(command: Command) -> Command:
+    """Give a command the options of `FramingOptions`."""
+    return functools.reduce(lambda made, option: option(made), reversed(OPTIONS), command)
 
 
 @click.group()
@@ -27,7 +48,7 @@ def pairs() -> None:
 @click.option("-o", "--output", type=FILE, required=True, help="The .bin to write; it must not exist.")
 @click.option("--dropped", type=FILE, help="CSV file to write, for the pairs that are left out and why; likewise.")
 def make(
-    *, list_file: Path, images: Path, dropped: Path | None, output: Path, **framing: Unpack[FramingOptions]
+    *, list_file: Path, images: Path, dropped: Path | None, output: Path, **options: Unpack[FramingOptions]
 ) -> None:
     """Write the pairs of a list, in its order: aligned images as they are, others as they are aligned or resized."""
     with explained(images, "cannot be looked into", "correct --images"):
@@ -36,9 +57,9 @@ def make(
     check_new("--output", output)
     if dropped is not None:
         check_new("--dropped", dropped)
-    chosen = choose_framing(framing["landmarks"], framing["detector"], resize=framing["resize"])
-    tree = ImageTree(images, framing["links"] or "inside")
-    made = pair_list.make_set(pair_list.read_list(list_file), tree, chosen)
+    frame = framing.choose_framing(options["landmarks"], options["detector"], resize=options["resize"])
+    folder = tree.ImageTree(images, options["links"] or "inside")
+    made = pair_list.make_set(pair_list.read_list(list_file), folder, frame)
     if dropped:
         _write_dropped(dropped, made.dropped)
     made.check()
@@ -46,6 +67,14 @@ def make(
     click.echo(f"{output}: {made.account()}")
     for entry in made.dropped[:3]:
         click.echo(f"line {entry.pair.line}: {entry.reason}", err=True)
+
+
+def check_new(option: str, path: Path) -> None:
+    """InvalidInput where a file cannot be written without replacing one."""
+    with explained(f"{option} {path}", "cannot be looked for", "name another file"):
+        if path.exists() or not path.parent.is_dir():
+            reason = "exists already" if path.exists() else "its folder is not there"
+            raise InvalidInput(f"{option} {path}: {reason}; name another file")
 
 
 def _write_dropped(path: Path, dropped: list[pair_list.DroppedPair]) -> None:

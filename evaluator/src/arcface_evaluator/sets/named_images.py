@@ -5,15 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from arcface_api.errors import InvalidInput, explained
 from arcface_faces import delimited
 from arcface_faces.datasets import dataset, record_dataset
-from arcface_faces.embedding.embedder import decoding_threads
-from arcface_faces.image_files.framing import Framing
-from arcface_faces.image_files.tree import ImageTree, Links
+from arcface_faces.embedding import embedder
+from arcface_faces.image_files import framing, tree
 from arcface_faces.images import Image
 from arcface_faces.pairs.pair_set import PairSet
 from arcface_faces.progress import Advance
@@ -37,7 +33,7 @@ class FileImages:
 
     folder: Path
     names: list[str]
-    framing: Framing
+    frame: framing.Framing
 
     def __len__(self) -> int:
         """Number of images."""
@@ -49,7 +45,7 @@ class FileImages:
         path = self.folder / name
         with explained(path, "cannot be read", "give this user the right to read it"):
             data = path.read_bytes()
-        return self.framing(data, name, str(path))
+        return self.frame(data, name, str(path))
 
     def name(self, number: int, /) -> list[str]:
         """As listed."""
@@ -62,7 +58,7 @@ class TrainingImages:
 
     directory: Path
     faces: dataset.FaceDataset
-    framing: Framing
+    frame: framing.Framing
 
     def __len__(self) -> int:
         """Number of images."""
@@ -71,7 +67,7 @@ class TrainingImages:
     def image(self, number: int, /) -> Image:
         """One of them, framed."""
         name, _ = self.name(number)
-        return self.framing(self.faces.image_bytes(number), name, self.faces.where(number))
+        return self.frame(self.faces.image_bytes(number), name, self.faces.where(number))
 
     def name(self, number: int, /) -> list[str]:
         """Key in the records or path below the folder, and identity."""
@@ -106,7 +102,7 @@ class ChosenImages:
     """Some of other images, in their order."""
 
     images: NamedImages
-    numbers: NDArray[np.int64]
+    numbers: list[int]
 
     def __len__(self) -> int:
         """Number of images."""
@@ -114,14 +110,14 @@ class ChosenImages:
 
     def image(self, number: int, /) -> Image:
         """One of them."""
-        return self.images.image(int(self.numbers[number]))
+        return self.images.image(self.numbers[number])
 
     def name(self, number: int, /) -> list[str]:
         """As it is called there."""
-        return self.images.name(int(self.numbers[number]))
+        return self.images.name(self.numbers[number])
 
 
-def open_files(path: Path, links: Links, framing: Framing) -> FileImages:
+def open_files(path: Path, links: tree.Links, frame: framing.Framing) -> FileImages:
     """The images below a folder, or those of a list with a path a line, relative to the list's folder.
 
     Raises:
@@ -129,7 +125,7 @@ def open_files(path: Path, links: Links, framing: Framing) -> FileImages:
     """
     with explained(path, "cannot be looked into", "correct --images"):
         if path.is_dir():
-            return FileImages(path, ImageTree(path, links).names(), framing)
+            return FileImages(path, tree.ImageTree(path, links).names(), frame)
     names = []
     for number, line in enumerate(delimited.read_lines(path, "--images is a folder or a list of files"), start=1):
         if not (name := line.strip()):
@@ -140,7 +136,7 @@ def open_files(path: Path, links: Links, framing: Framing) -> FileImages:
         names.append(name)
     if not names:
         raise InvalidInput(f"{path}: names no images")
-    return FileImages(path.parent, names, framing)
+    return FileImages(path.parent, names, frame)
 
 
 def usable_images(images: NamedImages, advance: Advance) -> tuple[ChosenImages, list[tuple[int, str]]]:
@@ -154,11 +150,11 @@ def usable_images(images: NamedImages, advance: Advance) -> tuple[ChosenImages, 
         return None
 
     chosen, dropped = [], []
-    with ThreadPoolExecutor(decoding_threads(), thread_name_prefix="check") as pool:
+    with ThreadPoolExecutor(embedder.decoding_threads(), thread_name_prefix="check") as pool:
         for number, found in enumerate(pool.map(fault, range(len(images)))):
             advance(1)
             if found is None:
                 chosen.append(number)
             else:
                 dropped.append((number, found))
-    return ChosenImages(images, np.array(chosen, np.int64)), dropped
+    return ChosenImages(images, chosen), dropped

@@ -13,10 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_faces import delimited
-from arcface_faces.image_files.framing import Aligned, Framing
-from arcface_faces.image_files.tree import ImageTree
-from arcface_faces.images import encode_png
+from arcface_faces import delimited, images
+from arcface_faces.image_files import framing, tree
 from arcface_faces.pairs.protocol import check_foldable
 
 TABLES = frozenset({".csv", ".tsv"})
@@ -83,11 +81,11 @@ def read_list(path: Path) -> list[ListedPair]:
     return pairs
 
 
-def make_set(pairs: list[ListedPair], tree: ImageTree, framing: Framing) -> MadeSet:
+def make_set(pairs: list[ListedPair], folder: tree.ImageTree, frame: framing.Framing) -> MadeSet:
     """Read the images below a folder; pairs that lack a usable one are dropped and accounted for."""
     made = MadeSet([], [], [])
     for pair in pairs:
-        found = [_image(tree, framing, name) for name in (pair.first, pair.second)]
+        found = [_image(folder, frame, name) for name in (pair.first, pair.second)]
         problem = next((text for text in found if isinstance(text, str)), None)
         if problem is not None:
             made.dropped.append(DroppedPair(pair, problem))
@@ -157,17 +155,17 @@ def _lfw_file(name: str, number: str) -> str:
     return f"{name}/{name}_{int(number):04d}"
 
 
-def _image(tree: ImageTree, framing: Framing, name: str) -> bytes | str:
+def _image(folder: tree.ImageTree, frame: framing.Framing, name: str) -> bytes | str:
     """The encoded image, or why there is none; ArcFaceError where another look may find it."""
     try:
-        path = tree.find(name)
+        path = folder.find(name)
         with explained(path, "cannot be read", "correct the list"):
             content = path.read_bytes()
     except InvalidInput as error:
         return f"missing image: {error}"
-    shown = str(path.relative_to(tree.folder))
+    shown = str(path.relative_to(folder.folder))
     try:
-        framed = framing(content, shown, shown)
+        framed = frame(content, shown, shown)
     except InvalidInput as error:
         return f"unusable image: {error}"
-    return content if isinstance(framing, Aligned) else encode_png(framed)
+    return content if isinstance(frame, framing.Aligned) else images.encode_png(framed)

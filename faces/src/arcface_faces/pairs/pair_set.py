@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from arcface_api.contract.run_config import RunEvaluation
 from arcface_api.errors import InvalidInput, explained
 from arcface_faces.embedding.embedder import Images, decoding_threads
-from arcface_faces.images import Decode, Image, decode
+from arcface_faces.images import Decode, Image, decode, decode_scaled
 from arcface_faces.pairs.protocol import check_foldable
 from arcface_faces.pickle import machine, stream, values
 
@@ -72,6 +72,11 @@ class PairSet:
 def decode_aligned(data: bytes, where: str) -> Image:
     """The image of a set, 112x112; InvalidInput, naming `where`, for any other."""
     return decode(data, where, "where it is aligned give --resize, or make the set anew with arcface pairs make")
+
+
+def decoder(*, resize: bool) -> Decode:
+    """How the images of sets are decoded: aligned ones in another size are scaled where that is asked for."""
+    return decode_scaled if resize else decode_aligned
 
 
 def read_pair_set(path: Path, decode: Decode = decode_aligned) -> PairSet:

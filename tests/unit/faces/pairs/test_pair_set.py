@@ -42,9 +42,7 @@ def test_counts_that_make_no_pairs_are_refused(tmp_path, images, labels, told):
         pytest.param(b"no image", "does not decode", id="text"),
         pytest.param(encoded_image(1)[:40], "does not decode", id="cut short in its header"),
         pytest.param(HALF_A_JPEG, "does not decode", id="cut short in its pixels"),
-        pytest.param(
-            encoded_image(1, height=112, width=96), "the image is 96x112 and not 112x112", id="not square"
-        ),
+        pytest.param(encoded_image(1, height=112, width=96), "the image is 96x112 and not 112x112", id="not square"),
         pytest.param(encoded_image(1, 224, 224), "the image is 224x224 and not 112x112: .*--resize", id="square"),
     ],
 )
