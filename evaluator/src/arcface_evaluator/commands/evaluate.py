@@ -15,9 +15,13 @@ from arcface_evaluator.commands.outputs import Outputs, print_table, write_page
 from arcface_evaluator.report import document, entries
 from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import FOLDER, open_cache, open_images
+from arcface_faces.datasets import faults
 from arcface_faces.embedding import vectors
-from arcface_faces.pairs.pair_set import check_images, decoder, open_sets
+from arcface_faces.embedding.embedder import decoding_threads
+from arcface_faces.images import decode_any_size
+from arcface_faces.pairs.pair_set import decoder, open_sets
 from arcface_faces.pairs.protocol import PairScores
+from arcface_faces.progress import progress_bar
 
 FILE = click.Path(path_type=Path)
 MOST_AT_ONCE = 65_536
@@ -97,17 +101,21 @@ def pairs(
 @click.argument("bins", type=FILE, nargs=-1)
 @click.option("--ijb", "releases", type=FILE, multiple=True, help="Folder of an IJB release; may be repeated.")
 @RESIZE
+@click.option("--quick", is_flag=True, help="Of IJB releases decode the first image only.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], resize: bool, as_json: bool) -> None:
+def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], resize: bool, quick: bool, as_json: bool) -> None:
     """Check that the sets BINS and IJB releases can be evaluated and count their pairs.
 
-    All images of pair sets are decoded; those of an IJB release must be images that hold their landmarks.
+    All images are decoded; one that decodes with a part lost is refused, too. Those of an IJB release must be images
+    that hold their landmarks.
     """
     if not bins and not releases:
         raise InvalidInput("give at least one verification set, or an IJB release with --ijb")
     sets, opened = open_sets(bins, decoder(resize=resize)), [open_ijb(folder) for folder in releases]
     for pair_set in sets:
-        check_images(pair_set)
+        _check_images(faults.StoredImages(len(pair_set), pair_set.stored_image, pair_set.decode))
+    for images in [] if quick else map(open_images, opened):
+        _check_images(faults.StoredImages(len(images), images.stored_image, decode_any_size))
     counts = SetCounts(sets=evaluation.count_pairs(sets), ijb=[evaluation.count_release(release) for release in opened])
     lines = [f"{count.name}: {count.pairs} pairs, {count.same} of one person" for count in counts.sets]
     lines += [
@@ -116,6 +124,14 @@ def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], resize: bool, a
         for count in counts.ijb
     ]
     click.echo(counts.to_json() if as_json else "\n".join(lines))
+
+
+def _check_images(images: faults.StoredImages) -> None:
+    """InvalidInput names the first image that is not as it was written, and tells how many there are."""
+    with progress_bar("checking", images.count) as advance:
+        found = list(faults.faults(images, decoding_threads(), advance))
+    if found:
+        raise InvalidInput(found[0] if len(found) == 1 else f"{found[0]}; images with faults: {len(found)}")
 
 
 @evaluate.command()

@@ -56,9 +56,13 @@ class ReleaseImages:
         with explained(self.path(number), "cannot be read", "take it from the release"):
             return self.path(number).read_bytes()
 
+    def stored_image(self, number: int) -> tuple[bytes, str]:
+        """The same, and its place."""
+        return self.image_bytes(number), str(self.path(number))
+
     def image(self, number: int) -> Image:
         """An image as the network takes it; InvalidInput where it is none, or its landmarks are not in it."""
-        pixels = decode_any_size(self.image_bytes(number), str(self.path(number)))
+        pixels = decode_any_size(*self.stored_image(number))
         place = f"{self.marks_file} line {number + 1}"
         check_landmarks(pixels, self.points[number], self.files[number], place)
         return align(pixels, self.matrices[number])

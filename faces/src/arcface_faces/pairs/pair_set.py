@@ -57,12 +57,15 @@ class PairSet:
 
     def image(self, number: int) -> Image:
         """One image as the network takes it; InvalidInput naming file and number where it is none."""
+        return self.decode(*self.stored_image(number))
+
+    def stored_image(self, number: int) -> tuple[bytes, str]:
+        """One image as it was encoded, and its place; InvalidInput naming file and number where the file is damaged."""
         where = f"{self.path}: image {number}"
         try:
-            encoded = self.stored.image_bytes(number)
+            return self.stored.image_bytes(number), where
         except InvalidInput as error:
             raise InvalidInput(f"{where}: {error}") from error
-        return self.decode(encoded, where)
 
     def __len__(self) -> int:
         """Number of images, twice the number of pairs."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+import cv2
 import numpy as np
 import pytest
 
@@ -10,7 +11,7 @@ from arcface_api.command import run
 from arcface_api.resource.status import PairResult
 from arcface_faces.embedding.embedder import embed
 from arcface_faces.pairs.pair_set import read_pair_set
-from support.builders.verification_set import corner_network, encoded_image, write_pairs, write_set
+from support.builders.verification_set import corner_network, encoded_image, noise_image, write_pairs, write_set
 
 
 @pytest.fixture
@@ -184,6 +185,13 @@ def test_check_refuses_what_would_fail_in_an_evaluation(small, capsys):
     damaged = write_set(small / "damaged.bin", [*[encoded_image(1)] * 19, b"no image"], [True, False] * 5)
     assert run(["evaluate", "check", str(damaged)]) == 2
     assert "damaged.bin: image 19: does not decode" in capsys.readouterr().err
+    image = cv2.imencode(".jpg", noise_image(1))[1].tobytes()
+    lost = image[:2000] + bytes(500) + image[2500:]
+    zeros = write_set(small / "zeros.bin", [*[image] * 17, lost, image, lost], [True, False] * 5)
+    assert run(["evaluate", "check", str(zeros)]) == 2
+    told = capsys.readouterr().err
+    assert "zeros.bin: image 17: decodes, but a part of the image is lost (" in told
+    assert told.endswith("; images with faults: 2\n")
 
 
 def test_photographs_are_refused_unless_they_are_said_to_be_aligned(small, capsys):
