@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from arcface_evaluator.evaluation import verify_templates
-from arcface_evaluator.metrics import FARS
+from arcface_evaluator.metrics.roc import FARS
 from arcface_evaluator.protocols import all_pairs, identification
 from arcface_evaluator.protocols.template_pairs import TemplatePairs
 from arcface_evaluator.protocols.templates import ALL_CHOICES, PoolingChoice, Templates, pool
@@ -70,9 +70,9 @@ def ours(arrays: dict[str, np.ndarray], choices: tuple[PoolingChoice, ...], *, r
     found = verify_templates(arrays["embeddings"], arrays["confidence"], templates, pairs, choices)
     if reported:
         began = time.perf_counter()
-        entries.intervals_of(found.choices[0], found.scores, pairs)
-        entries.curves_of("IJBC", "usual", found.scores, pairs.is_same)
-        entries.hardest_pairs("IJBC", found.scores, pairs.is_same, lambda number, score: (number, score))
+        entries.intervals_of(found.choices[0], found.scores)
+        entries.curves_of("IJBC", "usual", found.scores)
+        entries.hardest_pairs("IJBC", found.scores, lambda number, score: (number, score))
         return [time.perf_counter() - began]
     return [rate.nearest for rate in found.choices[0].rates]
 

@@ -16,7 +16,8 @@ from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import InvalidInput
 from arcface_api.names import RELEASES
 from arcface_api.resource import spec, status
-from arcface_evaluator import metrics, progress
+from arcface_evaluator import progress
+from arcface_evaluator.metrics import roc
 from arcface_evaluator.protocols import template_pairs, templates
 from arcface_evaluator.report import document, entries
 from arcface_evaluator.sets.release import IjbRelease, open_ijb
@@ -27,6 +28,7 @@ from arcface_faces.embedding.vectors import Embeddings, Views, read_embeddings
 from arcface_faces.pairs.pair_set import PairSet, open_sets, set_files
 from arcface_faces.pairs.protocol import PairScores, verify
 from arcface_faces.progress import progress_bar
+from arcface_faces.scores import Scores, Subjects
 
 OpenNetwork = Callable[[Path, spec.Accelerator], AbstractContextManager[Embedder]]
 """Of the checkpoint in a folder, on the job's accelerator."""
@@ -39,8 +41,8 @@ class VerifiedTemplates:
 
     choices: list[entries.ChoiceRates]
     """Rates under each choice of pooling, the usual one first."""
-    scores: NDArray[np.float64]
-    """(P,) of the pairs under the first choice."""
+    scores: Scores
+    """Of the pairs under the first choice; who is who follows from the genuine pairs."""
 
 
 def count_pairs(sets: Iterable[PairSet]) -> list[reports.PairSetCount]:
@@ -75,11 +77,7 @@ def pairs_document(
         checkpoint=None if checkpoint is None else str(checkpoint),
         results=[entries.result_of(scores) for scores in found],
         details=[entries.details_of(scores) for scores in found],
-        curves=[
-            entries.curves_of(scores.dataset, "cosine", scores.scores, scores.is_same)
-            for scores in found
-            if 0 < scores.is_same.sum() < scores.pairs
-        ],
+        curves=[entries.curves_of(scores.dataset, "cosine", scores.scores) for scores in found],
         inputs=[document.InputFile.of(path) for path in inputs],
     )
 
@@ -90,7 +88,7 @@ def hardest_of_pairs(pair_set: PairSet, found: PairScores) -> list[entries.HardP
     def show(number: int, score: str) -> entries.HardPair:
         return entries.HardPair(f"pair {number}: {score}", (pair_set.image(2 * number), pair_set.image(2 * number + 1)))
 
-    return entries.hardest_pairs(found.dataset, found.scores, found.is_same, show)
+    return entries.hardest_pairs(found.dataset, found.scores, show)
 
 
 def verify_templates(
@@ -103,10 +101,14 @@ def verify_templates(
     """Rates under each choice; images are pooled in few passes, pairs sorted once."""
     plan = template_pairs.plan_pairs(pairs)
     is_same = pairs.is_same[plan.order]
-    rates, scores = template_pairs.judge_choices(
-        embeddings_NVD, confidence, members, plan, choices, judge=lambda scores: metrics.tar_at_far(scores, is_same)
-    )
-    return VerifiedTemplates([entries.ChoiceRates(*each) for each in zip(choices, rates, strict=True)], scores)
+
+    def judge(scores: NDArray[np.float64]) -> list[roc.TarAtFar]:
+        return roc.tar_at_far(Scores(scores, is_same))
+
+    rates, scores = template_pairs.judge_choices(embeddings_NVD, confidence, members, plan, choices, judge=judge)
+    subjects = Subjects.linked(pairs.first, pairs.second, pairs.is_same)
+    results = [entries.ChoiceRates(*each) for each in zip(choices, rates, strict=True)]
+    return VerifiedTemplates(results, Scores(scores, pairs.is_same, subjects=subjects))
 
 
 def embed_release(images: ReleaseImages, embedder: Embedder, cache: EmbeddingCache | None) -> Embeddings:
@@ -153,7 +155,7 @@ def ijb_document(
     """The numbers of a release."""
     scores = found.scores
     usual, *others = found.choices
-    intervals = entries.intervals_of(usual, scores, opened.pairs)
+    intervals = entries.intervals_of(usual, scores)
     return document.EvaluationFile(
         checkpoint=None if checkpoint is None else str(checkpoint),
         ijb=[_ijb_result(opened, usual)],
@@ -161,14 +163,14 @@ def ijb_document(
             entries.rates_of(opened.name, usual, intervals),
             *(entries.rates_of(opened.name, result) for result in others),
         ],
-        curves=[entries.curves_of(opened.name, entries.choice_name(usual.choice), scores, opened.pairs.is_same)],
+        curves=[entries.curves_of(opened.name, entries.choice_name(usual.choice), scores)],
         protocol=document.IjbProtocol(),
         inputs=[document.InputFile.of(path) for path in [*sources, *opened.files]],
     )
 
 
-def hardest_of_release(opened: IjbRelease, scores: NDArray[np.float64]) -> list[entries.HardPairs]:
-    """The pairs of templates that the scores (P,) are most wrong about, each template shown by its first image."""
+def hardest_of_release(opened: IjbRelease, scores: Scores) -> list[entries.HardPairs]:
+    """The pairs of templates that the scores are most wrong about, each template shown by its first image."""
     images, pairs, members = open_images(opened), opened.pairs, opened.templates
 
     def show(number: int, score: str) -> entries.HardPair:
@@ -177,7 +179,7 @@ def hardest_of_release(opened: IjbRelease, scores: NDArray[np.float64]) -> list[
         names = " and ".join(str(members.ids[template]) for template in shown)
         return entries.HardPair(f"templates {names}: {score}", (one, other))
 
-    return entries.hardest_pairs(opened.name, scores, pairs.is_same, show)
+    return entries.hardest_pairs(opened.name, scores, show)
 
 
 def run_job(config_file: Path, termination_log: Path, open_network: OpenNetwork, announce: Announce) -> None:

@@ -9,7 +9,6 @@ import pytest
 from arcface_api.command import run
 from arcface_api.errors import InvalidInput
 from arcface_evaluator.evaluation import verify_release
-from arcface_evaluator.metrics import curve_up_to, tar_at_far
 from arcface_evaluator.protocols.template_pairs import (
     TemplatePairs,
     _scores_by_blocks,
@@ -86,61 +85,6 @@ def test_each_choice_is_judged_once_and_the_first_ones_scores_are_in_the_order_o
         expected = [np.array([each[a] @ each[b] for a, b in zip(first, second, strict=True)]) for each in vectors]
         assert sums == pytest.approx([each.sum() for each in expected], abs=1e-9)
         assert scores == pytest.approx(expected[0], abs=1e-12)
-
-
-# Case R1.
-GENUINE = [0.95, 0.9, 0.7, 0.6, 0.3]
-IMPOSTORS = [0.92, 0.65, 0.5, 0.45, 0.4, 0.35, *(n / 100 for n in range(20, 6, -1))]
-
-
-def labelled(genuine=GENUINE, impostors=IMPOSTORS):
-    return np.array([*genuine, *impostors]), np.array([True] * len(genuine) + [False] * len(impostors))
-
-
-def test_the_curve_of_the_reference_case():
-    roc = curve_up_to(*labelled(), 1.0)
-    points = list(zip(roc.fpr.tolist(), roc.tpr.tolist(), strict=True))
-    for vertex in [(0, 0), (0, 0.2), (0.05, 0.2), (0.05, 0.6), (0.1, 0.6), (0.1, 0.8), (0.3, 0.8), (0.3, 1), (1, 1)]:
-        assert any(point == pytest.approx(vertex) for point in points)
-    area = np.trapz(roc.tpr, roc.fpr)
-    assert area == pytest.approx(0.9)
-
-
-@pytest.mark.parametrize(
-    ("far", "nearest", "conservative"),
-    [(0.05, 0.6, 0.6), (0.06, 0.6, 0.6), (0.09, 0.8, 0.6), (0.1, 0.8, 0.8), (0.3, 1.0, 1.0), (0.04, None, None)],
-)
-def test_rates_of_the_reference_case(far, nearest, conservative):
-    (rate,) = tar_at_far(*labelled(), [far])
-    assert (rate.nearest, rate.conservative) == (pytest.approx(nearest), pytest.approx(conservative))
-
-
-def test_equal_scores_are_accepted_together():
-    (rate,) = tar_at_far(*labelled([0.5, 0.4], [0.5] * 8 + [0.1] * 2), [0.1])
-    assert (rate.nearest, rate.conservative) == (0.0, 0.0)  # the only other points have FAR 0.8 and more
-
-
-def test_the_part_of_the_curve_gives_the_rates_of_the_whole():
-    random = np.random.default_rng(1)
-    for decimals in (1, 2, 6):
-        scores, is_same = labelled(
-            random.normal(1, 1, 300).round(decimals), random.normal(0, 1, 20_000).round(decimals)
-        )
-        falling = np.unique(scores)[::-1]
-        tpr = np.array([(scores[is_same] >= t).mean() for t in falling])
-        fpr = np.array([(scores[~is_same] >= t).mean() for t in falling])
-        for rate in tar_at_far(scores, is_same, [1e-3, 1e-2, 1e-1]):
-            nearest = max((-abs(f - rate.far), f, t) for f, t in zip([0, *fpr], [0, *tpr], strict=True))[2]
-            assert rate.nearest == pytest.approx(nearest)
-            assert rate.conservative == pytest.approx(
-                max(t for f, t in zip([0, *fpr], [0, *tpr], strict=True) if f <= rate.far)
-            )
-
-
-@pytest.mark.parametrize("genuine", [[], [0.5]])
-def test_a_curve_needs_both_kinds_of_pairs(genuine):
-    with pytest.raises(InvalidInput, match="a curve needs both"):
-        tar_at_far(*labelled(genuine, [0.1] * (1 - len(genuine))))
 
 
 def test_real_faces_give_the_rates_of_the_known_model(faces: Path):

@@ -14,9 +14,14 @@ from arcface_evaluator.commands.outputs import Outputs, print_table, write_page
 from arcface_evaluator.commands.sources import FILE
 from arcface_evaluator.report import document, entries
 from arcface_evaluator.sets.release import IMAGES_FOLDER, open_ijb
+from arcface_evaluator.sets.release_images import open_images
+from arcface_faces.datasets import faults
 from arcface_faces.embedding import vectors
-from arcface_faces.pairs.pair_set import check_images, open_sets
+from arcface_faces.embedding.embedder import decoding_threads
+from arcface_faces.images import decode_any_size
+from arcface_faces.pairs.pair_set import decoder, open_sets
 from arcface_faces.pairs.protocol import PairScores
+from arcface_faces.progress import progress_bar
 
 
 @click.group()
@@ -33,6 +38,7 @@ evaluate.add_command(identify.all_pairs)
 @click.option("--embeddings", type=FILE, multiple=True, help=".npy (N, D) or (N, 2, D), one for each set.")
 @sources.VIEWS
 @click.option("--bin", "bins", type=FILE, multiple=True, help="Verification set; more may follow as plain arguments.")
+@sources.RESIZE
 @sources.JSON
 @sources.REPORT
 @click.argument("more_bins", type=FILE, nargs=-1)
@@ -41,6 +47,7 @@ def pairs(
     embeddings: tuple[Path, ...],
     views: vectors.Views | None,
     bins: tuple[Path, ...],
+    resize: bool,
     json_file: Path | None,
     report: Path | None,
     more_bins: tuple[Path, ...],
@@ -51,7 +58,7 @@ def pairs(
     paths = _set_paths(bins, more_bins)
     identities = source.files if source else embeddings
     outputs.check(source, [*paths, *identities])
-    sets = open_sets(paths)
+    sets = open_sets(paths, decoder(resize=resize))
     if source is None:
         found = [_print_pairs(scores) for scores in evaluation.from_files(sets, embeddings, views or "separate")]
     else:
@@ -68,17 +75,22 @@ def pairs(
 @evaluate.command()
 @click.argument("bins", type=FILE, nargs=-1)
 @click.option("--ijb", "releases", type=FILE, multiple=True, help="Folder of an IJB release; may be repeated.")
+@sources.RESIZE
+@click.option("--quick", is_flag=True, help="Of IJB releases decode the first image only.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def check(bins: tuple[Path, ...], releases: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001 - click's way
+def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], resize: bool, quick: bool, as_json: bool) -> None:
     """Check that the sets BINS and IJB releases can be evaluated and count their pairs.
 
-    All images of pair sets are decoded; of an IJB release they must be there, and the first one is decoded.
+    All images are decoded; one that decodes with a part lost is refused, too. Those of an IJB release must be images
+    that hold their landmarks.
     """
     if not bins and not releases:
         raise InvalidInput("give at least one verification set, or an IJB release with --ijb")
-    sets, opened = open_sets(bins), [open_ijb(folder) for folder in releases]
+    sets, opened = open_sets(bins, decoder(resize=resize)), [open_ijb(folder) for folder in releases]
     for pair_set in sets:
-        check_images(pair_set)
+        _check_images(faults.StoredImages(len(pair_set), pair_set.stored_image, pair_set.decode))
+    for images in [] if quick else map(open_images, opened):
+        _check_images(faults.StoredImages(len(images), images.stored_image, decode_any_size))
     counts = SetCounts(sets=evaluation.count_pairs(sets), ijb=[evaluation.count_release(release) for release in opened])
     lines = [f"{count.name}: {count.pairs} pairs, {count.same} of one person" for count in counts.sets]
     lines += [
@@ -87,6 +99,14 @@ def check(bins: tuple[Path, ...], releases: tuple[Path, ...], as_json: bool) -> 
         for count in counts.ijb
     ]
     click.echo(counts.to_json() if as_json else "\n".join(lines))
+
+
+def _check_images(images: faults.StoredImages) -> None:
+    """InvalidInput names the first image that is not as it was written, and tells how many there are."""
+    with progress_bar("checking", images.count) as advance:
+        found = list(faults.faults(images, decoding_threads(), advance))
+    if found:
+        raise InvalidInput(found[0] if len(found) == 1 else f"{found[0]}; images with faults: {len(found)}")
 
 
 @evaluate.command()

@@ -20,10 +20,16 @@ from arcface_api.errors import ArcFaceError, InvalidInput, explained
 from arcface_evaluator.sets.release import IMAGES_FOLDER, TemplateSet
 from arcface_faces.checkpoint import file_sha256
 from arcface_faces.embedding import embedder, vectors
-from arcface_faces.images import LANDMARKS, Image, align, decode, decode_any_size, similarity_transforms
+from arcface_faces.images import (
+    LANDMARKS,
+    Image,
+    align,
+    check_landmarks,
+    decode,
+    decode_any_size,
+    similarity_transforms,
+)
 
-OUTSIDE = 0.25
-"""Share of an image's side by which a landmark may lie outside: the release cuts through faces, not past them."""
 LOG = logging.getLogger(__name__)
 
 
@@ -40,16 +46,7 @@ class Alignment:
 
     def apply(self, number: int, name: str, pixels: Image) -> Image:
         """An image, aligned; InvalidInput where its landmarks are not in it."""
-        height, width = pixels.shape[:2]
-        room = OUTSIDE * np.array([width, height])
-        points = self.points[number]
-        outside = np.flatnonzero(((points < -room) | (points > np.array([width, height]) + room)).any(axis=1))
-        if len(outside):
-            x, y = points[outside[0]]
-            raise InvalidInput(
-                f"{self.marks_file} line {number + 1}: landmark ({x:g}, {y:g}) lies outside of {name}, which has "
-                f"{width}x{height} pixels"
-            )
+        check_landmarks(pixels, self.points[number], name, f"{self.marks_file} line {number + 1}")
         return align(pixels, self.matrices[number])
 
 
@@ -79,12 +76,16 @@ class ReleaseImages:
         with explained(self.path(number), "cannot be read", "take it from the release"):
             return self.path(number).read_bytes()
 
+    def stored_image(self, number: int) -> tuple[bytes, str]:
+        """The same, and its place."""
+        return self.image_bytes(number), str(self.path(number))
+
     def image(self, number: int) -> Image:
         """An image as the network takes it; InvalidInput where it is none, or its landmarks are not in it."""
-        content, path = self.image_bytes(number), str(self.path(number))
+        content, where = self.stored_image(number)
         if self.alignment is None:
-            return decode(content, path)
-        return self.alignment.apply(number, self.files[number], decode_any_size(content, path))
+            return decode(content, where)
+        return self.alignment.apply(number, self.files[number], decode_any_size(content, where))
 
 
 def open_images(opened: TemplateSet) -> ReleaseImages:

@@ -76,7 +76,7 @@ def test_images_without_landmarks_are_aligned_already(tmp_path):
     shown = np.stack([noise_image(row // IMAGES_EACH) for row in range(IMAGES)]).transpose(0, 3, 1, 2)
     np.testing.assert_array_equal(embeddings_of(root)[:, 0], corner_network(shown))
     (root / "loose_crop" / "7.jpg").write_bytes(encoded_image(1, 120, 120))
-    with pytest.raises(InvalidInput, match=r"loose_crop/7.jpg: the image is 120x120: align and scale it to 112x112"):
+    with pytest.raises(InvalidInput, match=r"loose_crop/7.jpg: the image is 120x120 and not 112x112"):
         embeddings_of(root)
 
 
@@ -199,3 +199,14 @@ def test_check_counts_a_release(tmp_path, capsys):
         run(["evaluate", "check", "--ijb", str(write_release(tmp_path)), "--json"])
     (count,) = json.loads(capsys.readouterr().out)["ijb"]
     assert count == {"name": "IJBC", "images": 48, "templates": 24, "pairs": 276, "same": 12}
+
+
+def test_check_names_an_image_of_a_release_that_has_lost_a_part_unless_it_is_to_be_quick(tmp_path, capsys):
+    root = write_release(tmp_path)
+    damaged = root / "loose_crop" / "30.jpg"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    assert run(["evaluate", "check", "--ijb", str(root)]) == 2
+    assert f"{damaged}: " in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="0"):
+        run(["evaluate", "check", "--quick", "--ijb", str(root)])
