@@ -58,9 +58,13 @@ class ReleaseImages:
         with explained(self.path(number), "cannot be read", "take it from the release"):
             return self.path(number).read_bytes()
 
+    def stored_image(self, number: int) -> tuple[bytes, str]:
+        """The same, and its place."""
+        return self.image_bytes(number), str(self.path(number))
+
     def image(self, number: int) -> Image:
         """An image as the network takes it; InvalidInput where it is none, or its landmarks are not in it."""
-        pixels = decode_any_size(self.image_bytes(number), str(self.path(number)))
+        pixels = decode_any_size(*self.stored_image(number))
         height, width = pixels.shape[:2]
         room = OUTSIDE * np.array([width, height])
         points = self.points[number]
