@@ -18,8 +18,8 @@ from arcface_evaluator.sets.release_images import FOLDER, open_cache, open_image
 from arcface_faces.datasets import faults
 from arcface_faces.embedding import vectors
 from arcface_faces.embedding.embedder import decoding_threads
-from arcface_faces.images import decode_any_size, decode_scaled
-from arcface_faces.pairs.pair_set import open_sets
+from arcface_faces.images import decode_any_size
+from arcface_faces.pairs.pair_set import decoder, open_sets
 from arcface_faces.pairs.protocol import PairScores
 from arcface_faces.progress import progress_bar
 
@@ -40,6 +40,7 @@ NETWORK = (
 VIEWS = click.option(
     "--views", type=click.Choice(vectors.VIEWS), help="concatenated: rows of --embeddings are [original, mirrored]."
 )
+RESIZE = click.option("--resize", is_flag=True, help="Scale images that are aligned and square in another size.")
 JSON = click.option("--json", "json_file", type=FILE, help="Write every number to this file.")
 REPORT = click.option("--report", type=FILE, help="Write a page with plots and the hardest pairs into this folder.")
 
@@ -47,7 +48,7 @@ REPORT = click.option("--report", type=FILE, help="Write a page with plots and t
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
-def _network_options(command: Command) -> Command:
+def network_options(command: Command) -> Command:
     """Give a command the options of `NetworkOptions`."""
     return functools.reduce(lambda made, option: option(made), reversed(NETWORK), command)
 
@@ -58,10 +59,11 @@ def evaluate() -> None:
 
 
 @evaluate.command()
-@_network_options
+@network_options
 @click.option("--embeddings", type=FILE, multiple=True, help=".npy (N, D) or (N, 2, D), one for each set.")
 @VIEWS
 @click.option("--bin", "bins", type=FILE, multiple=True, help="Verification set; more may follow as plain arguments.")
+@RESIZE
 @JSON
 @REPORT
 @click.argument("more_bins", type=FILE, nargs=-1)
@@ -70,6 +72,7 @@ def pairs(
     embeddings: tuple[Path, ...],
     views: vectors.Views | None,
     bins: tuple[Path, ...],
+    resize: bool,
     json_file: Path | None,
     report: Path | None,
     more_bins: tuple[Path, ...],
@@ -80,7 +83,7 @@ def pairs(
     paths = _set_paths(bins, more_bins)
     identities = source.files if source else embeddings
     outputs.check(source, [*paths, *identities])
-    sets = open_sets(paths)
+    sets = open_sets(paths, decoder(resize=resize))
     if source is None:
         found = [_print_pairs(scores) for scores in evaluation.from_files(sets, embeddings, views or "separate")]
     else:
@@ -97,18 +100,20 @@ def pairs(
 @evaluate.command()
 @click.argument("bins", type=FILE, nargs=-1)
 @click.option("--ijb", "releases", type=FILE, multiple=True, help="Folder of an IJB release; may be repeated.")
+@RESIZE
 @click.option("--quick", is_flag=True, help="Of IJB releases decode the first image only.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], quick: bool, as_json: bool) -> None:
+def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], resize: bool, quick: bool, as_json: bool) -> None:
     """Check that the sets BINS and IJB releases can be evaluated and count their pairs.
 
-    All images are decoded; one that decodes with a part lost is refused, too.
+    All images are decoded; one that decodes with a part lost is refused, too. Those of an IJB release must be images
+    that hold their landmarks.
     """
     if not bins and not releases:
         raise InvalidInput("give at least one verification set, or an IJB release with --ijb")
-    sets, opened = open_sets(bins), [open_ijb(folder) for folder in releases]
+    sets, opened = open_sets(bins, decoder(resize=resize)), [open_ijb(folder) for folder in releases]
     for pair_set in sets:
-        _check_images(faults.StoredImages(len(pair_set), pair_set.stored_image, decode_scaled))
+        _check_images(faults.StoredImages(len(pair_set), pair_set.stored_image, pair_set.decode))
     for images in [] if quick else map(open_images, opened):
         _check_images(faults.StoredImages(len(images), images.stored_image, decode_any_size))
     counts = SetCounts(sets=evaluation.count_pairs(sets), ijb=[evaluation.count_release(release) for release in opened])
@@ -130,7 +135,7 @@ def _check_images(images: faults.StoredImages) -> None:
 
 
 @evaluate.command()
-@_network_options
+@network_options
 @click.option("--embeddings", type=FILE, help=".npy (N, D) or (N, 2, D), a row for each image.")
 @VIEWS
 @click.option("--root", type=FILE, required=True, help="Folder of the release, such as IJB_release/IJBC.")

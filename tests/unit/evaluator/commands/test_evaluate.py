@@ -181,7 +181,7 @@ def test_check_refuses_what_would_fail_in_an_evaluation(small, capsys):
     assert "few.bin: has 9 pairs; verification in 10 folds needs 10 at least" in capsys.readouterr().err
     wide = write_set(small / "wide.bin", [encoded_image(1, height=112, width=96)] * 20, [True, False] * 5)
     assert run(["evaluate", "check", str(wide)]) == 2
-    assert "wide.bin: image 0: has 96x112 pixels" in capsys.readouterr().err
+    assert "wide.bin: image 0: the image is 96x112" in capsys.readouterr().err
     damaged = write_set(small / "damaged.bin", [*[encoded_image(1)] * 19, b"no image"], [True, False] * 5)
     assert run(["evaluate", "check", str(damaged)]) == 2
     assert "damaged.bin: image 19: does not decode" in capsys.readouterr().err
@@ -192,6 +192,14 @@ def test_check_refuses_what_would_fail_in_an_evaluation(small, capsys):
     told = capsys.readouterr().err
     assert "zeros.bin: image 17: decodes, but a part of the image is lost (" in told
     assert told.endswith("; images with faults: 2\n")
+
+
+def test_photographs_are_refused_unless_they_are_said_to_be_aligned(small, capsys):
+    large = write_set(small / "large.bin", [encoded_image(seed, 250, 250) for seed in range(20)], [True, False] * 5)
+    assert run(["evaluate", "check", str(large)]) == 2
+    assert "large.bin: image 0: the image is 248x248 and not 112x112: where it is aligned" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="0"):
+        run(["evaluate", "check", str(large), "--resize"])
 
 
 @pytest.mark.parametrize(("is_same", "counts"), [(True, "10 pairs are of one person and 0 of two"), (False, "0 pairs")])
