@@ -29,6 +29,7 @@ from arcface_faces.images import (
     decode_any_size,
     similarity_transforms,
 )
+from arcface_faces.progress import progress_bar
 
 LOG = logging.getLogger(__name__)
 
@@ -82,10 +83,10 @@ class ReleaseImages:
 
     def image(self, number: int) -> Image:
         """An image as the network takes it; InvalidInput where it is none, or its landmarks are not in it."""
-        content, where = self.stored_image(number)
+        stored = self.stored_image(number)
         if self.alignment is None:
-            return decode(content, where)
-        return self.alignment.apply(number, self.files[number], decode_any_size(content, where))
+            return decode(*stored)
+        return self.alignment.apply(number, self.files[number], decode_any_size(*stored))
 
 
 def open_images(opened: TemplateSet) -> ReleaseImages:
@@ -162,9 +163,11 @@ def open_cache(folder: Path, manifest: Path, opened: TemplateSet, images: Releas
     def of_image(number: int) -> bytes:
         return hashlib.sha256(images.image_bytes(number)).digest()
 
-    with ThreadPoolExecutor(embedder.decoding_threads(), thread_name_prefix="hash") as pool:
+    threads = ThreadPoolExecutor(embedder.decoding_threads(), thread_name_prefix="hash")
+    with threads as pool, progress_bar(f"hashing {opened.name}", len(images)) as advance:
         for digest in pool.map(of_image, range(len(images))):
             whole.update(digest)
+            advance(1)
     return EmbeddingCache(folder / f"embeddings-{opened.name}-{whole.hexdigest()[:32]}.npy", len(images))
 
 
