@@ -13,11 +13,12 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import ArcFaceError, InvalidInput, printable
 from arcface_api.parent_death import follow_parent
 from arcface_faces.datasets import dataset, record_dataset
 from arcface_faces.datasets.convert import JPEG_START, PNG_START
@@ -58,7 +59,10 @@ class StoredImages:
 
 
 def faults(images: StoredImages, processes: int, advance: Advance) -> Iterator[str]:
-    """One line for each image that does not decode without complaint, in the order of the set."""
+    """One line for each image that does not decode without complaint, in the order of the set.
+
+    ArcFaceError where a process that decodes is ended, as the system does where memory is short.
+    """
     spawn = multiprocessing.get_context("spawn")  # forks of a process with threads may hang
     count = images.count
     processes = min(processes, -(-count // TASK))
@@ -70,10 +74,17 @@ def faults(images: StoredImages, processes: int, advance: Advance) -> Iterator[s
         for start in range(0, count, window):
             read = list(readers.map(partial(_outcome, images), range(start, min(start + window, count))))
             tasks = [read[first : first + TASK] for first in range(0, len(read), TASK)]
-            for fault in chain.from_iterable(decoders.map(partial(_faults_of, images.decode), tasks)):
-                advance(1)
-                if fault is not None:
-                    yield fault
+            try:
+                for fault in chain.from_iterable(decoders.map(partial(_faults_of, images.decode), tasks)):
+                    advance(1)
+                    if fault is not None:
+                        yield fault
+            except BrokenProcessPool as error:
+                place = next((each[1] for each in read if isinstance(each, tuple)), f"image {start}")
+                raise ArcFaceError(
+                    f"a process was ended while it decoded, {place} or one of {len(read) - 1} images behind it: "
+                    "free memory and try again"
+                ) from error
 
 
 def _read(faces: dataset.FaceDataset, index: int) -> tuple[bytes, str]:
@@ -108,7 +119,7 @@ def _fault(decoded: Callable[[bytes, str], object], data: bytes, where: str) -> 
         _heard()
         return str(error)
     if complaint := _heard() or _lost_end(data):
-        return f"{where}: decodes, but a part of the image is lost ({complaint}): copy it again"
+        return printable(f"{where}: decodes, but a part of the image is lost ({complaint}): copy it again")
     return None
 
 

@@ -1,11 +1,14 @@
 """What is wrong with images: those that decode to the right size, too."""
 
+import multiprocessing
+
 import cv2
 import numpy as np
 import pytest
 
+from arcface_api.errors import ArcFaceError, ExitCode
 from arcface_faces.datasets.dataset import open_dataset
-from arcface_faces.datasets.faults import StoredImages, faults
+from arcface_faces.datasets.faults import TASK, TASKS_AHEAD, StoredImages, faults
 from arcface_faces.images import decode_any_size
 from arcface_faces.records.files import RecordWriter
 
@@ -106,3 +109,18 @@ def test_what_is_too_many_zeros_depends_on_the_size():
     stored = StoredImages(2, lambda number: (images[number], f"image {number}"), decode_any_size)
     (fault,) = faults(stored, 1, lambda _: None)
     assert fault.startswith("image 1: decodes, but a part of the image is lost (")
+
+
+def test_a_decoder_that_is_ended_leaves_a_line_and_no_traceback(tmp_path):
+    """As the kernel does where memory is short."""
+    (tmp_path / "identity").mkdir()
+    for number in range(TASK * TASKS_AHEAD + 1):
+        (tmp_path / "identity" / f"{number:03}.jpg").write_bytes(JPEG)
+
+    def end_decoders(_count):
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    with pytest.raises(ArcFaceError, match=r"\.jpg or one of 255 images behind it: free memory") as error:
+        list(faults(StoredImages.of(open_dataset(tmp_path)), 1, end_decoders))
+    assert error.value.exit_code == ExitCode.FAILED
