@@ -30,7 +30,7 @@ class PairDetails(Model):
     std_without_flip: float | None = None
     """Its population standard deviation over the folds."""
     interval: tuple[float, float]
-    """95 % interval of the accuracy: bootstrap over the pairs of each fold, thresholds held."""
+    """95 % interval of the accuracy, which allows for the choice of thresholds."""
 
 
 class PairProtocol(Model):
@@ -72,7 +72,7 @@ class IjbRates(Model):
     unresolved: list[str]
     """False accept rates for which there are too few impostor pairs."""
     intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
-    """Of the usual choice: 95 % intervals of `nearest`; bootstrap over persons, thresholds held."""
+    """Of the usual choice: 95 % intervals of the rates in truth at these false accept rates."""
 
 
 class IjbProtocol(Model):

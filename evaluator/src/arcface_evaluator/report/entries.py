@@ -12,7 +12,7 @@ from arcface_evaluator import protocols
 from arcface_evaluator.metrics import error_rates, intervals, roc
 from arcface_evaluator.report.document import IjbRates, PairDetails, ScoreCurves
 from arcface_faces.images import Image, cv2
-from arcface_faces.pairs.protocol import PairScores, fold_sizes
+from arcface_faces.pairs.protocol import PairScores
 from arcface_faces.scores import Scores
 
 SHOWN = 8
@@ -54,7 +54,7 @@ def details_of(found: PairScores) -> PairDetails:
         xnorm=found.xnorm,
         accuracy_without_flip=plain.mean if plain else None,
         std_without_flip=plain.std if plain else None,
-        interval=intervals.accuracy_interval(found.folds.accuracies, fold_sizes(found.pairs)),
+        interval=intervals.accuracy_interval(found.scores),
     )
 
 
@@ -74,13 +74,8 @@ def rates_of(dataset: str, result: ChoiceRates, bounds: Mapping[str, intervals.I
 
 
 def intervals_of(result: ChoiceRates, scores: Scores) -> dict[str, intervals.Interval]:
-    """How sure the rates of one choice are, whose scores are given with their subjects."""
-    thresholds = {far_name(rate.far): rate.threshold for rate in result.rates if rate.threshold is not None}
-    if scores.subjects is None:
-        return {}
-    sides = scores.subjects.first[scores.is_same], scores.subjects.second[scores.is_same]
-    found = intervals.tar_intervals(scores.genuine, *sides, list(thresholds.values()))
-    return dict(zip(thresholds, found, strict=True))
+    """How sure the rates of one choice are, whose scores are given."""
+    return {far_name(far): bounds for far, bounds in intervals.tar_intervals(scores, result.rates).items()}
 
 
 def table_of(dataset: str, results: list[ChoiceRates]) -> Table:

@@ -11,13 +11,13 @@ from arcface_evaluator.report import document, entries, page
 
 PAIR_HEADINGS = ("", "accuracy", "std over folds", "95 % interval", "pairs", "without mirrored", "XNorm")
 PAIR_REMARK = (
-    "Ten contiguous folds, each judged with the threshold that is best on the other nine. The interval is a bootstrap "
-    "over the pairs of each fold with thresholds held."
+    "Ten contiguous folds, each judged with the threshold that is best on the other nine. The interval is "
+    "Clopper's and Pearson's and allows for the choice of thresholds."
 )
 IJB_REMARK = (
     "True accept rates in %. Nearest: at the point of the curve whose false accept rate is nearest; at most: the "
-    "largest one with no more than that false accept rate. A dash: too few impostor pairs to tell. The interval is a "
-    "bootstrap over persons with thresholds held."
+    "largest one with no more than that false accept rate. A dash: too few impostor pairs to tell. The interval "
+    "allows for the luck of both kinds of pairs, of the threshold and of the persons."
 )
 
 Runs = Mapping[str, document.EvaluationFile]
