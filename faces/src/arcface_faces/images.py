@@ -52,6 +52,11 @@ class Preprocessing(Model):
     landmarks: tuple[tuple[float, float], ...] = LANDMARKS
     """Where eyes, nose and corners of the mouth lie (x, y) after alignment."""
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """What black and white become."""
+        return (0 - self.mean) / self.scale, (255 - self.mean) / self.scale
+
     def prepare(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """RGB images (B, 3, H, W) as the network takes them."""
         pixels = (images.astype(np.float32) - np.float32(self.mean)) / np.float32(self.scale)

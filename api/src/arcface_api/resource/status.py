@@ -13,6 +13,7 @@ Phase = Literal[
 ]
 ConditionType = Literal[
     "Ready",
+    "Scheduled",
     "Suspended",
     "Reachable",
     "RankTableReady",
@@ -309,6 +310,8 @@ class ArcFaceTrainingJobStatus(Model):
     """Nodes that faults were blamed on, the newest ones; for a while pods go elsewhere if they can."""
     vain_attempts: int = Field(default=0, ge=0)
     """Attempts in a row that ended before they ran; the pause before the next one doubles with each."""
+    refused_attempts: int = Field(default=0, ge=0)
+    """Attempts in a row that kubelets have refused for one reason."""
     restarted_at: datetime | None = None
     """When the present attempt was decided."""
     start_time: datetime | None = None

@@ -8,8 +8,8 @@ import numpy as np
 from rich.table import Table
 
 from arcface_api.resource.status import PairResult
-from arcface_evaluator import protocols
 from arcface_evaluator.metrics import error_rates, intervals, roc
+from arcface_evaluator.protocols import templates
 from arcface_evaluator.report.document import IjbRates, PairDetails, ScoreCurves
 from arcface_faces.images import Image, cv2
 from arcface_faces.pairs.protocol import PairScores
@@ -25,7 +25,7 @@ BINS = 100
 class ChoiceRates:
     """Rates under one choice of pooling."""
 
-    choice: protocols.PoolingChoice
+    choice: templates.PoolingChoice
     rates: list[roc.TarAtFar]
 
 
@@ -90,7 +90,7 @@ def table_of(dataset: str, results: list[ChoiceRates]) -> Table:
     return table
 
 
-def choice_name(choice: protocols.PoolingChoice | IjbRates) -> str:
+def choice_name(choice: templates.PoolingChoice | IjbRates) -> str:
     """A choice in words."""
     norm = "norm kept" if choice.keep_norm else "unit norm"
     return ", ".join([norm, *(["x detector score"] * choice.detector_score), *(["+ mirrored"] * choice.flip)])

@@ -21,7 +21,7 @@ from arcface_faces.images import Image, decode_scaled
 from arcface_faces.pairs.protocol import check_foldable
 from arcface_faces.pickle import machine, stream, values
 
-SHAPE = "a pair set is a tuple of a list of encoded images and a list of truth values"
+SHAPE = "a pair set is a list of encoded images and a list of truth values, as a tuple"
 PICKLE_PROTOCOL = 4
 """Of files that are written; all are read."""
 
@@ -113,11 +113,43 @@ def check_images(images: Images) -> None:
 def read_pair_pickle(path: Path) -> PairPickle:
     """Find the images and truth values of a `.bin`; InvalidInput, in one line, for anything else."""
     file = stream.SlicedFile(path)
-    match machine.pickled_value(file):
-        case (values.Items() as images, labels) if not images.flags:
-            slices = np.array(images.slices, np.int64).reshape(-1, 4)
-            return PairPickle(file, slices, _truth_values(file, labels))
-    raise InvalidInput(f"{path}: {SHAPE}; this file holds something else")
+    value = machine.pickled_value(file)
+    try:
+        images, labels = _two_parts(value)
+        return PairPickle(file, _image_slices(images), _truth_values(file, labels))
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}: {SHAPE}; {error}") from error
+
+
+def _two_parts(value: object) -> tuple[object, object]:
+    """The two that a tuple or a list holds."""
+    match value:
+        case (images, labels):
+            return images, labels
+        case values.Items(nested=[images, labels]) if not value.slices and not value.flags:
+            return images, labels
+    raise InvalidInput("this file holds something else")
+
+
+def _image_slices(images: object) -> NDArray[np.int64]:
+    """(N, 4), from a list, a tuple or an array of objects."""
+    listed = values.Items.of(images)
+    if listed is None or listed.flags or listed.nested:
+        raise InvalidInput("the first part holds something else")
+    return np.array(listed.slices, np.int64).reshape(-1, 4)
+
+
+def _truth_values(file: stream.SlicedFile, labels: object) -> NDArray[np.bool_]:
+    match labels:
+        case values.Array(data=stream.FileSlice() as part, dtype=values.Dtype() as items):
+            numbers = np.frombuffer(file.read(part), items.numpy)
+            if not np.isin(numbers, (0, 1)).all():
+                raise InvalidInput("the second part holds other numbers than 0 and 1")
+            return numbers.astype(np.bool_)
+    listed = values.Items.of(labels)
+    if listed is None or listed.slices or listed.nested:
+        raise InvalidInput("the second part holds something else")
+    return np.array(listed.flags, np.bool_)
 
 
 def write_pairs(path: Path, images: list[bytes], is_same: list[bool]) -> None:
@@ -139,19 +171,3 @@ def write_pairs(path: Path, images: list[bytes], is_same: list[bool]) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.rename(path)
-
-
-def _truth_values(file: stream.SlicedFile, labels: object) -> NDArray[np.bool_]:
-    match labels:
-        case values.Items() if not labels.slices:
-            return np.array(labels.flags, np.bool_)
-        case values.Array(data=stream.FileSlice() as part, is_bool=True):
-            return np.frombuffer(_array_bytes(file, part), np.uint8).astype(np.bool_)
-    raise InvalidInput(f"{file.path}: {SHAPE}; the second part holds something else")
-
-
-def _array_bytes(file: stream.SlicedFile, part: stream.FileSlice) -> bytes:
-    try:
-        return file.read(part)
-    except InvalidInput as error:
-        raise InvalidInput(f"{file.path}: truth values: {error}") from error

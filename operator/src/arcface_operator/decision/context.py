@@ -18,6 +18,8 @@ from arcface_operator.settings import Settings
 MESSAGE_LIMIT = 1024
 UNSHAKEN: frozenset[api.ConditionType] = frozenset({"Training", "Complete", "Failed"})
 """Conditions that go with a phase, whatever fails."""
+ROOM: tuple[api.ConditionType, ...] = ("Ready", "Scheduled")
+"""Those that come and go with the room for a gang; Ready also tells of what fails while it has room."""
 REASON_LIMIT = 128
 
 
@@ -35,6 +37,7 @@ class StatusChanges(TypedDict, total=False):
     uncounted_restart_times: list[datetime]
     avoided_nodes: list[api.AvoidedNode]
     vain_attempts: int
+    refused_attempts: int
     restarted_at: datetime | None
     start_time: datetime | None
     running_time: datetime | None
@@ -189,14 +192,32 @@ def condition(status: api.ArcFaceTrainingJobStatus, kind: api.ConditionType) -> 
 
 def true_since(status: api.ArcFaceTrainingJobStatus, kind: api.ConditionType) -> datetime | None:
     """Since when a condition holds; None where it does not."""
-    found = condition(status, kind)
-    return found.last_transition_time if found is not None and found.status == "True" else None
+    return _since(condition(status, kind), "True")
 
 
 def false_since(status: api.ArcFaceTrainingJobStatus, kind: api.ConditionType) -> datetime | None:
     """Since when a condition is known not to hold."""
-    found = condition(status, kind)
-    return found.last_transition_time if found is not None and found.status == "False" else None
+    return _since(condition(status, kind), "False")
+
+
+def room_since(status: api.ArcFaceTrainingJobStatus) -> datetime | None:
+    """Since when every pod of the gang has a node; None where one has none."""
+    return _since(_scheduled(status), "True")
+
+
+def waiting_since(status: api.ArcFaceTrainingJobStatus) -> datetime | None:
+    """Since when the gang has no room."""
+    return _since(_scheduled(status), "False")
+
+
+def _scheduled(status: api.ArcFaceTrainingJobStatus) -> api.Condition | None:
+    """Whether there is room for the gang; earlier releases said it of the whole job, with all else that it lacked."""
+    return condition(status, "Scheduled") or condition(status, "Ready")
+
+
+def _since(found: api.Condition | None, status: Literal["True", "False"]) -> datetime | None:
+    """Since when a condition has a status; None where it has another."""
+    return found.last_transition_time if found is not None and found.status == status else None
 
 
 def latest(*moments: datetime | None) -> datetime | None:

@@ -149,10 +149,9 @@ class Observation:
     """Services and ConfigMaps of the job; None where not all of them can be seen."""
 
     @property
-    def refusal(self) -> str | None:
-        """What the API server would not have of what a gang needs."""
-        refused = (item.message for item in self.failures if item.family == CREATION and item.is_lasting)
-        return next(refused, None)
+    def refusal(self) -> ActionFailure | None:
+        """What the API server did not take of what a gang needs."""
+        return next((item for item in self.failures if item.family == CREATION), None)
 
     @cached_property
     def gangs(self) -> Mapping[tuple[str, int], tuple[PodView, ...]]:

@@ -49,8 +49,11 @@ def incurable(context: DecisionContext) -> Fault | None:
 def _held_since(context: DecisionContext) -> datetime | None:
     """Since when a part of the gang has been given nodes or quota, and the rest has been refused them."""
     if context.missing_pod is not None:
-        refused = context.pods if context.observed.refusal is not None else ()
-        return min((pod.created for pod in refused), default=None)
+        refusal, created = context.observed.refusal, [pod.created for pod in context.pods]
+        if refusal is None or not created:
+            return None
+        # A server that is busy may take one pod after the other for as long as that takes.
+        return min(created) if refusal.is_lasting else max(created)
     if is_whole(context):
         return None
     return min((pod.scheduled_at for pod in context.pods if pod.scheduled_at is not None), default=None)
@@ -59,4 +62,7 @@ def _held_since(context: DecisionContext) -> datetime | None:
 def _lacking(context: DecisionContext) -> str:
     """What there was no room for."""
     missing = context.missing_pod
-    return awaited(context) if missing is None else f"no pod {context.pod_name(missing)}: {context.observed.refusal}"
+    if missing is None:
+        return awaited(context)
+    refusal = context.observed.refusal
+    return f"no pod {context.pod_name(missing)}" + ("" if refusal is None else f": {refusal.message}")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from arcface_evaluator.metrics.roc import tar_at_far
-from arcface_evaluator.protocols import PoolingChoice
+from arcface_evaluator.protocols.templates import PoolingChoice
 from arcface_evaluator.report.entries import ChoiceRates, intervals_of, rates_of
 from arcface_faces.scores import Scores
 

@@ -39,6 +39,60 @@ def test_a_csv_names_files(tmp_path, mark):
     ]
 
 
+TABLE = "first,second,same\na.png,b.png,1\nmy folder/c d.png,a.png,0\n"
+READ = [ListedPair(2, "a.png", "b.png", is_same=True), ListedPair(3, "my folder/c d.png", "a.png", is_same=False)]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", " ; "])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_tables_of_any_spreadsheet_are_read(tmp_path, separator, encoding, end):
+    path = tmp_path / "pairs.csv"
+    path.write_bytes(TABLE.replace(",", separator).replace("\n", end).encode(encoding))
+    assert read_list(path) == READ
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.tsv", "pairs.txt"])
+def test_a_table_needs_no_header(tmp_path, separator, name):
+    text = "\n".join(TABLE.splitlines()[1:]).replace(",", separator)
+    assert listed(tmp_path, "\n" + text, name) == READ
+
+
+def test_files_between_blanks_are_a_table(tmp_path):
+    found = listed(tmp_path, "a.png b.png 1\nc.png  a.png 0\n")
+    assert [(pair.first, pair.second, pair.is_same) for pair in found] == [
+        ("a.png", "b.png", True),
+        ("c.png", "a.png", False),
+    ]
+
+
+def test_names_hold_separators_where_they_are_quoted(tmp_path):
+    assert listed(tmp_path, 'first,second,same\n"a, b.png","c;d.png",1\n', "p.csv") == [
+        ListedPair(2, "a, b.png", "c;d.png", is_same=True)
+    ]
+
+
+def test_letters_that_other_programs_end_lines_at_are_part_of_a_name(tmp_path):
+    assert listed(tmp_path, "first,second,same\na\u2028b.png,c\x85.png,1\nx,y,0\n", "p.csv") == [
+        ListedPair(2, "a\u2028b.png", "c\x85.png", is_same=True),
+        ListedPair(3, "x", "y", is_same=False),
+    ]
+
+
+def test_names_of_lfw_have_blanks_where_tabs_part_the_fields(tmp_path):
+    assert listed(tmp_path, "10\t300\nAnn B\t1\t2\nAnn B\t1\tBob C\t2\n") == [
+        ListedPair(2, "Ann B/Ann B_0001", "Ann B/Ann B_0002", is_same=True),
+        ListedPair(3, "Ann B/Ann B_0001", "Bob C/Bob C_0002", is_same=False),
+    ]
+
+
+def test_bytes_of_another_encoding_are_named(tmp_path):
+    (tmp_path / "p.csv").write_bytes(b"first,second,same\nJos\xe9.png,b.png,1\n")
+    with pytest.raises(InvalidInput, match=r"p\.csv: byte 21 is no UTF-8 text: save it as UTF-8"):
+        read_list(tmp_path / "p.csv")
+
+
 @pytest.mark.parametrize(
     ("text", "name", "said"),
     [
@@ -49,7 +103,10 @@ def test_a_csv_names_files(tmp_path, mark):
         ("a,b,c\nx,y,1\n", "p.csv", "line 1: 'a,b,c'; the header is 'first,second,same'"),
         ("first,second,same\nx,y\n", "p.csv", "line 2: 'x,y'; a line is 'file,file,1-or-0'"),
         ("first,second,same\nx,y,maybe\n", "p.csv", "line 2"),
-        ("", "p.csv", "line 1"),
+        ("", "p.csv", "holds no pairs"),
+        ("\n\nfirst,second,same\n\nx,y,1\n\n \nx,y\n", "p.csv", "line 8"),
+        ("10 300\n\n\nAnn x 2\n", "pairs.txt", "line 4"),
+        ("x.png;y.png;1\nx,png;1\n", "p.csv", "line 2: 'x,png,1'"),
         (f"Ann 1 {'9' * 5000}\n", "pairs.txt", "line 1"),
     ],
 )
