@@ -102,14 +102,14 @@ def _beta_quantile(level: float, one: float, other: float) -> float:
     low, high = 0.0, 1.0
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if _beta_distribution(middle, one, other) < level else (low, middle)
+        low, high = (middle, high) if beta_distribution(middle, one, other) < level else (low, middle)
     return (low + high) / 2
 
 
-def _beta_distribution(x: float, one: float, other: float) -> float:
+def beta_distribution(x: float, one: float, other: float) -> float:
     """Regularised incomplete beta function, by its continued fraction (Abramowitz and Stegun 26.5.8)."""
     if x > (one + 1) / (one + other + 2):
-        return 1 - _beta_distribution(1 - x, other, one)  # where the fraction converges fast
+        return 1 - beta_distribution(1 - x, other, one)  # where the fraction converges fast
     if x <= 0:
         return 0.0
     logarithm = math.lgamma(one + other) - math.lgamma(one) - math.lgamma(other)

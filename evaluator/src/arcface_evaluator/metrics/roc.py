@@ -70,6 +70,12 @@ class TarAtFar:
     published: float | None = None
 
 
+def far_name(far: float) -> str:
+    """1e-6 for 0.000001, 2.5e-4 for 0.00025."""
+    mantissa, _, exponent = f"{far:e}".partition("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
 def tar_at_far(scores: Scores, fars: Sequence[float] = FARS) -> list[TarAtFar]:
     """The rates at each false accept rate.
 

@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from arcface_api.errors import explained
 from arcface_api.model import Model
 from arcface_api.resource.status import IjbResult, PairResult
+from arcface_evaluator.report.figures import SetFigures
+from arcface_evaluator.report.outcomes import Outcomes
 from arcface_faces.pairs.protocol import FOLDS, THRESHOLD_STEP, THRESHOLDS
 
 
@@ -143,6 +145,10 @@ class EvaluationFile(Model):
     """Rates of IJB sets under every choice that the protocol leaves open."""
     curves: list[ScoreCurves] = Field(default_factory=list)
     """What a report's plots are drawn from."""
+    figures: list[SetFigures] = Field(default_factory=list)
+    """Areas, equal error rates and operating points, one entry a set, each with those of its groups."""
+    outcomes: list[Outcomes] = Field(default_factory=list)
+    """What became of each pair, for comparisons."""
     protocol: PairProtocol | IjbProtocol = PairProtocol()
     """How the pairs were judged."""
     inputs: list[InputFile] = Field(min_length=1)
@@ -155,8 +161,9 @@ class EvaluationFile(Model):
         return self
 
     def sha256_of(self, dataset: str) -> str | None:
-        """Hash of the file of a pair set; None where no input is called so."""
-        return next((file.sha256 for file in self.inputs if Path(file.path).stem == dataset), None)
+        """Hash of the file that has a set's pairs; None where no input is called so."""
+        names = {dataset, f"{dataset.lower()}_template_pair_label"}
+        return next((file.sha256 for file in self.inputs if Path(file.path).stem in names), None)
 
     @classmethod
     def read(cls, path: Path) -> "EvaluationFile":
