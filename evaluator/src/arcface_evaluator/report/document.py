@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from arcface_api.errors import explained
 from arcface_api.model import Model
 from arcface_api.resource.status import IjbResult, PairResult
+from arcface_evaluator.report import searches
 from arcface_faces.pairs.protocol import FOLDS, THRESHOLD_STEP, THRESHOLDS
 
 
@@ -141,10 +142,14 @@ class EvaluationFile(Model):
     """Every other number, one entry a pair set."""
     ijb_details: list[IjbRates] = Field(default_factory=list)
     """Rates of IJB sets under every choice that the protocol leaves open."""
+    identification: list[searches.IdentificationRates] = Field(default_factory=list)
+    """1:N identification on sets of templates."""
+    all_pairs: list[searches.AllPairsRates] = Field(default_factory=list)
+    """All images of lists against all others."""
     curves: list[ScoreCurves] = Field(default_factory=list)
     """What a report's plots are drawn from."""
-    protocol: PairProtocol | IjbProtocol = PairProtocol()
-    """How the pairs were judged."""
+    protocol: PairProtocol | IjbProtocol | searches.IdentificationProtocol | searches.AllPairsProtocol = PairProtocol()
+    """How the numbers came about."""
     inputs: list[InputFile] = Field(min_length=1)
     """Files that were read; of a checkpoint its manifest, which holds the hashes of the others."""
 

@@ -17,13 +17,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import ArcFaceError, InvalidInput, explained
-from arcface_evaluator.sets.release import IjbRelease
+from arcface_evaluator.sets.release import IMAGES_FOLDER, TemplateSet
 from arcface_faces.checkpoint import file_sha256
 from arcface_faces.embedding import embedder, vectors
-from arcface_faces.images import LANDMARKS, Image, align, check_landmarks, decode_any_size, similarity_transforms
+from arcface_faces.images import (
+    LANDMARKS,
+    Image,
+    align,
+    check_landmarks,
+    decode,
+    decode_any_size,
+    similarity_transforms,
+)
 
-FOLDER = "loose_crop"
 LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """Where the landmarks of images lie and are to lie."""
+
+    marks_file: Path
+    """Where the landmarks come from."""
+    points: NDArray[np.float64]
+    """(N, 5, 2) landmarks in pixels."""
+    matrices: NDArray[np.float64]
+    """(N, 2, 3), to the aligned images."""
+
+    def apply(self, number: int, name: str, pixels: Image) -> Image:
+        """An image, aligned; InvalidInput where its landmarks are not in it."""
+        check_landmarks(pixels, self.points[number], name, f"{self.marks_file} line {number + 1}")
+        return align(pixels, self.matrices[number])
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +60,8 @@ class ReleaseImages:
     """Folder with all images."""
     files: list[str]
     """(N,) names below the folder."""
-    marks_file: Path
-    """Where the landmarks come from."""
-    points: NDArray[np.float64]
-    """(N, 5, 2) landmarks in pixels."""
-    matrices: NDArray[np.float64]
-    """(N, 2, 3), to the aligned images."""
+    alignment: Alignment | None
+    """None where the images are aligned."""
 
     def __len__(self) -> int:
         """Number of images."""
@@ -62,25 +82,33 @@ class ReleaseImages:
 
     def image(self, number: int) -> Image:
         """An image as the network takes it; InvalidInput where it is none, or its landmarks are not in it."""
-        pixels = decode_any_size(*self.stored_image(number))
-        place = f"{self.marks_file} line {number + 1}"
-        check_landmarks(pixels, self.points[number], self.files[number], place)
-        return align(pixels, self.matrices[number])
+        stored = self.stored_image(number)
+        if self.alignment is None:
+            return decode(*stored)
+        return self.alignment.apply(number, self.files[number], decode_any_size(*stored))
 
 
-def open_images(opened: IjbRelease) -> ReleaseImages:
+def open_images(opened: TemplateSet) -> ReleaseImages:
     """Check that every image is there and can be aligned, before the first is embedded."""
-    folder = opened.folder / FOLDER
+    folder = opened.folder / IMAGES_FOLDER
     with explained(folder, "cannot be read", "it holds the release's images"), os.scandir(folder) as entries:
         present = {entry.name for entry in entries}
+    listed = opened.marks_file or opened.members_file
     for number, name in enumerate(opened.images, start=1):
         if name not in present:  # nor is a name that leads out of the folder
-            raise InvalidInput(f"{folder / name}: is missing, line {number} of {opened.marks_file} names it")
+            raise InvalidInput(f"{folder / name}: is missing, line {number} of {listed} names it")
+    return ReleaseImages(opened.name, folder, opened.images, _open_alignment(opened))
+
+
+def _open_alignment(opened: TemplateSet) -> Alignment | None:
+    """How the images are aligned; InvalidInput where that cannot be done."""
+    if opened.marks_file is None or opened.points is None:
+        return None
     matrices = similarity_transforms(opened.points)
     wrong = np.flatnonzero(~np.isfinite(matrices).all(axis=(1, 2)))
     if len(wrong):
         raise InvalidInput(f"{opened.marks_file} line {wrong[0] + 1}: all landmarks are one point; correct them")
-    return ReleaseImages(opened.name, folder, opened.images, opened.marks_file, opened.points, matrices)
+    return Alignment(opened.marks_file, opened.points, matrices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +152,10 @@ class EmbeddingCache:
             hidden.unlink(missing_ok=True)
 
 
-def open_cache(folder: Path, manifest: Path, opened: IjbRelease, images: ReleaseImages) -> EmbeddingCache:
+def open_cache(folder: Path, manifest: Path, opened: TemplateSet, images: ReleaseImages) -> EmbeddingCache:
     """The cache of one release with one checkpoint, whose folder and manifest are given."""
     whole = hashlib.sha256(repr(LANDMARKS).encode())
-    for part in (manifest, opened.members_file, opened.marks_file):
+    for part in (manifest, *opened.member_files):
         with explained(part, "cannot be read", "give this user the right to read it"):
             whole.update(hashlib.sha256(part.read_bytes()).digest())
 

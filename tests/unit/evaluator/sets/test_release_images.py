@@ -70,6 +70,16 @@ def test_a_landmark_just_outside_is_that_of_a_face_that_was_cut(tmp_path):
     assert np.isfinite(embeddings_of(root)).all()
 
 
+def test_images_without_landmarks_are_aligned_already(tmp_path):
+    root = write_release(tmp_path, name="mine")
+    (root / "meta" / "mine_name_5pts_score.txt").unlink()
+    shown = np.stack([noise_image(row // IMAGES_EACH) for row in range(IMAGES)]).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(embeddings_of(root)[:, 0], corner_network(shown))
+    (root / "loose_crop" / "7.jpg").write_bytes(encoded_image(1, 120, 120))
+    with pytest.raises(InvalidInput, match=r"loose_crop/7.jpg: the image is 120x120: align and scale it to 112x112"):
+        embeddings_of(root)
+
+
 def test_a_missing_image_is_named_before_any_is_embedded(tmp_path):
     root = write_release(tmp_path)
     (root / "loose_crop" / "11.jpg").unlink()
