@@ -12,7 +12,7 @@ from arcface_evaluator import evaluation, networks
 from arcface_evaluator.commands import identify, sources
 from arcface_evaluator.commands.outputs import Outputs, print_table, write_page
 from arcface_evaluator.commands.sources import FILE
-from arcface_evaluator.report import document, entries
+from arcface_evaluator.report import comparison, document, entries
 from arcface_evaluator.sets import release_images
 from arcface_evaluator.sets.release import IMAGES_FOLDER, open_ijb
 from arcface_faces.datasets import faults
@@ -149,16 +149,21 @@ def ijb(
 
 @evaluate.command()
 @click.argument("documents", type=FILE, nargs=-1, required=True)
-@click.option("--report", type=FILE, required=True, help="Folder for the page.")
-def compare(documents: tuple[Path, ...], report: Path) -> None:
-    """Show several evaluations, the files of their --json, on one page."""
+@click.option("--report", type=FILE, help="Folder for a page with all of them.")
+def compare(documents: tuple[Path, ...], report: Path | None) -> None:
+    """Tell whether the second and later evaluations, files of --json, are better than the first on the same pairs."""
     runs = {path.stem: document.EvaluationFile.read(path) for path in documents}
     if len(runs) < len(documents):
         raise InvalidInput("runs are told apart by the names of their files: rename those that are equal")
-    for dataset in dict.fromkeys(result.dataset for run in runs.values() for result in run.results):
-        if len({run.sha256_of(dataset) for run in runs.values()} - {None}) > 1:
-            raise InvalidInput(f"the runs have looked at different files called {dataset}: they cannot be compared")
-    write_page(report, runs, [])
+    comparisons = list(comparison.compare_runs(runs))
+    if comparisons:
+        print_table(comparison.comparison_table(comparisons))
+    elif report is None:
+        raise InvalidInput(
+            "the files hold no outcomes of the same sets: evaluate both anew, or give --report for a page"
+        )
+    if report is not None:
+        write_page(report, runs, [])
 
 
 @evaluate.command()

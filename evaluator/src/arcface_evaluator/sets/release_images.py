@@ -44,9 +44,13 @@ class Alignment:
     matrices: NDArray[np.float64]
     """(N, 2, 3), to the aligned images."""
 
+    def check(self, number: int, name: str, shape: tuple[int, ...]) -> None:
+        """InvalidInput where the landmarks of an image of this height and width are not in it."""
+        check_landmarks(shape, self.points[number], name, f"{self.marks_file} line {number + 1}")
+
     def apply(self, number: int, name: str, pixels: Image) -> Image:
         """An image, aligned; InvalidInput where its landmarks are not in it."""
-        check_landmarks(pixels, self.points[number], name, f"{self.marks_file} line {number + 1}")
+        self.check(number, name, pixels.shape)
         return align(pixels, self.matrices[number])
 
 
@@ -82,10 +86,10 @@ class ReleaseImages:
 
     def image(self, number: int) -> Image:
         """An image as the network takes it; InvalidInput where it is none, or its landmarks are not in it."""
-        stored = self.stored_image(number)
+        content, path = self.stored_image(number)
         if self.alignment is None:
-            return decode(*stored)
-        return self.alignment.apply(number, self.files[number], decode_any_size(*stored))
+            return decode(content, path)
+        return self.alignment.apply(number, self.files[number], decode_any_size(content, path))
 
 
 def open_images(opened: TemplateSet) -> ReleaseImages:

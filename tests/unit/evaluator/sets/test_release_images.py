@@ -76,7 +76,7 @@ def test_images_without_landmarks_are_aligned_already(tmp_path):
     shown = np.stack([noise_image(row // IMAGES_EACH) for row in range(IMAGES)]).transpose(0, 3, 1, 2)
     np.testing.assert_array_equal(embeddings_of(root)[:, 0], corner_network(shown))
     (root / "loose_crop" / "7.jpg").write_bytes(encoded_image(1, 120, 120))
-    with pytest.raises(InvalidInput, match=r"loose_crop/7.jpg: the image is 120x120: align and scale it to 112x112"):
+    with pytest.raises(InvalidInput, match=r"loose_crop/7.jpg: the image is 120x120 and not 112x112"):
         embeddings_of(root)
 
 
