@@ -12,8 +12,9 @@ from collections.abc import Callable
 import numpy as np
 
 from arcface_evaluator.evaluation import verify_templates
-from arcface_evaluator.metrics import FARS
-from arcface_evaluator.protocols import ALL_CHOICES, PoolingChoice, TemplatePairs, Templates
+from arcface_evaluator.metrics.roc import FARS
+from arcface_evaluator.protocols.template_pairs import TemplatePairs
+from arcface_evaluator.protocols.templates import ALL_CHOICES, PoolingChoice, Templates
 
 IMAGES, TEMPLATES, GALLERY, PAIRS, GENUINE, SIZE = 469_375, 23_124, 3_531, 15_658_489, 19_557, 512
 CHUNK = 100_000
@@ -73,7 +74,7 @@ def main() -> None:
     every, _ = measured("ours, all choices", lambda: verify_templates(*arrays, ALL_CHOICES))
     plain, expected = measured("plain NumPy, one choice", lambda: plainly(*arrays))
     print(f"{plain / ours:.1f} times as fast; all {len(ALL_CHOICES)} choices cost {every / ours:.2f} times one")
-    rates = [rate.nearest for rate in results[0].rates]
+    rates = [rate.nearest for rate in results.choices[0].rates]
     for far, rate, other in zip(FARS, rates, expected, strict=True):
         print(f"TAR at {far:g}: {rate:.6f}, plainly {other:.6f}")
     if not np.allclose(rates, expected, atol=1e-9):

@@ -62,6 +62,11 @@ class Diverged(ArcFaceError):  # noqa: N818
 
     exit_code = ExitCode.DIVERGED
 
+    def __init__(self, message: str, rank: int | None = None) -> None:
+        super().__init__(message)
+        self.rank = rank
+        """Where it began; None where several ranks had it at once, or none by itself."""
+
 
 class Stopped(ArcFaceError):  # noqa: N818
     """The run was asked to stop (SIGTERM, Ctrl-C) and has saved its state."""

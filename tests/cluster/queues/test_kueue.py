@@ -183,15 +183,17 @@ def test_the_operator_may_die_after_any_write_of_a_job_that_queues(
     plane: ControlPlane, nodes: FakeNodes, operator: OperatorProcess, kueue: Kueue, tmp_path: Path
 ) -> None:
     operator.stop()  # it looks everywhere
-    with Release(tmp_path / "present") as release:
-        deaths = enumerate(spread(6))
-        lives = [
-            Life(name=f"queues-{number}", releases=[release], deaths=death, course=partial(live_in_a_queue, kueue))
-            for number, death in deaths
-        ]
-        lived = live_all(plane, nodes, tmp_path, lives, at_once=len(nodes.names))
-    operator.start()
-    operator.wait_until_it_leads()
+    try:
+        with Release(tmp_path / "present") as release:
+            course = partial(live_in_a_queue, kueue)
+            lives = [
+                Life(name=f"queues-{number}", releases=[release], deaths=deaths, course=course)
+                for number, deaths in enumerate(spread(6))
+            ]
+            lived = live_all(plane, nodes, tmp_path, lives, at_once=len(nodes.names))
+    finally:
+        operator.start()
+        operator.wait_until_it_leads()
     for life in lived:
         assert_it_went_well(life.status)
 

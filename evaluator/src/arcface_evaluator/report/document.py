@@ -64,7 +64,9 @@ class IjbRates(Model):
     flip: bool
     """Whether the mirrored view was added."""
     nearest: dict[str, float]
-    """True accept rate at the point of the curve nearest to each false accept rate, as the reference reports it."""
+    """True accept rate at the point of the whole curve that is nearest to each false accept rate."""
+    published: dict[str, float] = Field(default_factory=dict)
+    """The same on the curve without intermediate points: what the reference's script prints."""
     conservative: dict[str, float]
     """Largest true accept rate with at most that false accept rate."""
     unresolved: list[str]

@@ -6,7 +6,7 @@ from statistics import fmean, pstdev
 
 import numpy as np
 
-from arcface_evaluator.metrics import FARS
+from arcface_evaluator.metrics.roc import FARS
 from arcface_evaluator.report import document, entries, page
 
 PAIR_HEADINGS = ("", "accuracy", "std over folds", "95 % interval", "pairs", "without mirrored", "XNorm")
@@ -15,9 +15,9 @@ PAIR_REMARK = (
     "over the pairs of each fold with thresholds held."
 )
 IJB_REMARK = (
-    "True accept rates in %. Nearest: at the point of the curve whose false accept rate is nearest, as the reference "
-    "reports it; at most: the largest one with no more than that false accept rate. A dash: too few impostor pairs to "
-    "tell. The interval is a bootstrap over persons with thresholds held."
+    "True accept rates in %. Nearest: at the point of the curve whose false accept rate is nearest; at most: the "
+    "largest one with no more than that false accept rate. A dash: too few impostor pairs to tell. The interval is a "
+    "bootstrap over persons with thresholds held."
 )
 
 Runs = Mapping[str, document.EvaluationFile]

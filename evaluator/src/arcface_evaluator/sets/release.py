@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_evaluator.protocols import TemplatePairs, Templates
+from arcface_evaluator.protocols.template_pairs import TemplatePairs
+from arcface_evaluator.protocols.templates import Templates
 
 IjbName = Literal["IJBB", "IJBC"]
 NAMES: tuple[IjbName, ...] = ("IJBB", "IJBC")

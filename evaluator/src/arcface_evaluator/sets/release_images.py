@@ -20,11 +20,9 @@ from arcface_api.errors import ArcFaceError, InvalidInput, explained
 from arcface_evaluator.sets.release import IjbRelease
 from arcface_faces.checkpoint import file_sha256
 from arcface_faces.embedding import embedder, vectors
-from arcface_faces.images import LANDMARKS, Image, align, decode_any_size, similarity_transforms
+from arcface_faces.images import LANDMARKS, Image, align, check_landmarks, decode_any_size, similarity_transforms
 
 FOLDER = "loose_crop"
-OUTSIDE = 0.25
-"""Share of an image's side by which a landmark may lie outside: the release cuts through faces, not past them."""
 LOG = logging.getLogger(__name__)
 
 
@@ -58,19 +56,15 @@ class ReleaseImages:
         with explained(self.path(number), "cannot be read", "take it from the release"):
             return self.path(number).read_bytes()
 
+    def stored_image(self, number: int) -> tuple[bytes, str]:
+        """The same, and its place."""
+        return self.image_bytes(number), str(self.path(number))
+
     def image(self, number: int) -> Image:
         """An image as the network takes it; InvalidInput where it is none, or its landmarks are not in it."""
-        pixels = decode_any_size(self.image_bytes(number), str(self.path(number)))
-        height, width = pixels.shape[:2]
-        room = OUTSIDE * np.array([width, height])
-        points = self.points[number]
-        outside = np.flatnonzero(((points < -room) | (points > np.array([width, height]) + room)).any(axis=1))
-        if len(outside):
-            x, y = points[outside[0]]
-            raise InvalidInput(
-                f"{self.marks_file} line {number + 1}: landmark ({x:g}, {y:g}) lies outside of "
-                f"{self.files[number]}, which has {width}x{height} pixels"
-            )
+        pixels = decode_any_size(*self.stored_image(number))
+        place = f"{self.marks_file} line {number + 1}"
+        check_landmarks(pixels, self.points[number], self.files[number], place)
         return align(pixels, self.matrices[number])
 
 

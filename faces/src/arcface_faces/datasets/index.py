@@ -111,6 +111,33 @@ class DatasetIndex:
         return cls(columns, header.class_count, header.dropped_identities, header.fingerprint)
 
 
+@dataclass(frozen=True, slots=True)
+class IndexedDataset:
+    """What a training set knows of its images without reading them."""
+
+    index: DatasetIndex
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """Identity of each image, (N,)."""
+        return self.index.columns["labels"]
+
+    @property
+    def class_count(self) -> int:
+        """Identities that are kept."""
+        return self.index.class_count
+
+    @property
+    def dropped_identities(self) -> int:
+        """Identities left out since they have too few images."""
+        return self.index.dropped_identities
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this set from another."""
+        return self.index.fingerprint
+
+
 def _seal(text: bytes) -> bytes:
     """Check sum of a header, which ends its line."""
     return b"%08x\n" % zlib.crc32(text)

@@ -8,7 +8,7 @@ from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import ConditionType, FailureStatus
 from arcface_operator.decision import stages
 from arcface_operator.decision.answers.action_failure import REFUSED, UNAVAILABLE
-from arcface_operator.decision.context import DecisionContext, condition, true_since
+from arcface_operator.decision.context import ROOM, DecisionContext, condition, true_since
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Apply, Delete, DeleteJob, DeletePodGroup, Plan, Request, earliest
 from arcface_operator.decision.policies import clean_pod_policy, ttl_seconds_after_finished
@@ -36,7 +36,8 @@ def _paused(context: DecisionContext) -> DecisionContext:
     kept = _keepers(context)
     leaving = [pod for pod in context.observed.pods if not pod.has_left_its_node]
     is_at_rest = context.status.phase in {None, "Suspended"} or not (leaving or groups)
-    context = context.with_condition("Ready", truth=False, reason="Suspended", message=why)
+    for kind in ROOM:
+        context = context.with_condition(kind, truth=False, reason="Suspended", message=why)
     if context.has_rank_table:
         context = context.with_condition("RankTableReady", truth=False, reason="Suspended", message="it is taken back")
         context = context.with_status(rank_table=None)

@@ -55,8 +55,7 @@ def _with_reopening(context: DecisionContext) -> DecisionContext:
     for kind in ("Complete", "Failed"):
         why = "another evaluation is wished for"
         context = context.with_condition(kind, truth=False, reason="Reopened", message=why)
-    # Ready begins anew: where pods of the end could not be removed it does not hold since then.
-    kept = [item for item in context.status.conditions if item.type not in {"GatesPassed", "Ready"}]
+    kept = [item for item in context.status.conditions if item.type != "GatesPassed"]
     return context.with_status(conditions=kept, completion_time=None, active_seconds=0)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from arcface_api.contract.rank_table import INITIALIZING
 from arcface_api.errors import InvalidInput
 from arcface_operator.decision import ending, prerequisites, room, stages
-from arcface_operator.decision.context import DecisionContext, condition
+from arcface_operator.decision.context import ROOM, DecisionContext, condition
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Apply, Create, DryRunCreate, Plan
 from arcface_operator.decision.policies import avoid_node_seconds, scheduling_gang
@@ -58,11 +58,11 @@ def begin(context: DecisionContext) -> DecisionContext:
 
 def with_fresh_stage(context: DecisionContext, why: str) -> DecisionContext:
     """The context of a stage of which nothing is there yet and nothing is held against it."""
-    for kind in ("Ready", context.stage.condition):
+    for kind in (*ROOM, context.stage.condition):
         context = context.with_condition(kind, truth=False, reason="Pending", message=why)
     if condition(context.status, "Suspended") is not None:
         context = context.with_condition("Suspended", truth=False, reason="Resumed", message="the job is resumed")
-    return context.with_status(vain_attempts=0, evaluation_progress=None)
+    return context.with_status(vain_attempts=0, refused_attempts=0, evaluation_progress=None)
 
 
 def start(context: DecisionContext) -> Plan:
@@ -91,10 +91,12 @@ def start(context: DecisionContext) -> Plan:
 def _await_room(context: DecisionContext) -> Plan:
     """Every pod is there: they start together once all of them have nodes."""
     if not room.is_whole(context):
-        queued = context.with_condition("Ready", truth=False, reason="Queued", message=room.awaited(context))
-        return Plan(status=queued.with_status(phase="Queued").status)
+        for kind in ROOM:
+            context = context.with_condition(kind, truth=False, reason="Queued", message=room.awaited(context))
+        return Plan(status=context.with_status(phase="Queued").status)
     stage = context.stage
-    context = context.with_condition("Ready", truth=True, reason="Ready", message="all pods have nodes")
+    for kind in ROOM:
+        context = context.with_condition(kind, truth=True, reason=kind, message="all pods have nodes")
     why = f"the pods of the {stage.work} are starting"
     context = context.with_condition(stage.condition, truth=False, reason="Starting", message=why)
     status = context.with_status(phase="Starting").status

@@ -13,7 +13,7 @@ from arcface_api.command import run
 from arcface_evaluator.commands.checkpoint import checkpoint
 from arcface_faces.checkpoint import BACKBONE_FILE, MANIFEST_FILE, MOMENTUM_FILE
 from arcface_faces.checkpoint_writing import write_tensors
-from support.builders.saved_states import flip_the_last_bit, saving
+from support.builders.saved_states import flip_the_last_bit, rewrite_manifest, saving
 from support.builders.verifications import found
 
 HEAD_FILE = "head-000000000.safetensors"
@@ -43,9 +43,9 @@ def refused(capsys, *words):
 
 def test_a_checkpoint_is_told_with_its_recipe_and_files(folder):
     path = folder / "step-00000008"
-    written = json.loads((path / MANIFEST_FILE).read_text()) | {"recipe": {"model.width": 0.5, "totalBatchSize": 4}}
-    written["source"] = {"job": "large", "step": 4000, "sha256": "ab" * 32, "head": "means"}
-    (path / MANIFEST_FILE).write_text(json.dumps(written))
+    source = {"job": "large", "step": 4000, "sha256": "ab" * 32, "head": "means"}
+    recipe = {"model.width": 0.5, "totalBatchSize": 4}
+    rewrite_manifest(path, lambda document: document.update(recipe=recipe, source=source))
     lines = [" ".join(line.split()) for line in done("show", path).splitlines()]
     assert "step 8 of 100, epoch 0" in lines
     assert "trained on 50 images of 10 identities" in lines
@@ -96,10 +96,7 @@ def test_all_damages_of_one_checkpoint_are_named(folder, capsys):
 
 
 def change(path, **fields):
-    """As by a hand, whose text carries no checksum."""
-    written = json.loads(path.read_text())
-    written.pop("checksum", None)
-    path.write_text(json.dumps(written | fields))
+    rewrite_manifest(path.parent, lambda document: document.update(fields))
 
 
 ENTRY_WITHOUT_CLASSES = {
@@ -115,7 +112,7 @@ ENTRY_WITHOUT_CLASSES = {
     ("damage", "words"),
     [
         pytest.param(lambda path: path.unlink(), "manifest.json: cannot be read", id="none"),
-        pytest.param(lambda path: path.write_text("{"), "manifest.json: document: Invalid JSON", id="half of it"),
+        pytest.param(lambda path: path.write_text("{"), "manifest.json: is damaged (it does not", id="half of it"),
         pytest.param(
             partial(change, step=4), "is of step 4: name the folder step-00000004 again", id="of another checkpoint"
         ),
@@ -138,9 +135,7 @@ def test_a_manifest_is_a_file_too(folder, capsys, damage, words):
 
 def test_parts_that_no_file_holds_are_named(folder, capsys):
     path = folder / "step-00000008"
-    manifest = json.loads((path / MANIFEST_FILE).read_text())
-    manifest["files"] = [entry for entry in manifest["files"] if entry["name"] == BACKBONE_FILE]
-    (path / MANIFEST_FILE).write_text(json.dumps(manifest))
+    rewrite_manifest(path, lambda document: document.update(files=document["files"][:1]))
     lines, _ = refused(capsys, "verify", path)
     assert [line.removeprefix(f"{path}/manifest.json: ") for line in lines] == [
         "lists no momentum.safetensors: use another checkpoint",
@@ -152,9 +147,12 @@ def test_a_checkpoint_that_holds_numbers_that_are_not_finite_is_none_to_go_on_fr
     """No release of ours has written such a one since it looks before it saves; its files are as they were written."""
     path = folder / "step-00000008"
     entry = write_tensors(path / BACKBONE_FILE, {"stem.weight": np.full((2, 3), np.nan, np.float32)})
-    manifest = json.loads((path / MANIFEST_FILE).read_text())
-    others = [other for other in manifest["files"] if other["name"] != BACKBONE_FILE]
-    (path / MANIFEST_FILE).write_text(json.dumps(manifest | {"files": [json.loads(entry.to_json()), *others]}))
+
+    def put_in_its_place(document):
+        others = [other for other in document["files"] if other["name"] != BACKBONE_FILE]
+        document["files"] = [json.loads(entry.to_json()), *others]
+
+    rewrite_manifest(path, put_in_its_place)
     lines, _ = refused(capsys, "verify", path)
     assert lines == [f"{path / BACKBONE_FILE}: stem.weight holds numbers that are not finite: use another checkpoint"]
 

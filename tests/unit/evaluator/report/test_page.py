@@ -12,6 +12,7 @@ from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import open_images
 from arcface_faces.embedding.embedder import embed
 from arcface_faces.pairs.pair_set import read_pair_set
+from arcface_faces.scores import Scores
 from support.builders.ijb_release import write_release
 from support.builders.verification_set import corner_network, write_pairs
 
@@ -139,7 +140,7 @@ def test_curves_keep_the_rates_that_count():
     random = np.random.default_rng(0)
     is_same = np.arange(200_000) < 2_000
     scores = random.normal(np.where(is_same, 2.0, 0.0), 1.0)
-    curves = curves_of("set", "cosine", scores, is_same)
+    curves = curves_of("set", "cosine", Scores(scores, is_same))
     assert len(curves.fpr) < 500
     assert sum(curves.genuine) == 2_000
     assert sum(curves.impostors) == 198_000

@@ -33,20 +33,20 @@ def test_images_are_embedded_in_the_order_of_the_files_with_their_mirrored_views
 @pytest.mark.parametrize("batch_size", [1, 7, 64, IMAGES + 1])
 def test_rates_do_not_depend_on_the_batch_size(tmp_path, batch_size):
     root = write_release(tmp_path)
-    found = verify_release(open_ijb(root), embeddings_of(root, batch_size))
-    assert found == verify_release(open_ijb(root), embeddings_of(root, IMAGES))
+    found = verify_release(open_ijb(root), embeddings_of(root, batch_size)).choices
+    assert found == verify_release(open_ijb(root), embeddings_of(root, IMAGES)).choices
     assert [rate.nearest for rate in found[0].rates] == [None, None, None, None, 1.0, 1.0]
 
 
 def test_rates_do_not_depend_on_the_order_of_the_images(tmp_path):
     root = write_release(tmp_path)
-    expected = verify_release(open_ijb(root), embeddings_of(root))
+    expected = verify_release(open_ijb(root), embeddings_of(root)).choices
     order = np.random.default_rng(0).permutation(IMAGES)
     for kind in ("face_tid_mid", "name_5pts_score"):
         path = root / "meta" / f"ijbc_{kind}.txt"
         lines = path.read_text().splitlines()
         path.write_text("\n".join(lines[row] for row in order))
-    assert verify_release(open_ijb(root), embeddings_of(root)) == expected
+    assert verify_release(open_ijb(root), embeddings_of(root)).choices == expected
 
 
 def rewritten(root, old, new):
@@ -189,3 +189,14 @@ def test_check_counts_a_release(tmp_path, capsys):
         run(["evaluate", "check", "--ijb", str(write_release(tmp_path)), "--json"])
     (count,) = json.loads(capsys.readouterr().out)["ijb"]
     assert count == {"name": "IJBC", "images": 48, "templates": 24, "pairs": 276, "same": 12}
+
+
+def test_check_names_an_image_of_a_release_that_has_lost_a_part_unless_it_is_to_be_quick(tmp_path, capsys):
+    root = write_release(tmp_path)
+    damaged = root / "loose_crop" / "30.jpg"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    assert run(["evaluate", "check", "--ijb", str(root)]) == 2
+    assert f"{damaged}: " in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="0"):
+        run(["evaluate", "check", "--quick", "--ijb", str(root)])

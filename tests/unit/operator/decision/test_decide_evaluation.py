@@ -352,6 +352,7 @@ def test_an_annotation_has_a_finished_job_evaluated_once_more(phase: Any) -> Non
         "Failed": ("False", "Reopened"),
         "Evaluated": ("False", "Pending"),
         "Ready": ("False", "Pending"),
+        "Scheduled": ("False", "Pending"),
     }
     same = wished.model_copy(update={"status": opened})
     plan = decide(observation_in("Pending", same, seen), SETTINGS, NOW)

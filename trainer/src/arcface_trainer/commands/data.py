@@ -58,7 +58,7 @@ def verify(directory: Path) -> None:
     faces = dataset.open_dataset(directory)
     count = 0
     with progress_bar("verifying", len(faces.labels)) as advance:
-        for fault in faults.faults(faces, THREADS, advance):
+        for fault in faults.faults(faults.StoredImages.of(faces), THREADS, advance):
             count += 1
             click.echo(fault)
     if count:

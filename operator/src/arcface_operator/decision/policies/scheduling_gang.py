@@ -113,7 +113,9 @@ def _answer(context: DecisionContext, workload: kueue.WorkloadView) -> str:
         why = workload.words("Evicted") or "by an administrator"
         return f"Workload {workload.name} is deactivated ({why}); set its spec.active to true to queue it again"
     if workload.has("QuotaReserved"):
-        pending = [f"{check['name']} ({check.get('state')})" for check in workload.checks if check["state"] != "Ready"]
+        pending = [
+            f"{check['name']} ({check.get('state')})" for check in workload.checks if check.get("state") != "Ready"
+        ]
         return f"{queue} has quota, which waits for {', '.join(pending) or 'its admission'}"
     return f"waits for quota in Kueue's {queue}: {workload.words('QuotaReserved') or 'not looked at yet'}"
 

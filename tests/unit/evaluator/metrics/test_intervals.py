@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from arcface_evaluator.metrics import accuracy_interval, persons, tar_intervals
+from arcface_evaluator.metrics.intervals import accuracy_interval, persons, tar_intervals
 from arcface_faces.pairs.protocol import fold_sizes
 
 
