@@ -13,8 +13,8 @@ from arcface_evaluator.commands import identify, sources
 from arcface_evaluator.commands.outputs import Outputs, print_table, write_page
 from arcface_evaluator.commands.sources import FILE
 from arcface_evaluator.report import document, entries
+from arcface_evaluator.sets import release_images
 from arcface_evaluator.sets.release import IMAGES_FOLDER, open_ijb
-from arcface_evaluator.sets.release_images import open_images
 from arcface_faces.datasets import faults
 from arcface_faces.embedding import vectors
 from arcface_faces.embedding.embedder import decoding_threads
@@ -22,8 +22,6 @@ from arcface_faces.images import decode_any_size
 from arcface_faces.pairs.pair_set import decoder, open_sets
 from arcface_faces.pairs.protocol import PairScores
 from arcface_faces.progress import progress_bar
-
-RESIZE = click.option("--resize", is_flag=True, help="Scale images that are aligned and square in another size.")
 
 
 @click.group()
@@ -40,7 +38,7 @@ evaluate.add_command(identify.all_pairs)
 @click.option("--embeddings", type=FILE, multiple=True, help=".npy (N, D) or (N, 2, D), one for each set.")
 @sources.VIEWS
 @click.option("--bin", "bins", type=FILE, multiple=True, help="Verification set; more may follow as plain arguments.")
-@RESIZE
+@sources.RESIZE
 @sources.JSON
 @sources.REPORT
 @click.argument("more_bins", type=FILE, nargs=-1)
@@ -77,7 +75,7 @@ def pairs(
 @evaluate.command()
 @click.argument("bins", type=FILE, nargs=-1)
 @click.option("--ijb", "releases", type=FILE, multiple=True, help="Folder of an IJB release; may be repeated.")
-@RESIZE
+@sources.RESIZE
 @click.option("--quick", is_flag=True, help="Of the images of IJB releases look at the first bytes only.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], resize: bool, quick: bool, as_json: bool) -> None:
@@ -91,7 +89,7 @@ def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], resize: bool, q
     sets, opened = open_sets(bins, decoder(resize=resize)), [open_ijb(folder) for folder in releases]
     for pair_set in sets:
         _check_images(faults.StoredImages(len(pair_set), pair_set.stored_image, pair_set.decode))
-    for images in map(open_images, opened):
+    for images in map(release_images.open_images, opened):
         with progress_bar(images.name, len(images)) as advance:
             images.check_sizes(advance)
         if quick:

@@ -30,6 +30,7 @@ CACHE = click.option("--cache/--no-cache", default=None, help="Keep embeddings b
 VIEWS = click.option(
     "--views", type=click.Choice(vectors.VIEWS), help="concatenated: rows of --embeddings are [original, mirrored]."
 )
+RESIZE = click.option("--resize", is_flag=True, help="Scale images that are aligned and square in another size.")
 JSON = click.option("--json", "json_file", type=FILE, help="Write every number to this file.")
 REPORT = click.option("--report", type=FILE, help="Write a page with plots and the hardest pairs into this folder.")
 

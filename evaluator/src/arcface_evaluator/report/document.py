@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from arcface_api.errors import explained
+from arcface_api.errors import explained, printable
 from arcface_api.model import Model
 from arcface_api.resource.status import IjbResult, PairResult
 from arcface_evaluator.report import searches
@@ -126,7 +126,7 @@ class InputFile(Model):
     def of(cls, path: Path) -> "InputFile":
         """Hash a file that was read."""
         with explained(path, "cannot be read", "mend its rights"), path.open("rb") as opened:
-            return cls(path=str(path), sha256=hashlib.file_digest(opened, "sha256").hexdigest())
+            return cls(path=printable(str(path)), sha256=hashlib.file_digest(opened, "sha256").hexdigest())
 
 
 class EvaluationFile(Model):
