@@ -76,7 +76,7 @@ def pairs(
 @click.argument("bins", type=FILE, nargs=-1)
 @click.option("--ijb", "releases", type=FILE, multiple=True, help="Folder of an IJB release; may be repeated.")
 @sources.RESIZE
-@click.option("--quick", is_flag=True, help="Of IJB releases decode the first image only.")
+@click.option("--quick", is_flag=True, help="Of the images of IJB releases look at the first bytes only.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], resize: bool, quick: bool, as_json: bool) -> None:
     """Check that the sets BINS and IJB releases can be evaluated and count their pairs.
@@ -89,7 +89,11 @@ def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], resize: bool, q
     sets, opened = open_sets(bins, decoder(resize=resize)), [open_ijb(folder) for folder in releases]
     for pair_set in sets:
         _check_images(faults.StoredImages(len(pair_set), pair_set.stored_image, pair_set.decode))
-    for images in [] if quick else map(release_images.open_images, opened):
+    for images in map(release_images.open_images, opened):
+        with progress_bar(images.name, len(images)) as advance:
+            images.check_sizes(advance)
+        if quick:
+            continue
         _check_images(faults.StoredImages(len(images), images.stored_image, decode_any_size))
     counts = SetCounts(sets=evaluation.count_pairs(sets), ijb=[evaluation.count_release(release) for release in opened])
     lines = [f"{count.name}: {count.pairs} pairs, {count.same} of one person" for count in counts.sets]
