@@ -200,7 +200,7 @@ class CheckpointStatus(Model):
 class IjbResult(Model):
     """Result on one IJB set."""
 
-    dataset: Literal["IJBB", "IJBC"]
+    dataset: str
     """Name of the set."""
     tar_at_far: dict[str, Rate]
     """True accept rate by false accept rate, keys 1e-6 to 1e-1."""

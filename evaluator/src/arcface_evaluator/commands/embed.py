@@ -12,7 +12,7 @@ import numpy as np
 
 from arcface_api.errors import InvalidInput, explained
 from arcface_evaluator import networks
-from arcface_evaluator.commands import evaluate, pairs
+from arcface_evaluator.commands import pairs, sources
 from arcface_evaluator.sets import named_images
 from arcface_faces.datasets import dataset
 from arcface_faces.image_files import framing
@@ -23,7 +23,7 @@ FILE = pairs.FILE
 
 
 @click.command()
-@evaluate.network_options
+@sources.network_options
 @click.option("--images", type=FILE, help="Folder of images, or a list with the path of one in each line.")
 @click.option("--records", type=FILE, help="Training set: train.rec, or a folder for each identity.")
 @click.option("--bin", "bin_file", type=FILE, help="Verification set.")

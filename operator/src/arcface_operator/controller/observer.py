@@ -65,11 +65,12 @@ class Observer:
         faults = await self.device_faults.read(nodes) if has_cards else {}
         return replace(observed, lost_nodes=self.prerequisites.lost(nodes), device_faults=faults)
 
-    async def _groups(self, job: ArcFaceTrainingJob) -> dict[str, tuple[str, ...]]:
-        """The gang scheduler's groups that are there, where they should go, each with its finalizers."""
+    async def _groups(self, job: ArcFaceTrainingJob) -> dict[str, tuple[str, ...]] | None:
+        """The gang scheduler's groups that are there, where that matters, each with its finalizers."""
         are_unwanted = job.spec.suspend or job.status.phase in needs.GROUPLESS_PHASES
-        groups = ending.group_names(job) if are_unwanted else []
-        found = await asyncio.gather(*(self.api.find(client.path_of(group)) for group in groups))
+        if not are_unwanted and job.status.phase != "Queued":
+            return None
+        found = await asyncio.gather(*(self.api.find(client.path_of(group)) for group in ending.group_names(job)))
         there = (group["metadata"] for group in found if group is not None)
         return {metadata["name"]: tuple(metadata.get("finalizers", [])) for metadata in there}
 

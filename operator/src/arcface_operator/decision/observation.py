@@ -139,8 +139,9 @@ class Observation:
     """How it has just gone to ask the first pod; None where no question came to anything since the last look."""
     queue: QueueView | None = None
     """What Kueue says; None where the job is not in a queue of it, or its Workloads have not been seen yet."""
-    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """The job's groups that the gang scheduler has, each with its finalizers; looked at only where they should go."""
+    groups: Mapping[str, tuple[str, ...]] | None = None
+    """The job's groups that the gang scheduler has, each with its finalizers; looked at only where they should go, or
+    a gang in the queue hangs on its own."""
     stuck_since: Mapping[str, datetime] = field(default_factory=dict)
     """Since when pods, by uid, have been seen to say that they can never start."""
     watched_since: datetime | None = None
