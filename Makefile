@@ -99,7 +99,7 @@ bench-rank-table-look: setup ## What a look at a gang of 16,384 ranks costs the 
 bench-eval: setup ## Decoding and aligning beside the bare network (FACES=folder with IJB_release/IJBC)
 	$(BIN)/python tests/benchmarks/bench_eval.py $(FACES)
 
-bench-ijb: setup ## IJB-C's size from embeddings to TAR@FAR, beside the reference's algorithm in plain NumPy
+bench-ijb: setup ## IJB-C's size in fresh processes: 1:1 beside plain NumPy, 1:N, a report; 100,000 images against all
 	$(BIN)/python tests/benchmarks/bench_ijb.py
 
 bench-intervals: setup ## How often intervals hold the truth, by simulation, and their time at IJB-C's size

@@ -140,6 +140,8 @@ def test_a_release_is_read_row_by_row(release):
         ({"marks": MARKS.replace("0.9\n2", "0.9\n\n2")}, "line 2: 0 fields; it must have 12"),
         ({"marks": MARKS[::-1].replace("9.0", "hgih", 1)[::-1]}, "line 5: holds 'high'; landmarks and scores are num"),
         ({"pairs": "7 9 1\n7 8 0\n"}, "line 2: template 8 has no images"),
+        ({"pairs": "\n7 9 1\n\n \n7 8 0\n"}, "line 5: template 8 has no images"),
+        ({"pairs": "7 9 1\n\n\n7 9 2\n"}, "line 4: label 2; it must be 0 or 1"),
         ({"pairs": "7 9 2\n"}, "line 1: label 2"),
         ({"pairs": "7 9\n"}, "a line is 'template template label'"),
         ({"pairs": "7 9 0\n7 x 1\n"}, "line 2: '7 x 1'; a line is 'template template label'"),
@@ -147,7 +149,6 @@ def test_a_release_is_read_row_by_row(release):
         ({"pairs": "7 9 0\n7 9.5 1\n"}, "line 2: '7 9.5 1'"),
         ({"pairs": f"7 9 {10**30}\n"}, "line 1"),
         ({"pairs": ""}, "a line is 'template template label'"),
-        ({"name": "mine"}, "--root is the folder IJBB or IJBC"),
         ({"pairs": "7 9 1\n"}, "1 pairs are of one person and 0 of two; there must be both"),
     ],
 )
@@ -156,6 +157,33 @@ def test_a_bad_release_is_one_line(release, tmp_path, capsys, changes, said):
     output = capsys.readouterr()
     assert (status, output.err.count("\n")) == (2, 1)
     assert said in output.err
+
+
+@pytest.mark.parametrize(
+    ("name", "called"), [("ijbb", "IJBB"), ("IJBC", "IJBC"), ("tinyface", "tinyface"), ("my set.v2", "my set.v2")]
+)
+def test_the_name_of_a_set_is_that_of_its_files(release, name, called):
+    root = release(name=name)
+    assert open_ijb(root.rename(root.parent / "unpacked")).name == called
+
+
+def test_a_folder_with_two_sets_is_refused(release):
+    root = release()
+    (root / "meta" / "ijbb_face_tid_mid.txt").write_text(MEMBERS)
+    with pytest.raises(
+        InvalidInput, match=r"holds ijbb_face_tid_mid\.txt, ijbc_face_tid_mid\.txt; --root is one set's"
+    ):
+        open_ijb(root)
+
+
+def test_only_a_set_of_ones_own_may_have_no_landmarks(release):
+    mine, published = release(name="mine"), release(name="IJBC")
+    (mine / "meta" / "mine_name_5pts_score.txt").unlink()
+    (published / "meta" / "ijbc_name_5pts_score.txt").unlink()
+    opened = open_ijb(mine)
+    assert (opened.points, opened.scores.tolist(), len(opened.files)) == (None, [1.0] * 5, 2)
+    with pytest.raises(InvalidInput, match=r"ijbc_name_5pts_score\.txt"):
+        open_ijb(published)
 
 
 def test_a_missing_release_says_what_root_is(tmp_path):

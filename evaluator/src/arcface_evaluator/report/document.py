@@ -6,9 +6,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from arcface_api.errors import explained
+from arcface_api.errors import explained, printable
 from arcface_api.model import Model
 from arcface_api.resource.status import IjbResult, PairResult
+from arcface_evaluator.report import searches
 from arcface_evaluator.report.figures import SetFigures
 from arcface_evaluator.report.outcomes import Outcomes
 from arcface_faces.pairs.protocol import FOLDS, THRESHOLD_STEP, THRESHOLDS
@@ -127,7 +128,7 @@ class InputFile(Model):
     def of(cls, path: Path) -> "InputFile":
         """Hash a file that was read."""
         with explained(path, "cannot be read", "mend its rights"), path.open("rb") as opened:
-            return cls(path=str(path), sha256=hashlib.file_digest(opened, "sha256").hexdigest())
+            return cls(path=printable(str(path)), sha256=hashlib.file_digest(opened, "sha256").hexdigest())
 
 
 class EvaluationFile(Model):
@@ -143,14 +144,18 @@ class EvaluationFile(Model):
     """Every other number, one entry a pair set."""
     ijb_details: list[IjbRates] = Field(default_factory=list)
     """Rates of IJB sets under every choice that the protocol leaves open."""
+    identification: list[searches.IdentificationRates] = Field(default_factory=list)
+    """1:N identification on sets of templates."""
+    all_pairs: list[searches.AllPairsRates] = Field(default_factory=list)
+    """All images of lists against all others."""
     curves: list[ScoreCurves] = Field(default_factory=list)
     """What a report's plots are drawn from."""
     figures: list[SetFigures] = Field(default_factory=list)
     """Areas, equal error rates and operating points, one entry a set, each with those of its groups."""
     outcomes: list[Outcomes] = Field(default_factory=list)
     """What became of each pair, for comparisons."""
-    protocol: PairProtocol | IjbProtocol = PairProtocol()
-    """How the pairs were judged."""
+    protocol: PairProtocol | IjbProtocol | searches.IdentificationProtocol | searches.AllPairsProtocol = PairProtocol()
+    """How the numbers came about."""
     inputs: list[InputFile] = Field(min_length=1)
     """Files that were read; of a checkpoint its manifest, which holds the hashes of the others."""
 

@@ -153,11 +153,14 @@ class _Names:
 
 
 def _images_in(folder: str) -> list[_Entry]:
-    """Names of the image files of one identity, in their order, with their sizes in bytes."""
+    """Names of the image files of one identity, in their order, with their sizes in bytes.
+
+    Hidden ones, as macOS leaves them, are left out.
+    """
 
     def choose(entry: os.DirEntry[str]) -> _Entry | None:
         suffix = os.path.splitext(entry.name)[1]  # noqa: PTH122 - millions of entries
-        if suffix.lower() not in IMAGE_SUFFIXES:
+        if suffix.lower() not in IMAGE_SUFFIXES or entry.name.startswith("."):
             return None
         try:
             return entry.name, entry.stat().st_size

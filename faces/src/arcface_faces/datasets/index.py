@@ -20,7 +20,7 @@ from pydantic import Field
 from arcface_api.errors import InvalidInput
 from arcface_api.model import Model
 
-FORMAT: Final = "arcface-index/1"
+FORMAT: Final = "arcface-index/2"
 """Raised where the files of older versions may hold what is refused now."""
 HEADER_BYTES = 4096
 SEAL_BYTES = 9
@@ -44,7 +44,7 @@ class _ColumnEntry(Model):
 
 
 class _Header(Model):
-    format: Literal["arcface-index/1"] = FORMAT
+    format: Literal["arcface-index/2"] = FORMAT
     made_from: str
     class_count: int = Field(ge=1)
     dropped_identities: int = Field(ge=0)

@@ -13,14 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_faces import delimited
-from arcface_faces.images import decode_scaled
+from arcface_faces import delimited, images
+from arcface_faces.image_files import framing, tree
 from arcface_faces.pairs.protocol import check_foldable
 
 TABLES = frozenset({".csv", ".tsv"})
 HEADER = ["first", "second", "same"]
 TRUTH = {"1": True, "true": True, "0": False, "false": False}
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 LONGEST_NUMBER = 9
 """Digits."""
 LONGEST_SHOWN = 80
@@ -50,7 +49,7 @@ class MadeSet:
     """What becomes of a list."""
 
     images: list[bytes]
-    """As they are on disk, pair i at 2i and 2i + 1."""
+    """As they are on disk, or framed and stored without loss; pair i at 2i and 2i + 1."""
     is_same: list[bool]
     dropped: list[DroppedPair]
 
@@ -82,11 +81,11 @@ def read_list(path: Path) -> list[ListedPair]:
     return pairs
 
 
-def make_set(pairs: list[ListedPair], folder: Path) -> MadeSet:
+def make_set(pairs: list[ListedPair], folder: tree.ImageTree, frame: framing.Framing) -> MadeSet:
     """Read the images below a folder; pairs that lack a usable one are dropped and accounted for."""
     made = MadeSet([], [], [])
     for pair in pairs:
-        found = [_image(folder, name) for name in (pair.first, pair.second)]
+        found = [_image(folder, frame, name) for name in (pair.first, pair.second)]
         problem = next((text for text in found if isinstance(text, str)), None)
         if problem is not None:
             made.dropped.append(DroppedPair(pair, problem))
@@ -156,29 +155,17 @@ def _lfw_file(name: str, number: str) -> str:
     return f"{name}/{name}_{int(number):04d}"
 
 
-def _image(folder: Path, name: str) -> bytes | str:
+def _image(folder: tree.ImageTree, frame: framing.Framing, name: str) -> bytes | str:
     """The encoded image, or why there is none; ArcFaceError where another look may find it."""
-    shown = name[:LONGEST_SHOWN]
     try:
-        with explained(shown, "cannot be read", "correct the list"):
-            path = next((path for path in _candidates(folder, name) if path.is_file()), None)
-            if path is None or not path.resolve().is_relative_to(folder.resolve()):
-                return f"missing image: {shown}"
+        path = folder.find(name)
+        with explained(path, "cannot be read", "correct the list"):
             content = path.read_bytes()
-    except (InvalidInput, ValueError) as error:  # ValueError: a name with a zero byte
+    except InvalidInput as error:
         return f"missing image: {error}"
+    shown = str(path.relative_to(folder.folder))
     try:
-        decode_scaled(content, shown)
+        framed = frame(content, shown, shown)
     except InvalidInput as error:
         return f"unusable image: {error}"
-    return content
-
-
-def _candidates(folder: Path, name: str) -> Iterator[Path]:
-    path = folder / name
-    if not name or path == folder:
-        return
-    if path.suffix.lower() in SUFFIXES:
-        yield path
-    else:
-        yield from (path.with_name(path.name + suffix) for suffix in SUFFIXES)
+    return content if isinstance(frame, framing.Aligned) else images.encode_png(framed)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from arcface_api.contract.run_config import RunEvaluation
 from arcface_api.errors import InvalidInput, explained
 from arcface_faces.embedding.embedder import Images, decoding_threads
-from arcface_faces.images import Image, decode_scaled
+from arcface_faces.images import Decode, Image, decode, decode_scaled
 from arcface_faces.pairs.protocol import check_foldable
 from arcface_faces.pickle import machine, stream, values
 
@@ -48,6 +48,7 @@ class PairSet:
     name: str
     path: Path
     stored: PairPickle
+    decode: Decode
 
     @property
     def is_same(self) -> NDArray[np.bool_]:
@@ -56,19 +57,32 @@ class PairSet:
 
     def image(self, number: int) -> Image:
         """One image as the network takes it; InvalidInput naming file and number where it is none."""
+        return self.decode(*self.stored_image(number))
+
+    def stored_image(self, number: int) -> tuple[bytes, str]:
+        """One image as it was encoded, and its place; InvalidInput naming file and number where the file is damaged."""
         where = f"{self.path}: image {number}"
         try:
-            encoded = self.stored.image_bytes(number)
+            return self.stored.image_bytes(number), where
         except InvalidInput as error:
             raise InvalidInput(f"{where}: {error}") from error
-        return decode_scaled(encoded, where)
 
     def __len__(self) -> int:
         """Number of images, twice the number of pairs."""
         return len(self.stored.slices)
 
 
-def read_pair_set(path: Path) -> PairSet:
+def decode_aligned(data: bytes, where: str) -> Image:
+    """The image of a set, 112x112; InvalidInput, naming `where`, for any other."""
+    return decode(data, where, "where it is aligned give --resize, or make the set anew with arcface pairs make")
+
+
+def decoder(*, resize: bool) -> Decode:
+    """How the images of sets are decoded: aligned ones in another size are scaled where that is asked for."""
+    return decode_scaled if resize else decode_aligned
+
+
+def read_pair_set(path: Path, decode: Decode = decode_aligned) -> PairSet:
     """Open a `.bin`; InvalidInput where images and truth values do not make pairs."""
     stored = read_pair_pickle(path)
     images, pairs = len(stored.slices), len(stored.is_same)
@@ -78,12 +92,12 @@ def read_pair_set(path: Path) -> PairSet:
         raise InvalidInput(f"{path}: holds {images} images, an odd number: images 2i and 2i + 1 make pair i")
     if images != 2 * pairs:
         raise InvalidInput(f"{path}: holds {images} images but {pairs} truth values; they should be {images // 2}")
-    return PairSet(path.stem, path, stored)
+    return PairSet(path.stem, path, stored, decode)
 
 
-def open_sets(paths: Iterable[Path]) -> list[PairSet]:
+def open_sets(paths: Iterable[Path], decode: Decode = decode_aligned) -> list[PairSet]:
     """Open and check all sets before any is evaluated; the name of a set is that of its file and must be unique."""
-    sets = [read_pair_set(path) for path in paths]
+    sets = [read_pair_set(path, decode) for path in paths]
     name, times = Counter(opened.name for opened in sets).most_common(1)[0] if sets else ("", 0)
     if times > 1:
         raise InvalidInput(f"{times} sets are called {name!r}: results are told apart by file name, rename one")

@@ -9,7 +9,7 @@ from typing import Literal, TypedDict, Unpack
 from arcface_api.resource import status as api
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
-from arcface_operator.decision.answers.action_failure import REFUSED, UNAVAILABLE, ActionFailure
+from arcface_operator.decision.answers.action_failure import REFUSED, UNAVAILABLE, UNREADABLE, ActionFailure
 from arcface_operator.decision.observation import Observation, PodView
 from arcface_operator.decision.stages import Stage, stage_of
 from arcface_operator.manifests.rank_variables import has_rank_table
@@ -158,7 +158,7 @@ class DecisionContext:
         has_room = self.status.phase in {"Starting", self.stage.at_work}
         failed = {failure.condition: failure for failure in reversed(list(failures))}
         for item in self.status.conditions:
-            if item.reason in {REFUSED, UNAVAILABLE} and item.type not in failed:
+            if item.reason in {REFUSED, UNAVAILABLE, UNREADABLE} and item.type not in failed:
                 message = "what failed before is done, or not needed any more"
                 truth = has_room and item.type == "Ready"
                 told = told.with_condition(item.type, truth=truth, reason="Settled", message=message)

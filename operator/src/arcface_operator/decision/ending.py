@@ -32,7 +32,7 @@ def suspend(context: DecisionContext) -> Plan:
 
 def _paused(context: DecisionContext) -> DecisionContext:
     """The context of a job that is to rest: it is called suspended once its pods have saved and left, not before."""
-    why, groups = "spec.suspend is true", context.observed.groups
+    why, groups = "spec.suspend is true", context.observed.groups or {}
     kept = _keepers(context)
     leaving = [pod for pod in context.observed.pods if not pod.has_left_its_node]
     is_at_rest = context.status.phase in {None, "Suspended"} or not (leaving or groups)
@@ -51,7 +51,7 @@ def _paused(context: DecisionContext) -> DecisionContext:
 
 def _keepers(context: DecisionContext) -> str:
     """A word on finalizers that keep what a suspension takes away."""
-    pods, groups = lingering(context, context.observed.pods), context.observed.groups
+    pods, groups = lingering(context, context.observed.pods), context.observed.groups or {}
     sentences = [] if pods is None else [pods]
     for name, finalizers in groups.items():
         if finalizers:
@@ -173,8 +173,10 @@ def removal_seconds(context: DecisionContext, pods: Sequence[PodView]) -> float 
 
 def _ended(context: DecisionContext) -> Plan:
     """The end is written first; the next decision cleans up."""
-    if true_since(context.status, "Training") is not None:
-        context = context.with_condition("Training", truth=False, reason="Ended", message="the job has ended")
+    kinds: tuple[ConditionType, ...] = ("Training", "RestartsCapped")
+    for kind in kinds:
+        if true_since(context.status, kind) is not None:
+            context = context.with_condition(kind, truth=False, reason="Ended", message="the job has ended")
     return Plan(status=context.with_status(completion_time=context.now).status, look_again_seconds=0.0)
 
 
@@ -183,7 +185,7 @@ def _group_removal(context: DecisionContext, condition: ConditionType = "Ready")
     if not clean_pod_policy.is_group_unwanted(context):
         return ()
     groups = group_names(context.job)
-    there = (group for group in groups if group["metadata"]["name"] in context.observed.groups)
+    there = (group for group in groups if group["metadata"]["name"] in (context.observed.groups or {}))
     return tuple(DeletePodGroup(group, condition) for group in there)
 
 

@@ -45,6 +45,7 @@ def open_stage(context: DecisionContext) -> Plan:
     if context.spec.evaluation is None:
         return ending.succeed(context)
     if (sentence := starting.flaw(context)) is not None:
+        context = context.with_condition("Evaluated", truth=False, reason="InvalidSpec", message=sentence)
         return ending.fail(context, "InvalidSpec", sentence)
     context = starting.with_fresh_stage(context, "the training is done, the evaluation is about to start")
     return starting.start(context.with_status(phase="Pending", attempt=context.status.attempt + 1))

@@ -69,7 +69,8 @@ def gather(context: DecisionContext) -> Plan:
     if (fault := _fault_while_gathering(context)) is not None:
         return _act_on(context, fault)
     plan = starting.start(context)
-    left = scheduling_deadline_seconds.seconds_left(context), room.seconds_left(context)
+    waits = scheduling_deadline_seconds.seconds_left(context), room.seconds_left(context)
+    left = *waits, starting.group_seconds(context)
     return replace(plan, look_again_seconds=earliest(plan.look_again_seconds, *left))
 
 

@@ -18,6 +18,8 @@ from arcface_operator.preflight.spec_checks import unsupported
 SERVICE, NO_TABLE = "spec", "initializing"
 """What a Service, and a rank table that is not there yet, are made of."""
 WATCHED_KINDS = frozenset({"Service", "ConfigMap"})
+GROUP_SECONDS = 60.0
+"""Gang schedulers' groups are not watched: their kinds come and go with the schedulers."""
 MOST_DOUBLINGS = 30
 """Beyond any longest pause, and far from what a number of seconds can hold."""
 
@@ -215,16 +217,32 @@ def repairs(context: DecisionContext, planned: Iterable[Action]) -> tuple[Action
 
     What an older release has written stays as it is.
     """
-    if context.observed.objects is None or context.missing_pod is not None:
+    if context.missing_pod is not None:
         return ()
     busy = {action.manifest["metadata"]["name"] for action in planned if isinstance(action, Apply)}
-    needed = [item for item in _before_pods(context) if item["kind"] in WATCHED_KINDS]
-    lost = [item for item in needed if context.observed.written(item["metadata"]["name"]) is None]
+    lost = [item for item in _before_pods(context) if _is_lost(context, item)]
     table = metadata.rank_table_name(context.job.metadata.name)
     return tuple(
         Apply(item, "RankTableReady" if item["metadata"]["name"] == table else "Ready")
         for item in lost
         if item["metadata"]["name"] not in busy
+    )
+
+
+def _is_lost(context: DecisionContext, needed: metadata.Manifest) -> bool:
+    """Whether what pods need is known not to be there as it was written."""
+    name, groups = needed["metadata"]["name"], context.observed.groups
+    if needed["kind"] in WATCHED_KINDS:
+        return context.observed.objects is not None and context.observed.written(name) is None
+    return groups is not None and name not in groups
+
+
+def group_seconds(context: DecisionContext) -> float | None:
+    """When to see whether a gang in the queue has its scheduler's group, without which no scheduler looks at it."""
+    return (
+        GROUP_SECONDS
+        if context.status.phase == "Queued" and context.job.spec.scheduling.gang in gang.POD_GROUP_VERSIONS
+        else None
     )
 
 

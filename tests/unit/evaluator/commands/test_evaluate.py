@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+import cv2
 import numpy as np
 import pytest
 
@@ -10,7 +11,7 @@ from arcface_api.command import run
 from arcface_api.resource.status import PairResult
 from arcface_faces.embedding.embedder import embed
 from arcface_faces.pairs.pair_set import read_pair_set
-from support.builders.verification_set import corner_network, encoded_image, write_pairs, write_set
+from support.builders.verification_set import corner_network, encoded_image, noise_image, write_pairs, write_set
 
 
 @pytest.fixture
@@ -180,10 +181,25 @@ def test_check_refuses_what_would_fail_in_an_evaluation(small, capsys):
     assert "few.bin: has 9 pairs; verification in 10 folds needs 10 at least" in capsys.readouterr().err
     wide = write_set(small / "wide.bin", [encoded_image(1, height=112, width=96)] * 20, [True, False] * 5)
     assert run(["evaluate", "check", str(wide)]) == 2
-    assert "wide.bin: image 0: has 96x112 pixels" in capsys.readouterr().err
+    assert "wide.bin: image 0: the image is 96x112" in capsys.readouterr().err
     damaged = write_set(small / "damaged.bin", [*[encoded_image(1)] * 19, b"no image"], [True, False] * 5)
     assert run(["evaluate", "check", str(damaged)]) == 2
     assert "damaged.bin: image 19: does not decode" in capsys.readouterr().err
+    image = cv2.imencode(".jpg", noise_image(1))[1].tobytes()
+    lost = image[:2000] + bytes(500) + image[2500:]
+    zeros = write_set(small / "zeros.bin", [*[image] * 17, lost, image, lost], [True, False] * 5)
+    assert run(["evaluate", "check", str(zeros)]) == 2
+    told = capsys.readouterr().err
+    assert "zeros.bin: image 17: decodes, but a part of the image is lost (" in told
+    assert told.endswith("; images with faults: 2\n")
+
+
+def test_photographs_are_refused_unless_they_are_said_to_be_aligned(small, capsys):
+    large = write_set(small / "large.bin", [encoded_image(seed, 250, 250) for seed in range(20)], [True, False] * 5)
+    assert run(["evaluate", "check", str(large)]) == 2
+    assert "large.bin: image 0: the image is 248x248 and not 112x112: where it is aligned" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="0"):
+        run(["evaluate", "check", str(large), "--resize"])
 
 
 @pytest.mark.parametrize(("is_same", "counts"), [(True, "10 pairs are of one person and 0 of two"), (False, "0 pairs")])

@@ -20,6 +20,7 @@ def images(tmp_path, monkeypatch):
         (root / name).mkdir(parents=True)
         for number in range(count):
             (root / name / f"{number}.JPG").write_bytes(f"{name} {number}".encode())
+            (root / name / f"._{number}.JPG").write_bytes(b"what macOS leaves beside a file on another system's disk")
         (root / name / "notes.txt").write_text("no image")
     (root / "loose.jpg").write_bytes(b"of nobody")
     settle(root)

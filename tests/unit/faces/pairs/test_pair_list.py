@@ -3,13 +3,17 @@
 import csv
 import pickle
 
+import numpy as np
 import pytest
 
 from arcface_api.command import run
 from arcface_api.errors import InvalidInput
+from arcface_faces.image_files.framing import Aligned
+from arcface_faces.image_files.tree import ImageTree
+from arcface_faces.images import TEMPLATE
 from arcface_faces.pairs.pair_list import ListedPair, make_set, read_list
 from arcface_faces.pairs.pair_set import read_pair_set
-from support.builders.verification_set import encoded_image
+from support.builders.verification_set import encoded_image, noise_image
 
 LFW = "2\t3\nAnn 1 2\nBob 2 3\nAnn 1 Bob 2\nAnn 2 Cid 1\n"
 LINES = [*(f"Ann {number} {number + 1}" for number in range(1, 11)), "Ann 1 Ann 12"]
@@ -164,7 +168,7 @@ def test_what_is_left_out_is_counted_and_listed_by_reason(tmp_path, images, caps
     with (tmp_path / "dropped.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["line"], row["reason"]) for row in rows[:1]] == [("4", "missing image: Ann/Ann_0099")]
-    assert "has 96x112 pixels" in rows[2]["reason"]
+    assert "the image is 96x112" in rows[2]["reason"]
 
 
 def test_too_few_pairs_and_an_existing_file_are_refused(tmp_path, images, capsys):
@@ -179,7 +183,7 @@ def test_too_few_pairs_and_an_existing_file_are_refused(tmp_path, images, capsys
 def test_a_name_does_not_lead_out_of_the_folder(tmp_path, images):
     (tmp_path / "secret.png").write_bytes(encoded_image(3))
     pair = ListedPair(1, "../secret.png", "Ann/Ann_0001", is_same=False)
-    assert make_set([pair], images).is_same == []
+    assert make_set([pair], ImageTree(images), Aligned()).is_same == []
 
 
 def test_a_set_that_comes_to_nothing_is_accounted_for(tmp_path, images, capsys):
@@ -197,5 +201,30 @@ def test_no_file_is_replaced(tmp_path, images, capsys):
 
 @pytest.mark.parametrize("name", ["", ".", "x" * 300, "a\0b", "a" * 5000 + ".png"])
 def test_a_name_that_no_file_has_is_a_missing_image(images, name):
-    (dropped,) = make_set([ListedPair(1, name, "Ann/Ann_0001", is_same=False)], images).dropped
+    (dropped,) = make_set([ListedPair(1, name, "Ann/Ann_0001", is_same=False)], ImageTree(images), Aligned()).dropped
     assert dropped.reason.startswith("missing image")
+
+
+def test_photographs_are_dropped_unless_they_are_aligned_or_resized(tmp_path, images, capsys):
+    for number in range(1, 13):
+        (images / "Ann" / f"Ann_{number:04d}.png").write_bytes(encoded_image(number, 256, 256))
+    assert make(tmp_path, images, LINES) == 2
+    assert "11 unusable image" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="0"):
+        make(tmp_path, images, LINES, "--resize")
+    (tmp_path / "own.bin").unlink()
+    points = " ".join(map(str, (2 * TEMPLATE + (16, 8)).ravel()))
+    (tmp_path / "points.txt").write_text("\n".join(f"Ann/Ann_{number:04d} {points}" for number in range(1, 13)))
+    with pytest.raises(SystemExit, match="0"):
+        make(tmp_path, images, LINES, "--landmarks", tmp_path / "points.txt")
+    aligned = noise_image(2, 256, 256)[8 : 8 + 224 : 2, 16 : 16 + 224 : 2]
+    assert (np.abs(read_pair_set(tmp_path / "own.bin").image(2).astype(int) - aligned) <= 1).all()
+
+
+def test_an_image_behind_a_link_out_of_the_folder_is_told_and_may_be_allowed(tmp_path, images, capsys):
+    (images / "Ann" / "Ann_0001.png").rename(tmp_path / "elsewhere.png")
+    (images / "Ann" / "Ann_0001.png").symlink_to(tmp_path / "elsewhere.png")
+    with pytest.raises(SystemExit, match="0"):
+        make(tmp_path, images, [*LINES, "Ann 2 Bob 1", "Ann 2 Ann 12"], "--links", "anywhere")
+    (tmp_path / "own.bin").unlink()
+    assert make(tmp_path, images, LINES) == 2

@@ -7,7 +7,7 @@ import pytest
 from arcface_api.resource.status import Condition, FailureStatus
 from arcface_operator.decision.answers.action_failure import ActionFailure
 from arcface_operator.decision.decide import decide
-from arcface_operator.decision.observation import PodView
+from arcface_operator.decision.observation import PodView, stuck_since
 from arcface_operator.decision.plan import Plan
 from support.builders.jobs import make_job
 from support.builders.plans import plan_in
@@ -196,13 +196,25 @@ INCURABLE = ["InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigErro
 def test_what_time_never_cures_fails_soon_with_the_words(reason: str, phase: Any) -> None:
     def status(seconds: float) -> Any:
         stuck = {"phase": "Pending", "is_ready": False, "waiting": f"{reason}: couldn't find key token"}
-        pods = (make_worker(0, **(NO_ROOM if phase == "Queued" else {})), make_worker(1, created=ago(seconds), **stuck))
-        return plan_in(phase, {"pods": pods}).status
+        pods = (make_worker(0, **(NO_ROOM if phase == "Queued" else {})), make_worker(1, **stuck))
+        plan = plan_in(phase, {"pods": pods, "stuck_since": {"worker-1-0": ago(seconds)}})
+        assert plan.look_again_seconds is None or plan.look_again_seconds <= max(60 - seconds, 2)
+        return plan.status
 
     assert status(59).phase == phase
     failed = status(60)
     assert (failed.phase, failed.failure.reason, failed.failure.rank) == ("Failed", reason, 1)
     assert failed.failure.message == f"pod quick-worker-1 can never start: {reason}: couldn't find key token"
+
+
+def test_what_a_kubelet_says_in_passing_is_no_last_word() -> None:
+    """As `CreateContainerConfigError: failed to sync configmap cache`, of a pod that has pulled its image for hours."""
+    stuck = {"phase": "Pending", "is_ready": False, "waiting": "CreateContainerConfigError: failed to sync"}
+    pod, waits = make_worker(1, created=ago(9000), **stuck), make_worker(1, created=ago(9000), **WAITS)
+    assert plan_in("Starting", {"pods": (make_worker(0), pod)}).status.phase == "Starting"
+    first = stuck_since((pod,), {}, ago(100))
+    assert first == stuck_since((pod,), first, NOW) == {pod.uid: ago(100)}
+    assert stuck_since((pod,), stuck_since((waits,), first, ago(50)), NOW) == {pod.uid: NOW}
 
 
 @pytest.mark.parametrize("reason", ["ImagePullBackOff", "ErrImagePull", "ContainerCreating", "CrashLoopBackOff"])

@@ -35,7 +35,7 @@ from arcface_trainer.heartbeat import Enter, Phase, unwatched
 from arcface_trainer.metrics import Meter, StepRecord, TrainMetrics
 from arcface_trainer.plan import TrainingPlan
 from arcface_trainer.step.frozen_step import FrozenStep
-from arcface_trainer.step.train_step import TrainStep
+from arcface_trainer.step.train_step import DeviceStep, TrainStep
 from arcface_trainer.step.votes import NO_VOTES, StepResult, StepVotes
 from arcface_trainer.training.history import HistoryWriter
 from arcface_trainer.training.loss_check import REMEDY, LossCheck
@@ -82,6 +82,8 @@ class TrainingLoop:
     loss_check: LossCheck = field(init=False)
     _has_stepped: bool = False
     """Whether a step has ended in this run."""
+    _launched: TrainStep | FrozenStep | None = None
+    """What the device was last given."""
     _in_flight: _LaunchedStep | None = None
     _votes: StepVotes = NO_VOTES
     """Of all ranks, carried by the last step whose results have been read."""
@@ -140,7 +142,8 @@ class TrainingLoop:
         self._begin(Phase.CHECKPOINT, verdict.first_step)
         step = self.checkpointing.roll_back(verdict.first_step, verdict.cause, self.metrics)
         if step is None:
-            raise Diverged(f"{verdict.cause}, and there is no checkpoint from before that to go back to: {REMEDY}")
+            what = f"{verdict.cause}, and there is no checkpoint from before that to go back to: {REMEDY}"
+            raise Diverged(what, verdict.rank)
         self.meter.go_back(step)
         self.history.begin(step)
         self.loss_check.begin_again()
@@ -169,13 +172,15 @@ class TrainingLoop:
             rate *= way_back.rate_factor
         self._begin(Phase.DATA, step)
         batch, wait = self._next_batch(step + (0 if way_back is None else way_back.skipped_batches))
-        self._begin(Phase.STEP, step)
+        graph = self._step_after(step)
+        self._begin(Phase.STEP if graph is self._launched else Phase.START, step)  # it is compiled when first launched
+        self._launched = graph
         self.metrics.data_wait.inc(wait)
         votes = StepVotes(self.is_stop_wanted(), checkpointing.is_overdue(), checkpointing.saver.bit)
-        result = self._step_after(step).launch(batch.images, batch.labels, rate, votes, wait, step=step)
+        result = graph.launch(batch.images, batch.labels, rate, votes, wait, step=step)
         return _LaunchedStep(step, batch.image_count, rate, result)
 
-    def _step_after(self, step: int) -> TrainStep | FrozenStep:
+    def _step_after(self, step: int) -> DeviceStep:
         """What the device computes after `step` updates."""
         if self.frozen_step is not None and self.plan.epoch(step) < self.plan.model.freeze_epochs:
             return self.frozen_step
