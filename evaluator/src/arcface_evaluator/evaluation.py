@@ -17,7 +17,7 @@ from arcface_api.errors import InvalidInput
 from arcface_api.names import RELEASES
 from arcface_api.resource import spec, status
 from arcface_evaluator import progress
-from arcface_evaluator.metrics import roc
+from arcface_evaluator.metrics import named, roc
 from arcface_evaluator.protocols import template_pairs, templates
 from arcface_evaluator.report import document, entries, figures, outcomes
 from arcface_evaluator.sets.release import IjbRelease, open_ijb
@@ -222,16 +222,30 @@ def _evaluate_job(
     releases = [(release, open_images(release)) for release in opened]
     checkpoint = checkpoint_folder(Path(config.checkpoint.directory))
     so_far = reports.EvaluatorReport(checkpoint=config.checkpoint.path_of(checkpoint))
+    asked: dict[str, float | None] = {gate.metric: None for gate in config.evaluation.gates}
     with open_network(checkpoint, config.ranks.accelerator) as opened_network:
         embedder = progress.CountingEmbedder(opened_network, count)
         for found in from_images(sets, embedder):
             announce(found)
-            so_far = so_far.model_copy(update={"results": [*so_far.results, entries.result_of(found)]})
+            asked |= _figures_for_gates(found, asked)
+            results, of_gates = [*so_far.results, entries.result_of(found)], reports.GateFigures.of(asked)
+            so_far = so_far.model_copy(update={"results": results, "figures": of_gates if asked else None})
             yield so_far
         for release, images in releases:
             rates = _judge_release(release, images, embedder, announce)
             so_far = so_far.model_copy(update={"ijb": [*so_far.ijb, rates]})
             yield so_far
+
+
+def _figures_for_gates(found: PairScores, metrics: Iterable[str]) -> dict[str, float]:
+    """What a set says of the metrics that gates ask for."""
+    beginning = f"{found.dataset}."
+    named_figures = {
+        metric: named.figure(found.scores, metric.removeprefix(beginning))
+        for metric in metrics
+        if metric.startswith(beginning)
+    }
+    return {metric: value for metric, value in named_figures.items() if value is not None}
 
 
 def _judge_release(

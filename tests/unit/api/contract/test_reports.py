@@ -6,6 +6,7 @@ from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.reports import (
     TERMINATION_MESSAGE_LIMIT,
     EvaluatorReport,
+    GateFigures,
     IjbResult,
     PairResult,
     Report,
@@ -104,8 +105,11 @@ def test_results_of_the_most_and_longest_sets_fit():
         checkpoint="step-00113720",
         results=[PairResult(dataset=name, accuracy=1 / 3, std=1 / 7, pairs=10**7) for name in names],
         ijb=[IjbResult(dataset=name, tar_at_far=dict.fromkeys(FARS, 2 / 3)) for name in ("IJBB", "IJBC")],
+        figures=GateFigures.of({f"{number}.eer": 1 / 3 for number in range(64)}),
     )
-    assert len(termination_message(report)) <= TERMINATION_MESSAGE_LIMIT
+    message = termination_message(report)
+    assert len(message) <= TERMINATION_MESSAGE_LIMIT
+    assert EvaluatorReport.parse(message) == report
 
 
 @pytest.mark.parametrize(
