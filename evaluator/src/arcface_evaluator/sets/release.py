@@ -12,16 +12,17 @@ there are no landmarks. Row i of the first two files is about the same image; th
 import dataclasses
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_evaluator.protocols.template_pairs import TemplatePairs
-from arcface_evaluator.protocols.templates import Templates
+from arcface_evaluator.protocols import template_pairs, templates
 
 IMAGES_FOLDER = "loose_crop"
 META = "meta"
@@ -53,21 +54,21 @@ class TemplateSet:
     """(N, 5, 2) landmarks in pixels."""
     scores: NDArray[np.float64]
     """(N,) detector's confidence."""
-    templates: Templates
+    templates: templates.Templates
 
     @property
     def member_files(self) -> tuple[Path, ...]:
         """What says which images make up which template, and how they are aligned."""
         return self.members_file, *([] if self.marks_file is None else [self.marks_file])
 
-    def places_of(self, ids: Ids, path: Path, lines: Ids) -> NDArray[np.int64]:
+    def places_of(self, ids: Ids, path: Path, line_of: Callable[[int], int]) -> NDArray[np.int64]:
         """(P,) indices of the templates with these ids, which stand in these lines of a file."""
         known = self.templates.ids
         places = np.searchsorted(known, ids)
         unknown = np.flatnonzero((places == len(known)) | (known[np.minimum(places, len(known) - 1)] != ids))
         if len(unknown):
             row = int(unknown[0])
-            raise InvalidInput(f"{path} line {lines[row]}: template {ids[row]} has no images; check the two files")
+            raise InvalidInput(f"{path} line {line_of(row)}: template {ids[row]} has no images; check the two files")
         return places
 
 
@@ -77,7 +78,7 @@ class IjbRelease(TemplateSet):
 
     pairs_file: Path
     """Comparisons."""
-    pairs: TemplatePairs
+    pairs: template_pairs.TemplatePairs
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -119,7 +120,7 @@ def open_templates(folder: Path) -> TemplateSet:
         images=members[0],
         points=points,
         scores=scores,
-        templates=Templates(ids, index, _integers(members_file, members[2], "media")),
+        templates=templates.Templates(ids, index, _integers(members_file, members[2], "media")),
     )
 
 
@@ -143,23 +144,23 @@ def _find_members(folder: Path) -> tuple[str, Path]:
     return (name.upper() if name.upper() in RELEASED else name), found[0]
 
 
-def _read_pairs(path: Path, opened: TemplateSet) -> TemplatePairs:
+def _read_pairs(path: Path, opened: TemplateSet) -> template_pairs.TemplatePairs:
     """Comparisons, fifteen million of them in IJB-C: parsed as one array of numbers.
 
     Raises:
         InvalidInput: naming the first line with a template that no image belongs to, or a label but 0 and 1.
     """
     numbers = _numbers(path)
-    lines = np.arange(1, len(numbers) + 1)
-    first, second = (opened.places_of(numbers[:, column], path, lines).astype(np.int32) for column in (0, 1))
+    line_of = partial(_line_of, path)
+    first, second = (opened.places_of(numbers[:, column], path, line_of).astype(np.int32) for column in (0, 1))
     label = numbers[:, 2]
     odd = np.flatnonzero((label != 0) & (label != 1))
     if len(odd):
-        raise InvalidInput(f"{path} line {odd[0] + 1}: label {label[odd[0]]}; it must be 0 or 1")
+        raise InvalidInput(f"{path} line {line_of(int(odd[0]))}: label {label[odd[0]]}; it must be 0 or 1")
     same = int(label.sum())
     if same in {0, len(label)}:
         raise InvalidInput(f"{path}: {same} pairs are of one person and {len(label) - same} of two; there must be both")
-    return TemplatePairs(first, second, label == 1)
+    return template_pairs.TemplatePairs(first, second, label == 1)
 
 
 @contextmanager
@@ -243,6 +244,12 @@ def _numbers(path: Path) -> NDArray[np.int64]:
             f"{path}: has {rows.shape[1] if rows.size else 0} columns; a line is 'template template label'"
         )
     return rows
+
+
+def _line_of(path: Path, row: int) -> int:
+    """Number of the line with a row of numbers: blank ones count as lines and have no row."""
+    with _reading(path), path.open("rb") as file:
+        return next(islice((number for number, line in enumerate(file, start=1) if line.strip()), row, None))
 
 
 def _first_odd_line(path: Path) -> str:

@@ -18,17 +18,12 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import ArcFaceError, InvalidInput, explained
 from arcface_evaluator.sets.release import IMAGES_FOLDER, TemplateSet
+from arcface_faces import images as faces
 from arcface_faces.checkpoint import file_sha256
 from arcface_faces.embedding import embedder, vectors
-from arcface_faces.images import (
-    LANDMARKS,
-    Image,
-    align,
-    check_landmarks,
-    decode,
-    decode_any_size,
-    similarity_transforms,
-)
+from arcface_faces.image_files import header
+from arcface_faces.images import Image, align, check_landmarks, decode, decode_any_size, similarity_transforms
+from arcface_faces.progress import Advance, progress_bar
 
 LOG = logging.getLogger(__name__)
 
@@ -86,10 +81,30 @@ class ReleaseImages:
 
     def image(self, number: int) -> Image:
         """An image as the network takes it; InvalidInput where it is none, or its landmarks are not in it."""
-        content, path = self.stored_image(number)
+        stored = self.stored_image(number)
         if self.alignment is None:
-            return decode(content, path)
-        return self.alignment.apply(number, self.files[number], decode_any_size(content, path))
+            return decode(*stored)
+        return self.alignment.apply(number, self.files[number], decode_any_size(*stored))
+
+    def check_size(self, number: int) -> None:
+        """InvalidInput where an image is none by its first bytes, or of a size that cannot be used."""
+        path = self.path(number)
+        with explained(path, "cannot be read", "take it from the release"), path.open("rb") as file:
+            stated = header.stated_size(file)
+        # Other kinds of images are few, and so are those that do not say: decoding tells.
+        shape = decode_any_size(*self.stored_image(number)).shape if stated is None else stated
+        if not 0 < shape[0] * shape[1] <= faces.MOST_PIXELS:
+            raise InvalidInput(f"{path}: says that it has {shape[1]}x{shape[0]} pixels: take it from the release")
+        if self.alignment is not None:
+            self.alignment.check(number, self.files[number], shape)
+        elif shape[:2] != (faces.IMAGE_SIZE, faces.IMAGE_SIZE):
+            raise InvalidInput(f"{path}: the image is {shape[1]}x{shape[0]} and not aligned: add the file of landmarks")
+
+    def check_sizes(self, advance: Advance) -> None:
+        """Look at the first bytes of all images, as `check_size` does; InvalidInput names the first that is wrong."""
+        with ThreadPoolExecutor(embedder.decoding_threads(), thread_name_prefix="check") as pool:
+            for _ in pool.map(self.check_size, range(len(self))):
+                advance(1)
 
 
 def open_images(opened: TemplateSet) -> ReleaseImages:
@@ -158,7 +173,7 @@ class EmbeddingCache:
 
 def open_cache(folder: Path, manifest: Path, opened: TemplateSet, images: ReleaseImages) -> EmbeddingCache:
     """The cache of one release with one checkpoint, whose folder and manifest are given."""
-    whole = hashlib.sha256(repr(LANDMARKS).encode())
+    whole = hashlib.sha256(repr(faces.LANDMARKS).encode())
     for part in (manifest, *opened.member_files):
         with explained(part, "cannot be read", "give this user the right to read it"):
             whole.update(hashlib.sha256(part.read_bytes()).digest())
@@ -166,9 +181,11 @@ def open_cache(folder: Path, manifest: Path, opened: TemplateSet, images: Releas
     def of_image(number: int) -> bytes:
         return hashlib.sha256(images.image_bytes(number)).digest()
 
-    with ThreadPoolExecutor(embedder.decoding_threads(), thread_name_prefix="hash") as pool:
+    threads = ThreadPoolExecutor(embedder.decoding_threads(), thread_name_prefix="hash")
+    with threads as pool, progress_bar(f"hashing {opened.name}", len(images)) as advance:
         for digest in pool.map(of_image, range(len(images))):
             whole.update(digest)
+            advance(1)
     return EmbeddingCache(folder / f"embeddings-{opened.name}-{whole.hexdigest()[:32]}.npy", len(images))
 
 
