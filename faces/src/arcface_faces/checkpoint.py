@@ -155,6 +155,8 @@ class CheckpointManifest(Model):
     """Identities of the training set."""
     data_fingerprint: Sha256 | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """What tells the training set from others; absent from what older releases wrote."""
+    content_fingerprint: Sha256 | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """The same with the sizes of a folder's images, of which older releases knew nothing."""
     saved_at: datetime
     """When it was written."""
     verification: status.Verification | None = None

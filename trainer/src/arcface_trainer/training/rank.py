@@ -91,7 +91,7 @@ def build_training_loop(
 
 def _check_same_data(plan: TrainingPlan, world: World, directory: str) -> None:
     """InvalidInput, naming both, on every rank where one has other images than rank 0: copies that are not the same."""
-    own = np.array([plan.image_count, plan.class_count, *np.frombuffer(bytes.fromhex(plan.data_fingerprint), "<i4")])
+    own = np.array([plan.image_count, plan.class_count, *np.frombuffer(bytes.fromhex(plan.content_fingerprint), "<i4")])
     sets = world.all_gather(own.astype(np.int32))
     others = np.flatnonzero((sets != sets[0]).any(axis=1))
     if not len(others):
