@@ -7,6 +7,7 @@ and the steps that it made, where the writing takes cores from the computing, to
 has not taken in time is waited for outside of it.
 """
 
+import os
 import statistics
 import sys
 import tempfile
@@ -14,10 +15,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import mindspore
-import numpy as np
+from arcface_trainer.device import compute_environment
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ |= compute_environment(os.environ, "cpu")
+
+import mindspore
+import numpy as np
 
 from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.resource.spec import ModelSpec, OptimizerSpec, TrainingSpec

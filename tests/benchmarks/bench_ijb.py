@@ -1,25 +1,40 @@
-"""IJB-C's size from arrays to the table: `python bench_ijb.py`, beside the reference's algorithm in plain NumPy.
+"""IJB-C's size from embeddings to figures, in fresh processes: `python bench_ijb.py`.
 
 Random embeddings of 469,375 images in 23,124 templates of which 3,531 are compared with 19,593 others in 15,658,489
-pairs, as in IJB-C. Both sides get the same arrays; memory is the peak above them.
+pairs, as in IJB-C: ours and the reference's algorithm in plain NumPy, 1:N identification in both galleries, and what
+`--json` and `--report` need besides. Then all pairs of 100,000 embeddings.
+
+Each measurement has a process of its own, and each size one that only loads the same arrays: memory is the difference
+of their peaks (VmHWM), which nothing but the measured work has raised.
 """
 
-import resource
+import json
+import re
+import statistics
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from arcface_evaluator.evaluation import verify_templates
-from arcface_evaluator.metrics import FARS
-from arcface_evaluator.protocols import ALL_CHOICES, PoolingChoice, TemplatePairs, Templates
+from arcface_evaluator.metrics.roc import FARS
+from arcface_evaluator.protocols import all_pairs, identification
+from arcface_evaluator.protocols.template_pairs import TemplatePairs
+from arcface_evaluator.protocols.templates import ALL_CHOICES, PoolingChoice, Templates, pool
+from arcface_evaluator.report import entries, search_entries
 
 IMAGES, TEMPLATES, GALLERY, PAIRS, GENUINE, SIZE = 469_375, 23_124, 3_531, 15_658_489, 19_557, 512
+ALL, PERSONS = 100_000, 15_000
 CHUNK = 100_000
+ROUNDS = 3
+ALL_CHOICES_REPORTED = "all choices, report"
 
 
-def draw() -> tuple[np.ndarray, np.ndarray, Templates, TemplatePairs]:
+def draw(folder: Path) -> None:
+    """Write the arrays of both sizes."""
     random = np.random.default_rng(0)
     subject = np.arange(TEMPLATES) % GALLERY
     template = np.sort(np.concatenate([np.arange(TEMPLATES), random.integers(0, TEMPLATES, IMAGES - TEMPLATES)]))
@@ -33,52 +48,128 @@ def draw() -> tuple[np.ndarray, np.ndarray, Templates, TemplatePairs]:
     probes = np.arange(GENUINE, dtype=np.int32)
     second[:GENUINE] = GALLERY + probes
     first[:GENUINE] = subject[second[:GENUINE]]
-    pairs = TemplatePairs(first, second, subject[first] == subject[second])
-    return embeddings, random.uniform(0.5, 1, IMAGES), Templates(np.arange(TEMPLATES), template, media), pairs
+    (folder / "ijb").mkdir()
+    arrays = {"embeddings": embeddings, "confidence": random.uniform(0.5, 1, IMAGES), "template": template}
+    arrays |= {"media": media, "first": first, "second": second, "is_same": subject[first] == subject[second]}
+    for name, array in arrays.items():
+        np.save(folder / "ijb" / name, array)
+    labels = np.sort(random.integers(0, PERSONS, ALL))
+    faces = random.standard_normal((PERSONS, 1, SIZE), dtype=np.float32)[labels]
+    (folder / "all").mkdir()
+    np.save(folder / "all" / "embeddings", faces + random.standard_normal((ALL, 1, SIZE), dtype=np.float32))
+    np.save(folder / "all" / "labels", labels)
 
 
-def plainly(embeddings: np.ndarray, scores: np.ndarray, templates: Templates, pairs: TemplatePairs) -> list[float]:
+def load(folder: Path) -> dict[str, np.ndarray]:
+    return {path.stem: np.load(path) for path in sorted(folder.iterdir())}
+
+
+def ours(arrays: dict[str, np.ndarray], choices: tuple[PoolingChoice, ...], *, reported: bool = False) -> list[float]:
+    templates = Templates(np.arange(TEMPLATES), arrays["template"], arrays["media"])
+    pairs = TemplatePairs(arrays["first"], arrays["second"], arrays["is_same"])
+    found = verify_templates(arrays["embeddings"], arrays["confidence"], templates, pairs, choices)
+    if reported:
+        began = time.perf_counter()
+        entries.intervals_of(found.choices[0], found.scores)
+        entries.curves_of("IJBC", "usual", found.scores)
+        entries.hardest_pairs("IJBC", found.scores, lambda number, score: (number, score))
+        return [time.perf_counter() - began]
+    return [rate.nearest for rate in found.choices[0].rates]
+
+
+def plainly(arrays: dict[str, np.ndarray]) -> list[float]:
     """The reference's steps: loops over templates and media, dot products in chunks, a full sort."""
-    features = embeddings.sum(axis=1) * scores[:, None].astype(np.float32)
+    features = arrays["embeddings"].sum(axis=1) * arrays["confidence"][:, None].astype(np.float32)
     pooled = np.zeros((TEMPLATES, SIZE))
-    bounds = np.searchsorted(templates.template, np.arange(TEMPLATES + 1))
+    bounds = np.searchsorted(arrays["template"], np.arange(TEMPLATES + 1))
     for index in range(TEMPLATES):
         rows = slice(bounds[index], bounds[index + 1])
-        members, media = features[rows], templates.media[rows]
+        members, media = features[rows], arrays["media"][rows]
         for medium in np.unique(media):
             pooled[index] += members[media == medium].mean(axis=0)
     pooled /= np.linalg.norm(pooled, axis=1, keepdims=True)
     similarity = np.zeros(PAIRS)
     for start in range(0, PAIRS, CHUNK):
         part = slice(start, start + CHUNK)
-        similarity[part] = np.sum(pooled[pairs.first[part]] * pooled[pairs.second[part]], axis=-1)
+        similarity[part] = np.sum(pooled[arrays["first"][part]] * pooled[arrays["second"][part]], axis=-1)
     order = np.argsort(-similarity, kind="mergesort")
-    hits = pairs.is_same[order]
+    hits = arrays["is_same"][order]
     tpr, fpr = np.cumsum(hits) / hits.sum(), np.cumsum(~hits) / (~hits).sum()
     return [float(tpr[::-1][np.argmin(np.abs(fpr[::-1] - far))]) for far in FARS]
 
 
-def measured(name: str, work: Callable[[], object]) -> tuple[float, object]:
-    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
-    result = work()
+def identify(arrays: dict[str, np.ndarray]) -> list[float]:
+    """Both galleries apart and as one; every probe has a mate in one of them."""
+    templates = Templates(np.arange(TEMPLATES), arrays["template"], arrays["media"])
+    (vectors,) = pool(arrays["embeddings"], arrays["confidence"], templates, [PoolingChoice()])
+    subjects = np.arange(TEMPLATES) % GALLERY
+    found = []
+    for enrolled in (slice(GALLERY // 2), slice(GALLERY // 2, GALLERY), slice(GALLERY)):
+        gallery = identification.Gallery(vectors[enrolled], subjects[enrolled])
+        searches = identification.search(gallery, vectors[GALLERY:], subjects[GALLERY:])
+        rates = search_entries.gallery_rates("gallery", len(gallery.subjects), searches)
+        found += [rates.matches["1"], *rates.tpir.values()]
+    return found
+
+
+def compare_all(arrays: dict[str, np.ndarray]) -> list[float]:
+    return [rate.tar for rate in all_pairs.compare_all(arrays["embeddings"], arrays["labels"]).rates]
+
+
+WORKS = {
+    "loading": ("ijb", lambda _: []),
+    "one choice": ("ijb", lambda arrays: ours(arrays, ALL_CHOICES[:1])),
+    "all choices": ("ijb", lambda arrays: ours(arrays, ALL_CHOICES)),
+    ALL_CHOICES_REPORTED: ("ijb", lambda arrays: ours(arrays, ALL_CHOICES, reported=True)),
+    "plain NumPy": ("ijb", plainly),
+    "identification": ("ijb", identify),
+    "loading all": ("all", lambda _: []),
+    "all against all": ("all", compare_all),
+}
+
+
+def work(folder: Path, name: str) -> None:
+    """What a process of its own does: prints seconds, the peak of its memory in MiB, and what was found."""
+    size, run = WORKS[name]
+    arrays = load(folder / size)
+    began = time.perf_counter()
+    found = run(arrays)
     seconds = time.perf_counter() - began
-    above = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
-    print(f"{name:28s} {seconds:6.1f} s, peak {above:5d} MiB above what was there before", flush=True)
-    return seconds, result
+    peak = int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1)) / 1024
+    print(json.dumps([seconds, peak, found]))
 
 
-def main() -> None:
-    arrays = draw()
-    ours, results = measured("ours, one choice", lambda: verify_templates(*arrays, [PoolingChoice()]))
-    every, _ = measured("ours, all choices", lambda: verify_templates(*arrays, ALL_CHOICES))
-    plain, expected = measured("plain NumPy, one choice", lambda: plainly(*arrays))
-    print(f"{plain / ours:.1f} times as fast; all {len(ALL_CHOICES)} choices cost {every / ours:.2f} times one")
-    rates = [rate.nearest for rate in results[0].rates]
-    for far, rate, other in zip(FARS, rates, expected, strict=True):
+def measured(folder: Path, name: str, control: float = 0.0) -> tuple[float, float, list[float]]:
+    answer = subprocess.run([sys.executable, __file__, folder, name], check=True, capture_output=True)
+    seconds, peak, found = json.loads(answer.stdout)
+    print(f"{name:22s} {seconds:7.2f} s, peak {peak - control:7.0f} MiB" + " above loading" * bool(control), flush=True)
+    return seconds, peak, found
+
+
+def main(folder: Path) -> None:
+    draw(folder)
+    control = measured(folder, "loading")[1]
+    one, every = [], []
+    for _ in range(ROUNDS):
+        one.append(measured(folder, "one choice", control))
+        every.append(measured(folder, "all choices", control))
+    plain = measured(folder, "plain NumPy", control)
+    seconds = statistics.median(each[0] for each in one)
+    ratio = statistics.median(b[0] / a[0] for a, b in zip(one, every, strict=True))
+    print(f"{plain[0] / seconds:.1f} times as fast; all {len(ALL_CHOICES)} choices cost {ratio:.2f} times one")
+    for far, rate, other in zip(FARS, one[0][2], plain[2], strict=True):
         print(f"TAR at {far:g}: {rate:.6f}, plainly {other:.6f}")
-    if not np.allclose(rates, expected, atol=1e-9):
+    reported = measured(folder, ALL_CHOICES_REPORTED, control)
+    print(f"figures of a report: {reported[2][0]:.2f} s, {reported[1] - every[-1][1]:.0f} MiB more than without")
+    measured(folder, "identification", control)
+    measured(folder, "all against all", measured(folder, "loading all")[1])
+    if not np.allclose(one[0][2], plain[2], atol=1e-9):
         sys.exit("the rates differ")
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) == 3:
+        work(Path(sys.argv[1]), sys.argv[2])
+    else:
+        with tempfile.TemporaryDirectory() as made:
+            main(Path(made))

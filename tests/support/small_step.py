@@ -13,7 +13,7 @@ from arcface_trainer.distributed.collectives import World
 from arcface_trainer.head.classifier import Classifier
 from arcface_trainer.head.sampling import ClassDraw, SampledClassifier
 from arcface_trainer.step.gradients import GradientStep
-from arcface_trainer.step.train_step import TrainStep
+from arcface_trainer.step.train_step import DeviceStep, TrainStep
 from arcface_trainer.step.votes import StepResult
 
 TOTAL, CLASSES, EMBEDDING = 47, 11, 8
@@ -74,11 +74,13 @@ def split_for(world_size: int, accumulation: int) -> BatchSplit:
     return BatchSplit(TOTAL, world_size, -(-TOTAL // (world_size * accumulation)))
 
 
-def launch_share(step: TrainStep, split: BatchSplit, rank: int, images: np.ndarray, labels: np.ndarray) -> StepResult:
-    """Train on what a rank takes of these images."""
+def launch_share(
+    step: DeviceStep, split: BatchSplit, rank: int, images: np.ndarray, labels: np.ndarray, before: int = 0
+) -> StepResult:
+    """Train on what a rank takes of these images, after so many updates."""
     rows, is_image = split.rows(rank)
     share = np.where(is_image, labels[rows], PADDING).astype(np.int32)
-    return step.launch(images[rows], share, RATE).result()
+    return step.launch(images[rows], share, RATE, step=before).result()
 
 
 def gradients(step: TrainStep) -> dict[str, np.ndarray]:

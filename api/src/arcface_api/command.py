@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from io import TextIOWrapper
 from typing import Protocol
 
 from arcface_api.errors import ArcFaceError, ExitCode
@@ -33,6 +34,8 @@ def main() -> None:
     """Entry point of the console script."""
     # As the first process of a container it would ignore SIGTERM until some command takes it over.
     signal.signal(signal.SIGTERM, _on_sigterm)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text; standard error does so
     sys.exit(run(sys.argv[1:]))
 
 

@@ -42,6 +42,14 @@ class ArcFaceError(Exception):
 
     exit_code = ExitCode.FAILED
 
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """One line that any report carries: names of files may hold line ends and bytes that are no UTF-8."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
 
 class InvalidInput(ArcFaceError):  # noqa: N818 - reads as what it says
     """A file, a field or an argument is wrong and stays wrong when tried again."""
@@ -53,6 +61,11 @@ class Diverged(ArcFaceError):  # noqa: N818
     """The loss is no longer finite."""
 
     exit_code = ExitCode.DIVERGED
+
+    def __init__(self, message: str, rank: int | None = None) -> None:
+        super().__init__(message)
+        self.rank = rank
+        """Where it began; None where several ranks had it at once, or none by itself."""
 
 
 class Stopped(ArcFaceError):  # noqa: N818

@@ -5,6 +5,7 @@ IJB 1:1 verification gives TAR at FAR for every choice that its protocol leaves 
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +16,33 @@ from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import InvalidInput
 from arcface_api.names import RELEASES
 from arcface_api.resource import spec, status
-from arcface_evaluator import metrics, progress, protocols
-from arcface_evaluator.report import document, entries
+from arcface_evaluator import progress
+from arcface_evaluator.metrics import roc
+from arcface_evaluator.protocols import template_pairs, templates
+from arcface_evaluator.report import document, entries, figures, outcomes
 from arcface_evaluator.sets.release import IjbRelease, open_ijb
 from arcface_evaluator.sets.release_images import EmbeddingCache, ReleaseImages, cached_embeddings, open_images
 from arcface_faces.checkpoint import checkpoint_folder
 from arcface_faces.embedding.embedder import Embedder
-from arcface_faces.embedding.vectors import Embeddings, read_embeddings
+from arcface_faces.embedding.vectors import Embeddings, Views, read_embeddings
 from arcface_faces.pairs.pair_set import PairSet, open_sets, set_files
 from arcface_faces.pairs.protocol import PairScores, verify
 from arcface_faces.progress import progress_bar
+from arcface_faces.scores import Scores, Subjects
 
 OpenNetwork = Callable[[Path, spec.Accelerator], AbstractContextManager[Embedder]]
 """Of the checkpoint in a folder, on the job's accelerator."""
 Announce = Callable[[PairScores | Table], object]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedTemplates:
+    """What pairs of templates have shown."""
+
+    choices: list[entries.ChoiceRates]
+    """Rates under each choice of pooling, the usual one first."""
+    scores: Scores
+    """Of the pairs under the first choice; who is who follows from the genuine pairs."""
 
 
 def count_pairs(sets: Iterable[PairSet]) -> list[reports.PairSetCount]:
@@ -47,26 +61,32 @@ def from_images(sets: Sequence[PairSet], embedder: Embedder) -> Iterator[PairSco
         yield verify(pair_set.name, embeddings, pair_set.is_same)
 
 
-def from_files(sets: Sequence[PairSet], files: Sequence[Path]) -> Iterator[PairScores]:
+def from_files(sets: Sequence[PairSet], files: Sequence[Path], views: Views = "separate") -> Iterator[PairScores]:
     """Judge each set by its file of embeddings."""
     if len(sets) != len(files):
         raise InvalidInput(f"{len(sets)} sets but {len(files)} files of embeddings: give one --embeddings for each set")
     for pair_set, file in zip(sets, files, strict=True):
-        yield verify(pair_set.name, read_embeddings(file, len(pair_set)), pair_set.is_same)
+        yield verify(pair_set.name, read_embeddings(file, len(pair_set), views), pair_set.is_same)
 
 
 def pairs_document(
     found: Sequence[PairScores], checkpoint: Path | None, inputs: Sequence[Path]
 ) -> document.EvaluationFile:
     """The numbers of all sets; `inputs` are the files that they depend on."""
+    rates = [roc.tar_at_far(each.scores) for each in found]
+    measured = [figures.Measured.of(each.scores) for each in found]
+    judged = list(zip(found, measured, rates, strict=True))
     return document.EvaluationFile(
         checkpoint=None if checkpoint is None else str(checkpoint),
         results=[entries.result_of(scores) for scores in found],
         details=[entries.details_of(scores) for scores in found],
-        curves=[
-            entries.curves_of(scores.dataset, "cosine", scores.scores, scores.is_same)
-            for scores in found
-            if 0 < scores.is_same.sum() < scores.pairs
+        curves=[entries.curves_of(each.dataset, "cosine", of_scores) for each, of_scores, _ in judged],
+        figures=[
+            figures.figures_of(each.dataset, of_scores, at_fars, entries.intervals_of(at_fars, each.scores))
+            for each, of_scores, at_fars in judged
+        ],
+        outcomes=[
+            kept for each, _, at_fars in judged for kept in outcomes.outcomes_of(each.dataset, each.scores, at_fars)
         ],
         inputs=[document.InputFile.of(path) for path in inputs],
     )
@@ -78,30 +98,27 @@ def hardest_of_pairs(pair_set: PairSet, found: PairScores) -> list[entries.HardP
     def show(number: int, score: str) -> entries.HardPair:
         return entries.HardPair(f"pair {number}: {score}", (pair_set.image(2 * number), pair_set.image(2 * number + 1)))
 
-    return entries.hardest_pairs(found.dataset, found.scores, found.is_same, show)
+    return entries.hardest_pairs(found.dataset, found.scores, show)
 
 
 def verify_templates(
     embeddings_NVD: Embeddings,
-    scores: NDArray[np.float64],
-    templates: protocols.Templates,
-    pairs: protocols.TemplatePairs,
-    choices: Sequence[protocols.PoolingChoice],
-) -> list[entries.ChoiceRates]:
-    """Rates under each choice; images are pooled in one pass, pairs sorted once."""
-    pooled = protocols.pool(embeddings_NVD, scores, templates, choices)
-    plan = protocols.plan_pairs(pairs)
+    confidence: NDArray[np.float64],
+    members: templates.Templates,
+    pairs: template_pairs.TemplatePairs,
+    choices: Sequence[templates.PoolingChoice],
+) -> VerifiedTemplates:
+    """Rates under each choice; images are pooled in few passes, pairs sorted once."""
+    plan = template_pairs.plan_pairs(pairs)
     is_same = pairs.is_same[plan.order]
-    return [
-        entries.ChoiceRates(choice, metrics.tar_at_far(protocols.ordered_scores(vectors, plan), is_same))
-        for choice, vectors in zip(choices, pooled, strict=True)
-    ]
 
+    def judge(scores: NDArray[np.float64]) -> list[roc.TarAtFar]:
+        return roc.tar_at_far(Scores(scores, is_same))
 
-def scores_of(opened: IjbRelease, embeddings_NVD: Embeddings, choice: protocols.PoolingChoice) -> NDArray[np.float64]:
-    """(P,) scores of the release's pairs under one choice."""
-    (vectors,) = protocols.pool(embeddings_NVD, opened.scores, opened.templates, [choice])
-    return protocols.score_pairs(vectors, protocols.plan_pairs(opened.pairs))
+    rates, scores = template_pairs.judge_choices(embeddings_NVD, confidence, members, plan, choices, judge=judge)
+    subjects = Subjects.linked(pairs.first, pairs.second, pairs.is_same)
+    results = [entries.ChoiceRates(*each) for each in zip(choices, rates, strict=True)]
+    return VerifiedTemplates(results, Scores(scores, pairs.is_same, subjects=subjects))
 
 
 def embed_release(images: ReleaseImages, embedder: Embedder, cache: EmbeddingCache | None) -> Embeddings:
@@ -126,14 +143,14 @@ def count_release(opened: IjbRelease) -> reports.IjbCount:
     )
 
 
-def verify_release(opened: IjbRelease, embeddings_NVD: Embeddings) -> list[entries.ChoiceRates]:
+def verify_release(opened: IjbRelease, embeddings_NVD: Embeddings) -> VerifiedTemplates:
     """Rates under all choices that the embeddings allow, the usual one first."""
     if len(embeddings_NVD) != len(opened.images):
         raise InvalidInput(
             f"{opened.name}: {len(embeddings_NVD)} embeddings for {len(opened.images)} images; give a row for each"
         )
     has_flip = embeddings_NVD.shape[1] == 2
-    choices = [choice for choice in protocols.ALL_CHOICES if has_flip or not choice.flip]
+    choices = [choice for choice in templates.ALL_CHOICES if has_flip or not choice.flip]
     return verify_templates(embeddings_NVD, opened.scores, opened.templates, opened.pairs, choices)
 
 
@@ -143,15 +160,11 @@ def _ijb_result(opened: IjbRelease, usual: entries.ChoiceRates) -> status.IjbRes
 
 
 def ijb_document(
-    opened: IjbRelease,
-    results: Sequence[entries.ChoiceRates],
-    scores: NDArray[np.float64],
-    checkpoint: Path | None,
-    source: Path,
+    opened: IjbRelease, found: VerifiedTemplates, checkpoint: Path | None, sources: Sequence[Path]
 ) -> document.EvaluationFile:
-    """The numbers of a release, whose first result is that of the usual choice, as are the pairs' scores (P,)."""
-    usual, *others = results
-    intervals = entries.intervals_of(usual, scores, opened.pairs)
+    """The numbers of a release."""
+    usual, *others = found.choices
+    intervals, measured = entries.intervals_of(usual.rates, found.scores), figures.Measured.of(found.scores)
     return document.EvaluationFile(
         checkpoint=None if checkpoint is None else str(checkpoint),
         ijb=[_ijb_result(opened, usual)],
@@ -159,23 +172,25 @@ def ijb_document(
             entries.rates_of(opened.name, usual, intervals),
             *(entries.rates_of(opened.name, result) for result in others),
         ],
-        curves=[entries.curves_of(opened.name, entries.choice_name(usual.choice), scores, opened.pairs.is_same)],
+        curves=[entries.curves_of(opened.name, entries.choice_name(usual.choice), measured)],
+        figures=[figures.figures_of(opened.name, measured, usual.rates, intervals)],
+        outcomes=list(outcomes.outcomes_of(opened.name, found.scores, usual.rates)),
         protocol=document.IjbProtocol(),
-        inputs=[document.InputFile.of(path) for path in [source, *opened.files]],
+        inputs=[document.InputFile.of(path) for path in [*sources, *opened.files]],
     )
 
 
-def hardest_of_release(opened: IjbRelease, scores: NDArray[np.float64]) -> list[entries.HardPairs]:
-    """The pairs of templates that the scores (P,) are most wrong about, each template shown by its first image."""
-    images, pairs, templates = open_images(opened), opened.pairs, opened.templates
+def hardest_of_release(opened: IjbRelease, scores: Scores) -> list[entries.HardPairs]:
+    """The pairs of templates that the scores are most wrong about, each template shown by its first image."""
+    images, pairs, members = open_images(opened), opened.pairs, opened.templates
 
     def show(number: int, score: str) -> entries.HardPair:
         shown = int(pairs.first[number]), int(pairs.second[number])
-        one, other = (images.image(int(np.argmax(templates.template == template))) for template in shown)
-        names = " and ".join(str(templates.ids[template]) for template in shown)
+        one, other = (images.image(int(np.argmax(members.template == template))) for template in shown)
+        names = " and ".join(str(members.ids[template]) for template in shown)
         return entries.HardPair(f"templates {names}: {score}", (one, other))
 
-    return entries.hardest_pairs(opened.name, scores, pairs.is_same, show)
+    return entries.hardest_pairs(opened.name, scores, show)
 
 
 def run_job(config_file: Path, termination_log: Path, open_network: OpenNetwork, announce: Announce) -> None:
@@ -225,8 +240,8 @@ def _judge_release(
     """The rates of one release under the usual choice of pooling, all choices announced."""
     # Nothing is kept beside the checkpoint: it is mounted read-only, and an evaluator looks at it once.
     results = verify_release(opened, embed_release(images, embedder, cache=None))
-    announce(entries.table_of(opened.name, results))
-    return _ijb_result(opened, results[0])
+    announce(entries.table_of(opened.name, results.choices))
+    return _ijb_result(opened, results.choices[0])
 
 
 def _release_folders(evaluation: run_config.RunEvaluation) -> list[Path]:

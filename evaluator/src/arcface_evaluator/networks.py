@@ -4,6 +4,7 @@ The one place that sees the trainer. MindSpore and the trainer's network are imp
 else: they take seconds, and embeddings and ONNX files are judged without them.
 """
 
+import logging
 import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from arcface_api.errors import InvalidInput, explained
 from arcface_api.resource.spec import Accelerator
 from arcface_faces.checkpoint import MANIFEST_FILE, checkpoint_folder
+from arcface_faces.embedding import batches
 from arcface_faces.embedding.embedder import Embedder, LoadNetwork, Network, open_embedder
 from arcface_faces.images import Preprocessing, resolve_preprocessing
 
@@ -28,6 +30,23 @@ REFUSALS = (RuntimeError, ValueError, TypeError)
 """What MindSpore raises for files and inputs that it does not like."""
 BATCH_SIZE = 64
 """Where none is asked for."""
+WIDEST = 1.5
+"""Of prepared pixels, beyond which it is worth a hint."""
+SOURCES = ("checkpoint", "model", "embeddings")
+"""Options of which one is given."""
+APPLIES_TO = {
+    "mean": ("model",),
+    "scale": ("model",),
+    "channels": ("model",),
+    "output_name": ("model",),
+    "batch_size": ("checkpoint", "model"),
+    "ranks": ("checkpoint", "model"),
+    "cache": ("checkpoint",),
+    "views": ("embeddings",),
+}
+"""The sources that each other option is for."""
+SPELLINGS = {"output_name": "--output", "cache": "--cache/--no-cache"}
+LOG = logging.getLogger(__name__)
 
 
 def _require_mindspore(path: Path) -> None:
@@ -72,15 +91,17 @@ def _load_mindir(path: Path, preprocessing: Preprocessing) -> Network:
     try:
         run = open_mindir(path)
     except REFUSALS as error:
+        if batches.is_out_of_memory(error):
+            raise batches.no_memory(path, "to load it") from None
         raise InvalidInput(f"{path}: MindSpore cannot load it ({_first_line(error)})") from None
 
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
             return run(preprocessing.prepare(images))
         except REFUSALS as error:
-            raise InvalidInput(f"{path}: takes no float32 images {images.shape} ({_first_line(error)})") from None
+            raise batches.refusal(path, images, error) from None
 
-    return embed
+    return batches.ConstantBatches(embed)
 
 
 def _prepare_environment(path: Path, defaults: dict[str, str]) -> None:
@@ -103,9 +124,10 @@ class NetworkOptions(TypedDict):
     model: Path | None
     mean: float | None
     scale: float | None
-    channels: Literal["RGB", "BGR"]
-    batch_size: int
-    ranks: int
+    channels: Literal["RGB", "BGR"] | None
+    output_name: str | None
+    batch_size: int | None
+    ranks: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +143,13 @@ class Source:
     """File that stands for the network: the checkpoint's manifest, which holds all hashes, or the model."""
     checkpoint: Path | None = None
     """Folder of the checkpoint."""
+    weights: tuple[Path, ...] = ()
+    """Files with weights of a model that lie beside it."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What the embeddings depend on."""
+        return self.identity, *self.weights
 
     def embedder(self) -> AbstractContextManager[Embedder]:
         """Embeds with the network, in as many processes as there are ranks."""
@@ -135,39 +164,79 @@ def checkpoint_source(
     return Source(load, batch_size, ranks, folder / MANIFEST_FILE, folder)
 
 
-def open_source(options: NetworkOptions) -> Source | None:
-    """The checkpoint or model that is asked for; None where neither is."""
-    if options["checkpoint"]:
-        if options["mean"] is not None or options["scale"] is not None:
-            raise InvalidInput("--mean and --scale are for --model: a checkpoint says itself how images are prepared")
-        _require_mindspore(options["checkpoint"])
-        folder = checkpoint_folder(options["checkpoint"])
-        return checkpoint_source(folder, options["ranks"], options["batch_size"])
-    return _open_model(options["model"], options) if options["model"] else None
+def open_source(options: NetworkOptions, **others: object) -> Source | None:
+    """The checkpoint or model that is asked for; None where there are `embeddings` among the other options instead.
+
+    Raises:
+        InvalidInput: also where an option is given that does not apply: it would be thought to have had an effect.
+    """
+    given = {name for name, value in {**options, **others}.items() if value is not None and value != ()}
+    sources = given & set(SOURCES)
+    if len(sources) != 1:
+        raise InvalidInput(f"give one of {', '.join(map(_spelled, SOURCES[:-1]))} and {_spelled(SOURCES[-1])}")
+    (source,) = sources
+    for option in sorted(given & APPLIES_TO.keys()):
+        if source not in APPLIES_TO[option]:
+            raise InvalidInput(
+                f"{_spelled(option)} is for {' and '.join(map(_spelled, APPLIES_TO[option]))}: leave it out with "
+                f"{_spelled(source)}"
+            )
+    batch_size, ranks = options["batch_size"] or BATCH_SIZE, options["ranks"] or 1
+    if options["model"]:
+        return _open_model(options["model"], options, batch_size, ranks)
+    if options["checkpoint"] is None:
+        return None
+    _require_mindspore(options["checkpoint"])
+    return checkpoint_source(checkpoint_folder(options["checkpoint"]), ranks, batch_size)
 
 
-def _open_model(path: Path, options: NetworkOptions) -> Source:
+def _spelled(option: str) -> str:
+    """As on the command line."""
+    return SPELLINGS.get(option, f"--{option.replace('_', '-')}")
+
+
+def _open_model(path: Path, options: NetworkOptions, batch_size: int, ranks: int) -> Source:
     """A MindIR file, or an ONNX file, whose batch counts where it has a fixed one."""
     declared = _declared_preprocessing(options)
+    name = options["output_name"]
     if path.suffix == ".mindir":
+        if name is not None:
+            raise InvalidInput(f"--output {name}: is for ONNX files; leave it out with {path}")
         # Looked at here, too, so that what is wrong is told before any image is read.
         _require_mindspore(path)
         preprocessing = read_preprocessing(path, declared)
-        return Source(partial(_load_mindir, path, preprocessing), options["batch_size"], options["ranks"], path)
+        _hint_at_range(path, preprocessing)
+        return Source(partial(_load_mindir, path, preprocessing), batch_size, ranks, path)
     # Imported here: onnxruntime takes a moment to load.
     from arcface_faces.embedding.onnx_network import load_onnx, open_onnx  # noqa: PLC0415
 
-    batch_size = open_onnx(path, declared).batch_size or options["batch_size"]
-    return Source(partial(load_onnx, path, declared), batch_size, options["ranks"], path)
+    opened = open_onnx(path, declared, name)
+    _hint_at_range(path, opened.preprocessing)
+    load = partial(load_onnx, path, declared, name)
+    return Source(load, opened.batch_size or batch_size, ranks, path, weights=opened.files[1:])
+
+
+def _hint_at_range(path: Path, preprocessing: Preprocessing) -> None:
+    """Networks of faces are trained on numbers of about one; others are a mistake more often than not."""
+    low, high = preprocessing.interval
+    if low < -WIDEST or high > WIDEST:
+        LOG.warning(
+            "hint: %s takes pixels prepared as %g to %g, where most networks take -1 to 1: check mean and scale",
+            path,
+            low,
+            high,
+        )
 
 
 def _declared_preprocessing(options: NetworkOptions) -> Preprocessing | None:
     """What the command line says about the preprocessing."""
-    mean, scale = options["mean"], options["scale"]
+    mean, scale, channels = options["mean"], options["scale"], options["channels"]
     if (mean is None) != (scale is None):
         raise InvalidInput("give --mean and --scale together")
     if mean is None or scale is None:
+        if channels is not None:
+            raise InvalidInput(f"--channels {channels}: goes with --mean and --scale; give them or leave it out")
         return None
     if not (np.isfinite(mean) and np.isfinite(scale) and scale > 0):
         raise InvalidInput(f"--mean {mean:g} --scale {scale:g}: both must be finite and --scale above 0")
-    return Preprocessing(channels=options["channels"], mean=mean, scale=scale)
+    return Preprocessing(channels=channels or "RGB", mean=mean, scale=scale)

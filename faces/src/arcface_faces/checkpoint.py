@@ -29,6 +29,8 @@ Sha256 = str
 FOLDER = re.compile(r"step-(\d{8,})")
 _SEAL = re.compile(rb'\{"checksum":"([^"]*)",')
 """How the text of a manifest begins, since this release."""
+_UNSEALED = b'{"format":'
+"""How it began before."""
 BACKBONE_FILE = "backbone.safetensors"
 MOMENTUM_FILE = "momentum.safetensors"
 HEAD_TENSORS = ("centers", "momentum")
@@ -75,7 +77,8 @@ class FileEntry(Model):
     @property
     def class_count(self) -> int:
         """Classes whose centres the file holds."""
-        return self.tensors["centers"].shape[0] if "centers" in self.tensors else 0
+        shape = self.tensors["centers"].shape if "centers" in self.tensors else []
+        return shape[0] if shape else 0
 
 
 class LossScale(Model):
@@ -175,6 +178,8 @@ class CheckpointManifest(Model):
     def _check(self) -> Self:
         if self.preprocessing != OWN_PREPROCESSING:
             raise ValueError(f"preprocessing must be {OWN_PREPROCESSING.to_json()}: no other is carried out")
+        if any(found is not None and not found.results for found in (self.verification, self.best)):
+            raise ValueError("a verification names no set")
         return self
 
 
@@ -236,9 +241,24 @@ def parse_manifest(folder: Path) -> CheckpointManifest:
     """Manifest of a checkpoint, whose files are not looked for; InvalidInput where it is damaged."""
     path = folder / MANIFEST_FILE
     text = persistently(path.read_bytes, path, "cannot be read", "name a complete checkpoint")
-    if (seal := _SEAL.match(text)) is not None and seal[1] != _checksum(text[seal.end() :]):
-        raise InvalidInput(f"{path}: is damaged (its checksum is not that of its text): {REMEDY}")
-    return CheckpointManifest.from_ours(text, str(path))
+    manifest = _from_sealed(text, path)
+    if step_of(folder.absolute()) not in {-1, manifest.step}:
+        raise InvalidInput(f"{path}: is of step {manifest.step}: name the folder {folder_name(manifest.step)} again")
+    return manifest
+
+
+def _from_sealed(text: bytes, path: Path) -> CheckpointManifest:
+    """What a manifest says; InvalidInput where its text is not what was written."""
+    if (seal := _SEAL.match(text)) is not None:
+        if seal[1] != _checksum(text[seal.end() :]):
+            raise InvalidInput(f"{path}: is damaged (its checksum is not that of its text): {REMEDY}")
+        return CheckpointManifest.from_ours(text, str(path))
+    if not text.startswith(_UNSEALED):
+        raise InvalidInput(f"{path}: is damaged (it does not begin as a manifest does): {REMEDY}")
+    manifest = CheckpointManifest.from_ours(text, str(path))
+    if manifest.data_fingerprint is not None:  # whoever writes it writes a checksum, too
+        raise InvalidInput(f"{path}: is damaged (its checksum is missing): {REMEDY}")
+    return manifest
 
 
 def damages(folder: Path, manifest: CheckpointManifest) -> Iterator[str]:

@@ -6,6 +6,7 @@ billion pixels, and its own limit would let it take gigabytes.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal, cast
 
@@ -51,6 +52,11 @@ class Preprocessing(Model):
     """Divides the difference."""
     landmarks: tuple[tuple[float, float], ...] = LANDMARKS
     """Where eyes, nose and corners of the mouth lie (x, y) after alignment."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """What black and white become."""
+        return (0 - self.mean) / self.scale, (255 - self.mean) / self.scale
 
     def prepare(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """RGB images (B, 3, H, W) as the network takes them."""
@@ -104,22 +110,24 @@ FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 """Orientation tags are ignored: aligned images are stored upright, and MXNet's decoder ignores them too."""
 
 
-def decode(data: bytes, where: str) -> Image:
+Decode = Callable[[bytes, str], Image]
+"""From the bytes of an image, and its place for messages, to what a network takes."""
+
+
+def decode(data: bytes, where: str, remedy: str = f"align and scale it to {IMAGE_SIZE}x{IMAGE_SIZE} first") -> Image:
     """Pixels of an encoded image; InvalidInput, naming `where`, for anything but a 112x112 image."""
     image = decode_any_size(data, where)
     height, width = image.shape[:2]
     if (height, width) != (IMAGE_SIZE, IMAGE_SIZE):
-        raise InvalidInput(
-            f"{where}: the image is {width}x{height}: align and scale it to {IMAGE_SIZE}x{IMAGE_SIZE} first"
-        )
+        raise InvalidInput(f"{where}: the image is {width}x{height} and not {IMAGE_SIZE}x{IMAGE_SIZE}: {remedy}")
     return image
 
 
 def decode_scaled(data: bytes, where: str) -> Image:
-    """Pixels (112, 112, 3) of an encoded image of a verification set.
+    """Pixels (112, 112, 3) of an encoded image that is aligned, though in another size.
 
-    As in the reference, another size is scaled (bicubic, its default) until the short side has 112 pixels, and nothing
-    is cut off: what is not square then is InvalidInput, naming `where`.
+    As in the reference, it is scaled (bicubic, its default) until the short side has 112 pixels, and nothing is cut
+    off: what is not square then is InvalidInput, naming `where`.
     """
     image = decode_any_size(data, where)
     height, width = image.shape[:2]
@@ -128,7 +136,7 @@ def decode_scaled(data: bytes, where: str) -> Image:
     short = min(height, width)
     if (IMAGE_SIZE * height // short, IMAGE_SIZE * width // short) != (IMAGE_SIZE, IMAGE_SIZE):
         side = f"{IMAGE_SIZE}x{IMAGE_SIZE}"
-        raise InvalidInput(f"{where}: has {width}x{height} pixels; images must be {side} or square: align them first")
+        raise InvalidInput(f"{where}: the image is {width}x{height}; it must be {side} or square: align it first")
     scaled = cv2.resize(image, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_CUBIC)
     return cast("Image", scaled)
 
@@ -144,6 +152,12 @@ def decode_any_size(data: bytes, where: str) -> Image:
             f"{where}: does not decode as an image of at most {MOST_PIXELS} pixels (it has {len(data)} bytes)"
         )
     return cast("Image", image)
+
+
+def encode_png(image: Image) -> bytes:
+    """An image without loss."""
+    encoded: bytes = cv2.imencode(".png", image[:, :, ::-1])[1].tobytes()
+    return encoded
 
 
 TEMPLATE: NDArray[np.float64] = np.array(LANDMARKS)
@@ -168,6 +182,30 @@ def align(image: NDArray[np.uint8], matrix_23: NDArray[np.float64]) -> NDArray[n
     """The image (112, 112, 3) that a network takes: bilinear, black where there is nothing."""
     warped = cv2.warpAffine(image, matrix_23, (IMAGE_SIZE, IMAGE_SIZE), flags=cv2.INTER_LINEAR)
     return cast("NDArray[np.uint8]", warped)
+
+
+OUTSIDE = 0.25
+"""Share of an image's side by which a landmark may lie outside: crops cut through faces, not past them."""
+
+
+def check_landmarks(shape: tuple[int, ...], points_52: NDArray[np.float64], where: str, place: str) -> None:
+    """InvalidInput, naming `place`, where landmarks (x, y) in pixels are not in the image `where`, (height, width)."""
+    sides = np.array([shape[1], shape[0]])
+    outside = np.flatnonzero(((points_52 < -OUTSIDE * sides) | (points_52 > (1 + OUTSIDE) * sides)).any(axis=1))
+    if len(outside):
+        x, y = points_52[outside[0]]
+        raise InvalidInput(
+            f"{place}: landmark ({x:g}, {y:g}) lies outside of {where}, which has {sides[0]}x{sides[1]} pixels"
+        )
+
+
+def align_face(image: Image, points_52: NDArray[np.float64], where: str, place: str) -> Image:
+    """The image (112, 112, 3) whose landmarks lie on the template; InvalidInput where they are none of a face in it."""
+    check_landmarks(image.shape, points_52, where, place)
+    (matrix,) = similarity_transforms(points_52[None])
+    if not np.isfinite(matrix).all():
+        raise InvalidInput(f"{place}: all landmarks are one point; correct them")
+    return align(image, matrix)
 
 
 def _complex(points: NDArray[np.float64]) -> NDArray[np.complex128]:

@@ -9,9 +9,9 @@ import pytest
 
 from arcface_api.contract.pod_environment import ATTEMPT_LABEL, JOB_LABEL
 from support.processes.lives import Life, live_all
-from support.processes.mortal_operator import spread
+from support.processes.mortal_operator import Deaths, spread
 from support.processes.operator_process import OperatorProcess
-from support.processes.release import Release
+from support.processes.release import PREVIOUS, Release
 from support.processes.training_jobs import (
     EVALUATES,
     TRAINS,
@@ -183,15 +183,19 @@ def test_the_operator_may_die_after_any_write_of_a_job_that_queues(
     plane: ControlPlane, nodes: FakeNodes, operator: OperatorProcess, kueue: Kueue, tmp_path: Path
 ) -> None:
     operator.stop()  # it looks everywhere
-    with Release(tmp_path / "present") as release:
-        deaths = enumerate(spread(6))
-        lives = [
-            Life(name=f"queues-{number}", releases=[release], deaths=death, course=partial(live_in_a_queue, kueue))
-            for number, death in deaths
-        ]
-        lived = live_all(plane, nodes, tmp_path, lives, at_once=len(nodes.names))
-    operator.start()
-    operator.wait_until_it_leads()
+    try:
+        with Release(tmp_path / "previous", PREVIOUS) as previous, Release(tmp_path / "present") as present:
+            previous.grant_rights(plane)
+            course = partial(live_in_a_queue, kueue)
+            lives = [
+                Life(name=f"queues-{number}", releases=[present], deaths=deaths, course=course)
+                for number, deaths in enumerate(spread(6))
+            ]
+            lives.append(Life(name="upgraded", releases=[previous, present], deaths=Deaths(every=4), course=course))
+            lived = live_all(plane, nodes, tmp_path, lives, at_once=len(nodes.names))
+    finally:
+        operator.start()
+        operator.wait_until_it_leads()
     for life in lived:
         assert_it_went_well(life.status)
 

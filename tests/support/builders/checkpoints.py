@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from arcface_api.resource.spec import ModelSpec
-from arcface_faces.checkpoint import BACKBONE_FILE, MANIFEST_FILE, CheckpointManifest, folder_name
-from arcface_faces.checkpoint_writing import write_tensors
+from arcface_faces.checkpoint import BACKBONE_FILE, CheckpointManifest, folder_name
+from arcface_faces.checkpoint_writing import write_manifest, write_tensors
 from arcface_trainer.network.backbones import build_backbone, named_parameters
 
 SMALL = ModelSpec(backbone="mobilefacenet", width=0.25, embedding_size=16)
@@ -31,5 +31,5 @@ def write_checkpoint(directory: Path, model: ModelSpec = SMALL, step: int = 10) 
         model=model,
         files=[write_tensors(folder / BACKBONE_FILE, weights)],
     )
-    (folder / MANIFEST_FILE).write_text(manifest.to_json())
+    write_manifest(folder, manifest.to_json())
     return folder

@@ -1,5 +1,6 @@
 """Checkpoints of a few arrays instead of a training's state, saved on one rank by the trainer's own writer."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ import numpy as np
 
 from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.resource.spec import ModelSpec
-from arcface_faces.checkpoint import ClassRange, LossScale
+from arcface_faces.checkpoint import MANIFEST_FILE, ClassRange, LossScale
+from arcface_faces.checkpoint_writing import write_manifest
 from arcface_trainer.checkpoint.saving import Saver
 from arcface_trainer.checkpoint.state import Verifications
 from arcface_trainer.checkpoint.writer import CheckpointWriter
@@ -61,6 +63,14 @@ def saving(directory: Path) -> Callable[..., Any]:
         return result.status
 
     return save
+
+
+def rewrite_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Another manifest in its place, as a release would have written it: with a checksum of its own."""
+    document = json.loads((folder / MANIFEST_FILE).read_bytes())
+    document.pop("checksum")
+    change(document)
+    write_manifest(folder, json.dumps(document))
 
 
 def flip_the_last_bit(path: Path) -> None:

@@ -66,8 +66,17 @@ class World:
             queue=self.queue(),
             report=report,
             sighting=sighting,
+            groups=self.groups() if self.status.phase == "Queued" else None,
             lost_nodes=self.lost_nodes,
         )
+
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """Groups of the gang's scheduler."""
+        return {name: () for kind, name in self.applied if kind == "PodGroup"}
+
+    def without(self, kind: str, name: str) -> "World":
+        """Somebody deletes an object."""
+        return replace(self, applied={key: item for key, item in self.applied.items() if key != (kind, name)})
 
     def queue(self) -> QueueView | None:
         """What Kueue says of a job that goes through it."""

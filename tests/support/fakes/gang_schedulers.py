@@ -28,7 +28,9 @@ class Scheduler:
         return None
 
     def look(self, world: World) -> World:
-        """One scheduling cycle."""
+        """One scheduling cycle; a gang without its group is not looked at."""
+        if ("PodGroup", "quick") not in world.applied:
+            return world
         waiting = [name for name, pod in world.pods.items() if "nodeName" not in pod["spec"]]
         size = world.job.spec.workers.replicas
         if self.has_room and len(waiting) == size:
@@ -78,6 +80,8 @@ class Coscheduling(Scheduler):
 
     def look(self, world: World) -> World:
         """A half of the gang fits now and then; it waits unseen, then is Unschedulable again."""
+        if ("PodGroup", "quick") not in world.applied:
+            return world
         timeout = world.applied["PodGroup", "quick"]["spec"]["scheduleTimeoutSeconds"]
         now = world.now.timestamp()
         if self.reserved_at is None or now - self.reserved_at > timeout:

@@ -17,38 +17,57 @@ from support.fakes.cluster_world import World
 NO_QUOTA = "couldn't assign flavors to pod set main: insufficient unused quota for cpu in flavor npu, 1 more needed"
 
 
-def looked_at(world: World, name: str) -> World:
+def of(world: World, gang: str) -> Manifest | None:
+    """The Workload by which a gang of this name queues; None where there is none."""
+    found = [item for name, item in world.workloads.items() if name.rpartition("-")[0] == gang]
+    assert len(found) <= 1, found
+    return found[0] if found else None
+
+
+def gangs(world: World) -> list[str]:
+    """Names of the gangs that have Workloads."""
+    return sorted(name.rpartition("-")[0] for name in world.workloads)
+
+
+def looked_at(world: World, gang: str) -> World:
     """Kueue has no quota for a Workload, and says so."""
-    return changed(world, name, QuotaReserved=("False", "Pending", NO_QUOTA))
+    return changed(world, gang, QuotaReserved=("False", "Pending", NO_QUOTA))
 
 
-def admitted(world: World, name: str) -> World:
+def admitted(world: World, gang: str) -> World:
     """Kueue has quota for a Workload."""
+    name = _there(world, gang)["metadata"]["name"]
     assignment = {"name": "main", "count": 2, "flavors": {"cpu": "npu"}}
     world = world.with_workload(name, {"admission": {"clusterQueue": "all", "podSetAssignments": [assignment]}})
     conditions = {
         "QuotaReserved": ("True", "QuotaReserved", "Quota reserved"),
         "Admitted": ("True", "Admitted", "It is"),
     }
-    if "Evicted" in conditions_of(world, name):
+    if "Evicted" in conditions_of(world, gang):
         conditions["Evicted"] = ("False", "QuotaReserved", "Previously")
-    return changed(world, name, **conditions)
+    return changed(world, gang, **conditions)
 
 
-def evicted(world: World, name: str, reason: str = "Preempted") -> World:
+def evicted(world: World, gang: str, reason: str = "Preempted") -> World:
     """Kueue wants the quota of a Workload back."""
-    return changed(world, name, Evicted=("True", reason, "Preempted to accommodate a workload of higher priority"))
+    return changed(world, gang, Evicted=("True", reason, "Preempted to accommodate a workload of higher priority"))
 
 
-def deactivated(world: World, name: str) -> World:
+def deactivated(world: World, gang: str) -> World:
     """An administrator takes a Workload out of its queue."""
-    found = world.workloads[name]
+    found = _there(world, gang)
     inactive = {**found, "spec": {**found["spec"], "active": False}}
-    world = replace(world, workloads={**world.workloads, name: inactive})
-    return evicted(world, name, "Deactivated")
+    world = replace(world, workloads={**world.workloads, found["metadata"]["name"]: inactive})
+    return evicted(world, gang, "Deactivated")
 
 
-def changed(world: World, name: str, **conditions: tuple[str, str, str]) -> World:
+def deleted(world: World, gang: str) -> World:
+    """Somebody deletes a Workload."""
+    kept = {name: item for name, item in world.workloads.items() if name.rpartition("-")[0] != gang}
+    return replace(world, workloads=kept)
+
+
+def changed(world: World, gang: str, **conditions: tuple[str, str, str]) -> World:
     """A Workload with some conditions changed."""
     new = {
         kind: {
@@ -60,21 +79,29 @@ def changed(world: World, name: str, **conditions: tuple[str, str, str]) -> Worl
         }
         for kind, (status, reason, message) in conditions.items()
     }
-    return world.with_workload(name, {"conditions": list({**conditions_of(world, name), **new}.values())})
+    name = _there(world, gang)["metadata"]["name"]
+    return world.with_workload(name, {"conditions": list({**conditions_of(world, gang), **new}.values())})
 
 
-def conditions_of(world: World, name: str) -> dict[str, Manifest]:
+def conditions_of(world: World, gang: str) -> dict[str, Manifest]:
     """Conditions of a Workload by type."""
-    return {item["type"]: item for item in world.workloads[name]["status"].get("conditions", [])}
+    return {item["type"]: item for item in _there(world, gang)["status"].get("conditions", [])}
 
 
-def holds_quota(world: World, name: str) -> bool:
+def holds_quota(world: World, gang: str) -> bool:
     """Whether others wait for what a Workload has: until it is finished, gone, or has given it back."""
-    if name not in world.workloads:
+    if of(world, gang) is None:
         return False
-    conditions = conditions_of(world, name)
+    conditions = conditions_of(world, gang)
     is_finished = conditions.get("Finished", {}).get("status") == "True"
     return conditions.get("QuotaReserved", {}).get("status") == "True" and not is_finished
+
+
+def _there(world: World, gang: str) -> Manifest:
+    """A Workload that must be there."""
+    found = of(world, gang)
+    assert found is not None, world.workloads
+    return found
 
 
 class NoQueues:

@@ -10,6 +10,8 @@ import ipaddress
 import json
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -80,6 +82,17 @@ class NodeNetwork:
     def command_prefix(self) -> list[str]:
         """What comes before a command that is to run in the namespace and to end with us."""
         return tied_to_us(["nsenter", f"--net=/proc/{self.holder.pid}/ns/net", "--"])
+
+    @contextmanager
+    def denying(self, address: str, port: int, *verdict: str) -> Iterator[None]:
+        """Deny what comes to a port of pods from outside of the node, as a network plugin does: DROP, REJECT ..."""
+        rule = ["FORWARD", "--in-interface", NODE_LINK, "--destination", address, "--protocol", "tcp"]
+        rule += ["--dport", str(port), "--jump", *verdict]
+        run([*self.command_prefix, "iptables", "--wait", "--insert", *rule])
+        try:
+            yield
+        finally:
+            run([*self.command_prefix, "iptables", "--wait", "--delete", *rule])
 
 
 def take_turn(name: str) -> socket.socket:

@@ -1,5 +1,6 @@
 """Objects of Kueue: queues with quota for one small job of two cards, and the Workloads of a namespace."""
 
+import re
 from typing import Any
 
 import httpx
@@ -51,8 +52,9 @@ class Workloads:
         answer(self.api.post(f"{self.root}/localqueues", json=queue))
 
     def all(self) -> dict[str, dict[str, Any]]:
-        """Workloads by name."""
-        return {item["metadata"]["name"]: item for item in answer(self.api.get(self.path))["items"]}
+        """Workloads by name, ours without what tells them from those before."""
+        items = answer(self.api.get(self.path))["items"]
+        return {re.sub("-[0-9a-f]{8}$", "", item["metadata"]["name"]): item for item in items}
 
     def holds(self, name: str, kind: str) -> bool:
         """Whether a condition of a Workload holds."""

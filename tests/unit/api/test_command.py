@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -126,6 +127,18 @@ def test_the_script_passes_the_exit_status_on():
     ended = subprocess.run([ARCFACE, "no-such-command"], capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert ended.stderr.startswith("arcface: no command 'no-such-command' here")
+
+
+def test_a_name_that_is_no_text_is_printed_all_the_same():
+    program = (
+        "from os import fsdecode; from arcface_api import command;"
+        "command.run = lambda _: print(fsdecode(b'a\\xff')); command.main()"
+    )
+    environment = os.environ | {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:strict"}
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "a\\udcff\n", "")
 
 
 def test_a_command_can_be_stopped_while_it_is_being_loaded(offer):

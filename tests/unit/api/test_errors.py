@@ -78,3 +78,9 @@ def test_an_error_that_lasts_ends_the_tries(pauses: list[float], before: int) ->
     with pytest.raises(InvalidInput, match="do this"):
         persistently(read_after(*[errno.EIO] * before, errno.EACCES), "x", "cannot be read", "do this")
     assert len(pauses) == before
+
+
+def test_a_name_from_outside_leaves_an_error_one_line_that_any_report_carries() -> None:
+    error = InvalidInput(f"{os.fsdecode(b'/data/a%sb' % bytes([10, 0xFF, 27]))} Zoë 漢: does not decode")
+    assert str(error) == r"/data/a\n\udcff\x1bb Zoë 漢: does not decode"
+    assert str(error).encode()

@@ -9,18 +9,15 @@ import pytest
 from arcface_api.command import run
 from arcface_api.errors import InvalidInput
 from arcface_evaluator.evaluation import verify_release
-from arcface_evaluator.metrics import curve_up_to, tar_at_far
-from arcface_evaluator.protocols import (
-    ALL_CHOICES,
-    PoolingChoice,
+from arcface_evaluator.protocols.template_pairs import (
     TemplatePairs,
-    Templates,
     _scores_by_blocks,
     _scores_by_fetching,
+    judge_choices,
+    ordered_scores,
     plan_pairs,
-    pool,
-    score_pairs,
 )
+from arcface_evaluator.protocols.templates import ALL_CHOICES, PoolingChoice, Templates, pool
 from arcface_evaluator.sets.release import open_ijb
 
 # Case J1: five images (original, mirrored), templates 7 and 9, two frames of one medium in template 7.
@@ -44,7 +41,7 @@ PAIR = TemplatePairs(np.array([0], dtype=np.int32), np.array([1], dtype=np.int32
 def test_templates_of_the_reference_case(protocol, score, seven, nine):
     (vectors,) = pool(VIEWS, SCORES, TEMPLATES, [protocol])
     assert vectors == pytest.approx(np.array([seven, nine]), abs=1e-6)
-    assert score_pairs(vectors, plan_pairs(PAIR)) == pytest.approx([score], abs=1e-8)
+    assert ordered_scores(vectors, plan_pairs(PAIR)) == pytest.approx([score], abs=1e-8)
 
 
 def test_the_order_of_images_and_the_company_of_other_protocols_change_nothing():
@@ -56,7 +53,7 @@ def test_the_order_of_images_and_the_company_of_other_protocols_change_nothing()
 
 
 def test_blocks_of_images_do_not_cut_templates(monkeypatch):
-    monkeypatch.setattr("arcface_evaluator.protocols.IMAGE_BLOCK", 2)
+    monkeypatch.setattr("arcface_evaluator.protocols.templates.IMAGE_BLOCK", 2)
     (vectors,) = pool(VIEWS, SCORES, TEMPLATES, [PoolingChoice()])
     assert vectors[1] == pytest.approx([0.328521, 0.944497], abs=1e-6)
 
@@ -72,69 +69,28 @@ def test_both_ways_of_scoring_agree_with_single_products():
     first, second = (random.integers(0, 40, 900, dtype=np.int32) for _ in range(2))
     plan = plan_pairs(TemplatePairs(first, second, first == second))
     expected = np.array([vectors[a] @ vectors[b] for a, b in zip(first, second, strict=True)])
-    assert score_pairs(vectors, plan) == pytest.approx(expected, abs=1e-12)
-    assert _scores_by_fetching(vectors, plan) == pytest.approx(_scores_by_blocks(vectors, plan), abs=1e-12)
+    assert _scores_by_blocks(vectors, plan) == pytest.approx(expected[plan.order], abs=1e-12)
+    assert _scores_by_fetching(vectors, plan) == pytest.approx(expected[plan.order], abs=1e-12)
 
 
-# Case R1.
-GENUINE = [0.95, 0.9, 0.7, 0.6, 0.3]
-IMPOSTORS = [0.92, 0.65, 0.5, 0.45, 0.4, 0.35, *(n / 100 for n in range(20, 6, -1))]
-
-
-def labelled(genuine=GENUINE, impostors=IMPOSTORS):
-    return np.array([*genuine, *impostors]), np.array([True] * len(genuine) + [False] * len(impostors))
-
-
-def test_the_curve_of_the_reference_case():
-    roc = curve_up_to(*labelled(), 1.0)
-    points = list(zip(roc.fpr.tolist(), roc.tpr.tolist(), strict=True))
-    for vertex in [(0, 0), (0, 0.2), (0.05, 0.2), (0.05, 0.6), (0.1, 0.6), (0.1, 0.8), (0.3, 0.8), (0.3, 1), (1, 1)]:
-        assert any(point == pytest.approx(vertex) for point in points)
-    area = np.trapz(roc.tpr, roc.fpr)
-    assert area == pytest.approx(0.9)
-
-
-@pytest.mark.parametrize(
-    ("far", "nearest", "conservative"),
-    [(0.05, 0.6, 0.6), (0.06, 0.6, 0.6), (0.09, 0.8, 0.6), (0.1, 0.8, 0.8), (0.3, 1.0, 1.0), (0.04, None, None)],
-)
-def test_rates_of_the_reference_case(far, nearest, conservative):
-    (rate,) = tar_at_far(*labelled(), [far])
-    assert (rate.nearest, rate.conservative) == (pytest.approx(nearest), pytest.approx(conservative))
-
-
-def test_equal_scores_are_accepted_together():
-    (rate,) = tar_at_far(*labelled([0.5, 0.4], [0.5] * 8 + [0.1] * 2), [0.1])
-    assert (rate.nearest, rate.conservative) == (0.0, 0.0)  # the only other points have FAR 0.8 and more
-
-
-def test_the_part_of_the_curve_gives_the_rates_of_the_whole():
+def test_each_choice_is_judged_once_and_the_first_ones_scores_are_in_the_order_of_the_pairs():
     random = np.random.default_rng(1)
-    for decimals in (1, 2, 6):
-        scores, is_same = labelled(
-            random.normal(1, 1, 300).round(decimals), random.normal(0, 1, 20_000).round(decimals)
-        )
-        falling = np.unique(scores)[::-1]
-        tpr = np.array([(scores[is_same] >= t).mean() for t in falling])
-        fpr = np.array([(scores[~is_same] >= t).mean() for t in falling])
-        for rate in tar_at_far(scores, is_same, [1e-3, 1e-2, 1e-1]):
-            nearest = max((-abs(f - rate.far), f, t) for f, t in zip([0, *fpr], [0, *tpr], strict=True))[2]
-            assert rate.nearest == pytest.approx(nearest)
-            assert rate.conservative == pytest.approx(
-                max(t for f, t in zip([0, *fpr], [0, *tpr], strict=True) if f <= rate.far)
-            )
-
-
-@pytest.mark.parametrize("genuine", [[], [0.5]])
-def test_a_curve_needs_both_kinds_of_pairs(genuine):
-    with pytest.raises(InvalidInput, match="a curve needs both"):
-        tar_at_far(*labelled(genuine, [0.1] * (1 - len(genuine))))
+    views = random.standard_normal((90, 2, 8)).astype(np.float32)
+    confidence, members = random.uniform(0.5, 1, 90), Templates(np.arange(30), np.arange(90) % 30, np.arange(90) // 40)
+    first, second = (random.integers(0, 30, 200, dtype=np.int32) for _ in range(2))
+    plan = plan_pairs(TemplatePairs(first, second, first == second))
+    for choices in (ALL_CHOICES, ALL_CHOICES[4:7], ALL_CHOICES[:1]):
+        sums, scores = judge_choices(views, confidence, members, plan, choices, judge=np.sum)
+        vectors = [pool(views, confidence, members, [choice])[0] for choice in choices]
+        expected = [np.array([each[a] @ each[b] for a, b in zip(first, second, strict=True)]) for each in vectors]
+        assert sums == pytest.approx([each.sum() for each in expected], abs=1e-9)
+        assert scores == pytest.approx(expected[0], abs=1e-12)
 
 
 def test_real_faces_give_the_rates_of_the_known_model(faces: Path):
     root, stored = faces / "IJB_release" / "IJBC", np.load(faces / "sface" / "sface_ijb.npy")
     expected = json.loads((faces / "sface" / "expected_sface.json").read_text())["ijb"]
-    results = verify_release(open_ijb(root), stored[:, None])
+    results = verify_release(open_ijb(root), stored[:, None]).choices
     assert len(results) == len(expected) == 4
     for result in results:
         protocol, rates = result.choice, {rate.far: rate for rate in result.rates}
@@ -184,6 +140,8 @@ def test_a_release_is_read_row_by_row(release):
         ({"marks": MARKS.replace("0.9\n2", "0.9\n\n2")}, "line 2: 0 fields; it must have 12"),
         ({"marks": MARKS[::-1].replace("9.0", "hgih", 1)[::-1]}, "line 5: holds 'high'; landmarks and scores are num"),
         ({"pairs": "7 9 1\n7 8 0\n"}, "line 2: template 8 has no images"),
+        ({"pairs": "\n7 9 1\n\n \n7 8 0\n"}, "line 5: template 8 has no images"),
+        ({"pairs": "7 9 1\n\n\n7 9 2\n"}, "line 4: label 2; it must be 0 or 1"),
         ({"pairs": "7 9 2\n"}, "line 1: label 2"),
         ({"pairs": "7 9\n"}, "a line is 'template template label'"),
         ({"pairs": "7 9 0\n7 x 1\n"}, "line 2: '7 x 1'; a line is 'template template label'"),
@@ -191,7 +149,6 @@ def test_a_release_is_read_row_by_row(release):
         ({"pairs": "7 9 0\n7 9.5 1\n"}, "line 2: '7 9.5 1'"),
         ({"pairs": f"7 9 {10**30}\n"}, "line 1"),
         ({"pairs": ""}, "a line is 'template template label'"),
-        ({"name": "mine"}, "--root is the folder IJBB or IJBC"),
         ({"pairs": "7 9 1\n"}, "1 pairs are of one person and 0 of two; there must be both"),
     ],
 )
@@ -200,6 +157,33 @@ def test_a_bad_release_is_one_line(release, tmp_path, capsys, changes, said):
     output = capsys.readouterr()
     assert (status, output.err.count("\n")) == (2, 1)
     assert said in output.err
+
+
+@pytest.mark.parametrize(
+    ("name", "called"), [("ijbb", "IJBB"), ("IJBC", "IJBC"), ("tinyface", "tinyface"), ("my set.v2", "my set.v2")]
+)
+def test_the_name_of_a_set_is_that_of_its_files(release, name, called):
+    root = release(name=name)
+    assert open_ijb(root.rename(root.parent / "unpacked")).name == called
+
+
+def test_a_folder_with_two_sets_is_refused(release):
+    root = release()
+    (root / "meta" / "ijbb_face_tid_mid.txt").write_text(MEMBERS)
+    with pytest.raises(
+        InvalidInput, match=r"holds ijbb_face_tid_mid\.txt, ijbc_face_tid_mid\.txt; --root is one set's"
+    ):
+        open_ijb(root)
+
+
+def test_only_a_set_of_ones_own_may_have_no_landmarks(release):
+    mine, published = release(name="mine"), release(name="IJBC")
+    (mine / "meta" / "mine_name_5pts_score.txt").unlink()
+    (published / "meta" / "ijbc_name_5pts_score.txt").unlink()
+    opened = open_ijb(mine)
+    assert (opened.points, opened.scores.tolist(), len(opened.files)) == (None, [1.0] * 5, 2)
+    with pytest.raises(InvalidInput, match=r"ijbc_name_5pts_score\.txt"):
+        open_ijb(published)
 
 
 def test_a_missing_release_says_what_root_is(tmp_path):

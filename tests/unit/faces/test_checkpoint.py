@@ -17,7 +17,7 @@ from arcface_faces.checkpoint import (
     read_manifest,
 )
 from arcface_faces.checkpoint_writing import head_name, write_tensors
-from support.builders.saved_states import CLASSES, ArrayState, saving
+from support.builders.saved_states import CLASSES, ArrayState, rewrite_manifest, saving
 
 
 @pytest.fixture
@@ -106,15 +106,37 @@ def test_a_manifest_that_was_changed_is_refused_and_one_of_an_older_release_is_n
     path.write_bytes(text.replace(b'"seed":0', b'"seed":7'))
     with pytest.raises(InvalidInput, match=r"manifest\.json: is damaged"):
         read_manifest(path.parent)
-    path.write_text(CheckpointManifest.from_ours(text, "manifest").to_json())
+    manifest = CheckpointManifest.from_ours(text, "manifest")
+    path.write_text(manifest.to_json())
+    with pytest.raises(InvalidInput, match=r"manifest\.json: is damaged \(its checksum is missing\)"):
+        read_manifest(path.parent)
+    path.write_text(manifest.model_copy(update={"data_fingerprint": None}).to_json())
     assert read_manifest(path.parent).seed == 0
+
+
+def test_a_manifest_with_any_bit_flipped_is_refused(tmp_path, save):
+    save(4)
+    path = tmp_path / "step-00000004" / "manifest.json"
+    text = path.read_bytes()
+    for place in range(len(text)):
+        path.write_bytes(text[:place] + bytes([text[place] ^ 1 << place % 8]) + text[place + 1 :])
+        with pytest.raises(InvalidInput, match=r"manifest\.json: is damaged"):
+            read_manifest(path.parent)
+
+
+def test_a_manifest_of_the_release_before_is_read(tmp_path, save):
+    """As its wheel in tests/cluster/upgrade/previous writes one."""
+    save(4)
+    path = tmp_path / "step-00000004" / "manifest.json"
+    document = json.loads(path.read_bytes())
+    known = [name for name in document if name not in {"checksum", "dataFingerprint", "rollBack", "source"}]
+    path.write_text(json.dumps({name: document[name] for name in known}, separators=(",", ":")))
+    assert read_manifest(path.parent).step == 4
 
 
 def test_a_manifest_cannot_name_files_outside_its_folder(tmp_path, save):
     save(4)
-    path = tmp_path / "step-00000004" / "manifest.json"
-    content = json.loads(path.read_text())
-    content["files"][0]["name"] = "../../secret.safetensors"
-    path.write_text(json.dumps(content))
+    folder = tmp_path / "step-00000004"
+    rewrite_manifest(folder, lambda document: document["files"][0].update(name="../../secret.safetensors"))
     with pytest.raises(InvalidInput, match=r"files\[0\]\.name"):
-        read_manifest(path.parent)
+        read_manifest(folder)

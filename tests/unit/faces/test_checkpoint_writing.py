@@ -21,7 +21,7 @@ from arcface_faces.checkpoint import (
     read_manifest,
 )
 from arcface_faces.checkpoint_writing import reshard
-from support.builders.saved_states import CLASSES, ArrayState, flip_the_last_bit, saving
+from support.builders.saved_states import CLASSES, ArrayState, flip_the_last_bit, rewrite_manifest, saving
 
 STEP = "step-00000004"
 
@@ -54,17 +54,18 @@ def test_the_state_is_the_same_in_any_number_of_files(tmp_path, source, ranks):
 
 
 def test_what_a_newer_release_says_in_the_manifest_is_kept(tmp_path, source):
-    newer = json.loads((source / MANIFEST_FILE).read_text()) | {"curriculum": 7}
-    (source / MANIFEST_FILE).write_text(json.dumps(newer))
+    rewrite_manifest(source, lambda document: document.update(curriculum=7))
     written = reshard(source, 2, tmp_path / "new")
     assert json.loads((written / MANIFEST_FILE).read_text())["curriculum"] == 7
 
 
 def test_tensors_that_this_release_does_not_know_are_not_left_behind(tmp_path, source):
-    newer = json.loads((source / MANIFEST_FILE).read_text())
-    (head,) = [entry for entry in newer["files"] if "firstClass" in entry]
-    del head["tensors"]["momentum"]
-    (source / MANIFEST_FILE).write_text(json.dumps(newer))
+
+    def take_momentum_away(document):
+        (head,) = [entry for entry in document["files"] if "firstClass" in entry]
+        del head["tensors"]["momentum"]
+
+    rewrite_manifest(source, take_momentum_away)
     with pytest.raises(InvalidInput, match="holds centers: use the release that wrote it"):
         reshard(source, 2, tmp_path / "new")
 

@@ -11,6 +11,8 @@ from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_faces import checkpoint
 from arcface_faces.datasets.dataset import open_dataset
 from arcface_faces.embedding.vectors import read_embeddings
+from arcface_faces.image_files.framing import Aligned, read_landmarks
+from arcface_faces.image_files.tree import ImageTree
 from arcface_faces.pairs.pair_list import ListedPair, make_set, read_list
 from arcface_faces.pairs.pair_set import read_pair_set, write_pairs
 from arcface_faces.records.files import RecordWriter
@@ -44,8 +46,14 @@ READS = {
     "checkpoints": (Path, "iterdir", lambda folder: list(checkpoint.complete_checkpoints(folder))),
     "manifest": (Path, "read_bytes", checkpoint.read_manifest),
     "hash": (Path, "open", lambda folder: checkpoint.file_sha256(folder / "a")),
-    "list of pairs": (Path, "read_text", lambda folder: read_list(folder / "a")),
-    "image of a list": (Path, "read_bytes", lambda folder: make_set([ListedPair(1, "a.png", "b.png", True)], folder)),
+    "list of pairs": (Path, "read_bytes", lambda folder: read_list(folder / "a")),
+    "image of a list": (
+        Path,
+        "read_bytes",
+        lambda folder: make_set([ListedPair(1, "a.png", "b.png", True)], ImageTree(folder), Aligned()),
+    ),
+    "folder of an image tree": (os, "scandir", lambda folder: ImageTree(folder).names()),
+    "landmarks": (Path, "read_bytes", lambda folder: read_landmarks(folder / "a")),
     "pair set": (os, "open", lambda folder: read_pair_set(folder / "a")),
     "embeddings": ("numpy.lib.format", "open_memmap", lambda folder: read_embeddings(folder / "a", 1)),
     "new pair set": (os, "fsync", lambda folder: write_pairs(folder / "new.bin", [b"", b""], [True])),

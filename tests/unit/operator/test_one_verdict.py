@@ -5,6 +5,8 @@ differs is who keeps the status, who looks at the pods and who carries out what 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from typing import Any, Protocol
 
 import pytest
@@ -14,6 +16,7 @@ from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import ArcFaceTrainingJobStatus
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.fault_table.table import DEVICE_FAULT, QUOTA_WITHDRAWN, TABLE, Blame, Remedy, Row
+from arcface_operator.decision.observation import stuck_since
 from support.builders.jobs import make_job
 from support.builders.views import SETTINGS, make_report
 from support.fakes.cluster_world import World
@@ -40,7 +43,7 @@ def never_starts(world: World) -> World:
     """A kubelet will not have the image's name."""
     waiting = {"reason": "InvalidImageName", "message": "couldn't parse image reference"}
     statuses = [{"name": "trainer", "state": {"waiting": waiting}}]
-    return world.with_pod_status(VICTIM, phase="Pending", containerStatuses=statuses).later(120)
+    return world.with_pod_status(VICTIM, phase="Pending", containerStatuses=statuses)
 
 
 def refused(world: World) -> World:
@@ -102,13 +105,16 @@ class Operator:
     def __init__(self, job: ArcFaceTrainingJob) -> None:
         self.world = World(job=job)
         self.report: TrainerReport | None = None
+        self.stuck_since: dict[str, datetime] = {}
 
     @property
     def status(self) -> ArcFaceTrainingJobStatus:
         return self.world.status
 
     def look(self) -> None:
-        plan = decide(self.world.observe(report=self.report), SETTINGS, self.world.now)
+        seen = self.world.observe(report=self.report)
+        self.stuck_since = stuck_since(seen.pods, self.stuck_since, self.world.now)
+        plan = decide(replace(seen, stuck_since=self.stuck_since), SETTINGS, self.world.now)
         self.world = self.world.carried_out(plan)
 
 
@@ -134,7 +140,7 @@ def verdict_of(side: Side, fault: str) -> dict[str, Any]:
     side.world = strike(side.world)
     for _ in range(3):
         side.look()
-        side.world = side.world.later(SETTINGS.settle_seconds + 1)
+        side.world = side.world.later(SETTINGS.incurable_seconds / 2)
         if side.status.attempt or side.status.phase == "Failed":
             break
     status = side.status

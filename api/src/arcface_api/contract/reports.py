@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from arcface_api.contract.pod_environment import RankIdentity
-from arcface_api.errors import ArcFaceError, ExitCode
+from arcface_api.errors import ArcFaceError, Diverged, ExitCode
 from arcface_api.model import Model
 from arcface_api.resource.status import CheckpointStatus, EvaluationProgress, IjbResult, PairResult, Progress
 
@@ -33,7 +33,7 @@ class ReportedFailure(Model):
     message: str
     """One line for people."""
     rank: int | None = Field(default=None, ge=0)
-    """Rank that failed first in this pod."""
+    """Rank that failed first in this pod; of a training that has diverged, that where it began, in whatever pod."""
     exit_code: int
     """Exit code of that rank."""
     log: list[str] = []
@@ -185,6 +185,8 @@ def failure_from(error: Exception, rank: int | None = None) -> ReportedFailure:
         code, message = error.exit_code, str(error)
     else:
         code, message = ExitCode.FAILED, f"{type(error).__name__}: {error}"
+    if isinstance(error, Diverged) and error.rank is not None:
+        rank = error.rank
     reason = REASONS.get(code, "Error")
     return ReportedFailure(reason=reason, message=" ".join(message.split()), rank=rank, exit_code=int(code))
 

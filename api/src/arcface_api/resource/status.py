@@ -1,10 +1,11 @@
 """`status` of an ArcFaceTrainingJob: what the operator has seen and decided."""
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue, ValidationError
 
 from arcface_api.model import Model
 
@@ -13,6 +14,7 @@ Phase = Literal[
 ]
 ConditionType = Literal[
     "Ready",
+    "Scheduled",
     "Suspended",
     "Reachable",
     "RankTableReady",
@@ -198,7 +200,7 @@ class CheckpointStatus(Model):
 class IjbResult(Model):
     """Result on one IJB set."""
 
-    dataset: Literal["IJBB", "IJBC"]
+    dataset: str
     """Name of the set."""
     tar_at_far: dict[str, Rate]
     """True accept rate by false accept rate, keys 1e-6 to 1e-1."""
@@ -309,6 +311,8 @@ class ArcFaceTrainingJobStatus(Model):
     """Nodes that faults were blamed on, the newest ones; for a while pods go elsewhere if they can."""
     vain_attempts: int = Field(default=0, ge=0)
     """Attempts in a row that ended before they ran; the pause before the next one doubles with each."""
+    refused_attempts: int = Field(default=0, ge=0)
+    """Attempts in a row that kubelets have refused for one reason."""
     restarted_at: datetime | None = None
     """When the present attempt was decided."""
     start_time: datetime | None = None
@@ -341,6 +345,22 @@ class ArcFaceTrainingJobStatus(Model):
     """First failure of the last attempt."""
 
 
+_FOUND_ANEW = frozenset(
+    {
+        "workers",
+        "rankTable",
+        "progress",
+        "checkpoint",
+        "evaluation",
+        "evaluationProgress",
+        "failure",
+        "uncountedRestartTimes",
+        "avoidedNodes",
+    }
+)
+"""Parts of a status that tell people what is known; no decision goes wrong without them."""
+
+
 def without_newer_words(status: Mapping[str, Any]) -> dict[str, Any]:
     """A status as JSON has it, without the conditions and the phase that only a newer release knows.
 
@@ -354,3 +374,16 @@ def without_newer_words(status: Mapping[str, Any]) -> dict[str, Any]:
     holding = {item["type"] for item in conditions if item.get("status") == "True"}
     found = next((phase for kind, phase in _SUMMARIES.items() if kind in holding), None)
     return {**known, "phase": found or ("Queued" if "startTime" in status else None)}
+
+
+def without_newer_values(status: Mapping[str, Any]) -> dict[str, Any]:
+    """A status as JSON has it, less those parts in which a newer release has written what this one cannot read.
+
+    Such as a word that an enumeration does not have yet, or a longer list: a job must not go unsupervised for that.
+    """
+    try:
+        ArcFaceTrainingJobStatus.model_validate_json(json.dumps(status), extra="ignore")
+    except ValidationError as error:
+        unread = {str(item["loc"][0]) for item in error.errors() if item["loc"]}
+        return {name: part for name, part in status.items() if name not in unread & _FOUND_ANEW}
+    return dict(status)

@@ -1,1 +1,1 @@
-"""The commands `arcface evaluate`, `pairs`, `history` and `checkpoint`. Sees all rooms."""
+"""The commands `arcface evaluate`, `embed`, `pairs`, `history` and `checkpoint`. Sees all rooms."""

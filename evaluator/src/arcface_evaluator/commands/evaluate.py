@@ -1,9 +1,7 @@
 """`arcface evaluate`: verification of pair sets and of IJB templates, from a checkpoint, a model or embeddings."""
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar, Unpack
+from typing import Unpack
 
 import click
 from rich.table import Table
@@ -11,40 +9,17 @@ from rich.table import Table
 from arcface_api.contract.reports import SetCounts
 from arcface_api.errors import InvalidInput
 from arcface_evaluator import evaluation, networks
+from arcface_evaluator.commands import identify, sources
 from arcface_evaluator.commands.outputs import Outputs, print_table, write_page
-from arcface_evaluator.report import document, entries
-from arcface_evaluator.sets.release import open_ijb
-from arcface_evaluator.sets.release_images import FOLDER, open_cache, open_images
-from arcface_faces.embedding.vectors import read_embeddings
-from arcface_faces.pairs.pair_set import check_images, open_sets
+from arcface_evaluator.report import comparison, document, entries
+from arcface_evaluator.sets import release, release_images
+from arcface_faces.datasets import faults
+from arcface_faces.embedding import vectors
+from arcface_faces.embedding.embedder import decoding_threads
+from arcface_faces.images import decode_any_size
+from arcface_faces.pairs.pair_set import decoder, open_sets
 from arcface_faces.pairs.protocol import PairScores
-
-FILE = click.Path(path_type=Path)
-MOST_AT_ONCE = 65_536
-"""Images in a batch: 10 GB of numbers."""
-RANKS = click.option(
-    "--ranks", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that embed, one a device."
-)
-NETWORK = (
-    click.option("--checkpoint", type=FILE, help="A checkpoint, or a folder of checkpoints: the newest complete one."),
-    click.option("--model", type=FILE, help="An ONNX or MindIR file."),
-    click.option("--mean", type=float, help="Subtracted from pixels of 0 to 255, for a model that says nothing."),
-    click.option("--scale", type=float, help="Divides the difference, likewise."),
-    click.option("--channels", type=click.Choice(["RGB", "BGR"]), default="RGB", show_default=True, help="Likewise."),
-    click.option("--batch-size", type=click.IntRange(1, MOST_AT_ONCE), default=networks.BATCH_SIZE, show_default=True),
-    RANKS,
-)
-"""What embeds images."""
-JSON = click.option("--json", "json_file", type=FILE, help="Write every number to this file.")
-REPORT = click.option("--report", type=FILE, help="Write a page with plots and the hardest pairs into this folder.")
-
-
-Command = TypeVar("Command", bound=Callable[..., None])
-
-
-def _network_options(command: Command) -> Command:
-    """Give a command the options of `NetworkOptions`."""
-    return functools.reduce(lambda made, option: option(made), reversed(NETWORK), command)
+from arcface_faces.progress import progress_bar
 
 
 @click.group()
@@ -52,30 +27,40 @@ def evaluate() -> None:
     """Judge a checkpoint, a model or embeddings on verification sets."""
 
 
+evaluate.add_command(identify.identify)
+evaluate.add_command(identify.all_pairs)
+
+
 @evaluate.command()
-@_network_options
-@click.option("--embeddings", type=FILE, multiple=True, help=".npy (N, D) or (N, 2, D), one for each set.")
-@click.option("--bin", "bins", type=FILE, multiple=True, help="Verification set; more may follow as plain arguments.")
-@JSON
-@REPORT
-@click.argument("more_bins", type=FILE, nargs=-1)
+@sources.network_options
+@click.option("--embeddings", type=sources.FILE, multiple=True, help=".npy (N, D) or (N, 2, D), one for each set.")
+@sources.VIEWS
+@click.option(
+    "--bin", "bins", type=sources.FILE, multiple=True, help="Verification set; more may follow as plain arguments."
+)
+@sources.RESIZE
+@sources.JSON
+@sources.REPORT
+@click.argument("more_bins", type=sources.FILE, nargs=-1)
 def pairs(
     *,
     embeddings: tuple[Path, ...],
+    views: vectors.Views | None,
     bins: tuple[Path, ...],
+    resize: bool,
     json_file: Path | None,
     report: Path | None,
     more_bins: tuple[Path, ...],
     **network: Unpack[networks.NetworkOptions],
 ) -> None:
     """Verify pair sets in 10 folds and print accuracy and deviation of each."""
-    source, outputs = _one_source(network, embeddings), Outputs(json_file, report)
+    source, outputs = networks.open_source(network, embeddings=embeddings, views=views), Outputs(json_file, report)
     paths = _set_paths(bins, more_bins)
-    identities = [source.identity] if source else list(embeddings)
+    identities = source.files if source else embeddings
     outputs.check(source, [*paths, *identities])
-    sets = open_sets(paths)
+    sets = open_sets(paths, decoder(resize=resize))
     if source is None:
-        found = [_print_pairs(scores) for scores in evaluation.from_files(sets, embeddings)]
+        found = [_print_pairs(scores) for scores in evaluation.from_files(sets, embeddings, views or "separate")]
     else:
         with source.embedder() as embedder:
             found = [_print_pairs(scores) for scores in evaluation.from_images(sets, embedder)]
@@ -88,19 +73,28 @@ def pairs(
 
 
 @evaluate.command()
-@click.argument("bins", type=FILE, nargs=-1)
-@click.option("--ijb", "releases", type=FILE, multiple=True, help="Folder of an IJB release; may be repeated.")
+@click.argument("bins", type=sources.FILE, nargs=-1)
+@click.option("--ijb", "releases", type=sources.FILE, multiple=True, help="Folder of an IJB release; may be repeated.")
+@sources.RESIZE
+@click.option("--quick", is_flag=True, help="Of the images of IJB releases look at the first bytes only.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def check(bins: tuple[Path, ...], releases: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001 - click's way
+def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], resize: bool, quick: bool, as_json: bool) -> None:
     """Check that the sets BINS and IJB releases can be evaluated and count their pairs.
 
-    All images of pair sets are decoded; of an IJB release they must be there, and the first one is decoded.
+    All images are decoded; one that decodes with a part lost is refused, too. Those of an IJB release must be images
+    that hold their landmarks.
     """
     if not bins and not releases:
         raise InvalidInput("give at least one verification set, or an IJB release with --ijb")
-    sets, opened = open_sets(bins), [open_ijb(folder) for folder in releases]
+    sets, opened = open_sets(bins, decoder(resize=resize)), [release.open_ijb(folder) for folder in releases]
     for pair_set in sets:
-        check_images(pair_set)
+        _check_images(faults.StoredImages(len(pair_set), pair_set.stored_image, pair_set.decode))
+    for images in map(release_images.open_images, opened):
+        with progress_bar(images.name, len(images)) as advance:
+            images.check_sizes(advance)
+        if quick:
+            continue
+        _check_images(faults.StoredImages(len(images), images.stored_image, decode_any_size))
     counts = SetCounts(sets=evaluation.count_pairs(sets), ijb=[evaluation.count_release(release) for release in opened])
     lines = [f"{count.name}: {count.pairs} pairs, {count.same} of one person" for count in counts.sets]
     lines += [
@@ -111,66 +105,79 @@ def check(bins: tuple[Path, ...], releases: tuple[Path, ...], as_json: bool) -> 
     click.echo(counts.to_json() if as_json else "\n".join(lines))
 
 
+def _check_images(images: faults.StoredImages) -> None:
+    """InvalidInput names the first image that is not as it was written, and tells how many there are."""
+    with progress_bar("checking", images.count) as advance:
+        found = list(faults.faults(images, decoding_threads(), advance))
+    if found:
+        raise InvalidInput(found[0] if len(found) == 1 else f"{found[0]}; images with faults: {len(found)}")
+
+
 @evaluate.command()
-@_network_options
-@click.option("--embeddings", type=FILE, help=".npy (N, D) or (N, 2, D), a row for each image.")
-@click.option("--root", type=FILE, required=True, help="Folder of the release, such as IJB_release/IJBC.")
-@JSON
-@REPORT
-@click.option("--cache/--no-cache", default=True, show_default=True, help="Keep embeddings beside the checkpoint.")
+@sources.network_options
+@click.option("--embeddings", type=sources.FILE, help=".npy (N, D) or (N, 2, D), a row for each image.")
+@sources.VIEWS
+@click.option("--root", type=sources.FILE, required=True, help="Folder of the release, such as IJB_release/IJBC.")
+@sources.JSON
+@sources.REPORT
+@sources.CACHE
 def ijb(
     *,
     embeddings: Path | None,
+    views: vectors.Views | None,
     root: Path,
     json_file: Path | None,
     report: Path | None,
-    cache: bool,
+    cache: bool | None,
     **network: Unpack[networks.NetworkOptions],
 ) -> None:
     """Verify templates of IJB-B or IJB-C one to one and print TAR at FAR.
 
     Rows of the embeddings are in the order of *_face_tid_mid.txt.
     """
-    source, outputs = _one_source(network, embeddings), Outputs(json_file, report)
-    opened = open_ijb(root)
-    identity = source.identity if source else embeddings or Path()
-    outputs.check(source, [identity, *opened.files])
-    if source is None:
-        array = read_embeddings(identity, len(opened.images))
-    else:
-        images, folder = open_images(opened), source.checkpoint
-        kept = open_cache(folder, identity, opened, images) if cache and folder else None
-        with source.embedder() as embedder:
-            array = evaluation.embed_release(images, embedder, kept)
+    source = networks.open_source(network, embeddings=embeddings, views=views, cache=cache)
+    outputs = Outputs(json_file, report)
+    opened = release.open_ijb(root)
+    files = source.files if source else (embeddings or Path(),)
+    outputs.check(source, [*files, *opened.files])
+    array = sources.embed_templates(opened, source, files[0], views, keep=cache)
     results = evaluation.verify_release(opened, array)
-    print_table(entries.table_of(opened.name, results))
-    scores = functools.cache(functools.partial(evaluation.scores_of, opened, array, results[0].choice))
+    print_table(entries.table_of(opened.name, results.choices))
     outputs.write(
-        lambda: evaluation.ijb_document(opened, results, scores(), source.checkpoint if source else None, identity),
-        identity,
+        lambda: evaluation.ijb_document(opened, results, source.checkpoint if source else None, files),
+        files[0],
         # Embeddings may have come without the images.
-        lambda: evaluation.hardest_of_release(opened, scores()) if (root / FOLDER).is_dir() else [],
+        lambda: (
+            evaluation.hardest_of_release(opened, results.scores) if (root / release.IMAGES_FOLDER).is_dir() else []
+        ),
     )
 
 
 @evaluate.command()
-@click.argument("documents", type=FILE, nargs=-1, required=True)
-@click.option("--report", type=FILE, required=True, help="Folder for the page.")
-def compare(documents: tuple[Path, ...], report: Path) -> None:
-    """Show several evaluations, the files of their --json, on one page."""
+@click.argument("documents", type=sources.FILE, nargs=-1, required=True)
+@click.option("--report", type=sources.FILE, help="Folder for a page with all of them.")
+def compare(documents: tuple[Path, ...], report: Path | None) -> None:
+    """Tell whether the second and later evaluations, files of --json, are better than the first on the same pairs."""
     runs = {path.stem: document.EvaluationFile.read(path) for path in documents}
     if len(runs) < len(documents):
         raise InvalidInput("runs are told apart by the names of their files: rename those that are equal")
-    for dataset in dict.fromkeys(result.dataset for run in runs.values() for result in run.results):
-        if len({run.sha256_of(dataset) for run in runs.values()} - {None}) > 1:
-            raise InvalidInput(f"the runs have looked at different files called {dataset}: they cannot be compared")
-    write_page(report, runs, [])
+    comparisons = list(comparison.compare_runs(runs))
+    if comparisons:
+        print_table(comparison.comparison_table(comparisons))
+    elif report is None:
+        raise InvalidInput(
+            "the files hold no outcomes of the same sets: evaluate both anew, or give --report for a page"
+        )
+    if report is not None:
+        write_page(report, runs, [])
 
 
 @evaluate.command()
-@click.option("--config", "config_file", type=FILE, required=True, help="Run configuration that the operator wrote.")
-@click.option("--termination-log", type=FILE, required=True, help="File that takes the report.")
-@RANKS
+@click.option(
+    "--config", "config_file", type=sources.FILE, required=True, help="Run configuration that the operator wrote."
+)
+@click.option("--termination-log", type=sources.FILE, required=True, help="File that takes the report.")
+@click.option("--ranks", type=click.IntRange(min=1), default=1, help="Processes that embed, one a device.")
 def job(config_file: Path, termination_log: Path, ranks: int) -> None:
     """Evaluate the newest checkpoint of a job on its sets: what the evaluator's pod runs."""
     evaluation.run_job(
@@ -179,13 +186,6 @@ def job(config_file: Path, termination_log: Path, ranks: int) -> None:
         lambda folder, accelerator: networks.checkpoint_source(folder, ranks, accelerator=accelerator).embedder(),
         _print_found,
     )
-
-
-def _one_source(network: networks.NetworkOptions, embeddings: object) -> networks.Source | None:
-    """The network that is asked for; None where there are embeddings instead."""
-    if sum(map(bool, (network["checkpoint"], network["model"], embeddings))) != 1:
-        raise InvalidInput("give one of --checkpoint, --model and --embeddings")
-    return networks.open_source(network)
 
 
 def _set_paths(bins: tuple[Path, ...], more_bins: tuple[Path, ...]) -> tuple[Path, ...]:

@@ -1,14 +1,39 @@
-"""`arcface pairs make`: a verification set from a list of pairs and images."""
+"""`arcface pairs make`: a verification set from a list of pairs and images; options of all that read users' images."""
 
 import csv
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypedDict, TypeVar, Unpack
 
 import click
 
 from arcface_api.errors import InvalidInput, explained
+from arcface_faces.image_files import framing, tree
 from arcface_faces.pairs import pair_list, pair_set
 
 FILE = click.Path(path_type=Path)
+Command = TypeVar("Command", bound=Callable[..., None])
+OPTIONS = (
+    click.option("--landmarks", type=FILE, help="Align by this list: image x1 y1 ... x5 y5."),
+    click.option("--detector", type=FILE, help="Align by the landmarks that this ONNX model (YuNet) finds."),
+    click.option("--resize", is_flag=True, help="Scale images that are aligned and square in another size."),
+    click.option("--links", type=click.Choice(tree.LINKS), help="Where links of --images lead; inside by default."),
+)
+
+
+class FramingOptions(TypedDict):
+    """How images become 112x112, and which are read."""
+
+    landmarks: Path | None
+    detector: Path | None
+    resize: bool
+    links: tree.Links | None
+
+
+def framing_options(command: Command) -> Command:
+    """Give a command the options of `FramingOptions`."""
+    return functools.reduce(lambda made, option: option(made), reversed(OPTIONS), command)
 
 
 @click.group()
@@ -17,19 +42,24 @@ def pairs() -> None:
 
 
 @pairs.command()
-@click.option("--list", "list_file", type=FILE, required=True, help="CSV (first,second,same) or LFW's pairs.txt.")
-@click.option("--images", type=FILE, required=True, help="Folder of aligned 112x112 images that the list names.")
+@click.option("--list", "list_file", type=FILE, required=True, help="Table first,second,same or LFW's pairs.txt.")
+@click.option("--images", type=FILE, required=True, help="Folder of the images that the list names.")
+@framing_options
 @click.option("-o", "--output", type=FILE, required=True, help="The .bin to write; it must not exist.")
 @click.option("--dropped", type=FILE, help="CSV file to write, for the pairs that are left out and why; likewise.")
-def make(list_file: Path, images: Path, dropped: Path | None, output: Path) -> None:
-    """Write the pairs of a list, in its order, with their images as they are."""
+def make(
+    *, list_file: Path, images: Path, dropped: Path | None, output: Path, **options: Unpack[FramingOptions]
+) -> None:
+    """Write the pairs of a list, in its order: aligned images as they are, others as they are aligned or resized."""
     with explained(images, "cannot be looked into", "correct --images"):
         if not images.is_dir():
             raise InvalidInput(f"{images}: is no folder; correct --images")
-    _check_new("--output", output)
+    check_new("--output", output)
     if dropped is not None:
-        _check_new("--dropped", dropped)
-    made = pair_list.make_set(pair_list.read_list(list_file), images)
+        check_new("--dropped", dropped)
+    frame = framing.choose_framing(options["landmarks"], options["detector"], resize=options["resize"])
+    folder = tree.ImageTree(images, options["links"] or "inside")
+    made = pair_list.make_set(pair_list.read_list(list_file), folder, frame)
     if dropped:
         _write_dropped(dropped, made.dropped)
     made.check()
@@ -39,7 +69,7 @@ def make(list_file: Path, images: Path, dropped: Path | None, output: Path) -> N
         click.echo(f"line {entry.pair.line}: {entry.reason}", err=True)
 
 
-def _check_new(option: str, path: Path) -> None:
+def check_new(option: str, path: Path) -> None:
     """InvalidInput where a file cannot be written without replacing one."""
     with explained(f"{option} {path}", "cannot be looked for", "name another file"):
         if path.exists() or not path.parent.is_dir():

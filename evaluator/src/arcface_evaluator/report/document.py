@@ -6,9 +6,12 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from arcface_api.errors import explained
+from arcface_api.errors import explained, printable
 from arcface_api.model import Model
 from arcface_api.resource.status import IjbResult, PairResult
+from arcface_evaluator.report import searches
+from arcface_evaluator.report.figures import SetFigures
+from arcface_evaluator.report.outcomes import Outcomes
 from arcface_faces.pairs.protocol import FOLDS, THRESHOLD_STEP, THRESHOLDS
 
 
@@ -30,7 +33,7 @@ class PairDetails(Model):
     std_without_flip: float | None = None
     """Its population standard deviation over the folds."""
     interval: tuple[float, float]
-    """95 % interval of the accuracy: bootstrap over the pairs of each fold, thresholds held."""
+    """95 % interval of the accuracy, which allows for the choice of thresholds."""
 
 
 class PairProtocol(Model):
@@ -64,13 +67,15 @@ class IjbRates(Model):
     flip: bool
     """Whether the mirrored view was added."""
     nearest: dict[str, float]
-    """True accept rate at the point of the curve nearest to each false accept rate, as the reference reports it."""
+    """True accept rate at the point of the whole curve that is nearest to each false accept rate."""
+    published: dict[str, float] = Field(default_factory=dict)
+    """The same on the curve without intermediate points: what the reference's script prints."""
     conservative: dict[str, float]
     """Largest true accept rate with at most that false accept rate."""
     unresolved: list[str]
     """False accept rates for which there are too few impostor pairs."""
     intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
-    """Of the usual choice: 95 % intervals of `nearest`; bootstrap over persons, thresholds held."""
+    """Of the usual choice: 95 % intervals of the rates in truth at these false accept rates."""
 
 
 class IjbProtocol(Model):
@@ -123,7 +128,7 @@ class InputFile(Model):
     def of(cls, path: Path) -> "InputFile":
         """Hash a file that was read."""
         with explained(path, "cannot be read", "mend its rights"), path.open("rb") as opened:
-            return cls(path=str(path), sha256=hashlib.file_digest(opened, "sha256").hexdigest())
+            return cls(path=printable(str(path)), sha256=hashlib.file_digest(opened, "sha256").hexdigest())
 
 
 class EvaluationFile(Model):
@@ -139,10 +144,18 @@ class EvaluationFile(Model):
     """Every other number, one entry a pair set."""
     ijb_details: list[IjbRates] = Field(default_factory=list)
     """Rates of IJB sets under every choice that the protocol leaves open."""
+    identification: list[searches.IdentificationRates] = Field(default_factory=list)
+    """1:N identification on sets of templates."""
+    all_pairs: list[searches.AllPairsRates] = Field(default_factory=list)
+    """All images of lists against all others."""
     curves: list[ScoreCurves] = Field(default_factory=list)
     """What a report's plots are drawn from."""
-    protocol: PairProtocol | IjbProtocol = PairProtocol()
-    """How the pairs were judged."""
+    figures: list[SetFigures] = Field(default_factory=list)
+    """Areas, equal error rates and operating points, one entry a set, each with those of its groups."""
+    outcomes: list[Outcomes] = Field(default_factory=list)
+    """What became of each pair, for comparisons."""
+    protocol: PairProtocol | IjbProtocol | searches.IdentificationProtocol | searches.AllPairsProtocol = PairProtocol()
+    """How the numbers came about."""
     inputs: list[InputFile] = Field(min_length=1)
     """Files that were read; of a checkpoint its manifest, which holds the hashes of the others."""
 
@@ -153,8 +166,9 @@ class EvaluationFile(Model):
         return self
 
     def sha256_of(self, dataset: str) -> str | None:
-        """Hash of the file of a pair set; None where no input is called so."""
-        return next((file.sha256 for file in self.inputs if Path(file.path).stem == dataset), None)
+        """Hash of the file that has a set's pairs; None where no input is called so."""
+        names = {dataset, f"{dataset.lower()}_template_pair_label"}
+        return next((file.sha256 for file in self.inputs if Path(file.path).stem in names), None)
 
     @classmethod
     def read(cls, path: Path) -> "EvaluationFile":

@@ -1,18 +1,20 @@
 """From what was measured to entries of the document, to lines and tables for people, and to the pairs of the page."""
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.table import Table
 
 from arcface_api.resource.status import PairResult
-from arcface_evaluator import metrics, protocols
+from arcface_evaluator.metrics import intervals, roc
+from arcface_evaluator.protocols import templates
 from arcface_evaluator.report.document import IjbRates, PairDetails, ScoreCurves
+from arcface_evaluator.report.figures import Measured
 from arcface_faces.images import Image, cv2
-from arcface_faces.pairs.protocol import PairScores, fold_sizes
+from arcface_faces.pairs.protocol import PairScores
+from arcface_faces.scores import Scores
 
 SHOWN = 8
 """Of the hardest pairs of each kind."""
@@ -24,8 +26,8 @@ BINS = 100
 class ChoiceRates:
     """Rates under one choice of pooling."""
 
-    choice: protocols.PoolingChoice
-    rates: list[metrics.TarAtFar]
+    choice: templates.PoolingChoice
+    rates: list[roc.TarAtFar]
 
 
 def lines_of(found: PairScores) -> list[str]:
@@ -53,71 +55,62 @@ def details_of(found: PairScores) -> PairDetails:
         xnorm=found.xnorm,
         accuracy_without_flip=plain.mean if plain else None,
         std_without_flip=plain.std if plain else None,
-        interval=metrics.accuracy_interval(found.folds.accuracies, fold_sizes(found.pairs)),
+        interval=intervals.accuracy_interval(found.scores),
     )
 
 
-def rates_of(dataset: str, result: ChoiceRates, bounds: Mapping[str, metrics.Interval] | None = None) -> IjbRates:
+def rates_of(dataset: str, result: ChoiceRates, bounds: Mapping[str, intervals.Interval] | None = None) -> IjbRates:
     """The numbers of one choice."""
     return IjbRates(
         dataset=dataset,
         keep_norm=result.choice.keep_norm,
         detector_score=result.choice.detector_score,
         flip=result.choice.flip,
-        nearest={far_name(rate.far): rate.nearest for rate in result.rates if rate.nearest is not None},
-        conservative={far_name(rate.far): rate.conservative for rate in result.rates if rate.conservative is not None},
-        unresolved=[far_name(rate.far) for rate in result.rates if rate.nearest is None],
+        nearest={roc.far_name(rate.far): rate.nearest for rate in result.rates if rate.nearest is not None},
+        conservative={
+            roc.far_name(rate.far): rate.conservative for rate in result.rates if rate.conservative is not None
+        },
+        published={roc.far_name(rate.far): rate.published for rate in result.rates if rate.published is not None},
+        unresolved=[roc.far_name(rate.far) for rate in result.rates if rate.nearest is None],
         intervals=dict(bounds or {}),
     )
 
 
-def intervals_of(
-    result: ChoiceRates, scores: NDArray[np.float64], pairs: protocols.TemplatePairs
-) -> dict[str, metrics.Interval]:
-    """How sure the rates of one choice are, whose scores (P,) are given."""
-    thresholds = {far_name(rate.far): rate.threshold for rate in result.rates if rate.threshold is not None}
-    genuine = np.flatnonzero(pairs.is_same)
-    found = metrics.tar_intervals(
-        scores[genuine], pairs.first[genuine], pairs.second[genuine], list(thresholds.values())
-    )
-    return dict(zip(thresholds, found, strict=True))
+def intervals_of(rates: Sequence[roc.TarAtFar], scores: Scores) -> dict[str, intervals.Interval]:
+    """How sure the rates of some scores are."""
+    return {roc.far_name(far): bounds for far, bounds in intervals.tar_intervals(scores, rates).items()}
 
 
 def table_of(dataset: str, results: list[ChoiceRates]) -> Table:
     """Rates in percent, a row for each choice, the usual one first."""
     table = Table(title=f"{dataset}: TAR in % at FAR (nearest point of the curve)")
     table.add_column("images' vectors")
-    for far in metrics.FARS:
-        table.add_column(far_name(far), justify="right")
+    for far in roc.FARS:
+        table.add_column(roc.far_name(far), justify="right")
     for result in results:
         rates = ("-" if rate.nearest is None else f"{100 * rate.nearest:.2f}" for rate in result.rates)
         table.add_row(choice_name(result.choice), *rates)
     return table
 
 
-def choice_name(choice: protocols.PoolingChoice | IjbRates) -> str:
+def choice_name(choice: templates.PoolingChoice | IjbRates) -> str:
     """A choice in words."""
     norm = "norm kept" if choice.keep_norm else "unit norm"
     return ", ".join([norm, *(["x detector score"] * choice.detector_score), *(["+ mirrored"] * choice.flip)])
 
 
-def far_name(far: float) -> str:
-    """1e-6 for 0.000001."""
-    return f"1e{int(f'{far:e}'.partition('e')[2])}"
-
-
-def curves_of(dataset: str, protocol: str, scores: NDArray[np.float64], is_same: NDArray[np.bool_]) -> ScoreCurves:
-    """Condense the scores (P,) of pairs, the higher the more alike."""
-    roc = metrics.curve_up_to(scores, is_same, 1.0)
-    points = metrics.points_to_draw(roc.fpr)
-    lowest, highest = float(scores.min()), float(scores.max())
+def curves_of(dataset: str, protocol: str, measured: Measured) -> ScoreCurves:
+    """Condense the scores of pairs and their curve."""
+    scores, curve = measured.scores, measured.curve
+    points = curve.points_to_draw()
+    lowest, highest = float(scores.score.min()), float(scores.score.max())
     edges = np.linspace(lowest, highest if highest > lowest else lowest + 1, BINS + 1)
-    genuine, impostors = (np.histogram(part, edges)[0] for part in (scores[is_same], scores[~is_same]))
+    genuine, impostors = (np.histogram(part, edges)[0] for part in (scores.genuine, scores.impostors))
     return ScoreCurves(
         dataset=dataset,
         protocol=protocol,
-        fpr=roc.fpr[points].tolist(),
-        tpr=roc.tpr[points].tolist(),
+        fpr=curve.fmr[points].tolist(),
+        tpr=curve.tpr[points].tolist(),
         lowest=float(edges[0]),
         highest=float(edges[-1]),
         genuine=genuine.tolist(),
@@ -148,22 +141,19 @@ class HardPairs:
     pairs: list[HardPair]
 
 
-def hardest_pairs(
-    dataset: str, scores: NDArray[np.float64], is_same: NDArray[np.bool_], show: Callable[[int, str], HardPair]
-) -> list[HardPairs]:
+def hardest_pairs(dataset: str, scores: Scores, show: Callable[[int, str], HardPair]) -> list[HardPairs]:
     """Genuine pairs with the lowest and impostors with the highest scores.
 
     Args:
         dataset: name of the set.
-        scores: (P,), the higher the more alike.
-        is_same: (P,).
+        scores: of its pairs.
         show: makes the pair of a number and a caption that begins with its score.
     """
-    genuine, impostors = np.flatnonzero(is_same), np.flatnonzero(~is_same)
-    alike = genuine[np.argsort(scores[genuine], kind="stable")[:SHOWN]]
-    different = impostors[np.argsort(-scores[impostors], kind="stable")[:SHOWN]]
+    genuine, impostors = np.flatnonzero(scores.is_same), np.flatnonzero(~scores.is_same)
+    alike = genuine[np.argsort(scores.score[genuine], kind="stable")[:SHOWN]]
+    different = impostors[np.argsort(-scores.score[impostors], kind="stable")[:SHOWN]]
     titles = {"One person, least alike": alike, "Two persons, most alike": different}
     return [
-        HardPairs(dataset, title, [show(int(number), f"{scores[number]:.3f}") for number in numbers])
+        HardPairs(dataset, title, [show(int(number), f"{scores.score[number]:.3f}") for number in numbers])
         for title, numbers in titles.items()
     ]

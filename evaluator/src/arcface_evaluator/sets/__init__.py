@@ -1,1 +1,1 @@
-"""Sets that are not in one file: IJB releases with text files, images and kept embeddings. Sees protocols."""
+"""Sets that are not in one file: of templates (IJB), with galleries and images, and lists. Sees protocols."""

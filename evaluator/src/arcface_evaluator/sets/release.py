@@ -1,30 +1,35 @@
-"""The text files of an IJB release: which images make up which template, and which templates are compared.
+"""The text files of a set of templates: which images make up which template, and which templates are compared.
 
     meta/ijbc_face_tid_mid.txt          image template media
     meta/ijbc_name_5pts_score.txt       image x1 y1 ... x5 y5 score
     meta/ijbc_template_pair_label.txt   template template 1-or-0
     loose_crop/                         the images
 
-Row i of the first two files is about the same image; that is checked here, and by nobody else.
+IJB-B and IJB-C come so; any other name in the place of `ijbc` makes a set, too, whose images are aligned already where
+there are no landmarks. Row i of the first two files is about the same image; that is checked here, and by nobody else.
 """
 
+import dataclasses
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_evaluator.protocols import TemplatePairs, Templates
+from arcface_evaluator.protocols import template_pairs, templates
 
-IjbName = Literal["IJBB", "IJBC"]
-NAMES: tuple[IjbName, ...] = ("IJBB", "IJBC")
-FILES = ("face_tid_mid", "name_5pts_score", "template_pair_label")
+IMAGES_FOLDER = "loose_crop"
+META = "meta"
+MEMBERS, MARKS, PAIRS = "_face_tid_mid.txt", "_name_5pts_score.txt", "_template_pair_label.txt"
+"""Names of the files after that of the set."""
+RELEASED = ("IJBB", "IJBC")
+"""Sets whose files are called in small letters."""
 POINTS = 5
 SIZE_LIMIT = 1 << 31
 WHOLE_NUMBERS = re.compile(rb"\s*\d{1,18}\s+\d{1,18}\s+\d{1,18}\s*")
@@ -33,84 +38,129 @@ LONGEST_SHOWN = 80
 Ids = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class IjbRelease:
-    """One opened release."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateSet:
+    """Images that make up templates."""
 
-    name: IjbName
+    name: str
     folder: Path
     members_file: Path
     """Which image belongs to which template and media."""
-    marks_file: Path
-    """Landmarks and detector's scores."""
-    pairs_file: Path
-    """Comparisons."""
+    marks_file: Path | None
+    """Landmarks and detector's scores; None where images are aligned."""
     images: list[str]
     """(N,) file names below loose_crop."""
-    points: NDArray[np.float64]
+    points: NDArray[np.float64] | None
     """(N, 5, 2) landmarks in pixels."""
     scores: NDArray[np.float64]
     """(N,) detector's confidence."""
-    templates: Templates
-    pairs: TemplatePairs
+    templates: templates.Templates
+
+    @property
+    def member_files(self) -> tuple[Path, ...]:
+        """What says which images make up which template, and how they are aligned."""
+        return self.members_file, *([] if self.marks_file is None else [self.marks_file])
+
+    def places_of(self, ids: Ids, path: Path, line_of: Callable[[int], int]) -> NDArray[np.int64]:
+        """(P,) indices of the templates with these ids, which stand in these lines of a file."""
+        known = self.templates.ids
+        places = np.searchsorted(known, ids)
+        unknown = np.flatnonzero((places == len(known)) | (known[np.minimum(places, len(known) - 1)] != ids))
+        if len(unknown):
+            row = int(unknown[0])
+            raise InvalidInput(f"{path} line {line_of(row)}: template {ids[row]} has no images; check the two files")
+        return places
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class IjbRelease(TemplateSet):
+    """A set whose templates are compared pair by pair, opened."""
+
+    pairs_file: Path
+    """Comparisons."""
+    pairs: template_pairs.TemplatePairs
 
     @property
     def files(self) -> tuple[Path, ...]:
         """What was read."""
-        return self.members_file, self.marks_file, self.pairs_file
+        return *self.member_files, self.pairs_file
 
 
 def open_ijb(folder: Path) -> IjbRelease:
-    """Read and check the three files of a release, whose name is that of its folder.
+    """Read and check the three files of a set.
 
     Raises:
         InvalidInput: where a file is missing, malformed, or does not agree with the others.
     """
-    found = folder.resolve().name
-    name = next((known for known in NAMES if known == found), None)
-    if name is None:
-        raise InvalidInput(f"{folder}: is called {found!r}; --root is the folder IJBB or IJBC of the release")
-    members_file, marks_file, pairs_file = (folder / "meta" / f"{name.lower()}_{rest}.txt" for rest in FILES)
-    members, marks = _columns(members_file, 3), _columns(marks_file, 2 + 2 * POINTS)
-    _check_rows_agree(members_file, marks_file, members[0], marks[0])
+    opened = open_templates(folder)
+    pairs_file = opened.members_file.with_name(opened.members_file.name.replace(MEMBERS, PAIRS))
+    fields = {field.name: getattr(opened, field.name) for field in dataclasses.fields(opened)}
+    return IjbRelease(**fields, pairs_file=pairs_file, pairs=_read_pairs(pairs_file, opened))
+
+
+def open_templates(folder: Path) -> TemplateSet:
+    """Read and check the two files that say what a set's templates are made of.
+
+    Raises:
+        InvalidInput: where one is missing or malformed, or they do not agree.
+    """
+    name, members_file = _find_members(folder)
+    marks_file = members_file.with_name(members_file.name.replace(MEMBERS, MARKS))
+    members = _columns(members_file, 3)
+    is_aligned = name not in RELEASED and not marks_file.exists()
+    points, scores = (
+        (None, np.ones(len(members[0]))) if is_aligned else _read_marks(marks_file, members_file, members[0])
+    )
     ids, index = np.unique(_integers(members_file, members[1], "template"), return_inverse=True)
-    numbers = _floats(marks_file, marks[1:])
-    return IjbRelease(
+    return TemplateSet(
         name=name,
         folder=folder,
         members_file=members_file,
-        marks_file=marks_file,
-        pairs_file=pairs_file,
+        marks_file=None if is_aligned else marks_file,
         images=members[0],
-        points=np.stack(numbers[:-1], axis=1).reshape(-1, POINTS, 2),
-        scores=numbers[-1],
-        templates=Templates(ids, index, _integers(members_file, members[2], "media")),
-        pairs=_read_pairs(pairs_file, ids),
+        points=points,
+        scores=scores,
+        templates=templates.Templates(ids, index, _integers(members_file, members[2], "media")),
     )
 
 
-def _read_pairs(path: Path, ids: Ids) -> TemplatePairs:
+def _read_marks(path: Path, members_file: Path, images: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Landmarks (N, 5, 2) and detector's scores (N,) of these images."""
+    marks = _columns(path, 2 + 2 * POINTS)
+    _check_rows_agree(members_file, path, images, marks[0])
+    numbers = _floats(path, marks[1:])
+    return np.stack(numbers[:-1], axis=1).reshape(-1, POINTS, 2), numbers[-1]
+
+
+def _find_members(folder: Path) -> tuple[str, Path]:
+    """Name of the set in a folder, and the file that has the name before it."""
+    meta = folder / META
+    with explained(meta, "cannot be read", "--root is the folder with meta/"):
+        found = sorted(path for path in meta.iterdir() if path.name.endswith(MEMBERS))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise InvalidInput(f"{meta}: must hold one file NAME{MEMBERS} and holds {names}; --root is one set's folder")
+    name = found[0].name.removesuffix(MEMBERS)
+    return (name.upper() if name.upper() in RELEASED else name), found[0]
+
+
+def _read_pairs(path: Path, opened: TemplateSet) -> template_pairs.TemplatePairs:
     """Comparisons, fifteen million of them in IJB-C: parsed as one array of numbers.
 
     Raises:
         InvalidInput: naming the first line with a template that no image belongs to, or a label but 0 and 1.
     """
-    first, second, label = _numbers(path).T
-    for column in (first, second):
-        places = np.searchsorted(ids, column)
-        unknown = np.flatnonzero((places == len(ids)) | (ids[np.minimum(places, len(ids) - 1)] != column))
-        if len(unknown):
-            line = int(unknown[0])
-            raise InvalidInput(f"{path} line {line + 1}: template {column[line]} has no images; check the two files")
+    numbers = _numbers(path)
+    line_of = partial(_line_of, path)
+    first, second = (opened.places_of(numbers[:, column], path, line_of).astype(np.int32) for column in (0, 1))
+    label = numbers[:, 2]
     odd = np.flatnonzero((label != 0) & (label != 1))
     if len(odd):
-        raise InvalidInput(f"{path} line {odd[0] + 1}: label {label[odd[0]]}; it must be 0 or 1")
+        raise InvalidInput(f"{path} line {line_of(int(odd[0]))}: label {label[odd[0]]}; it must be 0 or 1")
     same = int(label.sum())
     if same in {0, len(label)}:
         raise InvalidInput(f"{path}: {same} pairs are of one person and {len(label) - same} of two; there must be both")
-    return TemplatePairs(
-        np.searchsorted(ids, first).astype(np.int32), np.searchsorted(ids, second).astype(np.int32), label == 1
-    )
+    return template_pairs.TemplatePairs(first, second, label == 1)
 
 
 @contextmanager
@@ -194,6 +244,12 @@ def _numbers(path: Path) -> NDArray[np.int64]:
             f"{path}: has {rows.shape[1] if rows.size else 0} columns; a line is 'template template label'"
         )
     return rows
+
+
+def _line_of(path: Path, row: int) -> int:
+    """Number of the line with a row of numbers: blank ones count as lines and have no row."""
+    with _reading(path), path.open("rb") as file:
+        return next(islice((number for number, line in enumerate(file, start=1) if line.strip()), row, None))
 
 
 def _first_odd_line(path: Path) -> str:

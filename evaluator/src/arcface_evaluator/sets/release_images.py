@@ -17,15 +17,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import ArcFaceError, InvalidInput, explained
-from arcface_evaluator.sets.release import IjbRelease
+from arcface_evaluator.sets.release import IMAGES_FOLDER, TemplateSet
+from arcface_faces import images as faces
 from arcface_faces.checkpoint import file_sha256
 from arcface_faces.embedding import embedder, vectors
-from arcface_faces.images import LANDMARKS, Image, align, decode_any_size, similarity_transforms
+from arcface_faces.image_files import header
+from arcface_faces.images import Image, align, check_landmarks, decode, decode_any_size, similarity_transforms
+from arcface_faces.progress import Advance, progress_bar
 
-FOLDER = "loose_crop"
-OUTSIDE = 0.25
-"""Share of an image's side by which a landmark may lie outside: the release cuts through faces, not past them."""
 LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """Where the landmarks of images lie and are to lie."""
+
+    marks_file: Path
+    """Where the landmarks come from."""
+    points: NDArray[np.float64]
+    """(N, 5, 2) landmarks in pixels."""
+    matrices: NDArray[np.float64]
+    """(N, 2, 3), to the aligned images."""
+
+    def check(self, number: int, name: str, shape: tuple[int, ...]) -> None:
+        """InvalidInput where the landmarks of an image of this height and width are not in it."""
+        check_landmarks(shape, self.points[number], name, f"{self.marks_file} line {number + 1}")
+
+    def apply(self, number: int, name: str, pixels: Image) -> Image:
+        """An image, aligned; InvalidInput where its landmarks are not in it."""
+        self.check(number, name, pixels.shape)
+        return align(pixels, self.matrices[number])
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +59,8 @@ class ReleaseImages:
     """Folder with all images."""
     files: list[str]
     """(N,) names below the folder."""
-    marks_file: Path
-    """Where the landmarks come from."""
-    points: NDArray[np.float64]
-    """(N, 5, 2) landmarks in pixels."""
-    matrices: NDArray[np.float64]
-    """(N, 2, 3), to the aligned images."""
+    alignment: Alignment | None
+    """None where the images are aligned."""
 
     def __len__(self) -> int:
         """Number of images."""
@@ -58,35 +75,59 @@ class ReleaseImages:
         with explained(self.path(number), "cannot be read", "take it from the release"):
             return self.path(number).read_bytes()
 
+    def stored_image(self, number: int) -> tuple[bytes, str]:
+        """The same, and its place."""
+        return self.image_bytes(number), str(self.path(number))
+
     def image(self, number: int) -> Image:
         """An image as the network takes it; InvalidInput where it is none, or its landmarks are not in it."""
-        pixels = decode_any_size(self.image_bytes(number), str(self.path(number)))
-        height, width = pixels.shape[:2]
-        room = OUTSIDE * np.array([width, height])
-        points = self.points[number]
-        outside = np.flatnonzero(((points < -room) | (points > np.array([width, height]) + room)).any(axis=1))
-        if len(outside):
-            x, y = points[outside[0]]
-            raise InvalidInput(
-                f"{self.marks_file} line {number + 1}: landmark ({x:g}, {y:g}) lies outside of "
-                f"{self.files[number]}, which has {width}x{height} pixels"
-            )
-        return align(pixels, self.matrices[number])
+        stored = self.stored_image(number)
+        if self.alignment is None:
+            return decode(*stored)
+        return self.alignment.apply(number, self.files[number], decode_any_size(*stored))
+
+    def check_size(self, number: int) -> None:
+        """InvalidInput where an image is none by its first bytes, or of a size that cannot be used."""
+        path = self.path(number)
+        with explained(path, "cannot be read", "take it from the release"), path.open("rb") as file:
+            stated = header.stated_size(file)
+        # Other kinds of images are few, and so are those that do not say: decoding tells.
+        shape = decode_any_size(*self.stored_image(number)).shape if stated is None else stated
+        if not 0 < shape[0] * shape[1] <= faces.MOST_PIXELS:
+            raise InvalidInput(f"{path}: says that it has {shape[1]}x{shape[0]} pixels: take it from the release")
+        if self.alignment is not None:
+            self.alignment.check(number, self.files[number], shape)
+        elif shape[:2] != (faces.IMAGE_SIZE, faces.IMAGE_SIZE):
+            raise InvalidInput(f"{path}: the image is {shape[1]}x{shape[0]} and not aligned: add the file of landmarks")
+
+    def check_sizes(self, advance: Advance) -> None:
+        """Look at the first bytes of all images, as `check_size` does; InvalidInput names the first that is wrong."""
+        with ThreadPoolExecutor(embedder.decoding_threads(), thread_name_prefix="check") as pool:
+            for _ in pool.map(self.check_size, range(len(self))):
+                advance(1)
 
 
-def open_images(opened: IjbRelease) -> ReleaseImages:
+def open_images(opened: TemplateSet) -> ReleaseImages:
     """Check that every image is there and can be aligned, before the first is embedded."""
-    folder = opened.folder / FOLDER
+    folder = opened.folder / IMAGES_FOLDER
     with explained(folder, "cannot be read", "it holds the release's images"), os.scandir(folder) as entries:
         present = {entry.name for entry in entries}
+    listed = opened.marks_file or opened.members_file
     for number, name in enumerate(opened.images, start=1):
         if name not in present:  # nor is a name that leads out of the folder
-            raise InvalidInput(f"{folder / name}: is missing, line {number} of {opened.marks_file} names it")
+            raise InvalidInput(f"{folder / name}: is missing, line {number} of {listed} names it")
+    return ReleaseImages(opened.name, folder, opened.images, _open_alignment(opened))
+
+
+def _open_alignment(opened: TemplateSet) -> Alignment | None:
+    """How the images are aligned; InvalidInput where that cannot be done."""
+    if opened.marks_file is None or opened.points is None:
+        return None
     matrices = similarity_transforms(opened.points)
     wrong = np.flatnonzero(~np.isfinite(matrices).all(axis=(1, 2)))
     if len(wrong):
         raise InvalidInput(f"{opened.marks_file} line {wrong[0] + 1}: all landmarks are one point; correct them")
-    return ReleaseImages(opened.name, folder, opened.images, opened.marks_file, opened.points, matrices)
+    return Alignment(opened.marks_file, opened.points, matrices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,19 +171,21 @@ class EmbeddingCache:
             hidden.unlink(missing_ok=True)
 
 
-def open_cache(folder: Path, manifest: Path, opened: IjbRelease, images: ReleaseImages) -> EmbeddingCache:
+def open_cache(folder: Path, manifest: Path, opened: TemplateSet, images: ReleaseImages) -> EmbeddingCache:
     """The cache of one release with one checkpoint, whose folder and manifest are given."""
-    whole = hashlib.sha256(repr(LANDMARKS).encode())
-    for part in (manifest, opened.members_file, opened.marks_file):
+    whole = hashlib.sha256(repr(faces.LANDMARKS).encode())
+    for part in (manifest, *opened.member_files):
         with explained(part, "cannot be read", "give this user the right to read it"):
             whole.update(hashlib.sha256(part.read_bytes()).digest())
 
     def of_image(number: int) -> bytes:
         return hashlib.sha256(images.image_bytes(number)).digest()
 
-    with ThreadPoolExecutor(embedder.decoding_threads(), thread_name_prefix="hash") as pool:
+    threads = ThreadPoolExecutor(embedder.decoding_threads(), thread_name_prefix="hash")
+    with threads as pool, progress_bar(f"hashing {opened.name}", len(images)) as advance:
         for digest in pool.map(of_image, range(len(images))):
             whole.update(digest)
+            advance(1)
     return EmbeddingCache(folder / f"embeddings-{opened.name}-{whole.hexdigest()[:32]}.npy", len(images))
 
 

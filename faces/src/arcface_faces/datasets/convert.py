@@ -1,8 +1,10 @@
 """Image folder to records and back."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from secrets import token_hex
 from typing import TypeVar
 
 from arcface_api.errors import InvalidInput, explained
@@ -68,17 +70,26 @@ def pack_folder(
 
 
 def unpack_records(faces: dataset.FaceDataset, out: Path, advance: Advance) -> None:
-    """Write every image as it is stored into one folder per identity, named by its number."""
+    """Write every image as it is stored into one folder per identity, named by its number.
+
+    Nothing is left behind where one cannot be read or written: a part of a set looks like a set.
+    """
     folders = [f"{label:07d}" for label in range(faces.class_count)]
     refuse_existing(out, tuple(folders))
+    hidden = out / f".unpacking-{token_hex(4)}"
     with explained(out, "cannot be written", "choose another folder"):
-        for folder in folders:
-            (out / folder).mkdir(parents=True)
-        for index, label in enumerate(faces.labels.tolist()):
-            image = faces.image_bytes(index)
-            name = f"{index:08d}{_suffix_of(image, faces.where(index))}"
-            (out / folders[label] / name).write_bytes(image)
-            advance(1)
+        try:
+            for folder in folders:
+                (hidden / folder).mkdir(parents=True)
+            for index, label in enumerate(faces.labels.tolist()):
+                image = faces.image_bytes(index)
+                name = f"{index:08d}{_suffix_of(image, faces.where(index))}"
+                (hidden / folders[label] / name).write_bytes(image)
+                advance(1)
+            for folder in folders:
+                (hidden / folder).rename(out / folder)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _suffix_of(image: bytes, where: str) -> str:

@@ -11,12 +11,14 @@ import re
 import signal
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import ArcFaceError, InvalidInput, printable
 from arcface_api.parent_death import follow_parent
 from arcface_faces.datasets import dataset, record_dataset
 from arcface_faces.datasets.convert import JPEG_START, PNG_START
@@ -28,8 +30,10 @@ JPEG_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)
 END_OF_IMAGE = 0xD9
 SEGMENTS = frozenset(range(0xC0, 0xFF)) - {0xD8, END_OF_IMAGE}
 """Markers with a length behind them."""
-HOLE = bytes(160)
-"""Zeros in a JPEG's compressed data that no 112x112 image leaves: its 588 blocks take two bits each at least."""
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Markers of the segments that tell height and width."""
+LEAST_HOLE = 160
+"""Bytes that are zero in a JPEG's compressed data, more than any sound image of 112x112 pixels has, see `_hole`."""
 TASK = 64
 """Images that a process takes at once."""
 TASKS_AHEAD = 4
@@ -38,10 +42,29 @@ _Read = tuple[bytes, str] | str
 """An image and its place, or what is wrong with how it is stored."""
 
 
-def faults(faces: dataset.FaceDataset, processes: int, advance: Advance) -> Iterator[str]:
-    """One line for each image that does not decode at 112x112 without complaint, in the order of the set."""
+@dataclass(frozen=True, slots=True)
+class StoredImages:
+    """Images of any kind of set, as they are stored."""
+
+    count: int
+    read: Callable[[int], tuple[bytes, str]]
+    """An image and its place; InvalidInput, naming the place, where what stores it is damaged."""
+    decode: Callable[[bytes, str], object]
+    """A function of a module, which other processes find by its name; InvalidInput where a size cannot be used."""
+
+    @classmethod
+    def of(cls, faces: dataset.FaceDataset) -> "StoredImages":
+        """Those of a training set, which must have 112x112 pixels."""
+        return cls(len(faces.labels), partial(_read, faces), decode)
+
+
+def faults(images: StoredImages, processes: int, advance: Advance) -> Iterator[str]:
+    """One line for each image that does not decode without complaint, in the order of the set.
+
+    ArcFaceError where a process that decodes is ended, as the system does where memory is short.
+    """
     spawn = multiprocessing.get_context("spawn")  # forks of a process with threads may hang
-    count = len(faces.labels)
+    count = images.count
     processes = min(processes, -(-count // TASK))
     window = TASK * TASKS_AHEAD * processes
     with (
@@ -49,21 +72,32 @@ def faults(faces: dataset.FaceDataset, processes: int, advance: Advance) -> Iter
         ProcessPoolExecutor(processes, spawn, _start_listening, (os.getpid(),)) as decoders,
     ):
         for start in range(0, count, window):
-            images = list(readers.map(partial(_read, faces), range(start, min(start + window, count))))
-            tasks = [images[first : first + TASK] for first in range(0, len(images), TASK)]
-            for fault in chain.from_iterable(decoders.map(_faults_of, tasks)):
-                advance(1)
-                if fault is not None:
-                    yield fault
+            read = list(readers.map(partial(_outcome, images), range(start, min(start + window, count))))
+            tasks = [read[first : first + TASK] for first in range(0, len(read), TASK)]
+            try:
+                for fault in chain.from_iterable(decoders.map(partial(_faults_of, images.decode), tasks)):
+                    advance(1)
+                    if fault is not None:
+                        yield fault
+            except BrokenProcessPool as error:
+                place = next((each[1] for each in read if isinstance(each, tuple)), f"image {start}")
+                raise ArcFaceError(
+                    f"a process was ended while it decoded, {place} or one of {len(read) - 1} images behind it: "
+                    "free memory and try again"
+                ) from error
 
 
-def _read(faces: dataset.FaceDataset, index: int) -> _Read:
+def _read(faces: dataset.FaceDataset, index: int) -> tuple[bytes, str]:
     """With the byte in records, for those who look with other tools."""
     where = faces.where(index)
     if isinstance(faces, record_dataset.RecordDataset):
         where = f"{where} at byte {faces.index.columns['offsets'][index]}"
+    return faces.image_bytes(index), where
+
+
+def _outcome(images: StoredImages, number: int) -> _Read:
     try:
-        return faces.image_bytes(index), where
+        return images.read(number)
     except InvalidInput as error:
         return str(error)
 
@@ -74,18 +108,18 @@ def _start_listening(parent: int) -> None:
     os.dup2(os.memfd_create("complaints"), sys.stderr.fileno())
 
 
-def _faults_of(images: list[_Read]) -> list[str | None]:
-    return [image if isinstance(image, str) else _fault(*image) for image in images]
+def _faults_of(decoded: Callable[[bytes, str], object], images: list[_Read]) -> list[str | None]:
+    return [image if isinstance(image, str) else _fault(decoded, *image) for image in images]
 
 
-def _fault(data: bytes, where: str) -> str | None:
+def _fault(decoded: Callable[[bytes, str], object], data: bytes, where: str) -> str | None:
     try:
-        decode(data, where)
+        decoded(data, where)
     except InvalidInput as error:
         _heard()
         return str(error)
     if complaint := _heard() or _lost_end(data):
-        return f"{where}: decodes, but a part of the image is lost ({complaint}): copy it again"
+        return printable(f"{where}: decodes, but a part of the image is lost ({complaint}): copy it again")
     return None
 
 
@@ -104,16 +138,26 @@ def _lost_end(data: bytes) -> str:
         return _lost_chunk(data)
     if not data.startswith(JPEG_START):
         return ""
-    position = len(JPEG_START)
+    position, hole = len(JPEG_START), bytes(LEAST_HOLE)
     while found := JPEG_MARKER.search(data, position):
-        if HOLE in data[position : found.start()]:
-            return f"{len(HOLE)} zeros within the compressed data"
+        if hole in data[position : found.start()]:
+            return f"{len(hole)} zeros within the compressed data"
         position = found.end()
         if found[1][0] == END_OF_IMAGE:
             return ""
+        if found[1][0] in FRAMES:
+            hole = _hole(
+                int.from_bytes(data[position + 3 : position + 5]), int.from_bytes(data[position + 5 : position + 7])
+            )
         if found[1][0] in SEGMENTS:
             position += int.from_bytes(data[position : position + 2])
     return "no end-of-image marker"
+
+
+def _hole(height: int, width: int) -> bytes:
+    """More zeros than a sound image of this size has in a row: its blocks of 8x8 take two bits each at least."""
+    blocks = 3 * -(-height // 8) * -(-width // 8)
+    return bytes(max(LEAST_HOLE, blocks // 4 + 13))
 
 
 def _lost_chunk(data: bytes) -> str:

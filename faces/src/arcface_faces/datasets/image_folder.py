@@ -7,56 +7,43 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput, persistently
-from arcface_faces.datasets.index import Column, DatasetIndex, fingerprint
+from arcface_faces.datasets.index import Column, DatasetIndex, IndexedDataset, fingerprint
 from arcface_faces.datasets.index_store import NOWHERE, IndexStore
 
-T = TypeVar("T", str, tuple[str, int])
+_Entry = tuple[str, int]
+"""A name and a number."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+SAMPLED_IDENTITIES = 128
+"""Whose images are looked at each time; asking millions of files for their sizes takes minutes."""
 SETTLED_NS = 2_000_000_000
 """Age of a folder's time from which on a later change gives it another one, on volumes with whole seconds, too."""
 
 
 @dataclass(frozen=True, slots=True)
-class ImageFolderDataset:
-    """Identities in the order of their folders' names, images in the order of theirs."""
+class ImageFolderDataset(IndexedDataset):
+    """Identities in the order of their folders' names, images in the order of theirs.
+
+    The fingerprint is made of the images' names and sizes, as they were when the index was made. It is made anew where
+    the time of an identity's folder has changed, which it does when files come, go or are renamed (an `mv` or `rsync`
+    over an old one, too), or the size of an image of the identities that are looked at each time. Not seen is an image
+    of another identity that was written over in its place later, and one of the same name and size.
+    """
 
     directory: Path
-    index: DatasetIndex
 
     @classmethod
     def open(cls, directory: Path, min_images: int, store: IndexStore = NOWHERE) -> Self:
         """Map the index, or list the images; InvalidInput where there are none."""
         folders = _identity_folders(directory)
-        made_from = _made_from(folders)
+        made_from = _made_from(directory, folders)
         if made_from is None:
-            return cls(directory, _make_index(directory, folders, min_images))
-        return cls(directory, store.load(made_from, lambda: _make_index(directory, folders, min_images)))
-
-    @property
-    def labels(self) -> NDArray[np.int32]:
-        """Identity of each image, (N,)."""
-        return self.index.columns["labels"]
-
-    @property
-    def class_count(self) -> int:
-        """Identities that are kept."""
-        return self.index.class_count
-
-    @property
-    def dropped_identities(self) -> int:
-        """Identities left out since they have too few images."""
-        return self.index.dropped_identities
-
-    @property
-    def fingerprint(self) -> str:
-        """What tells this set from another; of the files' sizes it knows nothing, which millions of calls would ask."""
-        return self.index.fingerprint
+            return cls(_make_index(directory, folders, min_images), directory)
+        return cls(store.load(made_from, lambda: _make_index(directory, folders, min_images)), directory)
 
     def image_bytes(self, index: int) -> bytes:
         """Bytes of the image's file."""
@@ -81,40 +68,46 @@ def _name(index: DatasetIndex, kind: str, number: int) -> str:
     return os.fsdecode(index.columns[f"{kind}_names"][start : ends[number]].tobytes())
 
 
-def _sorted_entries(folder: Path | str, choose: Callable[[os.DirEntry[str]], T | None]) -> list[T]:
+def _sorted_entries(folder: Path | str, choose: Callable[[os.DirEntry[str]], _Entry | None]) -> list[_Entry]:
     """What `choose` makes of the entries of a folder, in its order."""
 
-    def read() -> list[T]:
+    def read() -> list[_Entry]:
         with os.scandir(folder) as entries:
             return sorted(chosen for entry in entries if (chosen := choose(entry)) is not None)
 
     return persistently(read, folder, "cannot be listed", "correct the path or give this user the right to read it")
 
 
-def _identity_folders(directory: Path) -> list[tuple[str, int]]:
+def _identity_folders(directory: Path) -> list[_Entry]:
     """Names of the subfolders, in their order and hidden ones left out, with the times of their last change in ns."""
 
-    def choose(entry: os.DirEntry[str]) -> tuple[str, int] | None:
+    def choose(entry: os.DirEntry[str]) -> _Entry | None:
         is_identity = entry.is_dir() and not entry.name.startswith(".")
         return (entry.name, entry.stat().st_mtime_ns) if is_identity else None
 
     return _sorted_entries(directory, choose)
 
 
-def _made_from(folders: list[tuple[str, int]]) -> str | None:
-    """Hash of names and times; None where one was changed just now and may change again at the same time."""
+def _made_from(directory: Path, folders: list[_Entry]) -> str | None:
+    """Hash of names and times, and of the images of some identities, evenly spread, with their sizes.
+
+    None where a folder was changed just now and may change again at the same time.
+    """
     if not folders or max(changed for _, changed in folders) > time.time_ns() - SETTLED_NS:
         return None
     digest = hashlib.sha256()
     for name, changed in folders:
         digest.update(os.fsencode(name) + f"\0{changed}\0".encode())
+    for name, _ in folders[:: -(-len(folders) // SAMPLED_IDENTITIES)]:
+        for image, size in _images_in(os.path.join(directory, name)):  # noqa: PTH118 - millions
+            digest.update(os.fsencode(image) + f"\0{size}\0".encode())
     return digest.hexdigest()
 
 
-def _make_index(directory: Path, folders: list[tuple[str, int]], min_images: int) -> DatasetIndex:
+def _make_index(directory: Path, folders: list[_Entry], min_images: int) -> DatasetIndex:
     """List all images."""
     folder_names, image_names = _Names(), _Names()
-    counts: list[int] = []
+    sizes, counts = array("q"), array("q")
     found = dropped = 0
     for name, _ in folders:
         images = _images_in(os.path.join(directory, name))  # noqa: PTH118 - millions
@@ -123,13 +116,15 @@ def _make_index(directory: Path, folders: list[tuple[str, int]], min_images: int
             dropped += bool(images)
             continue
         folder_names.extend([name])
-        image_names.extend(images)
+        image_names.extend([image for image, _ in images])
+        sizes.extend(size for _, size in images)
         counts.append(len(images))
     if not counts:
         raise _nothing(directory, found, min_images)
     labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     columns: dict[str, Column] = {"labels": labels, **folder_names.columns("folder"), **image_names.columns("image")}
-    return DatasetIndex(columns, len(counts), dropped, fingerprint("folder", columns.values()))
+    told_by = fingerprint("folder", [*columns.values(), np.frombuffer(sizes, "<i8")])
+    return DatasetIndex(columns, len(counts), dropped, told_by)
 
 
 def _nothing(directory: Path, found: int, min_images: int) -> InvalidInput:
@@ -157,11 +152,19 @@ class _Names:
         return {f"{kind}_names": np.frombuffer(self._text, np.uint8), f"{kind}_ends": np.frombuffer(self._ends, "<i8")}
 
 
-def _images_in(folder: str) -> list[str]:
-    """Names of the image files of one identity, in their order."""
+def _images_in(folder: str) -> list[_Entry]:
+    """Names of the image files of one identity, in their order, with their sizes in bytes.
 
-    def choose(entry: os.DirEntry[str]) -> str | None:
+    Hidden ones, as macOS leaves them, are left out.
+    """
+
+    def choose(entry: os.DirEntry[str]) -> _Entry | None:
         suffix = os.path.splitext(entry.name)[1]  # noqa: PTH122 - millions of entries
-        return entry.name if suffix.lower() in IMAGE_SUFFIXES else None
+        if suffix.lower() not in IMAGE_SUFFIXES or entry.name.startswith("."):
+            return None
+        try:
+            return entry.name, entry.stat().st_size
+        except FileNotFoundError:  # a link to nowhere, which whoever reads it is told
+            return entry.name, 0
 
     return _sorted_entries(folder, choose)

@@ -20,7 +20,7 @@ from pydantic import Field
 from arcface_api.errors import InvalidInput
 from arcface_api.model import Model
 
-FORMAT: Final = "arcface-index/1"
+FORMAT: Final = "arcface-index/2"
 """Raised where the files of older versions may hold what is refused now."""
 HEADER_BYTES = 4096
 SEAL_BYTES = 9
@@ -44,7 +44,7 @@ class _ColumnEntry(Model):
 
 
 class _Header(Model):
-    format: Literal["arcface-index/1"] = FORMAT
+    format: Literal["arcface-index/2"] = FORMAT
     made_from: str
     class_count: int = Field(ge=1)
     dropped_identities: int = Field(ge=0)
@@ -109,6 +109,33 @@ class DatasetIndex:
             columns[name] = np.frombuffer(body[: entry.size], entry.dtype, entry.rows)
             body = body[entry.size :]
         return cls(columns, header.class_count, header.dropped_identities, header.fingerprint)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedDataset:
+    """What a training set knows of its images without reading them."""
+
+    index: DatasetIndex
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """Identity of each image, (N,)."""
+        return self.index.columns["labels"]
+
+    @property
+    def class_count(self) -> int:
+        """Identities that are kept."""
+        return self.index.class_count
+
+    @property
+    def dropped_identities(self) -> int:
+        """Identities left out since they have too few images."""
+        return self.index.dropped_identities
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this set from another."""
+        return self.index.fingerprint
 
 
 def _seal(text: bytes) -> bytes:

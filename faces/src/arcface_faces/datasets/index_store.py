@@ -120,7 +120,7 @@ def _map(place: Path, made_from: str) -> DatasetIndex | None:
     except (OSError, ValueError) as error:  # an empty file cannot be mapped
         LOG.info("index is not readable file=%s reason=%s", place, error)
     except InvalidInput as error:
-        LOG.warning("index is damaged and made anew file=%s reason=%s", place, error)
+        LOG.warning("index is damaged or of another release and made anew file=%s reason=%s", place, error)
     return None
 
 

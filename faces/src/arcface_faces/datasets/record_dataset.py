@@ -6,46 +6,24 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.datasets.index import Column, DatasetIndex, Selection, fingerprint
+from arcface_faces.datasets.index import Column, DatasetIndex, IndexedDataset, Selection, fingerprint
 from arcface_faces.datasets.index_store import IndexStore
 from arcface_faces.records import files, layout, recordio
 
 
 @dataclass(frozen=True, slots=True)
-class RecordDataset:
+class RecordDataset(IndexedDataset):
     """Images in the order of their keys."""
 
     file: recordio.RecordFile
-    index: DatasetIndex
 
     @classmethod
     def open(cls, directory: Path, min_images: int, store: IndexStore) -> Self:
         """Map the index, or make it; InvalidInput where the files are damaged or disagree."""
         file = recordio.RecordFile(directory / files.RECORDS_FILE)
-        return cls(file, store.load(_made_from(directory), lambda: _make_index(directory, min_images, file.size)))
-
-    @property
-    def labels(self) -> NDArray[np.int32]:
-        """Identity of each image, (N,)."""
-        return self.index.columns["labels"]
-
-    @property
-    def class_count(self) -> int:
-        """Identities that are kept."""
-        return self.index.class_count
-
-    @property
-    def dropped_identities(self) -> int:
-        """Identities left out since they have too few images."""
-        return self.index.dropped_identities
-
-    @property
-    def fingerprint(self) -> str:
-        """What tells this set from another."""
-        return self.index.fingerprint
+        return cls(store.load(_made_from(directory), lambda: _make_index(directory, min_images, file.size)), file)
 
     def image_bytes(self, index: int) -> bytes:
         """Encoded image of a record; InvalidInput where its own head names another identity than the index."""

@@ -1,4 +1,4 @@
-"""From images to embeddings through a network: constant batches, decoded in threads ahead of the network.
+"""From images to embeddings through a network: batches, decoded in threads ahead of the network.
 
 Threads and not processes: OpenCV decodes and warps, and MindSpore computes, without the lock of Python. With several
 devices there is a process for each: it loads the network and embeds its share of the batches. No collectives: batches
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from arcface_api.contract.pod_environment import DEVICE_ID
 from arcface_api.cpu_affinity import core_share
 from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_faces.embedding.vectors import Embeddings, check_finite
+from arcface_faces.embedding.vectors import Embeddings, check_finite, tell_degenerate
 from arcface_faces.images import IMAGE_SIZE, Image
 from arcface_faces.progress import Advance
 
@@ -68,14 +68,16 @@ class InProcessEmbedder:
 
     def __call__(self, images: Images, advance: Advance, /) -> Embeddings:
         """Embeddings of all images."""
-        return embed(images, self.network, self.batch_size, advance)
+        embeddings = embed(images, self.network, self.batch_size, advance)
+        tell_degenerate(embeddings, "embeddings of the network")
+        return embeddings
 
 
 def embed(images: Images, network: Network, batch_size: int, advance: Advance = lambda _: None) -> Embeddings:
     """Embeddings (N, 2, D) of the original and the mirrored images.
 
-    The network always sees `batch_size` images, so graph compilers meet one shape; the last batch is filled with
-    black images whose embeddings are dropped. Kept in memory are the embeddings and a few batches.
+    The network sees `batch_size` images and in the end what is left; those that want one shape fill batches up
+    themselves. Kept in memory are the embeddings and a few batches.
     """
     return _gather_batches(_embed_batches(images, range(len(images)), network, batch_size), len(images), advance)
 
@@ -86,7 +88,7 @@ def _embed_batches(
     """Embeddings of the images with these numbers, a batch at a time with the number of its first image."""
     first = numbers.start
     for batch in _prefetch(images, numbers, batch_size):
-        views = np.stack([_embed_batch(view, network, batch_size) for view in (batch, batch[..., ::-1])], axis=1)
+        views = np.stack([_embed_batch(view, network) for view in (batch, batch[..., ::-1])], axis=1)
         check_finite(views, "embeddings of the network", first, "take another checkpoint or model")
         yield first, views
         first += len(batch)
@@ -135,13 +137,13 @@ def _prefetch(images: Images, numbers: range, batch_size: int) -> Iterator[NDArr
             decoders.shutdown(cancel_futures=True)
 
 
-def _embed_batch(batch: NDArray[np.uint8], network: Network, batch_size: int) -> Embeddings:
-    padded = np.zeros((batch_size, *batch.shape[1:]), np.uint8)
-    padded[: len(batch)] = batch
-    answer = network(padded)
-    if answer.ndim != 2 or len(answer) != batch_size:
-        raise InvalidInput(f"the network answers {batch_size} images with an array of shape {answer.shape}")
-    return answer[: len(batch)].astype(np.float32)
+def _embed_batch(batch: NDArray[np.uint8], network: Network) -> Embeddings:
+    answer = network(np.ascontiguousarray(batch))
+    if answer.ndim != 2 or len(answer) != len(batch):
+        raise InvalidInput(f"the network answers {len(batch)} images with an array of shape {answer.shape}")
+    if answer.shape[1] < 2:
+        raise InvalidInput("the network answers with one number an image, which is no embedding: take another output")
+    return answer.astype(np.float32, copy=False)
 
 
 class MultiProcessEmbedder:
@@ -160,7 +162,9 @@ class MultiProcessEmbedder:
         for connection in self.connections:
             with contextlib.suppress(OSError):  # of a process that has died; waiting for its answer tells
                 connection.send(images)
-        return _gather_batches(self._answers(), len(images), advance)
+        embeddings = _gather_batches(self._answers(), len(images), advance)
+        tell_degenerate(embeddings, "embeddings of the network")
+        return embeddings
 
     def _answers(self) -> Iterator[tuple[int, Embeddings]]:
         """Batches as they come, until every process has sent its last one."""

@@ -1,7 +1,10 @@
 """Embeddings as arrays, and as `.npy` files that something else has made: a row an image, in the order of the set."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from tokenize import TokenError
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +15,12 @@ Embeddings = NDArray[np.float32]
 """(N, V, D): N images in V = 2 views (original, mirrored) or 1, D numbers."""
 BLOCK = 2048
 """Images, an even number, that are looked at in one go."""
+Views = Literal["separate", "concatenated"]
+"""How a file holds mirrored views: as an axis of two, or as the second half of each row, as `eval_ijbc.py` does."""
+VIEWS: tuple[Views, ...] = get_args(Views)
+ALIKE = 0.5
+"""Cosine of the halves of a row from which on they look like two views of an image; those of one view have about 0."""
+LOG = logging.getLogger(__name__)
 
 
 def nonzero_norms(vectors_ND: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -20,19 +29,60 @@ def nonzero_norms(vectors_ND: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(norms == 0, 1, norms)
 
 
-def read_embeddings(path: Path, images: int) -> Embeddings:
+def read_embeddings(path: Path, images: int, views: Views = "separate") -> Embeddings:
     """Embeddings (N, V, D) of N images in V = 1 or 2 views, mapped from the file where it holds float32.
 
-    The file's array is (N, D) or (N, 2, D); other floating types are rounded to float32, in which networks answer.
-    InvalidInput names the first row that is not finite.
+    The file's array is (N, D), (N, 2, D), or (N, 2D) with `concatenated` views; other floating types are rounded to
+    float32, in which networks answer. InvalidInput names the first row that is not finite.
     """
     stored = _map_file(path)
     _check_shape(path, stored, images)
+    if views == "concatenated":
+        stored = _separated(path, stored)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is reported as such
         rounded = stored.astype(np.float32, copy=False)
     embeddings = rounded if stored.ndim == 3 else rounded[:, None, :]
     check_finite(embeddings, str(path))
+    tell_degenerate(embeddings, str(path))
+    if _halves_look_alike(embeddings):
+        LOG.warning("%s: the halves of its rows look like two views of an image: give --views concatenated", path)
     return embeddings
+
+
+def _separated(path: Path, stored: NDArray[np.generic]) -> NDArray[np.generic]:
+    """(N, 2D) as (N, 2, D)."""
+    if stored.ndim != 2 or stored.shape[1] % 2 or stored.shape[1] < 4:
+        raise InvalidInput(f"{path}: has shape {stored.shape}; with --views concatenated it is (N, 2D)")
+    return stored.reshape(len(stored), 2, -1)
+
+
+def _halves_look_alike(embeddings_NVD: Embeddings) -> bool:
+    """Whether one view may be two, side by side."""
+    dimensions = embeddings_NVD.shape[2]
+    if embeddings_NVD.shape[1] != 1 or dimensions % 2 or dimensions < 4:
+        return False
+    first, second = np.split(embeddings_NVD[:BLOCK, 0].astype(np.float64), 2, axis=1)
+    lengths = nonzero_norms(first) * nonzero_norms(second)
+    return float(np.median((first * second).sum(axis=1) / lengths)) > ALIKE
+
+
+def tell_degenerate(embeddings_NVD: Embeddings, source: str) -> None:
+    """Warn of embeddings that tell no images apart, and of those without a direction."""
+    count = len(embeddings_NVD)
+    if count > 1 and all((block == embeddings_NVD[0]).all() for block in _blocks(embeddings_NVD)):
+        LOG.warning(
+            "%s: all %d are equal: they tell nobody apart; the network or what it is given is wrong", source, count
+        )
+        return
+    zero = np.concatenate([~block.any(axis=2).all(axis=1) for block in _blocks(embeddings_NVD)])
+    if zero.any():
+        first = int(np.argmax(zero))
+        LOG.warning("%s: %d of %d are zero, the first is row %d: embed those again", source, zero.sum(), count, first)
+
+
+def _blocks(embeddings_NVD: Embeddings) -> Iterator[Embeddings]:
+    for start in range(0, len(embeddings_NVD), BLOCK):
+        yield embeddings_NVD[start : start + BLOCK]
 
 
 def check_finite(
@@ -63,5 +113,9 @@ def _check_shape(path: Path, stored: NDArray[np.generic], images: int) -> None:
         raise InvalidInput(f"{path}: holds {stored.dtype}; embeddings are float32")
     if stored.ndim not in {2, 3} or (stored.ndim == 3 and stored.shape[1] != 2) or 0 in stored.shape:
         raise InvalidInput(f"{path}: has shape {stored.shape}; embeddings are (N, D), or (N, 2, D) with mirrored views")
+    if stored.shape[-1] == 1:
+        raise InvalidInput(
+            f"{path}: has shape {stored.shape}: one number an image is no embedding; write those instead"
+        )
     if len(stored) != images:
         raise InvalidInput(f"{path}: has {len(stored)} rows; the set has {images} images and needs a row for each")

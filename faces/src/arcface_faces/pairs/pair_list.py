@@ -1,10 +1,10 @@
 """Pairs as people write them down, made into a verification set.
 
-Two kinds of lists: CSV with the header `first,second,same`, where the first two are files below the images' folder;
-and LFW's `pairs.txt`, whose lines `name 1 4` and `name 1 other 2` stand for `name/name_0001.jpg` and so on.
+Two kinds of lists: a table `first,second,same`, with or without these words in its first line, where the first two are
+files below the images' folder; and LFW's `pairs.txt`, whose lines `name 1 4` and `name 1 other 2` stand for
+`name/name_0001.jpg` and so on.
 """
 
-import csv
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_faces.images import decode_scaled
+from arcface_faces import delimited, images
+from arcface_faces.image_files import framing, tree
 from arcface_faces.pairs.protocol import check_foldable
 
+TABLES = frozenset({".csv", ".tsv"})
 HEADER = ["first", "second", "same"]
 TRUTH = {"1": True, "true": True, "0": False, "false": False}
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
-SIZE_LIMIT = 1 << 28
 LONGEST_NUMBER = 9
 """Digits."""
 LONGEST_SHOWN = 80
@@ -49,7 +49,7 @@ class MadeSet:
     """What becomes of a list."""
 
     images: list[bytes]
-    """As they are on disk, pair i at 2i and 2i + 1."""
+    """As they are on disk, or framed and stored without loss; pair i at 2i and 2i + 1."""
     is_same: list[bool]
     dropped: list[DroppedPair]
 
@@ -74,21 +74,18 @@ def read_list(path: Path) -> list[ListedPair]:
     Raises:
         InvalidInput: naming the first line that is not one.
     """
-    lines = _lines_of(path)
-    try:
-        pairs = list(_csv_pairs(path, lines) if path.suffix.lower() == ".csv" else _lfw_pairs(path, lines))
-    except csv.Error as error:
-        raise InvalidInput(f"{path}: is no CSV ({error}); a line is 'file,file,1-or-0'") from None
+    lines = delimited.read_lines(path, "correct --list")
+    pairs = list(_table_pairs(path, lines) if _is_table(path, lines) else _lfw_pairs(path, lines))
     if not pairs:
         raise InvalidInput(f"{path}: holds no pairs")
     return pairs
 
 
-def make_set(pairs: list[ListedPair], folder: Path) -> MadeSet:
+def make_set(pairs: list[ListedPair], folder: tree.ImageTree, frame: framing.Framing) -> MadeSet:
     """Read the images below a folder; pairs that lack a usable one are dropped and accounted for."""
     made = MadeSet([], [], [])
     for pair in pairs:
-        found = [_image(folder, name) for name in (pair.first, pair.second)]
+        found = [_image(folder, frame, name) for name in (pair.first, pair.second)]
         problem = next((text for text in found if isinstance(text, str)), None)
         if problem is not None:
             made.dropped.append(DroppedPair(pair, problem))
@@ -98,37 +95,48 @@ def make_set(pairs: list[ListedPair], folder: Path) -> MadeSet:
     return made
 
 
-def _lines_of(path: Path) -> list[str]:
-    try:
-        with explained(path, "cannot be read", "correct --list"):
-            if path.stat().st_size > SIZE_LIMIT:
-                raise InvalidInput(f"{path}: is longer than a list of pairs can be")
-            return path.read_text(encoding="utf-8-sig").splitlines()  # spreadsheets write a mark
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path}: byte {error.start} is no UTF-8 text") from None
+def _is_table(path: Path, lines: list[str]) -> bool:
+    """By its name, or where the first pair names two files: a line of LFW has a number in the second place."""
+    if path.suffix.lower() in TABLES:
+        return True
+    first = next(
+        (line for number, line in enumerate(lines, start=1) if line.strip() and not _is_count(number, line)), ""
+    )
+    row = next(delimited.rows(path, [first], _is_table_row), None)
+    return row is not None and _is_table_row(row.fields) and not _is_number(row.fields[1])
 
 
-def _csv_pairs(path: Path, lines: list[str]) -> Iterator[ListedPair]:
-    rows = csv.reader(lines)
-    header = next(rows, [])
-    if [name.strip().lower() for name in header] != HEADER:
-        raise InvalidInput(f"{path} line 1: {','.join(header)!r}; the header is {','.join(HEADER)!r}")
-    for row in rows:
-        if not row:
+def _is_table_row(fields: list[str]) -> bool:
+    return _is_header(fields) or (len(fields) == len(HEADER) and fields[2].lower() in TRUTH)
+
+
+def _is_header(fields: list[str]) -> bool:
+    return [name.lower() for name in fields] == HEADER
+
+
+def _table_pairs(path: Path, lines: list[str]) -> Iterator[ListedPair]:
+    for number, row in enumerate(delimited.rows(path, lines, _is_table_row)):
+        if number == 0 and _is_header(row.fields):
             continue
-        truth = TRUTH.get(row[2].strip().lower()) if len(row) == len(HEADER) else None
-        if truth is None:
-            raise InvalidInput(f"{path} line {rows.line_num}: {','.join(row)!r}; a line is 'file,file,1-or-0'")
-        yield ListedPair(rows.line_num, row[0].strip(), row[1].strip(), truth)
+        if not _is_table_row(row.fields):
+            expected = f"the header is {','.join(HEADER)!r}" if number == 0 else "a line is 'file,file,1-or-0'"
+            raise InvalidInput(f"{path} line {row.line}: {row.shown()}; {expected}")
+        first, second, truth = row.fields
+        yield ListedPair(row.line, first, second, TRUTH[truth.lower()])
+
+
+def _is_count(number: int, line: str) -> bool:
+    """Whether a line tells of sets and pairs of each, or of pairs alone."""
+    counts = line.split()
+    return number == 1 and len(counts) <= 2 and all(text.isdecimal() for text in counts)
 
 
 def _lfw_pairs(path: Path, lines: list[str]) -> Iterator[ListedPair]:
     for number, line in enumerate(lines, start=1):
-        match line.split():
-            case []:
-                continue
-            case [*counts] if number == 1 and len(counts) <= 2 and all(text.isdecimal() for text in counts):
-                continue  # sets and pairs of each, or pairs alone
+        if not line.strip() or _is_count(number, line):
+            continue
+        # Names may have blanks where tabs are between them and the numbers.
+        match [word.strip() for word in line.strip().split("\t" if "\t" in line.strip() else None)]:
             case [name, one, other] if _is_number(one) and _is_number(other):
                 yield ListedPair(number, _lfw_file(name, one), _lfw_file(name, other), is_same=True)
             case [name, one, stranger, other] if _is_number(one) and _is_number(other):
@@ -147,29 +155,17 @@ def _lfw_file(name: str, number: str) -> str:
     return f"{name}/{name}_{int(number):04d}"
 
 
-def _image(folder: Path, name: str) -> bytes | str:
+def _image(folder: tree.ImageTree, frame: framing.Framing, name: str) -> bytes | str:
     """The encoded image, or why there is none; ArcFaceError where another look may find it."""
-    shown = name[:LONGEST_SHOWN]
     try:
-        with explained(shown, "cannot be read", "correct the list"):
-            path = next((path for path in _candidates(folder, name) if path.is_file()), None)
-            if path is None or not path.resolve().is_relative_to(folder.resolve()):
-                return f"missing image: {shown}"
+        path = folder.find(name)
+        with explained(path, "cannot be read", "correct the list"):
             content = path.read_bytes()
-    except (InvalidInput, ValueError) as error:  # ValueError: a name with a zero byte
+    except InvalidInput as error:
         return f"missing image: {error}"
+    shown = str(path.relative_to(folder.folder))
     try:
-        decode_scaled(content, shown)
+        framed = frame(content, shown, shown)
     except InvalidInput as error:
         return f"unusable image: {error}"
-    return content
-
-
-def _candidates(folder: Path, name: str) -> Iterator[Path]:
-    path = folder / name
-    if not name or path == folder:
-        return
-    if path.suffix.lower() in SUFFIXES:
-        yield path
-    else:
-        yield from (path.with_name(path.name + suffix) for suffix in SUFFIXES)
+    return content if isinstance(frame, framing.Aligned) else images.encode_png(framed)

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from arcface_api.contract.run_config import RunEvaluation
 from arcface_api.errors import InvalidInput, explained
 from arcface_faces.embedding.embedder import Images, decoding_threads
-from arcface_faces.images import Image, decode_scaled
+from arcface_faces.images import Decode, Image, decode, decode_scaled
 from arcface_faces.pairs.protocol import check_foldable
 from arcface_faces.pickle import machine, stream, values
 
-SHAPE = "a pair set is a tuple of a list of encoded images and a list of truth values"
+SHAPE = "a pair set is a list of encoded images and a list of truth values, as a tuple"
 PICKLE_PROTOCOL = 4
 """Of files that are written; all are read."""
 
@@ -48,6 +48,7 @@ class PairSet:
     name: str
     path: Path
     stored: PairPickle
+    decode: Decode
 
     @property
     def is_same(self) -> NDArray[np.bool_]:
@@ -56,19 +57,32 @@ class PairSet:
 
     def image(self, number: int) -> Image:
         """One image as the network takes it; InvalidInput naming file and number where it is none."""
+        return self.decode(*self.stored_image(number))
+
+    def stored_image(self, number: int) -> tuple[bytes, str]:
+        """One image as it was encoded, and its place; InvalidInput naming file and number where the file is damaged."""
         where = f"{self.path}: image {number}"
         try:
-            encoded = self.stored.image_bytes(number)
+            return self.stored.image_bytes(number), where
         except InvalidInput as error:
             raise InvalidInput(f"{where}: {error}") from error
-        return decode_scaled(encoded, where)
 
     def __len__(self) -> int:
         """Number of images, twice the number of pairs."""
         return len(self.stored.slices)
 
 
-def read_pair_set(path: Path) -> PairSet:
+def decode_aligned(data: bytes, where: str) -> Image:
+    """The image of a set, 112x112; InvalidInput, naming `where`, for any other."""
+    return decode(data, where, "where it is aligned give --resize, or make the set anew with arcface pairs make")
+
+
+def decoder(*, resize: bool) -> Decode:
+    """How the images of sets are decoded: aligned ones in another size are scaled where that is asked for."""
+    return decode_scaled if resize else decode_aligned
+
+
+def read_pair_set(path: Path, decode: Decode = decode_aligned) -> PairSet:
     """Open a `.bin`; InvalidInput where images and truth values do not make pairs."""
     stored = read_pair_pickle(path)
     images, pairs = len(stored.slices), len(stored.is_same)
@@ -78,12 +92,12 @@ def read_pair_set(path: Path) -> PairSet:
         raise InvalidInput(f"{path}: holds {images} images, an odd number: images 2i and 2i + 1 make pair i")
     if images != 2 * pairs:
         raise InvalidInput(f"{path}: holds {images} images but {pairs} truth values; they should be {images // 2}")
-    return PairSet(path.stem, path, stored)
+    return PairSet(path.stem, path, stored, decode)
 
 
-def open_sets(paths: Iterable[Path]) -> list[PairSet]:
+def open_sets(paths: Iterable[Path], decode: Decode = decode_aligned) -> list[PairSet]:
     """Open and check all sets before any is evaluated; the name of a set is that of its file and must be unique."""
-    sets = [read_pair_set(path) for path in paths]
+    sets = [read_pair_set(path, decode) for path in paths]
     name, times = Counter(opened.name for opened in sets).most_common(1)[0] if sets else ("", 0)
     if times > 1:
         raise InvalidInput(f"{times} sets are called {name!r}: results are told apart by file name, rename one")
@@ -113,11 +127,43 @@ def check_images(images: Images) -> None:
 def read_pair_pickle(path: Path) -> PairPickle:
     """Find the images and truth values of a `.bin`; InvalidInput, in one line, for anything else."""
     file = stream.SlicedFile(path)
-    match machine.pickled_value(file):
-        case (values.Items() as images, labels) if not images.flags:
-            slices = np.array(images.slices, np.int64).reshape(-1, 4)
-            return PairPickle(file, slices, _truth_values(file, labels))
-    raise InvalidInput(f"{path}: {SHAPE}; this file holds something else")
+    value = machine.pickled_value(file)
+    try:
+        images, labels = _two_parts(value)
+        return PairPickle(file, _image_slices(images), _truth_values(file, labels))
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}: {SHAPE}; {error}") from error
+
+
+def _two_parts(value: object) -> tuple[object, object]:
+    """The two that a tuple or a list holds."""
+    match value:
+        case (images, labels):
+            return images, labels
+        case values.Items(nested=[images, labels]) if not value.slices and not value.flags:
+            return images, labels
+    raise InvalidInput("this file holds something else")
+
+
+def _image_slices(images: object) -> NDArray[np.int64]:
+    """(N, 4), from a list, a tuple or an array of objects."""
+    listed = values.Items.of(images)
+    if listed is None or listed.flags or listed.nested:
+        raise InvalidInput("the first part holds something else")
+    return np.array(listed.slices, np.int64).reshape(-1, 4)
+
+
+def _truth_values(file: stream.SlicedFile, labels: object) -> NDArray[np.bool_]:
+    match labels:
+        case values.Array(data=stream.FileSlice() as part, dtype=values.Dtype() as items):
+            numbers = np.frombuffer(file.read(part), items.numpy)
+            if not np.isin(numbers, (0, 1)).all():
+                raise InvalidInput("the second part holds other numbers than 0 and 1")
+            return numbers.astype(np.bool_)
+    listed = values.Items.of(labels)
+    if listed is None or listed.slices or listed.nested:
+        raise InvalidInput("the second part holds something else")
+    return np.array(listed.flags, np.bool_)
 
 
 def write_pairs(path: Path, images: list[bytes], is_same: list[bool]) -> None:
@@ -139,19 +185,3 @@ def write_pairs(path: Path, images: list[bytes], is_same: list[bool]) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.rename(path)
-
-
-def _truth_values(file: stream.SlicedFile, labels: object) -> NDArray[np.bool_]:
-    match labels:
-        case values.Items() if not labels.slices:
-            return np.array(labels.flags, np.bool_)
-        case values.Array(data=stream.FileSlice() as part, is_bool=True):
-            return np.frombuffer(_array_bytes(file, part), np.uint8).astype(np.bool_)
-    raise InvalidInput(f"{file.path}: {SHAPE}; the second part holds something else")
-
-
-def _array_bytes(file: stream.SlicedFile, part: stream.FileSlice) -> bytes:
-    try:
-        return file.read(part)
-    except InvalidInput as error:
-        raise InvalidInput(f"{file.path}: truth values: {error}") from error

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
 from arcface_faces.embedding.vectors import BLOCK, Embeddings, nonzero_norms
+from arcface_faces.scores import Scores
 
 FOLDS = 10
 THRESHOLD_STEP = 0.01
@@ -36,6 +37,10 @@ class FoldAccuracy:
         """Population standard deviation over the folds."""
         return float(self.accuracies.std())
 
+    def threshold_of_pairs(self, pairs: int) -> NDArray[np.float64]:
+        """(pairs,) squared distance below which each pair was called the same: that of its fold."""
+        return np.repeat(self.thresholds, fold_sizes(pairs))
+
 
 @dataclass(frozen=True, slots=True)
 class PairScores:
@@ -50,10 +55,8 @@ class PairScores:
     """Whether mirrored images took part."""
     folds_without_flip: FoldAccuracy | None
     """The same from the original images only, where there are mirrored ones too."""
-    scores: NDArray[np.float64]
-    """(pairs,) cosines."""
-    is_same: NDArray[np.bool_]
-    """(pairs,) whether a pair is of one person."""
+    scores: Scores
+    """Cosines, and what each pair was taken for by the threshold of its fold."""
 
 
 def verify(dataset: str, embeddings_NVD: Embeddings, is_same: NDArray[np.bool_]) -> PairScores:
@@ -61,15 +64,15 @@ def verify(dataset: str, embeddings_NVD: Embeddings, is_same: NDArray[np.bool_])
     check_foldable(dataset, is_same)
     flip = embeddings_NVD.shape[1] == 2
     distances = squared_distances(embeddings_NVD)
+    folds = fold_accuracy(distances, is_same)
     return PairScores(
         dataset=dataset,
         pairs=len(is_same),
-        folds=fold_accuracy(distances, is_same),
+        folds=folds,
         xnorm=mean_norm(embeddings_NVD),
         flip=flip,
         folds_without_flip=fold_accuracy(squared_distances(embeddings_NVD[:, :1]), is_same) if flip else None,
-        scores=1 - distances / 2,
-        is_same=is_same,
+        scores=Scores(1 - distances / 2, is_same, is_accepted=distances < folds.threshold_of_pairs(len(distances))),
     )
 
 

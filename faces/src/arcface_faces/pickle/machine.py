@@ -192,9 +192,9 @@ def _reduce(stream: PickleStream, stack: PickleStack) -> None:
             raise InvalidInput(DAMAGED)
 
 
-def _build(_stream: PickleStream, stack: PickleStack) -> None:
+def _build(stream: PickleStream, stack: PickleStack) -> None:
     state = stack.pop()
-    set_state(stack.top(), state)
+    set_state(stream.file, stack.top(), state)
 
 
 CONSTANTS: dict[bytes, object] = {b"N": None, b"\x88": True, b"\x89": False, b")": ()}

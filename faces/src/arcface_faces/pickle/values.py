@@ -6,27 +6,42 @@ Those are re-enacted on slices instead of called.
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 from arcface_api.errors import InvalidInput
 from arcface_faces.pickle.stream import LATIN1, Coding, FileSlice, SlicedFile
 
-BYTE_DTYPES = frozenset({"u1", "|u1", "uint8"})
-BOOL_DTYPES = frozenset({"b1", "|b1", "?", "bool"})
+SPELLINGS = {"?": "b1", "bool": "b1", "uint8": "u1", "int64": "i8", "int32": "i4", "O8": "O", "O4": "O", "object": "O"}
+"""Other ways to write a code of `DTYPES`."""
+DTYPES = frozenset({"b1", "O", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8))})
+"""Truth values, objects, and whole numbers by kind and bytes."""
+OBJECTS = "O"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Dtype:
-    """A numpy dtype by its code; the only state that is taken says nothing more about one-byte items."""
+    """A numpy dtype by its code; of the state that may be set only the order of bytes says more."""
 
     code: str
+    order: str = "<"
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of one item; 0 for objects, which lie elsewhere."""
+        return 0 if self.code == OBJECTS else int(self.code[1:])
+
+    @property
+    def numpy(self) -> str:
+        """As numpy spells it."""
+        return f"{self.order}{self.code}"
 
 
 @dataclass(slots=True)
 class Array:
-    """A numpy array; `data` are missing between its making and the setting of its state."""
+    """A numpy array; both are missing between its making and the setting of its state."""
 
-    data: FileSlice | None = None
-    is_bool: bool = False
+    data: "FileSlice | Items | None" = None
+    dtype: Dtype | None = None
 
 
 @dataclass(slots=True)
@@ -35,20 +50,39 @@ class Items:
 
     slices: "array[int]" = field(default_factory=lambda: array("q"))
     flags: bytearray = field(default_factory=bytearray)
+    nested: list[object] = field(default_factory=list)
+    """Lists, tuples and other arrays than an image's."""
 
     def append(self, item: object) -> None:
-        """Add an image or a truth value."""
+        """Add an image, a truth value, or one of the two lists of a set."""
         match item:
             case FileSlice(is_text=False):
                 self.slices.extend(item)
-            case Array(data=FileSlice() as part, is_bool=False):
+            case FileSlice():  # what Python 3 makes of byte strings of Python 2, told that they are Latin-1
+                self.slices.extend(item._replace(coding=LATIN1[item.coding]))
+            case Array(data=FileSlice() as part, dtype=Dtype(code="u1")):
                 self.slices.extend(part)
             case bool() | 0 | 1:
                 self.flags.append(bool(item))
-            case FileSlice():
-                raise InvalidInput("a list holds text, not images: pickle the encoded bytes of each image")
+            case Items() | tuple() | Array():
+                self.nested.append(item)
             case _:
                 raise InvalidInput("a list holds something else than encoded images or truth values")
+
+    @classmethod
+    def of(cls, value: object) -> Self | None:
+        """A list, a tuple or an array of objects as a list; None for anything else."""
+        match value:
+            case cls():
+                return value
+            case Array(data=cls() as items):
+                return items
+            case tuple():
+                items = cls()
+                for item in value:
+                    items.append(item)
+                return items
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +116,17 @@ def _byte_string(file: SlicedFile, arguments: tuple[object, ...]) -> object:
 def _dtype(file: SlicedFile, arguments: tuple[object, ...]) -> object:
     """`numpy.dtype("u1", False, True)`, or `"b1"`."""
     match arguments:
-        case (FileSlice() as code, int(), int()) if (name := file.word(code)) in BYTE_DTYPES | BOOL_DTYPES:
-            return Dtype(name)
+        case (FileSlice() as code, int(), int()) if (known := _known_dtype(file.word(code))) is not None:
+            return known
         case (FileSlice() as code, *_):
             raise InvalidInput(f"an array has items of dtype {file.word(code)!r}; images are uint8")
     raise InvalidInput("dtype() is called without a code")
+
+
+def _known_dtype(name: str) -> Dtype | None:
+    bare = name.lstrip("<>|=")
+    code = SPELLINGS.get(bare, bare)
+    return Dtype(code, ">" if name.startswith(">") else "<") if code in DTYPES else None
 
 
 def _empty_array(_file: SlicedFile, arguments: tuple[object, ...]) -> object:
@@ -106,12 +146,13 @@ def _array_of_buffer(_file: SlicedFile, arguments: tuple[object, ...]) -> object
 
 
 def _numpy_scalar(file: SlicedFile, arguments: tuple[object, ...]) -> object:
-    """`scalar(dtype, bytes)` of a truth value."""
+    """`scalar(dtype, bytes)` of a truth value, which may be a whole number."""
     match arguments:
-        case (Dtype(code=code), FileSlice(is_text=False) as data) if code in BOOL_DTYPES:
+        case (Dtype(code=code, order=order) as items, FileSlice(is_text=False) as data) if code != OBJECTS:
             value = file.read(data)
-            if value in {b"\0", b"\1"}:
-                return value == b"\1"
+            number = int.from_bytes(value, "big" if order == ">" else "little")
+            if len(value) == items.item_bytes and number in {0, 1}:
+                return number == 1
     raise InvalidInput("a numpy scalar is not a truth value")
 
 
@@ -121,22 +162,35 @@ def _not_callable(_file: SlicedFile, _arguments: tuple[object, ...]) -> object:
 
 
 def _filled_array(data: FileSlice, items: Dtype, shape: tuple[object, ...]) -> Array:
-    """An array of one-byte items in one dimension, or in two of which one has length 1."""
+    """An array of plain items in one dimension, or in two of which one has length 1."""
     lengths = [length for length in shape if type(length) is int and 0 <= length < 1 << 40]
     if len(lengths) != len(shape) or len(lengths) not in {1, 2} or (len(lengths) == 2 and 1 not in lengths):
         raise InvalidInput("an array has another shape than (N,) or (N, 1)")
+    if items.code == OBJECTS:
+        raise InvalidInput("an array of objects is stored as bytes")
     size = max(lengths) if 0 not in lengths else 0
-    return Array(data._replace(size=size), items.code in BOOL_DTYPES)
+    return Array(data._replace(size=size * items.item_bytes), items)
 
 
-def set_state(target: object, state: object) -> None:
+def set_state(file: SlicedFile, target: object, state: object) -> None:
     """What BUILD does to an array or a dtype."""
     match target, state:
         case Array(), (1, tuple() as shape, Dtype() as items, int(), FileSlice(is_text=False) as data):
             filled = _filled_array(data, items, shape)
-            target.data, target.is_bool = filled.data, filled.is_bool
-        case Dtype(), (3, FileSlice(), None, None, None, -1, -1, 0):  # version, byte order, default sizes
-            pass
+            target.data, target.dtype = filled.data, filled.dtype
+        case Array(), (1, (int(),) | (int(), 1), Dtype(code="O") as items, int(), Items() as objects):
+            target.data, target.dtype = objects, items
+        case Dtype(), (
+            3,
+            FileSlice() as order,
+            None,
+            None,
+            None,
+            -1,
+            -1,
+            int(),
+        ):  # version, order, default sizes, flags
+            target.order = ">" if file.word(order) == ">" else "<"
         case _:
             raise InvalidInput("the state of something else than a numpy array is set")
 

@@ -8,6 +8,7 @@ They are written in the classic layout (see `layout`): they grow under other nam
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -24,6 +25,7 @@ EXACT_FLOAT32 = 1 << 24
 NAMES = (INDEX_FILE, PROPERTY_FILE, RECORDS_FILE)
 """In the order in which they appear."""
 PARTIAL = ".partial"
+_NUMBER = re.compile(r"\s*\d{1,9}\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def read_property(path: Path) -> Property | None:
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path}: cannot be read as text ({error}): copy the file again") from error
     fields = (text.splitlines() or [""])[0].split(",")
-    if len(fields) != 3 or not all(field.strip().isdigit() for field in fields):
+    if len(fields) != 3 or not all(map(_NUMBER.fullmatch, fields)):
         raise InvalidInput(f"{path}: {text[:40]!a} is not 'identities,height,width', such as 85742,112,112: write that")
     identities, height, width = (int(field) for field in fields)
     if (height, width) != (IMAGE_SIZE, IMAGE_SIZE):

@@ -4,7 +4,8 @@ In the classic layout (InsightFace's faces_emore) key 0 is a header, which its f
 image is behind it: it announces two numbers a and b, and images are the keys 1 to a - 1. Then either each key from a to
 b - 1 is an identity record, with the range of its images' keys and no image, or there are none, and b is something
 else, as splitters of sets write it. In the other layout (im2rec, DALI's shuffled sets) every key is an image. What fits
-two readings is refused with both: one of them would train on other images.
+two readings is refused with both: one of them would train on other images. So is an index without a header that does
+not list all records: it may have been cut short, which a header would tell.
 
 Where there are identity records, they and no image are read: they are 0.3 % of MS1MV2's bytes. Numbers in records are
 float32 and exact only up to 2^24; above it `property` tells a, and the heads of all images tell of whom they are.
@@ -20,11 +21,13 @@ from numpy.typing import NDArray
 from arcface_api.errors import InvalidInput
 from arcface_faces.records import files
 from arcface_faces.records.index import Index, read_index
-from arcface_faces.records.recordio import RecordFile
+from arcface_faces.records.recordio import MAGIC_BYTES, RecordFile
 from arcface_faces.records.table import RecordTable, read_heads
 
 SAMPLES = 256
 """Identities whose first and last images must say themselves what the identity records say of them."""
+ALIGNMENT = 4
+"""Bytes that the length of a record is filled up to a multiple of."""
 LONGEST_SPAN = 1 << 20
 """Bytes to the next record beyond which a record's own head is asked: unlisted records may lie between."""
 
@@ -78,7 +81,9 @@ class _RecordSet:
         """As the layout tells that fits."""
         header = self.heads(0, 1)
         if header.keys[0] != 0 or header.flags[0] == 0:
-            return RecordImages.of(self.heads(0, len(self.lines)), self.announced, self.file.path)
+            heads = self.heads(0, len(self.lines))
+            self._check_all_listed(heads)
+            return RecordImages.of(heads, self.announced, self.file.path)
         self._check_without_gaps()
         stop = self._first_key_behind_images(header)
         if stop < 2:
@@ -90,6 +95,19 @@ class _RecordSet:
                 _check_announced(images.keys, images.identities, self.announced, self.file.path)
                 return images
         return RecordImages.of(self.heads(1, stop), self.announced, self.file.path)
+
+    def _check_all_listed(self, heads: RecordTable) -> None:
+        """InvalidInput where a record begins between those that the index lists, or before or behind them."""
+        in_file = np.argsort(heads.offsets, kind="stable")
+        starts = np.append(heads.offsets[in_file], self.file.size)
+        ends = np.append(0, (heads.offsets + heads.extents + -heads.extents % ALIGNMENT)[in_file])
+        for end in ends[ends < starts].tolist():
+            if self.file.bytes_at(end, len(MAGIC_BYTES)) == MAGIC_BYTES:
+                raise InvalidInput(
+                    f"{self.index.path}: does not list the record at byte {end} of {self.file.path.name}: it is cut "
+                    f"short, or of a part of the images alone: copy {files.RECORDS_FILE} and {files.INDEX_FILE} again, "
+                    "together, or write the part into a file of its own"
+                )
 
     def _check_without_gaps(self) -> None:
         """InvalidInput where the index lacks one of the keys that key 0 announces; they are unique."""

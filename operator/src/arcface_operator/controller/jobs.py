@@ -7,11 +7,12 @@ once at a time, and again if something came in meanwhile.
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from arcface_api.errors import InvalidInput
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_api.resource.status import without_newer_words
+from arcface_api.resource.status import without_newer_values, without_newer_words
 from arcface_operator.decision.answers.action_failure import ActionFailure
 from arcface_operator.kubernetes.cache import Cache
 from arcface_operator.kubernetes.client import JobRef
@@ -78,8 +79,16 @@ def parse_job(body: Manifest) -> ArcFaceTrainingJob:
     Raises:
         InvalidInput: for a value that this release does not know.
     """
-    known = {**body, "status": without_newer_words(body.get("status", {}))}
-    return ArcFaceTrainingJob.from_ours(json.dumps(known), str(JobRef.of(body)))
+    status = without_newer_words(body.get("status", {}))
+    try:
+        return _read_job(body, status)
+    except InvalidInput:
+        return _read_job(body, without_newer_values(status))
+
+
+def _read_job(body: Manifest, status: Manifest) -> ArcFaceTrainingJob:
+    """The job in a manifest, with this status."""
+    return ArcFaceTrainingJob.from_ours(json.dumps({**body, "status": status}), str(JobRef.of(body)))
 
 
 class WorkQueue:
@@ -140,6 +149,8 @@ class JobTracker:
     """When this replica first looked at it."""
     uid: str | None = None
     """The job's, once it has been looked at."""
+    stuck_since: dict[str, datetime] = field(default_factory=dict)
+    """Of its pods, by uid, that say they can never start."""
     polled_at: float | None = None
     """By the monotonic clock: when rank 0 was last asked."""
     written_at: float | None = None
@@ -153,10 +164,11 @@ class JobTracker:
     vain_tries: int = 0
     """In a row."""
 
-    def count_failure(self) -> float:
-        """Take note of a look that failed; seconds until the next, each time in a row later."""
+    def count_failure(self, wish_seconds: float | None = None) -> float:
+        """Take note of a look that failed; seconds until the next, each time in a row later or as a server wishes."""
         self.failures += 1
-        return min(FIRST_RETRY_SECONDS * 2.0 ** min(self.failures - 1, MOST_DOUBLINGS), LAST_RETRY_SECONDS)
+        seconds = min(FIRST_RETRY_SECONDS * 2.0 ** min(self.failures - 1, MOST_DOUBLINGS), LAST_RETRY_SECONDS)
+        return max(seconds, min(wish_seconds or 0.0, LONGEST_WISH_SECONDS))
 
     def count_vain_try(self, failed: Sequence[ActionFailure], check_seconds: float) -> float:
         """Take note of actions that failed; seconds until the next try, each time in a row later.

@@ -51,10 +51,21 @@ class JobCollector(Collector):
             metric = family.kind(family.name, family.text, labels=["namespace", "name", *family.labels])
             for job in jobs:
                 of_job = (job["metadata"]["namespace"], job["metadata"]["name"])
-                for labels, value in family.samples(job):
-                    if value is not None:
-                        metric.add_metric([*of_job, *labels], value)
+                for labels, value in _samples(family, job):
+                    metric.add_metric([*of_job, *labels], value)
             yield metric
+
+
+def _samples(family: Family, job: Manifest) -> list[tuple[list[str], float]]:
+    """What a metric says of a job; nothing where a newer release has written that part in another form.
+
+    One job that cannot be read must not cost the figures of all others.
+    """
+    try:
+        found = [(labels, value) for labels, value in family.samples(job) if value is not None]
+        return [([str(label) for label in labels], float(value)) for labels, value in found]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return []
 
 
 class OperatorMetrics:

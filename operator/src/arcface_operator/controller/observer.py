@@ -10,7 +10,7 @@ from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.controller.jobs import JobTracker
 from arcface_operator.controller.progress_poller import Answer, ProgressPoller, Question
 from arcface_operator.decision import decide as needs, ending, stages
-from arcface_operator.decision.observation import ObjectView, Observation, PodView
+from arcface_operator.decision.observation import ObjectView, Observation, PodView, stuck_since
 from arcface_operator.kubernetes import client, informer
 from arcface_operator.kubernetes.device_faults import DeviceFaultReader
 from arcface_operator.kubernetes.prerequisites import PrerequisitesReader
@@ -39,6 +39,7 @@ class Observer:
         phase, stage, children = job.status.phase, stages.stage_of(job.status), self.pods.of(tracker.ref)
         # A job of this name before this one may have left children that are still to go.
         pods = tuple(pod for pod in children if pod.owner == job.metadata.uid)
+        tracker.stuck_since = stuck_since(pods, tracker.stuck_since, self.now())
         is_empty = not any(pod.component == stage.component for pod in pods)
         waits = phase in needs.WAITING_PHASES and is_empty
         answer = self._answer(job, pods, tracker) if phase in needs.GANG_PHASES else None
@@ -52,6 +53,7 @@ class Observer:
             sighting=None if answer is None else answer.sighting,
             queue=await self.queues.read(job),
             groups=await self._groups(job),
+            stuck_since=tracker.stuck_since,
             watched_since=tracker.since,
             failures=tracker.failed,
             objects=self.objects(tracker.ref),
@@ -63,11 +65,12 @@ class Observer:
         faults = await self.device_faults.read(nodes) if has_cards else {}
         return replace(observed, lost_nodes=self.prerequisites.lost(nodes), device_faults=faults)
 
-    async def _groups(self, job: ArcFaceTrainingJob) -> dict[str, tuple[str, ...]]:
-        """The gang scheduler's groups that are there, where they should go, each with its finalizers."""
+    async def _groups(self, job: ArcFaceTrainingJob) -> dict[str, tuple[str, ...]] | None:
+        """The gang scheduler's groups that are there, where that matters, each with its finalizers."""
         are_unwanted = job.spec.suspend or job.status.phase in needs.GROUPLESS_PHASES
-        groups = ending.group_names(job) if are_unwanted else []
-        found = await asyncio.gather(*(self.api.find(client.path_of(group)) for group in groups))
+        if not are_unwanted and job.status.phase != "Queued":
+            return None
+        found = await asyncio.gather(*(self.api.find(client.path_of(group)) for group in ending.group_names(job)))
         there = (group["metadata"] for group in found if group is not None)
         return {metadata["name"]: tuple(metadata.get("finalizers", [])) for metadata in there}
 

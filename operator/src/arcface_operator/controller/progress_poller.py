@@ -85,7 +85,9 @@ class ProgressPoller:
         return answer if answer is not None and answer.question == question else None
 
     def forget(self, ref: JobRef) -> None:
-        """The job is gone."""
+        """The job is gone; a pod of it that is being asked, and will hardly answer, must not bring it back."""
+        if (task := self.polls.get(ref)) is not None:
+            task.cancel()
         self.answers.pop(ref, None)
         self.last.pop(ref, None)
 

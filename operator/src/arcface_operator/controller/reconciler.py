@@ -16,7 +16,7 @@ from arcface_api.resource.status import ArcFaceTrainingJobStatus
 from arcface_operator.controller.jobs import FIRST_RETRY_SECONDS, JobStore, JobTracker, WorkQueue
 from arcface_operator.controller.metrics import OperatorMetrics
 from arcface_operator.controller.observer import Observer
-from arcface_operator.decision.answers.action_failure import ActionFailure
+from arcface_operator.decision.answers.action_failure import UNREADABLE, ActionFailure
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.plan import Annotate, Create, EmitEvent, Plan, earliest
 from arcface_operator.kubernetes import client, executor, outcomes
@@ -68,7 +68,7 @@ class StatusWriter:
         body = self.jobs.body(tracker.ref)
         if body is None:
             return
-        status = with_condition(body.get("status", {}), "Ready", "Unreadable", why, now)
+        status = with_condition(body.get("status", {}), "Ready", UNREADABLE, why, now)
         if status != body.get("status"):
             await self._replace(tracker, body, status, Priority.HIGH)
 
@@ -144,7 +144,7 @@ class Reconciler:
             seconds = await self._reconcile(tracker)
             tracker.failures = 0
         except client.ApiError as error:
-            seconds = max(self._count_failure(tracker, str(error)), error.retry_after_seconds or 0.0)
+            seconds = self._count_failure(tracker, str(error), error.retry_after_seconds)
         except client.Unreachable as error:
             seconds = self._count_failure(tracker, str(error))
         except Exception:  # a job that cannot be handled must not keep the others from it
@@ -155,9 +155,9 @@ class Reconciler:
         if seconds is not None:
             self.queue.wake(ref, seconds)
 
-    def _count_failure(self, tracker: JobTracker, why: str) -> float:
+    def _count_failure(self, tracker: JobTracker, why: str, wish_seconds: float | None = None) -> float:
         """Time until the next look."""
-        seconds = tracker.count_failure()
+        seconds = tracker.count_failure(wish_seconds)
         LOG.warning("job %s: %s; again in %.1f s", tracker.ref, why, seconds)
         self.metrics.reconcile_errors.inc()
         return seconds

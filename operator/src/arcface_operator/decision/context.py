@@ -9,7 +9,7 @@ from typing import Literal, TypedDict, Unpack
 from arcface_api.resource import status as api
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
-from arcface_operator.decision.answers.action_failure import REFUSED, UNAVAILABLE, ActionFailure
+from arcface_operator.decision.answers.action_failure import REFUSED, UNAVAILABLE, UNREADABLE, ActionFailure
 from arcface_operator.decision.observation import Observation, PodView
 from arcface_operator.decision.stages import Stage, stage_of
 from arcface_operator.manifests.rank_variables import has_rank_table
@@ -18,6 +18,8 @@ from arcface_operator.settings import Settings
 MESSAGE_LIMIT = 1024
 UNSHAKEN: frozenset[api.ConditionType] = frozenset({"Training", "Complete", "Failed"})
 """Conditions that go with a phase, whatever fails."""
+ROOM: tuple[api.ConditionType, ...] = ("Ready", "Scheduled")
+"""Those that come and go with the room for a gang; Ready also tells of what fails while it has room."""
 REASON_LIMIT = 128
 
 
@@ -35,6 +37,7 @@ class StatusChanges(TypedDict, total=False):
     uncounted_restart_times: list[datetime]
     avoided_nodes: list[api.AvoidedNode]
     vain_attempts: int
+    refused_attempts: int
     restarted_at: datetime | None
     start_time: datetime | None
     running_time: datetime | None
@@ -155,7 +158,7 @@ class DecisionContext:
         has_room = self.status.phase in {"Starting", self.stage.at_work}
         failed = {failure.condition: failure for failure in reversed(list(failures))}
         for item in self.status.conditions:
-            if item.reason in {REFUSED, UNAVAILABLE} and item.type not in failed:
+            if item.reason in {REFUSED, UNAVAILABLE, UNREADABLE} and item.type not in failed:
                 message = "what failed before is done, or not needed any more"
                 truth = has_room and item.type == "Ready"
                 told = told.with_condition(item.type, truth=truth, reason="Settled", message=message)
@@ -189,14 +192,32 @@ def condition(status: api.ArcFaceTrainingJobStatus, kind: api.ConditionType) -> 
 
 def true_since(status: api.ArcFaceTrainingJobStatus, kind: api.ConditionType) -> datetime | None:
     """Since when a condition holds; None where it does not."""
-    found = condition(status, kind)
-    return found.last_transition_time if found is not None and found.status == "True" else None
+    return _since(condition(status, kind), "True")
 
 
 def false_since(status: api.ArcFaceTrainingJobStatus, kind: api.ConditionType) -> datetime | None:
     """Since when a condition is known not to hold."""
-    found = condition(status, kind)
-    return found.last_transition_time if found is not None and found.status == "False" else None
+    return _since(condition(status, kind), "False")
+
+
+def room_since(status: api.ArcFaceTrainingJobStatus) -> datetime | None:
+    """Since when every pod of the gang has a node; None where one has none."""
+    return _since(_scheduled(status), "True")
+
+
+def waiting_since(status: api.ArcFaceTrainingJobStatus) -> datetime | None:
+    """Since when the gang has no room."""
+    return _since(_scheduled(status), "False")
+
+
+def _scheduled(status: api.ArcFaceTrainingJobStatus) -> api.Condition | None:
+    """Whether there is room for the gang; earlier releases said it of the whole job, with all else that it lacked."""
+    return condition(status, "Scheduled") or condition(status, "Ready")
+
+
+def _since(found: api.Condition | None, status: Literal["True", "False"]) -> datetime | None:
+    """Since when a condition has a status; None where it has another."""
+    return found.last_transition_time if found is not None and found.status == status else None
 
 
 def latest(*moments: datetime | None) -> datetime | None:

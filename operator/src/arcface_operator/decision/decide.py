@@ -20,7 +20,7 @@ from arcface_operator.decision.answers.action_failure import CREATION
 from arcface_operator.decision.context import DecisionContext, condition, true_since
 from arcface_operator.decision.observation import Observation
 from arcface_operator.decision.plan import Action, Delete, EmitEvent, Plan, Rollout, earliest, family_of
-from arcface_operator.decision.policies import active_deadline_seconds, most_uncounted_restarts, scheduling_gang
+from arcface_operator.decision.policies import active_deadline_seconds, clock, most_uncounted_restarts, scheduling_gang
 from arcface_operator.manifests.metadata import evaluator_name
 from arcface_operator.settings import Settings
 
@@ -64,7 +64,7 @@ def decide(observed: Observation, settings: Settings, now: datetime) -> Plan:
 
 def _context_of(observed: Observation, settings: Settings, now: datetime) -> DecisionContext:
     """The job as it stands; an earlier release says of a training that is done no more than a condition's reason."""
-    context = DecisionContext(observed, observed.job.status, settings, now)
+    context = DecisionContext(observed, clock.without_future(observed.job.status, now), settings, now)
     done = condition(context.status, "Training")
     if done is None or context.status.training_completion_time is not None or not stages.is_trained(context.status):
         return context

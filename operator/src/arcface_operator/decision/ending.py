@@ -8,7 +8,7 @@ from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import ConditionType, FailureStatus
 from arcface_operator.decision import stages
 from arcface_operator.decision.answers.action_failure import REFUSED, UNAVAILABLE
-from arcface_operator.decision.context import DecisionContext, condition, true_since
+from arcface_operator.decision.context import ROOM, DecisionContext, condition, true_since
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Apply, Delete, DeleteJob, DeletePodGroup, Plan, Request, earliest
 from arcface_operator.decision.policies import clean_pod_policy, ttl_seconds_after_finished
@@ -32,11 +32,12 @@ def suspend(context: DecisionContext) -> Plan:
 
 def _paused(context: DecisionContext) -> DecisionContext:
     """The context of a job that is to rest: it is called suspended once its pods have saved and left, not before."""
-    why, groups = "spec.suspend is true", context.observed.groups
+    why, groups = "spec.suspend is true", context.observed.groups or {}
     kept = _keepers(context)
     leaving = [pod for pod in context.observed.pods if not pod.has_left_its_node]
     is_at_rest = context.status.phase in {None, "Suspended"} or not (leaving or groups)
-    context = context.with_condition("Ready", truth=False, reason="Suspended", message=why)
+    for kind in ROOM:
+        context = context.with_condition(kind, truth=False, reason="Suspended", message=why)
     if context.has_rank_table:
         context = context.with_condition("RankTableReady", truth=False, reason="Suspended", message="it is taken back")
         context = context.with_status(rank_table=None)
@@ -50,7 +51,7 @@ def _paused(context: DecisionContext) -> DecisionContext:
 
 def _keepers(context: DecisionContext) -> str:
     """A word on finalizers that keep what a suspension takes away."""
-    pods, groups = lingering(context, context.observed.pods), context.observed.groups
+    pods, groups = lingering(context, context.observed.pods), context.observed.groups or {}
     sentences = [] if pods is None else [pods]
     for name, finalizers in groups.items():
         if finalizers:
@@ -172,8 +173,10 @@ def removal_seconds(context: DecisionContext, pods: Sequence[PodView]) -> float 
 
 def _ended(context: DecisionContext) -> Plan:
     """The end is written first; the next decision cleans up."""
-    if true_since(context.status, "Training") is not None:
-        context = context.with_condition("Training", truth=False, reason="Ended", message="the job has ended")
+    kinds: tuple[ConditionType, ...] = ("Training", "RestartsCapped")
+    for kind in kinds:
+        if true_since(context.status, kind) is not None:
+            context = context.with_condition(kind, truth=False, reason="Ended", message="the job has ended")
     return Plan(status=context.with_status(completion_time=context.now).status, look_again_seconds=0.0)
 
 
@@ -182,7 +185,7 @@ def _group_removal(context: DecisionContext, condition: ConditionType = "Ready")
     if not clean_pod_policy.is_group_unwanted(context):
         return ()
     groups = group_names(context.job)
-    there = (group for group in groups if group["metadata"]["name"] in context.observed.groups)
+    there = (group for group in groups if group["metadata"]["name"] in (context.observed.groups or {}))
     return tuple(DeletePodGroup(group, condition) for group in there)
 
 

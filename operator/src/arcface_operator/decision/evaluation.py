@@ -45,6 +45,7 @@ def open_stage(context: DecisionContext) -> Plan:
     if context.spec.evaluation is None:
         return ending.succeed(context)
     if (sentence := starting.flaw(context)) is not None:
+        context = context.with_condition("Evaluated", truth=False, reason="InvalidSpec", message=sentence)
         return ending.fail(context, "InvalidSpec", sentence)
     context = starting.with_fresh_stage(context, "the training is done, the evaluation is about to start")
     return starting.start(context.with_status(phase="Pending", attempt=context.status.attempt + 1))
@@ -55,8 +56,7 @@ def _with_reopening(context: DecisionContext) -> DecisionContext:
     for kind in ("Complete", "Failed"):
         why = "another evaluation is wished for"
         context = context.with_condition(kind, truth=False, reason="Reopened", message=why)
-    # Ready begins anew: where pods of the end could not be removed it does not hold since then.
-    kept = [item for item in context.status.conditions if item.type not in {"GatesPassed", "Ready"}]
+    kept = [item for item in context.status.conditions if item.type != "GatesPassed"]
     return context.with_status(conditions=kept, completion_time=None, active_seconds=0)
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from arcface_api.resource.status import ConditionType, FailureStatus
+from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision import ending, evaluation, room, stages, starting, training
-from arcface_operator.decision.context import DecisionContext
+from arcface_operator.decision.context import ROOM, DecisionContext
 from arcface_operator.decision.fault_table.table import NODE_LOST, POD_LOST, Blame, Remedy
 from arcface_operator.decision.faults import Fault, card_fault, digest, fault_of, pod_fault, worst
 from arcface_operator.decision.plan import Action, Plan, earliest
@@ -69,7 +69,8 @@ def gather(context: DecisionContext) -> Plan:
     if (fault := _fault_while_gathering(context)) is not None:
         return _act_on(context, fault)
     plan = starting.start(context)
-    left = scheduling_deadline_seconds.seconds_left(context), room.seconds_left(context)
+    waits = scheduling_deadline_seconds.seconds_left(context), room.seconds_left(context)
+    left = *waits, starting.group_seconds(context)
     return replace(plan, look_again_seconds=earliest(plan.look_again_seconds, *left))
 
 
@@ -214,17 +215,20 @@ def _act_on(context: DecisionContext, fault: Fault) -> Plan:
     context, fault = most_uncounted_restarts.charged(context, fault)
     if (sentence := backoff_limit.exceeded(context, fault)) is not None:
         return _course(context).give_up(context, "BackoffLimitExceeded", sentence, failure)
-    if fault.verdict.is_refusal and (sentence := _refused_too_often(context, failure)) is not None:
+    refused = _refused_attempts(context, fault)
+    if refused >= context.settings.most_admission_errors:
+        sentence = f"{refused} attempts in a row were refused: {failure.message}"
         return _course(context).give_up(context, failure.reason, sentence, failure)
-    return starting.start(_with_restart(avoid_node_seconds.noted(context, fault), fault))
+    restarted = _with_restart(avoid_node_seconds.noted(context, fault), fault)
+    return starting.start(restarted.with_status(refused_attempts=refused))
 
 
-def _refused_too_often(context: DecisionContext, failure: FailureStatus) -> str | None:
-    """Why kubelets are asked no more: they have refused attempt after attempt for one reason."""
-    before, times = context.status.failure, context.status.vain_attempts + 1
-    if before is None or before.reason != failure.reason or times < context.settings.most_admission_errors:
-        return None
-    return f"{times} attempts in a row were refused: {failure.message}"
+def _refused_attempts(context: DecisionContext, fault: Fault) -> int:
+    """Attempts in a row, this one included, that kubelets would not have for one reason."""
+    before, reason = context.status.failure, fault.failure.reason
+    if not fault.verdict.is_refusal:
+        return 0
+    return 1 + (context.status.refused_attempts if before is not None and before.reason == reason else 0)
 
 
 def _with_restart(context: DecisionContext, fault: Fault) -> DecisionContext:
@@ -234,9 +238,11 @@ def _with_restart(context: DecisionContext, fault: Fault) -> DecisionContext:
         context.stage.condition, truth=False, reason=failure.reason, message=failure.message
     )
     why = "the pods start anew"
-    context = context.with_condition("Ready", truth=False, reason="Restarting", message=why)
+    kinds = [*ROOM]
     if context.stage is stages.TRAINING and context.has_rank_table:
-        context = context.with_condition("RankTableReady", truth=False, reason="Restarting", message=why)
+        kinds.append("RankTableReady")
+    for kind in kinds:
+        context = context.with_condition(kind, truth=False, reason="Restarting", message=why)
     return _with_next_attempt(context).with_status(
         phase="Restarting",
         restarts=context.status.restarts + 1,
@@ -248,7 +254,7 @@ def _with_restart(context: DecisionContext, fault: Fault) -> DecisionContext:
 
 def _with_pause(context: DecisionContext, failure: FailureStatus) -> DecisionContext:
     """The context of a gang that lets go of what it holds, and is asked for again."""
-    kinds: list[ConditionType] = ["Ready"]
+    kinds = [*ROOM]
     if context.status.phase == context.stage.at_work:
         kinds.append(context.stage.condition)
     if context.status.rank_table is not None:
@@ -264,6 +270,7 @@ def _with_next_attempt(context: DecisionContext) -> DecisionContext:
     return context.with_status(
         attempt=context.status.attempt + 1,
         vain_attempts=0 if has_run else context.status.vain_attempts + 1,
+        refused_attempts=0,
         restarted_at=context.now,
         evaluation_progress=None,
     )

@@ -1,7 +1,7 @@
 """What the operator sees: its children's manifests reduced to the facts that decisions are made on."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -14,7 +14,7 @@ from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.decision.answers.action_failure import CREATION, ActionFailure
 from arcface_operator.decision.answers.sighting import Sighting
 from arcface_operator.decision.fault_table.device_faults import DeviceFault
-from arcface_operator.decision.fault_table.table import DISRUPTIONS, INIT_FAILED, POD_FAILED
+from arcface_operator.decision.fault_table.table import DISRUPTIONS, INCURABLE, INIT_FAILED, POD_FAILED
 from arcface_operator.decision.stages import STAGES
 from arcface_operator.manifests.metadata import Manifest, source_of
 from arcface_operator.manifests.workload import QueueView
@@ -79,6 +79,12 @@ class PodView:
         return self.node is None and self.ended is None
 
     @property
+    def stuck_for(self) -> str | None:
+        """The kubelet's word for why it can never start; None where time may help."""
+        reason = (self.waiting or "").split(":")[0]
+        return reason if reason in INCURABLE else None
+
+    @property
     def has_left_its_node(self) -> bool:
         """Whether nothing of it runs any more; until then it holds its devices."""
         return self.phase in {"Succeeded", "Failed"}
@@ -133,8 +139,11 @@ class Observation:
     """How it has just gone to ask the first pod; None where no question came to anything since the last look."""
     queue: QueueView | None = None
     """What Kueue says; None where the job is not in a queue of it, or its Workloads have not been seen yet."""
-    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """The job's groups that the gang scheduler has, each with its finalizers; looked at only where they should go."""
+    groups: Mapping[str, tuple[str, ...]] | None = None
+    """The job's groups that the gang scheduler has, each with its finalizers; looked at only where they should go, or
+    a gang in the queue hangs on its own."""
+    stuck_since: Mapping[str, datetime] = field(default_factory=dict)
+    """Since when pods, by uid, have been seen to say that they can never start."""
     watched_since: datetime | None = None
     """Since when this replica asks the first pod: a job that nobody asked may have made steps that nobody heard of."""
     lost_nodes: frozenset[str] = frozenset()
@@ -149,10 +158,9 @@ class Observation:
     """Services and ConfigMaps of the job; None where not all of them can be seen."""
 
     @property
-    def refusal(self) -> str | None:
-        """What the API server would not have of what a gang needs."""
-        refused = (item.message for item in self.failures if item.family == CREATION and item.is_lasting)
-        return next(refused, None)
+    def refusal(self) -> ActionFailure | None:
+        """What the API server did not take of what a gang needs."""
+        return next((item for item in self.failures if item.family == CREATION), None)
 
     @cached_property
     def gangs(self) -> Mapping[tuple[str, int], tuple[PodView, ...]]:
@@ -197,6 +205,11 @@ def view_pod(pod: Manifest) -> PodView:
         ended=_pod_end(status, MAIN_CONTAINERS.get(component, "")),
         annotations=metadata.get("annotations", {}),
     )
+
+
+def stuck_since(pods: Iterable[PodView], known: Mapping[str, datetime], now: datetime) -> dict[str, datetime]:
+    """Since when each of the pods says that it can never start: a kubelet gives no time, and may say so in passing."""
+    return {pod.uid: known.get(pod.uid, now) for pod in pods if pod.stuck_for is not None}
 
 
 def view_object(item: Manifest) -> ObjectView:

@@ -4,8 +4,9 @@ from datetime import datetime
 
 from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision.context import DecisionContext
-from arcface_operator.decision.fault_table.table import INCURABLE, PARTLY_HELD
+from arcface_operator.decision.fault_table.table import PARTLY_HELD
 from arcface_operator.decision.faults import Fault, digest, fault_of, one_line
+from arcface_operator.decision.plan import earliest
 
 
 def is_whole(context: DecisionContext) -> bool:
@@ -31,15 +32,19 @@ def held_too_long(context: DecisionContext) -> Fault | None:
 
 
 def seconds_left(context: DecisionContext) -> float | None:
-    """Time until what is held must be let go; None where that is nothing, or all."""
-    return context.seconds_left(_held_since(context), context.settings.partial_gang_seconds)
+    """Time until what is held must be let go, or a pod is believed that can never start; None where neither is so."""
+    settings, stuck = context.settings, min(context.observed.stuck_since.values(), default=None)
+    return earliest(
+        context.seconds_left(_held_since(context), settings.partial_gang_seconds),
+        context.seconds_left(stuck, settings.incurable_seconds),
+    )
 
 
 def incurable(context: DecisionContext) -> Fault | None:
     """A pod that can never start, by its kubelet's account."""
+    since, limit = context.observed.stuck_since, context.settings.incurable_seconds
     for pod in context.pods:
-        reason = (pod.waiting or "").split(":")[0]
-        if reason in INCURABLE and context.is_past(pod.scheduled_at, context.settings.incurable_seconds):
+        if (reason := pod.stuck_for) is not None and context.is_past(since.get(pod.uid), limit):
             message = one_line(f"pod {pod.name} can never start: {pod.waiting}")
             ranks = context.stage.ranks_per_pod(context.spec)
             return fault_of(digest(pod, ranks, reason, message))
@@ -49,8 +54,11 @@ def incurable(context: DecisionContext) -> Fault | None:
 def _held_since(context: DecisionContext) -> datetime | None:
     """Since when a part of the gang has been given nodes or quota, and the rest has been refused them."""
     if context.missing_pod is not None:
-        refused = context.pods if context.observed.refusal is not None else ()
-        return min((pod.created for pod in refused), default=None)
+        refusal, created = context.observed.refusal, [pod.created for pod in context.pods]
+        if refusal is None or not created:
+            return None
+        # A server that is busy may take one pod after the other for as long as that takes.
+        return min(created) if refusal.is_lasting else max(created)
     if is_whole(context):
         return None
     return min((pod.scheduled_at for pod in context.pods if pod.scheduled_at is not None), default=None)
@@ -59,4 +67,7 @@ def _held_since(context: DecisionContext) -> datetime | None:
 def _lacking(context: DecisionContext) -> str:
     """What there was no room for."""
     missing = context.missing_pod
-    return awaited(context) if missing is None else f"no pod {context.pod_name(missing)}: {context.observed.refusal}"
+    if missing is None:
+        return awaited(context)
+    refusal = context.observed.refusal
+    return f"no pod {context.pod_name(missing)}" + ("" if refusal is None else f": {refusal.message}")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from arcface_api.contract.rank_table import INITIALIZING
 from arcface_api.errors import InvalidInput
 from arcface_operator.decision import ending, prerequisites, room, stages
-from arcface_operator.decision.context import DecisionContext, condition
+from arcface_operator.decision.context import ROOM, DecisionContext, condition
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Apply, Create, DryRunCreate, Plan
 from arcface_operator.decision.policies import avoid_node_seconds, scheduling_gang
@@ -18,6 +18,8 @@ from arcface_operator.preflight.spec_checks import unsupported
 SERVICE, NO_TABLE = "spec", "initializing"
 """What a Service, and a rank table that is not there yet, are made of."""
 WATCHED_KINDS = frozenset({"Service", "ConfigMap"})
+GROUP_SECONDS = 60.0
+"""Gang schedulers' groups are not watched: their kinds come and go with the schedulers."""
 MOST_DOUBLINGS = 30
 """Beyond any longest pause, and far from what a number of seconds can hold."""
 
@@ -58,11 +60,11 @@ def begin(context: DecisionContext) -> DecisionContext:
 
 def with_fresh_stage(context: DecisionContext, why: str) -> DecisionContext:
     """The context of a stage of which nothing is there yet and nothing is held against it."""
-    for kind in ("Ready", context.stage.condition):
+    for kind in (*ROOM, context.stage.condition):
         context = context.with_condition(kind, truth=False, reason="Pending", message=why)
     if condition(context.status, "Suspended") is not None:
         context = context.with_condition("Suspended", truth=False, reason="Resumed", message="the job is resumed")
-    return context.with_status(vain_attempts=0, evaluation_progress=None)
+    return context.with_status(vain_attempts=0, refused_attempts=0, evaluation_progress=None)
 
 
 def start(context: DecisionContext) -> Plan:
@@ -91,10 +93,12 @@ def start(context: DecisionContext) -> Plan:
 def _await_room(context: DecisionContext) -> Plan:
     """Every pod is there: they start together once all of them have nodes."""
     if not room.is_whole(context):
-        queued = context.with_condition("Ready", truth=False, reason="Queued", message=room.awaited(context))
-        return Plan(status=queued.with_status(phase="Queued").status)
+        for kind in ROOM:
+            context = context.with_condition(kind, truth=False, reason="Queued", message=room.awaited(context))
+        return Plan(status=context.with_status(phase="Queued").status)
     stage = context.stage
-    context = context.with_condition("Ready", truth=True, reason="Ready", message="all pods have nodes")
+    for kind in ROOM:
+        context = context.with_condition(kind, truth=True, reason=kind, message="all pods have nodes")
     why = f"the pods of the {stage.work} are starting"
     context = context.with_condition(stage.condition, truth=False, reason="Starting", message=why)
     status = context.with_status(phase="Starting").status
@@ -213,16 +217,32 @@ def repairs(context: DecisionContext, planned: Iterable[Action]) -> tuple[Action
 
     What an older release has written stays as it is.
     """
-    if context.observed.objects is None or context.missing_pod is not None:
+    if context.missing_pod is not None:
         return ()
     busy = {action.manifest["metadata"]["name"] for action in planned if isinstance(action, Apply)}
-    needed = [item for item in _before_pods(context) if item["kind"] in WATCHED_KINDS]
-    lost = [item for item in needed if context.observed.written(item["metadata"]["name"]) is None]
+    lost = [item for item in _before_pods(context) if _is_lost(context, item)]
     table = metadata.rank_table_name(context.job.metadata.name)
     return tuple(
         Apply(item, "RankTableReady" if item["metadata"]["name"] == table else "Ready")
         for item in lost
         if item["metadata"]["name"] not in busy
+    )
+
+
+def _is_lost(context: DecisionContext, needed: metadata.Manifest) -> bool:
+    """Whether what pods need is known not to be there as it was written."""
+    name, groups = needed["metadata"]["name"], context.observed.groups
+    if needed["kind"] in WATCHED_KINDS:
+        return context.observed.objects is not None and context.observed.written(name) is None
+    return groups is not None and name not in groups
+
+
+def group_seconds(context: DecisionContext) -> float | None:
+    """When to see whether a gang in the queue has its scheduler's group, without which no scheduler looks at it."""
+    return (
+        GROUP_SECONDS
+        if context.status.phase == "Queued" and context.job.spec.scheduling.gang in gang.POD_GROUP_VERSIONS
+        else None
     )
 
 

@@ -32,8 +32,9 @@ async def open_client() -> AsyncIterator[ApiClient]:
         InvalidInput: where there are no credentials.
         ArcFaceError: where they could not be read just now.
     """
-    # With trust_env every request would look for a .netrc, in a thread of its own.
-    configuration = Configuration(client_session_kwargs={"trust_env": False})
+    # With trust_env every request would look for a .netrc, in a thread of its own. Each watch keeps a connection for
+    # itself: with the client's 100 those of 20 namespaces leave none to ask on. Requests are bounded by `Api`.
+    configuration = Configuration(client_session_kwargs={"trust_env": False}, connection_pool_maxsize=0)
     of_pod: Any = load_incluster_config
     of_user: Any = load_kube_config
     try:

@@ -15,7 +15,7 @@ from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import ArcFaceTrainingJobStatus
 from arcface_operator.decision import prerequisites, stages
 from arcface_operator.decision.decide import FINAL_PHASES, GANG_PHASES, WAITING_PHASES, decide
-from arcface_operator.decision.observation import ClaimView, Observation, PodView, Prerequisites
+from arcface_operator.decision.observation import ClaimView, Observation, PodView, Prerequisites, stuck_since
 from arcface_operator.decision.plan import Action, Plan
 from arcface_operator.local.progress import Narrator, Report, ReportProbe
 from arcface_operator.settings import Settings
@@ -87,6 +87,7 @@ class LocalReconciler:
         self.wait: Callable[[float], None] = time.sleep
         self.clock: Callable[[], float] = time.monotonic
         self.watched_since = self.now()
+        self.stuck_since: dict[str, datetime] = {}
         self.next_probe = 0.0
 
     def run(self) -> ArcFaceTrainingJobStatus:
@@ -118,11 +119,13 @@ class LocalReconciler:
         """All that a decision looks at; storage is there, and cards have been taken."""
         claims = dict.fromkeys(prerequisites.claims_of(self.job), ClaimView("Bound", ("ReadWriteMany",)))
         waits = self.job.status.phase in WAITING_PHASES
+        self.stuck_since = stuck_since(pods, self.stuck_since, self.now())
         return Observation(
             job=self.job,
             pods=pods,
             prerequisites=Prerequisites(claims=claims, devices=None) if waits else None,
             report=self._report(pods) if self.job.status.phase in GANG_PHASES else None,
+            stuck_since=self.stuck_since,
             watched_since=self.watched_since,
         )
 

@@ -6,6 +6,7 @@ sigs.k8s.io/kueue does for Kubernetes' own Jobs. No pod carries Kueue's finalize
 done, and a job that waits holds no pods at all.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -140,19 +141,31 @@ def view_workload(workload: Manifest) -> WorkloadView:
     )
 
 
+def workload_name(job: ArcFaceTrainingJob, gang: str) -> str:
+    """Name of the Workload of a gang that is about to queue; one that queues anew has another.
+
+    Kueue v0.17 keeps its books by name and forgets a deleted Workload some time later, together with whatever has come
+    under that name meanwhile, which then waits for ever (WorkloadReconciler.deleteWorkloadFromCaches).
+    """
+    status = job.status
+    begun = int(status.start_time.timestamp()) if status.start_time is not None else ""
+    turn = f"{job.metadata.uid} {status.attempt} {begun}"
+    return f"{gang}-{hashlib.sha256(turn.encode()).hexdigest()[:8]}"
+
+
 def build_workload(
     job: ArcFaceTrainingJob, gang: Gang, pod: Manifest, priority: Priority | None, evaluation: str | None
 ) -> Manifest:
     """The Workload of a gang.
 
     Args:
-        job: whose gang it is.
+        job: whose gang it is, as it is about to queue.
         gang: what it consists of.
         pod: the first of its pods; in what Kueue looks at, the others are like it.
         priority: its class, None for none.
         evaluation: the wish that it is about, None for a training.
     """
-    metadata = build_metadata(job, gang.name, gang.component)
+    metadata = build_metadata(job, workload_name(job, gang.name), gang.component)
     if evaluation is not None:
         metadata["annotations"] = {EVALUATION_ANNOTATION: evaluation}
     spec: Manifest = {

@@ -85,7 +85,7 @@ def check_evaluation_sets(evaluation: EvaluationSpec, volumes: Mapping[str, Path
     if files:
         _ask("spec.evaluation.sets", "evaluate", "check", *map(str, files))
     for name in evaluation.ijb:
-        _ask("spec.evaluation.ijb", "evaluate", "check", "--ijb", str(directory / RELEASES / name))
+        _ask("spec.evaluation.ijb", "evaluate", "check", "--quick", "--ijb", str(directory / RELEASES / name))
 
 
 def is_installed(command: str) -> bool:

@@ -123,6 +123,10 @@ def test_a_failure_says_what_the_exit_code_says(error, reason, message, code):
     assert (failure.reason, failure.message, failure.exit_code, failure.rank) == (reason, message, code, 5)
 
 
+def test_a_divergence_is_of_the_rank_where_it_began():
+    assert failure_from(Diverged("the loss not finite on rank 2", rank=2), rank=5).rank == 2
+
+
 def test_what_a_newer_release_adds_is_passed_over():
     message = b'{"failure": {"reason": "Error", "message": "lost", "exitCode": 1}, "novelty": {"a": 1}}'
     for kind in (Report, TrainerReport, EvaluatorReport):

@@ -4,11 +4,13 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import ValidationError
 
+from arcface_api.errors import InvalidInput
 from arcface_api.resource.status import (
     ArcFaceTrainingJobStatus,
     PairResult,
     Progress,
     WorkersStatus,
+    without_newer_values,
     without_newer_words,
 )
 
@@ -85,3 +87,32 @@ def test_a_status_of_this_release_is_read_as_it_is():
     status = written("Restarting", "Ready", "Training", startTime="2026-11-24T11:00:00Z")
     assert without_newer_words(status) == status
     assert read({}) == ArcFaceTrainingJobStatus()
+
+
+SAVED = {"path": "quick/step-7", "step": 7, "savedAt": "2026-11-24T12:00:00Z", "sha256": "0" * 64}
+NEWER = {
+    "rankTable": {"state": "draining", "ready": 1, "total": 2},
+    "evaluation": {"checkpoint": "step-7", "ijb": [{"dataset": "IJBS", "tarAtFar": {}}]},
+    "failure": {"reason": "R", "message": "", "rank": "all"},
+    "checkpoint": {**SAVED, "sha256": "blake3:00"},
+    "workers": {"desired": 8, "summary": "8 of 8"},
+    "uncountedRestartTimes": ["2026-11-24T12:00:00Z"] * 101,
+    "avoidedNodes": [{"name": f"n{n}", "reason": "R", "since": "2026-11-24T12:00:00Z"} for n in range(17)],
+    "progress": {"step": "7/100"},
+    "evaluationProgress": {"images": -1},
+}
+
+
+@pytest.mark.parametrize("part", NEWER)
+def test_a_value_of_a_newer_release_costs_the_part_that_it_is_in_and_nothing_else(part):
+    status = written("Training", "Training", attempt=3, restarts=2, startTime="2026-11-24T11:00:00Z", checkpoint=SAVED)
+    newer = {**status, part: NEWER[part]}
+    with pytest.raises(InvalidInput):
+        read(newer)
+    assert read(without_newer_values(newer)) == read({name: status[name] for name in status if name != part})
+    assert without_newer_values(status) == status
+
+
+def test_what_decisions_hang_on_is_not_made_up():
+    with pytest.raises(InvalidInput, match="attempt"):
+        read(without_newer_values(written("Training", attempt="third")))

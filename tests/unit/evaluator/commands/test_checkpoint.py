@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from arcface_api.command import run
 from arcface_evaluator.commands.checkpoint import checkpoint
 from arcface_faces.checkpoint import BACKBONE_FILE, MANIFEST_FILE, MOMENTUM_FILE
 from arcface_faces.checkpoint_writing import write_tensors
-from support.builders.saved_states import flip_the_last_bit, saving
+from support.builders.saved_states import flip_the_last_bit, rewrite_manifest, saving
 from support.builders.verifications import found
 
 HEAD_FILE = "head-000000000.safetensors"
@@ -42,13 +43,15 @@ def refused(capsys, *words):
 
 def test_a_checkpoint_is_told_with_its_recipe_and_files(folder):
     path = folder / "step-00000008"
-    written = json.loads((path / MANIFEST_FILE).read_text()) | {"recipe": {"model.width": 0.5, "totalBatchSize": 4}}
-    (path / MANIFEST_FILE).write_text(json.dumps(written))
+    source = {"job": "large", "step": 4000, "sha256": "ab" * 32, "head": "means"}
+    recipe = {"model.width": 0.5, "totalBatchSize": 4}
+    rewrite_manifest(path, lambda document: document.update(recipe=recipe, source=source))
     lines = [" ".join(line.split()) for line in done("show", path).splitlines()]
     assert "step 8 of 100, epoch 0" in lines
     assert "trained on 50 images of 10 identities" in lines
     assert "best step 8: set-0 0.75000" in lines
     assert "recipe model.width 0.5" in lines
+    assert "began with step 4,000 of large (abababababab...), its head means" in lines
     (head,) = [line for line in lines if HEAD_FILE in line]
     assert "0 to 9" in head
 
@@ -92,24 +95,47 @@ def test_all_damages_of_one_checkpoint_are_named(folder, capsys):
     ]
 
 
+def change(path, **fields):
+    rewrite_manifest(path.parent, lambda document: document.update(fields))
+
+
+ENTRY_WITHOUT_CLASSES = {
+    "name": HEAD_FILE,
+    "size": 1,
+    "sha256": "0" * 64,
+    "firstClass": 0,
+    "tensors": {"centers": {"shape": []}},
+}
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
         pytest.param(lambda path: path.unlink(), "manifest.json: cannot be read", id="none"),
-        pytest.param(lambda path: path.write_text("{"), "manifest.json: document: Invalid JSON", id="half of it"),
+        pytest.param(lambda path: path.write_text("{"), "manifest.json: is damaged (it does not", id="half of it"),
+        pytest.param(
+            partial(change, step=4), "is of step 4: name the folder step-00000004 again", id="of another checkpoint"
+        ),
+        pytest.param(
+            partial(change, best={"epoch": 1, "step": 8, "results": []}),
+            "manifest.json: document: a verification names no set",
+            id="verification of nothing",
+        ),
+        pytest.param(
+            partial(change, files=[ENTRY_WITHOUT_CLASSES]), "do not hold each of 10 classes once", id="no extents"
+        ),
     ],
 )
 def test_a_manifest_is_a_file_too(folder, capsys, damage, words):
     damage(folder / "step-00000008" / MANIFEST_FILE)
-    (line,), _ = refused(capsys, "verify", folder / "step-00000008")
-    assert words in line
+    lines, _ = refused(capsys, "verify", folder / "step-00000008")
+    assert words in lines[-1]
+    assert done("show", folder)
 
 
 def test_parts_that_no_file_holds_are_named(folder, capsys):
     path = folder / "step-00000008"
-    manifest = json.loads((path / MANIFEST_FILE).read_text())
-    manifest["files"] = [entry for entry in manifest["files"] if entry["name"] == BACKBONE_FILE]
-    (path / MANIFEST_FILE).write_text(json.dumps(manifest))
+    rewrite_manifest(path, lambda document: document.update(files=document["files"][:1]))
     lines, _ = refused(capsys, "verify", path)
     assert [line.removeprefix(f"{path}/manifest.json: ") for line in lines] == [
         "lists no momentum.safetensors: use another checkpoint",
@@ -121,9 +147,12 @@ def test_a_checkpoint_that_holds_numbers_that_are_not_finite_is_none_to_go_on_fr
     """No release of ours has written such a one since it looks before it saves; its files are as they were written."""
     path = folder / "step-00000008"
     entry = write_tensors(path / BACKBONE_FILE, {"stem.weight": np.full((2, 3), np.nan, np.float32)})
-    manifest = json.loads((path / MANIFEST_FILE).read_text())
-    others = [other for other in manifest["files"] if other["name"] != BACKBONE_FILE]
-    (path / MANIFEST_FILE).write_text(json.dumps(manifest | {"files": [json.loads(entry.to_json()), *others]}))
+
+    def put_in_its_place(document):
+        others = [other for other in document["files"] if other["name"] != BACKBONE_FILE]
+        document["files"] = [json.loads(entry.to_json()), *others]
+
+    rewrite_manifest(path, put_in_its_place)
     lines, _ = refused(capsys, "verify", path)
     assert lines == [f"{path / BACKBONE_FILE}: stem.weight holds numbers that are not finite: use another checkpoint"]
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+import cv2
 import numpy as np
 import pytest
 
@@ -10,7 +11,7 @@ from arcface_api.command import run
 from arcface_api.resource.status import PairResult
 from arcface_faces.embedding.embedder import embed
 from arcface_faces.pairs.pair_set import read_pair_set
-from support.builders.verification_set import corner_network, encoded_image, write_pairs, write_set
+from support.builders.verification_set import corner_network, encoded_image, noise_image, write_pairs, write_set
 
 
 @pytest.fixture
@@ -122,6 +123,48 @@ def test_bad_arguments_get_one_line(small, capsys):
     assert "2 sets are called 'small'" in refused(capsys, "--embeddings", embeddings, "--bin", bin_file, same_name)
 
 
+SOURCES = {"--checkpoint": "c", "--model": "m.onnx", "--embeddings": "e.npy"}
+APPLIES = {
+    "--mean": ("0.5", ["--model"]),
+    "--scale": ("0.5", ["--model"]),
+    "--channels": ("RGB", ["--model"]),
+    "--output": ("embedding", ["--model"]),
+    "--batch-size": ("64", ["--checkpoint", "--model"]),
+    "--ranks": ("1", ["--checkpoint", "--model"]),
+    "--views": ("separate", ["--embeddings"]),
+}
+
+
+@pytest.mark.parametrize("option", APPLIES)
+@pytest.mark.parametrize("source", SOURCES)
+def test_an_option_that_does_not_apply_is_an_error(small, capsys, option, source):
+    value, sources = APPLIES[option]
+    said = refused(capsys, source, SOURCES[source], "--bin", small / "small.bin", option, value)
+    is_told = f"{option} is for {' and '.join(sources)}: leave it out with {source}" in said
+    assert is_told == (source not in sources)
+
+
+@pytest.mark.parametrize("words", ["--cache", "--no-cache"])
+def test_only_a_checkpoint_has_embeddings_kept_beside_it(capsys, words):
+    assert run(["evaluate", "ijb", "--embeddings", "e.npy", "--root", "IJBC", words]) == 2
+    assert "--cache/--no-cache is for --checkpoint: leave it out with --embeddings" in capsys.readouterr().err
+
+
+def test_channels_alone_say_nothing(small, capsys):
+    options = ["--model", small / "m.onnx", "--channels", "BGR", "--bin", small / "small.bin"]
+    assert "--channels BGR: goes with --mean and --scale" in refused(capsys, *options)
+
+
+def test_features_of_both_views_side_by_side_are_judged_as_two(small, capsys):
+    both = np.load(small / "small.npy")
+    np.save(small / "wide.npy", both.reshape(len(both), -1))
+    assert status("--embeddings", small / "small.npy", "--bin", small / "small.bin") == 0
+    expected = capsys.readouterr().out
+    options = ["--embeddings", small / "wide.npy", "--views", "concatenated", "--bin", small / "small.bin"]
+    assert status(*options) == 0
+    assert capsys.readouterr().out == expected
+
+
 def test_check_counts_the_pairs_of_every_set(small, capsys):
     write_pairs(small / "second.bin", pairs=11)
     with pytest.raises(SystemExit, match="0"):
@@ -138,10 +181,25 @@ def test_check_refuses_what_would_fail_in_an_evaluation(small, capsys):
     assert "few.bin: has 9 pairs; verification in 10 folds needs 10 at least" in capsys.readouterr().err
     wide = write_set(small / "wide.bin", [encoded_image(1, height=112, width=96)] * 20, [True, False] * 5)
     assert run(["evaluate", "check", str(wide)]) == 2
-    assert "wide.bin: image 0: has 96x112 pixels" in capsys.readouterr().err
+    assert "wide.bin: image 0: the image is 96x112" in capsys.readouterr().err
     damaged = write_set(small / "damaged.bin", [*[encoded_image(1)] * 19, b"no image"], [True, False] * 5)
     assert run(["evaluate", "check", str(damaged)]) == 2
     assert "damaged.bin: image 19: does not decode" in capsys.readouterr().err
+    image = cv2.imencode(".jpg", noise_image(1))[1].tobytes()
+    lost = image[:2000] + bytes(500) + image[2500:]
+    zeros = write_set(small / "zeros.bin", [*[image] * 17, lost, image, lost], [True, False] * 5)
+    assert run(["evaluate", "check", str(zeros)]) == 2
+    told = capsys.readouterr().err
+    assert "zeros.bin: image 17: decodes, but a part of the image is lost (" in told
+    assert told.endswith("; images with faults: 2\n")
+
+
+def test_photographs_are_refused_unless_they_are_said_to_be_aligned(small, capsys):
+    large = write_set(small / "large.bin", [encoded_image(seed, 250, 250) for seed in range(20)], [True, False] * 5)
+    assert run(["evaluate", "check", str(large)]) == 2
+    assert "large.bin: image 0: the image is 248x248 and not 112x112: where it is aligned" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="0"):
+        run(["evaluate", "check", str(large), "--resize"])
 
 
 @pytest.mark.parametrize(("is_same", "counts"), [(True, "10 pairs are of one person and 0 of two"), (False, "0 pairs")])

@@ -2,20 +2,16 @@
 
 import numpy as np
 
-from arcface_evaluator.metrics import TarAtFar
-from arcface_evaluator.protocols import PoolingChoice, TemplatePairs
-from arcface_evaluator.report.entries import ChoiceRates, intervals_of
+from arcface_evaluator.metrics.roc import tar_at_far
+from arcface_evaluator.protocols.templates import PoolingChoice
+from arcface_evaluator.report.entries import ChoiceRates, intervals_of, rates_of
+from arcface_faces.scores import Scores
 
 
-def test_impostors_play_no_part_in_intervals():
-    first = np.repeat(np.arange(30, dtype=np.int32) * 1000, 2)
-    second = first + np.tile(np.array([1, 2], np.int32), 30)
-    genuine = TemplatePairs(first, second, np.ones(60, dtype=bool))
-    scores = np.random.default_rng(1).uniform(size=60)
-    everything = TemplatePairs(
-        np.concatenate([genuine.first, [1, 2]]).astype(np.int32),
-        np.concatenate([genuine.second, [1001, 2001]]).astype(np.int32),
-        np.array([True] * 60 + [False] * 2),
-    )
-    result = ChoiceRates(PoolingChoice(), [TarAtFar(0.1, 0.5, 0.5, 0.5)])
-    assert intervals_of(result, np.append(scores, [9.0, 9.0]), everything) == intervals_of(result, scores, genuine)
+def test_rates_and_intervals_are_called_by_the_same_names():
+    is_same = np.arange(2020) < 20
+    scores = Scores(np.where(is_same, 1.0, np.linspace(0, 0.5, 2020)), is_same)
+    result = ChoiceRates(PoolingChoice(), tar_at_far(scores))
+    entry = rates_of("IJBC", result, intervals_of(result.rates, scores))
+    assert list(entry.intervals) == list(entry.nearest) == list(entry.published) == ["1e-3", "1e-2", "1e-1"]
+    assert entry.unresolved == ["1e-6", "1e-5", "1e-4"]

@@ -33,20 +33,20 @@ def test_images_are_embedded_in_the_order_of_the_files_with_their_mirrored_views
 @pytest.mark.parametrize("batch_size", [1, 7, 64, IMAGES + 1])
 def test_rates_do_not_depend_on_the_batch_size(tmp_path, batch_size):
     root = write_release(tmp_path)
-    found = verify_release(open_ijb(root), embeddings_of(root, batch_size))
-    assert found == verify_release(open_ijb(root), embeddings_of(root, IMAGES))
+    found = verify_release(open_ijb(root), embeddings_of(root, batch_size)).choices
+    assert found == verify_release(open_ijb(root), embeddings_of(root, IMAGES)).choices
     assert [rate.nearest for rate in found[0].rates] == [None, None, None, None, 1.0, 1.0]
 
 
 def test_rates_do_not_depend_on_the_order_of_the_images(tmp_path):
     root = write_release(tmp_path)
-    expected = verify_release(open_ijb(root), embeddings_of(root))
+    expected = verify_release(open_ijb(root), embeddings_of(root)).choices
     order = np.random.default_rng(0).permutation(IMAGES)
     for kind in ("face_tid_mid", "name_5pts_score"):
         path = root / "meta" / f"ijbc_{kind}.txt"
         lines = path.read_text().splitlines()
         path.write_text("\n".join(lines[row] for row in order))
-    assert verify_release(open_ijb(root), embeddings_of(root)) == expected
+    assert verify_release(open_ijb(root), embeddings_of(root)).choices == expected
 
 
 def rewritten(root, old, new):
@@ -68,6 +68,16 @@ def test_a_landmark_just_outside_is_that_of_a_face_that_was_cut(tmp_path):
     root = write_release(tmp_path)
     rewritten(root, "2.jpg 38.2946 51.6963", "2.jpg -20 51.6963")
     assert np.isfinite(embeddings_of(root)).all()
+
+
+def test_images_without_landmarks_are_aligned_already(tmp_path):
+    root = write_release(tmp_path, name="mine")
+    (root / "meta" / "mine_name_5pts_score.txt").unlink()
+    shown = np.stack([noise_image(row // IMAGES_EACH) for row in range(IMAGES)]).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(embeddings_of(root)[:, 0], corner_network(shown))
+    (root / "loose_crop" / "7.jpg").write_bytes(encoded_image(1, 120, 120))
+    with pytest.raises(InvalidInput, match=r"loose_crop/7.jpg: the image is 120x120 and not 112x112"):
+        embeddings_of(root)
 
 
 def test_a_missing_image_is_named_before_any_is_embedded(tmp_path):
@@ -189,3 +199,44 @@ def test_check_counts_a_release(tmp_path, capsys):
         run(["evaluate", "check", "--ijb", str(write_release(tmp_path)), "--json"])
     (count,) = json.loads(capsys.readouterr().out)["ijb"]
     assert count == {"name": "IJBC", "images": 48, "templates": 24, "pairs": 276, "same": 12}
+
+
+def test_check_names_an_image_of_a_release_that_has_lost_a_part_unless_it_is_to_be_quick(tmp_path, capsys):
+    root = write_release(tmp_path)
+    damaged = root / "loose_crop" / "30.jpg"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    assert run(["evaluate", "check", "--ijb", str(root)]) == 2
+    assert f"{damaged}: " in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="0"):
+        run(["evaluate", "check", "--quick", "--ijb", str(root)])
+
+
+def no_advance(_count):
+    """Tell nobody."""
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "does not decode"),
+        (b"<html>not found</html>", "does not decode"),
+        (encoded_image(1)[:20], "does not decode"),
+        (encoded_image(1, 40, 40), "line 8: landmark .* lies outside of 7.jpg, which has 40x40 pixels"),
+        (encoded_image(1)[:16] + (9000).to_bytes(4) * 2 + b"x", "says that it has 9000x9000 pixels"),
+    ],
+)
+def test_kind_and_size_of_every_image_are_looked_at_without_decoding(tmp_path, content, said):
+    root = write_release(tmp_path)
+    images = open_images(open_ijb(root))
+    images.check_sizes(no_advance)
+    (root / "loose_crop" / "7.jpg").write_bytes(content)
+    with pytest.raises(InvalidInput, match=said):
+        images.check_sizes(no_advance)
+
+
+def test_a_check_of_a_release_looks_at_all_images_even_if_quick(tmp_path, capsys):
+    root = write_release(tmp_path)
+    (root / "loose_crop" / "40.jpg").write_bytes(encoded_image(1, 40, 40))
+    assert run(["evaluate", "check", "--quick", "--ijb", str(root)]) == 2
+    assert "line 41: landmark" in capsys.readouterr().err

@@ -1,7 +1,9 @@
+import errno
+
 import cv2
 import pytest
 
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_faces.datasets.convert import pack_folder, unpack_records
 from arcface_faces.datasets.dataset import open_dataset
 from arcface_faces.datasets.image_folder import ImageFolderDataset
@@ -71,3 +73,16 @@ def test_unpacking_writes_over_nothing(tmp_path):
     unpack_records(open_dataset(tmp_path / "set"), tmp_path / "out", silent)
     with pytest.raises(InvalidInput, match="exists already"):
         unpack_records(open_dataset(tmp_path / "set"), tmp_path / "out", silent)
+
+
+def test_unpacking_that_fails_leaves_nothing_that_looks_like_a_set(tmp_path):
+    pack(image_folder(tmp_path / "images"), tmp_path / "set")
+
+    def fill_the_disk(_count):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(ArcFaceError, match="cannot be written"):
+        unpack_records(open_dataset(tmp_path / "set"), tmp_path / "out", fill_the_disk)
+    assert list((tmp_path / "out").iterdir()) == []
+    unpack_records(open_dataset(tmp_path / "set"), tmp_path / "out", silent)
+    assert sorted(folder.name for folder in (tmp_path / "out").iterdir()) == ["0000000", "0000001", "0000002"]

@@ -1,11 +1,15 @@
 """What is wrong with images: those that decode to the right size, too."""
 
+import multiprocessing
+
 import cv2
 import numpy as np
 import pytest
 
+from arcface_api.errors import ArcFaceError, ExitCode
 from arcface_faces.datasets.dataset import open_dataset
-from arcface_faces.datasets.faults import faults
+from arcface_faces.datasets.faults import TASK, TASKS_AHEAD, StoredImages, faults
+from arcface_faces.images import decode_any_size
 from arcface_faces.records.files import RecordWriter
 
 
@@ -65,7 +69,7 @@ def lines(tmp_path_factory):
     for name, data in {**SOUND, **LOST}.items():
         (folder / f"{name}.jpg").write_bytes(data)
     advances = []
-    found = list(faults(open_dataset(folder.parent), 2, advances.append))
+    found = list(faults(StoredImages.of(open_dataset(folder.parent)), 2, advances.append))
     assert sum(advances) == len(SOUND) + len(LOST)
     assert found == sorted(found)
     return {line.partition(".jpg: ")[0].rpartition("/")[2]: line for line in found}
@@ -92,5 +96,31 @@ def test_a_fault_in_records_tells_key_and_byte(tmp_path):
         for data in (JPEG, LOST["a hole of zeros"]):
             writer.add(data)
     faces = open_dataset(tmp_path)
-    (fault,) = faults(faces, 1, lambda _: None)
+    (fault,) = faults(StoredImages.of(faces), 1, lambda _: None)
     assert f"train.rec key 2 at byte {faces.index.columns['offsets'][1]}: " in fault
+
+
+def test_what_is_too_many_zeros_depends_on_the_size():
+    """A large black image has more of them than a hole in a small one."""
+    black = cv2.imencode(".jpg", np.zeros((600, 800, 3), np.uint8), (cv2.IMWRITE_JPEG_OPTIMIZE, 1))[1].tobytes()
+    assert bytes(160) in black
+    large = cv2.imencode(".jpg", cv2.resize(drawn(1), (800, 600)))[1].tobytes()
+    images = [black, with_zeros(large, len(large) // 2, len(large) // 2 + 8000)]
+    stored = StoredImages(2, lambda number: (images[number], f"image {number}"), decode_any_size)
+    (fault,) = faults(stored, 1, lambda _: None)
+    assert fault.startswith("image 1: decodes, but a part of the image is lost (")
+
+
+def test_a_decoder_that_is_ended_leaves_a_line_and_no_traceback(tmp_path):
+    """As the kernel does where memory is short."""
+    (tmp_path / "identity").mkdir()
+    for number in range(TASK * TASKS_AHEAD + 1):
+        (tmp_path / "identity" / f"{number:03}.jpg").write_bytes(JPEG)
+
+    def end_decoders(_count):
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    with pytest.raises(ArcFaceError, match=r"\.jpg or one of 255 images behind it: free memory") as error:
+        list(faults(StoredImages.of(open_dataset(tmp_path)), 1, end_decoders))
+    assert error.value.exit_code == ExitCode.FAILED

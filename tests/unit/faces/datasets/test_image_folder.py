@@ -20,6 +20,7 @@ def images(tmp_path, monkeypatch):
         (root / name).mkdir(parents=True)
         for number in range(count):
             (root / name / f"{number}.JPG").write_bytes(f"{name} {number}".encode())
+            (root / name / f"._{number}.JPG").write_bytes(b"what macOS leaves beside a file on another system's disk")
         (root / name / "notes.txt").write_text("no image")
     (root / "loose.jpg").write_bytes(b"of nobody")
     settle(root)
@@ -59,9 +60,11 @@ def test_identities_and_images_come_in_the_order_of_their_names(images):
         assert (faces.class_count, faces.dropped_identities) == (3, 0)
 
 
-def test_images_are_listed_once(images, listed):
-    first, second = open_dataset(images), open_dataset(images)
-    assert len(listed) == 4
+def test_images_are_listed_to_make_an_index_and_looked_at_then(images, listed):
+    first = open_dataset(images)
+    listed.clear()
+    second = open_dataset(images)
+    assert len(listed) == 4, "of so few identities all are looked at, of very many some"
     assert first.fingerprint == second.fingerprint
 
 
@@ -72,7 +75,40 @@ def test_a_folder_that_has_changed_is_listed_again(images, listed):
     faces = open_dataset(images)
     assert shown(faces)[2:4] == ["Bob 0", "Bob 1"]
     assert faces.fingerprint != before
-    assert len(listed) == 8
+    assert len(listed) == 16, "each time to know what they are, and to make an index of it"
+
+
+def test_an_image_that_was_replaced_by_another_of_its_name_is_seen(images):
+    before = open_dataset(images).fingerprint
+    (images / "Bob" / "0.JPG").write_bytes(b"another Bob")
+    assert (images / "Bob").stat().st_mtime_ns == LONG_AGO, "writing over a file leaves its folder as it was"
+    assert open_dataset(images).fingerprint != before
+
+
+def test_of_very_many_identities_some_are_looked_at_each_time(images, listed, monkeypatch):
+    monkeypatch.setattr(image_folder, "SAMPLED_IDENTITIES", 2)
+    open_dataset(images)
+    listed.clear()
+    open_dataset(images)
+    assert [folder.rpartition("/")[2] for folder in listed] == ["Ann", "Zoë"]
+
+
+def test_an_index_that_knows_no_sizes_is_made_anew(images, monkeypatch):
+    with monkeypatch.context() as older:
+        older.setattr(image_folder, "_made_from", lambda *_: "a hash of names and times")
+        open_dataset(images)
+    (index,) = images.glob("arcface-index-1")
+    before = index.stat().st_ino
+    open_dataset(images)
+    assert index.stat().st_ino != before
+
+
+def test_a_link_to_nowhere_is_an_image_that_cannot_be_read(images):
+    (images / "Ann" / "2.jpg").symlink_to(images / "none.jpg")
+    faces = open_dataset(images)
+    assert len(faces.labels) == 7
+    with pytest.raises(InvalidInput, match=r"Ann/2\.jpg: cannot be read"):
+        faces.image_bytes(2)
 
 
 def test_a_new_identity_is_seen(images):

@@ -41,15 +41,25 @@ def test_embeddings_do_not_depend_on_the_batch_size(batch_size):
     np.testing.assert_array_equal(embeddings[:, 1], direct([shown[:, ::-1] for shown in IMAGES]))
 
 
-def test_network_always_sees_the_same_shape():
-    shapes = set()
+def test_network_sees_full_batches_and_what_is_left():
+    seen = []
 
     def network(images):
-        shapes.add((images.shape, images.dtype, images.flags.c_contiguous))
+        seen.append((images.shape, images.dtype, images.flags.c_contiguous))
         return corner_network(images)
 
     embed(Shown(IMAGES), network, batch_size=4)
-    assert shapes == {((4, 3, 112, 112), np.dtype(np.uint8), True)}
+    assert seen[::2] == seen[1::2] == [((size, 3, 112, 112), np.dtype(np.uint8), True) for size in (4, 4, 1)]
+
+
+def test_one_number_an_image_is_no_embedding():
+    with pytest.raises(InvalidInput, match="one number an image"):
+        embed(Shown(IMAGES), lambda images: corner_network(images)[:, :1], batch_size=4)
+
+
+def test_a_network_that_tells_nobody_apart_is_told(caplog):
+    InProcessEmbedder(lambda: lambda images: np.ones((len(images), 4), np.float32), 4)(Shown(IMAGES), silent)
+    assert "embeddings of the network: all 9 are equal" in caplog.text
 
 
 def test_progress_adds_up_to_the_number_of_images():

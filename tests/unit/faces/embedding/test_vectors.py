@@ -58,6 +58,7 @@ def test_number_beyond_float32_is_not_finite(tmp_path):
         pytest.param(ROWS[:, :1], r"shape \(6, 1, 5\)", id="one view of two"),
         pytest.param(ROWS[0, 0], r"shape \(5,\)", id="one row"),
         pytest.param(ROWS[:, :, :0], r"shape \(6, 2, 0\)", id="no numbers"),
+        pytest.param(ROWS[:, 0, :1], "one number an image is no embedding", id="norms"),
         pytest.param(ROWS.astype(np.int32), "holds int32", id="integers"),
         pytest.param(ROWS.astype(object), "is no .npy array of numbers", id="objects"),
     ],
@@ -65,6 +66,36 @@ def test_number_beyond_float32_is_not_finite(tmp_path):
 def test_wrong_array_gets_one_line(tmp_path, array, told):
     with pytest.raises(InvalidInput, match=rf"e\.npy: .*{told}"):
         read_embeddings(saved(tmp_path / "e.npy", array), 6)
+
+
+def test_views_side_by_side_are_told_apart(tmp_path):
+    path = saved(tmp_path / "e.npy", ROWS.reshape(6, 10))
+    np.testing.assert_array_equal(read_embeddings(path, 6, "concatenated"), ROWS)
+
+
+@pytest.mark.parametrize("array", [ROWS, ROWS[:, 0], ROWS[:, 0, :2]])
+def test_rows_that_hold_no_two_views_are_refused(tmp_path, array):
+    with pytest.raises(InvalidInput, match=r"with --views concatenated it is \(N, 2D\)"):
+        read_embeddings(saved(tmp_path / "e.npy", array), 6, "concatenated")
+
+
+def test_a_row_that_looks_like_two_views_is_told(tmp_path, caplog):
+    mirrored = ROWS[:, 0] + 0.3 * ROWS[:, 1]
+    path = saved(tmp_path / "both.npy", np.concatenate([ROWS[:, 0], mirrored], axis=1))
+    read_embeddings(path, 6, "concatenated")
+    read_embeddings(saved(tmp_path / "one.npy", np.random.default_rng(0).normal(size=(50, 128))), 50)
+    assert caplog.text == ""
+    read_embeddings(path, 6)
+    assert "both.npy: the halves of its rows look like two views of an image: give --views concatenated" in caplog.text
+
+
+def test_embeddings_that_say_nothing_are_told(tmp_path, caplog):
+    read_embeddings(saved(tmp_path / "equal.npy", np.ones((6, 2, 5), np.float32)), 6)
+    assert "equal.npy: all 6 are equal" in caplog.text
+    rows = ROWS.copy()
+    rows[[2, 4], 1] = 0
+    read_embeddings(saved(tmp_path / "holes.npy", rows), 6)
+    assert "holes.npy: 2 of 6 are zero, the first is row 2" in caplog.text
 
 
 def whole_file():

@@ -3,13 +3,17 @@
 import csv
 import pickle
 
+import numpy as np
 import pytest
 
 from arcface_api.command import run
 from arcface_api.errors import InvalidInput
+from arcface_faces.image_files.framing import Aligned
+from arcface_faces.image_files.tree import ImageTree
+from arcface_faces.images import TEMPLATE
 from arcface_faces.pairs.pair_list import ListedPair, make_set, read_list
 from arcface_faces.pairs.pair_set import read_pair_set
-from support.builders.verification_set import encoded_image
+from support.builders.verification_set import encoded_image, noise_image
 
 LFW = "2\t3\nAnn 1 2\nBob 2 3\nAnn 1 Bob 2\nAnn 2 Cid 1\n"
 LINES = [*(f"Ann {number} {number + 1}" for number in range(1, 11)), "Ann 1 Ann 12"]
@@ -39,6 +43,60 @@ def test_a_csv_names_files(tmp_path, mark):
     ]
 
 
+TABLE = "first,second,same\na.png,b.png,1\nmy folder/c d.png,a.png,0\n"
+READ = [ListedPair(2, "a.png", "b.png", is_same=True), ListedPair(3, "my folder/c d.png", "a.png", is_same=False)]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", " ; "])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_tables_of_any_spreadsheet_are_read(tmp_path, separator, encoding, end):
+    path = tmp_path / "pairs.csv"
+    path.write_bytes(TABLE.replace(",", separator).replace("\n", end).encode(encoding))
+    assert read_list(path) == READ
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.tsv", "pairs.txt"])
+def test_a_table_needs_no_header(tmp_path, separator, name):
+    text = "\n".join(TABLE.splitlines()[1:]).replace(",", separator)
+    assert listed(tmp_path, "\n" + text, name) == READ
+
+
+def test_files_between_blanks_are_a_table(tmp_path):
+    found = listed(tmp_path, "a.png b.png 1\nc.png  a.png 0\n")
+    assert [(pair.first, pair.second, pair.is_same) for pair in found] == [
+        ("a.png", "b.png", True),
+        ("c.png", "a.png", False),
+    ]
+
+
+def test_names_hold_separators_where_they_are_quoted(tmp_path):
+    assert listed(tmp_path, 'first,second,same\n"a, b.png","c;d.png",1\n', "p.csv") == [
+        ListedPair(2, "a, b.png", "c;d.png", is_same=True)
+    ]
+
+
+def test_letters_that_other_programs_end_lines_at_are_part_of_a_name(tmp_path):
+    assert listed(tmp_path, "first,second,same\na\u2028b.png,c\x85.png,1\nx,y,0\n", "p.csv") == [
+        ListedPair(2, "a\u2028b.png", "c\x85.png", is_same=True),
+        ListedPair(3, "x", "y", is_same=False),
+    ]
+
+
+def test_names_of_lfw_have_blanks_where_tabs_part_the_fields(tmp_path):
+    assert listed(tmp_path, "10\t300\nAnn B\t1\t2\nAnn B\t1\tBob C\t2\n") == [
+        ListedPair(2, "Ann B/Ann B_0001", "Ann B/Ann B_0002", is_same=True),
+        ListedPair(3, "Ann B/Ann B_0001", "Bob C/Bob C_0002", is_same=False),
+    ]
+
+
+def test_bytes_of_another_encoding_are_named(tmp_path):
+    (tmp_path / "p.csv").write_bytes(b"first,second,same\nJos\xe9.png,b.png,1\n")
+    with pytest.raises(InvalidInput, match=r"p\.csv: byte 21 is no UTF-8 text: save it as UTF-8"):
+        read_list(tmp_path / "p.csv")
+
+
 @pytest.mark.parametrize(
     ("text", "name", "said"),
     [
@@ -49,7 +107,10 @@ def test_a_csv_names_files(tmp_path, mark):
         ("a,b,c\nx,y,1\n", "p.csv", "line 1: 'a,b,c'; the header is 'first,second,same'"),
         ("first,second,same\nx,y\n", "p.csv", "line 2: 'x,y'; a line is 'file,file,1-or-0'"),
         ("first,second,same\nx,y,maybe\n", "p.csv", "line 2"),
-        ("", "p.csv", "line 1"),
+        ("", "p.csv", "holds no pairs"),
+        ("\n\nfirst,second,same\n\nx,y,1\n\n \nx,y\n", "p.csv", "line 8"),
+        ("10 300\n\n\nAnn x 2\n", "pairs.txt", "line 4"),
+        ("x.png;y.png;1\nx,png;1\n", "p.csv", "line 2: 'x,png,1'"),
         (f"Ann 1 {'9' * 5000}\n", "pairs.txt", "line 1"),
     ],
 )
@@ -107,7 +168,7 @@ def test_what_is_left_out_is_counted_and_listed_by_reason(tmp_path, images, caps
     with (tmp_path / "dropped.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["line"], row["reason"]) for row in rows[:1]] == [("4", "missing image: Ann/Ann_0099")]
-    assert "has 96x112 pixels" in rows[2]["reason"]
+    assert "the image is 96x112" in rows[2]["reason"]
 
 
 def test_too_few_pairs_and_an_existing_file_are_refused(tmp_path, images, capsys):
@@ -122,7 +183,7 @@ def test_too_few_pairs_and_an_existing_file_are_refused(tmp_path, images, capsys
 def test_a_name_does_not_lead_out_of_the_folder(tmp_path, images):
     (tmp_path / "secret.png").write_bytes(encoded_image(3))
     pair = ListedPair(1, "../secret.png", "Ann/Ann_0001", is_same=False)
-    assert make_set([pair], images).is_same == []
+    assert make_set([pair], ImageTree(images), Aligned()).is_same == []
 
 
 def test_a_set_that_comes_to_nothing_is_accounted_for(tmp_path, images, capsys):
@@ -140,5 +201,30 @@ def test_no_file_is_replaced(tmp_path, images, capsys):
 
 @pytest.mark.parametrize("name", ["", ".", "x" * 300, "a\0b", "a" * 5000 + ".png"])
 def test_a_name_that_no_file_has_is_a_missing_image(images, name):
-    (dropped,) = make_set([ListedPair(1, name, "Ann/Ann_0001", is_same=False)], images).dropped
+    (dropped,) = make_set([ListedPair(1, name, "Ann/Ann_0001", is_same=False)], ImageTree(images), Aligned()).dropped
     assert dropped.reason.startswith("missing image")
+
+
+def test_photographs_are_dropped_unless_they_are_aligned_or_resized(tmp_path, images, capsys):
+    for number in range(1, 13):
+        (images / "Ann" / f"Ann_{number:04d}.png").write_bytes(encoded_image(number, 256, 256))
+    assert make(tmp_path, images, LINES) == 2
+    assert "11 unusable image" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="0"):
+        make(tmp_path, images, LINES, "--resize")
+    (tmp_path / "own.bin").unlink()
+    points = " ".join(map(str, (2 * TEMPLATE + (16, 8)).ravel()))
+    (tmp_path / "points.txt").write_text("\n".join(f"Ann/Ann_{number:04d} {points}" for number in range(1, 13)))
+    with pytest.raises(SystemExit, match="0"):
+        make(tmp_path, images, LINES, "--landmarks", tmp_path / "points.txt")
+    aligned = noise_image(2, 256, 256)[8 : 8 + 224 : 2, 16 : 16 + 224 : 2]
+    assert (np.abs(read_pair_set(tmp_path / "own.bin").image(2).astype(int) - aligned) <= 1).all()
+
+
+def test_an_image_behind_a_link_out_of_the_folder_is_told_and_may_be_allowed(tmp_path, images, capsys):
+    (images / "Ann" / "Ann_0001.png").rename(tmp_path / "elsewhere.png")
+    (images / "Ann" / "Ann_0001.png").symlink_to(tmp_path / "elsewhere.png")
+    with pytest.raises(SystemExit, match="0"):
+        make(tmp_path, images, [*LINES, "Ann 2 Bob 1", "Ann 2 Ann 12"], "--links", "anywhere")
+    (tmp_path / "own.bin").unlink()
+    assert make(tmp_path, images, LINES) == 2

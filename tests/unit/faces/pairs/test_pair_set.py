@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from arcface_api.errors import InvalidInput
+from arcface_faces.images import decode_scaled
 from arcface_faces.pairs import pair_set as pair_sets
 from arcface_faces.pairs.pair_set import read_pair_set
 from support.builders.verification_set import encoded_image, noise_image, write_pairs, write_set
@@ -41,8 +42,8 @@ def test_counts_that_make_no_pairs_are_refused(tmp_path, images, labels, told):
         pytest.param(b"no image", "does not decode", id="text"),
         pytest.param(encoded_image(1)[:40], "does not decode", id="cut short in its header"),
         pytest.param(HALF_A_JPEG, "does not decode", id="cut short in its pixels"),
-        pytest.param(encoded_image(1, height=112, width=96), "has 96x112 pixels", id="not square"),
-        pytest.param(encoded_image(1, height=224, width=232), "has 232x224 pixels", id="not square when scaled"),
+        pytest.param(encoded_image(1, height=112, width=96), "the image is 96x112 and not 112x112", id="not square"),
+        pytest.param(encoded_image(1, 224, 224), "the image is 224x224 and not 112x112: .*--resize", id="square"),
     ],
 )
 def test_bad_image_is_named_by_file_and_number(tmp_path, data, told):
@@ -51,8 +52,15 @@ def test_bad_image_is_named_by_file_and_number(tmp_path, data, told):
         list(map(pair_set.image, range(len(pair_set))))
 
 
+def test_an_image_that_is_not_square_is_not_scaled(tmp_path):
+    pair_set = read_pair_set(write_set(tmp_path / "wide.bin", [encoded_image(1, 224, 232)] * 2, [True]), decode_scaled)
+    with pytest.raises(InvalidInput, match=r"wide\.bin: image 0: the image is 232x224; it must be 112x112 or square"):
+        pair_set.image(0)
+
+
 def test_square_image_is_scaled_as_the_reference_does(tmp_path):
-    pair_set = read_pair_set(write_set(tmp_path / "big.bin", [encoded_image(5, 224, 224)] * 2, [True]))
+    stored = write_set(tmp_path / "big.bin", [encoded_image(5, 224, 224)] * 2, [True])
+    pair_set = read_pair_set(stored, decode_scaled)
     expected = cv2.resize(noise_image(5, 224, 224), (112, 112), interpolation=cv2.INTER_CUBIC)
     np.testing.assert_array_equal(pair_set.image(0), expected)
 

@@ -53,6 +53,34 @@ def test_labels_may_be_one_array_of_truth_values(tmp_path, protocol):
     assert contents(path) == (IMAGES, [True, False])
 
 
+ROWS = np.array([*IMAGES, None], object)[:-1]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        pytest.param([IMAGES, [True, False]], id="a list of both"),
+        pytest.param([tuple(IMAGES), (1, 0)], id="a list of tuples"),
+        pytest.param((tuple(map(flat, IMAGES)), (np.True_, np.False_)), id="tuples"),
+        pytest.param((IMAGES, np.array([1, 0])), id="numbers in one array"),
+        pytest.param([IMAGES, np.array([[1], [0]], ">i4")], id="numbers in one column, high byte first"),
+        pytest.param((IMAGES, np.array([1, 0], np.uint8)), id="bytes in one array"),
+        pytest.param((IMAGES, [np.int64(1), np.int64(0)]), id="numbers of numpy"),
+        pytest.param((IMAGES, [np.dtype(">i8").type(1), np.uint8(0)]), id="other numbers of numpy"),
+        pytest.param((ROWS, np.array([True, False], object)), id="arrays of objects"),
+        pytest.param((ROWS[:, None], [True, False]), id="a column of objects"),
+        pytest.param([ROWS, np.array([True, False])], id="a list of arrays"),
+        pytest.param(([data.decode("latin-1") for data in IMAGES], [True, False]), id="text of Python 2's strings"),
+        pytest.param((list(map(bytearray, IMAGES)), [1, np.bool_(0)]), id="byte arrays"),
+    ],
+)
+def test_sets_of_other_tools_are_read(tmp_path, protocol, pickled):
+    path = tmp_path / "set.bin"
+    path.write_bytes(pickle.dumps(pickled, protocol))
+    assert contents(path) == (IMAGES, [True, False])
+
+
 @same_folder
 @given(st.lists(st.binary(max_size=300)), st.lists(st.booleans()), st.sampled_from(PROTOCOLS))
 def test_any_bytes_and_truth_values_are_read_back(tmp_path, images, is_same, protocol):
@@ -205,15 +233,22 @@ def test_any_bytes_end_in_a_result_or_one_line(tmp_path, data):
         pytest.param(b"I" + b"9" * 5000 + b"\n.", "longer than 256", id="endless number"),
         pytest.param(b"I12x\n.", "is not a number", id="not a number"),
         pytest.param(b"(]]t.", None, id="no images"),
-        pytest.param(b"](X\x01\x00\x00\x00aea.", "holds text, not images", id="text for images"),
         pytest.param(b"](K\x07e.", "something else than encoded images", id="numbers for images"),
         pytest.param(b"}.", "is no opcode of a pair set", id="a dictionary"),
-        pytest.param(pickle.dumps([[b"a"], [True]]), "holds something else than encoded images", id="list of lists"),
+        pytest.param(pickle.dumps([[b"a"], [True], []]), "holds something else", id="list of three lists"),
+        pytest.param(pickle.dumps(([b"a"], [2])), "something else than encoded images or truth", id="a label of 2"),
+        pytest.param(pickle.dumps(([b"a"], np.array([2]))), "other numbers than 0 and 1", id="a number of 2"),
+        pytest.param(pickle.dumps(([b"a"], [np.int64(256)])), "not a truth value", id="a numpy label of 256"),
+        pytest.param(pickle.dumps(([b"a"], [np.float64(1)])), "dtype 'f8'", id="a label with a fraction"),
+        pytest.param(pickle.dumps(([[b"a"]], [True])), "first part holds something else", id="list in the list"),
+        pytest.param(b"]q\x00h\x00a.", "holds something else", id="a list within itself"),
         pytest.param(pickle.dumps(([True], [b"a"])), "holds something else", id="wrong way round"),
         pytest.param(pickle.dumps(([b"a", True], [True])), "holds something else", id="mixed"),
         pytest.param(pickle.dumps(([np.zeros((2, 3), np.uint8)], [])), r"shape than \(N,\)", id="matrix"),
         pytest.param(pickle.dumps(([np.zeros(3, np.float32)], [])), "dtype 'f4'", id="float array"),
-        pytest.param(pickle.dumps(([np.zeros(3, bool)], [])), "something else than encoded", id="bool array as image"),
+        pytest.param(
+            pickle.dumps(([np.zeros(3, bool)], [])), "first part holds something else", id="bool array as image"
+        ),
     ],
 )
 def test_what_is_no_pair_set_gets_one_clear_line(tmp_path, data, told):
@@ -232,6 +267,13 @@ def test_array_shorter_than_its_shape_is_refused_when_read(tmp_path):
     pickled = pickle.dumps(([flat(b"abcdef")], [True]), 2)
     path.write_bytes(pickled.replace(b"K\x06\x85", b"K\x07\x85"))
     with pytest.raises(InvalidInput, match="has 6 bytes, its shape says 7"):
+        contents(path)
+
+
+def test_text_that_stands_for_no_bytes_is_refused_when_read(tmp_path):
+    path = tmp_path / "set.bin"
+    path.write_bytes(pickle.dumps((["\u2603"], [True])))
+    with pytest.raises(InvalidInput, match="cannot be decoded"):
         contents(path)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from arcface_api.errors import InvalidInput
 from arcface_faces.datasets.dataset import open_dataset
-from arcface_faces.records.files import RecordWriter
+from arcface_faces.records.files import RecordWriter, read_property
 
 # Holds the magic at an aligned and at an odd place of the payload.
 AWKWARD = b"\xff\xd8" + b"\x0a\x23\xd7\xce" * 3 + b"tail"
@@ -61,3 +61,10 @@ def test_an_empty_set_is_refused(tmp_path):
     with pytest.raises(InvalidInput, match="no image to write"):
         write(tmp_path, [])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["9" * 5000 + ",112,112", "-3,112,112", "3;112;112", "3,112", "", "3.0,112,112"])
+def test_what_is_no_property_is_refused(tmp_path, text):
+    (tmp_path / "property").write_text(text)
+    with pytest.raises(InvalidInput, match=r"property: .*is not 'identities,height,width'"):
+        read_property(tmp_path / "property")

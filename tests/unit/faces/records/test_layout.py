@@ -130,6 +130,20 @@ def test_what_fits_no_reading_or_two_is_refused(tmp_path, records, sentence):
         found(tmp_path, records)
 
 
+@pytest.mark.parametrize("listed", [slice(2), slice(1, None), slice(0, None, 3)], ids=["end", "start", "middle"])
+def test_an_index_without_a_header_lists_all_records(tmp_path, listed):
+    """Key 0 is the last line of the classic layout: an index that was copied in part has none."""
+    records, index = write_records(tmp_path, IMAGES)
+    lines = index.read_text().splitlines()
+    index.write_text("\n".join(lines[listed]))
+    missing = next(line for line in lines if line not in lines[listed]).split("\t")[1]
+    with pytest.raises(InvalidInput, match=rf"idx: does not list the record at byte {missing} of train.rec: it is cut"):
+        find_images(tmp_path)
+    index.write_text("\n".join(lines))
+    records.write_bytes(records.read_bytes() + bytes(512))
+    assert find_images(tmp_path).keys.tolist() == [1, 2, 3, 4]
+
+
 def test_identity_records_with_images_behind_them_are_none_the_less(tmp_path):
     pictured = {5: record(labelled((1.0, 3.0), b"x")), 6: record(labelled((3.0, 5.0), b"x"))}
     assert found(tmp_path, {**CLASSIC, **pictured}) == ([1, 2, 3, 4], [0, 0, 1, 1])

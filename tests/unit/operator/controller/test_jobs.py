@@ -37,6 +37,8 @@ def test_a_server_that_is_busy_is_given_the_time_that_it_asks_for() -> None:
     assert tracker.count_vain_try([busy(None)], 10.0) == 0.5
     assert tracker.count_vain_try([busy(7.0), busy(30.0)], 10.0) == 30.0
     assert tracker.count_vain_try([busy(10.0**9)], 10.0) == 600.0
+    looks = [JobTracker(REF, NOW).count_failure(wish) for wish in (None, 0.1, 30.0, 10.0**9, float("inf"))]
+    assert looks == [0.5, 0.5, 30.0, 600.0, 600.0]
 
 
 def test_an_older_manifest_does_not_replace_a_newer_one() -> None:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 from arcface_api.resource.status import EvaluationStatus, GateResult, IjbResult, PairResult
 from arcface_operator.controller.metrics import FAMILIES, JobCollector
@@ -120,6 +120,23 @@ def test_the_status_has_the_fields_that_are_read() -> None:
     named = {sample.name for family in registry(told).collect() for sample in family.samples}
     made = {f"arcface_job_{name}" for name in ("queue_seconds", "startup_seconds", "evaluation_tar", "gate_passed")}
     assert made <= named
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"evaluation": {"results": [{"dataset": "lfw", "score": 0.9}], "ijb": [{}], "gates": ["passed"]}},
+        {"conditions": [{"kind": "Training"}, None]},
+        {"workers": ["ready"], "rankTable": "completed", "checkpoint": {"savedAt": "yesterday"}},
+        {"restarts": "two", "startTime": 5, "runningTime": "2026-01-01T00:01:30Z"},
+    ],
+)
+def test_one_job_that_a_newer_release_writes_otherwise_costs_no_figures_of_others(status: dict[str, Any]) -> None:
+    other = {**job({"phase": "Training", "restarts": 2}), "metadata": {**JOB, "name": "r50"}}
+    made = registry(job({"phase": "Training", **status}), other)
+    assert b'name="r50"' in generate_latest(made)
+    assert made.get_sample_value("arcface_job_restarts_total", {**JOB, "name": "r50"}) == 2
+    assert made.get_sample_value("arcface_job_phase", {**JOB, "phase": "Training"}) == 1
 
 
 @pytest.mark.parametrize(("state", "shown"), [("True", 1.0), ("False", 0.0), ("Unknown", None)])

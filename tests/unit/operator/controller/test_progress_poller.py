@@ -104,6 +104,20 @@ def answer_of(handler: Handler) -> tuple[Answer, list[JobRef]]:
     return asyncio.run(scenario())
 
 
+def test_nothing_is_kept_of_a_job_that_went_while_its_pod_was_being_asked() -> None:
+    async def scenario() -> None:
+        (address,) = draw_addresses(1, {METRICS_PORT})
+        poller = ProgressPoller(lambda _: None, lambda: NOW)
+        poller.poll(REF, question(address))
+        asked = list(poller.polls.values())
+        poller.forget(REF)
+        await asyncio.wait(asked, timeout=90)
+        assert (poller.polls, poller.answers, poller.last) == ({}, {}, {})
+        await poller.close()
+
+    asyncio.run(scenario())
+
+
 def answer_at(address: str) -> Answer:
     """What comes of asking where no pod of ours serves."""
 

@@ -263,9 +263,19 @@ def test_a_job_that_cannot_be_read_says_so_once_and_keeps_its_status() -> None:
     assert {**status, "conditions": []} == {**job["status"], "conditions": []}
 
 
+def test_what_an_earlier_release_could_not_read_is_not_said_of_a_job_that_is_looked_after_again() -> None:
+    job = body("Training", workers={"replicas": 2})
+    (ready,) = [item for item in job["status"]["conditions"] if item["type"] == "Ready"]
+    ready |= {"status": "False", "reason": "Unreadable", "message": "spec.model.backbone: vit"}
+    reconciler = look(Server(), job, *workers())
+    told = reconciler.jobs.body(REF)["status"]["conditions"]  # type: ignore[index]
+    assert [(item["status"], item["reason"]) for item in told if item["type"] == "Ready"] == [("True", "Settled")]
+
+
 def test_a_job_with_what_a_newer_release_has_added_is_looked_after() -> None:
     job = body("Training", workers={"replicas": 2, "spares": 1}, voice={"loud": True})
-    job["status"] |= {"phase": "Rescaling", "rescaling": {"from": 4}}
+    table = {"state": "draining", "ready": 1, "total": 2}
+    job["status"] |= {"phase": "Rescaling", "rescaling": {"from": 4}, "rankTable": table}
     job["status"]["conditions"].append({"type": "Rescaled", "status": "False"})
     crashed = [make_ended(0, 2, code=1, owner=UID, at=ago(60)), make_worker(1, 2, owner=UID)]
     reconciler = look(Server(), job, *crashed)

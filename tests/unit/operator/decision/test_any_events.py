@@ -101,20 +101,15 @@ def happen_to_job(world: World, event: tuple[Any, ...]) -> World:
 
 def happen_to_workload(world: World, event: str, name: str) -> World:
     """What happens to a Workload in Kueue's queue, where there is one and it fits."""
-    if name not in world.workloads or kueue.holds_quota(world, name) is (event == "admit"):
+    if name not in kueue.gangs(world) or kueue.holds_quota(world, name) is (event == "admit"):
         return world
     return QUEUE_EVENTS[event](world, name)
-
-
-def vanished(world: World, name: str) -> World:
-    """Somebody deletes a Workload."""
-    return replace(world, workloads={key: item for key, item in world.workloads.items() if key != name})
 
 
 QUEUE_EVENTS: dict[str, Callable[[World, str], World]] = {
     "admit": kueue.admitted,
     "evict": kueue.evicted,
-    "workload vanishes": vanished,
+    "workload vanishes": kueue.deleted,
 }
 
 
@@ -203,7 +198,7 @@ def settle(world: World) -> None:
             and before.pods == world.pods
             and before.status == world.status
         ):
-            assert not any(kueue.holds_quota(world, name) for name in world.workloads)
+            assert not any(kueue.holds_quota(world, name) for name in kueue.gangs(world))
             return
         world = world.later(5)
     pytest.fail(f"no end: {world.status}")
@@ -212,7 +207,7 @@ def settle(world: World) -> None:
 def all_goes_well(world: World) -> World:
     """Pods that leave are gone, those that wait run, those that run are done."""
     world = replace(world, lost_nodes=frozenset()).swept()
-    for name in world.workloads:
+    for name in kueue.gangs(world):
         world = happen_to_workload(world, "admit", name)
     for name, pod in world.pods.items():
         view = view_pod(pod)
@@ -236,7 +231,7 @@ def test_a_suspended_job_holds_nothing(job: Any, events: list[tuple[Any, ...]]) 
         return
     assert world.status.phase == "Suspended"
     assert not world.pods
-    assert not any(kueue.holds_quota(world, name) for name in world.workloads)
+    assert not any(kueue.holds_quota(world, name) for name in kueue.gangs(world))
 
 
 @pytest.mark.parametrize("policy", ["None", "Running", "All"])

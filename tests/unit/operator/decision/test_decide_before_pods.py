@@ -249,7 +249,7 @@ def test_ready_says_what_is_missing_and_it_is_looked_for_again(seen: dict[str, A
 def stopping(phase: Any, *pods: PodView) -> Any:
     """The status of a job that was told to suspend while these pods leave."""
     job = make_job(workers={"replicas": 2}, suspend=True).model_copy(update={"status": status_in(phase)})
-    return decide(observation_in(phase, job, {"pods": pods}), SETTINGS, ago(60)).status
+    return decide(observation_in(phase, job, {"pods": pods}), SETTINGS, ago(50)).status
 
 
 RESTING = (make_ended(0, code=143), make_ended(1, code=143))

@@ -352,6 +352,7 @@ def test_an_annotation_has_a_finished_job_evaluated_once_more(phase: Any) -> Non
         "Failed": ("False", "Reopened"),
         "Evaluated": ("False", "Pending"),
         "Ready": ("False", "Pending"),
+        "Scheduled": ("False", "Pending"),
     }
     same = wished.model_copy(update={"status": opened})
     plan = decide(observation_in("Pending", same, seen), SETTINGS, NOW)
@@ -393,3 +394,15 @@ def test_an_evaluation_that_an_earlier_release_began_is_made_anew_without_its_jo
     assert (plan.status.phase, plan.status.counted_restarts) == ("Restarting", 1)
     assert [action_word(action) for action in plan.actions[:-1]] == ["delete:predecessor"]
     assert plan.status.training_completion_time == ago(200)
+
+
+def test_a_wish_that_cannot_be_carried_out_is_not_said_to_be_evaluated() -> None:
+    job = make_job(workers={"replicas": 2}, evaluation={**EVALUATION, "template": {"spec": {"containers": "none"}}})
+    told = Condition(type="Evaluated", status="True", reason="Evaluated", message="", last_transition_time=ago(100))
+    ended = status_in("Succeeded", **{**TRAINED, "evaluation_hash": "1" * 64})
+    ended = ended.model_copy(update={"conditions": [*ended.conditions, told]})
+    seen = {"pods": RANKS, "evaluator": None}
+    status = decide(observation_in("Succeeded", job.model_copy(update={"status": ended}), seen), SETTINGS, NOW).status
+    found = {item.type: (item.status, item.reason) for item in status.conditions}
+    assert found["Failed"] == ("True", "InvalidSpec")
+    assert found["Evaluated"] == ("False", "InvalidSpec")

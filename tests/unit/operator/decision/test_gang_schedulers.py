@@ -76,3 +76,18 @@ def test_what_volcanos_webhook_says_is_told_while_it_refuses() -> None:
     (ready,) = [item for item in course.world.status.conditions if item.type == "Ready"]
     assert (ready.reason, course.world.pods) == ("Refused", {})
     assert "the podgroup phase is Pending" in ready.message
+
+
+@pytest.mark.parametrize(("gang", "build"), [pair for pair in SCHEDULERS if pair.id != "volcano with its webhook"])
+def test_a_gang_in_the_queue_gets_back_the_group_that_somebody_has_deleted(gang: str, build: Any) -> None:
+    course = Course(gang, build())
+    course.look()
+    course.go_on(HOUR, period=600)
+    assert (course.world.status.phase, len(course.world.pods)) == ("Queued", 2)
+    seen = course.world.observe()
+    assert decide(seen, SETTINGS, course.world.now).look_again_seconds == 60.0
+    assert decide(replace(seen, groups=None), SETTINGS, course.world.now).actions == ()
+    course.world = course.world.without("PodGroup", "quick")
+    course.scheduler.has_room = True
+    course.go_on(HOUR / 2)
+    assert course.counts() == ("Training", 0)

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from arcface_api.resource.status import Condition, FailureStatus
+from arcface_operator.decision.answers.action_failure import ActionFailure
 from arcface_operator.decision.decide import decide
-from arcface_operator.decision.observation import PodView
+from arcface_operator.decision.observation import PodView, stuck_since
 from arcface_operator.decision.plan import Plan
 from support.builders.jobs import make_job
 from support.builders.plans import plan_in
@@ -141,6 +142,24 @@ def test_a_quota_for_half_a_gang_is_given_back() -> None:
     assert (plan.status.restarts, plan.status.counted_restarts) == (2, 1)
 
 
+@pytest.mark.parametrize(
+    "why", ["failed calling webhook", "Operation cannot be fulfilled on resourcequotas", "too many requests"]
+)
+def test_what_a_server_does_not_take_for_long_is_no_reason_to_hold_half_a_gang(why: str) -> None:
+    failures = (ActionFailure(condition="Ready", message=f"Pod quick-worker-2: {why}", is_lasting=False),)
+
+    def plan(newest: float) -> Plan:
+        pods = (make_worker(0, created=ago(9000)), make_worker(1, created=ago(newest)))
+        three = {"workers": {"replicas": 3}, "runPolicy": {"backoffLimit": 0}}
+        return plan_in("Pending", {"pods": pods, "failures": failures}, **three)
+
+    assert worker_names(plan(299)) == ["quick-worker-2"]
+    held = plan(300)
+    assert (held.status.phase, words(held)) == ("Queued", ["delete:0", "delete:1"])
+    assert held.status.restarts == 2
+    assert ready_of(held)[2].endswith(f"no pod quick-worker-2: Pod quick-worker-2: {why}")
+
+
 def test_what_was_let_go_is_asked_for_again_after_a_pause_of_its_own() -> None:
     def plan(uid: str, seconds: float) -> Plan:
         vain = {"vain_attempts": 1, "restarted_at": ago(seconds), "attempt": 7}
@@ -177,13 +196,25 @@ INCURABLE = ["InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigErro
 def test_what_time_never_cures_fails_soon_with_the_words(reason: str, phase: Any) -> None:
     def status(seconds: float) -> Any:
         stuck = {"phase": "Pending", "is_ready": False, "waiting": f"{reason}: couldn't find key token"}
-        pods = (make_worker(0, **(NO_ROOM if phase == "Queued" else {})), make_worker(1, created=ago(seconds), **stuck))
-        return plan_in(phase, {"pods": pods}).status
+        pods = (make_worker(0, **(NO_ROOM if phase == "Queued" else {})), make_worker(1, **stuck))
+        plan = plan_in(phase, {"pods": pods, "stuck_since": {"worker-1-0": ago(seconds)}})
+        assert plan.look_again_seconds is None or plan.look_again_seconds <= max(60 - seconds, 2)
+        return plan.status
 
     assert status(59).phase == phase
     failed = status(60)
     assert (failed.phase, failed.failure.reason, failed.failure.rank) == ("Failed", reason, 1)
     assert failed.failure.message == f"pod quick-worker-1 can never start: {reason}: couldn't find key token"
+
+
+def test_what_a_kubelet_says_in_passing_is_no_last_word() -> None:
+    """As `CreateContainerConfigError: failed to sync configmap cache`, of a pod that has pulled its image for hours."""
+    stuck = {"phase": "Pending", "is_ready": False, "waiting": "CreateContainerConfigError: failed to sync"}
+    pod, waits = make_worker(1, created=ago(9000), **stuck), make_worker(1, created=ago(9000), **WAITS)
+    assert plan_in("Starting", {"pods": (make_worker(0), pod)}).status.phase == "Starting"
+    first = stuck_since((pod,), {}, ago(100))
+    assert first == stuck_since((pod,), first, NOW) == {pod.uid: ago(100)}
+    assert stuck_since((pod,), stuck_since((waits,), first, ago(50)), NOW) == {pod.uid: NOW}
 
 
 @pytest.mark.parametrize("reason", ["ImagePullBackOff", "ErrImagePull", "ContainerCreating", "CrashLoopBackOff"])
@@ -193,16 +224,16 @@ def test_what_time_may_cure_is_waited_for(reason: str) -> None:
     assert plan_in("Starting", {"pods": pods}, conditions).status.phase == "Starting"
 
 
-def refused(vain: int, before: str, reason: str = "UnexpectedAdmissionError") -> Any:
-    """After so many vain attempts, the last for one reason, a kubelet refuses a pod for another or the same."""
+def refused(times: int, before: str, reason: str = "UnexpectedAdmissionError", vain: int = 99) -> Any:
+    """After so many refused attempts, the last fault being another or the same, a kubelet refuses a pod again."""
     pods = (make_worker(0), make_ended(1, code=None, reason=reason, message="no healthy devices present", at=None))
-    failure = FailureStatus(reason=before, message="before")
-    return plan_in("Starting", {"pods": pods}, {"vain_attempts": vain, "failure": failure}).status
+    status = {"refused_attempts": times, "vain_attempts": vain, "failure": FailureStatus(reason=before, message="")}
+    return plan_in("Starting", {"pods": pods}, status).status
 
 
 def test_one_admission_error_again_and_again_fails_with_the_words() -> None:
     again = refused(8, "UnexpectedAdmissionError")
-    assert (again.phase, again.vain_attempts, again.counted_restarts) == ("Restarting", 9, 1)
+    assert (again.phase, again.refused_attempts, again.counted_restarts) == ("Restarting", 9, 1)
     failed = refused(9, "UnexpectedAdmissionError")
     assert (failed.phase, failed.failure.reason) == ("Failed", "UnexpectedAdmissionError")
     assert next(item.message for item in failed.conditions if item.type == "Failed") == (
@@ -212,8 +243,14 @@ def test_one_admission_error_again_and_again_fails_with_the_words() -> None:
 
 
 def test_other_faults_between_begin_the_count_of_admission_errors_anew() -> None:
-    assert refused(99, "Evicted").phase == "Restarting"
-    assert refused(99, "Evicted", "Evicted").phase == "Restarting"
+    assert refused(9, "Evicted").refused_attempts == 1
+    assert refused(9, "Evicted", "Evicted").refused_attempts == 0
+
+
+def test_attempts_that_were_let_go_for_want_of_room_were_refused_by_no_kubelet() -> None:
+    before = {"refused_attempts": 9, "failure": FailureStatus(reason="UnexpectedAdmissionError", message="")}
+    assert plan_in("Queued", {"pods": half(300)}, before).status.refused_attempts == 0
+    assert refused(0, "UnexpectedAdmissionError", vain=50).phase == "Restarting"
 
 
 def test_a_gang_that_ran_has_had_no_vain_attempts() -> None:
@@ -261,6 +298,40 @@ def test_a_restart_keeps_the_time_that_was_used() -> None:
     crashed = {"pods": (make_worker(0), make_ended(1, code=1))}
     assert plan_in("Training", crashed, runs, **ACTIVE).status.active_seconds == 570
     assert plan_in("Training", {}, runs, **ACTIVE).status.active_seconds == 70
+
+
+LACKING = [
+    Condition(type="Ready", status="False", reason="Refused", message="no quota", last_transition_time=ago(9000)),
+    *(
+        Condition(type=kind, status="True", reason="Test", message="", last_transition_time=ago(1800))
+        for kind in ("Scheduled", "Training")
+    ),
+]
+"""Of a gang with nodes that has lacked its Service for hours, since the API server does not take another."""
+
+
+def test_what_fails_while_a_gang_has_room_stops_none_of_its_clocks() -> None:
+    runs = {"start_time": ago(90_000), "conditions": LACKING}
+    assert plan_in("Training", {}, runs, **ACTIVE).status.failure.reason == "DeadlineExceeded"
+    pods = (make_worker(0), make_worker(1, phase="Pending", is_ready=False, waiting="ErrImagePull"))
+    starts = plan_in("Starting", {"pods": pods}, {"conditions": LACKING[:2]})
+    assert starts.status.failure.reason == "StartupDeadlineExceeded"
+
+
+def test_what_failed_while_a_gang_had_room_was_no_wait_for_it() -> None:
+    kept = {"conditions": LACKING, "start_time": ago(90_000)}
+    crashed = plan_in("Training", {"pods": (make_worker(0), make_ended(1, code=1))}, kept, **DEADLINE).status
+    after = {field: getattr(crashed, field) for field in ("conditions", "attempt", "start_time", "restarted_at")}
+    assert plan_in("Restarting", {"pods": ()}, after, **DEADLINE).status.phase == "Restarting"
+
+
+def test_who_waited_in_vain_is_told_what_for() -> None:
+    conditions = [
+        Condition(type=kind, status="False", reason="Test", message=message, last_transition_time=ago(600))
+        for kind, message in (("Ready", "there is no claim 'faces'; create it"), ("Scheduled", ""))
+    ]
+    failed = plan_in("Pending", {"pods": ()}, {"conditions": conditions}, **DEADLINE).status.failure
+    assert failed.message.endswith("schedulingDeadlineSeconds 600: there is no claim 'faces'; create it")
 
 
 def test_two_halves_of_two_gangs_do_not_hold_each_other_for_ever() -> None:

@@ -141,18 +141,19 @@ def test_kueue_is_told_the_priority_by_name_and_number(labels: Any, path: str, k
 @pytest.mark.parametrize(
     ("objects", "sentence"),
     [
-        ({}, "Workload quick: there is no ResourceFlavor 'npu'; create it"),
+        ({}, "there is no ResourceFlavor 'npu'; create it"),
         (
             {f"{KUEUE}/resourceflavors/npu": "forbidden"},
-            "Workload quick: the operator may not read ResourceFlavor npu; give its role `get` on resourceflavors",
+            "the operator may not read ResourceFlavor npu; give its role `get` on resourceflavors",
         ),
     ],
 )
 def test_what_is_not_to_be_had_is_said_with_the_remedy(objects: Any, sentence: str) -> None:
     job = job_of()
-    found = read(job, Server(objects), workload(job))
+    queued = workload(job)
+    found = read(job, Server(objects), queued)
     assert found is not None
-    assert (found.placement, found.problem) == (None, sentence)
+    assert (found.placement, found.problem) == (None, f"Workload {queued.name}: {sentence}")
 
 
 def test_a_priority_class_that_is_not_there_is_named_with_its_field() -> None:

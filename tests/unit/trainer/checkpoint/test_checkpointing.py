@@ -18,13 +18,12 @@ from arcface_api.contract.run_config import RunCheckpoint
 from arcface_api.errors import ArcFaceError, Diverged, InvalidInput
 from arcface_faces.checkpoint import (
     BACKBONE_FILE,
-    MANIFEST_FILE,
     file_sha256,
     manifest_sha256,
     newest_complete,
     read_manifest,
 )
-from arcface_faces.checkpoint_writing import write_tensors
+from arcface_faces.checkpoint_writing import write_manifest, write_tensors
 from arcface_trainer.checkpoint import checkpointing
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
 from arcface_trainer.checkpoint.resume import refuse_other_runs
@@ -156,7 +155,7 @@ def test_a_run_by_another_recipe_is_refused_by_the_name_of_the_field(tmp_path):
     training.let_and_train_until_saved()
     folder = newest_complete(tmp_path)
     manifest = read_manifest(folder).model_copy(update={"recipe": {"loss.margin": 0.4}})
-    (folder / MANIFEST_FILE).write_text(manifest.to_json())
+    write_manifest(folder, manifest.to_json())
     other = replace(PLAN, recipe={"data.augmentation": "none"})
     with pytest.raises(InvalidInput, match=r'data[.]augmentation was its default and is "none" now: choose another'):
         refuse_other_runs(tmp_path, other)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import errno
-import json
 import os
 from pathlib import Path
 
@@ -11,10 +10,10 @@ import pytest
 
 from arcface_api import errors
 from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_faces.checkpoint import BACKBONE_FILE, MANIFEST_FILE, LossScale, read_manifest
+from arcface_faces.checkpoint import BACKBONE_FILE, LossScale
 from arcface_trainer.checkpoint.resume import resume
 from arcface_trainer.distributed.collectives import World
-from support.builders.saved_states import PLAN, flip_the_last_bit, saving
+from support.builders.saved_states import PLAN, flip_the_last_bit, rewrite_manifest, saving
 
 
 @pytest.fixture
@@ -44,10 +43,7 @@ def test_a_run_goes_on_with_the_loss_scale_of_its_checkpoint(tmp_path, save):
 
 def test_what_an_older_release_saved_has_no_loss_scale(tmp_path, save):
     save(4)
-    manifest = tmp_path / "step-00000004" / "manifest.json"
-    document = json.loads(manifest.read_text())
-    del document["lossScale"]
-    manifest.write_text(json.dumps(document))
+    rewrite_manifest(tmp_path / "step-00000004", lambda document: document.pop("lossScale"))
     state = Loaded()
     resume(state, tmp_path, PLAN, World(1, 0))
     assert state.loss_scale is None
@@ -70,16 +66,14 @@ def test_whatever_is_damaged_is_refused_and_the_one_before_is_used(tmp_path, sav
     save(4)
     save(8)
     files = sorted((tmp_path / "step-00000008").iterdir())
-    manifest, random = read_manifest(tmp_path / "step-00000008"), np.random.default_rng(8)
+    random = np.random.default_rng(8)
     for number in range(DAMAGES):
         file = files[number % len(files)]
         whole = file.read_bytes()
         place = int(random.integers(len(whole)))
         flipped = whole[:place] + bytes([whole[place] ^ (1 << int(random.integers(8)))]) + whole[place + 1 :]
         file.write_bytes(whole[:place] if kind == "truncated" else flipped)
-        found = resume(Loaded(), tmp_path, PLAN, World(1, 0))
-        # Of a manifest whose checksum is no longer named so, nothing is known but that all else is as it was.
-        assert found.step == 4 or (file.name == MANIFEST_FILE and place < len('{"checksum":"') and found == manifest)
+        assert resume(Loaded(), tmp_path, PLAN, World(1, 0)).step == 4, (file.name, place)
         file.write_bytes(whole)
     assert resume(Loaded(), tmp_path, PLAN, World(1, 0)).step == 8
 
@@ -141,8 +135,5 @@ def test_a_run_on_other_images_is_refused_with_both_fingerprints_and_the_way_out
 
 def test_what_an_older_release_saved_goes_on_with_any_images(tmp_path, save):
     save(4)
-    manifest = tmp_path / "step-00000004" / "manifest.json"
-    document = json.loads(manifest.read_text())
-    del document["dataFingerprint"]
-    manifest.write_text(json.dumps(document))
+    rewrite_manifest(tmp_path / "step-00000004", lambda document: document.pop("dataFingerprint"))
     assert resume(Loaded(), tmp_path, OTHER_IMAGES, World(1, 0)).step == 4

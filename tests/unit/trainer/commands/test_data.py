@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 import re
 
@@ -49,14 +50,27 @@ def test_stats_of_records_agree_with_those_of_the_folder(images, tmp_path):
     assert records == folder
 
 
-def test_verify_lists_twenty_faults_and_counts_all(images):
+def test_verify_names_each_image_with_a_fault(images):
     for number in range(25):
         (images / "1" / f"bad{number}.png").write_bytes(b"")
     outcome = run("verify", images)
-    assert len(outcome.stdout.splitlines()) == 20
+    named = [line.partition(".png: ")[0] for line in outcome.stdout.splitlines()]
+    assert sorted(named) == sorted(str(images / "1" / f"bad{number}") for number in range(25))
     assert isinstance(outcome.exception, InvalidInput)
     assert "25 of 31 images" in str(outcome.exception)
     assert outcome.exception.exit_code == ExitCode.INVALID_INPUT
+
+
+def test_a_folder_whose_name_is_no_utf_8_is_told_in_text_and_in_json(images):
+    folder = images / os.fsdecode(b"\xff")
+    folder.mkdir()
+    (folder / "a\nb.png").write_bytes(b"")
+    assert run("verify", images).stdout.startswith(f"{images}/\\udcff/a\\nb.png: does not decode")
+    (folder / "a\nb.png").unlink()
+    folder.rename(images / "4")
+    images.rename(images.parent / os.fsdecode(b"\xff"))
+    stats = run("stats", images.parent / os.fsdecode(b"\xff"), "--json")
+    assert json.loads(stats.stdout)["directory"] == rf"{images.parent}/\udcff"
 
 
 def test_verify_of_a_sound_set_ends_well(images):
@@ -94,3 +108,15 @@ def test_bench_tells_loop_and_loader(images):
     outcome = run("bench", images, "--batch-size", 2, "--threads", 1, "--seconds", 1)
     assert outcome.exit_code == 0, outcome.exception
     assert re.search(r"1 threads read and decode \d+ images/s; batches of 2 with .* come at \d+ ", outcome.stdout)
+
+
+def test_bench_goes_on_past_images_that_a_training_tolerates(images):
+    (images / "1" / "bad.png").write_bytes(b"")
+    outcome = run("bench", images, "--batch-size", 2, "--threads", 1, "--seconds", 1)
+    assert outcome.exit_code == 0, outcome.exception
+
+
+def test_bench_names_its_own_option_where_images_fill_no_batch(images):
+    outcome = run("bench", images)
+    assert isinstance(outcome.exception, InvalidInput)
+    assert str(outcome.exception) == f"--batch-size 128: {images} has 6 images: give no more"

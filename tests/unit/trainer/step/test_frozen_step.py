@@ -5,16 +5,19 @@ import pytest
 from mindspore import GRAPH_MODE, PYNATIVE_MODE, Parameter, Tensor, nn, set_context
 
 from arcface_api.resource.spec import LossSpec, OptimizerSpec
-from arcface_faces.checkpoint import ClassRange
-from arcface_trainer.distributed.collectives import Collectives
+from arcface_faces.checkpoint import ClassRange, class_range
+from arcface_trainer.distributed.collectives import Collectives, World
 from arcface_trainer.head.classifier import Classifier, initial_centers
+from arcface_trainer.head.sampling import ClassDraw
 from arcface_trainer.step.frozen_step import FrozenStep
 from arcface_trainer.step.gradients import GradientStep
 from arcface_trainer.step.train_step import TrainStep
 from arcface_trainer.step.votes import StepVotes
+from support import small_step
 
 pytestmark = pytest.mark.usefixtures("graph_mode")
 CLASSES, EMBEDDING, BATCH = 6, 8, 4
+ALONE = World(1, 0)
 RATE, DECAY = 0.1, 5e-4
 
 
@@ -125,3 +128,43 @@ def test_numbers_that_are_not_finite_change_nothing_to_the_bit(trained):
     assert not trained.run(trained.frozen).is_applied
     trained.backbone.factor.set_data(Tensor(np.float32(1.0)))
     assert differing(before, trained.state()) == set()
+
+
+@pytest.fixture(scope="module")
+def sampled():
+    """What a whole step that draws a share of the classes finds and leaves, its images taken at once.
+
+    Its embeddings are those of the network in use, by the normalisation's fixed statistics.
+    """
+    set_context(mode=GRAPH_MODE)
+    whole = small_step.small_step(ALONE, 1, is_sampled=True)
+    result = small_step.launch_share(whole, small_step.split_for(1, 1), 0, *many_classes())
+    yield result, small_step.state(whole)
+    set_context(mode=PYNATIVE_MODE)
+
+
+def many_classes():
+    images, labels = small_step.small_batch()
+    return images, labels * (small_step.MANY // small_step.CLASSES)
+
+
+def test_a_share_of_the_classes_and_micro_batches_give_the_centres_of_a_whole_step_at_once(sampled):
+    """47 images in two micro-batches have a row that only fills up."""
+    expected, expected_state = sampled
+    whole, after = small_step.small_step(ALONE, 2, is_sampled=True), []
+    before, frozen, split = small_step.state(whole), FrozenStep(whole), small_step.split_for(1, 2)
+    for number in range(2):
+        found = small_step.launch_share(frozen, split, 0, *many_classes(), number)
+        after.append(small_step.state(whole))
+        if number == 0:
+            assert found.loss == pytest.approx(expected.loss, rel=1e-5)
+            assert found.embedding_norm > 0
+    for name in ("centers", "momentum of centers"):
+        np.testing.assert_allclose(after[0][name], expected_state[name], rtol=0, atol=1e-5, err_msg=name)
+    assert differing(before, after[1]) == {"centers", "momentum of centers"}
+    moved = [(after[n]["centers"] != (before, after[0])[n]["centers"]).any(axis=1) for n in range(2)]
+    drawn = [ClassDraw(3, class_range(small_step.MANY, 1, 0), small_step.SHARE).at(number) for number in range(2)]
+    shown = np.isin(np.arange(small_step.MANY), many_classes()[1])
+    for number in range(2):
+        np.testing.assert_array_equal(moved[number], drawn[number] | shown)
+    assert (drawn[0] != drawn[1]).any()

@@ -160,7 +160,7 @@ OVERFLOWING = 1e25
         ("features", "factor", OVERFLOWING, "the running statistics of the normalisations not finite on rank 0"),
         ("head", "loss_factor", np.inf, "the loss not finite on rank 0"),
         ("head", "factor", np.nan, "the gradient of the class centres not finite on rank 0"),
-        ("head", "backward_factor", np.nan, "the gradient of dense.weight..norm.beta not finite on rank 0"),
+        ("head", "backward_factor", np.nan, "the gradient of norm.beta not finite on rank 0"),
     ],
 )
 def test_whatever_is_not_finite_is_named_and_leaves_the_state_as_it_was_to_the_bit(place, factor, value, fault):
@@ -173,6 +173,16 @@ def test_whatever_is_not_finite_is_named_and_leaves_the_state_as_it_was_to_the_b
     assert (result.is_applied, str(result.fault)) == (False, fault)
     for name, array in state(step).items():
         assert array.tobytes() == before[name].tobytes(), name
+
+
+def test_a_gradient_that_overflows_in_a_layer_is_named_by_the_tensor_that_the_backward_pass_came_to_first():
+    """The features vary so little that the normalisation multiplies gradients by hundreds on their way back."""
+    step = make_step()
+    step.gradient_step.backbone.factor.set_data(Tensor(np.float32(0.01)))
+    largest = np.abs(gradients(step)["3"]).max()
+    step.gradient_step.classifier.backward_factor.set_data(Tensor(np.float32(1e37 / largest)))
+    assert np.isfinite(gradients(step)["3"]).all()
+    assert str(run(step).fault) == "the gradient of dense.bias not finite on rank 0"
 
 
 def test_a_step_that_is_left_out_leaves_no_trace_in_the_steps_after_it():

@@ -53,7 +53,7 @@ def test_a_few_steps_without_numbers_are_left_out_and_no_more():
 )
 def test_many_of_them_send_the_training_back_within_a_log_interval_and_name_where_it_began(results):
     last = judge([*moving(WINDOW), *results])[-1]
-    assert (last.action, last.first_step) == (Action.ROLL_BACK, 100 + WINDOW)
+    assert (last.action, last.first_step, last.rank) == (Action.ROLL_BACK, 100 + WINDOW, 2)
     assert last.cause.startswith(
         f"the embeddings not finite on rank 2 at step {100 + WINDOW} and 10 of 20 steps up to "
     )
@@ -61,7 +61,10 @@ def test_many_of_them_send_the_training_back_within_a_log_interval_and_name_wher
 
 
 def test_a_training_that_went_back_once_has_diverged():
-    assert judge([bad()] * WINDOW, replace(FRESH, has_rolled_back=True))[-1].action is Action.DIVERGED
+    last = judge([bad()] * WINDOW, replace(FRESH, has_rolled_back=True))[-1]
+    assert (last.action, last.rank) == (Action.DIVERGED, 2)
+    everywhere = judge([bad(replace(EMBEDDINGS, rank=None))] * WINDOW, replace(FRESH, has_rolled_back=True))[-1]
+    assert (everywhere.action, everywhere.rank) == (Action.DIVERGED, None)
 
 
 def test_overflows_that_a_smaller_loss_scale_may_cure_count_for_nothing():

@@ -7,7 +7,7 @@ import click
 import numpy as np
 
 from arcface_api.contract.reports import DataStats
-from arcface_api.errors import InvalidInput, explained
+from arcface_api.errors import InvalidInput, explained, printable
 from arcface_faces.datasets import convert, dataset, faults, image_folder
 from arcface_faces.progress import progress_bar
 from arcface_trainer.data import loader, throughput
@@ -15,7 +15,6 @@ from arcface_trainer.synth.dataset import SynthRequest, write_dataset
 from arcface_trainer.synth.person import VERIFICATION
 
 FOLDER = click.Path(path_type=Path)
-SHOWN_FAULTS = 20
 THREADS = os.cpu_count() or 1
 
 
@@ -59,12 +58,11 @@ def verify(directory: Path) -> None:
     faces = dataset.open_dataset(directory)
     count = 0
     with progress_bar("verifying", len(faces.labels)) as advance:
-        for fault in faults.faults(faces, THREADS, advance):
+        for fault in faults.faults(faults.StoredImages.of(faces), THREADS, advance):
             count += 1
-            if count <= SHOWN_FAULTS:
-                click.echo(fault)
+            click.echo(fault)
     if count:
-        raise InvalidInput(f"{directory}: {count} of {len(faces.labels)} images cannot be used; the first are above")
+        raise InvalidInput(f"{directory}: {count} of {len(faces.labels)} images cannot be used, those named above")
     click.echo(f"{len(faces.labels)} images of {faces.class_count} identities, all decodable without complaint")
 
 
@@ -77,6 +75,8 @@ def verify(directory: Path) -> None:
 def bench(directory: Path, batch_size: int, augmentation: str, threads: int, seconds: int) -> None:
     """Images per second that DIRECTORY gives a training, beside a loop that reads and decodes alone."""
     faces = dataset.open_dataset(directory)
+    if len(faces.labels) < batch_size:
+        raise InvalidInput(f"--batch-size {batch_size}: {directory} has {len(faces.labels)} images: give no more")
     sampler = loader.Sampler(len(faces.labels), batch_size, seed=0)
     found = throughput.measure(faces, sampler, augmentation, threads, seconds)
     click.echo(
@@ -127,7 +127,7 @@ def _stats_of(faces: dataset.FaceDataset, directory: Path) -> DataStats:
     """Images and identities that a training would use."""
     counts = np.bincount(faces.labels)
     return DataStats(
-        directory=str(directory),
+        directory=printable(str(directory)),
         layout="folder" if isinstance(faces, image_folder.ImageFolderDataset) else "records",
         images=len(faces.labels),
         identities=faces.class_count,

@@ -14,6 +14,7 @@ from arcface_api.architectures import Block, architecture
 from arcface_api.errors import InvalidInput
 from arcface_api.resource.spec import ModelSpec
 from arcface_faces.checkpoint import BACKBONE_FILE, CheckpointManifest, Tensors, read_file, read_manifest
+from arcface_faces.embedding.batches import ConstantBatches
 from arcface_faces.embedding.embedder import Network
 from arcface_faces.images import PIXEL_MEAN, PIXEL_SCALE
 from arcface_trainer.network.layers import BATCH_NORM, BatchNorm2d, Conv2d, PReLU
@@ -223,7 +224,7 @@ def load_network(folder: Path) -> Network:
 
 
 def as_function(backbone: nn.Cell) -> Network:
-    """A backbone in inference mode; each new batch size compiles a graph, so callers keep it constant."""
+    """A backbone in inference mode; each new batch size compiles a graph, so that smaller ones are filled up."""
     set_context(mode=GRAPH_MODE)
     cell = _Embed(backbone)
     cell.set_train(mode=False)
@@ -231,4 +232,4 @@ def as_function(backbone: nn.Cell) -> Network:
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.asarray(cell(Tensor(images)).asnumpy(), np.float32)
 
-    return embed
+    return ConstantBatches(embed)

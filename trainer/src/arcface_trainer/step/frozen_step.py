@@ -7,49 +7,29 @@ are taken at once: without a backward pass no layer's output is kept.
 Tensor suffixes: b images of this rank, C classes of this rank, D embedding size, N votes of a rank (see `votes`).
 """
 
-from concurrent.futures import Future
-from functools import partial
-
 import numpy as np
 from mindspore import Tensor, float32, nn, ops
 from numpy.typing import NDArray
 
-from arcface_trainer.background import in_background
-from arcface_trainer.head.sampling import SampledClassifier
 from arcface_trainer.network.backbones import preprocessed
 from arcface_trainer.step.faults import FaultFinder
-from arcface_trainer.step.train_step import TrainStep
-from arcface_trainer.step.votes import NO_VOTES, StepResult, StepVotes, encode_votes
+from arcface_trainer.step.train_step import DeviceStep, TrainStep
 
 
-class FrozenStep:
+class FrozenStep(DeviceStep):
     """What the host has the device do instead of a whole step, on the same parameters."""
 
     def __init__(self, whole: TrainStep) -> None:
-        self._whole = whole
+        self.gradient_step = whole.gradient_step
         self._graph = _HeadStep(whole)
 
-    def launch(
-        self,
-        images: NDArray[np.uint8],
-        labels: NDArray[np.int32],
-        rate: float,
-        votes: StepVotes = NO_VOTES,
-        wait: float = 0.0,
-        *,
-        step: int = 0,
-    ) -> "Future[StepResult]":
+    def _run(self, images: NDArray[np.uint8], labels: NDArray[np.int32], votes_N: Tensor, rate: Tensor) -> Tensor:
         """As the whole step's, for which the backbone is left in training mode: graphs are made when first launched."""
-        parts = self._whole.gradient_step
-        votes_N = encode_votes(votes, wait, parts.collectives.world_size, parts.collectives.rank)
-        if isinstance(parts.classifier, SampledClassifier):
-            parts.classifier.choose(labels, step)
-        parts.backbone.set_train(mode=False)
+        self.gradient_step.backbone.set_train(mode=False)
         try:
-            summary = self._graph(Tensor(images), Tensor(labels), votes_N, Tensor(rate, float32))
+            return self._graph(Tensor(images), Tensor(labels), votes_N, rate)
         finally:
-            parts.backbone.set_train()
-        return in_background(partial(self._whole._result, summary), "step result")  # noqa: SLF001 - its other graph
+            self.gradient_step.backbone.set_train()
 
 
 class _HeadStep(nn.Cell):
@@ -60,7 +40,7 @@ class _HeadStep(nn.Cell):
         self.parts = whole.gradient_step
         self.update_centers = whole.update.groups[-1]
         collectives = self.parts.collectives
-        self.find_faults = FaultFinder(1, collectives.world_size, collectives.rank)
+        self.find_faults = FaultFinder(self.parts.groups.head, collectives.world_size, collectives.rank)
 
     def construct(self, images: Tensor, labels_b: Tensor, votes_N: Tensor, rate: Tensor) -> Tensor:
         """What a whole step gives; the squared norm of the backbone's gradient is 0."""
@@ -73,7 +53,7 @@ class _HeadStep(nn.Cell):
         gradient_P, loss = d_centers_CD.reshape(-1), loss.reshape((1,))
         length = ops.sqrt((embeddings_bD * embeddings_bD).sum(axis=1)).mean().reshape((1,))
         squared_norm, nothing = (gradient_P * gradient_P).sum().reshape((1,)), ops.zeros_like(loss)
-        faults_R = self.find_faults((length, nothing, loss), squared_norm, [gradient_P])
+        faults_R = self.find_faults((length, nothing, loss), squared_norm, [])
         own_part = ops.concat((loss, votes_N, faults_R, squared_norm))
         if parts.overflow_flag is not None:
             own_part = ops.concat((own_part, parts.overflow_flag.raised_by([gradient_P])))

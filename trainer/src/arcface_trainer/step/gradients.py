@@ -11,7 +11,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from arcface_trainer.distributed.collectives import Collectives
 from arcface_trainer.head.classifier import Classifier
 from arcface_trainer.head.sampling import SampledClassifier
-from arcface_trainer.network.backbones import preprocessed, running_statistics
+from arcface_trainer.network.backbones import named_parameters, preprocessed, running_statistics
 from arcface_trainer.step import faults, votes
 from arcface_trainer.step.flat import FlatParameters, joined
 from arcface_trainer.step.loss_scale import DynamicLossScale, OverflowFlag
@@ -61,7 +61,9 @@ class GradientStep(nn.Cell):
         self.buckets = tuple(gradient_buckets(backbone.trainable_params(), bucket_bytes))
         self.statistics = FlatParameters(list(running_statistics(backbone).values()))
         ranks = collectives.world_size
-        self.find_faults = faults.FaultFinder(len(self.buckets), ranks, collectives.rank)
+        sizes = {name: weight.size for name, weight in named_parameters(backbone).items() if weight.requires_grad}
+        self.groups = faults.Groups.of(sizes, self.buckets)
+        self.find_faults = faults.FaultFinder(self.groups, ranks, collectives.rank)
         self.first_fault = 3 + votes.votes_size(ranks)
         self.faults_end = self.first_fault + ranks
         self.loss_scale = loss_scale

@@ -10,6 +10,7 @@ Tensor suffixes: b images of this rank, N votes of a rank (see `votes`).
 """
 
 import time
+from abc import ABC, abstractmethod
 from concurrent.futures import Future
 from functools import partial
 
@@ -53,23 +54,14 @@ class WholeStep(nn.Cell):
         return self(Tensor(images), Tensor(labels), votes_N, rate)
 
 
-class TrainStep:
-    """Forward, backward, clip, update: what the host has the device do."""
+class DeviceStep(ABC):
+    """What the host has the device do, and learns of it one step later."""
 
-    def __init__(
-        self, gradient_step: gradients.GradientStep, optimizer: OptimizerSpec, clip_norm: float, micro_batches: int = 1
-    ) -> None:
-        self.gradient_step = gradient_step
-        weights = list(gradient_step.weights)
-        groups = [FlatParameters(weights[start:stop]) for start, stop in gradient_step.buckets]
-        momenta = [FlatMomentum(group, optimizer, f"momentum.{index}") for index, group in enumerate(groups)]
-        self.update = MomentumUpdate([*momenta, _head_momentum(gradient_step.classifier, optimizer)], clip_norm)
-        self.statistics = GuardedStatistics(backbones.running_statistics(gradient_step.backbone))
-        self.loss_scale = gradient_step.loss_scale
-        names = {id(each): name for name, each in backbones.named_parameters(gradient_step.backbone).items()}
-        self.group_names = faults.group_names([names[id(weight)] for weight in weights], gradient_step.buckets)
-        ending = StateUpdate(gradient_step, self.update, self.statistics)
-        self.graphs = WholeStep(ending) if micro_batches == 1 else accumulation.MicroBatchedStep(ending, micro_batches)
+    gradient_step: gradients.GradientStep
+
+    @abstractmethod
+    def _run(self, images: NDArray[np.uint8], labels: NDArray[np.int32], votes_N: Tensor, rate: Tensor) -> Tensor:
+        """What `StateUpdate` returns, for a rank's share of a step."""
 
     def launch(
         self,
@@ -94,7 +86,7 @@ class TrainStep:
         votes_N = encode_votes(votes, wait, ranks.world_size, ranks.rank)
         if isinstance(self.gradient_step.classifier, SampledClassifier):
             self.gradient_step.classifier.choose(labels, step)
-        summary = self.graphs.run(images, labels, votes_N, Tensor(rate, float32))
+        summary = self._run(images, labels, votes_N, Tensor(rate, float32))
         return in_background(partial(self._result, summary), "step result")
 
     def _result(self, summary: Tensor) -> StepResult:
@@ -103,9 +95,30 @@ class TrainStep:
         ended_at = time.monotonic()
         (loss, length, _, stop, save, bits, *rest), (is_applied, scale) = numbers[:-2], numbers[-2:]
         votes, ranks = StepVotes(stop > 0, save > 0, round(bits)), self.gradient_step.collectives.world_size
-        waits, fault = tuple(rest[:ranks]), faults.read_faults(rest[ranks : 2 * ranks], self.group_names)
-        loss_scale = None if self.loss_scale is None else scale
+        waits = tuple(rest[:ranks])
+        fault = faults.read_faults(rest[ranks : 2 * ranks], self.gradient_step.groups.names)
+        loss_scale = None if self.gradient_step.loss_scale is None else scale
         return StepResult(loss, length, bool(is_applied), votes, waits, ended_at, loss_scale, fault)
+
+
+class TrainStep(DeviceStep):
+    """Forward, backward, clip, update."""
+
+    def __init__(
+        self, gradient_step: gradients.GradientStep, optimizer: OptimizerSpec, clip_norm: float, micro_batches: int = 1
+    ) -> None:
+        self.gradient_step = gradient_step
+        weights = list(gradient_step.weights)
+        groups = [FlatParameters(weights[start:stop]) for start, stop in gradient_step.buckets]
+        momenta = [FlatMomentum(group, optimizer, f"momentum.{index}") for index, group in enumerate(groups)]
+        self.update = MomentumUpdate([*momenta, _head_momentum(gradient_step.classifier, optimizer)], clip_norm)
+        self.statistics = GuardedStatistics(backbones.running_statistics(gradient_step.backbone))
+        self.loss_scale = gradient_step.loss_scale
+        ending = StateUpdate(gradient_step, self.update, self.statistics)
+        self.graphs = WholeStep(ending) if micro_batches == 1 else accumulation.MicroBatchedStep(ending, micro_batches)
+
+    def _run(self, images: NDArray[np.uint8], labels: NDArray[np.int32], votes_N: Tensor, rate: Tensor) -> Tensor:
+        return self.graphs.run(images, labels, votes_N, rate)
 
 
 def _head_momentum(classifier: Classifier | SampledClassifier, optimizer: OptimizerSpec) -> FlatMomentum | RowMomentum:

@@ -35,7 +35,7 @@ from arcface_trainer.heartbeat import Enter, Phase, unwatched
 from arcface_trainer.metrics import Meter, StepRecord, TrainMetrics
 from arcface_trainer.plan import TrainingPlan
 from arcface_trainer.step.frozen_step import FrozenStep
-from arcface_trainer.step.train_step import TrainStep
+from arcface_trainer.step.train_step import DeviceStep, TrainStep
 from arcface_trainer.step.votes import NO_VOTES, StepResult, StepVotes
 from arcface_trainer.training.history import HistoryWriter
 from arcface_trainer.training.loss_check import REMEDY, LossCheck
@@ -82,7 +82,7 @@ class TrainingLoop:
     loss_check: LossCheck = field(init=False)
     _has_stepped: bool = False
     """Whether a step has ended in this run."""
-    _launched: TrainStep | FrozenStep | None = None
+    _launched: DeviceStep | None = None
     """What the device was last given."""
     _in_flight: _LaunchedStep | None = None
     _votes: StepVotes = NO_VOTES
@@ -142,7 +142,8 @@ class TrainingLoop:
         self._begin(Phase.CHECKPOINT, verdict.first_step)
         step = self.checkpointing.roll_back(verdict.first_step, verdict.cause, self.metrics)
         if step is None:
-            raise Diverged(f"{verdict.cause}, and there is no checkpoint from before that to go back to: {REMEDY}")
+            what = f"{verdict.cause}, and there is no checkpoint from before that to go back to: {REMEDY}"
+            raise Diverged(what, verdict.rank)
         self.meter.go_back(step)
         self.history.begin(step)
         self.loss_check.begin_again()
@@ -179,7 +180,7 @@ class TrainingLoop:
         result = graph.launch(batch.images, batch.labels, rate, votes, wait, step=step)
         return _LaunchedStep(step, batch.image_count, rate, result)
 
-    def _step_after(self, step: int) -> TrainStep | FrozenStep:
+    def _step_after(self, step: int) -> DeviceStep:
         """What the device computes after `step` updates."""
         if self.frozen_step is not None and self.plan.epoch(step) < self.plan.model.freeze_epochs:
             return self.frozen_step

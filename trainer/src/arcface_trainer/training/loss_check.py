@@ -51,7 +51,7 @@ class LossCheck:
         if found.action is verdict.Action.ROLL_BACK:
             raise verdict.RollBackDue(found)
         if found.action is verdict.Action.DIVERGED:
-            raise Diverged(f"{found.cause}, although the training went back once: {REMEDY}")
+            raise Diverged(f"{found.cause}, although the training went back once: {REMEDY}", found.rank)
         if found.action is verdict.Action.SKIP:
             self._tell_of_skip(found, result)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from arcface_trainer.step import loss_scale, votes
+from arcface_trainer.step.faults import Fault
 
 WINDOW = 20
 """Steps that are looked at together; log lines are as far apart."""
@@ -42,6 +43,8 @@ class Verdict:
     """The tensor, the rank and the step that it began with."""
     first_step: int = 0
     """Updates before the first step of those that went wrong: the state after so many was still good."""
+    rank: int | None = None
+    """Where it began; None where several ranks had it at once, or none by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class JudgedStep:
     step: int
     """Updates before it."""
     loss: float
-    fault: str | None = None
+    fault: Fault | None = None
     """What was not finite, and where, in a step that no loss scale cures."""
 
 
@@ -96,20 +99,20 @@ def chance_loss(class_count: int) -> float:
 
 def verdict(result: votes.StepResult, step: int, history: History) -> tuple[Verdict, History]:
     """What follows from the step that came after `step` updates, and the history for the next one."""
-    fault = None if result.is_applied else str(result.fault)
+    fault = None if result.is_applied else result.fault
     if fault is not None and _may_fit_at_a_lower_scale(result):
         return Verdict(Action.SKIP, f"{fault} at step {step}", step), history
     history = history.with_step(JudgedStep(step, result.loss, fault))
     if len(history.skips) >= MOST_SKIPS:
         first = history.skips[0]
         cause = f"{first.fault} at step {first.step} and {MOST_SKIPS} of {len(history.recent)} steps up to {step}"
-        return _gone_wrong(cause, first.step, history), history
+        return _gone_wrong(cause, first, history), history
     if fault is not None:
         return Verdict(Action.SKIP, f"{fault} at step {step}", step), history
     if history.is_flat:
         first = history.recent[0]
         cause = f"the loss stands still at {result.loss:.4f} on all ranks from step {first.step} to {step}"
-        return _gone_wrong(cause, first.step, history), history
+        return _gone_wrong(cause, first, history), history
     return Verdict(Action.GO_ON), history
 
 
@@ -119,5 +122,6 @@ def _may_fit_at_a_lower_scale(result: votes.StepResult) -> bool:
     return is_gradient_alone and result.loss_scale is not None and result.loss_scale > loss_scale.FLOOR
 
 
-def _gone_wrong(cause: str, first_step: int, history: History) -> Verdict:
-    return Verdict(Action.DIVERGED if history.has_rolled_back else Action.ROLL_BACK, cause, first_step)
+def _gone_wrong(cause: str, first: JudgedStep, history: History) -> Verdict:
+    action = Action.DIVERGED if history.has_rolled_back else Action.ROLL_BACK
+    return Verdict(action, cause, first.step, None if first.fault is None else first.fault.rank)

@@ -6,6 +6,8 @@ from arcface_api.resource.status import ConditionType
 
 REFUSED, UNAVAILABLE = "Refused", "Unavailable"
 """Reasons of a condition whose action failed: refused for good, as long as nobody changes anything, or for now."""
+UNREADABLE = "Unreadable"
+"""Reason of Ready where a release could not read the job, and did nothing."""
 Family = tuple[ConditionType, bool]
 """Actions that one condition depends on and that build on each other, apart from those that take something away."""
 CREATION: Family = ("Ready", False)

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from arcface_operator.decision.context import DecisionContext, false_since, latest
+from arcface_operator.decision.context import DecisionContext, condition, latest, waiting_since
 
 
 def exceeded(context: DecisionContext) -> str | None:
@@ -10,7 +10,9 @@ def exceeded(context: DecisionContext) -> str | None:
     limit = context.spec.run_policy.scheduling_deadline_seconds
     if not context.is_past(_waiting_since(context), limit):
         return None
-    return f"there was no room for the gang within schedulingDeadlineSeconds {limit}"
+    ready = condition(context.status, "Ready")
+    awaited = "" if ready is None else f": {ready.message}"
+    return f"the gang had no room within schedulingDeadlineSeconds {limit}{awaited}"
 
 
 def seconds_left(context: DecisionContext) -> float | None:
@@ -20,5 +22,5 @@ def seconds_left(context: DecisionContext) -> float | None:
 
 def _waiting_since(context: DecisionContext) -> datetime | None:
     """Since when the job waits; a pause by its user's wish is none of it."""
-    since = false_since(context.status, "Ready")
+    since = waiting_since(context.status)
     return None if since is None else latest(since, context.status.start_time)

@@ -12,7 +12,8 @@ from arcface_operator.decision.stages import EVALUATION, STAGES, Stage
 from arcface_operator.manifests import workload as kueue
 from arcface_operator.manifests.metadata import Manifest
 
-ENDED = frozenset({"Succeeded", "Failed"})
+AT_REST = frozenset({"Succeeded", "Failed", "Suspended"})
+"""Phases of jobs that need no quota, or not for a while."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ def settlement(context: DecisionContext) -> tuple[Action, ...]:
         action
         for stage in STAGES
         if (workload := _workload(context, stage)) is not None
-        and not (workload.is_finished or workload.is_leaving)
+        and not workload.is_leaving
         and (action := _settled(context, stage, workload)) is not None
     )
     return tuple(actions)
@@ -83,11 +84,13 @@ def settlement(context: DecisionContext) -> tuple[Action, ...]:
 def _settled(context: DecisionContext, stage: Stage, workload: kueue.WorkloadView) -> Action | None:
     """What is done about a Workload that Kueue has."""
     pods = [pod for pod in context.observed.pods if pod.component == stage.component]
-    if all(pod.has_left_its_node for pod in pods):
-        if context.status.phase in ENDED or stage is not context.stage:
-            return _write(workload, kueue.finished(workload, *_outcome(context, stage), context.now))
-        if context.status.phase == "Suspended":
-            return _delete(workload)
+    is_over = context.status.phase in AT_REST or stage is not context.stage
+    if workload.is_finished:
+        # Deleted only now: who has not heard of the deletion yet sees one that must not be used any more.
+        is_suspended = context.status.phase == "Suspended" and stage is context.stage
+        return _delete(workload) if is_suspended else None
+    if is_over and all(pod.has_left_its_node for pod in pods):
+        return _write(workload, kueue.finished(workload, *_outcome(context, stage), context.now))
     is_complete = stage is context.stage and context.missing_pod is None and all(map(_is_ready, context.pods))
     if is_complete and workload.may_run and not workload.has("PodsReady"):
         return _write(workload, kueue.with_ready_pods(workload, context.now))
@@ -103,6 +106,8 @@ def _outcome(context: DecisionContext, stage: Stage) -> tuple[str, str]:
     """Reason and message of the end of a stage, in Kueue's words."""
     if context.status.phase == "Failed" and stage is context.stage:
         return "Failed", f"the {stage.work} has failed"
+    if context.status.phase == "Suspended" and stage is context.stage:
+        return "Suspended", "the job is suspended; when it goes on it queues anew"
     return "Succeeded", f"the {stage.work} is done"
 
 
@@ -113,7 +118,9 @@ def _answer(context: DecisionContext, workload: kueue.WorkloadView) -> str:
         why = workload.words("Evicted") or "by an administrator"
         return f"Workload {workload.name} is deactivated ({why}); set its spec.active to true to queue it again"
     if workload.has("QuotaReserved"):
-        pending = [f"{check['name']} ({check.get('state')})" for check in workload.checks if check["state"] != "Ready"]
+        pending = [
+            f"{check['name']} ({check.get('state')})" for check in workload.checks if check.get("state") != "Ready"
+        ]
         return f"{queue} has quota, which waits for {', '.join(pending) or 'its admission'}"
     return f"waits for quota in Kueue's {queue}: {workload.words('QuotaReserved') or 'not looked at yet'}"
 
@@ -125,7 +132,7 @@ def _workload(context: DecisionContext, stage: Stage) -> kueue.WorkloadView | No
 
 def _build(context: DecisionContext, queue: kueue.QueueView) -> Manifest:
     """The Workload that the stage needs."""
-    job, stage = context.job, context.stage
+    stage, job = context.stage, context.job.model_copy(update={"status": context.status})
     pod = stage.build_pod(job, 0, context.status.attempt, context.settings)
     return kueue.build_workload(job, stage.gang(job), pod, queue.priority, _evaluation(context))
 

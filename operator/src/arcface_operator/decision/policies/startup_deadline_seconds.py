@@ -4,7 +4,7 @@ Whether ranks that run have begun they alone can tell: where nobody can reach th
 """
 
 from arcface_api.resource.status import FailureStatus
-from arcface_operator.decision.context import DecisionContext, condition, latest, true_since
+from arcface_operator.decision.context import DecisionContext, condition, latest, room_since
 from arcface_operator.decision.fault_table.table import START_LATE
 from arcface_operator.decision.faults import Fault, fault_of
 from arcface_operator.decision.observation import PodView
@@ -21,7 +21,7 @@ def late_gang(context: DecisionContext) -> Fault | None:
         return None
     # Of ranks that run it is known only since somebody asks them.
     asked_since = context.observed.watched_since if waiting is None else None
-    if not context.is_past(latest(true_since(context.status, "Ready"), asked_since), limit):
+    if not context.is_past(latest(room_since(context.status), asked_since), limit):
         return None
     pod = waiting or context.pods[0]
     message = f"{context.stage.work} has not begun after startupDeadlineSeconds {limit}: {_awaited(context, pod)}"

@@ -17,14 +17,15 @@ GRACE_SECONDS = GRACE.total_seconds()
 EVALUATION = {"claimName": "sets", "sets": ["lfw"]}
 
 
-def world_of(**spec: Any) -> World:
-    fields = {
-        "workers": {"replicas": 2},
-        "scheduling": {"gang": "kueue", "queue": "npu"},
-        "runPolicy": {"backoffLimit": 0},
-        **spec,
-    }
-    return World(job=make_job(uid="1", **fields))
+SPEC: dict[str, Any] = {
+    "workers": {"replicas": 2},
+    "scheduling": {"gang": "kueue", "queue": "npu"},
+    "runPolicy": {"backoffLimit": 0},
+}
+
+
+def world_of(uid: str = "1", **spec: Any) -> World:
+    return World(job=make_job(uid=uid, **{**SPEC, **spec}))
 
 
 def look(world: World, report: Any = None, times: int = 1) -> World:
@@ -93,9 +94,9 @@ def test_what_is_missing_keeps_a_job_from_queueing() -> None:
 
 def test_a_gang_that_is_ready_says_so_once_lest_kueue_evict_it() -> None:
     world = look(training(), make_report(2))
-    before = world.workloads["quick"]
+    before = kueue.of(world, "quick")
     assert kueue.conditions_of(world, "quick")["PodsReady"]["status"] == "True"
-    assert look(world, make_report(3)).workloads["quick"] == before
+    assert kueue.of(look(world, make_report(3)), "quick") == before
 
 
 def test_a_preempted_gang_saves_gives_back_and_comes_back_uncounted() -> None:
@@ -161,7 +162,7 @@ def test_a_workload_that_somebody_deletes_takes_the_pods_and_is_queued_again() -
     world = look(replace(training(), workloads={}))
     assert (counts(world), ready(world)[1]) == (("Queued", 1, 0, 0), "QuotaWithdrawn")
     world = look(stopped(world), times=2)
-    assert (sorted(world.workloads), world.pods) == (["quick"], {})
+    assert (kueue.gangs(world), world.pods) == (["quick"], {})
 
 
 def test_pods_that_an_earlier_release_queued_themselves_are_left_alone() -> None:
@@ -184,7 +185,7 @@ def test_a_job_in_suspension_gives_its_place_up_once_its_pods_have_left() -> Non
     world = look(stopped(world), times=2)
     assert (world.status.phase, world.workloads) == ("Suspended", {})
     world = look(world.with_spec(suspend=False), times=2)
-    assert (world.status.phase, sorted(world.workloads), world.pods) == ("Queued", ["quick"], {})
+    assert (world.status.phase, kueue.gangs(world), world.pods) == ("Queued", ["quick"], {})
 
 
 def test_a_failed_job_says_so_to_kueue_once_its_pods_have_left() -> None:
@@ -207,9 +208,9 @@ def evaluating() -> World:
 def test_each_stage_has_quota_of_its_own_and_for_as_long_as_it_needs_it() -> None:
     world = training(evaluation=EVALUATION)
     world = look(world.exited("quick-worker-0", 0).exited("quick-worker-1", 0), times=3)
-    assert (kueue.holds_quota(world, "quick"), sorted(world.workloads)) == (False, ["quick", "quick-evaluate"])
+    assert (kueue.holds_quota(world, "quick"), kueue.gangs(world)) == (False, ["quick", "quick-evaluate"])
     assert not [pod for pod in world.pods.values() if pod["metadata"]["labels"][COMPONENT_LABEL] == "evaluator"]
-    assert world.workloads["quick-evaluate"]["spec"]["podSets"][0]["count"] == 1
+    assert kueue.of(world, "quick-evaluate")["spec"]["podSets"][0]["count"] == 1
     world = look(kueue.admitted(world, "quick-evaluate"))
     assert "quick-evaluate" in world.pods
     world = look(world.evaluated(0, evaluator_report()), times=3)
@@ -219,12 +220,12 @@ def test_each_stage_has_quota_of_its_own_and_for_as_long_as_it_needs_it() -> Non
 
 def test_another_evaluation_queues_anew_and_the_training_never_does() -> None:
     world = look(evaluating().evaluated(0, evaluator_report()), times=3)
-    uid = world.workloads["quick-evaluate"]["metadata"]["uid"]
+    uid = kueue.of(world, "quick-evaluate")["metadata"]["uid"]
     annotations = {"arcface.io/evaluate-again": "1"}
     metadata = world.job.metadata.model_copy(update={"annotations": annotations})
     world = replace(world, job=world.job.model_copy(update={"metadata": metadata}))
     world = look(stopped(look(world)), times=4)
-    assert world.workloads["quick-evaluate"]["metadata"]["uid"] != uid
+    assert kueue.of(world, "quick-evaluate")["metadata"]["uid"] != uid
     assert (world.status.phase, kueue.holds_quota(world, "quick")) == ("Queued", False)
 
 
@@ -247,9 +248,29 @@ def test_what_kueue_needs_and_lacks_is_named() -> None:
 
 def test_a_workload_that_a_finalizer_keeps_is_named_with_it() -> None:
     world = look(training().with_spec(suspend=True))
-    (workload,) = world.workloads.values()
+    ((name, workload),) = world.workloads.items()
     world = look(stopped(world))
     leaving = {"deletionTimestamp": "2026-11-25T12:00:00Z", "finalizers": ["example.com/audit"]}
-    kept = {"quick": {**workload, "metadata": {**workload["metadata"], **leaving}}}
+    kept = {name: {**workload, "metadata": {**workload["metadata"], **leaving}}}
     world = look(replace(world, workloads=kept).with_spec(suspend=False), times=2)
-    assert ready(world)[2] == "Workload quick of before is still to go, finalizer example.com/audit keeps it"
+    assert ready(world)[2] == f"Workload {name} of before is still to go, finalizer example.com/audit keeps it"
+
+
+def test_no_name_is_used_again_that_kueue_may_not_have_forgotten() -> None:
+    first = queued()
+    resumed = look(look(first.with_spec(suspend=True), times=3).later(1).with_spec(suspend=False), times=2)
+    lost = look(stopped(look(kueue.deleted(training(), "quick"))), times=2)
+    namesake = look(world_of(uid="2"))
+    evaluated = evaluating()
+    names = [name for world in (first, resumed, lost, namesake, evaluated) for name in world.workloads]
+    assert kueue.gangs(evaluated) == ["quick", "quick-evaluate"]
+    assert len(set(names)) == 5, names
+    assert evaluated.workloads.keys() > first.workloads.keys(), "that of one queueing is made once"
+
+
+def test_a_suspended_job_that_goes_on_at_once_never_runs_on_quota_that_it_gave_back() -> None:
+    world = look(stopped(look(training().with_spec(suspend=True))))
+    finished = kueue.conditions_of(world, "quick")["Finished"]
+    assert (world.status.phase, finished["status"], finished["reason"]) == ("Suspended", "True", "Suspended")
+    stale = look(replace(look(world).with_spec(suspend=False), workloads=world.workloads))
+    assert (stale.pods, stale.status.phase) == ({}, "Queued")

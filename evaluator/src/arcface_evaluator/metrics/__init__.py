@@ -1,0 +1,1 @@
+"""What is measured on scores: rates, curves, intervals, tests. Needs NumPy only."""

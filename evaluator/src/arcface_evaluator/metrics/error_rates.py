@@ -1,0 +1,135 @@
+"""False match and false non-match rates over all thresholds: ROC, DET, area, equal error rate; and at given ones.
+
+Genuine pairs are few where impostors are many (19,557 beside 15.6 million in IJB-C), and between two genuine scores
+nothing but the false match rate changes: counting the impostors beyond each genuine score gives the curve's corners,
+and with them all of it, without sorting the impostors.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arcface_api.errors import InvalidInput
+from arcface_faces.scores import Numbers, Scores
+
+POINTS = 400
+"""Of a curve that is drawn; a screen shows no more."""
+BLOCK = 1 << 18
+"""Pairs that a thread looks up at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCurve:
+    """Corners of the polygon that the rates run along, from (0, 0) to (1, 1), by falling thresholds.
+
+    As false accepts and true accepts it is the ROC; `fnmr` beside `fmr` is the DET curve.
+    """
+
+    fmr: NDArray[np.float64]
+    """False match rate, the same as the false accept rate."""
+    tpr: NDArray[np.float64]
+    """True accept rate."""
+    thresholds: NDArray[np.float64]
+    """Score from which on pairs are accepted; just above it where the next corner has the same one."""
+    genuine: int
+    impostors: int
+
+    @property
+    def fnmr(self) -> NDArray[np.float64]:
+        """False non-match rate."""
+        return 1 - self.tpr
+
+    @property
+    def auc(self) -> float:
+        """Area under the ROC: how often a genuine pair scores higher than an impostor, equal scores counting half."""
+        return float(np.sum(np.diff(self.fmr) * (self.tpr[1:] + self.tpr[:-1])) / 2)
+
+    @property
+    def eer(self) -> float:
+        """Equal error rate: where the polygon crosses fmr = fnmr, interpolated between its corners."""
+        after, share = self._crossing()
+        return float(self.fmr[after - 1] + share * (self.fmr[after] - self.fmr[after - 1]))
+
+    @property
+    def eer_threshold(self) -> float:
+        """Score from which on pairs are accepted at the corner that ends the crossing; finite."""
+        return float(self.thresholds[self._crossing()[0]])
+
+    @property
+    def best_accuracy(self) -> float:
+        """Largest share of all pairs that one threshold judges rightly."""
+        right = self.tpr * self.genuine + (1 - self.fmr) * self.impostors
+        return float(right.max()) / (self.genuine + self.impostors)
+
+    def _crossing(self) -> tuple[int, float]:
+        """The corner at which false matches have caught up, and how far on the way to it that happens, 0 to 1."""
+        excess = self.fmr - self.fnmr
+        after = int(np.argmax(excess >= 0))
+        return after, float(-excess[after - 1] / (excess[after] - excess[after - 1]))
+
+    def points_to_draw(self) -> NDArray[np.int64]:
+        """Indices of about POINTS corners, evenly spread on a logarithmic axis; the last of equal rates is highest."""
+        rising = self.fmr[self.fmr > 0]
+        places = np.searchsorted(self.fmr, np.geomspace(rising[0], 1, POINTS), side="right") - 1
+        last_of_zero = int(np.searchsorted(self.fmr, 0.0, side="right")) - 1
+        return np.asarray(np.unique(np.concatenate([[last_of_zero], places, [len(self.fmr) - 1]])), np.int64)
+
+
+def error_curve(scores: Scores) -> ErrorCurve:
+    """The whole curve; InvalidInput where all pairs are of one kind."""
+    levels, counts = np.unique(scores.genuine, return_counts=True)
+    genuine, impostors = int(counts.sum()), int(np.count_nonzero(~scores.is_same))
+    if not genuine or not impostors:
+        raise InvalidInput(f"{genuine} pairs of one person and {impostors} of two: a curve needs both")
+    below, equal = _impostors_by_level(scores, levels)
+    # Falling: for each level the corner before it is accepted, and the one after.
+    above = (impostors - below - equal)[::-1]
+    accepted = np.cumsum(counts[::-1])
+    false_accepts = np.stack([above, above + equal[::-1]], axis=1).ravel()
+    true_accepts = np.stack([accepted - counts[::-1], accepted], axis=1).ravel()
+    return ErrorCurve(
+        np.concatenate([[0.0], false_accepts / impostors, [1.0]]),
+        np.concatenate([[0.0], true_accepts / genuine, [1.0]]),
+        np.concatenate([[np.inf], np.repeat(levels[::-1], 2), [min(float(scores.score.min()), float(levels[0]))]]),
+        genuine,
+        impostors,
+    )
+
+
+def rates_at(scores: Scores, thresholds: Sequence[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """False match and false non-match rate where pairs are accepted from each threshold on; NaN without such pairs."""
+    genuine = np.sort(scores.genuine)
+    accepted = [np.count_nonzero((scores.score >= threshold) & ~scores.is_same) for threshold in thresholds]
+    with np.errstate(invalid="ignore"):
+        fnmr = np.searchsorted(genuine, thresholds, side="left") / np.float64(len(genuine))
+        fmr = np.array(accepted, np.float64) / np.float64(len(scores) - len(genuine))
+    return fmr, fnmr
+
+
+def _impostors_by_level(scores: Scores, levels: Numbers) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many impostors score below each of the rising levels, and how many just that."""
+
+    def count(part: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        impostors = scores.score[part][~scores.is_same[part]]
+        places = np.searchsorted(levels, impostors, side="left")
+        is_equal = levels[np.minimum(places, len(levels) - 1)] == impostors
+        return (
+            np.bincount(places, minlength=len(levels) + 1),
+            np.bincount(places[is_equal], minlength=len(levels)),
+        )
+
+    below, equal = np.zeros(len(levels) + 1, np.int64), np.zeros(len(levels), np.int64)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="count") as pool:
+        for places, ties in pool.map(count, _parts(len(scores))):
+            below += places
+            equal += ties
+    # An impostor's place is the first level that it does not exceed.
+    return np.cumsum(below)[:-1] - equal, equal
+
+
+def _parts(length: int) -> Iterator[slice]:
+    return (slice(start, start + BLOCK) for start in range(0, length, BLOCK))

@@ -1,0 +1,80 @@
+"""Image files below a folder, by name or all of them, and where links may lead."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from arcface_api.errors import InvalidInput, explained
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+"""Of images; tried in this order where a name has none."""
+Links = Literal["inside", "anywhere"]
+"""Whether links are followed within the folder alone or wherever they lead."""
+LINKS: tuple[Links, ...] = get_args(Links)
+LONGEST_SHOWN = 80
+"""Letters of a name that a message shows."""
+MEND = "correct the path or give this user the right to read it"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTree:
+    """A folder of images, in subfolders of any depth."""
+
+    folder: Path
+    links: Links = "inside"
+
+    def find(self, name: str) -> Path:
+        """The file of an image that a list names, with its suffix or without; InvalidInput where there is none."""
+        shown = name[:LONGEST_SHOWN]
+        try:
+            with explained(shown, "cannot be looked for", "correct the list"):
+                found = next((path for path in self._candidates(name) if path.is_file()), None)
+                if found is None:
+                    raise InvalidInput(shown)
+                self._check_place(found, shown)
+        except ValueError as error:  # a name with a zero byte
+            raise InvalidInput(f"{shown!a}: {error}") from None
+        return found
+
+    def names(self) -> list[str]:
+        """All images below the folder, in the order of their names; hidden ones are left out.
+
+        Raises:
+            InvalidInput: where there are none, or a link leads out of the folder and may not.
+        """
+        names = sorted(self._walk(self.folder, frozenset()))
+        if not names:
+            raise InvalidInput(f"{self.folder}: holds no images ({', '.join(SUFFIXES)})")
+        return names
+
+    def _candidates(self, name: str) -> Iterator[Path]:
+        path = self.folder / name
+        if not name or path == self.folder or Path(name).is_absolute() or ".." in Path(name).parts:
+            return
+        if path.suffix.lower() in SUFFIXES:
+            yield path
+        else:
+            yield from (path.with_name(path.name + suffix) for suffix in SUFFIXES)
+
+    def _check_place(self, path: Path, shown: str) -> None:
+        if self.links == "inside" and not path.resolve().is_relative_to(self.folder.resolve()):
+            raise InvalidInput(f"{shown}: leads out of {self.folder} by a link: allow it with --links anywhere")
+
+    def _walk(self, folder: Path, above: frozenset[Path]) -> Iterator[str]:
+        """Names below the tree's folder of what lies in one of its folders; `above` are real folders on the way."""
+        with explained(folder, "cannot be listed", MEND):
+            real = folder.resolve()
+            if real in above:
+                return  # a link to a folder that it lies in
+            with os.scandir(folder) as found:
+                entries = [entry for entry in found if not entry.name.startswith(".")]
+        for entry in entries:
+            path = Path(entry.path)
+            if entry.is_dir():
+                self._check_place(path, entry.path)
+                yield from self._walk(path, above | {real})
+            elif path.suffix.lower() in SUFFIXES:
+                self._check_place(path, entry.path)
+                yield str(path.relative_to(self.folder))

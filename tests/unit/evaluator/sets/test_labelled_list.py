@@ -1,0 +1,57 @@
+"""Lists of images with labels and groups."""
+
+import pytest
+
+from arcface_api.errors import InvalidInput
+from arcface_evaluator.sets.labelled_list import ListedImages, read_labelled_list
+from support.builders.verification_set import encoded_image, noise_image
+
+
+def written(tmp_path, text):
+    path = tmp_path / "mine.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_labels_are_numbered_and_groups_hold_the_places_of_their_images(tmp_path):
+    found = read_labelled_list(
+        written(tmp_path, "\ufeffimage,label,group\nb/1.jpg,Ann,x\n\n2.jpg, Bea ,y\n3.jpg,Ann,x\n")
+    )
+    assert (found.name, found.images, found.labels.tolist()) == ("mine", ["b/1.jpg", "2.jpg", "3.jpg"], [0, 1, 0])
+    assert {name: members.tolist() for name, members in found.groups.items()} == {"x": [0, 2], "y": [1]}
+
+
+def test_a_list_needs_neither_a_heading_nor_groups(tmp_path):
+    found = read_labelled_list(written(tmp_path, '"one, two.jpg",7\n3.jpg,8\n'))
+    assert (found.images, found.labels.tolist(), found.groups) == (["one, two.jpg", "3.jpg"], [0, 1], {})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "names no image"),
+        ("image,label\n", "names no image"),
+        ("a.jpg,1\nb.jpg\n", "line 2: 'b.jpg'; a line is 'image,label' or 'image,label,group', alike in all"),
+        ("a.jpg,1\nb.jpg,2,x\n", "line 2: 'b.jpg,2,x'"),
+        ("a.jpg,1\n,2\n", "line 2: ',2'"),
+        ("a.jpg;1\n", "line 1: 'a.jpg;1'"),
+        ("a.jpg,1\nb.jpg,2\na.jpg,2\n", "line 3: a.jpg came in line 1; list each image once"),
+        (b"\xff\xfe\x00", "is no CSV text"),
+        (b"a\x00.jpg,1\nb.jpg,1\n", "line 1: "),
+    ],
+)
+def test_a_bad_list_is_told_by_its_line(tmp_path, text, said):
+    with pytest.raises(InvalidInput) as refused:
+        read_labelled_list(written(tmp_path, text))
+    assert said in str(refused.value)
+
+
+def test_images_are_read_as_they_are(tmp_path):
+    (tmp_path / "1.png").write_bytes(encoded_image(5))
+    (tmp_path / "2.png").write_bytes(encoded_image(5, 120, 112))
+    images = ListedImages(tmp_path, ["1.png", "2.png", "3.png"])
+    assert (images.image(0) == noise_image(5)).all()
+    with pytest.raises(InvalidInput, match=r"2\.png: the image is 112x120"):
+        images.image(1)
+    with pytest.raises(InvalidInput, match=r"3\.png: cannot be read"):
+        images.image(2)
