@@ -121,7 +121,7 @@ class TrainingLoop:
         if self.verifier is not None:
             verified = {"verification": checkpointing.verifications.last, "best": checkpointing.best()}
             progress = progress.model_copy(update=verified)
-        warnings = [*self.loss_check.warnings, *checkpointing.warnings, *self.history.warnings]
+        warnings = [*self.loss_check.warnings, *checkpointing.current_warnings(), *self.history.warnings]
         if checkpointing.rolled_back is not None:
             warnings.append(f"the training {checkpointing.rolled_back.in_words}")
         told = {"progress": progress, "checkpoint": checkpointing.newest, "warnings": warnings}

@@ -81,6 +81,7 @@ def build_training_loop(
     state = TrainingState(train_step)
     fine_tuning = FineTuning.of(config, plan, loader.faces, world)
     checkpointing = Checkpointing.start(config.checkpoint, state, plan, world, identity, fine_tuning=fine_tuning)
+    metrics.checkpoint_pending.follow(checkpointing.pending_seconds)
     verifier = build_verifier(config.evaluation, plan, loader.sampler.split.micro_batch_size, checkpointing, world)
     loop = TrainingLoop(plan, rank, train_step, loader, checkpointing, verifier, lambda: stop.is_wanted, metrics)
     loop.history = HistoryWriter.start(Path(config.checkpoint.directory), plan, identity, loop.meter.step)
