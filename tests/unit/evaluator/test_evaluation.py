@@ -92,7 +92,7 @@ def test_a_missing_release_is_named_before_the_network_is_loaded(tmp_path):
     def unexpected(_directory):
         raise AssertionError("loaded")
 
-    with pytest.raises(InvalidInput, match=r"IJB_release/IJBC/meta/ijbc_face_tid_mid\.txt: cannot be read"):
+    with pytest.raises(InvalidInput, match=r"IJB_release/IJBC/meta: cannot be read"):
         evaluate(tmp_path, ["lfw"], unexpected, ijb=["IJBC"])
 
 

@@ -82,7 +82,7 @@ class TrainingLoop:
     loss_check: LossCheck = field(init=False)
     _has_stepped: bool = False
     """Whether a step has ended in this run."""
-    _launched: TrainStep | FrozenStep | None = None
+    _launched: DeviceStep | None = None
     """What the device was last given."""
     _in_flight: _LaunchedStep | None = None
     _votes: StepVotes = NO_VOTES
