@@ -25,10 +25,11 @@ from arcface_evaluator.sets.release_images import EmbeddingCache, ReleaseImages,
 from arcface_faces.checkpoint import checkpoint_folder
 from arcface_faces.embedding.embedder import Embedder
 from arcface_faces.embedding.vectors import Embeddings, Views, read_embeddings
+from arcface_faces.pairs import groups
 from arcface_faces.pairs.pair_set import PairSet, open_sets, set_files
 from arcface_faces.pairs.protocol import PairScores, verify
 from arcface_faces.progress import progress_bar
-from arcface_faces.scores import Scores, Subjects
+from arcface_faces.scores import Groups, Scores, Subjects
 
 OpenNetwork = Callable[[Path, spec.Accelerator], AbstractContextManager[Embedder]]
 """Of the checkpoint in a folder, on the job's accelerator."""
@@ -58,7 +59,7 @@ def from_images(sets: Sequence[PairSet], embedder: Embedder) -> Iterator[PairSco
     for pair_set in sets:
         with progress_bar(pair_set.name, len(pair_set)) as advance:
             embeddings = embedder(pair_set, advance)
-        yield verify(pair_set.name, embeddings, pair_set.is_same)
+        yield verify(pair_set.name, embeddings, pair_set.is_same, _groups_of(pair_set))
 
 
 def from_files(sets: Sequence[PairSet], files: Sequence[Path], views: Views = "separate") -> Iterator[PairScores]:
@@ -66,7 +67,12 @@ def from_files(sets: Sequence[PairSet], files: Sequence[Path], views: Views = "s
     if len(sets) != len(files):
         raise InvalidInput(f"{len(sets)} sets but {len(files)} files of embeddings: give one --embeddings for each set")
     for pair_set, file in zip(sets, files, strict=True):
-        yield verify(pair_set.name, read_embeddings(file, len(pair_set), views), pair_set.is_same)
+        embeddings = read_embeddings(file, len(pair_set), views)
+        yield verify(pair_set.name, embeddings, pair_set.is_same, _groups_of(pair_set))
+
+
+def _groups_of(pair_set: PairSet) -> Groups | None:
+    return groups.read_groups(pair_set.path, len(pair_set.is_same))
 
 
 def pairs_document(
@@ -88,7 +94,12 @@ def pairs_document(
         outcomes=[
             kept for each, _, at_fars in judged for kept in outcomes.outcomes_of(each.dataset, each.scores, at_fars)
         ],
-        inputs=[document.InputFile.of(path) for path in inputs],
+        inputs=[
+            document.InputFile.of(path)
+            for given in inputs
+            for path in dict.fromkeys((given, groups.groups_file(given)))
+            if path == given or path.is_file()
+        ],
     )
 
 

@@ -46,6 +46,14 @@ def hit_interval(scores: Scores, members: NDArray[np.bool_], is_hit: NDArray[np.
     return share_interval(np.count_nonzero(is_hit & members) / dependence.size, dependence.effective_size(is_hit))
 
 
+def decisions(scores: Scores) -> tuple[float, Interval]:
+    """Share of right decisions by thresholds that were chosen elsewhere, and its interval."""
+    if scores.is_right is None:
+        raise ValueError("the protocol has decided on no pair")
+    everyone = np.ones(len(scores), np.bool_)
+    return float(scores.is_right.mean()), hit_interval(scores, everyone, scores.is_right)
+
+
 def accuracy_interval(scores: Scores) -> Interval:
     """Interval of the accuracy whose thresholds were chosen on the same pairs.
 

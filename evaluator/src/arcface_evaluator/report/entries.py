@@ -31,11 +31,23 @@ class ChoiceRates:
 
 
 def lines_of(found: PairScores) -> list[str]:
-    """The two lines of a set, as the reference prints them."""
+    """The two lines of a set, as the reference prints them, then one for each group."""
     kind = "Accuracy-Flip" if found.flip else "Accuracy"
     return [
         f"[{found.dataset}]XNorm: {found.xnorm:f}",
         f"[{found.dataset}]{kind}: {found.folds.mean:1.5f}+-{found.folds.std:1.5f}",
+        *_group_lines(found),
+    ]
+
+
+def _group_lines(found: PairScores) -> list[str]:
+    """A line a group, the worst one marked; none where no groups are known."""
+    groups = {name: intervals.decisions(group) for name, group in found.scores.by_group()}
+    worst = min(groups, key=lambda name: groups[name][0], default=None)
+    return [
+        f"[{found.dataset}]{name}: {accuracy:1.5f}, 95 % {low:1.5f} to {high:1.5f}"
+        + ", the worst group" * (name == worst)
+        for name, (accuracy, (low, high)) in groups.items()
     ]
 
 
