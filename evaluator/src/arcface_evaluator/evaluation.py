@@ -19,7 +19,7 @@ from arcface_api.resource import spec, status
 from arcface_evaluator import progress
 from arcface_evaluator.metrics import roc
 from arcface_evaluator.protocols import template_pairs, templates
-from arcface_evaluator.report import document, entries
+from arcface_evaluator.report import document, entries, figures, outcomes
 from arcface_evaluator.sets.release import IjbRelease, open_ijb
 from arcface_evaluator.sets.release_images import EmbeddingCache, ReleaseImages, cached_embeddings, open_images
 from arcface_faces.checkpoint import checkpoint_folder
@@ -73,11 +73,21 @@ def pairs_document(
     found: Sequence[PairScores], checkpoint: Path | None, inputs: Sequence[Path]
 ) -> document.EvaluationFile:
     """The numbers of all sets; `inputs` are the files that they depend on."""
+    rates = [roc.tar_at_far(each.scores) for each in found]
+    measured = [figures.Measured.of(each.scores) for each in found]
+    judged = list(zip(found, measured, rates, strict=True))
     return document.EvaluationFile(
         checkpoint=None if checkpoint is None else str(checkpoint),
         results=[entries.result_of(scores) for scores in found],
         details=[entries.details_of(scores) for scores in found],
-        curves=[entries.curves_of(scores.dataset, "cosine", scores.scores) for scores in found],
+        curves=[entries.curves_of(each.dataset, "cosine", of_scores) for each, of_scores, _ in judged],
+        figures=[
+            figures.figures_of(each.dataset, of_scores, at_fars, entries.intervals_of(at_fars, each.scores))
+            for each, of_scores, at_fars in judged
+        ],
+        outcomes=[
+            kept for each, _, at_fars in judged for kept in outcomes.outcomes_of(each.dataset, each.scores, at_fars)
+        ],
         inputs=[document.InputFile.of(path) for path in inputs],
     )
 
@@ -153,9 +163,8 @@ def ijb_document(
     opened: IjbRelease, found: VerifiedTemplates, checkpoint: Path | None, sources: Sequence[Path]
 ) -> document.EvaluationFile:
     """The numbers of a release."""
-    scores = found.scores
     usual, *others = found.choices
-    intervals = entries.intervals_of(usual, scores)
+    intervals, measured = entries.intervals_of(usual.rates, found.scores), figures.Measured.of(found.scores)
     return document.EvaluationFile(
         checkpoint=None if checkpoint is None else str(checkpoint),
         ijb=[_ijb_result(opened, usual)],
@@ -163,7 +172,9 @@ def ijb_document(
             entries.rates_of(opened.name, usual, intervals),
             *(entries.rates_of(opened.name, result) for result in others),
         ],
-        curves=[entries.curves_of(opened.name, entries.choice_name(usual.choice), scores)],
+        curves=[entries.curves_of(opened.name, entries.choice_name(usual.choice), measured)],
+        figures=[figures.figures_of(opened.name, measured, usual.rates, intervals)],
+        outcomes=list(outcomes.outcomes_of(opened.name, found.scores, usual.rates)),
         protocol=document.IjbProtocol(),
         inputs=[document.InputFile.of(path) for path in [*sources, *opened.files]],
     )

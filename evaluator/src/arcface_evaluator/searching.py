@@ -8,13 +8,13 @@ import numpy as np
 from arcface_api.errors import InvalidInput
 from arcface_evaluator.protocols import all_pairs, identification, templates
 from arcface_evaluator.report import document, search_entries as entries, searches as types
-from arcface_evaluator.sets.galleries import Galleries, Subjects
-from arcface_evaluator.sets.labelled_list import LabelledList
-from arcface_evaluator.sets.release import TemplateSet
+from arcface_evaluator.sets import galleries, labelled_list, release
 from arcface_faces.embedding.vectors import Embeddings
 
 
-def identify(opened: TemplateSet, protocol: Galleries, embeddings_NVD: Embeddings) -> types.IdentificationRates:
+def identify(
+    opened: release.TemplateSet, protocol: galleries.Galleries, embeddings_NVD: Embeddings
+) -> types.IdentificationRates:
     """Look for every probe in each gallery, and in all of them as one.
 
     Images are pooled as the verification of a job pools them: norm kept, times detector's score, mirrored view added.
@@ -26,7 +26,7 @@ def identify(opened: TemplateSet, protocol: Galleries, embeddings_NVD: Embedding
     choice = templates.PoolingChoice(flip=embeddings_NVD.shape[1] == 2)
     (vectors,) = templates.pool(embeddings_NVD, opened.scores, opened.templates, [choice])
 
-    def searches(enrolled: Subjects) -> identification.Searches:
+    def searches(enrolled: galleries.Subjects) -> identification.Searches:
         gallery = identification.Gallery(vectors[enrolled.templates], enrolled.subjects)
         return identification.search(gallery, vectors[protocol.probes.templates], protocol.probes.subjects)
 
@@ -38,10 +38,10 @@ def identify(opened: TemplateSet, protocol: Galleries, embeddings_NVD: Embedding
     return entries.identification_rates(opened.name, rates, joined)
 
 
-def _joined(galleries: Sequence[Subjects]) -> Subjects:
+def _joined(parts: Sequence[galleries.Subjects]) -> galleries.Subjects:
     """All galleries as one, each template once."""
-    places, first = np.unique(np.concatenate([each.templates for each in galleries]), return_index=True)
-    return Subjects(places, np.concatenate([each.subjects for each in galleries])[first])
+    places, first = np.unique(np.concatenate([each.templates for each in parts]), return_index=True)
+    return galleries.Subjects(places, np.concatenate([each.subjects for each in parts])[first])
 
 
 def identification_document(
@@ -56,7 +56,7 @@ def identification_document(
     )
 
 
-def compare_list(listed: LabelledList, embeddings_NVD: Embeddings) -> list[types.AllPairsRates]:
+def compare_list(listed: labelled_list.LabelledList, embeddings_NVD: Embeddings) -> list[types.AllPairsRates]:
     """Rates of all images, then of each group by itself where the list has groups."""
     found = [entries.all_pairs_rates(listed.name, None, all_pairs.compare_all(embeddings_NVD, listed.labels))]
     for group, members in listed.groups.items():

@@ -241,23 +241,24 @@ def parse_manifest(folder: Path) -> CheckpointManifest:
     """Manifest of a checkpoint, whose files are not looked for; InvalidInput where it is damaged."""
     path = folder / MANIFEST_FILE
     text = persistently(path.read_bytes, path, "cannot be read", "name a complete checkpoint")
-    is_sealed = _is_sealed(text, path)
-    manifest = CheckpointManifest.from_ours(text, str(path))
-    if not is_sealed and manifest.data_fingerprint is not None:  # whoever writes it writes a checksum, too
-        raise InvalidInput(f"{path}: is damaged (its checksum is missing): {REMEDY}")
+    manifest = _from_sealed(text, path)
     if step_of(folder.absolute()) not in {-1, manifest.step}:
         raise InvalidInput(f"{path}: is of step {manifest.step}: name the folder {folder_name(manifest.step)} again")
     return manifest
 
 
-def _is_sealed(text: bytes, path: Path) -> bool:
-    """Whether a manifest begins with the checksum of the rest; InvalidInput where it begins otherwise than any."""
-    seal = _SEAL.match(text)
-    if seal is None and not text.startswith(_UNSEALED):
+def _from_sealed(text: bytes, path: Path) -> CheckpointManifest:
+    """What a manifest says; InvalidInput where its text is not what was written."""
+    if (seal := _SEAL.match(text)) is not None:
+        if seal[1] != _checksum(text[seal.end() :]):
+            raise InvalidInput(f"{path}: is damaged (its checksum is not that of its text): {REMEDY}")
+        return CheckpointManifest.from_ours(text, str(path))
+    if not text.startswith(_UNSEALED):
         raise InvalidInput(f"{path}: is damaged (it does not begin as a manifest does): {REMEDY}")
-    if seal is not None and seal[1] != _checksum(text[seal.end() :]):
-        raise InvalidInput(f"{path}: is damaged (its checksum is not that of its text): {REMEDY}")
-    return seal is not None
+    manifest = CheckpointManifest.from_ours(text, str(path))
+    if manifest.data_fingerprint is not None:  # whoever writes it writes a checksum, too
+        raise InvalidInput(f"{path}: is damaged (its checksum is missing): {REMEDY}")
+    return manifest
 
 
 def damages(folder: Path, manifest: CheckpointManifest) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from arcface_api.contract.pod_environment import RankIdentity
-from arcface_api.errors import ArcFaceError, Diverged, ExitCode
+from arcface_api.errors import ArcFaceError, Diverged, ExitCode, printable
 from arcface_api.model import Model
 from arcface_api.resource.status import CheckpointStatus, EvaluationProgress, IjbResult, PairResult, Progress
 
@@ -188,7 +188,7 @@ def failure_from(error: Exception, rank: int | None = None) -> ReportedFailure:
     if isinstance(error, Diverged) and error.rank is not None:
         rank = error.rank
     reason = REASONS.get(code, "Error")
-    return ReportedFailure(reason=reason, message=" ".join(message.split()), rank=rank, exit_code=int(code))
+    return ReportedFailure(reason=reason, message=printable(" ".join(message.split())), rank=rank, exit_code=int(code))
 
 
 def termination_message(report: Report) -> bytes:

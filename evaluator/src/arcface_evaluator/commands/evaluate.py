@@ -11,10 +11,8 @@ from arcface_api.errors import InvalidInput
 from arcface_evaluator import evaluation, networks
 from arcface_evaluator.commands import identify, sources
 from arcface_evaluator.commands.outputs import Outputs, print_table, write_page
-from arcface_evaluator.commands.sources import FILE
-from arcface_evaluator.report import document, entries
-from arcface_evaluator.sets import release_images
-from arcface_evaluator.sets.release import IMAGES_FOLDER, open_ijb
+from arcface_evaluator.report import comparison, document, entries
+from arcface_evaluator.sets import release, release_images
 from arcface_faces.datasets import faults
 from arcface_faces.embedding import vectors
 from arcface_faces.embedding.embedder import decoding_threads
@@ -35,13 +33,15 @@ evaluate.add_command(identify.all_pairs)
 
 @evaluate.command()
 @sources.network_options
-@click.option("--embeddings", type=FILE, multiple=True, help=".npy (N, D) or (N, 2, D), one for each set.")
+@click.option("--embeddings", type=sources.FILE, multiple=True, help=".npy (N, D) or (N, 2, D), one for each set.")
 @sources.VIEWS
-@click.option("--bin", "bins", type=FILE, multiple=True, help="Verification set; more may follow as plain arguments.")
+@click.option(
+    "--bin", "bins", type=sources.FILE, multiple=True, help="Verification set; more may follow as plain arguments."
+)
 @sources.RESIZE
 @sources.JSON
 @sources.REPORT
-@click.argument("more_bins", type=FILE, nargs=-1)
+@click.argument("more_bins", type=sources.FILE, nargs=-1)
 def pairs(
     *,
     embeddings: tuple[Path, ...],
@@ -73,8 +73,8 @@ def pairs(
 
 
 @evaluate.command()
-@click.argument("bins", type=FILE, nargs=-1)
-@click.option("--ijb", "releases", type=FILE, multiple=True, help="Folder of an IJB release; may be repeated.")
+@click.argument("bins", type=sources.FILE, nargs=-1)
+@click.option("--ijb", "releases", type=sources.FILE, multiple=True, help="Folder of an IJB release; may be repeated.")
 @sources.RESIZE
 @click.option("--quick", is_flag=True, help="Of the images of IJB releases look at the first bytes only.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -86,7 +86,7 @@ def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], resize: bool, q
     """
     if not bins and not releases:
         raise InvalidInput("give at least one verification set, or an IJB release with --ijb")
-    sets, opened = open_sets(bins, decoder(resize=resize)), [open_ijb(folder) for folder in releases]
+    sets, opened = open_sets(bins, decoder(resize=resize)), [release.open_ijb(folder) for folder in releases]
     for pair_set in sets:
         _check_images(faults.StoredImages(len(pair_set), pair_set.stored_image, pair_set.decode))
     for images in map(release_images.open_images, opened):
@@ -115,9 +115,9 @@ def _check_images(images: faults.StoredImages) -> None:
 
 @evaluate.command()
 @sources.network_options
-@click.option("--embeddings", type=FILE, help=".npy (N, D) or (N, 2, D), a row for each image.")
+@click.option("--embeddings", type=sources.FILE, help=".npy (N, D) or (N, 2, D), a row for each image.")
 @sources.VIEWS
-@click.option("--root", type=FILE, required=True, help="Folder of the release, such as IJB_release/IJBC.")
+@click.option("--root", type=sources.FILE, required=True, help="Folder of the release, such as IJB_release/IJBC.")
 @sources.JSON
 @sources.REPORT
 @sources.CACHE
@@ -137,7 +137,7 @@ def ijb(
     """
     source = networks.open_source(network, embeddings=embeddings, views=views, cache=cache)
     outputs = Outputs(json_file, report)
-    opened = open_ijb(root)
+    opened = release.open_ijb(root)
     files = source.files if source else (embeddings or Path(),)
     outputs.check(source, [*files, *opened.files])
     array = sources.embed_templates(opened, source, files[0], views, keep=cache)
@@ -147,27 +147,36 @@ def ijb(
         lambda: evaluation.ijb_document(opened, results, source.checkpoint if source else None, files),
         files[0],
         # Embeddings may have come without the images.
-        lambda: evaluation.hardest_of_release(opened, results.scores) if (root / IMAGES_FOLDER).is_dir() else [],
+        lambda: (
+            evaluation.hardest_of_release(opened, results.scores) if (root / release.IMAGES_FOLDER).is_dir() else []
+        ),
     )
 
 
 @evaluate.command()
-@click.argument("documents", type=FILE, nargs=-1, required=True)
-@click.option("--report", type=FILE, required=True, help="Folder for the page.")
-def compare(documents: tuple[Path, ...], report: Path) -> None:
-    """Show several evaluations, the files of their --json, on one page."""
+@click.argument("documents", type=sources.FILE, nargs=-1, required=True)
+@click.option("--report", type=sources.FILE, help="Folder for a page with all of them.")
+def compare(documents: tuple[Path, ...], report: Path | None) -> None:
+    """Tell whether the second and later evaluations, files of --json, are better than the first on the same pairs."""
     runs = {path.stem: document.EvaluationFile.read(path) for path in documents}
     if len(runs) < len(documents):
         raise InvalidInput("runs are told apart by the names of their files: rename those that are equal")
-    for dataset in dict.fromkeys(result.dataset for run in runs.values() for result in run.results):
-        if len({run.sha256_of(dataset) for run in runs.values()} - {None}) > 1:
-            raise InvalidInput(f"the runs have looked at different files called {dataset}: they cannot be compared")
-    write_page(report, runs, [])
+    comparisons = list(comparison.compare_runs(runs))
+    if comparisons:
+        print_table(comparison.comparison_table(comparisons))
+    elif report is None:
+        raise InvalidInput(
+            "the files hold no outcomes of the same sets: evaluate both anew, or give --report for a page"
+        )
+    if report is not None:
+        write_page(report, runs, [])
 
 
 @evaluate.command()
-@click.option("--config", "config_file", type=FILE, required=True, help="Run configuration that the operator wrote.")
-@click.option("--termination-log", type=FILE, required=True, help="File that takes the report.")
+@click.option(
+    "--config", "config_file", type=sources.FILE, required=True, help="Run configuration that the operator wrote."
+)
+@click.option("--termination-log", type=sources.FILE, required=True, help="File that takes the report.")
 @click.option("--ranks", type=click.IntRange(min=1), default=1, help="Processes that embed, one a device.")
 def job(config_file: Path, termination_log: Path, ranks: int) -> None:
     """Evaluate the newest checkpoint of a job on its sets: what the evaluator's pod runs."""

@@ -10,9 +10,7 @@ from arcface_evaluator import networks, searching
 from arcface_evaluator.commands import sources
 from arcface_evaluator.commands.outputs import Outputs, print_table
 from arcface_evaluator.report import search_entries as entries
-from arcface_evaluator.sets import labelled_list
-from arcface_evaluator.sets.galleries import open_galleries
-from arcface_evaluator.sets.release import open_templates
+from arcface_evaluator.sets import galleries, labelled_list, release
 from arcface_faces.embedding import vectors
 from arcface_faces.progress import progress_bar
 
@@ -39,13 +37,13 @@ def identify(
     """
     source = networks.open_source(network, embeddings=embeddings, views=views, cache=cache)
     outputs = Outputs(json_file, None)
-    opened = open_templates(root)
-    galleries = open_galleries(opened)
+    opened = release.open_templates(root)
+    protocol = galleries.open_galleries(opened)
     files = source.files if source else (embeddings or Path(),)
-    inputs = [*files, *opened.member_files, *galleries.files]
+    inputs = [*files, *opened.member_files, *protocol.files]
     outputs.check(source, inputs)
     array = sources.embed_templates(opened, source, files[0], views, keep=cache)
-    found = searching.identify(opened, galleries, array)
+    found = searching.identify(opened, protocol, array)
     print_table(entries.identification_table(found))
     checkpoint = source.checkpoint if source else None
     outputs.write(lambda: searching.identification_document(found, checkpoint, inputs), files[0], list)

@@ -8,8 +8,7 @@ from typing import TypeVar
 import click
 
 from arcface_evaluator import evaluation, networks
-from arcface_evaluator.sets import release_images
-from arcface_evaluator.sets.release import TemplateSet
+from arcface_evaluator.sets import release, release_images
 from arcface_faces.embedding import vectors
 
 FILE = click.Path(path_type=Path)
@@ -44,7 +43,7 @@ def network_options(command: Command) -> Command:
 
 
 def embed_templates(
-    opened: TemplateSet,
+    opened: release.TemplateSet,
     source: networks.Source | None,
     identity: Path,
     views: vectors.Views | None,

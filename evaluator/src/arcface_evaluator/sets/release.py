@@ -22,8 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_evaluator.protocols.template_pairs import TemplatePairs
-from arcface_evaluator.protocols.templates import Templates
+from arcface_evaluator.protocols import template_pairs, templates
 
 IMAGES_FOLDER = "loose_crop"
 META = "meta"
@@ -55,7 +54,7 @@ class TemplateSet:
     """(N, 5, 2) landmarks in pixels."""
     scores: NDArray[np.float64]
     """(N,) detector's confidence."""
-    templates: Templates
+    templates: templates.Templates
 
     @property
     def member_files(self) -> tuple[Path, ...]:
@@ -79,7 +78,7 @@ class IjbRelease(TemplateSet):
 
     pairs_file: Path
     """Comparisons."""
-    pairs: TemplatePairs
+    pairs: template_pairs.TemplatePairs
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -121,7 +120,7 @@ def open_templates(folder: Path) -> TemplateSet:
         images=members[0],
         points=points,
         scores=scores,
-        templates=Templates(ids, index, _integers(members_file, members[2], "media")),
+        templates=templates.Templates(ids, index, _integers(members_file, members[2], "media")),
     )
 
 
@@ -145,7 +144,7 @@ def _find_members(folder: Path) -> tuple[str, Path]:
     return (name.upper() if name.upper() in RELEASED else name), found[0]
 
 
-def _read_pairs(path: Path, opened: TemplateSet) -> TemplatePairs:
+def _read_pairs(path: Path, opened: TemplateSet) -> template_pairs.TemplatePairs:
     """Comparisons, fifteen million of them in IJB-C: parsed as one array of numbers.
 
     Raises:
@@ -161,7 +160,7 @@ def _read_pairs(path: Path, opened: TemplateSet) -> TemplatePairs:
     same = int(label.sum())
     if same in {0, len(label)}:
         raise InvalidInput(f"{path}: {same} pairs are of one person and {len(label) - same} of two; there must be both")
-    return TemplatePairs(first, second, label == 1)
+    return template_pairs.TemplatePairs(first, second, label == 1)
 
 
 @contextmanager

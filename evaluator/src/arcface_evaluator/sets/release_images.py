@@ -23,7 +23,7 @@ from arcface_faces.checkpoint import file_sha256
 from arcface_faces.embedding import embedder, vectors
 from arcface_faces.image_files import header
 from arcface_faces.images import Image, align, check_landmarks, decode, decode_any_size, similarity_transforms
-from arcface_faces.progress import Advance
+from arcface_faces.progress import Advance, progress_bar
 
 LOG = logging.getLogger(__name__)
 
@@ -81,10 +81,10 @@ class ReleaseImages:
 
     def image(self, number: int) -> Image:
         """An image as the network takes it; InvalidInput where it is none, or its landmarks are not in it."""
-        content, path = self.stored_image(number)
+        stored = self.stored_image(number)
         if self.alignment is None:
-            return decode(content, path)
-        return self.alignment.apply(number, self.files[number], decode_any_size(content, path))
+            return decode(*stored)
+        return self.alignment.apply(number, self.files[number], decode_any_size(*stored))
 
     def check_size(self, number: int) -> None:
         """InvalidInput where an image is none by its first bytes, or of a size that cannot be used."""
@@ -181,9 +181,11 @@ def open_cache(folder: Path, manifest: Path, opened: TemplateSet, images: Releas
     def of_image(number: int) -> bytes:
         return hashlib.sha256(images.image_bytes(number)).digest()
 
-    with ThreadPoolExecutor(embedder.decoding_threads(), thread_name_prefix="hash") as pool:
+    threads = ThreadPoolExecutor(embedder.decoding_threads(), thread_name_prefix="hash")
+    with threads as pool, progress_bar(f"hashing {opened.name}", len(images)) as advance:
         for digest in pool.map(of_image, range(len(images))):
             whole.update(digest)
+            advance(1)
     return EmbeddingCache(folder / f"embeddings-{opened.name}-{whole.hexdigest()[:32]}.npy", len(images))
 
 

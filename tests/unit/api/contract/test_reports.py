@@ -111,16 +111,18 @@ def test_results_of_the_most_and_longest_sets_fit():
 @pytest.mark.parametrize(
     ("error", "reason", "message", "code"),
     [
-        pytest.param(InvalidInput("a.bin: holds\nnothing"), "InvalidInput", "a.bin: holds nothing", 2, id="input"),
+        pytest.param(InvalidInput("a\n.bin: is empty"), "InvalidInput", r"a\n.bin: is empty", 2, id="input"),
         pytest.param(Diverged("loss is nan"), "Diverged", "loss is nan", 3, id="diverged"),
         pytest.param(Stopped("saved at step 7"), "Stopped", "saved at step 7", 143, id="stopped"),
         pytest.param(ArcFaceError("disk"), "Error", "disk", 1, id="may pass"),
         pytest.param(KeyError("x"), "Error", "KeyError: 'x'", 1, id="not ours"),
+        pytest.param(ValueError("of\ntwo lines \udcff"), "Error", r"ValueError: of two lines \udcff", 1, id="no text"),
     ],
 )
 def test_a_failure_says_what_the_exit_code_says(error, reason, message, code):
     failure = failure_from(error, rank=5)
     assert (failure.reason, failure.message, failure.exit_code, failure.rank) == (reason, message, code, 5)
+    assert termination_message(TrainerReport(failure=failure))
 
 
 def test_a_divergence_is_of_the_rank_where_it_began():

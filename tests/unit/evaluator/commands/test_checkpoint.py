@@ -43,12 +43,9 @@ def refused(capsys, *words):
 
 def test_a_checkpoint_is_told_with_its_recipe_and_files(folder):
     path = folder / "step-00000008"
-
-    def describe(document):
-        document["recipe"] = {"model.width": 0.5, "totalBatchSize": 4}
-        document["source"] = {"job": "large", "step": 4000, "sha256": "ab" * 32, "head": "means"}
-
-    rewrite_manifest(path, describe)
+    source = {"job": "large", "step": 4000, "sha256": "ab" * 32, "head": "means"}
+    recipe = {"model.width": 0.5, "totalBatchSize": 4}
+    rewrite_manifest(path, lambda document: document.update(recipe=recipe, source=source))
     lines = [" ".join(line.split()) for line in done("show", path).splitlines()]
     assert "step 8 of 100, epoch 0" in lines
     assert "trained on 50 images of 10 identities" in lines
