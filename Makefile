@@ -6,7 +6,7 @@ DISTRIBUTIONS := api faces operator trainer evaluator
 PREVIOUS := tests/cluster/upgrade/previous
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test test-modules test-wholes check testbed previous check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-checkpoint bench-data bench-trainer bench-partial-fc dashboard-images clean
+.PHONY: help setup quickstart fmt lint type test test-modules test-wholes check testbed previous check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-intervals bench-checkpoint bench-data bench-trainer bench-partial-fc dashboard-images clean
 
 ##@ Use
 help: ## Show this list
@@ -101,6 +101,9 @@ bench-eval: setup ## Decoding and aligning beside the bare network (FACES=folder
 
 bench-ijb: setup ## IJB-C's size in fresh processes: 1:1 beside plain NumPy, 1:N, a report; 100,000 images against all
 	$(BIN)/python tests/benchmarks/bench_ijb.py
+
+bench-intervals: setup ## How often intervals hold the truth, by simulation, and their time at IJB-C's size
+	$(BIN)/python tests/benchmarks/bench_intervals.py
 
 bench-checkpoint: setup ## What a checkpoint a minute costs the training, waited for and behind the steps (7 minutes)
 	$(BIN)/python tests/benchmarks/bench_checkpoint.py

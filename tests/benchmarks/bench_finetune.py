@@ -3,8 +3,8 @@
 The source is the quickstart's network, trained on 8,000 drawn faces of 400 people. The target has 1,000 faces of 100
 others, drawn with another seed, and is verified on pairs of 200 others again. Both ways have the network, the images
 and the steps of examples/finetune.yaml; from scratch it has the learning rate and the warm-up of the quickstart, which
-suit a fresh network. With FACES, a folder with train.rec and lfw_dev.bin, the target are real faces: identities with at
-least two images, and EPOCHS of them.
+suit a fresh network. With FACES, a folder with train.rec and lfw_dev.bin, all are real faces: of the identities with at
+least two images one in four is the target and the others are the source, which has SOURCE_EPOCHS of them.
 """
 
 import json
@@ -19,26 +19,35 @@ import yaml
 
 from arcface_api.resource.spec import VERIFICATION_SETS
 from arcface_faces.checkpoint import checkpoints, newest_complete, read_manifest
+from arcface_faces.datasets.dataset import open_dataset
+from arcface_faces.records.files import RecordWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 ARCFACE = Path(sys.executable).with_name("arcface")
 WORK = ROOT / "work" / "bench-finetune"
 DRAWN = ("--identities", "100", "--images-per-identity", "10")
 EPOCHS = 4
+SOURCE_EPOCHS = 10
+ONE_IN = 4
+REAL_SETS = ["lfw_dev"]
 
 
 def main(real_faces: Path | None) -> None:
-    source = train_source()
-    faces, sets = (real_faces, ["lfw_dev"]) if real_faces else (draw(WORK / "others", 1, DRAWN), VERIFICATION_SETS)
+    kind = "real" if real_faces else "drawn"
+    if real_faces:
+        theirs, faces = (part_of(real_faces, name) for name in ("source", "target"))
+        sets, source_job = REAL_SETS, real_source()
+    else:
+        theirs, faces = draw(WORK / "faces", 0), draw(WORK / "others", 1, DRAWN)
+        sets, source_job = VERIFICATION_SETS, load("quickstart")
+    source = train_source(source_job, theirs, WORK / f"{kind}-source")
     tuned, fresh = (load("finetune") for _ in range(2))
     for job in (tuned, fresh):
         job["spec"] |= {"evaluation": {"claimName": "faces", "sets": [*sets]}}
-        job["spec"]["data"] |= {"minImagesPerIdentity": 2 if real_faces else 1}
         job["spec"]["training"] |= {"epochs": EPOCHS}
         job["spec"]["checkpoint"] |= {"everySteps": steps_per_epoch(faces, job), "keepLast": 100}
     del fresh["spec"]["model"]["initFrom"], fresh["spec"]["model"]["freezeEpochs"]
     fresh["spec"]["training"] |= {key: load("quickstart")["spec"]["training"][key] for key in ("optimizer", "schedule")}
-    kind = "real" if real_faces else "drawn"
     curves = {
         "source alone": {0: accuracy(source, faces, sets)},
         "from scratch": curve(fresh, faces, sets, f"{kind}-scratch"),
@@ -63,11 +72,39 @@ def draw(folder: Path, seed: int, options: tuple[str, ...] = ()) -> Path:
     return folder
 
 
-def train_source() -> Path:
-    """The quickstart's newest checkpoint, of this benchmark's own run."""
-    claim = WORK / "source" / "volumes" / "checkpoints" / "quickstart"
+def part_of(faces: Path, name: str) -> Path:
+    """Records of every fourth person, the target, or of all others; verified on the pairs of FACES."""
+    folder = WORK / f"real-{name}-faces"
+    if not (folder / "train.rec").is_file():
+        opened = open_dataset(faces, 2, WORK)
+        with RecordWriter(folder) as writer:
+            last = -1
+            for index, label in enumerate(opened.labels.tolist()):
+                if (label % ONE_IN == 0) != (name == "target"):
+                    continue
+                if label != last:
+                    writer.start_identity()
+                last = label
+                writer.add(opened.image_bytes(index))
+        for pairs in REAL_SETS:
+            (folder / f"{pairs}.bin").symlink_to(faces / f"{pairs}.bin")
+    return folder
+
+
+def real_source() -> dict[str, Any]:
+    job = load("quickstart")
+    job["spec"]["training"] |= {"epochs": SOURCE_EPOCHS}
+    job["spec"]["evaluation"] = {"claimName": "faces", "sets": REAL_SETS}
+    return job
+
+
+def train_source(job: dict[str, Any], faces: Path, work: Path) -> Path:
+    """The newest checkpoint of the source, of this benchmark's own run."""
+    claim = work / "volumes" / "checkpoints" / job["metadata"]["name"]
     if newest_complete(claim) is None:
-        run(ROOT / "examples" / "quickstart.yaml", draw(WORK / "faces", 0), WORK / "source")
+        work.mkdir(parents=True, exist_ok=True)
+        (work / "job.yaml").write_text(yaml.safe_dump(job))
+        run(work / "job.yaml", faces, work)
     found = newest_complete(claim)
     assert found is not None
     return found
@@ -102,10 +139,7 @@ def run(job: Path, faces: Path, work: Path, *volumes: str | Path) -> None:
 
 def steps_per_epoch(faces: Path, job: dict[str, Any]) -> int:
     spec = job["spec"]
-    least = str(spec["data"]["minImagesPerIdentity"])
-    stats = subprocess.run(
-        [ARCFACE, "data", "stats", faces, "--min-images", least, "--json"], check=True, capture_output=True
-    ).stdout
+    stats = subprocess.run([ARCFACE, "data", "stats", faces, "--json"], check=True, capture_output=True).stdout
     return json.loads(stats)["images"] // (spec["training"]["batchSize"] * spec["workers"]["replicas"])
 
 

@@ -25,6 +25,7 @@ from arcface_evaluator.protocols import all_pairs, identification
 from arcface_evaluator.protocols.template_pairs import TemplatePairs
 from arcface_evaluator.protocols.templates import ALL_CHOICES, PoolingChoice, Templates, pool
 from arcface_evaluator.report import entries, search_entries
+from arcface_evaluator.report.figures import Measured, figures_of
 
 IMAGES, TEMPLATES, GALLERY, PAIRS, GENUINE, SIZE = 469_375, 23_124, 3_531, 15_658_489, 19_557, 512
 ALL, PERSONS = 100_000, 15_000
@@ -70,8 +71,9 @@ def ours(arrays: dict[str, np.ndarray], choices: tuple[PoolingChoice, ...], *, r
     found = verify_templates(arrays["embeddings"], arrays["confidence"], templates, pairs, choices)
     if reported:
         began = time.perf_counter()
-        entries.intervals_of(found.choices[0], found.scores)
-        entries.curves_of("IJBC", "usual", found.scores)
+        intervals, measured = entries.intervals_of(found.choices[0].rates, found.scores), Measured.of(found.scores)
+        entries.curves_of("IJBC", "usual", measured)
+        figures_of("IJBC", measured, found.choices[0].rates, intervals)
         entries.hardest_pairs("IJBC", found.scores, lambda number, score: (number, score))
         return [time.perf_counter() - began]
     return [rate.nearest for rate in found.choices[0].rates]

@@ -13,6 +13,7 @@ from arcface_api.resource.validation import (
     COMBINED_NEEDS_MARGINS,
     CPU_IS_SINGLE_PRECISION,
     FREEZE_NEEDS_INIT,
+    GATE_IS_BOUNDED,
     GATES_ARE_ABOUT_SETS,
     MARGINS_ARE_FOR_COMBINED,
     METRIC,
@@ -126,6 +127,9 @@ INVALID = [
     pytest.param(evaluation(ijb=["IJBC", "IJBC"]), "spec.evaluation", SETS_DIFFER.message, id="an IJB set twice"),
     pytest.param(gate("vgg2_fp.accuracy"), "spec.evaluation", GATES_ARE_ABOUT_SETS.message, id="gate about no set"),
     pytest.param(gate("IJBB.tar@1e-4"), "spec.evaluation", GATES_ARE_ABOUT_SETS.message, id="gate about no IJB set"),
+    pytest.param(
+        evaluation(gates=[{"metric": "lfw.eer"}]), "spec.evaluation.gates[0]", GATE_IS_BOUNDED.message, id="no bound"
+    ),
     # Texts of a certain form.
     pytest.param({"data": {"claimName": "Faces"}}, "spec.data.claimName", NAME.message, id="claim"),
     pytest.param({"data": {"path": "/faces"}}, "spec.data.path", RELATIVE_PATH.message, id="absolute path"),
@@ -133,7 +137,7 @@ INVALID = [
         {"checkpoint": {"path": "../other"}}, "spec.checkpoint.path", RELATIVE_PATH.message, id="path outside"
     ),
     pytest.param(evaluation(sets=["l f w"]), "spec.evaluation.sets[0]", SET_NAME.message, id="set with spaces"),
-    pytest.param(gate("lfw.auc"), "spec.evaluation.gates[0].metric", METRIC.message, id="unknown figure"),
+    pytest.param(gate("lfw.f1"), "spec.evaluation.gates[0].metric", METRIC.message, id="unknown figure"),
     pytest.param(
         {"workers": {"resources": {"requests": {"cpu": "four"}}}},
         "spec.workers.resources.requests[cpu]",

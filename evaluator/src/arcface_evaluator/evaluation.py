@@ -17,18 +17,19 @@ from arcface_api.errors import InvalidInput
 from arcface_api.names import RELEASES
 from arcface_api.resource import spec, status
 from arcface_evaluator import progress
-from arcface_evaluator.metrics import roc
+from arcface_evaluator.metrics import named, roc
 from arcface_evaluator.protocols import template_pairs, templates
-from arcface_evaluator.report import document, entries
+from arcface_evaluator.report import document, entries, figures, outcomes
 from arcface_evaluator.sets.release import IjbRelease, open_ijb
 from arcface_evaluator.sets.release_images import EmbeddingCache, ReleaseImages, cached_embeddings, open_images
 from arcface_faces.checkpoint import checkpoint_folder
 from arcface_faces.embedding.embedder import Embedder
 from arcface_faces.embedding.vectors import Embeddings, Views, read_embeddings
+from arcface_faces.pairs import groups
 from arcface_faces.pairs.pair_set import PairSet, open_sets, set_files
 from arcface_faces.pairs.protocol import PairScores, verify
 from arcface_faces.progress import progress_bar
-from arcface_faces.scores import Scores, Subjects
+from arcface_faces.scores import Groups, Scores, Subjects
 
 OpenNetwork = Callable[[Path, spec.Accelerator], AbstractContextManager[Embedder]]
 """Of the checkpoint in a folder, on the job's accelerator."""
@@ -58,7 +59,7 @@ def from_images(sets: Sequence[PairSet], embedder: Embedder) -> Iterator[PairSco
     for pair_set in sets:
         with progress_bar(pair_set.name, len(pair_set)) as advance:
             embeddings = embedder(pair_set, advance)
-        yield verify(pair_set.name, embeddings, pair_set.is_same)
+        yield verify(pair_set.name, embeddings, pair_set.is_same, _groups_of(pair_set))
 
 
 def from_files(sets: Sequence[PairSet], files: Sequence[Path], views: Views = "separate") -> Iterator[PairScores]:
@@ -66,19 +67,39 @@ def from_files(sets: Sequence[PairSet], files: Sequence[Path], views: Views = "s
     if len(sets) != len(files):
         raise InvalidInput(f"{len(sets)} sets but {len(files)} files of embeddings: give one --embeddings for each set")
     for pair_set, file in zip(sets, files, strict=True):
-        yield verify(pair_set.name, read_embeddings(file, len(pair_set), views), pair_set.is_same)
+        embeddings = read_embeddings(file, len(pair_set), views)
+        yield verify(pair_set.name, embeddings, pair_set.is_same, _groups_of(pair_set))
+
+
+def _groups_of(pair_set: PairSet) -> Groups | None:
+    return groups.read_groups(pair_set.path, len(pair_set.is_same))
 
 
 def pairs_document(
     found: Sequence[PairScores], checkpoint: Path | None, inputs: Sequence[Path]
 ) -> document.EvaluationFile:
     """The numbers of all sets; `inputs` are the files that they depend on."""
+    rates = [roc.tar_at_far(each.scores) for each in found]
+    measured = [figures.Measured.of(each.scores) for each in found]
+    judged = list(zip(found, measured, rates, strict=True))
     return document.EvaluationFile(
         checkpoint=None if checkpoint is None else str(checkpoint),
         results=[entries.result_of(scores) for scores in found],
         details=[entries.details_of(scores) for scores in found],
-        curves=[entries.curves_of(scores.dataset, "cosine", scores.scores) for scores in found],
-        inputs=[document.InputFile.of(path) for path in inputs],
+        curves=[entries.curves_of(each.dataset, "cosine", of_scores) for each, of_scores, _ in judged],
+        figures=[
+            figures.figures_of(each.dataset, of_scores, at_fars, entries.intervals_of(at_fars, each.scores))
+            for each, of_scores, at_fars in judged
+        ],
+        outcomes=[
+            kept for each, _, at_fars in judged for kept in outcomes.outcomes_of(each.dataset, each.scores, at_fars)
+        ],
+        inputs=[
+            document.InputFile.of(path)
+            for given in inputs
+            for path in dict.fromkeys((given, groups.groups_file(given)))
+            if path == given or path.is_file()
+        ],
     )
 
 
@@ -153,9 +174,8 @@ def ijb_document(
     opened: IjbRelease, found: VerifiedTemplates, checkpoint: Path | None, sources: Sequence[Path]
 ) -> document.EvaluationFile:
     """The numbers of a release."""
-    scores = found.scores
     usual, *others = found.choices
-    intervals = entries.intervals_of(usual, scores)
+    intervals, measured = entries.intervals_of(usual.rates, found.scores), figures.Measured.of(found.scores)
     return document.EvaluationFile(
         checkpoint=None if checkpoint is None else str(checkpoint),
         ijb=[_ijb_result(opened, usual)],
@@ -163,7 +183,9 @@ def ijb_document(
             entries.rates_of(opened.name, usual, intervals),
             *(entries.rates_of(opened.name, result) for result in others),
         ],
-        curves=[entries.curves_of(opened.name, entries.choice_name(usual.choice), scores)],
+        curves=[entries.curves_of(opened.name, entries.choice_name(usual.choice), measured)],
+        figures=[figures.figures_of(opened.name, measured, usual.rates, intervals)],
+        outcomes=list(outcomes.outcomes_of(opened.name, found.scores, usual.rates)),
         protocol=document.IjbProtocol(),
         inputs=[document.InputFile.of(path) for path in [*sources, *opened.files]],
     )
@@ -211,16 +233,30 @@ def _evaluate_job(
     releases = [(release, open_images(release)) for release in opened]
     checkpoint = checkpoint_folder(Path(config.checkpoint.directory))
     so_far = reports.EvaluatorReport(checkpoint=config.checkpoint.path_of(checkpoint))
+    asked: dict[str, float | None] = {gate.metric: None for gate in config.evaluation.gates}
     with open_network(checkpoint, config.ranks.accelerator) as opened_network:
         embedder = progress.CountingEmbedder(opened_network, count)
         for found in from_images(sets, embedder):
             announce(found)
-            so_far = so_far.model_copy(update={"results": [*so_far.results, entries.result_of(found)]})
+            asked |= _figures_for_gates(found, asked)
+            results, of_gates = [*so_far.results, entries.result_of(found)], reports.GateFigures.of(asked)
+            so_far = so_far.model_copy(update={"results": results, "figures": of_gates if asked else None})
             yield so_far
         for release, images in releases:
             rates = _judge_release(release, images, embedder, announce)
             so_far = so_far.model_copy(update={"ijb": [*so_far.ijb, rates]})
             yield so_far
+
+
+def _figures_for_gates(found: PairScores, metrics: Iterable[str]) -> dict[str, float]:
+    """What a set says of the metrics that gates ask for."""
+    beginning = f"{found.dataset}."
+    named_figures = {
+        metric: named.figure(found.scores, metric.removeprefix(beginning))
+        for metric in metrics
+        if metric.startswith(beginning)
+    }
+    return {metric: value for metric, value in named_figures.items() if value is not None}
 
 
 def _judge_release(

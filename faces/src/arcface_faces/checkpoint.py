@@ -77,7 +77,8 @@ class FileEntry(Model):
     @property
     def class_count(self) -> int:
         """Classes whose centres the file holds."""
-        return self.tensors["centers"].shape[0] if "centers" in self.tensors else 0
+        shape = self.tensors["centers"].shape if "centers" in self.tensors else []
+        return shape[0] if shape else 0
 
 
 class LossScale(Model):
@@ -154,6 +155,8 @@ class CheckpointManifest(Model):
     """Identities of the training set."""
     data_fingerprint: Sha256 | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """What tells the training set from others; absent from what older releases wrote."""
+    content_fingerprint: Sha256 | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """The same with the sizes of a folder's images, of which older releases knew nothing."""
     saved_at: datetime
     """When it was written."""
     verification: status.Verification | None = None
@@ -177,6 +180,8 @@ class CheckpointManifest(Model):
     def _check(self) -> Self:
         if self.preprocessing != OWN_PREPROCESSING:
             raise ValueError(f"preprocessing must be {OWN_PREPROCESSING.to_json()}: no other is carried out")
+        if any(found is not None and not found.results for found in (self.verification, self.best)):
+            raise ValueError("a verification names no set")
         return self
 
 
@@ -238,6 +243,14 @@ def parse_manifest(folder: Path) -> CheckpointManifest:
     """Manifest of a checkpoint, whose files are not looked for; InvalidInput where it is damaged."""
     path = folder / MANIFEST_FILE
     text = persistently(path.read_bytes, path, "cannot be read", "name a complete checkpoint")
+    manifest = _from_sealed(text, path)
+    if step_of(folder.absolute()) not in {-1, manifest.step}:
+        raise InvalidInput(f"{path}: is of step {manifest.step}: name the folder {folder_name(manifest.step)} again")
+    return manifest
+
+
+def _from_sealed(text: bytes, path: Path) -> CheckpointManifest:
+    """What a manifest says; InvalidInput where its text is not what was written."""
     if (seal := _SEAL.match(text)) is not None:
         if seal[1] != _checksum(text[seal.end() :]):
             raise InvalidInput(f"{path}: is damaged (its checksum is not that of its text): {REMEDY}")

@@ -188,9 +188,9 @@ OUTSIDE = 0.25
 """Share of an image's side by which a landmark may lie outside: crops cut through faces, not past them."""
 
 
-def check_landmarks(image: Image, points_52: NDArray[np.float64], where: str, place: str) -> None:
-    """InvalidInput, naming their `place` and that of the image, where landmarks (x, y) in pixels are not in it."""
-    sides = np.array([image.shape[1], image.shape[0]])
+def check_landmarks(shape: tuple[int, ...], points_52: NDArray[np.float64], where: str, place: str) -> None:
+    """InvalidInput, naming `place`, where landmarks (x, y) in pixels are not in the image `where`, (height, width)."""
+    sides = np.array([shape[1], shape[0]])
     outside = np.flatnonzero(((points_52 < -OUTSIDE * sides) | (points_52 > (1 + OUTSIDE) * sides)).any(axis=1))
     if len(outside):
         x, y = points_52[outside[0]]
@@ -201,7 +201,7 @@ def check_landmarks(image: Image, points_52: NDArray[np.float64], where: str, pl
 
 def align_face(image: Image, points_52: NDArray[np.float64], where: str, place: str) -> Image:
     """The image (112, 112, 3) whose landmarks lie on the template; InvalidInput where they are none of a face in it."""
-    check_landmarks(image, points_52, where, place)
+    check_landmarks(image.shape, points_52, where, place)
     (matrix,) = similarity_transforms(points_52[None])
     if not np.isfinite(matrix).all():
         raise InvalidInput(f"{place}: all landmarks are one point; correct them")

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Numbers = NDArray[np.floating[Any]]
+
 
 @dataclass(frozen=True, slots=True)
 class Groups:
@@ -58,7 +60,7 @@ class Subjects:
 class Scores:
     """What a protocol makes of P pairs."""
 
-    score: NDArray[np.floating[Any]]
+    score: Numbers
     """(P,) float32 or float64, the higher the more alike; all finite."""
     is_same: NDArray[np.bool_]
     """(P,) whether a pair is of one person: genuine, else an impostor."""
@@ -84,12 +86,12 @@ class Scores:
         return len(self.score)
 
     @property
-    def genuine(self) -> NDArray[np.floating[Any]]:
+    def genuine(self) -> Numbers:
         """(G,) scores of the pairs of one person."""
         return self.score[self.is_same]
 
     @property
-    def impostors(self) -> NDArray[np.floating[Any]]:
+    def impostors(self) -> Numbers:
         """(N,) scores of the pairs of two persons."""
         return self.score[~self.is_same]
 

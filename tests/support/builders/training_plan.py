@@ -18,6 +18,7 @@ def make_plan(steps_per_epoch: int = 10, epochs: int = 10, **facts: Any) -> Trai
         "image_count": 50,
         "class_count": 10,
         "data_fingerprint": "d" * 64,
+        "content_fingerprint": "d" * 64,
         "total_batch_size": 4,
         "schedule": Schedule(ScheduleSpec(), 0.1, steps_per_epoch, epochs),
     }

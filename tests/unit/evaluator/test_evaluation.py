@@ -9,7 +9,7 @@ from arcface_api.command import run
 from arcface_api.contract.reports import EvaluatorReport, termination_message
 from arcface_api.contract.run_config import RunCheckpoint, RunConfig, RunData, RunEvaluation, RunRanks
 from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_api.resource.spec import VERIFICATION_SETS, LossSpec, ModelSpec, TrainingSpec
+from arcface_api.resource.spec import VERIFICATION_SETS, GateSpec, LossSpec, ModelSpec, TrainingSpec
 from arcface_api.resource.status import IjbResult, PairResult
 from arcface_evaluator.evaluation import run_job
 from arcface_faces.checkpoint import MANIFEST_FILE
@@ -18,7 +18,7 @@ from support.builders.ijb_release import write_release
 from support.builders.verification_set import corner_network, write_pairs
 
 
-def written_config(folder, sets, ijb=()):
+def written_config(folder, sets, ijb=(), gates=()):
     """run.json of a job whose checkpoints and sets lie in `folder`."""
     config = RunConfig(
         job="faces",
@@ -30,7 +30,7 @@ def written_config(folder, sets, ijb=()):
         training=TrainingSpec(),
         ranks=RunRanks(world_size=1, per_pod=1, accelerator="cpu", rendezvous="dynamic"),
         checkpoint=RunCheckpoint(directory=str(folder / "checkpoints"), path="runs/7", every_steps=10, keep_last=1),
-        evaluation=RunEvaluation(directory=str(folder), sets=sets, ijb=list(ijb)) if sets else None,
+        evaluation=RunEvaluation(directory=str(folder), sets=sets, ijb=list(ijb), gates=list(gates)) if sets else None,
     )
     path = folder / "run.json"
     path.write_text(config.to_json())
@@ -41,14 +41,14 @@ def opened(_folder, _accelerator):
     return nullcontext(InProcessEmbedder(lambda: corner_network, batch_size=7))
 
 
-def evaluate(folder, sets, open_network=opened, ijb=()):
+def evaluate(folder, sets, open_network=opened, ijb=(), gates=()):
     """Run the job; the report it leaves, and the reports it announced."""
     announced = []
     if not (folder / "checkpoints").exists():
         (folder / "checkpoints").mkdir()
         (folder / "checkpoints" / MANIFEST_FILE).touch()
     try:
-        run_job(written_config(folder, sets, ijb), folder / "termination", open_network, announced.append)
+        run_job(written_config(folder, sets, ijb, gates), folder / "termination", open_network, announced.append)
     finally:
         report = EvaluatorReport.from_json((folder / "termination").read_bytes(), "termination log")
     return report, announced
@@ -79,13 +79,20 @@ def test_releases_are_verified_beside_the_sets(tmp_path):
     assert len(announced) == 3
 
 
+def test_figures_that_gates_ask_for_are_reported(tmp_path):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+    metrics = ["lfw.eer", "lfw.auc", "lfw.tar@1e-1", "lfw.tar@1e-6", "lfw.African.accuracy"]
+    report, _ = evaluate(tmp_path, ["lfw"], gates=[GateSpec(metric=metric, max=1.0) for metric in metrics])
+    assert report.figures.by_metric(metrics) == {"lfw.eer": 0.0, "lfw.auc": 1.0, "lfw.tar@1e-1": 1.0}
+
+
 def test_a_missing_release_is_named_before_the_network_is_loaded(tmp_path):
     write_pairs(tmp_path / "lfw.bin", pairs=20)
 
     def unexpected(_directory):
         raise AssertionError("loaded")
 
-    with pytest.raises(InvalidInput, match=r"IJB_release/IJBC/meta/ijbc_face_tid_mid\.txt: cannot be read"):
+    with pytest.raises(InvalidInput, match=r"IJB_release/IJBC/meta: cannot be read"):
         evaluate(tmp_path, ["lfw"], unexpected, ijb=["IJBC"])
 
 

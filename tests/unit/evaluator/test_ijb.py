@@ -140,6 +140,8 @@ def test_a_release_is_read_row_by_row(release):
         ({"marks": MARKS.replace("0.9\n2", "0.9\n\n2")}, "line 2: 0 fields; it must have 12"),
         ({"marks": MARKS[::-1].replace("9.0", "hgih", 1)[::-1]}, "line 5: holds 'high'; landmarks and scores are num"),
         ({"pairs": "7 9 1\n7 8 0\n"}, "line 2: template 8 has no images"),
+        ({"pairs": "\n7 9 1\n\n \n7 8 0\n"}, "line 5: template 8 has no images"),
+        ({"pairs": "7 9 1\n\n\n7 9 2\n"}, "line 4: label 2; it must be 0 or 1"),
         ({"pairs": "7 9 2\n"}, "line 1: label 2"),
         ({"pairs": "7 9\n"}, "a line is 'template template label'"),
         ({"pairs": "7 9 0\n7 x 1\n"}, "line 2: '7 x 1'; a line is 'template template label'"),

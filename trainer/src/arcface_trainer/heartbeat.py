@@ -19,7 +19,7 @@ class Phase(IntEnum):
     """What a rank may wait in."""
 
     START = 0
-    """Up to the end of the first step, which is compiled before it runs."""
+    """Up to the end of the first step, which is compiled before it runs; so is the first one of a thawed backbone."""
     DATA = 1
     STEP = 2
     CHECKPOINT = 3

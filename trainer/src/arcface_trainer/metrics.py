@@ -168,6 +168,10 @@ class RankGauge:
         """Show a value from now on."""
         self.gauge.labels(self.rank).set(value)
 
+    def follow(self, value: Callable[[], float]) -> None:
+        """Show from now on what it is whenever somebody looks."""
+        self.gauge.labels(self.rank).set_function(value)
+
 
 class TrainMetrics:
     """The metrics of DESIGN section 4 for one rank."""
@@ -193,6 +197,9 @@ class TrainMetrics:
             "arcface_train_checkpoint_seconds", "Time from the copy of the state to the checkpoint."
         )
         self.checkpoint_step = self._gauge("arcface_train_checkpoint_step", "Updates in the newest checkpoint.")
+        self.checkpoint_pending = self._gauge(
+            "arcface_train_checkpoint_pending_seconds", "Time that this rank's part of the save under way has taken."
+        )
         self.checkpoint_wait = self._counter(
             "arcface_train_checkpoint_wait_seconds_total", "Time that the training waited for checkpoints."
         )

@@ -68,6 +68,8 @@ class TrainingPlan:
     """Identities of the training set."""
     data_fingerprint: str
     """What tells the training set from others; a checkpoint of another one is not resumed."""
+    content_fingerprint: str
+    """The same by all that this release knows of it."""
     total_batch_size: int
     """Images per update over all ranks."""
     micro_batches: int = 1
@@ -92,6 +94,7 @@ class TrainingPlan:
             image_count=sampler.dataset_size,
             class_count=faces.class_count,
             data_fingerprint=faces.fingerprint,
+            content_fingerprint=faces.content_fingerprint,
             total_batch_size=sampler.global_batch_size,
             micro_batches=sampler.split.micro_batches,
             schedule=Schedule(training.schedule, config.learning_rate, sampler.steps_per_epoch, training.epochs),
@@ -130,6 +133,7 @@ class TrainingPlan:
             image_count=self.image_count,
             class_count=self.class_count,
             data_fingerprint=self.data_fingerprint,
+            content_fingerprint=self.content_fingerprint,
             saved_at=datetime.now(UTC),
             verification=verification,
             best=best,

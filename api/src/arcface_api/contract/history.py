@@ -8,11 +8,10 @@ and fields that newer releases add.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
 from arcface_api.errors import InvalidInput, explained
 from arcface_api.model import Model
@@ -46,11 +45,11 @@ class HistoryLine(Model):
 
     stretch: str = Field(min_length=1)
     """Which stretch wrote it."""
-    at: datetime
+    at: AwareDatetime
     """When."""
     step: Number
     """Updates made."""
-    epoch: Annotated[float, Field(ge=0), SIX_DIGITS]
+    epoch: Annotated[float, Field(ge=0, le=2**31), SIX_DIGITS]
     """Epochs made, with the part of the one under way."""
     start: StretchStart | None = None
     """In the first line of a stretch, which goes on from `step`."""
@@ -72,6 +71,12 @@ class HistoryLine(Model):
     """Figures, by their names here, that were no finite numbers in some step; absent where that holds of all."""
     verification: Verification | None = None
     """Pair sets judged after `step`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.verification is not None and not self.verification.results:
+            raise ValueError("a verification without a set")
+        return self
 
     @classmethod
     def parse(cls, text: bytes) -> Self | None:

@@ -102,6 +102,12 @@ class RankTableDocument(_Entry):
             )
         )
 
+    def super_pod_of(self, rank: int) -> str | None:
+        """Number of the logical super pod of a rank's card; None without super pods."""
+        holds = (each.server_id for each in self.server_list or () if any(d.rank_id == str(rank) for d in each.device))
+        server = ServerReference(server_id=next(holds, ""))
+        return next((pod.super_pod_id for pod in self.super_pod_list or () if server in pod.server_list), None)
+
 
 INITIALIZING = RankTableDocument().to_json()
 """The table while ranks are missing."""

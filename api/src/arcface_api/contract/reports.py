@@ -1,15 +1,17 @@
 """What processes of ours tell others: the end of a pod (termination message, at most 4096 bytes), counts of data."""
 
+import hashlib
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from arcface_api.contract.pod_environment import RankIdentity
-from arcface_api.errors import ArcFaceError, Diverged, ExitCode
+from arcface_api.errors import ArcFaceError, Diverged, ExitCode, printable
 from arcface_api.model import Model
-from arcface_api.resource.status import CheckpointStatus, EvaluationProgress, IjbResult, PairResult, Progress
+from arcface_api.resource.status import CheckpointStatus, EvaluationProgress, IjbResult, PairResult, Progress, Rate
 
 LOG = logging.getLogger(__name__)
 TERMINATION_MESSAGE_LIMIT = 4096
@@ -103,6 +105,31 @@ class TrainerReport(Report):
     """Images that a rank of this pod could not use, others taken in their place; the most of any of its ranks."""
 
 
+class GateFigures(Model):
+    """Figures that gates ask for, without their names, of which 64 would not fit into a termination message."""
+
+    digest: str
+    """Which metrics they are of, in their order."""
+    values: list[Rate | None]
+    """The figure of each; null where it could not be measured."""
+
+    @classmethod
+    def of(cls, figures: dict[str, float | None]) -> "GateFigures":
+        """Figures by their metrics."""
+        return cls(digest=_digest_of(figures), values=list(figures.values()))
+
+    def by_metric(self, metrics: Iterable[str]) -> dict[str, float]:
+        """Those that were measured; none where the gates have changed since."""
+        asked = list(dict.fromkeys(metrics))
+        if _digest_of(asked) != self.digest or len(asked) != len(self.values):
+            return {}
+        return {metric: value for metric, value in zip(asked, self.values, strict=True) if value is not None}
+
+
+def _digest_of(metrics: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(metrics).encode()).hexdigest()[:16]
+
+
 class EvaluatorReport(Report):
     """The end of the evaluator, and what it serves at /progress meanwhile."""
 
@@ -114,6 +141,8 @@ class EvaluatorReport(Report):
     """Pair sets."""
     ijb: list[IjbResult] = []
     """IJB sets."""
+    figures: GateFigures | None = None
+    """What gates ask for beside accuracies and rates of IJB sets."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -188,7 +217,7 @@ def failure_from(error: Exception, rank: int | None = None) -> ReportedFailure:
     if isinstance(error, Diverged) and error.rank is not None:
         rank = error.rank
     reason = REASONS.get(code, "Error")
-    return ReportedFailure(reason=reason, message=" ".join(message.split()), rank=rank, exit_code=int(code))
+    return ReportedFailure(reason=reason, message=printable(" ".join(message.split())), rank=rank, exit_code=int(code))
 
 
 def termination_message(report: Report) -> bytes:

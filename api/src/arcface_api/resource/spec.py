@@ -299,10 +299,24 @@ class CheckpointSpec(Model):
 class GateSpec(Model):
     """A figure that the trained model must reach."""
 
+    model_config = ConfigDict(json_schema_extra=rules.validations(rules.GATE_IS_BOUNDED))
+
     metric: GateMetric
-    """`<set>.accuracy`, or `IJBB.tar@1e-4` and the like."""
-    min: float = Field(ge=0, le=1)
+    """`lfw.accuracy`, `lfw.eer`, `lfw.auc`, `IJBC.tar@1e-4` and the like; a group's as `rfw.African.accuracy`."""
+    min: float | None = Field(default=None, ge=0, le=1)
     """Least value that passes."""
+    max: float | None = Field(default=None, ge=0, le=1)
+    """Largest value that passes, for what should be small."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.min is None and self.max is None) or (self.min or 0.0) > (1.0 if self.max is None else self.max):
+            raise ValueError(rules.GATE_IS_BOUNDED.message)
+        return self
+
+    def is_passed_by(self, value: float) -> bool:
+        """Whether a figure is within the bounds."""
+        return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
 
 
 class EvaluationSpec(Model):
@@ -345,8 +359,8 @@ class EvaluationSpec(Model):
         return self
 
     def _has_figure(self, metric: str) -> bool:
-        name, _, figure = metric.rpartition(".")
-        return name in (self.sets if figure == "accuracy" else self.ijb)
+        beginnings = [*(f"{name}." for name in self.sets), *(f"{name}.tar@" for name in self.ijb)]
+        return metric.startswith(tuple(beginnings))
 
 
 class SchedulingSpec(Model):

@@ -211,12 +211,20 @@ class GateResult(Model):
 
     metric: str
     """The figure."""
-    min: float
+    min: float = 0.0
     """Least value that passes."""
+    max: float | None = None
+    """Largest value that passes; absent where there is none."""
     value: Rate | None = None
     """Value reached; absent when it was not measured."""
     passed: bool
     """Whether it passed."""
+
+    @property
+    def bounds(self) -> str:
+        """What passes, as `>= 0.99`, `<= 0.01` or both."""
+        least = [f">= {self.min:g}"] * (self.min > 0 or self.max is None)
+        return " and ".join([*least, *([] if self.max is None else [f"<= {self.max:g}"])])
 
 
 class EvaluationStatus(Model):

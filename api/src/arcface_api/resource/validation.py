@@ -55,8 +55,9 @@ SET_NAME = Form(
     "must be a name of letters, digits, '_', '-' and '.' that starts with a letter or digit",
 )
 METRIC = Form(
-    r"([A-Za-z0-9][A-Za-z0-9_.-]*\.accuracy|IJB[BC]\.tar@1e-[1-6])",
-    "must be <set>.accuracy, or IJBB.tar@<rate> or IJBC.tar@<rate> with a rate of 1e-6, 1e-5, 1e-4, 1e-3, 1e-2 or 1e-1",
+    r"[A-Za-z0-9][A-Za-z0-9_.-]*\.(accuracy|eer|auc|tar@1e-[1-6])",
+    "must be <set>.accuracy, <set>.eer, <set>.auc or <set>.tar@<rate> with a rate of 1e-6, 1e-5, 1e-4, 1e-3, 1e-2 or "
+    "1e-1, or a group's, as in <set>.<group>.accuracy",
 )
 PATH_PART = "([^/.][^/]*|[.][^/.][^/]*|[.][.][^/]+)"
 RELATIVE_PATH = Form(
@@ -122,9 +123,13 @@ ROUNDS_NEED_SETS = Rule(
     "!has(self.everyEpochs) || size(self.sets) > 0", "everyEpochs needs a set in sets: IJB sets are judged at the end"
 )
 GATES_ARE_ABOUT_SETS = Rule(
-    "self.gates.all(g, self.sets.exists(s, g.metric == s + '.accuracy')"
+    "self.gates.all(g, self.sets.exists(s, g.metric.startsWith(s + '.'))"
     f" || self.ijb.exists(s, g.metric.startsWith(s + '.tar@')) || !g.metric.matches(r'^{METRIC.pattern}$'))",
-    "every gate must be the accuracy of a set in sets or the tar of a set in ijb",
+    "every gate must be about a set in sets or the tar of a set in ijb",
+)
+GATE_IS_BOUNDED = Rule(
+    "(has(self.min) || has(self.max)) && (!has(self.min) || !has(self.max) || self.min <= self.max)",
+    "a gate needs min, max or both, min not above max",
 )
 CPU_IS_SINGLE_PRECISION = Rule(
     "self.workers.accelerator != 'cpu' || !has(self.training.precision) || self.training.precision == 'fp32'",

@@ -114,6 +114,8 @@ def _facts(manifest: checkpoints.CheckpointManifest) -> Iterator[tuple[str, obje
     yield "network", manifest.model.to_json()
     if manifest.loss_scale is not None:
         yield "loss scale", f"{manifest.loss_scale.scale:g}"
+    if (source := manifest.source) is not None:
+        yield "began with", f"step {source.step:,} of {source.job} ({source.sha256[:12]}...), its head {source.head}"
     if manifest.roll_back is not None:
         yield "rolled back", f"the training {manifest.roll_back.in_words}"
     for name, verification in (("verification", manifest.verification), ("best", manifest.best)):

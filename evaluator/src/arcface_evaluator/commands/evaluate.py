@@ -11,7 +11,7 @@ from arcface_api.errors import InvalidInput
 from arcface_evaluator import evaluation, networks
 from arcface_evaluator.commands import identify, sources
 from arcface_evaluator.commands.outputs import Outputs, print_table, write_page
-from arcface_evaluator.report import document, entries
+from arcface_evaluator.report import comparison, document, entries
 from arcface_evaluator.sets import release, release_images
 from arcface_faces.datasets import faults
 from arcface_faces.embedding import vectors
@@ -76,7 +76,7 @@ def pairs(
 @click.argument("bins", type=sources.FILE, nargs=-1)
 @click.option("--ijb", "releases", type=sources.FILE, multiple=True, help="Folder of an IJB release; may be repeated.")
 @sources.RESIZE
-@click.option("--quick", is_flag=True, help="Of IJB releases decode the first image only.")
+@click.option("--quick", is_flag=True, help="Of the images of IJB releases look at the first bytes only.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], resize: bool, quick: bool, as_json: bool) -> None:
     """Check that the sets BINS and IJB releases can be evaluated and count their pairs.
@@ -89,7 +89,11 @@ def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], resize: bool, q
     sets, opened = open_sets(bins, decoder(resize=resize)), [release.open_ijb(folder) for folder in releases]
     for pair_set in sets:
         _check_images(faults.StoredImages(len(pair_set), pair_set.stored_image, pair_set.decode))
-    for images in [] if quick else map(release_images.open_images, opened):
+    for images in map(release_images.open_images, opened):
+        with progress_bar(images.name, len(images)) as advance:
+            images.check_sizes(advance)
+        if quick:
+            continue
         _check_images(faults.StoredImages(len(images), images.stored_image, decode_any_size))
     counts = SetCounts(sets=evaluation.count_pairs(sets), ijb=[evaluation.count_release(release) for release in opened])
     lines = [f"{count.name}: {count.pairs} pairs, {count.same} of one person" for count in counts.sets]
@@ -151,16 +155,21 @@ def ijb(
 
 @evaluate.command()
 @click.argument("documents", type=sources.FILE, nargs=-1, required=True)
-@click.option("--report", type=sources.FILE, required=True, help="Folder for the page.")
-def compare(documents: tuple[Path, ...], report: Path) -> None:
-    """Show several evaluations, the files of their --json, on one page."""
+@click.option("--report", type=sources.FILE, help="Folder for a page with all of them.")
+def compare(documents: tuple[Path, ...], report: Path | None) -> None:
+    """Tell whether the second and later evaluations, files of --json, are better than the first on the same pairs."""
     runs = {path.stem: document.EvaluationFile.read(path) for path in documents}
     if len(runs) < len(documents):
         raise InvalidInput("runs are told apart by the names of their files: rename those that are equal")
-    for dataset in dict.fromkeys(result.dataset for run in runs.values() for result in run.results):
-        if len({run.sha256_of(dataset) for run in runs.values()} - {None}) > 1:
-            raise InvalidInput(f"the runs have looked at different files called {dataset}: they cannot be compared")
-    write_page(report, runs, [])
+    comparisons = list(comparison.compare_runs(runs))
+    if comparisons:
+        print_table(comparison.comparison_table(comparisons))
+    elif report is None:
+        raise InvalidInput(
+            "the files hold no outcomes of the same sets: evaluate both anew, or give --report for a page"
+        )
+    if report is not None:
+        write_page(report, runs, [])
 
 
 @evaluate.command()

@@ -10,7 +10,7 @@ import click
 
 from arcface_api.errors import InvalidInput, explained
 from arcface_faces.image_files import framing, tree
-from arcface_faces.pairs import pair_list, pair_set
+from arcface_faces.pairs import groups, pair_list, pair_set
 
 FILE = click.Path(path_type=Path)
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -42,7 +42,9 @@ def pairs() -> None:
 
 
 @pairs.command()
-@click.option("--list", "list_file", type=FILE, required=True, help="Table first,second,same or LFW's pairs.txt.")
+@click.option(
+    "--list", "list_file", type=FILE, required=True, help="Table first,second,same[,group] or LFW's pairs.txt."
+)
 @click.option("--images", type=FILE, required=True, help="Folder of the images that the list names.")
 @framing_options
 @click.option("-o", "--output", type=FILE, required=True, help="The .bin to write; it must not exist.")
@@ -55,6 +57,7 @@ def make(
         if not images.is_dir():
             raise InvalidInput(f"{images}: is no folder; correct --images")
     check_new("--output", output)
+    check_new("--output", groups.groups_file(output))
     if dropped is not None:
         check_new("--dropped", dropped)
     frame = framing.choose_framing(options["landmarks"], options["detector"], resize=options["resize"])
@@ -64,6 +67,7 @@ def make(
         _write_dropped(dropped, made.dropped)
     made.check()
     pair_set.write_pairs(output, made.images, made.is_same)
+    groups.write_groups(output, made.groups)
     click.echo(f"{output}: {made.account()}")
     for entry in made.dropped[:3]:
         click.echo(f"line {entry.pair.line}: {entry.reason}", err=True)

@@ -9,13 +9,12 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.scores import Scores
+from arcface_faces.scores import Numbers, Scores
 
 POINTS = 400
 """Of a curve that is drawn; a screen shows no more."""
@@ -36,6 +35,8 @@ class ErrorCurve:
     """True accept rate."""
     thresholds: NDArray[np.float64]
     """Score from which on pairs are accepted; just above it where the next corner has the same one."""
+    genuine: int
+    impostors: int
 
     @property
     def fnmr(self) -> NDArray[np.float64]:
@@ -57,6 +58,12 @@ class ErrorCurve:
     def eer_threshold(self) -> float:
         """Score from which on pairs are accepted at the corner that ends the crossing; finite."""
         return float(self.thresholds[self._crossing()[0]])
+
+    @property
+    def best_accuracy(self) -> float:
+        """Largest share of all pairs that one threshold judges rightly."""
+        right = self.tpr * self.genuine + (1 - self.fmr) * self.impostors
+        return float(right.max()) / (self.genuine + self.impostors)
 
     def _crossing(self) -> tuple[int, float]:
         """The corner at which false matches have caught up, and how far on the way to it that happens, 0 to 1."""
@@ -88,6 +95,8 @@ def error_curve(scores: Scores) -> ErrorCurve:
         np.concatenate([[0.0], false_accepts / impostors, [1.0]]),
         np.concatenate([[0.0], true_accepts / genuine, [1.0]]),
         np.concatenate([[np.inf], np.repeat(levels[::-1], 2), [min(float(scores.score.min()), float(levels[0]))]]),
+        genuine,
+        impostors,
     )
 
 
@@ -101,9 +110,7 @@ def rates_at(scores: Scores, thresholds: Sequence[float]) -> tuple[NDArray[np.fl
     return fmr, fnmr
 
 
-def _impostors_by_level(
-    scores: Scores, levels: NDArray[np.floating[Any]]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _impostors_by_level(scores: Scores, levels: Numbers) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many impostors score below each of the rising levels, and how many just that."""
 
     def count(part: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

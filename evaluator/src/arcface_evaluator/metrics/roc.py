@@ -11,21 +11,18 @@ nearest to the target, which may lie above it. The curve that it sees is scikit-
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.scores import Scores
+from arcface_faces.scores import Numbers, Scores
 
 FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 MARGIN = 1.02
 """Of the impostors that the largest target needs, so that points on both sides of it are there."""
 SAMPLE, SAMPLE_MARGIN = 100_000, 0.01
 """Impostors that a bound is guessed from, and the share that is added: ten standard errors of a tenth."""
-
-Numbers = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +68,12 @@ class TarAtFar:
     threshold: float | None = None
     """Score from which on pairs are accepted at the nearest point; infinite where none is."""
     published: float | None = None
+
+
+def far_name(far: float) -> str:
+    """1e-6 for 0.000001, 2.5e-4 for 0.00025."""
+    mantissa, _, exponent = f"{far:e}".partition("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 def tar_at_far(scores: Scores, fars: Sequence[float] = FARS) -> list[TarAtFar]:

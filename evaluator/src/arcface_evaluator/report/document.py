@@ -6,10 +6,12 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from arcface_api.errors import explained
+from arcface_api.errors import explained, printable
 from arcface_api.model import Model
 from arcface_api.resource.status import IjbResult, PairResult
 from arcface_evaluator.report import searches
+from arcface_evaluator.report.figures import SetFigures
+from arcface_evaluator.report.outcomes import Outcomes
 from arcface_faces.pairs.protocol import FOLDS, THRESHOLD_STEP, THRESHOLDS
 
 
@@ -31,7 +33,7 @@ class PairDetails(Model):
     std_without_flip: float | None = None
     """Its population standard deviation over the folds."""
     interval: tuple[float, float]
-    """95 % interval of the accuracy: bootstrap over the pairs of each fold, thresholds held."""
+    """95 % interval of the accuracy, which allows for the choice of thresholds."""
 
 
 class PairProtocol(Model):
@@ -73,7 +75,7 @@ class IjbRates(Model):
     unresolved: list[str]
     """False accept rates for which there are too few impostor pairs."""
     intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
-    """Of the usual choice: 95 % intervals of `nearest`; bootstrap over persons, thresholds held."""
+    """Of the usual choice: 95 % intervals of the rates in truth at these false accept rates."""
 
 
 class IjbProtocol(Model):
@@ -126,7 +128,7 @@ class InputFile(Model):
     def of(cls, path: Path) -> "InputFile":
         """Hash a file that was read."""
         with explained(path, "cannot be read", "mend its rights"), path.open("rb") as opened:
-            return cls(path=str(path), sha256=hashlib.file_digest(opened, "sha256").hexdigest())
+            return cls(path=printable(str(path)), sha256=hashlib.file_digest(opened, "sha256").hexdigest())
 
 
 class EvaluationFile(Model):
@@ -148,6 +150,10 @@ class EvaluationFile(Model):
     """All images of lists against all others."""
     curves: list[ScoreCurves] = Field(default_factory=list)
     """What a report's plots are drawn from."""
+    figures: list[SetFigures] = Field(default_factory=list)
+    """Areas, equal error rates and operating points, one entry a set, each with those of its groups."""
+    outcomes: list[Outcomes] = Field(default_factory=list)
+    """What became of each pair, for comparisons."""
     protocol: PairProtocol | IjbProtocol | searches.IdentificationProtocol | searches.AllPairsProtocol = PairProtocol()
     """How the numbers came about."""
     inputs: list[InputFile] = Field(min_length=1)
@@ -160,8 +166,9 @@ class EvaluationFile(Model):
         return self
 
     def sha256_of(self, dataset: str) -> str | None:
-        """Hash of the file of a pair set; None where no input is called so."""
-        return next((file.sha256 for file in self.inputs if Path(file.path).stem == dataset), None)
+        """Hash of the file that has a set's pairs; None where no input is called so."""
+        names = {dataset, f"{dataset.lower()}_template_pair_label"}
+        return next((file.sha256 for file in self.inputs if Path(file.path).stem in names), None)
 
     @classmethod
     def read(cls, path: Path) -> "EvaluationFile":

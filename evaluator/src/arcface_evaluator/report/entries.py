@@ -1,18 +1,19 @@
 """From what was measured to entries of the document, to lines and tables for people, and to the pairs of the page."""
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from rich.table import Table
 
 from arcface_api.resource.status import PairResult
-from arcface_evaluator.metrics import error_rates, intervals, roc
+from arcface_evaluator.metrics import intervals, roc
 from arcface_evaluator.protocols import templates
 from arcface_evaluator.report.document import IjbRates, PairDetails, ScoreCurves
+from arcface_evaluator.report.figures import Measured
 from arcface_faces.images import Image, cv2
-from arcface_faces.pairs.protocol import PairScores, fold_sizes
+from arcface_faces.pairs.protocol import PairScores
 from arcface_faces.scores import Scores
 
 SHOWN = 8
@@ -30,11 +31,23 @@ class ChoiceRates:
 
 
 def lines_of(found: PairScores) -> list[str]:
-    """The two lines of a set, as the reference prints them."""
+    """The two lines of a set, as the reference prints them, then one for each group."""
     kind = "Accuracy-Flip" if found.flip else "Accuracy"
     return [
         f"[{found.dataset}]XNorm: {found.xnorm:f}",
         f"[{found.dataset}]{kind}: {found.folds.mean:1.5f}+-{found.folds.std:1.5f}",
+        *_group_lines(found),
+    ]
+
+
+def _group_lines(found: PairScores) -> list[str]:
+    """A line a group, the worst one marked; none where no groups are known."""
+    groups = {name: intervals.decisions(group) for name, group in found.scores.by_group()}
+    worst = min(groups, key=lambda name: groups[name][0], default=None)
+    return [
+        f"[{found.dataset}]{name}: {accuracy:1.5f}, 95 % {low:1.5f} to {high:1.5f}"
+        + ", the worst group" * (name == worst)
+        for name, (accuracy, (low, high)) in groups.items()
     ]
 
 
@@ -54,7 +67,7 @@ def details_of(found: PairScores) -> PairDetails:
         xnorm=found.xnorm,
         accuracy_without_flip=plain.mean if plain else None,
         std_without_flip=plain.std if plain else None,
-        interval=intervals.accuracy_interval(found.folds.accuracies, fold_sizes(found.pairs)),
+        interval=intervals.accuracy_interval(found.scores),
     )
 
 
@@ -65,22 +78,19 @@ def rates_of(dataset: str, result: ChoiceRates, bounds: Mapping[str, intervals.I
         keep_norm=result.choice.keep_norm,
         detector_score=result.choice.detector_score,
         flip=result.choice.flip,
-        nearest={far_name(rate.far): rate.nearest for rate in result.rates if rate.nearest is not None},
-        conservative={far_name(rate.far): rate.conservative for rate in result.rates if rate.conservative is not None},
-        published={far_name(rate.far): rate.published for rate in result.rates if rate.published is not None},
-        unresolved=[far_name(rate.far) for rate in result.rates if rate.nearest is None],
+        nearest={roc.far_name(rate.far): rate.nearest for rate in result.rates if rate.nearest is not None},
+        conservative={
+            roc.far_name(rate.far): rate.conservative for rate in result.rates if rate.conservative is not None
+        },
+        published={roc.far_name(rate.far): rate.published for rate in result.rates if rate.published is not None},
+        unresolved=[roc.far_name(rate.far) for rate in result.rates if rate.nearest is None],
         intervals=dict(bounds or {}),
     )
 
 
-def intervals_of(result: ChoiceRates, scores: Scores) -> dict[str, intervals.Interval]:
-    """How sure the rates of one choice are, whose scores are given with their subjects."""
-    thresholds = {far_name(rate.far): rate.threshold for rate in result.rates if rate.threshold is not None}
-    if scores.subjects is None:
-        return {}
-    sides = scores.subjects.first[scores.is_same], scores.subjects.second[scores.is_same]
-    found = intervals.tar_intervals(scores.genuine, *sides, list(thresholds.values()))
-    return dict(zip(thresholds, found, strict=True))
+def intervals_of(rates: Sequence[roc.TarAtFar], scores: Scores) -> dict[str, intervals.Interval]:
+    """How sure the rates of some scores are."""
+    return {roc.far_name(far): bounds for far, bounds in intervals.tar_intervals(scores, rates).items()}
 
 
 def table_of(dataset: str, results: list[ChoiceRates]) -> Table:
@@ -88,7 +98,7 @@ def table_of(dataset: str, results: list[ChoiceRates]) -> Table:
     table = Table(title=f"{dataset}: TAR in % at FAR (nearest point of the curve)")
     table.add_column("images' vectors")
     for far in roc.FARS:
-        table.add_column(far_name(far), justify="right")
+        table.add_column(roc.far_name(far), justify="right")
     for result in results:
         rates = ("-" if rate.nearest is None else f"{100 * rate.nearest:.2f}" for rate in result.rates)
         table.add_row(choice_name(result.choice), *rates)
@@ -101,14 +111,9 @@ def choice_name(choice: templates.PoolingChoice | IjbRates) -> str:
     return ", ".join([norm, *(["x detector score"] * choice.detector_score), *(["+ mirrored"] * choice.flip)])
 
 
-def far_name(far: float) -> str:
-    """1e-6 for 0.000001."""
-    return f"1e{int(f'{far:e}'.partition('e')[2])}"
-
-
-def curves_of(dataset: str, protocol: str, scores: Scores) -> ScoreCurves:
-    """Condense the scores of pairs."""
-    curve = error_rates.error_curve(scores)
+def curves_of(dataset: str, protocol: str, measured: Measured) -> ScoreCurves:
+    """Condense the scores of pairs and their curve."""
+    scores, curve = measured.scores, measured.curve
     points = curve.points_to_draw()
     lowest, highest = float(scores.score.min()), float(scores.score.max())
     edges = np.linspace(lowest, highest if highest > lowest else lowest + 1, BINS + 1)

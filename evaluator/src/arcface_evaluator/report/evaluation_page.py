@@ -6,18 +6,18 @@ from statistics import fmean, pstdev
 
 import numpy as np
 
-from arcface_evaluator.metrics.roc import FARS
+from arcface_evaluator.metrics import roc
 from arcface_evaluator.report import document, entries, page
 
 PAIR_HEADINGS = ("", "accuracy", "std over folds", "95 % interval", "pairs", "without mirrored", "XNorm")
 PAIR_REMARK = (
-    "Ten contiguous folds, each judged with the threshold that is best on the other nine. The interval is a bootstrap "
-    "over the pairs of each fold with thresholds held."
+    "Ten contiguous folds, each judged with the threshold that is best on the other nine. The interval is "
+    "Clopper's and Pearson's and allows for the choice of thresholds."
 )
 IJB_REMARK = (
     "True accept rates in %. Nearest: at the point of the curve whose false accept rate is nearest; at most: the "
-    "largest one with no more than that false accept rate. A dash: too few impostor pairs to tell. The interval is a "
-    "bootstrap over persons with thresholds held."
+    "largest one with no more than that false accept rate. A dash: too few impostor pairs to tell. The interval "
+    "allows for the luck of both kinds of pairs, of the threshold and of the persons."
 )
 
 Runs = Mapping[str, document.EvaluationFile]
@@ -67,7 +67,7 @@ def _pair_row(run_name: str, run: document.EvaluationFile, details: document.Pai
 
 def _ijb_sections(runs: Runs, hardest: Sequence[entries.HardPairs]) -> Iterable[page.Section]:
     """A section for each IJB set of any run."""
-    headings = ("", *(entries.far_name(far) for far in FARS))
+    headings = ("", *(roc.far_name(far) for far in roc.FARS))
     for dataset in _names_of(result.dataset for run in runs.values() for result in run.ijb):
         rows = [
             row
@@ -83,7 +83,7 @@ def _ijb_sections(runs: Runs, hardest: Sequence[entries.HardPairs]) -> Iterable[
 
 def _ijb_rows(run_name: str, rates: document.IjbRates) -> list[list[str]]:
     """What one run says of one choice of pooling; of the usual one more."""
-    fars = [entries.far_name(far) for far in FARS]
+    fars = [roc.far_name(far) for far in roc.FARS]
     title = f"{run_name}: {entries.choice_name(rates)}"
     rows = [[title, *(_percent(rates.nearest.get(far)) for far in fars)]]
     if rates.intervals:
@@ -132,7 +132,7 @@ def _roc_figure(curves: Mapping[str, document.ScoreCurves]) -> bytes:
     lowest = min(min((rate for rate in curve.fpr if rate > 0), default=1.0) for curve in curves.values())
     for name, curve in curves.items():
         axes.step(curve.fpr, curve.tpr, where="post", label=name)
-    for far in FARS:
+    for far in roc.FARS:
         if far >= lowest:
             axes.axvline(far, color="0.8", linewidth=0.8, zorder=0)
     axes.set_xscale("log")

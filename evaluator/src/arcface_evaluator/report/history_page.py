@@ -16,6 +16,8 @@ REMARK = (
     "was started again there, a cross: a figure was no finite number."
 )
 EPOCH_REMARK = "Means over the log intervals that ended in the epoch, and the verification after it."
+LARGEST_DRAWN = 1e30
+"""Beyond it a figure is a gap: axes of numbers that are still larger cannot be divided, and show nothing."""
 FEW_POINTS = 60
 """That are shown as such."""
 CURVES: dict[str, tuple[str, Callable[[HistoryLine], float | None]]] = {
@@ -68,11 +70,11 @@ def _figure_plots(histories: history_table.Histories) -> Iterator[page.Plot]:
 
 
 def _curves_figure(histories: history_table.Histories, up: str, figure: Callable[[HistoryLine], float | None]) -> bytes:
-    """A curve for each training, with gaps where a figure was no finite number."""
+    """A curve for each training, with gaps where a figure was no finite number or is beyond all measure."""
     drawing, axes = page.empty_figure("epoch", up)
     for name, history in histories.items():
         points = [(line.epoch, figure(line)) for line in history.figures]
-        values = [math.nan if value is None else value for _, value in points]
+        values = [math.nan if value is None or abs(value) > LARGEST_DRAWN else value for _, value in points]
         _draw(axes, name, history, [epoch for epoch, _ in points], values)
     for history in histories.values():
         odd = [line.epoch for line in history.figures if line.not_finite]
@@ -99,6 +101,7 @@ def _accuracy_plots(histories: history_table.Histories) -> Iterator[page.Plot]:
 
 def _draw(axes: Axes, name: str, history: History, epochs: list[float], values: list[float]) -> None:
     """The curve of one training, and where it was started again."""
-    (curve,) = axes.plot(epochs, values, label=name, marker="." if len(epochs) <= FEW_POINTS else "")
+    # Legends leave out what begins with an underscore.
+    (curve,) = axes.plot(epochs, values, label=f" {name}", marker="." if len(epochs) <= FEW_POINTS else "")
     for start in history.starts[1:]:
         axes.axvline(start.epoch, color=curve.get_color(), linestyle=":", linewidth=0.8, zorder=0)

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from arcface_api.contract.history import History, HistoryLine
+from arcface_api.errors import printable
 from arcface_api.resource.status import Verification
 
 Histories = Mapping[str, History]
@@ -18,11 +19,15 @@ EPOCH_HEADINGS = ("epoch", "step", "loss", "learning rate", "img/s", "data wait"
 
 
 def read_histories(paths: Sequence[Path]) -> dict[str, History]:
-    """Histories by as much of the ends of their paths as tells them apart; InvalidInput where one cannot be read."""
+    """Histories by as much of the ends of their paths as tells them apart; InvalidInput where one cannot be read.
+
+    The names are relative paths, and text: pages, event files and terminals take no others.
+    """
     folders = list(dict.fromkeys(path.resolve() for path in paths))
+    ways = [folder.relative_to(folder.anchor).parts for folder in folders]
     names: list[str] = []
-    for count in range(1, max(len(folder.parts) for folder in folders) + 1):
-        names = ["/".join(folder.parts[-count:]) for folder in folders]
+    for count in range(1, max(map(len, ways)) + 1):
+        names = [printable("/".join(way[-count:])) for way in ways]
         if len(set(names)) == len(names):
             break
     return {name: History.read(folder) for name, folder in zip(names, folders, strict=True)}

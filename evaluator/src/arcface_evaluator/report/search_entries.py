@@ -5,8 +5,9 @@ from statistics import fmean
 
 from rich.table import Table
 
+from arcface_evaluator.metrics import roc
 from arcface_evaluator.protocols import all_pairs, identification
-from arcface_evaluator.report import entries, searches as types
+from arcface_evaluator.report import searches as types
 
 
 def gallery_rates(name: str, enrolled: int, searches: identification.Searches) -> types.GalleryRates:
@@ -19,10 +20,10 @@ def gallery_rates(name: str, enrolled: int, searches: identification.Searches) -
         mated=mated,
         non_mated=len(searches.rank) - mated,
         matches=match_rates(searches),
-        tpir={entries.far_name(rate.fpir): rate.tpir for rate in rates if rate.tpir is not None},
-        tpir_rank1={entries.far_name(rate.fpir): rate.tpir_rank_1 for rate in rates if rate.tpir_rank_1 is not None},
-        thresholds={entries.far_name(rate.fpir): rate.threshold for rate in rates if rate.threshold is not None},
-        unresolved=[entries.far_name(rate.fpir) for rate in rates if rate.tpir is None],
+        tpir={roc.far_name(rate.fpir): rate.tpir for rate in rates if rate.tpir is not None},
+        tpir_rank1={roc.far_name(rate.fpir): rate.tpir_rank_1 for rate in rates if rate.tpir_rank_1 is not None},
+        thresholds={roc.far_name(rate.fpir): rate.threshold for rate in rates if rate.threshold is not None},
+        unresolved=[roc.far_name(rate.fpir) for rate in rates if rate.tpir is None],
     )
 
 
@@ -43,7 +44,7 @@ def identification_rates(
         tpir=_mean([rates.tpir for rates in galleries]),
         tpir_rank1=_mean([rates.tpir_rank1 for rates in galleries]),
         joined_matches={} if joined is None or reference is None else match_rates(joined),
-        joined_rates={entries.far_name(rate): found for rate, found in (reference or {}).items()},
+        joined_rates={roc.far_name(rate): found for rate, found in (reference or {}).items()},
     )
 
 
@@ -61,15 +62,15 @@ def all_pairs_rates(dataset: str, group: str | None, found: all_pairs.AllPairs) 
         labels=found.labels,
         genuine=found.genuine,
         impostors=found.impostors,
-        tar_at_far={entries.far_name(rate.far): rate.tar for rate in found.rates if rate.tar is not None},
-        thresholds={entries.far_name(rate.far): rate.threshold for rate in found.rates if rate.threshold is not None},
-        unresolved=[entries.far_name(rate.far) for rate in found.rates if rate.tar is None],
+        tar_at_far={roc.far_name(rate.far): rate.tar for rate in found.rates if rate.tar is not None},
+        thresholds={roc.far_name(rate.far): rate.threshold for rate in found.rates if rate.threshold is not None},
+        unresolved=[roc.far_name(rate.far) for rate in found.rates if rate.tar is None],
     )
 
 
 def identification_table(found: types.IdentificationRates) -> Table:
     """types.Rates in percent, a row a gallery, their mean, and the reference's way."""
-    fpirs = [entries.far_name(fpir) for fpir in identification.FPIRS]
+    fpirs = [roc.far_name(fpir) for fpir in identification.FPIRS]
     table = Table(title=f"{found.dataset}: identification, rates in %")
     headings = [*(f"rank {rank}" for rank in identification.RANKS), *(f"TPIR@{fpir}" for fpir in fpirs)]
     for heading in ("gallery", "mated", "others", *headings):
@@ -89,7 +90,7 @@ def identification_table(found: types.IdentificationRates) -> Table:
 
 def all_pairs_table(dataset: str, found: Sequence[types.AllPairsRates]) -> Table:
     """types.Rates in percent, a row a group."""
-    fars = [entries.far_name(far) for far in all_pairs.FARS]
+    fars = [roc.far_name(far) for far in all_pairs.FARS]
     table = Table(title=f"{dataset}: all against all, TAR in % at FAR")
     for heading in ("images of", "images", "persons", "genuine", "impostors", *fars):
         table.add_column(heading, justify="left" if heading == "images of" else "right")

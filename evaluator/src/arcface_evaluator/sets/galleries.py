@@ -99,7 +99,7 @@ def _read_subjects(path: Path, opened: TemplateSet, columns: int = 2) -> Subject
     """The templates of a file, each once, in the order of their ids; nobody's where there is one column."""
     rows = _numbers(path, columns)
     ids, first = np.unique(rows[:, 1], return_index=True)
-    places = opened.places_of(ids, path, rows[first, 0])
+    places = opened.places_of(ids, path, lambda row: int(rows[first[row], 0]))
     if columns == 1:
         return Subjects(places, np.full(len(ids), NOBODY))
     subjects = rows[first, 2]

@@ -12,8 +12,10 @@ there are no landmarks. Row i of the first two files is about the same image; th
 import dataclasses
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -59,14 +61,14 @@ class TemplateSet:
         """What says which images make up which template, and how they are aligned."""
         return self.members_file, *([] if self.marks_file is None else [self.marks_file])
 
-    def places_of(self, ids: Ids, path: Path, lines: Ids) -> NDArray[np.int64]:
+    def places_of(self, ids: Ids, path: Path, line_of: Callable[[int], int]) -> NDArray[np.int64]:
         """(P,) indices of the templates with these ids, which stand in these lines of a file."""
         known = self.templates.ids
         places = np.searchsorted(known, ids)
         unknown = np.flatnonzero((places == len(known)) | (known[np.minimum(places, len(known) - 1)] != ids))
         if len(unknown):
             row = int(unknown[0])
-            raise InvalidInput(f"{path} line {lines[row]}: template {ids[row]} has no images; check the two files")
+            raise InvalidInput(f"{path} line {line_of(row)}: template {ids[row]} has no images; check the two files")
         return places
 
 
@@ -149,12 +151,12 @@ def _read_pairs(path: Path, opened: TemplateSet) -> template_pairs.TemplatePairs
         InvalidInput: naming the first line with a template that no image belongs to, or a label but 0 and 1.
     """
     numbers = _numbers(path)
-    lines = np.arange(1, len(numbers) + 1)
-    first, second = (opened.places_of(numbers[:, column], path, lines).astype(np.int32) for column in (0, 1))
+    line_of = partial(_line_of, path)
+    first, second = (opened.places_of(numbers[:, column], path, line_of).astype(np.int32) for column in (0, 1))
     label = numbers[:, 2]
     odd = np.flatnonzero((label != 0) & (label != 1))
     if len(odd):
-        raise InvalidInput(f"{path} line {odd[0] + 1}: label {label[odd[0]]}; it must be 0 or 1")
+        raise InvalidInput(f"{path} line {line_of(int(odd[0]))}: label {label[odd[0]]}; it must be 0 or 1")
     same = int(label.sum())
     if same in {0, len(label)}:
         raise InvalidInput(f"{path}: {same} pairs are of one person and {len(label) - same} of two; there must be both")
@@ -242,6 +244,12 @@ def _numbers(path: Path) -> NDArray[np.int64]:
             f"{path}: has {rows.shape[1] if rows.size else 0} columns; a line is 'template template label'"
         )
     return rows
+
+
+def _line_of(path: Path, row: int) -> int:
+    """Number of the line with a row of numbers: blank ones count as lines and have no row."""
+    with _reading(path), path.open("rb") as file:
+        return next(islice((number for number, line in enumerate(file, start=1) if line.strip()), row, None))
 
 
 def _first_odd_line(path: Path) -> str:

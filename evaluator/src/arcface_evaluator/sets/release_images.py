@@ -18,18 +18,12 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import ArcFaceError, InvalidInput, explained
 from arcface_evaluator.sets.release import IMAGES_FOLDER, TemplateSet
+from arcface_faces import images as faces
 from arcface_faces.checkpoint import file_sha256
 from arcface_faces.embedding import embedder, vectors
-from arcface_faces.images import (
-    LANDMARKS,
-    Image,
-    align,
-    check_landmarks,
-    decode,
-    decode_any_size,
-    similarity_transforms,
-)
-from arcface_faces.progress import progress_bar
+from arcface_faces.image_files import header
+from arcface_faces.images import Image, align, check_landmarks, decode, decode_any_size, similarity_transforms
+from arcface_faces.progress import Advance, progress_bar
 
 LOG = logging.getLogger(__name__)
 
@@ -45,9 +39,13 @@ class Alignment:
     matrices: NDArray[np.float64]
     """(N, 2, 3), to the aligned images."""
 
+    def check(self, number: int, name: str, shape: tuple[int, ...]) -> None:
+        """InvalidInput where the landmarks of an image of this height and width are not in it."""
+        check_landmarks(shape, self.points[number], name, f"{self.marks_file} line {number + 1}")
+
     def apply(self, number: int, name: str, pixels: Image) -> Image:
         """An image, aligned; InvalidInput where its landmarks are not in it."""
-        check_landmarks(pixels, self.points[number], name, f"{self.marks_file} line {number + 1}")
+        self.check(number, name, pixels.shape)
         return align(pixels, self.matrices[number])
 
 
@@ -87,6 +85,26 @@ class ReleaseImages:
         if self.alignment is None:
             return decode(*stored)
         return self.alignment.apply(number, self.files[number], decode_any_size(*stored))
+
+    def check_size(self, number: int) -> None:
+        """InvalidInput where an image is none by its first bytes, or of a size that cannot be used."""
+        path = self.path(number)
+        with explained(path, "cannot be read", "take it from the release"), path.open("rb") as file:
+            stated = header.stated_size(file)
+        # Other kinds of images are few, and so are those that do not say: decoding tells.
+        shape = decode_any_size(*self.stored_image(number)).shape if stated is None else stated
+        if not 0 < shape[0] * shape[1] <= faces.MOST_PIXELS:
+            raise InvalidInput(f"{path}: says that it has {shape[1]}x{shape[0]} pixels: take it from the release")
+        if self.alignment is not None:
+            self.alignment.check(number, self.files[number], shape)
+        elif shape[:2] != (faces.IMAGE_SIZE, faces.IMAGE_SIZE):
+            raise InvalidInput(f"{path}: the image is {shape[1]}x{shape[0]} and not aligned: add the file of landmarks")
+
+    def check_sizes(self, advance: Advance) -> None:
+        """Look at the first bytes of all images, as `check_size` does; InvalidInput names the first that is wrong."""
+        with ThreadPoolExecutor(embedder.decoding_threads(), thread_name_prefix="check") as pool:
+            for _ in pool.map(self.check_size, range(len(self))):
+                advance(1)
 
 
 def open_images(opened: TemplateSet) -> ReleaseImages:
@@ -155,7 +173,7 @@ class EmbeddingCache:
 
 def open_cache(folder: Path, manifest: Path, opened: TemplateSet, images: ReleaseImages) -> EmbeddingCache:
     """The cache of one release with one checkpoint, whose folder and manifest are given."""
-    whole = hashlib.sha256(repr(LANDMARKS).encode())
+    whole = hashlib.sha256(repr(faces.LANDMARKS).encode())
     for part in (manifest, *opened.member_files):
         with explained(part, "cannot be read", "give this user the right to read it"):
             whole.update(hashlib.sha256(part.read_bytes()).digest())

@@ -28,7 +28,11 @@ class FaceDataset(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what tells this set from another."""
+        """SHA-256 of what tells this set from another, by what all releases know of it."""
+
+    @property
+    def content_fingerprint(self) -> str:
+        """The same by all that this release knows."""
 
     def image_bytes(self, index: int) -> bytes:
         """Stored bytes of an image (JPEG or PNG)."""

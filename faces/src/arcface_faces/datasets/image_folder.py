@@ -28,7 +28,8 @@ SETTLED_NS = 2_000_000_000
 class ImageFolderDataset(IndexedDataset):
     """Identities in the order of their folders' names, images in the order of theirs.
 
-    The fingerprint is made of the images' names and sizes, as they were when the index was made. It is made anew where
+    The fingerprint is made of the images' names, that of the content of their sizes, too, as they were when the index
+    was made: earlier releases, whose trainings go on with this one, knew no sizes. The index is made anew where
     the time of an identity's folder has changed, which it does when files come, go or are renamed (an `mv` or `rsync`
     over an old one, too), or the size of an image of the identities that are looked at each time. Not seen is an image
     of another identity that was written over in its place later, and one of the same name and size.
@@ -44,6 +45,11 @@ class ImageFolderDataset(IndexedDataset):
         if made_from is None:
             return cls(_make_index(directory, folders, min_images), directory)
         return cls(store.load(made_from, lambda: _make_index(directory, folders, min_images)), directory)
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this set from another, by the names of its images."""
+        return fingerprint("folder", self.index.columns.values())
 
     def image_bytes(self, index: int) -> bytes:
         """Bytes of the image's file."""

@@ -134,7 +134,12 @@ class IndexedDataset:
 
     @property
     def fingerprint(self) -> str:
-        """What tells this set from another."""
+        """What tells this set from another, by what all releases know of it."""
+        return self.index.fingerprint
+
+    @property
+    def content_fingerprint(self) -> str:
+        """The same by all that this release knows."""
         return self.index.fingerprint
 
 

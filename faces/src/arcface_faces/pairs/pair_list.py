@@ -1,8 +1,8 @@
 """Pairs as people write them down, made into a verification set.
 
-Two kinds of lists: a table `first,second,same`, with or without these words in its first line, where the first two are
-files below the images' folder; and LFW's `pairs.txt`, whose lines `name 1 4` and `name 1 other 2` stand for
-`name/name_0001.jpg` and so on.
+Two kinds of lists: a table `first,second,same` or `first,second,same,group`, with or without these words in its first
+line, where the first two are files below the images' folder; and LFW's `pairs.txt`, whose lines `name 1 4` and `name 1
+other 2` stand for `name/name_0001.jpg` and so on.
 """
 
 from collections import Counter
@@ -15,10 +15,13 @@ import numpy as np
 from arcface_api.errors import InvalidInput, explained
 from arcface_faces import delimited, images
 from arcface_faces.image_files import framing, tree
+from arcface_faces.pairs import groups
 from arcface_faces.pairs.protocol import check_foldable
 
 TABLES = frozenset({".csv", ".tsv"})
 HEADER = ["first", "second", "same"]
+GROUP = "group"
+"""A fourth column, which may be left out."""
 TRUTH = {"1": True, "true": True, "0": False, "false": False}
 LONGEST_NUMBER = 9
 """Digits."""
@@ -34,6 +37,7 @@ class ListedPair:
     first: str
     second: str
     is_same: bool
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class MadeSet:
     images: list[bytes]
     """As they are on disk, or framed and stored without loss; pair i at 2i and 2i + 1."""
     is_same: list[bool]
+    groups: list[str]
+    """Of each pair, empty where it is of none."""
     dropped: list[DroppedPair]
 
     def check(self) -> None:
@@ -78,12 +84,13 @@ def read_list(path: Path) -> list[ListedPair]:
     pairs = list(_table_pairs(path, lines) if _is_table(path, lines) else _lfw_pairs(path, lines))
     if not pairs:
         raise InvalidInput(f"{path}: holds no pairs")
+    groups.check_names(str(path), list(dict.fromkeys(pair.group for pair in pairs)))
     return pairs
 
 
 def make_set(pairs: list[ListedPair], folder: tree.ImageTree, frame: framing.Framing) -> MadeSet:
     """Read the images below a folder; pairs that lack a usable one are dropped and accounted for."""
-    made = MadeSet([], [], [])
+    made = MadeSet([], [], [], [])
     for pair in pairs:
         found = [_image(folder, frame, name) for name in (pair.first, pair.second)]
         problem = next((text for text in found if isinstance(text, str)), None)
@@ -92,6 +99,7 @@ def make_set(pairs: list[ListedPair], folder: tree.ImageTree, frame: framing.Fra
             continue
         made.images.extend(content for content in found if isinstance(content, bytes))
         made.is_same.append(pair.is_same)
+        made.groups.append(pair.group)
     return made
 
 
@@ -103,15 +111,19 @@ def _is_table(path: Path, lines: list[str]) -> bool:
         (line for number, line in enumerate(lines, start=1) if line.strip() and not _is_count(number, line)), ""
     )
     row = next(delimited.rows(path, [first], _is_table_row), None)
-    return row is not None and _is_table_row(row.fields) and not _is_number(row.fields[1])
+    if row is None or not _is_table_row(row.fields):
+        return False
+    # Four words may be two persons of LFW with an image each.
+    return _is_header(row.fields) or (len(row.fields) == len(HEADER) and not _is_number(row.fields[1]))
 
 
 def _is_table_row(fields: list[str]) -> bool:
-    return _is_header(fields) or (len(fields) == len(HEADER) and fields[2].lower() in TRUTH)
+    is_as_long = len(fields) - len(HEADER) in {0, 1}
+    return _is_header(fields) or (is_as_long and fields[2].lower() in TRUTH)
 
 
 def _is_header(fields: list[str]) -> bool:
-    return [name.lower() for name in fields] == HEADER
+    return [name.lower() for name in fields] in (HEADER, [*HEADER, GROUP])
 
 
 def _table_pairs(path: Path, lines: list[str]) -> Iterator[ListedPair]:
@@ -121,8 +133,8 @@ def _table_pairs(path: Path, lines: list[str]) -> Iterator[ListedPair]:
         if not _is_table_row(row.fields):
             expected = f"the header is {','.join(HEADER)!r}" if number == 0 else "a line is 'file,file,1-or-0'"
             raise InvalidInput(f"{path} line {row.line}: {row.shown()}; {expected}")
-        first, second, truth = row.fields
-        yield ListedPair(row.line, first, second, TRUTH[truth.lower()])
+        first, second, truth, *group = row.fields
+        yield ListedPair(row.line, first, second, TRUTH[truth.lower()], *group)
 
 
 def _is_count(number: int, line: str) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
 from arcface_faces.embedding.vectors import BLOCK, Embeddings, nonzero_norms
-from arcface_faces.scores import Scores
+from arcface_faces.scores import Groups, Scores
 
 FOLDS = 10
 THRESHOLD_STEP = 0.01
@@ -59,8 +59,10 @@ class PairScores:
     """Cosines, and what each pair was taken for by the threshold of its fold."""
 
 
-def verify(dataset: str, embeddings_NVD: Embeddings, is_same: NDArray[np.bool_]) -> PairScores:
-    """Judge the embeddings of a set."""
+def verify(
+    dataset: str, embeddings_NVD: Embeddings, is_same: NDArray[np.bool_], groups: Groups | None = None
+) -> PairScores:
+    """Judge the embeddings of a set, whose pairs may be of groups."""
     check_foldable(dataset, is_same)
     flip = embeddings_NVD.shape[1] == 2
     distances = squared_distances(embeddings_NVD)
@@ -72,7 +74,7 @@ def verify(dataset: str, embeddings_NVD: Embeddings, is_same: NDArray[np.bool_])
         xnorm=mean_norm(embeddings_NVD),
         flip=flip,
         folds_without_flip=fold_accuracy(squared_distances(embeddings_NVD[:, :1]), is_same) if flip else None,
-        scores=Scores(1 - distances / 2, is_same, is_accepted=distances < folds.threshold_of_pairs(len(distances))),
+        scores=Scores(1 - distances / 2, is_same, distances < folds.threshold_of_pairs(len(distances)), groups),
     )
 
 

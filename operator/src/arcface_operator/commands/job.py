@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from arcface_api import unsupported
 from arcface_api.errors import InvalidInput
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.decision.prerequisites import claims_of
@@ -52,6 +53,8 @@ def validate(file: Path, volumes: tuple[str, ...]) -> None:
     """Check a job before anything is taken: its fields and, with --volume, its data."""
     job, counts = _checked(file, volumes)
     click.echo(f"{file}: {job.metadata.name} is valid" if counts is None else _valid_with_data(file, job, counts))
+    if (sentence := unsupported.doubtful_precision(job.spec.workers, job.spec.precision)) is not None:
+        click.echo(f"spec.{sentence}")
 
 
 @click.command()

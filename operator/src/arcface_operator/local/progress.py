@@ -206,7 +206,7 @@ def duration(time_left: timedelta) -> str:
 
 
 def results_table(evaluation: EvaluationStatus) -> Table:
-    """One row a pair set, one a rate of an IJB set, then one a gate of what was not measured."""
+    """One row a pair set, one a rate of an IJB set, then one a gate about anything else."""
     table = Table()
     for heading in ("set", "accuracy", "std", "pairs", "gate"):
         table.add_column(heading, justify="left" if heading in {"set", "gate"} else "right")
@@ -221,10 +221,10 @@ def results_table(evaluation: EvaluationStatus) -> Table:
             gate = by_metric.pop(metric, None)
             table.add_row(metric, f"{tar:.5f}", "", "", "" if gate is None else _verdict(gate))
     for gate in by_metric.values():
-        table.add_row(gate.metric, "", "", "", _verdict(gate))
+        table.add_row(gate.metric, "" if gate.value is None else f"{gate.value:.5f}", "", "", _verdict(gate))
     return table
 
 
 def _verdict(gate: GateResult) -> str:
     """`passed (>= 0.9)` and the like."""
-    return f"{'passed' if gate.passed else 'failed'} (>= {gate.min:g})"
+    return f"{'passed' if gate.passed else 'failed'} ({gate.bounds})"

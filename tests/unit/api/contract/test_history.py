@@ -68,6 +68,22 @@ def test_fields_and_kinds_of_lines_of_a_newer_release_are_passed_over():
     assert (told(history), history.unreadable) == ([("a", 20)], 0)
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"at": "0001-01-01T00:00:00"},
+        {"epoch": 1e308},
+        {"loss": float("nan")},
+        {"verification": {"epoch": 2, "step": 20, "results": []}},
+    ],
+    ids=["time without a zone", "epoch", "not a number", "verification of nothing"],
+)
+def test_a_line_that_no_training_writes_is_passed_over(odd):
+    text = json.dumps(json.loads(figures("a", 40)[0]) | odd).encode()
+    history = History.of([begin("a", 0), *figures("a", 20), text])
+    assert (told(history), history.unreadable) == ([("a", 20)], 1)
+
+
 def test_a_network_that_was_verified_again_is_told_once():
     texts = [begin("a", 0), line("a", 20, verification=found(20, 0.8)), begin("b", 20)]
     texts.append(line("b", 20, verification=found(20, 0.8, pairs=3000)))

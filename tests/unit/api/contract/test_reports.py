@@ -6,6 +6,7 @@ from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.reports import (
     TERMINATION_MESSAGE_LIMIT,
     EvaluatorReport,
+    GateFigures,
     IjbResult,
     PairResult,
     Report,
@@ -104,23 +105,28 @@ def test_results_of_the_most_and_longest_sets_fit():
         checkpoint="step-00113720",
         results=[PairResult(dataset=name, accuracy=1 / 3, std=1 / 7, pairs=10**7) for name in names],
         ijb=[IjbResult(dataset=name, tar_at_far=dict.fromkeys(FARS, 2 / 3)) for name in ("IJBB", "IJBC")],
+        figures=GateFigures.of({f"{number}.eer": 1 / 3 for number in range(64)}),
     )
-    assert len(termination_message(report)) <= TERMINATION_MESSAGE_LIMIT
+    message = termination_message(report)
+    assert len(message) <= TERMINATION_MESSAGE_LIMIT
+    assert EvaluatorReport.parse(message) == report
 
 
 @pytest.mark.parametrize(
     ("error", "reason", "message", "code"),
     [
-        pytest.param(InvalidInput("a.bin: holds\nnothing"), "InvalidInput", "a.bin: holds nothing", 2, id="input"),
+        pytest.param(InvalidInput("a\n.bin: is empty"), "InvalidInput", r"a\n.bin: is empty", 2, id="input"),
         pytest.param(Diverged("loss is nan"), "Diverged", "loss is nan", 3, id="diverged"),
         pytest.param(Stopped("saved at step 7"), "Stopped", "saved at step 7", 143, id="stopped"),
         pytest.param(ArcFaceError("disk"), "Error", "disk", 1, id="may pass"),
         pytest.param(KeyError("x"), "Error", "KeyError: 'x'", 1, id="not ours"),
+        pytest.param(ValueError("of\ntwo lines \udcff"), "Error", r"ValueError: of two lines \udcff", 1, id="no text"),
     ],
 )
 def test_a_failure_says_what_the_exit_code_says(error, reason, message, code):
     failure = failure_from(error, rank=5)
     assert (failure.reason, failure.message, failure.exit_code, failure.rank) == (reason, message, code, 5)
+    assert termination_message(TrainerReport(failure=failure))
 
 
 def test_a_divergence_is_of_the_rank_where_it_began():

@@ -18,8 +18,8 @@ def refusal(**spec):
         pytest.param({"modle": {}}, "spec.modle", id="spec"),
         pytest.param({"training": {"optimizer": {"lr": 0.1}}}, "spec.training.optimizer.lr", id="deep"),
         pytest.param(
-            {"evaluation": {"claimName": "faces", "gates": [{"metric": "lfw.accuracy", "min": 0.5, "max": 1}]}},
-            "spec.evaluation.gates[0].max",
+            {"evaluation": {"claimName": "faces", "gates": [{"metric": "lfw.accuracy", "min": 0.5, "most": 1}]}},
+            "spec.evaluation.gates[0].most",
             id="in a list",
         ),
     ],
@@ -69,10 +69,29 @@ def test_a_path_in_a_claim_may_have_dots_in_its_names(path):
     assert make_job(data={"path": path}).spec.data.path == path
 
 
-@pytest.mark.parametrize("metric", ["lfw", "lfw.tar@1e-4", "IJBC.tar@1e-7", ".accuracy", "lfw.accuracy "])
-def test_a_gate_is_an_accuracy_or_a_tar(metric):
+@pytest.mark.parametrize("metric", ["lfw", "lfw.f1", "IJBC.tar@1e-7", ".accuracy", "lfw.accuracy ", "lfw.tar@0.1"])
+def test_a_gate_is_a_figure_by_its_name(metric):
     gates = [{"metric": metric, "min": 0.5}]
     assert refusal(evaluation={"claimName": "faces", "gates": gates}).startswith("spec.evaluation.gates[0].metric: ")
+
+
+@pytest.mark.parametrize("metric", ["lfw.accuracy", "lfw.eer", "lfw.auc", "lfw.tar@1e-3", "lfw.African.accuracy"])
+def test_a_gate_may_be_about_every_figure_of_a_set_and_of_its_groups(metric):
+    gates = [{"metric": metric, "max": 0.5}]
+    (gate,) = make_job(evaluation={"claimName": "faces", "gates": gates}).spec.evaluation.gates
+    assert (gate.is_passed_by(0.5), gate.is_passed_by(0.51)) == (True, False)
+
+
+def test_a_gate_may_have_both_bounds():
+    gates = [{"metric": "lfw.eer", "min": 0.1, "max": 0.2}]
+    (gate,) = make_job(evaluation={"claimName": "faces", "gates": gates}).spec.evaluation.gates
+    assert [gate.is_passed_by(value) for value in (0.09, 0.1, 0.2, 0.21)] == [False, True, True, False]
+
+
+@pytest.mark.parametrize("bounds", [{}, {"min": 0.6, "max": 0.5}])
+def test_a_gate_needs_bounds_that_something_can_pass(bounds):
+    said = refusal(evaluation={"claimName": "faces", "gates": [{"metric": "lfw.eer", **bounds}]})
+    assert said == "spec.evaluation.gates[0]: a gate needs min, max or both, min not above max"
 
 
 def test_a_gate_may_be_about_a_set_with_dots_in_its_name():

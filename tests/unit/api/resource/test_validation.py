@@ -20,7 +20,7 @@ BROKEN = [
     ),
     pytest.param(
         "spec.evaluation.gates[0].metric",
-        {"evaluation": {**EVALUATION, "gates": [{"metric": "lfw.auc", "min": 0.9}]}},
+        {"evaluation": {**EVALUATION, "gates": [{"metric": "lfw.f1", "min": 0.9}]}},
         rules.METRIC.message,
         id="metric",
     ),
@@ -120,14 +120,20 @@ BROKEN = [
     pytest.param(
         "spec.evaluation",
         {"evaluation": {**EVALUATION, "gates": [{"metric": "mine.accuracy", "min": 0.9}]}},
-        "every gate must be the accuracy of a set in sets or the tar of a set in ijb",
+        rules.GATES_ARE_ABOUT_SETS.message,
         id="gate about no set",
     ),
     pytest.param(
         "spec.evaluation",
         {"evaluation": {**EVALUATION, "ijb": ["IJBC"], "gates": [{"metric": "IJBC.accuracy", "min": 0.9}]}},
-        "every gate must be the accuracy of a set in sets or the tar of a set in ijb",
+        rules.GATES_ARE_ABOUT_SETS.message,
         id="accuracy of an IJB set",
+    ),
+    pytest.param(
+        "spec.evaluation.gates[0]",
+        {"evaluation": {**EVALUATION, "gates": [{"metric": "lfw.eer", "min": 0.2, "max": 0.1}]}},
+        "a gate needs min, max or both, min not above max",
+        id="gate that nothing passes",
     ),
     pytest.param(
         "spec",

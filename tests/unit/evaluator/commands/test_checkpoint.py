@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -42,12 +43,15 @@ def refused(capsys, *words):
 
 def test_a_checkpoint_is_told_with_its_recipe_and_files(folder):
     path = folder / "step-00000008"
-    rewrite_manifest(path, lambda document: document.update(recipe={"model.width": 0.5, "totalBatchSize": 4}))
+    source = {"job": "large", "step": 4000, "sha256": "ab" * 32, "head": "means"}
+    recipe = {"model.width": 0.5, "totalBatchSize": 4}
+    rewrite_manifest(path, lambda document: document.update(recipe=recipe, source=source))
     lines = [" ".join(line.split()) for line in done("show", path).splitlines()]
     assert "step 8 of 100, epoch 0" in lines
     assert "trained on 50 images of 10 identities" in lines
     assert "best step 8: set-0 0.75000" in lines
     assert "recipe model.width 0.5" in lines
+    assert "began with step 4,000 of large (abababababab...), its head means" in lines
     (head,) = [line for line in lines if HEAD_FILE in line]
     assert "0 to 9" in head
 
@@ -91,17 +95,42 @@ def test_all_damages_of_one_checkpoint_are_named(folder, capsys):
     ]
 
 
+def change(path, **fields):
+    rewrite_manifest(path.parent, lambda document: document.update(fields))
+
+
+ENTRY_WITHOUT_CLASSES = {
+    "name": HEAD_FILE,
+    "size": 1,
+    "sha256": "0" * 64,
+    "firstClass": 0,
+    "tensors": {"centers": {"shape": []}},
+}
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
         pytest.param(lambda path: path.unlink(), "manifest.json: cannot be read", id="none"),
         pytest.param(lambda path: path.write_text("{"), "manifest.json: is damaged (it does not", id="half of it"),
+        pytest.param(
+            partial(change, step=4), "is of step 4: name the folder step-00000004 again", id="of another checkpoint"
+        ),
+        pytest.param(
+            partial(change, best={"epoch": 1, "step": 8, "results": []}),
+            "manifest.json: document: a verification names no set",
+            id="verification of nothing",
+        ),
+        pytest.param(
+            partial(change, files=[ENTRY_WITHOUT_CLASSES]), "do not hold each of 10 classes once", id="no extents"
+        ),
     ],
 )
 def test_a_manifest_is_a_file_too(folder, capsys, damage, words):
     damage(folder / "step-00000008" / MANIFEST_FILE)
-    (line,), _ = refused(capsys, "verify", folder / "step-00000008")
-    assert words in line
+    lines, _ = refused(capsys, "verify", folder / "step-00000008")
+    assert words in lines[-1]
+    assert done("show", folder)
 
 
 def test_parts_that_no_file_holds_are_named(folder, capsys):

@@ -1,5 +1,6 @@
 """The course of one and of several trainings, as tables, as a page and as event files."""
 
+import os
 import re
 
 import pytest
@@ -80,11 +81,13 @@ def test_the_page_has_curves_tables_and_the_origin_of_all(tmp_path):
 
 def test_names_from_outside_are_text(tmp_path):
     lines = [found.model_copy(update={"verification": None}) for found in lines_of("a", 0, 20)]
-    output = shown(write_history(tmp_path / "<b>[red]$\\odd_{$", lines), "--report", tmp_path / "page")
+    folder = write_history(tmp_path / os.fsdecode(b"<b>[red]$\\odd_{$\xff"), lines)
+    output = shown(folder, "--report", tmp_path / "page", "--tensorboard", tmp_path / "events")
     page = page_of(tmp_path / "page")
-    assert "&lt;b&gt;[red]$\\odd_{$" in page
+    assert "&lt;b&gt;[red]$\\odd_{$\\udcff" in page
     assert "<b>" not in page
-    assert len(cells(output, "<b>[red]$\\odd_{$")) == 1
+    assert len(cells(output, "<b>[red]$\\odd_{$\\udcff")) == 1
+    assert [path.name for path in (tmp_path / "events").iterdir()] == ["<b>[red]$\\odd_{$\\udcff"]
 
 
 def test_a_training_that_goes_on_can_be_looked_at_again(tmp_path):

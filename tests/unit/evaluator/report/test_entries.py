@@ -2,19 +2,16 @@
 
 import numpy as np
 
-from arcface_evaluator.metrics.roc import TarAtFar
+from arcface_evaluator.metrics.roc import tar_at_far
 from arcface_evaluator.protocols.templates import PoolingChoice
-from arcface_evaluator.report.entries import ChoiceRates, intervals_of
-from arcface_faces.scores import Scores, Subjects
+from arcface_evaluator.report.entries import ChoiceRates, intervals_of, rates_of
+from arcface_faces.scores import Scores
 
 
-def test_impostors_play_no_part_in_intervals():
-    first = np.repeat(np.arange(30, dtype=np.int32) * 1000, 2)
-    second = first + np.tile(np.array([1, 2], np.int32), 30)
-    scores, everyone = np.random.default_rng(1).uniform(size=60), np.array([True] * 60 + [False] * 2)
-    impostors = np.array([1, 2], np.int32), np.array([1001, 2001], np.int32)
-    result = ChoiceRates(PoolingChoice(), [TarAtFar(0.1, 0.5, 0.5, 0.5)])
-    sides = [np.append(side, other).astype(np.int32) for side, other in zip((first, second), impostors, strict=True)]
-    genuine = Scores(scores, everyone[:60], subjects=Subjects.linked(first, second, everyone[:60]))
-    both = Scores(np.append(scores, [9.0, 9.0]), everyone, subjects=Subjects.linked(*sides, everyone))
-    assert intervals_of(result, both) == intervals_of(result, genuine)
+def test_rates_and_intervals_are_called_by_the_same_names():
+    is_same = np.arange(2020) < 20
+    scores = Scores(np.where(is_same, 1.0, np.linspace(0, 0.5, 2020)), is_same)
+    result = ChoiceRates(PoolingChoice(), tar_at_far(scores))
+    entry = rates_of("IJBC", result, intervals_of(result.rates, scores))
+    assert list(entry.intervals) == list(entry.nearest) == list(entry.published) == ["1e-3", "1e-2", "1e-1"]
+    assert entry.unresolved == ["1e-6", "1e-5", "1e-4"]

@@ -8,6 +8,7 @@ import pytest
 
 from arcface_api.command import run
 from arcface_evaluator.report.entries import BINS, curves_of
+from arcface_evaluator.report.figures import Measured
 from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import open_images
 from arcface_faces.embedding.embedder import embed
@@ -69,7 +70,7 @@ def test_a_release_has_its_table_with_intervals_and_its_hardest_templates(tmp_pa
     page = page_of(tmp_path / "page")
     assert "model: norm kept, x detector score, + mirrored" in page
     assert page.count("<td>95 % interval</td>") == 1
-    assert "<td>100.00 to 100.00</td>" in page
+    assert re.search(r"<td>\d\d?\.\d\d to 100\.00</td>", page)  # few pairs are never sure
     assert re.search(r"templates \d+ and \d+: 1.000", page)
 
 
@@ -140,7 +141,7 @@ def test_curves_keep_the_rates_that_count():
     random = np.random.default_rng(0)
     is_same = np.arange(200_000) < 2_000
     scores = random.normal(np.where(is_same, 2.0, 0.0), 1.0)
-    curves = curves_of("set", "cosine", Scores(scores, is_same))
+    curves = curves_of("set", "cosine", Measured.of(Scores(scores, is_same)))
     assert len(curves.fpr) < 500
     assert sum(curves.genuine) == 2_000
     assert sum(curves.impostors) == 198_000

@@ -210,3 +210,33 @@ def test_check_names_an_image_of_a_release_that_has_lost_a_part_unless_it_is_to_
     assert f"{damaged}: " in capsys.readouterr().err
     with pytest.raises(SystemExit, match="0"):
         run(["evaluate", "check", "--quick", "--ijb", str(root)])
+
+
+def no_advance(_count):
+    """Tell nobody."""
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "does not decode"),
+        (b"<html>not found</html>", "does not decode"),
+        (encoded_image(1)[:20], "does not decode"),
+        (encoded_image(1, 40, 40), "line 8: landmark .* lies outside of 7.jpg, which has 40x40 pixels"),
+        (encoded_image(1)[:16] + (9000).to_bytes(4) * 2 + b"x", "says that it has 9000x9000 pixels"),
+    ],
+)
+def test_kind_and_size_of_every_image_are_looked_at_without_decoding(tmp_path, content, said):
+    root = write_release(tmp_path)
+    images = open_images(open_ijb(root))
+    images.check_sizes(no_advance)
+    (root / "loose_crop" / "7.jpg").write_bytes(content)
+    with pytest.raises(InvalidInput, match=said):
+        images.check_sizes(no_advance)
+
+
+def test_a_check_of_a_release_looks_at_all_images_even_if_quick(tmp_path, capsys):
+    root = write_release(tmp_path)
+    (root / "loose_crop" / "40.jpg").write_bytes(encoded_image(1, 40, 40))
+    assert run(["evaluate", "check", "--quick", "--ijb", str(root)]) == 2
+    assert "line 41: landmark" in capsys.readouterr().err

@@ -60,6 +60,23 @@ def test_the_flagship_job_is_valid_and_its_plan_prints_numbers(tmp_path: Path, p
     assert "65,156,160" in ended.stdout
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_flagship_job_is_refused_what_its_910a_does_not_compute(tmp_path: Path, precision: str) -> None:
+    document = yaml.safe_load(EXAMPLE.read_text())
+    document["spec"]["training"]["precision"] = precision
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(document))
+    ended = arcface("validate", "-f", "job.yaml", cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert f"Ascend 910A cards, which compute no {precision}; write fp16" in ended.stderr
+
+
+def test_a_precision_that_cards_may_not_compute_is_told_beside_the_verdict(tmp_path: Path) -> None:
+    write_job(tmp_path, workers={"accelerator": "ascend"}, training={"precision": "fp32"})
+    ended = arcface("validate", "-f", "job.yaml", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert "spec.training.precision: fp32 ends the ranks" in ended.stdout
+
+
 REFUSED = [
     pytest.param({"data": {"foo": 1}}, "job.yaml: spec.data.foo: unknown field", id="field"),
     pytest.param(

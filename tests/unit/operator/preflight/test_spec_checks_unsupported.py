@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
+from arcface_api.unsupported import doubtful_precision
 from arcface_operator.preflight.spec_checks import unsupported
 from support.builders.jobs import make_job
 
@@ -34,6 +35,31 @@ def test_910a_is_refused_what_it_does_not_compute(machine: str, precision: str) 
 )
 def test_a_machine_may_have_what_it_computes(machine: str, precision: str | None) -> None:
     assert unsupported(on_machine(machine, precision)) == []
+
+
+@pytest.mark.parametrize(
+    ("workers", "precision", "is_doubtful"),
+    [
+        ({"accelerator": "ascend"}, "fp32", True),
+        ({"accelerator": "ascend", "resourceName": "huawei.com/ascend-1980"}, "bf16", True),
+        ({"accelerator": "ascend"}, "fp16", False),
+        ({"accelerator": "ascend"}, None, False),
+        (CPU, "fp32", False),
+    ],
+)
+def test_a_job_that_names_no_machine_is_told_what_a_910a_does_not_compute(
+    workers: dict[str, str], precision: str | None, *, is_doubtful: bool
+) -> None:
+    spec = make_job(workers=workers, training={"precision": precision} if precision else {}).spec
+    assert unsupported(spec) == []
+    sentence = doubtful_precision(spec.workers, spec.precision)
+    assert (sentence is not None) == is_doubtful
+    assert sentence is None or sentence.startswith(f"training.precision: {precision} ends the ranks as soon as they ")
+
+
+def test_a_job_that_names_its_machine_is_in_no_doubt() -> None:
+    spec = on_machine("module-910b-8", "fp32")
+    assert doubtful_precision(spec.workers, spec.precision) is None
 
 
 @pytest.mark.parametrize("cards", [3, 5, 6, 7, 16])

@@ -4,6 +4,7 @@ Votes come one step late, as the training's loop hands them over.
 """
 
 import errno
+import re
 import subprocess
 import time
 from dataclasses import replace
@@ -258,6 +259,27 @@ def test_a_save_that_fails_is_told_counted_and_tried_again(tmp_path, monkeypatch
     assert EVERY < retried < 2 * EVERY + EVERY
     assert training.checkpointing.warnings == []
     assert training.metric("arcface_train_checkpoint_failures_total") == 1
+
+
+def test_a_disk_that_hangs_is_told_once_with_step_and_time_and_ends_nothing(tmp_path, monkeypatch, caplog):
+    training = Training(tmp_path, Disk())
+    training.metrics.checkpoint_pending.follow(training.checkpointing.pending_seconds)
+    training.train(EVERY + 1)
+    assert training.checkpointing.current_warnings() == []
+    late = time.monotonic() + checkpointing.SLOW_SECONDS
+    monkeypatch.setattr(checkpointing, "time", SimpleNamespace(monotonic=lambda: late))
+    training.train(5)
+    (warning,) = training.checkpointing.current_warnings()
+    assert warning == training.checkpointing.current_warnings()[0]
+    assert re.fullmatch(
+        rf"{tmp_path}: the checkpoint of step {EVERY} is being written since [-0-9]+ [:0-9]+ UTC: .*", warning
+    )
+    assert training.metric("arcface_train_checkpoint_pending_seconds") >= checkpointing.SLOW_SECONDS
+    assert [record.message.split(" reason=")[0] for record in caplog.records] == [f"checkpoint slow step={EVERY}"]
+    training.let_and_train_until_saved()
+    assert training.saved == [EVERY]
+    assert training.checkpointing.current_warnings() == []
+    assert training.metric("arcface_train_checkpoint_pending_seconds") == 0
 
 
 @pytest.fixture

@@ -124,16 +124,29 @@ def test_a_run_never_starts_anew_beside_damaged_checkpoints(tmp_path, save, dama
     assert "move all away to start anew" in str(caught.value)
 
 
-OTHER_IMAGES = dataclasses.replace(PLAN, data_fingerprint="e" * 64)
+OTHER_IMAGES = dataclasses.replace(PLAN, data_fingerprint="e" * 64, content_fingerprint="e" * 64)
+OTHER_CONTENT = dataclasses.replace(PLAN, content_fingerprint="e" * 64)
 
 
-def test_a_run_on_other_images_is_refused_with_both_fingerprints_and_the_way_out(tmp_path, save):
+@pytest.mark.parametrize("plan", [OTHER_IMAGES, OTHER_CONTENT])
+def test_a_run_on_other_images_is_refused_with_both_fingerprints_and_the_way_out(tmp_path, save, plan):
     save(4)
     with pytest.raises(InvalidInput, match=r"other images \(fingerprint dddd.* data.path is eeee.*give the images of"):
-        resume(Loaded(), tmp_path, OTHER_IMAGES, World(1, 0))
+        resume(Loaded(), tmp_path, plan, World(1, 0))
+
+
+def test_what_a_release_saved_that_knew_no_sizes_goes_on_with_images_of_the_same_names(tmp_path, save):
+    save(4)
+    rewrite_manifest(tmp_path / "step-00000004", lambda document: document.pop("contentFingerprint"))
+    assert resume(Loaded(), tmp_path, OTHER_CONTENT, World(1, 0)).step == 4
+
+
+def without_fingerprints(document):
+    for name in ("dataFingerprint", "contentFingerprint"):
+        document.pop(name)
 
 
 def test_what_an_older_release_saved_goes_on_with_any_images(tmp_path, save):
     save(4)
-    rewrite_manifest(tmp_path / "step-00000004", lambda document: document.pop("dataFingerprint"))
+    rewrite_manifest(tmp_path / "step-00000004", without_fingerprints)
     assert resume(Loaded(), tmp_path, OTHER_IMAGES, World(1, 0)).step == 4

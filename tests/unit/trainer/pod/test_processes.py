@@ -5,6 +5,7 @@ import pytest
 from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.run_config import RunRanks
 from arcface_trainer.pod.processes import rank_environment
+from arcface_trainer.pod.rendezvous import MeetingPoint
 
 TABLE = "/user/serverid/devindex/config/hccl.json"
 POD = {"MS_NODE_ID": "2", "MS_WORKER_NUM": "4", "RANK_TABLE_FILE": TABLE, "RANK_ID": "2", "RANK_SIZE": "4"}
@@ -18,7 +19,7 @@ def ranks(world_size: int, per_pod: int, accelerator: str = "ascend") -> RunRank
 
 def test_a_rank_joins_by_the_scheduler_and_keeps_the_table_beside() -> None:
     identity = RankIdentity.from_environment(POD)
-    found = rank_environment(POD, ranks(4, 2), identity, "10.0.0.5", 1)
+    found = rank_environment(POD, ranks(4, 2), identity, MeetingPoint("10.0.0.5"), 1)
     expected = {
         "MS_ROLE": "MS_WORKER",
         "MS_SCHED_HOST": "10.0.0.5",
@@ -31,6 +32,14 @@ def test_a_rank_joins_by_the_scheduler_and_keeps_the_table_beside() -> None:
         "DEVICE_ID": "1",
     }
     assert found | expected == found
+
+
+@pytest.mark.parametrize(("in_table", "told"), [("0", "0"), (None, "1")])
+def test_hccl_is_told_the_super_pod_of_the_table_where_there_is_one(in_table: str | None, told: str) -> None:
+    pod = {**POD, "HCCL_LOGIC_SUPERPOD_ID": "1"}
+    identity = RankIdentity.from_environment(pod)
+    found = rank_environment(pod, ranks(4, 2), identity, MeetingPoint("10.0.0.5", in_table), 0)
+    assert found["HCCL_LOGIC_SUPERPOD_ID"] == told
 
 
 @pytest.mark.parametrize("accelerator", ["ascend", "cpu"])
@@ -49,5 +58,5 @@ def test_a_rank_alone_waits_for_nobody_whatever_an_older_operator_wrote(accelera
 
 
 def test_ranks_on_cpu_have_no_cards() -> None:
-    found = rank_environment({}, ranks(2, 2, "cpu"), RankIdentity(world_size=2), "10.0.0.5", 1)
+    found = rank_environment({}, ranks(2, 2, "cpu"), RankIdentity(world_size=2), MeetingPoint("10.0.0.5"), 1)
     assert not {"DEVICE_ID", "RANK_ID", "RANK_SIZE"} & set(found)

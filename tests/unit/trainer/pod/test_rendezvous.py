@@ -9,7 +9,7 @@ import pytest
 
 from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.errors import InvalidInput
-from arcface_trainer.pod.rendezvous import meet, wait_for
+from arcface_trainer.pod.rendezvous import MeetingPoint, meet, wait_for
 
 POD = {"MS_NODE_ID": "2", "MS_WORKER_NUM": "4", "POD_IP": "10.0.0.7", "ARCFACE_ATTEMPT": "1"}
 
@@ -36,15 +36,16 @@ def test_a_rank_alone_meets_nobody() -> None:
 
 
 def test_the_pod_of_rank_0_is_itself_where_the_ranks_meet(tmp_path: Path) -> None:
-    assert meet(identity(MS_NODE_ID="0", ARCFACE_SCHEDULER_FILE=str(tmp_path / "never-written"))) == "10.0.0.7"
-    assert meet(identity(MS_NODE_ID="0")) == "10.0.0.7"
+    first = identity(MS_NODE_ID="0", ARCFACE_SCHEDULER_FILE=str(tmp_path / "never-written"))
+    assert meet(first) == MeetingPoint("10.0.0.7")
+    assert meet(identity(MS_NODE_ID="0")) == MeetingPoint("10.0.0.7")
 
 
 def test_the_others_wait_for_the_file(tmp_path: Path) -> None:
     file = tmp_path / "address"
     file.write_text("")  # how an annotation that is not there yet appears
     threading.Timer(0.1, lambda: file.write_text("10.0.0.5\n")).start()
-    assert meet(identity(ARCFACE_SCHEDULER_FILE=str(file))) == "10.0.0.5"
+    assert meet(identity(ARCFACE_SCHEDULER_FILE=str(file))) == MeetingPoint("10.0.0.5")
 
 
 def test_without_file_and_table_the_missing_variable_is_named() -> None:
@@ -57,13 +58,36 @@ def test_the_table_tells_where_rank_0_is(tmp_path: Path, rank: str) -> None:
     path = tmp_path / "hccl.json"
     path.write_text(table())
     address = {"0": "10.0.0.5", "2": "10.0.0.7"}[rank]
-    assert meet(identity(MS_NODE_ID=rank, POD_IP=address, RANK_TABLE_FILE=str(path))) == "10.0.0.5"
+    assert meet(identity(MS_NODE_ID=rank, POD_IP=address, RANK_TABLE_FILE=str(path))) == MeetingPoint("10.0.0.5")
+
+
+@pytest.mark.parametrize(("first_rank", "super_pod"), [("0", "0"), ("2", "0"), ("4", "1")])
+def test_the_table_tells_the_super_pod_of_the_node_whichever_pods_share_it(
+    tmp_path: Path, first_rank: str, super_pod: str
+) -> None:
+    """Pods of ranks 0 and 2 are on one node, which is in one super pod however small the job's blocks."""
+    cards = [
+        {"device_id": str(n % 4), "device_ip": f"10.1.0.{n + 1}", "rank_id": str(n), "super_device_id": str(n % 4)}
+        for n in range(6)
+    ]
+    shared = [*cards[:2], *({**card, "container_ip": "10.0.0.7"} for card in cards[2:4])]
+    servers = [
+        {"server_id": "10.0.1.0", "container_ip": "10.0.0.5", "device": shared},
+        {"server_id": "10.0.1.4", "container_ip": "10.0.0.9", "device": cards[4:]},
+    ]
+    pods = [{"super_pod_id": str(n), "server_list": [{"server_id": f"10.0.1.{4 * n}"}]} for n in range(2)]
+    document = {"status": "completed", "version": "1.2", "server_list": servers, "super_pod_list": pods}
+    path = tmp_path / "hccl.json"
+    path.write_text(json.dumps(document))
+    address = {"0": "10.0.0.5", "2": "10.0.0.7", "4": "10.0.0.9"}[first_rank]
+    pod = identity(MS_NODE_ID=first_rank, MS_WORKER_NUM="6", POD_IP=address, RANK_TABLE_FILE=str(path))
+    assert meet(pod) == MeetingPoint("10.0.0.5", super_pod)
 
 
 def test_a_table_by_hand_need_not_name_addresses_to_rank_0_but_to_the_others(tmp_path: Path) -> None:
     path = tmp_path / "hccl.json"
     path.write_text(table(first=None, second=None))
-    assert meet(identity(MS_NODE_ID="0", RANK_TABLE_FILE=str(path))) == "10.0.0.7"
+    assert meet(identity(MS_NODE_ID="0", RANK_TABLE_FILE=str(path))) == MeetingPoint("10.0.0.7")
     with pytest.raises(InvalidInput, match="'' for rank 0 is no IP address"):
         meet(identity(RANK_TABLE_FILE=str(path)))
 
@@ -92,7 +116,7 @@ def test_only_a_complete_table_with_this_pod_counts(tmp_path: Path, text: str) -
     path = tmp_path / "hccl.json"
     path.write_text(text)
     threading.Timer(0.1, lambda: path.write_text(table())).start()
-    assert meet(identity(RANK_TABLE_FILE=str(path))) == "10.0.0.5"
+    assert meet(identity(RANK_TABLE_FILE=str(path))) == MeetingPoint("10.0.0.5")
 
 
 def test_a_table_that_hccl_would_not_take_ends_the_pod_in_one_line(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from arcface_trainer.network.layers import trunk_cast
 from arcface_trainer.step.gradients import GradientStep
 from arcface_trainer.step.loss_scale import CEILING, FLOOR, GROWTH_INTERVAL, INITIAL, DynamicLossScale, OverflowFlag
 from arcface_trainer.step.train_step import TrainStep
+from arcface_trainer.step.votes import NO_VOTES, encode_votes
 
 pytestmark = pytest.mark.usefixtures("graph_mode")
 CLASSES, EMBEDDING, BATCH, GREATEST = 6, 8, 4, 65504.0
@@ -100,6 +101,17 @@ class _Saturate(nn.Cell):
         return (self.kernel(d_out),)
 
 
+class _TooLarge(nn.Cell):
+    """A product whose result does not fit into float16."""
+
+    def __init__(self, product, cast):
+        super().__init__()
+        self.product, self.cast = product, cast
+
+    def construct(self, a, b):
+        return self.cast(self.product(a, b) + 2 * GREATEST)
+
+
 def make_step(cast, **parts):
     classes, alone = ClassRange(0, CLASSES), Collectives(1, 0)
     head = Classifier(LossSpec(scale=8.0), classes, initial_centers(classes, EMBEDDING, seed=1), alone)
@@ -147,11 +159,36 @@ def test_an_overflow_skips_its_step_alone_to_the_bit_and_halves_the_scale(step):
 
 
 def test_the_flag_is_down_before_the_first_operator_and_read_after_the_last():
+    """Also where only the centres' gradient overflows, which nothing of the backbone's depends on."""
     chip = SaturatingChip()
     step = make_step(chip.cast, loss_scale=DynamicLossScale(), overflow_flag=chip.flag)
-    run(step)
+    step.loss_scale.load(FITS)
+    head = step.gradient_step.classifier
+    head.transposed_times = _TooLarge(head.transposed_times, chip.cast)
+    before = state(step)
+    assert not run(step).is_applied
     first, *computed, last = chip.kernels
     assert (first, set(computed), last) == ("clear", {"compute"}, "get")
+    assert all(array.tobytes() == before[name].tobytes() for name, array in state(step).items())
+
+
+class _Awaited(OverflowFlag):
+    """In place of the flag: of how many numbers it must not be asked before they are there."""
+
+    def __init__(self):
+        super().__init__()
+        self.clear = ops.Identity()
+
+    def raised_by(self, results):
+        return sum(result.size for result in results) * ops.ones(1, float32)
+
+
+def test_the_flag_waits_for_every_gradient():
+    """However a device orders what is independent: the centres' gradient is needed for nothing before the sums."""
+    step = make_step(trunk_cast("fp16", None), overflow_flag=_Awaited()).gradient_step
+    images, labels_b = Tensor(np.zeros((BATCH, 3, 112, 112), np.uint8)), Tensor(np.arange(BATCH, dtype=np.int32))
+    summary, gradients = step(images, labels_b, encode_votes(NO_VOTES, 0.0, 1, 0))
+    assert summary.asnumpy()[-1] == sum(gradient.size for gradient in gradients)
 
 
 def test_the_scale_changes_no_digit_of_an_update_that_fits():

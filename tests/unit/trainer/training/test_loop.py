@@ -317,7 +317,7 @@ def test_the_time_of_a_step_is_from_end_to_end_without_what_is_done_between(tmp_
 
 
 def make_report(rank, first_loss):
-    checkpointing = SimpleNamespace(newest=None, resumed=None, warnings=[], rolled_back=None)
+    checkpointing = SimpleNamespace(newest=None, resumed=None, current_warnings=list, rolled_back=None)
     plan = make_plan(class_count=85_742, total_batch_size=1024)
     loader = SimpleNamespace(skipped={4, 7})
     loop = TrainingLoop(

@@ -7,6 +7,7 @@ from arcface_trainer.checkpoint.saving import Saver
 from arcface_trainer.checkpoint.state import Verifications
 from arcface_trainer.checkpoint.writer import CheckpointWriter
 from arcface_trainer.distributed.collectives import World
+from arcface_trainer.heartbeat import Phase
 from arcface_trainer.metrics import TrainMetrics
 from arcface_trainer.training.loop import TrainingLoop
 from support.builders.saved_states import PLAN
@@ -47,8 +48,14 @@ def test_the_first_epochs_train_the_head_alone_also_where_a_run_goes_on_within_t
             Named(device, "frozen", told),
         )
         loop.meter.step = resumed_step
+        loop.enter = lambda phase, step: phases.append((step, phase))
         loop.run()
         return told
 
+    phases: list[tuple[int, Phase]] = []
     assert graphs(0) == ["frozen"] * 6 + ["whole"] * 6
+    phases.clear()
     assert graphs(4) == ["frozen"] * 2 + ["whole"] * 6
+    launched = {step: phase for step, phase in phases if phase in {Phase.START, Phase.STEP}}
+    assert {step for step, phase in launched.items() if phase is Phase.START} >= {4, 6}
+    assert {launched[step] for step in range(7, 12)} == {Phase.STEP}, "the whole step is compiled but once"

@@ -45,14 +45,14 @@ class WorldOf:
     def all_gather(self, own):
         rows = []
         for plan in self.plans:
-            words = np.frombuffer(bytes.fromhex(plan.data_fingerprint), "<i4")
+            words = np.frombuffer(bytes.fromhex(plan.content_fingerprint), "<i4")
             rows.append([plan.image_count, plan.class_count, *words.tolist()])
         assert own.dtype == np.int32
         assert own.tolist() in rows
         return np.array(rows, np.int32)
 
 
-SAME, OTHER = make_plan(), make_plan(data_fingerprint="d" * 63 + "e")
+SAME, OTHER = make_plan(), make_plan(content_fingerprint="d" * 63 + "e")
 
 
 def test_ranks_with_the_same_images_go_on():

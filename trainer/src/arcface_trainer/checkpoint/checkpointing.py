@@ -12,6 +12,7 @@ very save, or tell of the end of the one before: nothing but a stop is taken fro
 import logging
 import time
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
@@ -32,6 +33,8 @@ from arcface_trainer.step.votes import StepVotes
 LOG = logging.getLogger(__name__)
 RETRY_SECONDS = 60.0
 """After a save that failed: a full disk is not emptied faster, and each try copies the state."""
+SLOW_SECONDS = 600.0
+"""A save that is not over by then is told of: a disk that hangs refuses nothing."""
 RATE_FACTOR = 0.5
 """On the learning rate after a roll-back."""
 
@@ -59,6 +62,10 @@ class Checkpointing:
     _retry_at: float | None = None
     _begun_step: int | None = None
     """The step that the last save began after."""
+    _begun_time: datetime | None = None
+    """When that was, for people."""
+    _told_step: int | None = None
+    """The step whose slow save the log tells of."""
 
     @classmethod
     def start(
@@ -103,6 +110,17 @@ class Checkpointing:
         is_retry = self._retry_at is not None and now >= self._retry_at
         return (is_old or is_retry) and self.saver.writer.world.is_first
 
+    def pending_seconds(self) -> float:
+        """How long this rank's part of the save under way has been written; 0 where none is, or it is done."""
+        return time.monotonic() - self.begun_at if self.saver.is_at_work else 0.0
+
+    def current_warnings(self) -> list[str]:
+        """Why the last save failed, and that the one under way takes too long, whatever the training waits for."""
+        is_slow = self.saver.is_busy and time.monotonic() - self.begun_at >= SLOW_SECONDS
+        if not is_slow or self._begun_time is None:
+            return self.warnings
+        return [*self.warnings, self._slow_save(self._begun_time)]
+
     def is_due(self, step: int) -> bool:
         """Whether the state after `step` updates is saved whatever the ranks vote."""
         return step % self.settings.every_steps == 0
@@ -135,6 +153,9 @@ class Checkpointing:
         elif self._is_asked(step, votes):
             self._begin_or_wait(step)
         metrics.checkpoint_wait.inc(time.monotonic() - began)
+        if self._told_step != self._begun_step and self._begun_time and self.pending_seconds() >= SLOW_SECONDS:
+            self._told_step = self._begun_step
+            LOG.warning("checkpoint slow step=%d reason=%s", self._begun_step, self._slow_save(self._begun_time))
 
     def roll_back(self, first_step: int, cause: str, metrics: TrainMetrics) -> int | None:
         """Load the newest checkpoint from before the numbers went wrong; no step may be in flight.
@@ -196,9 +217,16 @@ class Checkpointing:
 
     def _begin(self, step: int) -> None:
         """Copy the state and have it written."""
-        self.begun_at, self._begun_step = time.monotonic(), step
+        self.begun_at, self._begun_time, self._begun_step = time.monotonic(), datetime.now(UTC), step
         self.saver.begin(self.saver.writer.snapshot(self.state, step, self.verifications, self.rolled_back))
         self.is_waiting, self._retry_at = False, None
+
+    def _slow_save(self, begun: datetime) -> str:
+        """What is said of it: the same at each look, so that it is told once."""
+        return (
+            f"{self.saver.writer.directory}: the checkpoint of step {self._begun_step} is being written since "
+            f"{begun:%Y-%m-%d %H:%M:%S} UTC: see arcface_train_checkpoint_pending_seconds of all ranks"
+        )
 
     def _save_at_once(self, step: int, metrics: TrainMetrics) -> None:
         """Save and wait until the checkpoint is there: a rank that ended earlier could take rank 0 down with it."""

@@ -93,11 +93,13 @@ def _check_same_run(manifest: checkpoint.CheckpointManifest, plan: TrainingPlan,
         stored, wanted = getattr(manifest, name), getattr(plan, name)
         if stored != wanted:
             raise InvalidInput(f"{folder}: {name} was {stored} and is {wanted} now: {remedy}")
-    if manifest.data_fingerprint not in {None, plan.data_fingerprint}:
-        raise InvalidInput(
-            f"{folder}: was trained on other images (fingerprint {manifest.data_fingerprint:.16}, that of data.path is "
-            f"{plan.data_fingerprint:.16}): give the images of before, or {remedy}"
-        )
+    for name in ("data_fingerprint", "content_fingerprint"):
+        stored, wanted = getattr(manifest, name), getattr(plan, name)
+        if stored not in {None, wanted}:
+            raise InvalidInput(
+                f"{folder}: was trained on other images (fingerprint {stored:.16}, that of data.path is {wanted:.16}): "
+                f"give the images of before, or {remedy}"
+            )
 
 
 def _read(folder: Path, world: World) -> _Parts | None:

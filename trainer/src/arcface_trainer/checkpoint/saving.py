@@ -85,6 +85,12 @@ class Saver:
         return self._stage is not None
 
     @property
+    def is_at_work(self) -> bool:
+        """Whether this rank's part of it is not done."""
+        stage = self._stage
+        return stage is not None and not stage.work.done()
+
+    @property
     def bit(self) -> int:
         """This rank's vote of the next step: 1 after an odd number of stages."""
         has_ended = self._stage is not None and self._stage.work.done()

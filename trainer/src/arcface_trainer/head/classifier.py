@@ -1,8 +1,15 @@
 """The class-sharded margin softmax: each rank holds a block of class centres and no logits cross ranks.
 
 Every rank gathers the embeddings of all ranks, compares them with its own centres and shares three numbers an image:
-its largest logit, then the sum of exponentials and the logit of the right class. The gradient is derived by hand beside
-the loss, since differentiating through the collectives would count each rank's share world_size times.
+the largest logit of other classes than its own, then the sum of their exponentials and the logit of the right class.
+The gradient is derived by hand beside the loss, since differentiating through the collectives would count each rank's
+share world_size times.
+
+A 910A computes matrix products of float32 in float16: operands are rounded, and results as a rule, too, while sums are
+float32 (CANN's ops-nn @0fb0ad6b, matmul_util.cpp, SetMatmulOpSupportInfo). Derivatives of the logits, most of which are
+near scale / images / classes, would vanish there, and the loss scale comes too late to save them. So each row of them
+is multiplied as exponentials that add up to a constant, however many classes there are; the factor of its image
+follows the product for the embeddings, and enters that for the centres as a share of all factors.
 
 The inter-class filter takes other classes out of an image's softmax where their cosine is above a limit: they are
 likely the same person under another label. InsightFace's (`losses.py`, CombinedMarginLoss) puts 0 in the place of such
@@ -24,6 +31,11 @@ from arcface_trainer.head.margin import apply_margin
 MIN_NORM = 1e-12
 LEFT_OUT = -1e6
 """A logit whose exponential beside any other's is 0 in float32, as scales are 1,024 at most; it overflows nowhere."""
+ROW_SUM, FACTOR_SUM = 2.0**8, 2.0**6
+"""What a row of derivatives adds up to before its factor, and all factors: float16 ends at 65,504, loses below 6e-5.
+
+A row has as much at its own class as at all others, so that no sum of products is greater than 2 * 2**14.
+"""
 LABEL_BASE = 1 << 12
 """Labels travel as two digits beside the embeddings: float32 holds each of them exactly, but no label from 2**24 on."""
 
@@ -56,6 +68,7 @@ class Classifier(nn.Cell):
         self.size = classes.size
         self.collectives = collectives
         self.columns_C = Tensor(np.arange(classes.size, dtype=np.int32))
+        self.times = ops.MatMul()
         self.times_transposed = ops.MatMul(transpose_b=True)
         self.transposed_times = ops.MatMul(transpose_a=True)
 
@@ -94,20 +107,22 @@ class Classifier(nn.Cell):
         unit_CD, norm_C1 = _normalised(centers_CD)
         is_target_BC = ops.equal(column_B.expand_dims(1), self.columns_C[: centers_CD.shape[0]])
         target_B, slope_B = apply_margin(_target_cosines(unit_BD, unit_CD, column_B), self.loss)
-        target_B = self.scale * target_B
         logits_BC = self.times_transposed(self.scale * unit_BD, unit_CD)
         if limit is not None:
             logits_BC = ops.where(logits_BC > limit, LEFT_OUT, logits_BC)
-        logits_BC = ops.where(is_target_BC, target_B.expand_dims(1), logits_BC)
+        logits_BC = ops.where(is_target_BC, LEFT_OUT, logits_BC)
 
-        loss, exponentials_BC, peak_B, denominator_B = self.cross_entropy(logits_BC, target_B, column_B, weight_B)
-        factor_B = self.scale * weight_B / denominator_B
-        d_target_B = (ops.exp(target_B - peak_B) - denominator_B) * factor_B * slope_B
-        d_cosines_BC = ops.where(is_target_BC, d_target_B.expand_dims(1), exponentials_BC * factor_B.expand_dims(1))
-        d_unit_BD = self.collectives.all_sum(ops.matmul(d_cosines_BC, unit_CD))
+        loss_B, exponentials_BC, sum_B, largest_B = self.cross_entropy(logits_BC, self.scale * target_B, column_B)
+        lift_B = ROW_SUM / (sum_B * ops.clamp(slope_B, min=1.0))
+        d_target_B = -sum_B * slope_B * lift_B
+        d_BC = ops.where(is_target_BC, d_target_B.expand_dims(1), exponentials_BC * lift_B.expand_dims(1))
+        factor_B1 = (self.scale * weight_B * largest_B / lift_B).expand_dims(1)
+        d_unit_BD = self.collectives.all_sum(factor_B1 * self.times(d_BC, unit_CD))
         d_embeddings_BD = _through_normalisation(d_unit_BD, unit_BD, norm_B1)
-        d_centers_CD = _through_normalisation(self.transposed_times(d_cosines_BC, unit_BD), unit_CD, norm_C1)
-        return loss, self.collectives.own_block(d_embeddings_BD), d_centers_CD
+        part = ops.clamp(factor_B1.sum(), min=MIN_NORM) / FACTOR_SUM
+        d_unit_CD = self.transposed_times(d_BC, factor_B1 / part * unit_BD) * part
+        d_centers_CD = _through_normalisation(d_unit_CD, unit_CD, norm_C1)
+        return (loss_B * weight_B).sum(), self.collectives.own_block(d_embeddings_BD), d_centers_CD
 
     def gather(self, embeddings_bD: Tensor, labels_b: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings (B, D) and labels (B,) of all ranks, in one message."""
@@ -122,22 +137,28 @@ class Classifier(nn.Cell):
         """What the loss of each image counts in the mean (B,)."""
         return ops.not_equal(labels_B, PADDING).astype(float32) / (self.total_batch_size or labels_B.shape[0])
 
-    def cross_entropy(
-        self, logits_BC: Tensor, target_B: Tensor, column_B: Tensor, weight_B: Tensor
-    ) -> tuple[Tensor, ...]:
-        """Weighted cross-entropy over all classes of all ranks, and what this rank's probabilities are made of.
+    def cross_entropy(self, logits_BC: Tensor, target_B: Tensor, column_B: Tensor) -> tuple[Tensor, ...]:
+        """Cross-entropy of each image over all classes of all ranks, and what probabilities are made of.
+
+        Args:
+            logits_BC: of other classes than an image's own, which is left out.
+            target_B: of its own, where this rank holds it.
+            column_B: its place among the logits.
 
         Returns:
-            Loss, exponentials (B, C), the peaks (B,) that were taken off the logits, the sums (B,) of exponentials.
+            Loss (B,); exponentials (B, C) of the logits beside the largest one, their sum (B,) over all ranks, and the
+            probability (B,) of the class with the largest one.
         """
-        peaks = self.collectives.all_gather(logits_BC.max(axis=1).expand_dims(0))
-        peak_B = peaks.max(axis=0)
+        peak_B = self.collectives.all_gather(logits_BC.max(axis=1).expand_dims(0)).max(axis=0)
         exponentials_BC = ops.exp(logits_BC - peak_B.expand_dims(1))
         is_here_B = ops.logical_and(column_B >= 0, column_B < logits_BC.shape[1])
         own_logit_B = ops.where(is_here_B, target_B, ops.zeros_like(target_B))
-        denominator_B, target_logit_B = self.collectives.all_sum(ops.stack((exponentials_BC.sum(axis=1), own_logit_B)))
-        loss = ((ops.log(denominator_B) + peak_B - target_logit_B) * weight_B).sum()
-        return loss, exponentials_BC, peak_B, denominator_B
+        sum_B, target_logit_B = self.collectives.all_sum(ops.stack((exponentials_BC.sum(axis=1), own_logit_B)))
+        top_B = ops.maximum(peak_B, target_logit_B)
+        largest_B = ops.exp(peak_B - top_B)
+        denominator_B = sum_B * largest_B + ops.exp(target_logit_B - top_B)
+        loss_B = ops.log(denominator_B) + top_B - target_logit_B
+        return loss_B, exponentials_BC, sum_B, largest_B / denominator_B
 
 
 def _target_cosines(unit_BD: Tensor, unit_CD: Tensor, column_B: Tensor) -> Tensor:

@@ -51,17 +51,17 @@ def _run_until_stopped(config_path: Path) -> tuple[reports.TrainerReport, int]:
 def _run(config_path: Path) -> tuple[reports.TrainerReport, int]:
     config = run_config.RunConfig.read(config_path)
     identity = pod_environment.RankIdentity.from_environment()
-    scheduler, shares = rendezvous.meet(identity), pinning.core_shares(config.ranks)
+    meeting, shares = rendezvous.meet(identity), pinning.core_shares(config.ranks)
     with tempfile.TemporaryDirectory(prefix="arcface-") as folder, contextlib.ExitStack() as stack:
         ranks: list[RankProcess] = []
         # Signals before children: one that comes in between must not be lost.
         signals = _forward_signals(ranks)
         environments = [
-            rank_environment(os.environ, config.ranks, identity, scheduler, local)
+            rank_environment(os.environ, config.ranks, identity, meeting, local)
             for local in range(config.ranks.per_pod)
         ]
         process: SchedulerProcess | None = None
-        if scheduler is not None and identity.rank == 0:
+        if meeting is not None and identity.rank == 0:
             process = SchedulerProcess.start(environments[0])
             stack.callback(process.end, ranks)
         for local, environment in enumerate(environments):

@@ -20,6 +20,7 @@ from arcface_api.contract import pod_environment as pods, reports, run_config
 from arcface_api.errors import ExitCode, Stopped
 from arcface_trainer import heartbeat
 from arcface_trainer.device import compute_environment
+from arcface_trainer.pod.rendezvous import MeetingPoint
 
 NODE_TIMEOUT_SECONDS = "60"
 """After this time without a heartbeat a rank counts as dead and MindSpore ends its peers."""
@@ -43,7 +44,7 @@ def rank_environment(
     environment: Mapping[str, str],
     ranks: run_config.RunRanks,
     identity: pods.RankIdentity,
-    scheduler: str | None,
+    meeting: MeetingPoint | None,
     local: int,
 ) -> dict[str, str]:
     """Environment of rank number `local` of this pod: MindSpore reads its settings when it is imported.
@@ -52,7 +53,7 @@ def rank_environment(
         environment: of the pod.
         ranks: the gang.
         identity: of the pod's first rank.
-        scheduler: address that the ranks meet at, None for a rank alone.
+        meeting: where the ranks meet, None for a rank alone.
         local: number of the rank in the pod, and of its card as the container counts them.
     """
     settings = {
@@ -64,11 +65,14 @@ def rank_environment(
     own = {pods.NODE_ID: rank, pods.WORKER_NUM: str(ranks.world_size)}
     if ranks.accelerator == "ascend":
         own[pods.DEVICE_ID] = str(local)
-    if scheduler is None:
+    if meeting is None:
         return {name: value for name, value in settings.items() if name not in pods.MEETING} | own
-    own |= {pods.ROLE: pods.WORKER, pods.SCHEDULER_HOST: scheduler, pods.SCHEDULER_PORT: str(identity.scheduler_port)}
+    own |= {pods.ROLE: pods.WORKER, pods.SCHEDULER_HOST: meeting.scheduler}
+    own[pods.SCHEDULER_PORT] = str(identity.scheduler_port)
     if identity.rank_table is not None:
         own |= {pods.RANK_ID: rank, pods.RANK_SIZE: str(ranks.world_size)}
+    if meeting.super_pod is not None:
+        own[pods.HCCL_SUPER_POD] = meeting.super_pod  # by the nodes, which nobody knew when the pod was made
     return settings | own
 
 

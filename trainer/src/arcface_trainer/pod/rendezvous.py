@@ -8,6 +8,7 @@ import ipaddress
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,8 +22,18 @@ REMINDER_SECONDS = 60.0
 Value = TypeVar("Value")
 
 
-def meet(identity: pod_environment.RankIdentity) -> str | None:
-    """Wait until the other pods are known; returns the address of MindSpore's scheduler, None for a rank alone.
+@dataclass(frozen=True, slots=True)
+class MeetingPoint:
+    """What the ranks of a pod have to know in order to join the others."""
+
+    scheduler: str
+    """Address of MindSpore's scheduler."""
+    super_pod: str | None = None
+    """Number of the pod's logical super pod, where the rank table has such."""
+
+
+def meet(identity: pod_environment.RankIdentity) -> MeetingPoint | None:
+    """Wait until the other pods are known; None for a rank alone.
 
     The scheduler runs in rank 0's pod, with a rank table and without: no start of MindSpore 2.10 does without one.
 
@@ -33,14 +44,15 @@ def meet(identity: pod_environment.RankIdentity) -> str | None:
         return None
     if identity.rank_table is not None:
         table = await_rank_table(identity.rank_table, identity)
-        return _address(_container_of_rank_0(table) or _own_if_first(identity), str(identity.rank_table))
+        address = _address(_container_of_rank_0(table) or _own_if_first(identity), str(identity.rank_table))
+        return MeetingPoint(address, table.super_pod_of(identity.rank))
     if identity.rank == 0:
-        return identity.address
+        return MeetingPoint(identity.address)
     file = identity.scheduler_file
     if file is None:
         raise InvalidInput(f"{pod_environment.SCHEDULER_FILE} is not set in the environment: the operator sets it")
     text = wait_for(lambda: _content(file), f"{file} has no address: is the pod of rank 0 running?")
-    return _address(text, str(file))
+    return MeetingPoint(_address(text, str(file)))
 
 
 def await_rank_table(path: Path, identity: pod_environment.RankIdentity) -> rank_table.RankTableDocument:

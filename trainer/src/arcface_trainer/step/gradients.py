@@ -100,7 +100,8 @@ class GradientStep(nn.Cell):
         for start, stop in self.buckets:
             messages.append(joined(gradients[start:stop]))
         if self.overflow_flag is not None:
-            numbers = (*numbers, self.overflow_flag.raised_by(messages))
+            # After the centres' as well: the head's products may saturate, and nothing else waits for this one.
+            numbers = (*numbers, self.overflow_flag.raised_by([*messages, d_centers_CD]))
         return (*numbers, *messages, d_centers_CD.reshape(-1))
 
     def over_ranks(

@@ -82,6 +82,8 @@ class TrainingLoop:
     loss_check: LossCheck = field(init=False)
     _has_stepped: bool = False
     """Whether a step has ended in this run."""
+    _launched: DeviceStep | None = None
+    """What the device was last given."""
     _in_flight: _LaunchedStep | None = None
     _votes: StepVotes = NO_VOTES
     """Of all ranks, carried by the last step whose results have been read."""
@@ -119,7 +121,7 @@ class TrainingLoop:
         if self.verifier is not None:
             verified = {"verification": checkpointing.verifications.last, "best": checkpointing.best()}
             progress = progress.model_copy(update=verified)
-        warnings = [*self.loss_check.warnings, *checkpointing.warnings, *self.history.warnings]
+        warnings = [*self.loss_check.warnings, *checkpointing.current_warnings(), *self.history.warnings]
         if checkpointing.rolled_back is not None:
             warnings.append(f"the training {checkpointing.rolled_back.in_words}")
         told = {"progress": progress, "checkpoint": checkpointing.newest, "warnings": warnings}
@@ -170,10 +172,12 @@ class TrainingLoop:
             rate *= way_back.rate_factor
         self._begin(Phase.DATA, step)
         batch, wait = self._next_batch(step + (0 if way_back is None else way_back.skipped_batches))
-        self._begin(Phase.STEP, step)
+        graph = self._step_after(step)
+        self._begin(Phase.STEP if graph is self._launched else Phase.START, step)  # it is compiled when first launched
+        self._launched = graph
         self.metrics.data_wait.inc(wait)
         votes = StepVotes(self.is_stop_wanted(), checkpointing.is_overdue(), checkpointing.saver.bit)
-        result = self._step_after(step).launch(batch.images, batch.labels, rate, votes, wait, step=step)
+        result = graph.launch(batch.images, batch.labels, rate, votes, wait, step=step)
         return _LaunchedStep(step, batch.image_count, rate, result)
 
     def _step_after(self, step: int) -> DeviceStep:

@@ -81,6 +81,7 @@ def build_training_loop(
     state = TrainingState(train_step)
     fine_tuning = FineTuning.of(config, plan, loader.faces, world)
     checkpointing = Checkpointing.start(config.checkpoint, state, plan, world, identity, fine_tuning=fine_tuning)
+    metrics.checkpoint_pending.follow(checkpointing.pending_seconds)
     verifier = build_verifier(config.evaluation, plan, loader.sampler.split.micro_batch_size, checkpointing, world)
     loop = TrainingLoop(plan, rank, train_step, loader, checkpointing, verifier, lambda: stop.is_wanted, metrics)
     loop.history = HistoryWriter.start(Path(config.checkpoint.directory), plan, identity, loop.meter.step)
@@ -91,7 +92,7 @@ def build_training_loop(
 
 def _check_same_data(plan: TrainingPlan, world: World, directory: str) -> None:
     """InvalidInput, naming both, on every rank where one has other images than rank 0: copies that are not the same."""
-    own = np.array([plan.image_count, plan.class_count, *np.frombuffer(bytes.fromhex(plan.data_fingerprint), "<i4")])
+    own = np.array([plan.image_count, plan.class_count, *np.frombuffer(bytes.fromhex(plan.content_fingerprint), "<i4")])
     sets = world.all_gather(own.astype(np.int32))
     others = np.flatnonzero((sets != sets[0]).any(axis=1))
     if not len(others):

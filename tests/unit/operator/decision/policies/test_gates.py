@@ -1,9 +1,9 @@
 import pytest
 
-from arcface_api.contract.reports import EvaluatorReport
+from arcface_api.contract.reports import EvaluatorReport, GateFigures
 from arcface_api.resource.spec import GateSpec
 from arcface_api.resource.status import IjbResult, PairResult
-from arcface_operator.decision.policies.gates import gate_results
+from arcface_operator.decision.policies.gates import gate_results, missed
 
 REPORT = EvaluatorReport(
     results=[
@@ -29,6 +29,38 @@ REPORT = EvaluatorReport(
 def test_gate(metric: str, least: float, value: float | None, passed: bool) -> None:
     (result,) = gate_results([GateSpec(metric=metric, min=least)], REPORT)
     assert (result.metric, result.min, result.value, result.passed) == (metric, least, value, passed)
+
+
+MEASURED = GateFigures.of({"lfw.eer": 0.012, "lfw.tar@1e-3": 0.99, "rfw.African.accuracy": None})
+
+
+@pytest.mark.parametrize(
+    ("metric", "most", "value", "passed"),
+    [
+        ("lfw.eer", 0.02, 0.012, True),
+        ("lfw.eer", 0.012, 0.012, True),
+        ("lfw.eer", 0.01, 0.012, False),
+        ("rfw.African.accuracy", 1.0, None, False),
+    ],
+)
+def test_a_gate_may_bound_what_should_be_small(metric, most, value, passed):
+    metrics = ["lfw.eer", "lfw.tar@1e-3", "rfw.African.accuracy"]
+    gates = [GateSpec(metric=name, max=most if name == metric else 1.0) for name in metrics]
+    report = REPORT.model_copy(update={"figures": MEASURED})
+    (result,) = (result for result in gate_results(gates, report) if result.metric == metric)
+    assert (result.max, result.min, result.value, result.passed) == (most, 0.0, value, passed)
+
+
+def test_figures_of_other_gates_are_not_mistaken_for_those_of_today():
+    report = REPORT.model_copy(update={"figures": MEASURED})
+    gates = [GateSpec(metric=name, max=1.0) for name in ("lfw.auc", "lfw.tar@1e-3", "rfw.African.accuracy")]
+    assert [result.value for result in gate_results(gates, report)] == [None, None, None]
+
+
+def test_missed_bounds_are_told():
+    gates = [GateSpec(metric=name, max=0.01, min=0.001) for name in ("lfw.eer", "lfw.tar@1e-3", "rfw.African.accuracy")]
+    judged = gate_results(gates, REPORT.model_copy(update={"figures": MEASURED}))
+    assert missed(judged[:1]) == "gate lfw.eer: 0.01200, needs >= 0.001 and <= 0.01"
 
 
 def test_gates_keep_their_order() -> None:

@@ -65,6 +65,7 @@ def test_two_hundred_evictions_in_a_row_come_to_an_end() -> None:
     assert failed is not None
     assert failed.reason == "BackoffLimitExceeded"
     assert "Evicted" in failed.message
+    assert is_capped(fate.status) == "False Ended"
 
 
 def test_the_one_too_many_counts_and_is_told_once() -> None:

@@ -1,0 +1,41 @@
+"""Figures by their names, beside the same computed by hand."""
+
+import numpy as np
+import pytest
+
+from arcface_evaluator.metrics.named import figure
+from arcface_faces.scores import Groups, Scores
+
+SCORE = np.array([0.9, 0.6, 0.3, 0.7, 0.6, 0.2, 0.1])
+SAME = np.arange(7) < 3
+GROUPS = Groups(("African", "U.S. Asian", "nobody"), np.array([0, 0, 1, 0, 0, 1, 1], np.int32))
+SCORES = Scores(SCORE, SAME, SCORE > 0.5, GROUPS)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("accuracy", 4 / 7),
+        ("auc", (4 + 2.5 + 2) / 12),
+        ("eer", 0.25 + 5 / 28),
+        ("tar@1e-1", None),  # four impostors cannot tell
+        ("African.accuracy", 0.5),
+        ("African.auc", (2 + 0.5) / 4),
+        ("U.S. Asian.accuracy", 2 / 3),
+        ("nobody.accuracy", None),
+        ("Indian.accuracy", None),
+    ],
+)
+def test_a_figure_by_its_name(name, expected):
+    assert figure(SCORES, name) == (None if expected is None else pytest.approx(expected))
+
+
+def test_a_rate_by_its_name():
+    scores = Scores(np.concatenate([[0.9, 0.4], np.linspace(0, 0.5, 100)]), np.arange(102) < 2)
+    assert figure(scores, "tar@1e-1") == 0.5
+
+
+@pytest.mark.parametrize("name", ["eer", "auc", "tar@1e-1"])
+def test_pairs_of_one_kind_have_no_curve(name):
+    assert figure(Scores(SCORE, np.ones(7, bool)), name) is None
+    assert figure(Scores(SCORE, SAME), "accuracy") is None
