@@ -28,7 +28,7 @@ from arcface_trainer.distributed.collectives import World
 from arcface_trainer.head.class_means import class_means
 from arcface_trainer.network.backbones import load_network
 from arcface_trainer.step.train_step import build_train_step
-from support.builders.saved_states import flip_the_last_bit
+from support.builders.saved_states import flip_the_last_bit, rewrite_manifest
 from support.builders.training_plan import make_plan
 from support.fakes.rank_threads import run_ranks
 
@@ -176,8 +176,9 @@ def test_ranks_take_the_checkpoint_that_the_first_one_sees(source):
 
 def test_ranks_that_see_different_checkpoints_are_refused(source, tmp_path):
     """Copies of one volume that have not grown alike."""
-    for number, step in enumerate(("step-00000020", "step-00000040")):
-        shutil.copytree(source / step, tmp_path / str(number) / "step-00000040")
+    for number in (0, 1):
+        shutil.copytree(source / "step-00000040", tmp_path / str(number) / "step-00000040")
+    rewrite_manifest(tmp_path / "1" / "step-00000040", lambda document: document.update(recipe={"seed": 8}))
 
     def find(world):
         tuning = FineTuning(tmp_path / str(world.rank), plan(), Faces(), 4, world)
