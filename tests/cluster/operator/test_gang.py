@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from support.processes.operator_process import all_established
 from support.processes.training_jobs import TRAINS, TrainingJobs, condition, goes_well
 from support.waiting import wait_until
 from testbed.control_plane.api_answers import answer
@@ -27,7 +28,7 @@ def pod_groups(plane: ControlPlane) -> Iterator[None]:
     """Both PodGroup resources."""
     definitions = yaml.safe_dump_all(pod_group_definitions())
     plane.kubectl("apply", "-f", "-", stdin=definitions)
-    plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    wait_until(lambda: all_established(plane))
     yield
     plane.kubectl("delete", "--timeout=60s", "-f", "-", stdin=definitions)
 

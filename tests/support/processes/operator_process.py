@@ -15,6 +15,7 @@ import yaml
 
 from arcface_operator.settings import Settings
 from support.waiting import wait_until
+from testbed.control_plane.api_answers import answer
 from testbed.control_plane.cluster import ControlPlane
 from testbed.programs.processes import free_port
 
@@ -44,7 +45,14 @@ DEFAULTS = json.loads(Settings().to_json())
 def serve_jobs(plane: ControlPlane) -> None:
     """Have the API server take ArcFaceTrainingJobs."""
     plane.kubectl("apply", "--server-side", "--filename", str(CRDS))
-    plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    wait_until(lambda: all_established(plane))
+
+
+def all_established(plane: ControlPlane) -> bool:
+    """Whether the API server serves all kinds; `kubectl wait` fails for one that has no conditions yet."""
+    kinds = answer(plane.admin.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions"))["items"]
+    conditions = [kind.get("status", {}).get("conditions") or [] for kind in kinds]
+    return all(any(item["type"] == "Established" and item["status"] == "True" for item in each) for each in conditions)
 
 
 def grant_rights(plane: ControlPlane, name: str = ACCOUNT, rights: Mapping[str, Any] = RIGHTS) -> None:

@@ -92,7 +92,7 @@ def test_a_status_of_this_release_is_read_as_it_is():
 SAVED = {"path": "quick/step-7", "step": 7, "savedAt": "2026-11-24T12:00:00Z", "sha256": "0" * 64}
 NEWER = {
     "rankTable": {"state": "draining", "ready": 1, "total": 2},
-    "evaluation": {"checkpoint": "step-7", "ijb": [{"dataset": "IJBS", "tarAtFar": {}}]},
+    "evaluation": {"checkpoint": "step-7", "ijb": [{"dataset": "IJBS", "rates": {}}]},
     "failure": {"reason": "R", "message": "", "rank": "all"},
     "checkpoint": {**SAVED, "sha256": "blake3:00"},
     "workers": {"desired": 8, "summary": "8 of 8"},
