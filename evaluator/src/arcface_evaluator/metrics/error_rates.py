@@ -20,8 +20,8 @@ POINTS = 400
 """Of a curve that is drawn; a screen shows no more."""
 BLOCK = 1 << 18
 """Pairs that a thread counts at once."""
-CELLS = 1 << 18
-"""Of the scores' range: of IJB-C's genuine scores at most one in 13 cells holds any."""
+CELLS_A_LEVEL, MOST_CELLS = 16, 1 << 18
+"""That the scores' range is divided into, for each genuine score and in all; counters for more would leave caches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,16 @@ class ErrorCurve:
     def fnmr(self) -> NDArray[np.float64]:
         """False non-match rate."""
         return 1 - self.tpr
+
+    @property
+    def false_accepts(self) -> NDArray[np.int64]:
+        """Impostors that are accepted."""
+        return np.asarray(np.rint(self.fmr * self.impostors), np.int64)
+
+    @property
+    def true_accepts(self) -> NDArray[np.int64]:
+        """Genuine pairs that are accepted."""
+        return np.asarray(np.rint(self.tpr * self.genuine), np.int64)
 
     @property
     def auc(self) -> float:
@@ -119,16 +129,18 @@ class _Grid:
     Nearly all impostors lie in cells without a level, where counting cells does; the others are looked up.
     """
 
+    count: int
     lowest: float
     cells_per_score: float
-    """Zero where the range is too narrow, or too wide, to be divided: then there is one cell."""
+    """Zero where the range is too narrow, or too wide, to be divided: then only one cell is used."""
 
     @classmethod
-    def over(cls, scores: Numbers) -> "_Grid":
-        """The cells of these scores."""
+    def over(cls, scores: Numbers, levels: int) -> "_Grid":
+        """The cells of these scores, of which so many levels are told apart."""
+        count = min(CELLS_A_LEVEL * levels, MOST_CELLS)
         lowest, highest = float(scores.min()), float(scores.max())
-        density = (CELLS - 1) / (highest - lowest) if lowest < highest else 0.0
-        return cls(lowest, density if np.isfinite(density) else 0.0)
+        density = (count - 1) / (highest - lowest) if lowest < highest else 0.0
+        return cls(count, lowest, density if np.isfinite(density) else 0.0)
 
     def cells(self, scores: Numbers) -> NDArray[np.intp]:
         """The cell of each."""
@@ -141,29 +153,28 @@ class _Grid:
 
 def _impostors_by_level(scores: Scores, levels: Numbers) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many impostors score below each of the rising levels, and how many just that."""
-    grid = _Grid.over(scores.score)
-    level_cells, has_level = grid.cells(levels), np.zeros(CELLS, np.bool_)
+    grid = _Grid.over(scores.score, len(levels))
+    level_cells, has_level = grid.cells(levels), np.zeros(grid.count, np.bool_)
     has_level[level_cells] = True
 
     def count(part: slice) -> tuple[NDArray[np.int64], ...]:
-        impostors = scores.score[part][~scores.is_same[part]]
-        cells = grid.cells(impostors)
-        unclear = impostors[has_level[cells]]
+        cells = grid.cells(scores.score[part])
+        unclear = scores.score[part][has_level[cells] & ~scores.is_same[part]]
         places = np.searchsorted(levels, unclear, side="left")
         is_equal = levels[np.minimum(places, len(levels) - 1)] == unclear
         return (
-            np.bincount(cells, minlength=CELLS),
+            np.bincount(cells, minlength=grid.count),
             np.bincount(places, minlength=len(levels) + 1),
             np.bincount(places[is_equal], minlength=len(levels)),
         )
 
-    sums = np.zeros(CELLS, np.int64), np.zeros(len(levels) + 1, np.int64), np.zeros(len(levels), np.int64)
+    sums = np.zeros(grid.count, np.int64), np.zeros(len(levels) + 1, np.int64), np.zeros(len(levels), np.int64)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="count") as pool:
         for counts in pool.map(count, _parts(len(scores))):
             for total, found in zip(sums, counts, strict=True):
                 np.add(total, found, out=total)
     in_cells, below, equal = sums
-    in_cells[has_level] = 0
+    in_cells[has_level] = 0  # with all genuine pairs
     # An impostor's place is the first level that it does not exceed; a clear one's cell is below those of such levels.
     return np.cumsum(in_cells)[level_cells] + np.cumsum(below)[:-1] - equal, equal
 

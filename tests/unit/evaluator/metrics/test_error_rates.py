@@ -41,7 +41,7 @@ def test_area_and_equal_error_rate_are_those_of_counting(genuine, impostors, kin
 @pytest.mark.parametrize("cells", [1, 2, 5, 1000])
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 def test_counting_in_cells_is_exact_however_few_there_are(monkeypatch, cells, kind):
-    monkeypatch.setattr(error_rates, "CELLS", cells)
+    monkeypatch.setattr(error_rates, "MOST_CELLS", cells)
     random = np.random.default_rng(cells)
     scores = scores_of(random.normal(1, 1, 60).round(2), random.normal(0, 1, 400).round(2), kind)
     curve, listed = error_rates.error_curve(scores), (scores.score.tolist(), scores.is_same.tolist())
