@@ -31,10 +31,15 @@ def roc_points(scores: Sequence[float], is_same: Sequence[bool], drop_intermedia
 
 def printed_rate(scores: Sequence[float], is_same: Sequence[bool], far: float, drop_intermediate: bool) -> float:
     """The rate that the script reports at one false accept rate."""
-    points = roc_points(scores, is_same, drop_intermediate)[::-1]
-    impostors, genuine = points[0]
-    _, place = min((abs(false / impostors - far), place) for place, (false, _) in enumerate(points))
-    return points[place][1] / genuine
+    return nearest_rate(roc_points(scores, is_same, drop_intermediate), far)
+
+
+def nearest_rate(points: Sequence[tuple[int, int]], far: float) -> float:
+    """The same of a curve's points."""
+    impostors, genuine = points[-1]
+    last = len(points) - 1
+    _, place = min((abs(false / impostors - far), last - place) for place, (false, _) in enumerate(points))
+    return points[last - place][1] / genuine
 
 
 def area(scores: Sequence[float], is_same: Sequence[bool]) -> float:

@@ -75,7 +75,7 @@ def rows(path: Path, lines: list[str], fits: Callable[[list[str]], bool]) -> Ite
             if line.strip():
                 yield Row(number, line.split())
         return
-    reader = csv.reader(lines, delimiter=separator)
+    reader = csv.reader(lines, delimiter=separator, strict=True)
     try:
         for fields in reader:
             if any(field.strip() for field in fields):

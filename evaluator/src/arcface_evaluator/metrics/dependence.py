@@ -63,7 +63,8 @@ class Dependence:
 def _touches(subjects: Subjects, pairs: NDArray[np.int64], persons: int) -> NDArray[np.int64]:
     """(S,) how many of the pairs show each person, a genuine pair once."""
     one, other = subjects.subject[subjects.first[pairs]], subjects.subject[subjects.second[pairs]]
-    return np.bincount(one, minlength=persons) + np.bincount(other[other != one], minlength=persons)
+    twice = np.bincount(one[one == other], minlength=persons)  # few, unlike all others
+    return np.bincount(one, minlength=persons) + np.bincount(other, minlength=persons) - twice
 
 
 def _squared_couples(subjects: Subjects, pairs: NDArray[np.int64]) -> float:

@@ -19,7 +19,9 @@ from arcface_faces.scores import Numbers, Scores
 POINTS = 400
 """Of a curve that is drawn; a screen shows no more."""
 BLOCK = 1 << 18
-"""Pairs that a thread looks up at once."""
+"""Pairs that a thread counts at once."""
+CELLS_A_LEVEL, MOST_CELLS = 16, 1 << 18
+"""That the scores' range is divided into, for each genuine score and in all; counters for more would leave caches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,16 @@ class ErrorCurve:
     def fnmr(self) -> NDArray[np.float64]:
         """False non-match rate."""
         return 1 - self.tpr
+
+    @property
+    def false_accepts(self) -> NDArray[np.int64]:
+        """Impostors that are accepted."""
+        return np.asarray(np.rint(self.fmr * self.impostors), np.int64)
+
+    @property
+    def true_accepts(self) -> NDArray[np.int64]:
+        """Genuine pairs that are accepted."""
+        return np.asarray(np.rint(self.tpr * self.genuine), np.int64)
 
     @property
     def auc(self) -> float:
@@ -110,25 +122,61 @@ def rates_at(scores: Scores, thresholds: Sequence[float]) -> tuple[NDArray[np.fl
     return fmr, fnmr
 
 
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Equal cells over the range of all scores. Rounding keeps the order: no score lies in a cell below a lower one's.
+
+    Nearly all impostors lie in cells without a level, where counting cells does; the others are looked up.
+    """
+
+    count: int
+    lowest: float
+    cells_per_score: float
+    """Zero where the range is too narrow, or too wide, to be divided: then only one cell is used."""
+
+    @classmethod
+    def over(cls, scores: Numbers, levels: int) -> "_Grid":
+        """The cells of these scores, of which so many levels are told apart."""
+        count = min(CELLS_A_LEVEL * levels, MOST_CELLS)
+        lowest, highest = float(scores.min()), float(scores.max())
+        density = (count - 1) / (highest - lowest) if lowest < highest else 0.0
+        return cls(count, lowest, density if np.isfinite(density) else 0.0)
+
+    def cells(self, scores: Numbers) -> NDArray[np.intp]:
+        """The cell of each."""
+        if not self.cells_per_score:
+            return np.zeros(len(scores), np.intp)
+        places = np.subtract(scores, self.lowest, dtype=np.float64)
+        places *= self.cells_per_score
+        return places.astype(np.intp)
+
+
 def _impostors_by_level(scores: Scores, levels: Numbers) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many impostors score below each of the rising levels, and how many just that."""
+    grid = _Grid.over(scores.score, len(levels))
+    level_cells, has_level = grid.cells(levels), np.zeros(grid.count, np.bool_)
+    has_level[level_cells] = True
 
-    def count(part: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        impostors = scores.score[part][~scores.is_same[part]]
-        places = np.searchsorted(levels, impostors, side="left")
-        is_equal = levels[np.minimum(places, len(levels) - 1)] == impostors
+    def count(part: slice) -> tuple[NDArray[np.int64], ...]:
+        cells = grid.cells(scores.score[part])
+        unclear = scores.score[part][has_level[cells] & ~scores.is_same[part]]
+        places = np.searchsorted(levels, unclear, side="left")
+        is_equal = levels[np.minimum(places, len(levels) - 1)] == unclear
         return (
+            np.bincount(cells, minlength=grid.count),
             np.bincount(places, minlength=len(levels) + 1),
             np.bincount(places[is_equal], minlength=len(levels)),
         )
 
-    below, equal = np.zeros(len(levels) + 1, np.int64), np.zeros(len(levels), np.int64)
+    sums = np.zeros(grid.count, np.int64), np.zeros(len(levels) + 1, np.int64), np.zeros(len(levels), np.int64)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="count") as pool:
-        for places, ties in pool.map(count, _parts(len(scores))):
-            below += places
-            equal += ties
-    # An impostor's place is the first level that it does not exceed.
-    return np.cumsum(below)[:-1] - equal, equal
+        for counts in pool.map(count, _parts(len(scores))):
+            for total, found in zip(sums, counts, strict=True):
+                np.add(total, found, out=total)
+    in_cells, below, equal = sums
+    in_cells[has_level] = 0  # with all genuine pairs
+    # An impostor's place is the first level that it does not exceed; a clear one's cell is below those of such levels.
+    return np.cumsum(in_cells)[level_cells] + np.cumsum(below)[:-1] - equal, equal
 
 
 def _parts(length: int) -> Iterator[slice]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from arcface_evaluator.metrics import roc
 from arcface_evaluator.metrics.dependence import Dependence
-from arcface_evaluator.metrics.error_rates import error_curve
+from arcface_evaluator.metrics.error_rates import ErrorCurve, error_curve
 from arcface_faces.scores import Scores
 
 DRAWS = 10_000
@@ -75,8 +75,7 @@ def tar_intervals(scores: Scores, rates: Sequence[roc.TarAtFar]) -> dict[float, 
         return {}
     genuine, impostors = (Dependence.of(scores, members) for members in (scores.is_same, ~scores.is_same))
     ranks = {far: _drawn_ranks(far, impostors, scores.score >= level) for far, level in thresholds.items()}
-    deepest = max(int(rank.max()) for rank in ranks.values()) + 1
-    curve = roc.upper_curve(scores, [min(1.0, deepest / impostors.size)])
+    curve = error_curve(scores)
     return {
         far: _tar_interval(curve, ranks[far], genuine.design_effect(scores.score >= level))
         for far, level in thresholds.items()
@@ -93,12 +92,14 @@ def _drawn_ranks(far: float, impostors: Dependence, is_accepted: NDArray[np.bool
     return np.array([np.floor(drawn * effect), np.ceil((drawn + 1) * effect)], np.int64)
 
 
-def _tar_interval(curve: roc.Roc, ranks: NDArray[np.int64], effect: float) -> Interval:
+def _tar_interval(curve: ErrorCurve, ranks: NDArray[np.int64], effect: float) -> Interval:
     """Bounds of the share of genuine pairs beyond the drawn thresholds, of which pairs `effect` tell as one."""
     known = np.minimum(ranks, [[curve.impostors], [curve.impostors + 1]])
+    # Between corners only false accepts change, so that the corners around a rank have the true accepts there.
     above, below = np.searchsorted(curve.false_accepts, known, side="left")
     size, random = curve.genuine / effect, np.random.default_rng(SEED + 1)
-    fewest, most = curve.true_accepts[above] / effect, curve.true_accepts[below - 1] / effect
+    true_accepts = curve.true_accepts
+    fewest, most = true_accepts[above] / effect, true_accepts[below - 1] / effect
     # A beta distribution with a parameter of zero is the edge itself.
     lows = np.where(fewest > 0, random.beta(np.maximum(fewest, 1e-300), size - fewest + 1), 0.0)
     highs = np.where(most < size, random.beta(most + 1, np.maximum(size - most, 1e-300)), 1.0)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
 
 from arcface_api.resource.status import PairResult
@@ -20,6 +21,8 @@ SHOWN = 8
 """Of the hardest pairs of each kind."""
 BINS = 100
 """Of the histograms of scores."""
+BLOCK = 1 << 20
+"""Pairs that are looked through at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,8 @@ def curves_of(dataset: str, protocol: str, measured: Measured) -> ScoreCurves:
     points = curve.points_to_draw()
     lowest, highest = float(scores.score.min()), float(scores.score.max())
     edges = np.linspace(lowest, highest if highest > lowest else lowest + 1, BINS + 1)
-    genuine, impostors = (np.histogram(part, edges)[0] for part in (scores.genuine, scores.impostors))
+    # Equal bins by their ends are counted without sorting, and impostors without being copied.
+    genuine, everyone = (np.histogram(part, BINS, (edges[0], edges[-1]))[0] for part in (scores.genuine, scores.score))
     return ScoreCurves(
         dataset=dataset,
         protocol=protocol,
@@ -126,7 +130,7 @@ def curves_of(dataset: str, protocol: str, measured: Measured) -> ScoreCurves:
         lowest=float(edges[0]),
         highest=float(edges[-1]),
         genuine=genuine.tolist(),
-        impostors=impostors.tolist(),
+        impostors=(everyone - genuine).tolist(),
     )
 
 
@@ -161,7 +165,7 @@ def hardest_pairs(dataset: str, scores: Scores, show: Callable[[int, str], HardP
         scores: of its pairs.
         show: makes the pair of a number and a caption that begins with its score.
     """
-    genuine, impostors = np.flatnonzero(scores.is_same), np.flatnonzero(~scores.is_same)
+    genuine, impostors = np.flatnonzero(scores.is_same), _most_alike_impostors(scores)
     alike = genuine[np.argsort(scores.score[genuine], kind="stable")[:SHOWN]]
     different = impostors[np.argsort(-scores.score[impostors], kind="stable")[:SHOWN]]
     titles = {"One person, least alike": alike, "Two persons, most alike": different}
@@ -169,3 +173,16 @@ def hardest_pairs(dataset: str, scores: Scores, show: Callable[[int, str], HardP
         HardPairs(dataset, title, [show(int(number), f"{scores.score[number]:.3f}") for number in numbers])
         for title, numbers in titles.items()
     ]
+
+
+def _most_alike_impostors(scores: Scores) -> NDArray[np.int64]:
+    """Rising numbers of some impostors, among which are the SHOWN highest scores; only those of a block are copied."""
+    found, bound = [], -np.inf
+    for start in range(0, len(scores), BLOCK):
+        block = scores.score[start : start + BLOCK]
+        numbers = np.flatnonzero((block >= bound) & ~scores.is_same[start : start + BLOCK])
+        if len(numbers) > SHOWN:
+            bound = np.partition(block[numbers], -SHOWN)[-SHOWN]
+            numbers = numbers[block[numbers] >= bound]
+        found.append(start + numbers)
+    return np.concatenate(found)

@@ -1,10 +1,9 @@
 """A list of aligned images with who they show, for comparing all with all: a CSV file `image,label[,group]`.
 
 A line is an image, named as its file below the folder of images; labels and groups are any words. A first line that
-begins with `image,label` is a heading.
+begins with `image,label` is a heading. Encodings and separators are those of `delimited`.
 """
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput, explained
+from arcface_faces import delimited
 from arcface_faces.images import Image, decode
 
 HEADING = ["image", "label"]
+WIDTHS = {2, 3}
+"""Fields of a line, without and with a group."""
 REMEDY = "a line is 'image,label' or 'image,label,group'"
 
 
@@ -59,29 +61,30 @@ def read_labelled_list(path: Path) -> LabelledList:
     """
     rows = _rows(path)
     lines: dict[str, int] = {}
-    for number, (image, *_) in rows:
-        if lines.setdefault(image, number) != number:
-            raise InvalidInput(f"{path} line {number}: {image} came in line {lines[image]}; list each image once")
-    labels = np.unique([row[1] for _, row in rows], return_inverse=True)[1]
-    return LabelledList(path.stem, list(lines), labels, _groups([row[2] for _, row in rows if len(row) == 3]))
+    for row in rows:
+        image = row.fields[0]
+        if lines.setdefault(image, row.line) != row.line:
+            raise InvalidInput(f"{path} line {row.line}: {image} came in line {lines[image]}; list each image once")
+    labels = np.unique([row.fields[1] for row in rows], return_inverse=True)[1]
+    words = [group for row in rows for group in row.fields[2:]]
+    return LabelledList(path.stem, list(lines), labels, _groups(words))
 
 
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Fields of each line, with its number; all have as many."""
-    with explained(path, "cannot be read", "correct --list"):
-        try:
-            reader = csv.reader(path.read_text(encoding="utf-8-sig").splitlines())
-            rows = [(number, [field.strip() for field in row]) for number, row in enumerate(reader, start=1) if row]
-        except (UnicodeDecodeError, csv.Error):
-            raise InvalidInput(f"{path}: is no CSV text; {REMEDY}") from None
-    if rows and rows[0][1][:2] == HEADING:
+def _rows(path: Path) -> list[delimited.Row]:
+    """The lines with an image; all have as many fields."""
+    rows = list(delimited.rows(path, delimited.read_lines(path, "correct --list"), _fits))
+    if rows and [name.lower() for name in rows[0].fields[:2]] == HEADING:
         rows = rows[1:]
     if not rows:
         raise InvalidInput(f"{path}: names no image; {REMEDY}")
-    for number, row in rows:
-        if len(row) not in {2, 3} or not all(row) or len(row) != len(rows[0][1]) or "\0" in row[0]:
-            raise InvalidInput(f"{path} line {number}: {','.join(row)[:80]!r}; {REMEDY}, alike in all lines")
+    for row in rows:
+        if not _fits(row.fields) or len(row.fields) != len(rows[0].fields) or "\0" in row.fields[0]:
+            raise InvalidInput(f"{path} line {row.line}: {row.shown()[:80]}; {REMEDY}, alike in all lines")
     return rows
+
+
+def _fits(fields: list[str]) -> bool:
+    return len(fields) in WIDTHS and all(fields)
 
 
 def _groups(words: list[str]) -> dict[str, NDArray[np.int64]]:

@@ -38,6 +38,24 @@ def test_area_and_equal_error_rate_are_those_of_counting(genuine, impostors, kin
     assert curve.eer == pytest.approx(crossing(*listed), abs=1e-12)
 
 
+@pytest.mark.parametrize("cells", [1, 2, 5, 1000])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_counting_in_cells_is_exact_however_few_there_are(monkeypatch, cells, kind):
+    monkeypatch.setattr(error_rates, "MOST_CELLS", cells)
+    random = np.random.default_rng(cells)
+    scores = scores_of(random.normal(1, 1, 60).round(2), random.normal(0, 1, 400).round(2), kind)
+    curve, listed = error_rates.error_curve(scores), (scores.score.tolist(), scores.is_same.tolist())
+    assert curve.auc == pytest.approx(area(*listed), abs=1e-12)
+    assert curve.eer == pytest.approx(crossing(*listed), abs=1e-12)
+
+
+@pytest.mark.parametrize("unit", [5e-324, 1e-310, 1e300, 8.9e307])
+def test_scores_too_near_or_too_far_apart_to_be_divided_are_told_apart(unit):
+    curve = error_rates.error_curve(scores_of([2 * unit, unit, -2 * unit], [2 * unit, 0, -unit, -unit]))
+    # Couples in order: 3 and a tie of the first, 3 of the second, none of the third.
+    assert curve.auc == pytest.approx((3.5 + 3 + 0) / 12)
+
+
 def test_blocks_of_pairs_are_added_up(monkeypatch):
     random = np.random.default_rng(0)
     scores = scores_of(random.normal(1, 1, 50).round(1), random.normal(0, 1, 500).round(1))

@@ -26,6 +26,15 @@ def test_a_list_needs_neither_a_heading_nor_groups(tmp_path):
     assert (found.images, found.labels.tolist(), found.groups) == (["one, two.jpg", "3.jpg"], [0, 1], {})
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize(("separator", "ends"), [(",", "\n"), (";", "\r\n"), ("\t", "\r")])
+def test_lists_are_read_as_spreadsheets_write_them(tmp_path, encoding, separator, ends):
+    rows = [("Image", "Label"), ("two words.jpg", "Bj\u00f6rn \u0141"), ("", ""), ("2.jpg", "Bea")]
+    text = ends.join(separator.join(row) for row in rows)
+    found = read_labelled_list(written(tmp_path, text.encode(encoding)))
+    assert (found.images, found.labels.tolist()) == (["two words.jpg", "2.jpg"], [1, 0])
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -34,10 +43,13 @@ def test_a_list_needs_neither_a_heading_nor_groups(tmp_path):
         ("a.jpg,1\nb.jpg\n", "line 2: 'b.jpg'; a line is 'image,label' or 'image,label,group', alike in all"),
         ("a.jpg,1\nb.jpg,2,x\n", "line 2: 'b.jpg,2,x'"),
         ("a.jpg,1\n,2\n", "line 2: ',2'"),
-        ("a.jpg;1\n", "line 1: 'a.jpg;1'"),
+        ("a.jpg\n", "line 1: 'a.jpg'"),
         ("a.jpg,1\nb.jpg,2\na.jpg,2\n", "line 3: a.jpg came in line 1; list each image once"),
-        (b"\xff\xfe\x00", "is no CSV text"),
-        (b"a\x00.jpg,1\nb.jpg,1\n", "line 1: "),
+        ("\n\na.jpg,1\n\nb.jpg\n", "line 5: 'b.jpg'"),
+        ('a.jpg,1\n\n"b.jpg,2\n', "line 3: is no CSV (unexpected end of data); look for quotes without an end"),
+        (b"\xff\xfe\x00", "mine.csv: byte 2 is no UTF-16 text: save it as UTF-8"),
+        (b"a.jpg,Bj\xf6rn\n", "mine.csv: byte 8 is no UTF-8 text: save it as UTF-8"),
+        (b"ab\x00.jpg,1\nb.jpg,1\n", "line 1: "),
     ],
 )
 def test_a_bad_list_is_told_by_its_line(tmp_path, text, said):
