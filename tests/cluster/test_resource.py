@@ -12,6 +12,7 @@ from arcface_api.resource.spec import ArcFaceTrainingJobSpec, LossSpec
 from arcface_api.resource.validation import (
     COMBINED_NEEDS_MARGINS,
     CPU_IS_SINGLE_PRECISION,
+    FREEZE_ENDS,
     FREEZE_NEEDS_INIT,
     GATE_IS_BOUNDED,
     GATES_ARE_ABOUT_SETS,
@@ -114,6 +115,9 @@ INVALID = [
     pytest.param(schedule(warmupEpochs=20), "spec.training", WARMUP_ENDS.message, id="warm-up to the end"),
     pytest.param(
         {"workers": {"rendezvous": "rankTable"}}, "spec.workers", RANK_TABLE_NEEDS_ASCEND.message, id="table on cpu"
+    ),
+    pytest.param(
+        {"model": {"initFrom": {"claimName": "models"}, "freezeEpochs": 20}}, "spec", FREEZE_ENDS.message, id="frozen"
     ),
     pytest.param({"training": {"precision": "fp16"}}, "spec", CPU_IS_SINGLE_PRECISION.message, id="fp16 on cpu"),
     pytest.param(evaluation(sets=[]), "spec.evaluation", SETS_ARE_NAMED.message, id="no set"),

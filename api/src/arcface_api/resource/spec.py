@@ -429,7 +429,7 @@ class RunPolicySpec(Model):
 class ArcFaceTrainingJobSpec(Model):
     """What to train, on what, and how good it must become."""
 
-    model_config = ConfigDict(json_schema_extra=rules.validations(rules.CPU_IS_SINGLE_PRECISION))
+    model_config = ConfigDict(json_schema_extra=rules.validations(rules.CPU_IS_SINGLE_PRECISION, rules.FREEZE_ENDS))
 
     image: str | None = Field(default=None, min_length=1, max_length=1024)
     """Trainer image; absent means the operator's setting."""
@@ -462,6 +462,8 @@ class ArcFaceTrainingJobSpec(Model):
     def _check(self) -> Self:
         if self.workers.accelerator == "cpu" and self.training.precision in {"fp16", "bf16"}:
             raise ValueError(rules.CPU_IS_SINGLE_PRECISION.message)
+        if 0 < self.training.epochs <= self.model.freeze_epochs:
+            raise ValueError(rules.FREEZE_ENDS.message)
         return self
 
     @property

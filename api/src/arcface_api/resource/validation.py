@@ -131,6 +131,10 @@ GATE_IS_BOUNDED = Rule(
     "(has(self.min) || has(self.max)) && (!has(self.min) || !has(self.max) || self.min <= self.max)",
     "a gate needs min, max or both, min not above max",
 )
+FREEZE_ENDS = Rule(
+    "self.model.freezeEpochs == 0 || self.model.freezeEpochs < self.training.epochs",
+    "model.freezeEpochs must be below training.epochs: the network would never learn",
+)
 CPU_IS_SINGLE_PRECISION = Rule(
     "self.workers.accelerator != 'cpu' || !has(self.training.precision) || self.training.precision == 'fp32'",
     "training.precision must be fp32 when workers.accelerator is cpu",

@@ -1,9 +1,9 @@
 """Why a gang has to be restarted or given up: classification of ended, lost and idle pods."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from arcface_api.contract.reports import REASONS, Report
+from arcface_api.contract.reports import REASONS, Report, ReportedFailure
 from arcface_api.errors import NEVER_RETRIED, ExitCode
 from arcface_api.resource.status import FailedDevice, FailureStatus
 from arcface_operator.decision import device_annotation, stages
@@ -23,6 +23,8 @@ class Fault:
 
     failure: FailureStatus
     verdict: table.Verdict
+    origin: int | None = None
+    """Rank on which it began, by the report of a pod that need not hold it: all ranks tell of one that diverged."""
 
     @property
     def remedy(self) -> table.Remedy:
@@ -60,7 +62,22 @@ def ended_fault(pod: PodView, ended: Ended, ranks_per_pod: int) -> Fault:
         return Fault(failure=failure, verdict=table.verdict_on(table.Symptom(reason=ended.reason, is_taken=is_taken)))
     reason = _reason_of(pod, ended, code)
     symptom = table.Symptom(reason=reason, exit_code=code, is_taken=is_taken)
-    return Fault(failure=_reported_failure(pod, ended, ranks_per_pod, reason), verdict=table.verdict_on(symptom))
+    report = Report.parse(ended.message)
+    told = None if report is None else report.failure
+    failure = _reported_failure(pod, ended, ranks_per_pod, reason, told)
+    return Fault(failure=failure, verdict=table.verdict_on(symptom), origin=None if told is None else told.rank)
+
+
+def located(fault: Fault, pods: Iterable[PodView], ranks_per_pod: int) -> Fault:
+    """The fault with the pod of the gang that holds the rank on which it began, whichever of them told of it first."""
+    origin = fault.origin
+    if origin is None or fault.failure.rank is None:
+        return fault
+    holder = next((pod for pod in pods if pod.index == origin // ranks_per_pod), None)
+    if holder is None:
+        return fault
+    place = {"rank": origin, "pod": holder.name, "node": holder.node}
+    return replace(fault, failure=fault.failure.model_copy(update=place))
 
 
 def card_fault(pod: PodView, ranks_per_pod: int, known: Collection[DeviceFault], annotation: str) -> Fault | None:
@@ -86,10 +103,10 @@ def _reason_of(pod: PodView, ended: Ended, code: int) -> str:
     return pod.reason or "Disrupted" if is_stopped else "Error"
 
 
-def _reported_failure(pod: PodView, ended: Ended, ranks_per_pod: int, reason: str) -> FailureStatus:
+def _reported_failure(
+    pod: PodView, ended: Ended, ranks_per_pod: int, reason: str, told: ReportedFailure | None
+) -> FailureStatus:
     """The digest of a pod with an exit code: what its report says, else what the kubelet kept of its log."""
-    report = Report.parse(ended.message)
-    told = None if report is None else report.failure
     if ended.reason == OUT_OF_MEMORY:
         reason = OUT_OF_MEMORY
     elif told is not None and reason == "Error":

@@ -7,7 +7,7 @@ from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision import ending, evaluation, room, stages, starting, training
 from arcface_operator.decision.context import ROOM, DecisionContext
 from arcface_operator.decision.fault_table.table import NODE_LOST, POD_LOST, Blame, Remedy
-from arcface_operator.decision.faults import Fault, card_fault, digest, fault_of, pod_fault, worst
+from arcface_operator.decision.faults import Fault, card_fault, digest, fault_of, located, pod_fault, worst
 from arcface_operator.decision.plan import Action, Plan, earliest
 from arcface_operator.decision.policies import (
     avoid_node_seconds,
@@ -129,7 +129,8 @@ def _pod_fault(context: DecisionContext) -> Fault | None:
     """The fault of a pod that explains those of the others."""
     per_pod = context.stage.ranks_per_pod(context.spec)
     found = ((pod, pod_fault(pod, per_pod)) for pod in context.pods)
-    return worst((pod, failure_rules.judged(context, fault)) for pod, fault in found if fault is not None)
+    first = worst((pod, failure_rules.judged(context, fault)) for pod, fault in found if fault is not None)
+    return None if first is None else located(first, context.pods, per_pod)
 
 
 def _fault_while_gathering(context: DecisionContext) -> Fault | None:

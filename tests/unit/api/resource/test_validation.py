@@ -34,6 +34,15 @@ BROKEN = [
         for amount in ("four", -1, "1Kb", "")
     ),
     pytest.param("spec.model", {"model": {"freezeEpochs": 1}}, "freezeEpochs needs initFrom", id="freeze"),
+    *(
+        pytest.param(
+            "spec",
+            {"model": {"initFrom": {"claimName": "models"}, "freezeEpochs": frozen}, "training": {"epochs": 2}},
+            "model.freezeEpochs must be below training.epochs: the network would never learn",
+            id=f"{frozen} of 2 epochs frozen",
+        )
+        for frozen in (2, 3)
+    ),
     pytest.param(
         "spec.model.initFrom.path",
         {"model": {"initFrom": {"claimName": "models", "path": "../other"}}},

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from arcface_api.contract.reports import TrainerReport
+from arcface_api.contract.reports import ReportedFailure, TrainerReport
 from arcface_api.resource.status import Condition, RankTableStatus
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import Observation, PodView, view_pod
@@ -280,6 +280,13 @@ def test_an_exit_code_alone_is_no_success(message: str, told: str) -> None:
     assert (status.phase, status.counted_restarts, status.failure.reason) == ("Restarting", 2, "NoReport")
     assert status.failure.message.startswith(f"pod quick-worker-0: ended well but {told}; is spec.image ")
     assert status.training_completion_time is None
+
+
+def test_the_rank_that_diverged_is_named_with_its_own_pod_whichever_pod_tells_of_it_first() -> None:
+    failure = ReportedFailure(reason="Diverged", message="the loss is no number", rank=0, exit_code=3)
+    peer = make_ended(1, code=3, message=TrainerReport(failure=failure).to_json())
+    told = plan_in("Training", {"pods": (make_worker(0), peer)}).status.failure
+    assert (told.reason, told.rank, told.pod, told.node) == ("Diverged", 0, "quick-worker-0", "node-0")
 
 
 def test_the_peers_of_a_failed_pod_get_a_moment_to_tell_the_cause() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from arcface_api.contract.reports import EvaluatorReport, ReportedFailure, TrainerReport, termination_message
 from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision.fault_table.table import INIT_FAILED, POD_FAILED, Remedy
-from arcface_operator.decision.faults import pod_fault, worst
+from arcface_operator.decision.faults import located, pod_fault, worst
 from arcface_operator.decision.observation import PodView
 from support.builders.views import ago, make_ended, make_evaluator, make_worker
 
@@ -225,6 +225,33 @@ def test_the_fault_to_act_on(pods: list[PodView], index: int) -> None:
         fault = worst((pod, fault) for pod in order if (fault := pod_fault(pod, 1)) is not None)
         assert fault is not None
         assert fault.failure.rank == index
+
+
+def diverged(index: int, rank: int | None) -> PodView:
+    """A pod of 4 ranks that reports where the numbers went wrong, as every pod of its gang does."""
+    message = TrainerReport(failure=told(reason="Diverged", message="the loss is no number", rank=rank)).to_json()
+    return make_ended(index, code=3, message=message)
+
+
+@pytest.mark.parametrize(
+    ("rank", "place"), [(0, (0, "quick-worker-0", "node-0")), (9, (9, "quick-worker-2", "node-2"))]
+)
+def test_a_fault_is_told_of_the_pod_that_holds_its_rank_and_not_of_the_first_to_tell(rank: int, place: object) -> None:
+    reporter = diverged(1, rank)
+    fault = pod_fault(reporter, 4)
+    assert fault is not None
+    failure = located(fault, [make_worker(0), reporter, make_worker(2)], 4).failure
+    assert (failure.rank, failure.pod, failure.node) == place
+    assert (failure.exit_code, failure.message) == (3, "pod quick-worker-1: the loss is no number")
+
+
+@pytest.mark.parametrize("rank", [None, 5, 8, 12, 10**30])
+def test_a_rank_of_the_pod_itself_of_none_or_of_no_pod_that_is_there_leaves_the_reporter(rank: int | None) -> None:
+    reporter = diverged(1, rank)
+    fault = pod_fault(reporter, 4)
+    assert fault is not None
+    failure = located(fault, [make_worker(0), reporter], 4).failure
+    assert (failure.rank, failure.pod, failure.node) == (5 if rank == 5 else 4, "quick-worker-1", "node-1")
 
 
 def test_without_faults_nothing_is_acted_on() -> None:
