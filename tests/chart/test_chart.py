@@ -234,6 +234,13 @@ def test_dashboards_and_alerts_arrive_as_they_are(full: Any) -> None:
     assert full["PrometheusRule", "arcface-operator"]["spec"] == yaml.safe_load(RULES.read_text())
 
 
+def test_runbooks_are_below_where_the_documentation_is_kept() -> None:
+    chosen = objects("monitoring.rules=true", "monitoring.documentation=https://git.example.com/arcface/")
+    groups = chosen["PrometheusRule", "arcface-operator"]["spec"]["groups"]
+    urls = [rule["annotations"]["runbook_url"] for group in groups for rule in group["rules"]]
+    assert {url.partition("#")[0] for url in urls} == {"https://git.example.com/arcface/docs/troubleshooting.md"}
+
+
 def test_monitors_find_the_ports_of_all_ranks(full: Any) -> None:
     ranks = full["PodMonitor", "arcface-operator-ranks"]["spec"]
     assert [each["port"] for each in ranks["podMetricsEndpoints"]][:3] == ["metrics", "metrics-1", "metrics-2"]

@@ -15,10 +15,13 @@ from prometheus_client.registry import Collector
 
 from arcface_api.errors import ArcFaceError, explained
 from arcface_api.resource.status import Phase
+from arcface_operator.decision.answers.action_failure import UNREADABLE
 from arcface_operator.decision.observation import parse_time
 from arcface_operator.manifests.metadata import Manifest
 
 PHASES: tuple[str, ...] = get_args(Phase)
+WAITING_PHASES = ("Pending", "Queued", "Restarting")
+"""Of a job that has no pods at work and may stay so for ever; Starting has its deadline."""
 WORKER_STATES = ("desired", "ready", "succeeded", "failed")
 
 SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -118,6 +121,19 @@ def _restarts_capped(job: Manifest) -> Iterator[Sample]:
         yield (), float(_true_condition(job, "RestartsCapped") is not None)
 
 
+def _waiting_start(job: Manifest) -> Iterator[Sample]:
+    """Since when a job cannot have pods at work, and why; absent while nothing keeps it from that."""
+    phase, ready = _status_of(job).get("phase"), _condition(job, "Ready", "False")
+    if phase in WAITING_PHASES and ready is not None:
+        yield (phase, ready["reason"]), _unix_time(ready["lastTransitionTime"])
+
+
+def _unreadable(job: Manifest) -> Iterator[Sample]:
+    """Whether the spec is of a release that this one cannot read."""
+    ready = _condition(job, "Ready", "False")
+    yield (), float(ready is not None and ready["reason"] == UNREADABLE)
+
+
 def _queue_seconds(job: Manifest) -> Iterator[Sample]:
     """From the first look to all pods running."""
     status = _status_of(job)
@@ -190,8 +206,13 @@ def _evaluation_of(job: Manifest) -> Manifest:
 
 def _true_condition(job: Manifest, kind: str) -> Manifest | None:
     """A condition, if it holds."""
+    return _condition(job, kind, "True")
+
+
+def _condition(job: Manifest, kind: str, status: str) -> Manifest | None:
+    """A condition, if that is its status."""
     found = (item for item in _status_of(job).get("conditions", []) if item["type"] == kind)
-    return next((item for item in found if item["status"] == "True"), None)
+    return next((item for item in found if item["status"] == status), None)
 
 
 def _unix_time(stamp: str | None) -> float | None:
@@ -217,6 +238,13 @@ FAMILIES = (
         (),
         _restarts_capped,
     ),
+    Family(
+        "arcface_job_waiting_start_timestamp_seconds",
+        "Since when the job waits for what it needs to run, in Unix time; absent while it does not.",
+        ("phase", "reason"),
+        _waiting_start,
+    ),
+    Family("arcface_job_unreadable", "1 while this release cannot read the job.", (), _unreadable),
     Family("arcface_job_queue_seconds", "From the first look at the job to all its pods running.", (), _queue_seconds),
     Family("arcface_job_startup_seconds", "From the first look at the job to its first step.", (), _startup_seconds),
     Family(

@@ -47,6 +47,7 @@ def test_a_job_that_was_never_looked_at_says_nothing_wrong() -> None:
         "arcface_job_devices",
         "arcface_job_restarts_total",
         "arcface_job_restarts_capped",
+        "arcface_job_unreadable",
     }
 
 
@@ -56,6 +57,38 @@ def test_restarts_are_capped_by_the_condition_while_the_job_lasts() -> None:
     assert value(job({"conditions": [{**capped, "status": "False"}]}), "restarts_capped") == 0
     ended = job({"conditions": [capped], "completionTime": "2026-01-01T00:00:00Z"})
     assert value(ended, "restarts_capped") is None
+
+
+def not_ready(reason: str) -> dict[str, str]:
+    since = "2026-01-01T00:00:00Z"
+    return {"type": "Ready", "status": "False", "reason": reason, "lastTransitionTime": since}
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Queued", "Restarting"])
+def test_a_job_that_waits_tells_since_when_and_for_what(phase: str) -> None:
+    waits = job({"phase": phase, "conditions": [not_ready("ClaimMissing")]})
+    assert value(waits, "waiting_start_timestamp_seconds", phase=phase, reason="ClaimMissing") == 1767225600
+    goes_on = job({"phase": phase, "conditions": [{**not_ready("Ready"), "status": "True"}]})
+    assert value(goes_on, "waiting_start_timestamp_seconds", phase=phase, reason="Ready") is None
+
+
+@pytest.mark.parametrize("phase", ["Suspended", "Training", "Failed"])
+def test_a_job_that_does_not_want_to_start_waits_for_nothing(phase: str) -> None:
+    told = job({"phase": phase, "conditions": [not_ready("Refused")]})
+    assert value(told, "waiting_start_timestamp_seconds", phase=phase, reason="Refused") is None
+
+
+def test_what_the_operator_decides_of_a_job_without_pods_is_read_as_waiting() -> None:
+    """The words of the decision and of the metric are the same ones."""
+    waiting = make_job().model_copy(update={"status": status_in("Pending")})
+    told = job(json.loads(decide(observation_in("Pending", waiting, {}), SETTINGS, ago(0)).status.to_json()))
+    named = {sample.name for family in registry(told).collect() for sample in family.samples}
+    assert "arcface_job_waiting_start_timestamp_seconds" in named
+
+
+def test_a_job_that_cannot_be_read_is_told_from_one_that_waits() -> None:
+    assert value(job({"phase": "Training", "conditions": [not_ready("Unreadable")]}), "unreadable") == 1
+    assert value(job({"phase": "Pending", "conditions": [not_ready("ClaimMissing")]}), "unreadable") == 0
 
 
 def test_a_job_that_is_gone_is_gone() -> None:
