@@ -80,7 +80,7 @@ def ours(arrays: dict[str, np.ndarray], choices: tuple[PoolingChoice, ...], *, r
         intervals, measured = entries.intervals_of(found.choices[0].rates, found.scores), Measured.of(found.scores)
         entries.curves_of("IJBC", "usual", measured)
         figures_of("IJBC", measured, found.choices[0].rates, intervals)
-        entries.hardest_pairs("IJBC", found.scores, lambda number, score: (number, score))
+        entries.hardest_pairs("IJBC", found.scores, lambda _, score: entries.HardPair(score, ()))
         return [time.perf_counter() - began]
     return [rate.nearest for rate in found.choices[0].rates]
 

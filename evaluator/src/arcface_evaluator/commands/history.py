@@ -30,6 +30,6 @@ def history(folders: tuple[Path, ...], report: Path | None, tensorboard: Path | 
         click.echo(f"event files: tensorboard --logdir {tensorboard}", err=True)
     if report is not None:
         # Imported here: plotting takes long to load.
-        from arcface_evaluator.report import history_page  # noqa: PLC0415
+        from arcface_evaluator.report.pages import history_page  # noqa: PLC0415
 
         click.echo(f"report: {history_page.write_page(report, histories)}", err=True)

@@ -68,7 +68,7 @@ def print_table(table: Table) -> None:
 def write_page(report: Path, runs: dict[str, document.EvaluationFile], hardest: Sequence[entries.HardPairs]) -> None:
     """Write the page of several runs and say where it is."""
     # Imported here: plotting takes long to load, and most evaluations print numbers only.
-    from arcface_evaluator.report import evaluation_page  # noqa: PLC0415
+    from arcface_evaluator.report.pages import evaluation_page  # noqa: PLC0415
 
     click.echo(f"report: {evaluation_page.write_page(report, runs, hardest)}", err=True)
 

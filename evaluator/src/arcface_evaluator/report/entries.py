@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,6 +140,14 @@ class HardPair:
 
     caption: str
     images: tuple[Image, Image]
+    score: float = 0.0
+    is_right: bool | None = None
+    """Whether the protocol judged it rightly, where it decides."""
+
+    @property
+    def verdict(self) -> str:
+        """In a word."""
+        return {None: "", True: "right", False: "wrong"}[self.is_right]
 
     @property
     def base64(self) -> list[str]:
@@ -155,6 +163,15 @@ class HardPairs:
     dataset: str
     title: str
     pairs: list[HardPair]
+    is_same: bool
+
+    def judged(self, threshold: float) -> "HardPairs":
+        """Those that the protocol leaves open decided by a threshold."""
+        pairs = [
+            replace(pair, is_right=(pair.score >= threshold) == self.is_same) if pair.is_right is None else pair
+            for pair in self.pairs
+        ]
+        return replace(self, pairs=pairs)
 
 
 def hardest_pairs(dataset: str, scores: Scores, show: Callable[[int, str], HardPair]) -> list[HardPairs]:
@@ -168,10 +185,16 @@ def hardest_pairs(dataset: str, scores: Scores, show: Callable[[int, str], HardP
     genuine, impostors = np.flatnonzero(scores.is_same), _most_alike_impostors(scores)
     alike = genuine[np.argsort(scores.score[genuine], kind="stable")[:SHOWN]]
     different = impostors[np.argsort(-scores.score[impostors], kind="stable")[:SHOWN]]
-    titles = {"One person, least alike": alike, "Two persons, most alike": different}
+    is_right = scores.is_right
+
+    def shown(number: int) -> HardPair:
+        score = float(scores.score[number])
+        pair = show(number, f"{score:.3f}")
+        return replace(pair, score=score, is_right=None if is_right is None else bool(is_right[number]))
+
     return [
-        HardPairs(dataset, title, [show(int(number), f"{scores.score[number]:.3f}") for number in numbers])
-        for title, numbers in titles.items()
+        HardPairs(dataset, "One person, least alike", [shown(int(number)) for number in alike], is_same=True),
+        HardPairs(dataset, "Two persons, most alike", [shown(int(number)) for number in different], is_same=False),
     ]
 
 

@@ -1,9 +1,10 @@
 """What the plots of a training's page show, before they are images."""
 
 import pytest
+from matplotlib.figure import Figure
 
-from arcface_evaluator.report import history_page, page
 from arcface_evaluator.report.history_table import read_histories
+from arcface_evaluator.report.pages import history_page, plots
 from support.builders.histories import figures, lines_of, write_history
 
 
@@ -12,11 +13,13 @@ def legends(monkeypatch):
     """Names in the legends of the plots, each of which is drawn only as far as that."""
     seen = []
 
-    def read_legend(figure):
-        seen.append([text.get_text().strip() for text in figure.axes[0].get_legend().get_texts()])
-        return b""
+    def read_legend(caption, across, up, paint):
+        axes = Figure().add_subplot()
+        paint(axes)
+        seen.append([text.get_text().strip() for text in axes.get_legend().get_texts()])
+        return plots.Plot(caption, "", b"")
 
-    monkeypatch.setattr(page, "png_of", read_legend)
+    monkeypatch.setattr(plots, "draw", read_legend)
     return seen
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 from arcface_api.contract.history import History, HistoryLine
-from arcface_evaluator.report import history_table, page
+from arcface_evaluator.report import history_table
 from arcface_evaluator.report.document import InputFile
+from arcface_evaluator.report.pages import page, plots
 
 REMARK = (
     "Figures are means over the steps of a log interval; img/s of all ranks, the median over the training; data wait: "
@@ -33,12 +34,12 @@ CURVES: dict[str, tuple[str, Callable[[HistoryLine], float | None]]] = {
 def write_page(directory: Path, histories: history_table.Histories) -> Path:
     """Write the page of trainings, by name, into a folder; the path of the page."""
     rows = [history_table.run_row(name, history) for name, history in histories.items()]
-    plots = [*_figure_plots(histories), *_accuracy_plots(histories)]
+    drawn = [*_figure_plots(histories), *_accuracy_plots(histories)]
     return page.Page(
         file="history.html",
         title="Training of " + ", ".join(histories),
         sections=[
-            page.Section("Course", history_table.RUN_HEADINGS, rows, REMARK, plots),
+            page.Section("Course", [page.Table(history_table.RUN_HEADINGS, rows, REMARK)], drawn),
             *(_epoch_section(name, history) for name, history in histories.items()),
         ],
         origins_title="Trainings",
@@ -49,7 +50,7 @@ def write_page(directory: Path, histories: history_table.Histories) -> Path:
 def _epoch_section(name: str, history: History) -> page.Section:
     """The table of one training."""
     headings, rows = history_table.epoch_headings(history), history_table.epoch_rows(history)
-    return page.Section(name, headings, rows, EPOCH_REMARK, [])
+    return page.Section(name, [page.Table(headings, rows, EPOCH_REMARK)])
 
 
 def _origin_of(name: str, history: History) -> page.Origin:
@@ -62,31 +63,39 @@ def _origin_of(name: str, history: History) -> page.Origin:
     return page.Origin(name, facts, [] if history.file is None else [InputFile.of(history.file)])
 
 
-def _figure_plots(histories: history_table.Histories) -> Iterator[page.Plot]:
+def _figure_plots(histories: history_table.Histories) -> Iterator[plots.Plot]:
     """A plot for each figure that any of the trainings tells."""
     for caption, (up, figure) in CURVES.items():
         if any(figure(line) is not None for history in histories.values() for line in history.figures):
-            yield page.Plot(caption, _curves_figure(histories, up, figure))
+            yield _curves_plot(histories, caption, up, figure)
 
 
-def _curves_figure(histories: history_table.Histories, up: str, figure: Callable[[HistoryLine], float | None]) -> bytes:
+def _curves_plot(
+    histories: history_table.Histories, caption: str, up: str, figure: Callable[[HistoryLine], float | None]
+) -> plots.Plot:
     """A curve for each training, with gaps where a figure was no finite number or is beyond all measure."""
-    drawing, axes = page.empty_figure("epoch", up)
-    for name, history in histories.items():
-        points = [(line.epoch, figure(line)) for line in history.figures]
-        values = [math.nan if value is None or abs(value) > LARGEST_DRAWN else value for _, value in points]
-        _draw(axes, name, history, [epoch for epoch, _ in points], values)
-    for history in histories.values():
-        odd = [line.epoch for line in history.figures if line.not_finite]
-        axes.plot(odd, [0.02] * len(odd), "rx", transform=axes.get_xaxis_transform())
-    axes.legend()
-    return page.png_of(drawing)
+
+    def paint(axes: Axes) -> None:
+        for name, history in histories.items():
+            points = [(line.epoch, figure(line)) for line in history.figures]
+            values = [math.nan if value is None or abs(value) > LARGEST_DRAWN else value for _, value in points]
+            _draw(axes, name, history, [epoch for epoch, _ in points], values)
+        for history in histories.values():
+            odd = [line.epoch for line in history.figures if line.not_finite]
+            axes.plot(odd, [0.02] * len(odd), "x", color=plots.WRONG, transform=axes.get_xaxis_transform())
+        axes.legend()
+
+    return plots.draw(caption, "epoch", up, paint)
 
 
-def _accuracy_plots(histories: history_table.Histories) -> Iterator[page.Plot]:
+def _accuracy_plots(histories: history_table.Histories) -> Iterator[plots.Plot]:
     """A plot for each set, with a curve for each training that was verified on it."""
     for dataset in history_table.datasets_of(histories.values()):
-        drawing, axes = page.empty_figure("epoch", f"accuracy on {dataset}")
+        yield _accuracy_plot(histories, dataset)
+
+
+def _accuracy_plot(histories: history_table.Histories, dataset: str) -> plots.Plot:
+    def paint(axes: Axes) -> None:
         for name, history in histories.items():
             found = [
                 (float(verification.epoch), result.accuracy)
@@ -96,12 +105,13 @@ def _accuracy_plots(histories: history_table.Histories) -> Iterator[page.Plot]:
             ]
             _draw(axes, name, history, [epoch for epoch, _ in found], [accuracy for _, accuracy in found])
         axes.legend(loc="lower right")
-        yield page.Plot(f"accuracy on {dataset}", page.png_of(drawing))
+
+    return plots.draw(f"accuracy on {dataset}", "epoch", f"accuracy on {dataset}", paint)
 
 
 def _draw(axes: Axes, name: str, history: History, epochs: list[float], values: list[float]) -> None:
     """The curve of one training, and where it was started again."""
-    # Legends leave out what begins with an underscore.
-    (curve,) = axes.plot(epochs, values, label=f" {name}", marker="." if len(epochs) <= FEW_POINTS else "")
+    marker = "." if len(epochs) <= FEW_POINTS else ""
+    (curve,) = axes.plot(epochs, values, label=plots.legend_name(name), marker=marker)
     for start in history.starts[1:]:
         axes.axvline(start.epoch, color=curve.get_color(), linestyle=":", linewidth=0.8, zorder=0)

@@ -2,15 +2,24 @@
 
 import json
 import re
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from arcface_api.command import run
+from arcface_api.resource.spec import ModelSpec
+from arcface_evaluator.metrics.dependence import Dependence
+from arcface_evaluator.report import entries
+from arcface_evaluator.report.document import EvaluationFile, InputFile
 from arcface_evaluator.report.entries import BINS, curves_of
 from arcface_evaluator.report.figures import Measured
+from arcface_evaluator.report.outcomes import Outcomes
+from arcface_evaluator.report.pages import evaluation_page
 from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import open_images
+from arcface_faces.checkpoint import CheckpointManifest
+from arcface_faces.checkpoint_writing import write_manifest
 from arcface_faces.embedding.embedder import embed
 from arcface_faces.pairs.pair_set import read_pair_set
 from arcface_faces.scores import Scores
@@ -38,7 +47,7 @@ def pairs(tmp_path):
 
 def page_of(folder):
     page = (folder / "report.html").read_text("utf-8")
-    assert not re.search(r"(src|href)\s*=\s*[\"'](?!data:)", page), "the page needs another file"
+    assert not re.search(r"(src|href)\s*=\s*[\"'](?!data:|#)", page), "the page needs another file"
     return page
 
 
@@ -52,7 +61,7 @@ def test_pair_sets_have_their_numbers_plots_and_hardest_pairs(tmp_path, pairs):
     for entry in written["inputs"]:
         assert entry["sha256"] in page
     plots = sorted(path.name for path in (tmp_path / "page").glob("small-*.png"))
-    assert plots == ["small-folds.png", "small-roc.png", "small-scores-of-small.png"]
+    assert plots == ["small-det.png", "small-folds.png", "small-roc.png", "small-scores-of-small.png"]
     assert all(path.read_bytes().startswith(PNG) for path in (tmp_path / "page").glob("*.png"))
 
 
@@ -87,8 +96,107 @@ def test_several_runs_are_compared_on_one_page(tmp_path, pairs):
         evaluated("pairs", *pairs, "--json", tmp_path / f"{name}.json")
     evaluated("compare", tmp_path / "one.json", tmp_path / "other.json", "--report", tmp_path / "page")
     page = page_of(tmp_path / "page")
-    assert page.count("<td>one</td>") == page.count("<td>other</td>") == 2
+    assert page.count("<tr><td>one</td><td>1.00000</td>") == page.count("<tr><td>other</td><td>1.00000</td>") == 2
     assert len(list((tmp_path / "page").glob("small-scores-of-*.png"))) == 2
+
+
+def test_all_sets_come_first_in_one_table(tmp_path, pairs):
+    evaluated("pairs", *pairs, "--report", tmp_path / "page")
+    first = page_of(tmp_path / "page").partition("<table>")[2].partition("</table>")[0]
+    assert re.findall(r"<tr><td>([^<]*)</td><td>([^<]*)</td><td>([^<]*)</td>", first) == [
+        ("small", "accuracy", "1.00000"),
+        ("&lt;b&gt;odd", "accuracy", "1.00000"),
+    ]
+
+
+def test_operating_points_have_their_thresholds_and_errors(tmp_path):
+    """Impostors at 0, 0.1, ... 0.9; genuine pairs at 0.75 and 0.95, five each."""
+    impostors, genuine = [each / 10 for each in range(10)], [0.75, 0.95] * 5
+    write_pairs(tmp_path / "small.bin", pairs=20)
+    angles = [each for both in zip(genuine, impostors, strict=True) for each in both]  # even pairs are genuine
+    rows = [row for cosine in angles for row in ((1.0, 0.0), (cosine, (1 - cosine**2) ** 0.5))]
+    np.save(tmp_path / "angles.npy", np.array(rows, np.float32))
+    words = ["--bin", tmp_path / "small.bin", "--embeddings", tmp_path / "angles.npy"]
+    evaluated("pairs", *words, "--report", tmp_path / "page")
+    page = page_of(tmp_path / "page")
+    # One of ten impostors scores 0.9, half of the genuine pairs less.
+    assert re.search(r"<td>1e-1</td><td>0\.9000</td><td>0\.1</td><td>0\.50000</td>", page)
+
+
+def test_hardest_pairs_are_marked_right_or_wrong(tmp_path):
+    write_pairs(tmp_path / "small.bin", pairs=20)
+    rows = np.eye(40, 64, dtype=np.float32)
+    rows[0::4] = rows[1::4]  # even pairs show one person
+    rows[2], rows[4] = rows[3], np.eye(64)[60]  # pair 1 is an impostor that looks the same, pair 2 one person unlike
+    np.save(tmp_path / "model.npy", rows)
+    words = ["--bin", tmp_path / "small.bin", "--embeddings", tmp_path / "model.npy"]
+    evaluated("pairs", *words, "--report", tmp_path / "page")
+    page = page_of(tmp_path / "page")
+    marks = dict(re.findall(r"<figcaption>pair (\d+): [-.\d]+ <strong>(\w+)</strong>", page))
+    assert (marks["1"], marks["2"]) == ("wrong", "wrong")
+    assert {mark for pair, mark in marks.items() if pair not in {"1", "2"}} == {"right"}
+
+
+def test_pairs_of_templates_are_marked_by_an_operating_point():
+    of_two = entries.HardPairs("IJBC", "", [entries.HardPair("", (), score) for score in (0.3, 0.2)], is_same=False)
+    assert [pair.verdict for pair in of_two.pairs] == ["", ""]
+    assert [pair.verdict for pair in of_two.judged(0.25).pairs] == ["wrong", "right"]
+
+
+def test_a_checkpoint_names_job_and_model_as_long_as_it_is_the_one(tmp_path):
+    folder = write_manifest_alone(tmp_path / "step-00000007")
+    inputs = [InputFile.of(folder / "manifest.json")]
+    told = {}
+    for name, hashes in {"same": inputs, "other": [InputFile(path="manifest.json", sha256="0" * 64)]}.items():
+        run_of = EvaluationFile(checkpoint=str(folder), inputs=hashes)
+        told[name] = evaluation_page.write_page(tmp_path / name, {folder.name: run_of}).read_text()
+    assert "<h1>Verification of faces</h1>" in told["same"]
+    assert "<dd>iresnet18, width 0.5, embeddings of 64</dd>" in told["same"]
+    assert "<dd>step 7 of 20, 2026-01-02 00:00 UTC</dd>" in told["same"]
+    assert "<h1>Verification of step-00000007</h1>" in told["other"]
+    assert "iresnet18" not in told["other"]
+
+
+def write_manifest_alone(folder):
+    folder.mkdir()
+    manifest = CheckpointManifest(
+        job="faces",
+        spec_hash="0" * 64,
+        step=7,
+        total_steps=20,
+        epoch=1,
+        total_batch_size=8,
+        world_size=1,
+        seed=0,
+        image_count=80,
+        class_count=4,
+        saved_at=datetime(2026, 1, 2, tzinfo=UTC),
+        model=ModelSpec(backbone="iresnet18", width=0.5, embedding_size=64),
+        files=[],
+    )
+    write_manifest(folder, manifest.to_json())
+    return folder
+
+
+def test_the_comparison_tells_differences_intervals_and_the_test(tmp_path):
+    """Ten pairs that only the second judges rightly and none the other way: 2 / 2^10."""
+    runs = {"a": compared([True, False] * 10), "b": compared([True] * 20)}
+    page = evaluation_page.write_page(tmp_path, runs).read_text()
+    (row,) = re.findall(r"<tr><td>lfw</td>(.*?)</tr>", page)
+    cells = re.findall(r"<td>(.*?)</td>", row)
+    assert cells[:3] == ["accuracy", "b", "+50.000"]
+    assert cells[4:] == ["0", "10", "0.002", "b is better"]
+    low, high = map(float, cells[3].split(" to "))
+    assert 20 < low < 50 < high < 75
+    assert (tmp_path / "comparison-differences.png").is_file()
+
+
+def compared(right):
+    scores, right = Scores(np.zeros(len(right)), np.array(right)), np.array(right)
+    everyone = Dependence.of(scores, np.ones(len(right), np.bool_))
+    return EvaluationFile(
+        inputs=[InputFile(path="lfw.bin", sha256="0" * 64)], outcomes=[Outcomes.of("lfw", "accuracy", everyone, right)]
+    )
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"inputs": 3}', '{"unknown": 1}', '{"inputs": []}'])

@@ -1,0 +1,1 @@
+"""HTML pages and their plots: of evaluations, of trainings."""
