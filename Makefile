@@ -6,7 +6,7 @@ DISTRIBUTIONS := api faces operator trainer evaluator
 PREVIOUS := tests/cluster/upgrade/previous
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test test-modules test-wholes check testbed previous check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-intervals bench-checkpoint bench-data bench-trainer bench-partial-fc dashboard-images clean
+.PHONY: help setup quickstart fmt lint type test test-modules test-wholes check testbed previous release audit check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-intervals bench-checkpoint bench-data bench-trainer bench-partial-fc dashboard-images clean
 
 ##@ Use
 help: ## Show this list
@@ -35,6 +35,7 @@ lint: setup ## Check format, lint rules and import contracts
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m arcface_api --check
 	$(BIN)/python charts/generator --check
+	$(BIN)/python release/version.py --check
 
 type: setup ## Check types (mypy strict)
 	$(BIN)/mypy
@@ -56,10 +57,16 @@ testbed: setup ## Build the programs of the test bed once: Kubernetes, Kueue, He
 COMMIT ?= HEAD
 previous: setup ## Keep the wheels of a commit (COMMIT=...) as the release before, which upgrades are tried from
 	rm -rf build/previous $(PREVIOUS)/*.whl && mkdir -p build/previous
-	git archive $(COMMIT) $(DISTRIBUTIONS) | tar --extract --directory build/previous
+	git archive $(COMMIT) LICENSE $(DISTRIBUTIONS) | tar --extract --directory build/previous
 	for part in $(DISTRIBUTIONS); do \
 	  (cd build/previous/$$part && ../../../$(BIN)/hatchling build --target wheel --directory ../../../$(PREVIOUS)) || exit 1; done
 	git rev-parse $(COMMIT) > $(PREVIOUS)/commit
+
+release: setup ## Build wheels and chart of the newest commit into dist/ (BASE=NAME@sha256:... for the images, too)
+	$(BIN)/python release/build.py $(if $(BASE),--images $(BASE))
+
+audit: setup ## Ask the package index for known weaknesses of all locked packages; names those it could not ask about
+	$(BIN)/python release/audit.py
 
 check-images: setup ## Build both images from their Dockerfiles and look into them (root; downloads half a gigabyte)
 	ARCFACE_IMAGES=all $(BIN)/pytest tests/images

@@ -25,6 +25,7 @@ def contents() -> dict[Path, str]:
         CHART / "files" / "rbac.yaml": (
             ROOT / "operator" / "src" / "arcface_operator" / "kubernetes" / "rbac.yaml"
         ).read_text(),
+        CHART / "LICENSE": (ROOT / "LICENSE").read_text(),
         CHART / "README.md": readme(CHART / "values.yaml"),
     }
 

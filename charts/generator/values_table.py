@@ -12,7 +12,8 @@ HEAD = """<!-- Generated from values.yaml by `make chart`; change that instead. 
 Installs the operator for `ArcFaceTrainingJob`s with its resource, rights, dashboards and alerts.
 
 ```
-helm install arcface-operator charts/arcface-operator --namespace arcface-system --create-namespace
+helm install arcface-operator charts/arcface-operator --namespace arcface-system --create-namespace \\
+  --set image.repository=REGISTRY/arcface-operator --set trainer.repository=REGISTRY/arcface-trainer
 ```
 
 How to install, upgrade and remove it is described in [docs/install.md](../../docs/install.md), dashboards and alerts in

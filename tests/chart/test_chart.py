@@ -15,7 +15,7 @@ from support.shipped import DASHBOARDS, RULES
 from testbed.images.builder import REPOSITORY
 from testbed.programs.binaries import binary
 from testbed.programs.commands import TestbedError, run
-from testbed.programs.helm import CHART, rendered
+from testbed.programs.helm import CHART, IMAGES, rendered
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
@@ -47,11 +47,15 @@ def test_generated_files_are_as_their_sources_say() -> None:
     subprocess.run([sys.executable, REPOSITORY / "charts" / "generator", "--check"], check=True)
 
 
+WHOLE = {"resources", "podSecurityContext", "securityContext"}
+"""Maps that are one value, handed on as they are."""
+
+
 def leaves(values: dict[str, Any], prefix: str = "") -> set[str]:
     """Paths of all values; a map that is empty is one."""
     found = set()
     for key, value in values.items():
-        deeper = isinstance(value, dict) and value and prefix + key not in {"resources"}
+        deeper = isinstance(value, dict) and value and prefix + key not in WHOLE
         found |= leaves(value, f"{prefix}{key}.") if deeper else {prefix + key}
     return found
 
@@ -100,6 +104,10 @@ def test_settings_are_those_of_the_operator() -> None:
         ("image.digest=latest", "does not match pattern"),
         ("ascend.driverMounts={usr}", "does not match pattern"),
         ("ascend.driverFiles={etc}", "does not match pattern"),
+        ("settings.logFormat=xml", "value must be one of 'text', 'json'"),
+        ("fullnameOverride=Faces", "does not match pattern"),
+        ("image.repository=", "image.repository: no registry holds the images: build and push them"),
+        ("trainer.repository=", "--set trainer.repository=REGISTRY/arcface-trainer"),
     ],
 )
 def test_a_slip_in_the_values_is_told(value: str, message: str) -> None:
@@ -266,5 +274,54 @@ def test_the_longest_release_name_gives_names_that_kubernetes_takes() -> None:
 
 
 def test_notes_name_the_next_command() -> None:
-    shown = run([str(binary("helm")), "install", "x", str(CHART), "--dry-run=client", "--namespace", "here"])
+    images = [f"--set={value}" for value in IMAGES]
+    shown = run([str(binary("helm")), "install", "x", str(CHART), "--dry-run=client", "--namespace", "here", *images])
     assert "kubectl -n here rollout status deployment/x-arcface-operator" in shown
+
+
+def pod_of(*values: str, name: str = "arcface-operator") -> dict[str, Any]:
+    """Template of the operator's pods."""
+    return objects(*values)["Deployment", name]["spec"]["template"]
+
+
+def test_one_name_and_further_labels_for_all_objects() -> None:
+    named = objects(*EVERYTHING, "fullnameOverride=faces", r"commonLabels.example\.com/team=vision")
+    names = {name for kind, name in named if kind != "CustomResourceDefinition"}
+    assert {name.partition("-")[0] for name in names} == {"faces"}
+    pods = named["Deployment", "faces"]["spec"]["template"]["metadata"]
+    assert all(each["metadata"]["labels"]["example.com/team"] == "vision" for each in named.values())
+    assert pods["labels"]["example.com/team"] == "vision"
+    selector = named["Deployment", "faces"]["spec"]["selector"]["matchLabels"]
+    assert selector == objects()["Deployment", "arcface-operator"]["spec"]["selector"]["matchLabels"]
+
+
+def test_a_common_label_changes_none_of_ours() -> None:
+    stolen = pod_of(r"commonLabels.app\.kubernetes\.io/name=mine")["metadata"]["labels"]
+    assert stolen["app.kubernetes.io/name"] == "arcface-operator"
+
+
+def test_a_cluster_may_choose_the_user() -> None:
+    pod = pod_of("podSecurityContext.runAsUser=null", "podSecurityContext.runAsGroup=null")["spec"]
+    assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    bare = pod_of("podSecurityContext=null", "securityContext=null")["spec"]
+    assert "securityContext" not in bare
+    assert "securityContext" not in bare["containers"][0]
+
+
+def test_arguments_and_variables_of_ones_own_come_after_ours() -> None:
+    values = ("namespaces={a}", "extraArgs={--port=8081}", "extraEnv[0].name=HTTPS_PROXY", "extraEnv[0].value=http://p")
+    (container,) = pod_of(*values)["spec"]["containers"]
+    assert container["args"][2:] == ["--namespace=a", "--port=8081"]
+    assert [each["name"] for each in container["env"]] == ["POD_NAME", "HTTPS_PROXY"]
+
+
+def test_pods_are_spread_over_nodes_unless_otherwise_said() -> None:
+    own = {"matchLabels": objects()["Deployment", "arcface-operator"]["spec"]["selector"]["matchLabels"]}
+    (spread,) = pod_of()["spec"]["topologySpreadConstraints"]
+    assert (spread["topologyKey"], spread["labelSelector"]) == ("kubernetes.io/hostname", own)
+    zone = "topologySpreadConstraints[0]"
+    other = (f"{zone}.topologyKey=zone", f"{zone}.maxSkew=2", f"{zone}.whenUnsatisfiable=DoNotSchedule")
+    assert pod_of(*other)["spec"]["topologySpreadConstraints"] == [
+        {"topologyKey": "zone", "maxSkew": 2, "whenUnsatisfiable": "DoNotSchedule", "labelSelector": own}
+    ]
+    assert "topologySpreadConstraints" not in pod_of("topologySpreadConstraints=null")["spec"]

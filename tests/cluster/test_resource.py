@@ -41,7 +41,7 @@ from testbed.control_plane.cluster import ControlPlane
 from testbed.programs.commands import TestbedError
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+EXAMPLES = sorted(set((ROOT / "examples").glob("*.yaml")) - set((ROOT / "examples").glob("cluster-*.yaml")))
 
 Spec = dict[str, Any]
 

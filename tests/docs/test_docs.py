@@ -16,7 +16,7 @@ from arcface_trainer.metrics import TrainMetrics
 from support.shipped import alerts
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 MONITORING = (ROOT / "docs" / "monitoring.md").read_text()
 SOURCES = "\n".join(path.read_text() for path in (ROOT / "operator" / "src").rglob("*.py"))
 

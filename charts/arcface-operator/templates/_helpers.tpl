@@ -2,7 +2,7 @@
 {{- define "arcface.name" -}}
 {{- $name := .Release.Name }}
 {{- if not (contains "arcface-operator" $name) }}{{ $name = printf "%s-arcface-operator" $name }}{{ end }}
-{{- $name | trunc 50 | trimSuffix "-" }}
+{{- .Values.fullnameOverride | default $name | trunc 50 | trimSuffix "-" }}
 {{- end }}
 
 {{/* What tells the operator's pods from all others. */}}
@@ -13,16 +13,19 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{/* Labels of all objects. */}}
 {{- define "arcface.labels" -}}
-{{ include "arcface.selector" . }}
-app.kubernetes.io/component: operator
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- $own := include "arcface.selector" . | fromYaml }}
+{{- $_ := set $own "app.kubernetes.io/component" "operator" }}
+{{- $_ = set $own "app.kubernetes.io/version" .Chart.AppVersion }}
+{{- $_ = set $own "app.kubernetes.io/managed-by" .Release.Service }}
+{{- $_ = set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version) }}
+{{- merge $own .Values.commonLabels | toYaml }}
 {{- end }}
 
-{{/* An image of a map with repository, tag and digest, and the chart's version. */}}
+{{/* An image of the map `values`, which lies at `key` and has repository, tag and digest, and the chart's version. */}}
 {{- define "arcface.image" -}}
-{{- if .image.digest }}{{ .image.repository }}@{{ .image.digest }}{{ else }}{{ .image.repository }}:{{ .image.tag | default .version }}{{ end }}
+{{- $missing := printf "%s.repository: no registry holds the images: build and push them (docs/install.md), then --set %s.repository=REGISTRY/arcface-%s" .key .key .name }}
+{{- $repository := required $missing .values.repository }}
+{{- if .values.digest }}{{ $repository }}@{{ .values.digest }}{{ else }}{{ $repository }}:{{ .values.tag | default .version }}{{ end }}
 {{- end }}
 
 {{/* The operator's account: its own, one that is there, or the namespace's. */}}
@@ -33,7 +36,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{/* The operator's settings: what has a value of its own over what is under `settings`. */}}
 {{- define "arcface.settings" -}}
 {{- $own := dict
-  "trainerImage" (include "arcface.image" (dict "image" .Values.trainer "version" .Chart.AppVersion))
+  "trainerImage" (include "arcface.image" (dict "values" .Values.trainer "key" "trainer" "name" "trainer" "version" .Chart.AppVersion))
   "deviceAnnotation" .Values.ascend.deviceAnnotation
   "chipFamily" .Values.ascend.chipFamily
   "driverMounts" .Values.ascend.driverMounts

@@ -106,6 +106,10 @@ import cv2 as cv2  # noqa: E402, PLC0414 - only now; others import it from here
 Image = NDArray[np.uint8]
 """RGB (H, W, 3); as networks take it, (112, 112, 3)."""
 
+JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+DECODED = (JPEG_START + b"\xff", PNG_START)
+"""What OpenCV tells its decoders of JPEG and PNG by. All its others stay out of reach of bytes that nobody vouches for:
+that of JPEG 2000 writes past its memory in OpenCV 4.11 (CVE-2025-53644), and later ones need NumPy 2."""
 FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 """Orientation tags are ignored: aligned images are stored upright, and MXNet's decoder ignores them too."""
 
@@ -142,7 +146,9 @@ def decode_scaled(data: bytes, where: str) -> Image:
 
 
 def decode_any_size(data: bytes, where: str) -> Image:
-    """Pixels of an encoded image; InvalidInput, naming `where`, where it cannot be decoded."""
+    """Pixels of a JPEG or PNG; InvalidInput, naming `where`, where it is none or cannot be decoded."""
+    if data and not data.startswith(DECODED):
+        raise InvalidInput(f"{where}: does not decode as an image: it is neither JPEG nor PNG; convert it first")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), FLAGS) if data else None
     except cv2.error:

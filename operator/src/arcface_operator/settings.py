@@ -1,6 +1,6 @@
 """What the operator's administrator decides for all jobs."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,10 @@ class Settings(Model):
 
     trainer_image: str = Field(default="arcface-trainer:0.1.0", min_length=1)
     """Image of pods whose job names none."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least weight of what the operator's log tells."""
+    log_format: Literal["text", "json"] = "text"
+    """Lines for people, or an object of JSON a line with time, level, logger, message and exception."""
     termination_grace_seconds: int = Field(default=120, ge=1)
     """Time a pod has to save a checkpoint when it is asked to stop."""
     device_annotation: str = Field(default="ascend.kubectl.kubernetes.io/ascend-910-configuration", min_length=1)

@@ -5,6 +5,8 @@ from pathlib import Path
 from testbed.programs.binaries import binary
 from testbed.programs.commands import run
 
+IMAGES = ("image.repository=arcface-operator", "trainer.repository=arcface-trainer")
+"""What the chart cannot do without."""
 CHART = Path(__file__).resolve().parents[3] / "charts" / "arcface-operator"
 
 
@@ -36,5 +38,5 @@ class Helm:
 
 def rendered(*values: str, release: str = "arcface-operator", namespace: str = "arcface-system") -> str:
     """YAML of the chart with `--set` values; nothing is asked of a cluster."""
-    chosen = [f"--set={value}" for value in values]
+    chosen = [f"--set={value}" for value in (*IMAGES, *values)]
     return run([str(binary("helm")), "template", release, str(CHART), "--namespace", namespace, *chosen])

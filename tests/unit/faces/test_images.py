@@ -13,7 +13,16 @@ import arcface_evaluator
 import arcface_faces
 import arcface_trainer
 from arcface_api.errors import InvalidInput
-from arcface_faces.images import LANDMARKS, OWN_PREPROCESSING, TEMPLATE, Preprocessing, align, similarity_transforms
+from arcface_faces.images import (
+    LANDMARKS,
+    OWN_PREPROCESSING,
+    TEMPLATE,
+    Preprocessing,
+    align,
+    cv2,
+    decode,
+    similarity_transforms,
+)
 
 AS_WRITTEN_BEFORE = (
     '{"height":112,"width":112,"channels":"RGB","mean":127.5,"scale":127.5,"landmarks":[[38.2946,51.6963],'
@@ -78,6 +87,29 @@ def test_a_decompression_bomb_is_one_bad_image(tmp_path, decoder):
     told, kilobytes = ended.stdout.splitlines()
     assert "of at most 67108864 pixels" in told
     assert int(kilobytes) < 50_000
+
+
+@pytest.mark.parametrize("suffix", [".jp2", ".tiff", ".webp", ".bmp", ".ppm"])
+def test_what_opencv_would_decode_besides_never_reaches_it(suffix, monkeypatch):
+    """JPEG 2000 above all: the gate stands before the decoder, whatever the file is called."""
+    encoded = cv2.imencode(suffix, np.full((112, 112, 3), 7, np.uint8))[1]
+    assert cv2.imdecode(encoded, cv2.IMREAD_COLOR).shape == (112, 112, 3)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(InvalidInput, match=r"^a/b\.png: .*neither JPEG nor PNG; convert it first$"):
+        decode(encoded.tobytes(), "a/b.png")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_jpeg_and_png_are_decoded(suffix):
+    encoded = cv2.imencode(suffix, np.full((112, 112, 3), 7, np.uint8))[1]
+    np.testing.assert_allclose(decode(encoded.tobytes(), "a"), 7, atol=1)
+
+
+def test_images_are_decoded_in_one_place():
+    packages = [Path(package.__file__).parent for package in (arcface_evaluator, arcface_faces, arcface_trainer)]
+    sources = [path for package in packages for path in package.rglob("*.py")]
+    assert [path.name for path in sources if ".imdecode(" in path.read_text()] == ["images.py"]
+    assert not [path for path in sources for call in ("imread", "Image.open") if call in path.read_text()]
 
 
 @pytest.mark.parametrize("package", [arcface_faces, arcface_trainer, arcface_evaluator])

@@ -9,13 +9,12 @@ from typing import TypeVar
 
 from arcface_api.errors import InvalidInput, explained
 from arcface_faces.datasets import dataset, image_folder
-from arcface_faces.images import decode
+from arcface_faces.images import JPEG_START, PNG_START, decode
 from arcface_faces.progress import Advance
 from arcface_faces.records.files import RecordWriter, refuse_existing
 
 T = TypeVar("T")
 
-JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 CHUNK = 2048
 """Images that are under way in the threads at once."""
 

@@ -21,8 +21,7 @@ from itertools import chain
 from arcface_api.errors import ArcFaceError, InvalidInput, printable
 from arcface_api.parent_death import follow_parent
 from arcface_faces.datasets import dataset, record_dataset
-from arcface_faces.datasets.convert import JPEG_START, PNG_START
-from arcface_faces.images import decode
+from arcface_faces.images import JPEG_START, PNG_START, decode
 from arcface_faces.progress import Advance
 
 # Within the compressed data FF 00 is a byte and FF D0 to FF D7 restart them.

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import BinaryIO
 
-PNG_HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
-JPEG_START = b"\xff\xd8"
+from arcface_faces.images import JPEG_START, PNG_START
+
+PNG_HEAD = PNG_START + b"\0\0\0\rIHDR"
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers of JPEG whose segments tell height and width."""
 WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})

@@ -2,14 +2,13 @@
 
 import asyncio
 import json
-import logging
 from pathlib import Path
 
 import click
 import yaml
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_api.names import LOG_FORMAT
+from arcface_operator.commands.log_lines import start_log
 from arcface_operator.controller.operator import Options, run
 from arcface_operator.settings import Settings
 
@@ -29,12 +28,10 @@ def operator(namespaces: tuple[str, ...], file: Path | None, address: str, port:
 
     Credentials are the pod's own or those of KUBECONFIG. Probes are /healthz and /readyz, metrics are /metrics.
     """
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
-    # kopf tells of every event at INFO.
-    logging.getLogger("kopf").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    settings = _read_settings(file)
+    start_log(settings)
     options = Options(namespaces=namespaces, address=address, port=port, has_election=leader_election)
-    asyncio.run(run(_read_settings(file), options))
+    asyncio.run(run(settings, options))
 
 
 def _read_settings(file: Path | None) -> Settings:

@@ -4,7 +4,7 @@ from arcface_api.contract import pod_environment as pods
 from arcface_api.errors import InvalidInput
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import EvaluationSpec
-from arcface_operator.manifests import card_placement, pod_parts, pod_template
+from arcface_operator.manifests import card_placement, claim_access, pod_parts, pod_template
 from arcface_operator.manifests.gang import Gang, build_pod_metadata
 from arcface_operator.manifests.metadata import Manifest, evaluator_name
 from arcface_operator.settings import Settings
@@ -42,7 +42,7 @@ def build_evaluator_pod(job: ArcFaceTrainingJob, attempt: int, settings: Setting
         },
         "spec.evaluation.template",
     )
-    return {"apiVersion": "v1", "kind": "Pod", **template}
+    return {"apiVersion": "v1", "kind": "Pod", **claim_access.with_read_claims(template)}
 
 
 def build_trial(job: ArcFaceTrainingJob, settings: Settings) -> Manifest:

@@ -103,7 +103,7 @@ def config_volume(job: ArcFaceTrainingJob) -> Manifest:
 
 
 def claim_volume(name: str, claim: str) -> Manifest:
-    """Volume of a claim; whether a pod may write is said at its mount, since one claim may serve two purposes."""
+    """Volume of a claim; whether the pod may write follows from its mounts (`claim_access`)."""
     return {"name": name, "persistentVolumeClaim": {"claimName": claim}}
 
 

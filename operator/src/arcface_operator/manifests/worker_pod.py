@@ -2,7 +2,7 @@
 
 from arcface_api.contract import pod_environment as pods
 from arcface_api.resource.job import ArcFaceTrainingJob
-from arcface_operator.manifests import card_placement, pod_parts, pod_template, rank_variables
+from arcface_operator.manifests import card_placement, claim_access, pod_parts, pod_template, rank_variables
 from arcface_operator.manifests.gang import Gang, build_pod_metadata
 from arcface_operator.manifests.metadata import Manifest, build_metadata, rank_table_name, worker_name, worker_selector
 from arcface_operator.settings import Settings
@@ -41,7 +41,7 @@ def build_worker_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings
         {"metadata": metadata, "spec": pod_spec},
         "spec.workers.template",
     )
-    return {"apiVersion": "v1", "kind": "Pod", **template}
+    return {"apiVersion": "v1", "kind": "Pod", **claim_access.with_read_claims(template)}
 
 
 def _default_template(job: ArcFaceTrainingJob, index: int, settings: Settings) -> Manifest:

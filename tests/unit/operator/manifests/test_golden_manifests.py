@@ -127,7 +127,7 @@ def test_the_drivers_folders_and_files_are_mounted_where_there_are_devices() -> 
 def test_ranks_that_verify_see_the_sets() -> None:
     job = make_job(workers={"accelerator": "cpu"}, evaluation={"claimName": "sets", "path": "bins", "everyEpochs": 2})
     spec = build_worker_pod(job, index=0, attempt=1, settings=Settings())["spec"]
-    assert {"name": "evaluation", "persistentVolumeClaim": {"claimName": "sets"}} in spec["volumes"]
+    assert {"name": "evaluation", "persistentVolumeClaim": {"claimName": "sets", "readOnly": True}} in spec["volumes"]
     mount = {"name": "evaluation", "mountPath": "/evaluation", "readOnly": True}
     assert mount in spec["containers"][0]["volumeMounts"]
     told = json.loads(build_config_map(job)["data"]["run.json"])["evaluation"]
@@ -139,7 +139,7 @@ def test_ranks_see_what_they_fine_tune_and_cannot_write_to_it() -> None:
         model={"initFrom": {"claimName": "models", "path": "r50/step-00000100"}}, evaluation={"claimName": "s"}
     )
     spec = build_worker_pod(job, index=0, attempt=1, settings=Settings())["spec"]
-    assert {"name": "init-from", "persistentVolumeClaim": {"claimName": "models"}} in spec["volumes"]
+    assert {"name": "init-from", "persistentVolumeClaim": {"claimName": "models", "readOnly": True}} in spec["volumes"]
     mount = {"name": "init-from", "mountPath": "/init-from", "readOnly": True}
     assert mount in spec["containers"][0]["volumeMounts"]
     told = json.loads(build_config_map(job)["data"]["run.json"])

@@ -121,3 +121,11 @@ def test_malformed_templates_are_refused_by_the_path_of_the_field(template: Any,
     with pytest.raises(InvalidInput) as caught:
         with_template(DEFAULTS, template, OURS, "spec.workers.template")
     assert str(caught.value) == message
+
+
+def test_a_default_is_taken_back_by_null() -> None:
+    """As the API server takes it: a field that is null is not there."""
+    container = {"name": "main", "securityContext": {"privileged": None}}
+    pod = with_user({"grace": None, "containers": [container]})
+    assert pod["spec"]["grace"] is None
+    assert pod["spec"]["containers"][0]["securityContext"] == {"privileged": None}

@@ -1,0 +1,69 @@
+"""The version: `python release/version.py 0.2.0` writes it wherever it stands, `--check` compares.
+
+It is that of arcface-api, which `arcface --version` tells; the others must bear the same, since wheels, chart and
+images of different versions are not tried with each other.
+"""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PLACES = {
+    **{
+        f"{part}/pyproject.toml": r'^version = "(.+)"$' for part in ("api", "faces", "operator", "trainer", "evaluator")
+    },
+    "charts/arcface-operator/Chart.yaml": r"^(?:version|appVersion): (.+)$",
+    "operator/src/arcface_operator/settings.py": r'"arcface-trainer:([^"]+)"',
+    "examples/cluster-quickstart.yaml": r"arcface-trainer:(\S+)",
+    "docs/storage.md": r"arcface-trainer:(\S+)",
+    "docs/install.md": r"arcface-(?:operator|trainer):(\d\S*)",
+    "docs/npu.md": r"arcface-trainer:(\d[\d.]*\d)",
+    "Dockerfile.operator": r"(?:arcface-operator:|VERSION=)(\d\S*)",
+    "Dockerfile.trainer": r"(?:arcface-trainer:|VERSION=)(\d[\d.]*\d)",
+}
+"""Files with the pattern that finds the version in them."""
+
+
+def current() -> str:
+    """The version that all must have."""
+    return str(tomllib.loads((ROOT / "api" / "pyproject.toml").read_text())["project"]["version"])
+
+
+def strays(version: str) -> list[str]:
+    """Places that name another version, or none."""
+    found = []
+    for name, pattern in PLACES.items():
+        named = re.findall(pattern, (ROOT / name).read_text(), re.MULTILINE)
+        found += [f"{name} names {other}" for other in sorted(set(named) - {version})]
+        found += [] if named else [f"{name} names no version"]
+    return found
+
+
+def write(version: str) -> None:
+    """Put the version into all places."""
+    for name, pattern in PLACES.items():
+        text = (ROOT / name).read_text()
+        spans = [match.span(1) for match in re.finditer(pattern, text, re.MULTILINE)]
+        for start, stop in reversed(spans):
+            text = text[:start] + version + text[stop:]
+        (ROOT / name).write_text(text)
+
+
+def main(arguments: list[str]) -> int:
+    """Write or check; the exit status."""
+    if arguments == ["--check"]:
+        found = strays(current())
+        if found:
+            sys.stderr.write(f"{'; '.join(found)}: run `python release/version.py {current()}`\n")
+        return int(bool(found))
+    if len(arguments) != 1 or not re.fullmatch(r"\d+\.\d+\.\d+", arguments[0]):
+        sys.stderr.write("usage: version.py --check | MAJOR.MINOR.PATCH\n")
+        return 2
+    write(arguments[0])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

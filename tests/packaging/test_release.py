@@ -1,0 +1,77 @@
+"""A release from a commit: the same bytes from two clones, a chart that Helm takes, a list of what an image holds."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+
+import pytest
+
+from testbed.programs.binaries import binary
+from testbed.programs.commands import TestbedError, run
+from testbed.programs.helm import IMAGES
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def releases(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """dist/ of two clones; the second has a file that is not committed, and its files are of another time."""
+    made = []
+    for number in range(2):
+        clone = tmp_path_factory.mktemp("clone") / "repository"
+        subprocess.run(["git", "clone", "--quiet", "--shared", ROOT, clone], check=True, capture_output=True)
+        if number:
+            (clone / "api" / "src" / "arcface_api" / "not_committed.py").write_text("")
+        build = [sys.executable, clone / "release" / "build.py"]
+        subprocess.run(build, check=True, capture_output=True, umask=0o077 if number else 0o022)
+        made.append(clone / "dist")
+    return made
+
+
+def test_two_clones_give_the_same_bytes(releases: list[Path]) -> None:
+    first, second = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in releases)
+    assert len(first) == 5 + 1 + 1
+    assert first == second
+
+
+def test_the_sums_are_those_of_the_files(releases: list[Path]) -> None:
+    lines = dict(reversed(line.split("  ")) for line in (releases[0] / "SHA256SUMS").read_text().splitlines())
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in releases[0].iterdir()}
+    assert lines == {name: value for name, value in found.items() if name != "SHA256SUMS"}
+
+
+def test_helm_takes_the_package(releases: list[Path]) -> None:
+    (package,) = releases[0].glob("*.tgz")
+    chosen = [f"--set={value}" for value in IMAGES]
+    from_package, from_folder = (
+        run([str(binary("helm")), "template", "x", str(chart), *chosen])
+        for chart in (package, ROOT / "charts" / "arcface-operator")
+    )
+    assert "kind: Deployment" in from_package
+    try:
+        run(["git", "-C", str(ROOT), "diff", "--quiet", "HEAD", "--", "charts"])
+    except TestbedError:
+        pytest.skip("charts/ differs from the commit")
+    assert from_package == from_folder
+
+
+def test_a_base_without_a_digest_is_refused() -> None:
+    command = [sys.executable, ROOT / "release" / "build.py", "--images", "python:3.11"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, "name the base by its digest" in ended.stderr) == (2, True)
+
+
+def test_what_a_place_holds_is_listed() -> None:
+    script = (ROOT / "release" / "sbom.py").read_text()
+    ended = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True, check=True)
+    listed = json.loads(ended.stdout)
+    assert (listed["bomFormat"], listed["specVersion"]) == ("CycloneDX", "1.6")
+    named = {each["name"]: each for each in listed["components"]}
+    assert {each.name.lower().replace("_", "-") for each in distributions() if each.name.startswith("arcface")} <= set(
+        named
+    )
+    assert named["arcface-api"]["licenses"] == [{"license": {"name": "Apache-2.0"}}]
+    assert named["click"]["purl"].startswith("pkg:pypi/click@8.")

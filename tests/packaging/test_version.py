@@ -1,0 +1,53 @@
+"""One version everywhere, and the license in all that is shipped."""
+
+import re
+import runpy
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+VERSION = runpy.run_path(str(ROOT / "release" / "version.py"))
+DISTRIBUTIONS = ("api", "faces", "operator", "trainer", "evaluator")
+
+
+def test_all_places_name_the_version() -> None:
+    assert VERSION["strays"](VERSION["current"]()) == []
+
+
+def test_a_place_that_was_forgotten_is_told() -> None:
+    assert set(VERSION["PLACES"]) == {line.partition(" names")[0] for line in VERSION["strays"]("9.9.9")}
+
+
+def test_a_new_version_is_written_to_all_places(tmp_path: Path) -> None:
+    for name in VERSION["PLACES"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    (tmp_path / "release").mkdir()
+    (tmp_path / "release" / "version.py").write_text((ROOT / "release" / "version.py").read_text())
+    script = [sys.executable, tmp_path / "release" / "version.py"]
+    subprocess.run([*script, "10.20.30"], check=True)
+    subprocess.run([*script, "--check"], check=True)
+    old = re.escape(VERSION["current"]())
+    left = {name for name in VERSION["PLACES"] if re.search(rf"arcface\S*{old}", (tmp_path / name).read_text())}
+    assert left == set()
+    assert subprocess.run([*script, "soon"], check=False, capture_output=True).returncode == 2
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_a_wheel_holds_the_license(distribution: str, tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", tmp_path]
+    subprocess.run(build, cwd=ROOT / distribution, check=True, capture_output=True)
+    (wheel,) = tmp_path.iterdir()
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/licenses/LICENSE"))
+        assert archive.read(name) == (ROOT / "LICENSE").read_bytes()
+
+
+def test_the_license_names_its_owner_and_is_in_the_chart() -> None:
+    text = (ROOT / "LICENSE").read_text()
+    assert "[yyyy]" not in text
+    assert (ROOT / "charts" / "arcface-operator" / "LICENSE").read_text() == text
