@@ -88,8 +88,8 @@ FACES ?= ../shared/data/lfw
 bench-quickstart: setup ## Accuracy on unseen drawn faces for three seeds, beside chance, untrained and raw pixels
 	$(BIN)/python tests/benchmarks/bench_quickstart.py
 
-bench-finetune: setup ## Few images of other people: the quickstart's network fine-tuned and from scratch, by epoch
-	$(BIN)/python tests/benchmarks/bench_finetune.py
+bench-finetune: setup ## Few images of other people: the quickstart's network fine-tuned and from scratch, by epoch (FINETUNE=folder with train.rec and lfw_dev.bin: real faces)
+	$(BIN)/python tests/benchmarks/bench_finetune.py $(FINETUNE)
 
 bench-lfw: setup ## Accuracy on real faces by epoch (FACES=folder with train.rec and lfw_dev.bin; at most 90 minutes)
 	$(BIN)/python tests/benchmarks/bench_lfw.py $(FACES)
