@@ -34,7 +34,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_every_metric_is_documented_and_no_other() -> None:
     served = names_served(TrainMetrics(0).registry) | names_served(OperatorMetrics(list).registry)
     served = {name for name in served if not name.endswith("_created")}
-    named = set(re.findall(r"`(arcface_(?:train|job|operator)_\w+)", MONITORING))
+    named = set(re.findall(r"`(arcface_(?:train|job|operator|build)_\w+)", MONITORING))
     assert named == served
     assert {family.name for family in FAMILIES} <= {name.removesuffix("_total") for name in named}
 

@@ -90,6 +90,11 @@ def _versions() -> str:
     return ", ".join(parts)
 
 
+def build_labels() -> dict[str, str]:
+    """Labels of the metric arcface_build_info: what runs here."""
+    return {"version": version("arcface-api"), "revision": os.environ.get(REVISION) or "unknown"}
+
+
 def _summary(point: EntryPoint) -> str:
     """One line of help for a subcommand."""
     command: Command = point.load()

@@ -127,6 +127,16 @@ class ControlPlane:
         options = ["--kubeconfig", str(self.kubeconfig()), "--cache-dir", str(self.workdir / "kubectl-cache")]
         return run([str(binary("kubectl")), *options, *arguments], stdin)
 
+    def shell(self, command: str, folder: Path, namespace: str) -> str:
+        """Standard output of a line as an administrator types it: kubectl is there and knows cluster and namespace."""
+        config = folder / "kubeconfig"
+        config.write_bytes(self.kubeconfig().read_bytes())
+        chosen = ["config", "set-context", "--current", f"--namespace={namespace}"]
+        run([str(binary("kubectl")), "--kubeconfig", str(config), *chosen])
+        place = {"PATH": f"{binary('kubectl').parent}:/usr/bin:/bin", "KUBECONFIG": str(config), "HOME": str(folder)}
+        setting = [f"{name}={value}" for name, value in place.items()]
+        return run(["env", f"--chdir={folder}", *setting, "bash", "-e", "-o", "pipefail", "-c", command])
+
     def token(self, namespace: str, service_account: str) -> str:
         """A token of a ServiceAccount, as a pod of it would carry one."""
         return self.kubectl("create", "token", service_account, "--namespace", namespace).strip()

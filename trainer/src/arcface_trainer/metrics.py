@@ -16,6 +16,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 
+from arcface_api.command import build_labels
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.errors import explained
 from arcface_api.resource.status import Progress, Verification
@@ -218,6 +219,8 @@ class TrainMetrics:
             registry=self.registry,
         )
         self.verification_seconds = self._gauge("arcface_train_verification_seconds", "Time the last one took.")
+        build = Gauge("arcface_build_info", "1, labelled with what runs.", [*build_labels()], registry=self.registry)
+        build.labels(**build_labels()).set(1)
 
     def set_verification(self, verification: Verification, seconds: float) -> None:
         """Show a verification and the time it took."""

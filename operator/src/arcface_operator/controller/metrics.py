@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from arcface_api.command import build_labels
 from arcface_api.errors import ArcFaceError, explained
 from arcface_api.resource.status import Phase
 from arcface_operator.decision.answers.action_failure import UNREADABLE
@@ -88,6 +89,8 @@ class OperatorMetrics:
         self.is_leader = Gauge(
             "arcface_operator_is_leader", "1 while this replica acts, 0 while it stands by.", registry=self.registry
         )
+        build = Gauge("arcface_build_info", "1, labelled with what runs.", [*build_labels()], registry=self.registry)
+        build.labels(**build_labels()).set(1)
         self.registry.register(JobCollector(jobs))
 
 

@@ -1,13 +1,14 @@
 """What Prometheus is told of jobs."""
 
 import json
+from importlib.metadata import version
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from arcface_api.resource.status import EvaluationStatus, GateResult, IjbResult, PairResult
-from arcface_operator.controller.metrics import FAMILIES, JobCollector
+from arcface_operator.controller.metrics import FAMILIES, JobCollector, OperatorMetrics
 from arcface_operator.decision.decide import decide
 from support.builders.jobs import make_job
 from support.builders.views import SETTINGS, ago, make_report, make_worker, stored
@@ -191,6 +192,15 @@ def test_times_are_kept_from_the_first_moment_on() -> None:
         job = make_job(workers={"replicas": 2}).model_copy(update={"status": status})
         status = decide(observation_in("Training", job, {**whole, "report": report}), SETTINGS, now).status
     assert (status.phase, status.running_time, status.training_time) == ("Training", ago(10), ago(3))
+
+
+def test_what_runs_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARCFACE_REVISION", "1a2b3c4")
+    labels = {"version": version("arcface-api"), "revision": "1a2b3c4"}
+    assert OperatorMetrics(list).registry.get_sample_value("arcface_build_info", labels) == 1
+    monkeypatch.setenv("ARCFACE_REVISION", "")
+    labels["revision"] = "unknown"
+    assert OperatorMetrics(list).registry.get_sample_value("arcface_build_info", labels) == 1
 
 
 def test_names_and_texts_are_unique_and_complete() -> None:
