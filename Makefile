@@ -6,7 +6,7 @@ DISTRIBUTIONS := api faces operator trainer evaluator
 PREVIOUS := tests/cluster/upgrade/previous
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test test-modules test-wholes check testbed previous release audit check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-intervals bench-checkpoint bench-data bench-trainer bench-partial-fc dashboard-images clean
+.PHONY: help setup quickstart fmt lint type test test-modules test-wholes check testbed previous release audit check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-intervals bench-checkpoint bench-data bench-trainer bench-partial-fc dashboard-images page-image clean
 
 ##@ Use
 help: ## Show this list
@@ -127,6 +127,12 @@ bench-partial-fc: setup ## The head at a million classes for shares of them: mem
 
 dashboard-images: quickstart ## Draw docs/images from the quickstart on a real kubelet (needs root; 5 minutes more)
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/dashboard_images.py
+
+page-image: quickstart ## Draw docs/images/evaluation.png: the page of the quickstart's checkpoint (needs Chromium)
+	$(BIN)/arcface evaluate pairs --checkpoint work/quickstart/volumes/checkpoints/quickstart --report work/page \
+	  --bin $(foreach set,lfw cfp_fp agedb_30 calfw cplfw,work/quickstart-faces/$(set).bin)
+	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --blink-settings=preferredColorScheme=1 \
+	  --window-size=1280,1925 --screenshot=docs/images/evaluation.png file://$(CURDIR)/work/page/report.html
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
