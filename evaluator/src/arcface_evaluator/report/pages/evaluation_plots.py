@@ -7,6 +7,7 @@ from statistics import fmean
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.ticker import NullLocator
 
 from arcface_evaluator.metrics.roc import far_name
 from arcface_evaluator.report.comparison import Comparison
@@ -130,7 +131,7 @@ def _decades(axes: Axes, left: float) -> None:
 def _name_decades(axis: Axis) -> None:
     """1e-3 and the like, nothing between."""
     axis.set_major_formatter(lambda rate, _: "1" if rate == 1 else far_name(rate))
-    axis.set_minor_formatter("")
+    axis.set_minor_locator(NullLocator())  # eight more a decade take most of the time that a plot takes
 
 
 def _below_one_pair(counts: Iterable[Sequence[int]]) -> float:
