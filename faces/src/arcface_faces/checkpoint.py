@@ -22,6 +22,7 @@ from arcface_api.errors import InvalidInput, explained, persistently
 from arcface_api.model import Model
 from arcface_api.resource import spec, status
 from arcface_faces.images import OWN_PREPROCESSING, Preprocessing
+from arcface_faces.positioned_file import open_regular, read_regular
 
 MANIFEST_FILE = "manifest.json"
 FORMAT: Final = "arcface-checkpoint/1"
@@ -242,7 +243,7 @@ def read_manifest(folder: Path) -> CheckpointManifest:
 def parse_manifest(folder: Path) -> CheckpointManifest:
     """Manifest of a checkpoint, whose files are not looked for; InvalidInput where it is damaged."""
     path = folder / MANIFEST_FILE
-    text = persistently(path.read_bytes, path, "cannot be read", "name a complete checkpoint")
+    text = persistently(lambda: read_regular(path), path, "cannot be read", "name a complete checkpoint")
     manifest = _from_sealed(text, path)
     if step_of(folder.absolute()) not in {-1, manifest.step}:
         raise InvalidInput(f"{path}: is of step {manifest.step}: name the folder {folder_name(manifest.step)} again")
@@ -305,7 +306,7 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file, read in blocks."""
 
     def digest() -> str:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     return persistently(digest, path, "cannot be read", REMEDY)

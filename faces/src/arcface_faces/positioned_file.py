@@ -1,13 +1,37 @@
-"""A file that threads and processes read at places of their own."""
+"""Files of users, read at places that threads and processes choose or in order; a pipe is never waited for."""
 
 import os
 import stat
 import weakref
 from contextlib import AbstractContextManager
+from io import BufferedReader
 from pathlib import Path
 from typing import ClassVar, Self
 
 from arcface_api.errors import InvalidInput, explained, persistently
+
+_READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+"""Were a file a pipe, opening it would otherwise wait for somebody who writes."""
+
+
+def open_regular(path: Path | str) -> BufferedReader:
+    """A file to be read in order.
+
+    Raises:
+        OSError: as `open` does.
+        InvalidInput: for a pipe, a terminal or another device, which has no end or none that comes by itself.
+    """
+    file = open(path, "rb", opener=lambda name, _: os.open(name, _READING))  # noqa: SIM115 - returned
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise InvalidInput(f"{path}: is not a file but a pipe or a device: put a file in its place")
+
+
+def read_regular(path: Path | str) -> bytes:
+    """All bytes of a file, opened by `open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
 
 
 class PositionedFile:
@@ -34,8 +58,7 @@ class PositionedFile:
 
     def _open(self) -> int:
         """A descriptor that is closed with this object: other threads may be reading from the one before."""
-        # Were it a pipe, opening it would wait for somebody who writes.
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = os.open(self.path, _READING)
         weakref.finalize(self, os.close, descriptor)
         return descriptor
 

@@ -42,14 +42,18 @@ def pack(folder):
 READS = {
     "folder of images": (os, "scandir", open_dataset),
     "folder of records": (Path, "exists", open_dataset),
-    "image of a folder": (Path, "read_bytes", lambda folder: open_dataset(folder).image_bytes(0)),
+    "image of a folder": (
+        "arcface_faces.datasets.image_folder",
+        "read_regular",
+        lambda folder: open_dataset(folder).image_bytes(0),
+    ),
     "checkpoints": (Path, "iterdir", lambda folder: list(checkpoint.complete_checkpoints(folder))),
-    "manifest": (Path, "read_bytes", checkpoint.read_manifest),
-    "hash": (Path, "open", lambda folder: checkpoint.file_sha256(folder / "a")),
+    "manifest": ("arcface_faces.checkpoint", "read_regular", checkpoint.read_manifest),
+    "hash": ("arcface_faces.checkpoint", "open_regular", lambda folder: checkpoint.file_sha256(folder / "a")),
     "list of pairs": (Path, "read_bytes", lambda folder: read_list(folder / "a")),
     "image of a list": (
-        Path,
-        "read_bytes",
+        "arcface_faces.pairs.pair_list",
+        "read_regular",
         lambda folder: make_set([ListedPair(1, "a.png", "b.png", True)], ImageTree(folder), Aligned()),
     ),
     "folder of an image tree": (os, "scandir", lambda folder: ImageTree(folder).names()),

@@ -2,11 +2,19 @@
 
 import errno
 import os
+import socket
+from pathlib import Path
 
 import pytest
 
 from arcface_api import errors
 from arcface_api.errors import ArcFaceError, InvalidInput
+from arcface_faces.checkpoint import MANIFEST_FILE, file_sha256, parse_manifest
+from arcface_faces.datasets.dataset import open_dataset
+from arcface_faces.pairs.pair_set import read_pair_pickle
+from arcface_faces.positioned_file import open_regular, read_regular
+from arcface_faces.records.files import read_property
+from arcface_faces.records.index import read_index
 from arcface_faces.records.recordio import RecordFile
 
 
@@ -55,3 +63,35 @@ def test_a_disk_that_stays_away_is_worth_a_later_try_and_no_damage(file, monkeyp
         file.bytes_at(2, 3)
     assert not isinstance(caught.value, InvalidInput)
     assert len(tries) == 4
+
+
+READERS = {
+    "train.rec": RecordFile,
+    "train.idx": lambda path: read_index(path, 100),
+    "property": read_property,
+    "lfw.bin": read_pair_pickle,
+    MANIFEST_FILE: lambda path: parse_manifest(path.parent),
+    "backbone.safetensors": file_sha256,
+    "0.jpg": lambda path: open_dataset(path.parent.parent, 1).image_bytes(0),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_pipe_in_the_place_of_a_file_is_refused_by_name_and_not_waited_for(tmp_path, name):
+    path = tmp_path / "set" / name
+    path.parent.mkdir()
+    os.mkfifo(path)
+    with pytest.raises(InvalidInput, match=rf"{name}: is not a file"):
+        READERS[name](path)
+
+
+def test_devices_and_sockets_are_refused_and_a_file_is_read_whole(tmp_path, monkeypatch):
+    with pytest.raises(InvalidInput, match="/dev/zero: is not a file but a pipe or a device"):
+        open_regular(Path("/dev/zero"))
+    monkeypatch.chdir(tmp_path)  # the name of a socket may have 107 bytes
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+        with pytest.raises(OSError, match="No such device or address"):
+            open_regular("socket")
+    (tmp_path / "file").write_bytes(b"content")
+    assert read_regular(tmp_path / "file") == b"content"

@@ -12,6 +12,7 @@ from arcface_faces.embedding import embedder
 from arcface_faces.image_files import framing, tree
 from arcface_faces.images import Image
 from arcface_faces.pairs.pair_set import PairSet
+from arcface_faces.positioned_file import read_regular
 from arcface_faces.progress import Advance
 
 
@@ -44,7 +45,7 @@ class FileImages:
         name = self.names[number]
         path = self.folder / name
         with explained(path, "cannot be read", "give this user the right to read it"):
-            data = path.read_bytes()
+            data = read_regular(path)
         return self.frame(data, name, str(path))
 
     def name(self, number: int, /) -> list[str]:

@@ -167,6 +167,8 @@ def _read_pairs(path: Path, opened: TemplateSet) -> template_pairs.TemplatePairs
 def _reading(path: Path) -> Iterator[None]:
     """Reads a file of a release inside of this context; its size is looked at before."""
     with explained(path, "cannot be read", "--root is the folder with meta/"):
+        if not path.is_file() and path.exists():  # a pipe would be waited for
+            raise InvalidInput(f"{path}: is not a file; take it from the release")
         size = path.stat().st_size
         if size > SIZE_LIMIT:
             raise InvalidInput(f"{path}: {size} bytes; a file of a release has less than {SIZE_LIMIT}")

@@ -23,6 +23,7 @@ from arcface_faces.checkpoint import file_sha256
 from arcface_faces.embedding import embedder, vectors
 from arcface_faces.image_files import header
 from arcface_faces.images import Image, align, check_landmarks, decode, decode_any_size, similarity_transforms
+from arcface_faces.positioned_file import open_regular, read_regular
 from arcface_faces.progress import Advance, progress_bar
 
 LOG = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class ReleaseImages:
     def image_bytes(self, number: int) -> bytes:
         """An image as it is on disk."""
         with explained(self.path(number), "cannot be read", "take it from the release"):
-            return self.path(number).read_bytes()
+            return read_regular(self.path(number))
 
     def stored_image(self, number: int) -> tuple[bytes, str]:
         """The same, and its place."""
@@ -89,7 +90,7 @@ class ReleaseImages:
     def check_size(self, number: int) -> None:
         """InvalidInput where an image is none by its first bytes, or of a size that cannot be used."""
         path = self.path(number)
-        with explained(path, "cannot be read", "take it from the release"), path.open("rb") as file:
+        with explained(path, "cannot be read", "take it from the release"), open_regular(path) as file:
             stated = header.stated_size(file)
         # Other kinds of images are few, and so are those that do not say: decoding tells.
         shape = decode_any_size(*self.stored_image(number)).shape if stated is None else stated

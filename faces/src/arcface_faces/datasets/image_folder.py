@@ -14,6 +14,7 @@ import numpy as np
 from arcface_api.errors import InvalidInput, persistently
 from arcface_faces.datasets.index import Column, DatasetIndex, IndexedDataset, fingerprint
 from arcface_faces.datasets.index_store import NOWHERE, IndexStore
+from arcface_faces.positioned_file import read_regular
 
 _Entry = tuple[str, int]
 """A name and a number."""
@@ -55,7 +56,7 @@ class ImageFolderDataset(IndexedDataset):
         """Bytes of the image's file."""
         path = self.where(index)
         return persistently(
-            Path(path).read_bytes, path, "cannot be read", "copy it again or give this user the right to read it"
+            lambda: read_regular(path), path, "cannot be read", "copy it again or give this user the right to read it"
         )
 
     def read_ahead(self, start: int, stop: int) -> None:

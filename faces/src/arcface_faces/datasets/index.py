@@ -19,6 +19,7 @@ from pydantic import Field
 
 from arcface_api.errors import InvalidInput
 from arcface_api.model import Model
+from arcface_faces.positioned_file import open_regular
 
 FORMAT: Final = "arcface-index/2"
 """Raised where the files of older versions may hold what is refused now."""
@@ -93,7 +94,7 @@ class DatasetIndex:
             OSError: which says nothing about the content.
             InvalidInput: where the file is damaged or no index.
         """
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             text, seal = (head := file.read(HEADER_BYTES))[:-SEAL_BYTES], head[-SEAL_BYTES:]
             if seal != _seal(text):
                 raise InvalidInput(f"{path}: does not begin as an index: it is made anew")

@@ -12,6 +12,7 @@ from arcface_api.errors import InvalidInput, explained
 from arcface_faces.embedding import batches, onnx_file
 from arcface_faces.embedding.embedder import Network
 from arcface_faces.images import IMAGE_SIZE, METADATA_KEY, Preprocessing, resolve_preprocessing
+from arcface_faces.positioned_file import open_regular
 
 FLOAT = "tensor(float)"
 TAKEN = (3, IMAGE_SIZE, IMAGE_SIZE)
@@ -67,7 +68,7 @@ def load_onnx(path: Path, declared: Preprocessing | None, output: str | None = N
 def _session(path: Path) -> tuple[Any, tuple[Path, ...]]:
     """Opened by its path, so that weights beside it are found from any working directory; and all files of it."""
     with explained(path, "cannot be read", "correct --model"):
-        path.open("rb").close()
+        open_regular(path).close()
     files = (path, *onnx_file.external_files(path))
     try:
         return onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers()), files

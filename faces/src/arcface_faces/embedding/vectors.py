@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput, explained
+from arcface_faces.positioned_file import open_regular
 
 Embeddings = NDArray[np.float32]
 """(N, V, D): N images in V = 2 views (original, mirrored) or 1, D numbers."""
@@ -100,6 +101,7 @@ def check_finite(
 def _map_file(path: Path) -> NDArray[np.generic]:
     try:
         with explained(path, "cannot be read", "correct the path"):
+            open_regular(path).close()
             # Maps the file; refuses arrays of objects, whose reading would execute what the file says.
             mapped: NDArray[np.generic] = np.lib.format.open_memmap(path, mode="r")  # type: ignore[no-untyped-call]
     except (ValueError, TypeError, OverflowError, SyntaxError, TokenError, RecursionError, MemoryError) as error:

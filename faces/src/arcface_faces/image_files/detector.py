@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput, explained
 from arcface_faces.images import Image, cv2
+from arcface_faces.positioned_file import open_regular
 
 LONGEST_SIDE = 640
 """Pixels to which larger images are scaled: the network finds faces of 10 to 300."""
@@ -69,7 +70,7 @@ class FaceDetector:
 def open_detector(path: Path) -> FaceDetector:
     """Open a detector and try it; InvalidInput where it is none of this form."""
     with explained(path, "cannot be read", "correct --detector"):
-        path.open("rb").close()
+        open_regular(path).close()
     height, width = TRIED
     cells = {stride: (height // stride) * (width // stride) for stride in STRIDES}
     sizes = {f"{kind}_{stride}": cells[stride] * columns for kind, columns in COLUMNS.items() for stride in STRIDES}

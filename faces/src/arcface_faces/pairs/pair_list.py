@@ -17,6 +17,7 @@ from arcface_faces import delimited, images
 from arcface_faces.image_files import framing, tree
 from arcface_faces.pairs import groups
 from arcface_faces.pairs.protocol import check_foldable
+from arcface_faces.positioned_file import read_regular
 
 TABLES = frozenset({".csv", ".tsv"})
 HEADER = ["first", "second", "same"]
@@ -172,7 +173,7 @@ def _image(folder: tree.ImageTree, frame: framing.Framing, name: str) -> bytes |
     try:
         path = folder.find(name)
         with explained(path, "cannot be read", "correct the list"):
-            content = path.read_bytes()
+            content = read_regular(path)
     except InvalidInput as error:
         return f"missing image: {error}"
     shown = str(path.relative_to(folder.folder))

@@ -15,6 +15,7 @@ from typing import BinaryIO, Self
 
 from arcface_api.errors import InvalidInput, explained
 from arcface_faces.images import IMAGE_SIZE
+from arcface_faces.positioned_file import read_regular
 from arcface_faces.records.recordio import ImageHeader, pack, pack_record
 
 RECORDS_FILE = "train.rec"
@@ -43,7 +44,7 @@ def read_property(path: Path) -> Property | None:
         with explained(path, "cannot be read", "copy the file again"):
             if not path.exists():
                 return None
-            text = path.read_text("ascii")
+            text = read_regular(path).decode("ascii")
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path}: cannot be read as text ({error}): copy the file again") from error
     fields = (text.splitlines() or [""])[0].split(",")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput, explained
+from arcface_faces.positioned_file import open_regular
 
 LINE = re.compile(rb"\d{1,18}[ \t]+\d{1,18}[ \t]*\r?")
 # Possessive, so that a block of lines leaves nothing to backtrack into.
@@ -56,7 +57,7 @@ def read_index(path: Path, record_bytes: int) -> Index:
 def _blocks(path: Path) -> Iterator[bytes]:
     """The text in whole lines; the last block ends where the file does, without the blanks there."""
     remedy = "put it beside the .rec and give this user the right to read it"
-    with explained(path, "cannot be read", remedy), path.open("rb") as file:
+    with explained(path, "cannot be read", remedy), open_regular(path) as file:
         pending = b""
         while text := file.read(BLOCK):
             # Blanks may be the end of the file, and are held back until more follows.

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
+from arcface_api.contract import pod_environment as pods
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.decision import observation, plan as decided
 from arcface_operator.decision.answers.action_failure import ActionFailure
@@ -174,7 +175,7 @@ class ActionExecutor:
         outcomes.check_owner(job, found)
         if not manifest["metadata"]["labels"].items() <= found["metadata"].get("labels", {}).items():
             await self._delete(client.path_of(manifest), found["metadata"]["uid"])
-            raise outcomes.Refused("has lost its labels and is replaced")
+            raise outcomes.Refused(f"{_otherness(manifest, found)} and is replaced")
         self.changed(found)
 
     async def _delete(self, path: str, uid: str, grace_seconds: int | None = None) -> None:
@@ -238,3 +239,12 @@ def _target(job: ArcFaceTrainingJob, action: decided.Delete | decided.DeleteJob)
         return client.JobRef(namespace, job.metadata.name).path, str(job.metadata.uid), None
     path = client.collection(RESOURCE_VERSIONS[action.resource], action.resource, namespace)
     return f"{path}/{action.name}", action.uid, action.grace_seconds
+
+
+def _otherness(wanted: Manifest, found: Manifest) -> str:
+    """What tells an object of the job from the one that is to be there in its name."""
+    theirs, label = found["metadata"].get("labels", {}), pods.ATTEMPT_LABEL
+    wish, attempt = wanted["metadata"]["labels"].get(label), theirs.get(label)
+    if attempt is not None and wish is not None and attempt != wish:
+        return f"is of attempt {attempt} and not of attempt {wish}"
+    return "has lost its labels"

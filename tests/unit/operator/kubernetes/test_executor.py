@@ -14,11 +14,12 @@ import pytest
 
 from arcface_api.names import API_VERSION, KIND
 from arcface_operator.decision.answers.action_failure import ActionFailure
-from arcface_operator.decision.plan import Apply, Plan
+from arcface_operator.decision.plan import Apply, Create, Plan
 from arcface_operator.kubernetes.client import CONFLICT, FIELD_MANAGER, ApiError
 from arcface_operator.kubernetes.executor import ActionExecutor
+from arcface_operator.manifests.worker_pod import build_worker_pod
 from support.builders.jobs import make_job
-from support.builders.views import NOW
+from support.builders.views import NOW, SETTINGS
 
 UID = "uid-1"
 JOB = make_job(uid=UID)
@@ -158,3 +159,32 @@ def test_what_somebody_changes_in_between_is_tried_again_later() -> None:
     assert "modified" in failure.message
     assert not failure.is_lasting
     assert apply(server, lacks=False, run="2") == []
+
+
+class PodServer(Server):
+    """It holds one pod, which may be deleted."""
+
+    async def delete(self, _path: str, uid: str, _grace_seconds: int | None) -> None:
+        self.note(f"delete {uid}")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param({"arcface.io/attempt": "1"}, "is of attempt 1 and not of attempt 2 and is replaced", id="attempt"),
+        pytest.param({"arcface.io/job": None}, "has lost its labels and is replaced", id="labels"),
+        pytest.param({"arcface.io/attempt": None}, "has lost its labels and is replaced", id="label of the attempt"),
+    ],
+)
+def test_a_pod_in_the_place_of_another_is_replaced_and_told_for_what_it_is(
+    change: dict[str, str | None], words: str
+) -> None:
+    pod = build_worker_pod(JOB, 0, 2, SETTINGS)
+    labels = {name: value for name, value in (pod["metadata"]["labels"] | change).items() if value is not None}
+    server = PodServer()
+    server.there = {**pod, "metadata": {**pod["metadata"], "uid": "old", "labels": labels}}
+    api: Any = server
+    executor = ActionExecutor(api, "me", lambda: NOW, lambda _: None)
+    (failure,) = asyncio.run(executor.act(JOB, Plan(status=JOB.status, actions=(Create(pod),))))
+    assert words in failure.message
+    assert server.asked == ["create", "find", "delete old"]

@@ -3,13 +3,13 @@
 import dataclasses
 import errno
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from arcface_api import errors
 from arcface_api.errors import ArcFaceError, InvalidInput
+from arcface_faces import checkpoint
 from arcface_faces.checkpoint import BACKBONE_FILE, LossScale
 from arcface_trainer.checkpoint.resume import resume
 from arcface_trainer.distributed.collectives import World
@@ -88,14 +88,14 @@ def test_no_later_checkpoint_is_looked_at_than_is_wanted(tmp_path, save):
 def test_a_checkpoint_that_cannot_be_read_for_now_is_not_passed_over(tmp_path, save, monkeypatch):
     save(4)
     save(8)
-    read_bytes = Path.read_bytes
+    read_regular = checkpoint.read_regular
 
     def stale(path):
         if path.name == "manifest.json" and path.parent.name == "step-00000008":
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
-        return read_bytes(path)
+        return read_regular(path)
 
-    monkeypatch.setattr(Path, "read_bytes", stale)
+    monkeypatch.setattr(checkpoint, "read_regular", stale)
     monkeypatch.setattr(errors, "PAUSES", (0.0,))
     with pytest.raises(ArcFaceError, match="Stale file handle") as caught:
         resume(Loaded(), tmp_path, PLAN, World(1, 0))
