@@ -1,12 +1,12 @@
 """Checkpoints of untrained networks, written as the trainer writes them."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 from arcface_api.resource.spec import ModelSpec
-from arcface_faces.checkpoint import BACKBONE_FILE, CheckpointManifest, folder_name
+from arcface_faces.checkpoint import BACKBONE_FILE, folder_name
 from arcface_faces.checkpoint_writing import write_manifest, write_tensors
 from arcface_trainer.network.backbones import build_backbone, named_parameters
+from support.builders.manifests import make_manifest
 
 SMALL = ModelSpec(backbone="mobilefacenet", width=0.25, embedding_size=16)
 
@@ -16,20 +16,6 @@ def write_checkpoint(directory: Path, model: ModelSpec = SMALL, step: int = 10) 
     folder = directory / folder_name(step)
     folder.mkdir(parents=True)
     weights = {name: value.asnumpy() for name, value in named_parameters(build_backbone(model)).items()}
-    manifest = CheckpointManifest(
-        job="faces",
-        spec_hash="0" * 64,
-        step=step,
-        total_steps=step,
-        epoch=1,
-        total_batch_size=8,
-        world_size=1,
-        seed=0,
-        image_count=80,
-        class_count=4,
-        saved_at=datetime(2026, 1, 2, tzinfo=UTC),
-        model=model,
-        files=[write_tensors(folder / BACKBONE_FILE, weights)],
-    )
+    manifest = make_manifest(model, step, write_tensors(folder / BACKBONE_FILE, weights))
     write_manifest(folder, manifest.to_json())
     return folder

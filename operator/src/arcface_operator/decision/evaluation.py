@@ -16,7 +16,8 @@ from arcface_operator.decision.policies import gates
 def evaluation_hash(job: ArcFaceTrainingJob) -> str:
     """SHA-256 of what is to be evaluated and how, and of the annotation that asks for it once more.
 
-    Defaults are left out: a release that adds a field must not have every job evaluated again.
+    Defaults are left out: a release that adds a field must not have every job evaluated again. Nor may one that moves
+    fields: their order is part of the hash, which the operators of two releases compare in both directions.
     """
     evaluation = job.spec.evaluation
     wish = "" if evaluation is None else evaluation.model_dump_json(by_alias=True, exclude_defaults=True)

@@ -1,5 +1,7 @@
 """A job that is trained: its evaluator absent, queued, running, ended or of an older wish, in every phase."""
 
+import hashlib
+import json
 from typing import Any
 
 import pytest
@@ -364,6 +366,16 @@ def test_a_field_that_a_release_adds_does_not_have_every_job_evaluated_again() -
     told = make_job(evaluation={**EVALUATION, "path": "", "gates": []})
     assert evaluation_hash(told) == evaluation_hash(make_job(evaluation=EVALUATION))
     assert evaluation_hash(told) != evaluation_hash(make_job(evaluation={**EVALUATION, "path": "bins"}))
+
+
+def test_the_hash_of_a_wish_is_that_of_the_releases_before() -> None:
+    """Of this text, whatever the order in which the fields are declared."""
+    text = (
+        '{"claimName":"sets","path":"bins","sets":["lfw"],"ijb":["IJBC"],"everyEpochs":2,'
+        '"gates":[{"metric":"lfw.accuracy","min":0.9,"max":1.0}],'
+        '"resources":{"requests":{"cpu":1},"limits":{"cpu":2}},"template":{"spec":{}}}'
+    )
+    assert evaluation_hash(make_job(evaluation=json.loads(text))) == hashlib.sha256(f"{text}\n".encode()).hexdigest()
 
 
 def done_by_an_earlier_release(phase: Any, **changes: Any) -> Any:

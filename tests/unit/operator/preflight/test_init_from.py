@@ -2,7 +2,6 @@
 
 import errno
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,31 +9,18 @@ import pytest
 
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_api.resource.spec import ModelSpec
-from arcface_faces.checkpoint import MANIFEST_FILE, CheckpointManifest, folder_name
+from arcface_faces.checkpoint import MANIFEST_FILE, folder_name
+from arcface_faces.checkpoint_writing import write_manifest
 from arcface_operator.preflight.init_from import check_init_from
 from support.builders.jobs import make_job
+from support.builders.manifests import make_manifest
 
 
 def write(folder: Path, step: int, **model: Any) -> Path:
-    """A manifest as the trainer writes it."""
-    manifest = CheckpointManifest(
-        job="first",
-        spec_hash="0" * 64,
-        step=step,
-        total_steps=step,
-        epoch=1,
-        total_batch_size=8,
-        world_size=1,
-        seed=0,
-        image_count=80,
-        class_count=4,
-        saved_at=datetime(2026, 1, 2, tzinfo=UTC),
-        model=ModelSpec(**model),
-        files=[],
-    )
+    """A checkpoint of which only the manifest is there."""
     checkpoint = folder / folder_name(step)
     checkpoint.mkdir(parents=True)
-    (checkpoint / MANIFEST_FILE).write_text(manifest.to_json())
+    write_manifest(checkpoint, make_manifest(ModelSpec(**model), step).to_json())
     return checkpoint
 
 
