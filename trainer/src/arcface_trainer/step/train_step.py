@@ -45,6 +45,7 @@ class WholeStep(nn.Cell):
 
     def construct(self, images: Tensor, labels_b: Tensor, votes_N: Tensor, rate: Tensor) -> Tensor:
         """What `StateUpdate` returns."""
+        # MindSpore's compiler warns of side effects that it has dropped here (ClearIsolatedNodes); none is missing.
         self.statistics.restore()
         found = self.gradient_step.of_images(images, labels_b)
         return self.ending(found, self.statistics.moved(), votes_N, rate)
