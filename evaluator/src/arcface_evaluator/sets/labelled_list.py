@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from arcface_api.errors import InvalidInput, explained
 from arcface_faces import delimited
 from arcface_faces.images import Image, decode
+from arcface_faces.positioned_file import read_regular
 
 HEADING = ["image", "label"]
 WIDTHS = {2, 3}
@@ -46,10 +47,12 @@ class ListedImages:
         return len(self.files)
 
     def image(self, number: int, /) -> Image:
-        """One of them; InvalidInput where it is none of 112x112."""
+        """One of them; InvalidInput where it is none of 112x112, or not below the folder."""
         path = self.folder / self.files[number]
         with explained(path, "cannot be read", "correct the list or --images"):
-            content = path.read_bytes()
+            if not path.resolve().is_relative_to(self.folder.resolve()):
+                raise InvalidInput(f"{path}: lies outside of {self.folder}: copy it there and correct the list")
+            content = read_regular(path)
         return decode(content, str(path))
 
 

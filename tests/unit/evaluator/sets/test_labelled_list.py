@@ -1,5 +1,7 @@
 """Lists of images with labels and groups."""
 
+import os
+
 import pytest
 
 from arcface_api.errors import InvalidInput
@@ -67,3 +69,19 @@ def test_images_are_read_as_they_are(tmp_path):
         images.image(1)
     with pytest.raises(InvalidInput, match=r"3\.png: cannot be read"):
         images.image(2)
+
+
+def test_images_are_files_below_the_folder(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for place in (folder / "1.png", tmp_path / "2.png"):
+        place.write_bytes(encoded_image(5))
+    (folder / "link.png").symlink_to(tmp_path / "2.png")
+    os.mkfifo(folder / "pipe.png")
+    images = ListedImages(folder, ["1.png", "../2.png", str(tmp_path / "2.png"), "link.png", "pipe.png"])
+    assert (images.image(0) == noise_image(5)).all()
+    for number in (1, 2, 3):
+        with pytest.raises(InvalidInput, match=r"\.png: lies outside of "):
+            images.image(number)
+    with pytest.raises(InvalidInput, match=r"pipe\.png: is not a file but a pipe"):
+        images.image(4)
