@@ -349,15 +349,6 @@ def test_the_history_has_each_log_interval_the_end_and_each_verification(tmp_pat
     assert list(history.verifications) == [found(30, 0.9)]
 
 
-@pytest.mark.parametrize(("asked_at", "steps"), [(24, [20, 25]), (39, [20, 40])])
-def test_the_history_of_a_run_that_is_stopped_ends_with_its_last_step(tmp_path, device, asked_at, steps):
-    loop = make_loop(tmp_path, device, steps=90, is_stop_wanted=lambda: device.launched + 1 >= asked_at)
-    loop.history = HistoryWriter.start(tmp_path, loop.plan, RankIdentity(), 0)
-    with pytest.raises(Stopped, match=f"after step {steps[-1]}, the state is saved"):
-        loop.run()
-    assert [line.step for line in History.read(tmp_path).figures] == steps
-
-
 def test_the_history_has_no_step_that_the_training_took_back(tmp_path, device):
     device.outcome = lambda step: (float(step) if step <= 10 or step > 31 else 69.0776, True)
     loop = make_loop(tmp_path, device, steps=40, every_steps=8)

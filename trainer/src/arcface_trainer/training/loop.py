@@ -87,8 +87,6 @@ class TrainingLoop:
     _in_flight: _LaunchedStep | None = None
     _votes: StepVotes = NO_VOTES
     """Of all ranks, carried by the last step whose results have been read."""
-    _rate_and_norm: tuple[float, float] = (0.0, 0.0)
-    """Learning rate and embedding norm of that step."""
     _ended_at: float = 0.0
     """Seconds of `time.monotonic` when that step had ended, or what was done after it."""
 
@@ -212,8 +210,6 @@ class TrainingLoop:
         if self._in_flight is None:
             self._ended_at = time.monotonic()
         if votes.stop:
-            if not self._is_told():
-                self._tell()
             raise Stopped(f"stopped on request after step {step}, the state is saved: run again to go on")
 
     def _settle(self) -> None:
@@ -243,19 +239,9 @@ class TrainingLoop:
         metrics.embedding_norm.set(result.embedding_norm)
         metrics.loss_scale.set(1 if result.loss_scale is None else result.loss_scale)
         metrics.skipped_steps.inc(not result.is_applied)
-        self._rate_and_norm = launched.rate, result.embedding_norm
-        if self._is_told():
-            self._tell()
-
-    def _is_told(self) -> bool:
-        """Whether figures are due by the number of the step whose results were read last."""
-        return self.meter.step % LOG_EVERY == 0 or self.meter.step == self.plan.total_steps
-
-    def _tell(self) -> None:
-        """Write the figures of the last steps into the log and the history."""
-        rate, norm = self._rate_and_norm
-        LOG.info("%s learning_rate=%.6g", self.meter.log_line(datetime.now(UTC)), rate)
-        self.history.add_figures(self.meter, rate, norm)
+        if meter.step % LOG_EVERY == 0 or meter.step == self.plan.total_steps:
+            LOG.info("%s learning_rate=%.6g", meter.log_line(datetime.now(UTC)), launched.rate)
+            self.history.add_figures(meter, launched.rate, result.embedding_norm)
 
     def _due_verifier(self, step: int) -> Verifier | None:
         """The verifier where it is to judge the network after `step` updates."""
