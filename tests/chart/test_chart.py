@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from arcface_operator.kubernetes.election import LEASE_NAME
+from arcface_operator.manifests.worker_pod import build_worker_pod
 from arcface_operator.settings import Settings
+from support.builders.jobs import make_job
 from support.shipped import DASHBOARDS, RULES
 from testbed.images.builder import REPOSITORY
 from testbed.programs.binaries import binary
@@ -251,7 +253,11 @@ def test_runbooks_are_below_where_the_documentation_is_kept() -> None:
 
 def test_monitors_find_the_ports_of_all_ranks(full: Any) -> None:
     ranks = full["PodMonitor", "arcface-operator-ranks"]["spec"]
-    assert [each["port"] for each in ranks["podMetricsEndpoints"]][:3] == ["metrics", "metrics-1", "metrics-2"]
+    (endpoint,) = ranks["podMetricsEndpoints"]
+    pod = build_worker_pod(make_job(workers={"devicesPerWorker": 64}), 0, 1, Settings())
+    names = [port["name"] for port in pod["spec"]["containers"][0]["ports"]]
+    found = [name for name in names if re.fullmatch(endpoint["port"], name)]
+    assert found == ["metrics", *(f"metrics-{rank}" for rank in range(1, 64))]
     assert ranks["podTargetLabels"] == ["arcface.io/job"]
     (operator,) = full["PodMonitor", "arcface-operator"]["spec"]["podMetricsEndpoints"]
     assert operator["honorLabels"] is True
