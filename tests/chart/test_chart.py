@@ -11,7 +11,7 @@ import yaml
 
 from arcface_operator.kubernetes.election import LEASE_NAME
 from arcface_operator.manifests.worker_pod import build_worker_pod
-from arcface_operator.settings import Settings
+from arcface_operator.settings import DeviceClass, Settings
 from support.builders.jobs import make_job
 from support.shipped import DASHBOARDS, RULES
 from testbed.images.builder import REPOSITORY
@@ -23,7 +23,8 @@ VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 RIGHTS = yaml.safe_load((REPOSITORY / "operator" / "src" / "arcface_operator" / "kubernetes" / "rbac.yaml").read_text())
 EVERYTHING = ("monitoring.podMonitors=true", "monitoring.rules=true", "networkPolicy.enabled=true")
-OWN_VALUES = {"trainer_image", "device_annotation", "chip_family", "driver_mounts", "driver_files"}
+OWN_VALUES = {"trainer_image", "resource_name", "device_annotation", "chip_family", "device_classes"}
+OWN_VALUES |= {"driver_mounts", "driver_files"}
 """Settings that have values outside of `settings`."""
 
 
@@ -106,6 +107,7 @@ def test_settings_are_those_of_the_operator() -> None:
         ("image.digest=latest", "does not match pattern"),
         ("ascend.driverMounts={usr}", "does not match pattern"),
         ("ascend.driverFiles={etc}", "does not match pattern"),
+        ("ascend.deviceClasses[0].chipFamily=b", "missing property 'name'"),
         ("settings.logFormat=xml", "value must be one of 'text', 'json'"),
         ("fullnameOverride=Faces", "does not match pattern"),
         ("image.repository=", "image.repository: no registry holds the images: build and push them"),
@@ -230,10 +232,24 @@ def test_the_resource_is_ours_and_stays_unless_asked(full: Any) -> None:
     assert name not in objects("crds.enabled=false")
 
 
-def test_another_name_of_the_device_is_every_jobs_default() -> None:
-    crd = objects("ascend.resourceName=example.com/npu")["CustomResourceDefinition", "arcfacetrainingjobs.arcface.io"]
-    assert "huawei.com/Ascend910" not in json.dumps(crd)
-    assert json.dumps(crd).count('"example.com/npu"') >= 1
+def test_no_value_of_a_release_changes_the_resource_that_all_releases_share(full: Any) -> None:
+    name = ("CustomResourceDefinition", "arcfacetrainingjobs.arcface.io")
+    other = objects(*EVERYTHING, "ascend.resourceName=example.com/npu", "ascend.deviceClasses[0].name=b")
+    assert other[name] == full[name]
+    assert "huawei.com/Ascend910" not in json.dumps(full[name])
+
+
+def test_the_operator_is_told_of_the_kinds_of_cards() -> None:
+    classes = "ascend.deviceClasses"
+    cce = (f"{classes}[0].name=cce", f"{classes}[0].resourceName=huawei.com/ascend-1980")
+    b = (f"{classes}[1].name=b", f"{classes}[1].nodeSelector.accelerator-type=module-910b-8")
+    config = objects("ascend.resourceName=example.com/npu", *cce, *b)["ConfigMap", "arcface-operator-settings"]
+    settings = Settings.from_json(json.dumps(yaml.safe_load(config["data"]["settings.yaml"])), "settings")
+    assert settings.resource_name == "example.com/npu"
+    assert settings.device_classes == (
+        DeviceClass(name="cce", resource_name="huawei.com/ascend-1980"),
+        DeviceClass(name="b", node_selector={"accelerator-type": "module-910b-8"}),
+    )
 
 
 def test_dashboards_and_alerts_arrive_as_they_are(full: Any) -> None:
