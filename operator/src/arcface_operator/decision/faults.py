@@ -32,7 +32,7 @@ class Fault:
     failure: FailureStatus
     verdict: table.Verdict
     names_cause: bool = True
-    """Whether it cannot be but the consequence of another one."""
+    """Whether it explains itself: it cannot be the consequence of another one."""
     origin: int | None = None
     """Rank on which it began, by the report of a pod that need not hold it: all ranks tell of one that diverged."""
 
