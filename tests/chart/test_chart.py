@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.kubernetes.election import LEASE_NAME
 from arcface_operator.manifests.worker_pod import build_worker_pod
 from arcface_operator.settings import DeviceClass, Settings
@@ -163,6 +164,21 @@ def test_kube_score_finds_nothing_that_is_not_meant() -> None:
     run([str(binary("kube-score")), "score", "--exit-one-on-warning", *options, "-"], rendered(*EVERYTHING))
 
 
+def test_helm_test_has_the_operator_act_where_it_looks_for_jobs() -> None:
+    for values, namespace in (((), "arcface-system"), (("namespaces={a,b}",), "a")):
+        rendered_ones = objects(*values)
+        job = rendered_ones["ArcFaceTrainingJob", "test-arcface-operator"]
+        pod = rendered_ones["Pod", "arcface-operator-test"]
+        hooks = [each["metadata"].pop("annotations") for each in (job, pod)]
+        assert [(each["helm.sh/hook"], each["helm.sh/hook-weight"]) for each in hooks] == [("test", "0"), ("test", "1")]
+        read = ArcFaceTrainingJob.from_json(json.dumps(job), "test job")
+        assert (read.metadata.namespace, read.spec.suspend) == (namespace, True)
+        (container,) = pod["spec"]["containers"]
+        assert f"--namespace={namespace}" in container["args"]
+        budget = rendered_ones["PodDisruptionBudget", "arcface-operator"]["spec"]["selector"]["matchLabels"]
+        assert not budget.items() <= pod["metadata"]["labels"].items()
+
+
 def test_rights_are_those_that_the_operator_is_tested_with(full: Any) -> None:
     assert full["ClusterRole", "arcface-operator"]["rules"] == RIGHTS["namespaced"] + RIGHTS["cluster"]
     assert full["Role", "arcface-operator-election"]["rules"] == RIGHTS["election"]
@@ -291,6 +307,8 @@ def test_an_account_that_is_there_is_used() -> None:
 def test_the_longest_release_name_gives_names_that_kubernetes_takes() -> None:
     documents = [each for each in yaml.safe_load_all(rendered(release="r" * 53)) if each]
     names = [each["metadata"]["name"] for each in documents if each["kind"] != "CustomResourceDefinition"]
+    (job,) = (each for each in documents if each["kind"] == "ArcFaceTrainingJob")
+    assert ArcFaceTrainingJob.from_json(json.dumps(job), "the longest").metadata.name == "test-" + "r" * 49
     assert max(map(len, names)) <= 50 + len("-dashboard-fleet")
     assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name) for name in names)
 
@@ -308,7 +326,7 @@ def pod_of(*values: str, name: str = "arcface-operator") -> dict[str, Any]:
 
 def test_one_name_and_further_labels_for_all_objects() -> None:
     named = objects(*EVERYTHING, "fullnameOverride=faces", r"commonLabels.example\.com/team=vision")
-    names = {name for kind, name in named if kind != "CustomResourceDefinition"}
+    names = {name for kind, name in named if kind not in {"CustomResourceDefinition", "ArcFaceTrainingJob"}}
     assert {name.partition("-")[0] for name in names} == {"faces"}
     pods = named["Deployment", "faces"]["spec"]["template"]["metadata"]
     assert all(each["metadata"]["labels"]["example.com/team"] == "vision" for each in named.values())
