@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from arcface_evaluator.evaluation import verify_templates
 from arcface_evaluator.metrics.roc import FARS
 from arcface_evaluator.protocols import all_pairs, identification
 from arcface_evaluator.protocols.template_pairs import TemplatePairs
 from arcface_evaluator.protocols.templates import ALL_CHOICES, PoolingChoice, Templates, pool
 from arcface_evaluator.report import entries, search_entries
 from arcface_evaluator.report.figures import Measured, figures_of
+from arcface_evaluator.verifying import verify_templates
 
 IMAGES, TEMPLATES, GALLERY, PAIRS, GENUINE, SIZE = 469_375, 23_124, 3_531, 15_658_489, 19_557, 512
 ALL, PERSONS = 100_000, 15_000

@@ -1,39 +1,36 @@
-"""Sources of embeddings times sets, to documents: pair sets, IJB releases, and both in the evaluator's pod of a job.
+"""Verification one to one, of pair sets and of templates (IJB): from embeddings to what is told of them.
 
 IJB 1:1 verification gives TAR at FAR for every choice that its protocol leaves open.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
-from arcface_api.contract import pod_environment, reports, run_config
+from arcface_api.contract import reports
 from arcface_api.errors import InvalidInput
-from arcface_api.names import RELEASES
-from arcface_api.resource import spec, status
-from arcface_evaluator import progress
+from arcface_evaluator.evaluation import Finding, SetTask
 from arcface_evaluator.metrics import named, roc
 from arcface_evaluator.protocols import template_pairs, templates
-from arcface_evaluator.report import document, entries, figures, outcomes
-from arcface_evaluator.sets.release import IjbRelease, open_ijb
-from arcface_evaluator.sets.release_images import EmbeddingCache, ReleaseImages, cached_embeddings, open_images
-from arcface_faces.checkpoint import checkpoint_folder
-from arcface_faces.embedding.embedder import Embedder
-from arcface_faces.embedding.vectors import Embeddings, Views, read_embeddings
-from arcface_faces.pairs import groups
-from arcface_faces.pairs.pair_set import PairSet, open_sets, set_files
-from arcface_faces.pairs.protocol import PairScores, verify
+from arcface_evaluator.report import document, entries, figures, outcomes, provenance
+from arcface_evaluator.sets import release, release_images
+from arcface_faces.embedding import embedder, vectors
+from arcface_faces.pairs import groups, pair_set as pair_sets, protocol
 from arcface_faces.progress import progress_bar
-from arcface_faces.scores import Groups, Scores, Subjects
+from arcface_faces.scores import Scores, Subjects
 
-OpenNetwork = Callable[[Path, spec.Accelerator], AbstractContextManager[Embedder]]
-"""Of the checkpoint in a folder, on the job's accelerator."""
-Announce = Callable[[PairScores | Table], object]
+
+class NamedImages(embedder.Images, Protocol):
+    """The images of a set."""
+
+    @property
+    def name(self) -> str:
+        """The set's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,7 @@ class VerifiedTemplates:
     """Of the pairs under the first choice; who is who follows from the genuine pairs."""
 
 
-def count_pairs(sets: Iterable[PairSet]) -> list[reports.PairSetCount]:
+def count_pairs(sets: Iterable[pair_sets.PairSet]) -> list[reports.PairSetCount]:
     """Sizes of opened sets."""
     return [
         reports.PairSetCount(name=opened.name, pairs=len(opened.is_same), same=int(opened.is_same.sum()))
@@ -54,56 +51,60 @@ def count_pairs(sets: Iterable[PairSet]) -> list[reports.PairSetCount]:
     ]
 
 
-def from_images(sets: Sequence[PairSet], embedder: Embedder) -> Iterator[PairScores]:
-    """Embed and judge each set, with a bar on a terminal."""
-    for pair_set in sets:
-        with progress_bar(pair_set.name, len(pair_set)) as advance:
-            embeddings = embedder(pair_set, advance)
-        yield verify(pair_set.name, embeddings, pair_set.is_same, _groups_of(pair_set))
+def embed_all(images: NamedImages, network: Callable[[], embedder.Embedder]) -> vectors.Embeddings:
+    """Embeddings (N, 2, D) of the images of a set, with a bar on a terminal."""
+    with progress_bar(images.name, len(images)) as advance:
+        return network()(images, advance)
 
 
-def from_files(sets: Sequence[PairSet], files: Sequence[Path], views: Views = "separate") -> Iterator[PairScores]:
-    """Judge each set by its file of embeddings."""
-    if len(sets) != len(files):
-        raise InvalidInput(f"{len(sets)} sets but {len(files)} files of embeddings: give one --embeddings for each set")
-    for pair_set, file in zip(sets, files, strict=True):
-        embeddings = read_embeddings(file, len(pair_set), views)
-        yield verify(pair_set.name, embeddings, pair_set.is_same, _groups_of(pair_set))
+def verify_pairs(pair_set: pair_sets.PairSet, embeddings_NVD: vectors.Embeddings) -> protocol.PairScores:
+    """Judge a set, whose pairs may be of groups."""
+    of_groups = groups.read_groups(pair_set.path, len(pair_set.is_same))
+    return protocol.verify(pair_set.name, embeddings_NVD, pair_set.is_same, of_groups)
 
 
-def _groups_of(pair_set: PairSet) -> Groups | None:
-    return groups.read_groups(pair_set.path, len(pair_set.is_same))
+def pairs_task(
+    pair_set: pair_sets.PairSet,
+    source: Sequence[Path],
+    embed: Callable[[], vectors.Embeddings],
+    metrics: Sequence[str] = (),
+) -> SetTask:
+    """A pair set; `source` are the files that its embeddings depend on beside it."""
 
+    def judge() -> Finding:
+        found = verify_pairs(pair_set, embed())
+        return Finding(
+            shown="\n".join(entries.lines_of(found)),
+            measure=partial(_pairs_numbers, found),
+            hardest=partial(_hardest_of_pairs, pair_set, found),
+            figure=partial(named.figure, found.scores),
+        )
 
-def pairs_document(
-    found: Sequence[PairScores], checkpoint: Path | None, inputs: Sequence[Path]
-) -> document.EvaluationFile:
-    """The numbers of all sets; `inputs` are the files that they depend on."""
-    rates = [roc.tar_at_far(each.scores) for each in found]
-    measured = [figures.Measured.of(each.scores) for each in found]
-    judged = list(zip(found, measured, rates, strict=True))
-    return document.EvaluationFile(
-        checkpoint=None if checkpoint is None else str(checkpoint),
-        results=[entries.result_of(scores) for scores in found],
-        details=[entries.details_of(scores) for scores in found],
-        curves=[entries.curves_of(each.dataset, "cosine", of_scores) for each, of_scores, _ in judged],
-        figures=[
-            figures.figures_of(each.dataset, of_scores, at_fars, entries.intervals_of(at_fars, each.scores))
-            for each, of_scores, at_fars in judged
-        ],
-        outcomes=[
-            kept for each, _, at_fars in judged for kept in outcomes.outcomes_of(each.dataset, each.scores, at_fars)
-        ],
-        inputs=[
-            document.InputFile.of(path)
-            for given in inputs
-            for path in dict.fromkeys((given, groups.groups_file(given)))
-            if path == given or path.is_file()
-        ],
+    of_groups = groups.groups_file(pair_set.path)
+    return SetTask(
+        name=pair_set.name,
+        images=len(pair_set),
+        protocol=provenance.PairProtocol(),
+        inputs=lambda: provenance.hashed([pair_set.path, *([of_groups] if of_groups.is_file() else []), *source]),
+        judge=judge,
+        metrics=metrics,
     )
 
 
-def hardest_of_pairs(pair_set: PairSet, found: PairScores) -> list[entries.HardPairs]:
+def _pairs_numbers(found: protocol.PairScores) -> document.Numbers:
+    """The numbers of a set."""
+    rates, measured = roc.tar_at_far(found.scores), figures.Measured.of(found.scores)
+    bounds = entries.intervals_of(rates, found.scores)
+    return document.Numbers(
+        results=[entries.result_of(found)],
+        details=[entries.details_of(found)],
+        curves=[entries.curves_of(found.dataset, "cosine", measured)],
+        figures=[figures.figures_of(found.dataset, measured, rates, bounds)],
+        outcomes=list(outcomes.outcomes_of(found.dataset, found.scores, rates)),
+    )
+
+
+def _hardest_of_pairs(pair_set: pair_sets.PairSet, found: protocol.PairScores) -> list[entries.HardPairs]:
     """The pairs of a set that the scores are most wrong about."""
 
     def show(number: int, score: str) -> entries.HardPair:
@@ -113,7 +114,7 @@ def hardest_of_pairs(pair_set: PairSet, found: PairScores) -> list[entries.HardP
 
 
 def verify_templates(
-    embeddings_NVD: Embeddings,
+    embeddings_NVD: vectors.Embeddings,
     confidence: NDArray[np.float64],
     members: templates.Templates,
     pairs: template_pairs.TemplatePairs,
@@ -132,19 +133,9 @@ def verify_templates(
     return VerifiedTemplates(results, Scores(scores, pairs.is_same, subjects=subjects))
 
 
-def embed_release(images: ReleaseImages, embedder: Embedder, cache: EmbeddingCache | None) -> Embeddings:
-    """Embeddings (N, 2, D) of a release, kept ones where there are any: then the network is not even loaded."""
-
-    def with_network() -> Embeddings:
-        with progress_bar(images.name, len(images)) as advance:
-            return embedder(images, advance)
-
-    return cached_embeddings(cache, with_network)
-
-
-def count_release(opened: IjbRelease) -> reports.IjbCount:
+def count_release(opened: release.IjbRelease) -> reports.IjbCount:
     """Size of a release whose images are all there; the first is decoded and aligned, as a sample."""
-    open_images(opened).image(0)
+    release_images.open_images(opened).image(0)
     return reports.IjbCount(
         name=opened.name,
         images=len(opened.images),
@@ -154,7 +145,7 @@ def count_release(opened: IjbRelease) -> reports.IjbCount:
     )
 
 
-def verify_release(opened: IjbRelease, embeddings_NVD: Embeddings) -> VerifiedTemplates:
+def verify_release(opened: release.IjbRelease, embeddings_NVD: vectors.Embeddings) -> VerifiedTemplates:
     """Rates under all choices that the embeddings allow, the usual one first."""
     if len(embeddings_NVD) != len(opened.images):
         raise InvalidInput(
@@ -165,35 +156,63 @@ def verify_release(opened: IjbRelease, embeddings_NVD: Embeddings) -> VerifiedTe
     return verify_templates(embeddings_NVD, opened.scores, opened.templates, opened.pairs, choices)
 
 
-def _ijb_result(opened: IjbRelease, usual: entries.ChoiceRates) -> status.IjbResult:
-    """The entry of a release in the status of a job."""
-    return status.IjbResult(dataset=opened.name, tar_at_far=entries.rates_of(opened.name, usual).nearest)
+def release_task(
+    opened: release.IjbRelease,
+    source: Sequence[Path],
+    embed: Callable[[], vectors.Embeddings],
+    images: release_images.ReleaseImages | None,
+    metrics: Sequence[str] = (),
+) -> SetTask:
+    """A release.
 
+    Args:
+        opened: its files.
+        source: the files that the embeddings depend on beside it.
+        embed: makes them.
+        images: what is embedded; None where the embeddings come from a file.
+        metrics: that gates ask for.
+    """
 
-def ijb_document(
-    opened: IjbRelease, found: VerifiedTemplates, checkpoint: Path | None, sources: Sequence[Path]
-) -> document.EvaluationFile:
-    """The numbers of a release."""
-    usual, *others = found.choices
-    intervals, measured = entries.intervals_of(usual.rates, found.scores), figures.Measured.of(found.scores)
-    return document.EvaluationFile(
-        checkpoint=None if checkpoint is None else str(checkpoint),
-        ijb=[_ijb_result(opened, usual)],
-        ijb_details=[
-            entries.rates_of(opened.name, usual, intervals),
-            *(entries.rates_of(opened.name, result) for result in others),
-        ],
-        curves=[entries.curves_of(opened.name, entries.choice_name(usual.choice), measured)],
-        figures=[figures.figures_of(opened.name, measured, usual.rates, intervals)],
-        outcomes=list(outcomes.outcomes_of(opened.name, found.scores, usual.rates)),
-        protocol=document.IjbProtocol(),
-        inputs=[document.InputFile.of(path) for path in [*sources, *opened.files]],
+    def judge() -> Finding:
+        found = verify_release(opened, embed())
+        return Finding(
+            shown=entries.table_of(opened.name, found.choices),
+            measure=partial(_ijb_numbers, opened, found),
+            hardest=partial(_hardest_of_release, opened, found.scores),
+        )
+
+    return SetTask(
+        name=opened.name,
+        images=len(opened.images),
+        protocol=provenance.IjbProtocol(),
+        inputs=lambda: provenance.hashed([*source, *opened.files], images),
+        judge=judge,
+        metrics=metrics,
     )
 
 
-def hardest_of_release(opened: IjbRelease, scores: Scores) -> list[entries.HardPairs]:
-    """The pairs of templates that the scores are most wrong about, each template shown by its first image."""
-    images, pairs, members = open_images(opened), opened.pairs, opened.templates
+def _ijb_numbers(opened: release.IjbRelease, found: VerifiedTemplates) -> document.Numbers:
+    """The numbers of a release."""
+    usual, *others = found.choices
+    intervals, measured = entries.intervals_of(usual.rates, found.scores), figures.Measured.of(found.scores)
+    rates = entries.rates_of(opened.name, usual, intervals)
+    return document.Numbers(
+        ijb=[document.IjbTar(dataset=opened.name, tar_at_far=rates.nearest)],
+        ijb_details=[rates, *(entries.rates_of(opened.name, result) for result in others)],
+        curves=[entries.curves_of(opened.name, entries.choice_name(usual.choice), measured)],
+        figures=[figures.figures_of(opened.name, measured, usual.rates, intervals)],
+        outcomes=list(outcomes.outcomes_of(opened.name, found.scores, usual.rates)),
+    )
+
+
+def _hardest_of_release(opened: release.IjbRelease, scores: Scores) -> list[entries.HardPairs]:
+    """The pairs of templates that the scores are most wrong about, each template shown by its first image.
+
+    vectors.Embeddings may have come without the images: then there are none.
+    """
+    if not (opened.folder / release.IMAGES_FOLDER).is_dir():
+        return []
+    images, pairs, members = release_images.open_images(opened), opened.pairs, opened.templates
 
     def show(number: int, score: str) -> entries.HardPair:
         shown = int(pairs.first[number]), int(pairs.second[number])
@@ -202,73 +221,3 @@ def hardest_of_release(opened: IjbRelease, scores: Scores) -> list[entries.HardP
         return entries.HardPair(f"templates {names}: {score}", (one, other))
 
     return entries.hardest_pairs(opened.name, scores, show)
-
-
-def run_job(config_file: Path, termination_log: Path, open_network: OpenNetwork, announce: Announce) -> None:
-    """Evaluate and leave a report, whatever happens; a failure is raised again after it is written."""
-    report, count = reports.EvaluatorReport(), progress.ImageCount()
-    try:
-        config = run_config.RunConfig.read(config_file)
-        identity = pod_environment.RankIdentity.from_environment()
-        with progress.serving(identity.address, config.metrics_port, lambda: count.report().signed(identity)):
-            for report in _evaluate_job(config, open_network, announce, count):  # noqa: B007 - the last one counts
-                pass
-    except Exception as error:
-        report.model_copy(update={"failure": reports.failure_from(error)}).write(termination_log)
-        raise
-    report.write(termination_log)
-
-
-def _evaluate_job(
-    config: run_config.RunConfig, open_network: OpenNetwork, announce: Announce, count: progress.ImageCount
-) -> Iterator[reports.EvaluatorReport]:
-    """Evaluate the job's newest checkpoint on its sets; all sets are checked before the network is loaded.
-
-    After each set comes a report with the results so far, so that a later one's failure does not take them along.
-    """
-    if config.evaluation is None:
-        raise InvalidInput(f"job {config.job}: spec.evaluation is absent, there is nothing to evaluate")
-    sets = open_sets(set_files(config.evaluation))
-    opened = [open_ijb(folder) for folder in _release_folders(config.evaluation)]
-    releases = [(release, open_images(release)) for release in opened]
-    checkpoint = checkpoint_folder(Path(config.checkpoint.directory))
-    so_far = reports.EvaluatorReport(checkpoint=config.checkpoint.path_of(checkpoint))
-    asked: dict[str, float | None] = {gate.metric: None for gate in config.evaluation.gates}
-    with open_network(checkpoint, config.ranks.accelerator) as opened_network:
-        embedder = progress.CountingEmbedder(opened_network, count)
-        for found in from_images(sets, embedder):
-            announce(found)
-            asked |= _figures_for_gates(found, asked)
-            results, of_gates = [*so_far.results, entries.result_of(found)], reports.GateFigures.of(asked)
-            so_far = so_far.model_copy(update={"results": results, "figures": of_gates if asked else None})
-            yield so_far
-        for release, images in releases:
-            rates = _judge_release(release, images, embedder, announce)
-            so_far = so_far.model_copy(update={"ijb": [*so_far.ijb, rates]})
-            yield so_far
-
-
-def _figures_for_gates(found: PairScores, metrics: Iterable[str]) -> dict[str, float]:
-    """What a set says of the metrics that gates ask for."""
-    beginning = f"{found.dataset}."
-    named_figures = {
-        metric: named.figure(found.scores, metric.removeprefix(beginning))
-        for metric in metrics
-        if metric.startswith(beginning)
-    }
-    return {metric: value for metric, value in named_figures.items() if value is not None}
-
-
-def _judge_release(
-    opened: IjbRelease, images: ReleaseImages, embedder: Embedder, announce: Announce
-) -> status.IjbResult:
-    """The rates of one release under the usual choice of pooling, all choices announced."""
-    # Nothing is kept beside the checkpoint: it is mounted read-only, and an evaluator looks at it once.
-    results = verify_release(opened, embed_release(images, embedder, cache=None))
-    announce(entries.table_of(opened.name, results.choices))
-    return _ijb_result(opened, results.choices[0])
-
-
-def _release_folders(evaluation: run_config.RunEvaluation) -> list[Path]:
-    """The folder of each IJB release, as its archive has them."""
-    return [Path(evaluation.directory) / RELEASES / name for name in evaluation.ijb]

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from arcface_api.contract.history import History, HistoryLine
 from arcface_evaluator.report import history_table, page
-from arcface_evaluator.report.document import InputFile
+from arcface_evaluator.report.provenance import InputFile
 
 REMARK = (
     "Figures are means over the steps of a log interval; img/s of all ranks, the median over the training; data wait: "

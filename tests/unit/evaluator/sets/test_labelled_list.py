@@ -49,7 +49,7 @@ def test_a_bad_list_is_told_by_its_line(tmp_path, text, said):
 def test_images_are_read_as_they_are(tmp_path):
     (tmp_path / "1.png").write_bytes(encoded_image(5))
     (tmp_path / "2.png").write_bytes(encoded_image(5, 120, 112))
-    images = ListedImages(tmp_path, ["1.png", "2.png", "3.png"])
+    images = ListedImages("faces", tmp_path, ["1.png", "2.png", "3.png"])
     assert (images.image(0) == noise_image(5)).all()
     with pytest.raises(InvalidInput, match=r"2\.png: the image is 112x120"):
         images.image(1)
