@@ -8,7 +8,8 @@ import pytest
 
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_evaluator.networks import read_preprocessing
-from arcface_evaluator.report.document import EvaluationFile, InputFile
+from arcface_evaluator.report.document import EvaluationFile
+from arcface_evaluator.report.provenance import InputFile
 from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import open_images
 from support.builders.ijb_release import write_release

@@ -1,5 +1,6 @@
 """`arcface evaluate`: verification of pair sets and of IJB templates, from a checkpoint, a model or embeddings."""
 
+from functools import partial
 from pathlib import Path
 from typing import Unpack
 
@@ -8,17 +9,15 @@ from rich.table import Table
 
 from arcface_api.contract.reports import SetCounts
 from arcface_api.errors import InvalidInput
-from arcface_evaluator import evaluation, networks
+from arcface_evaluator import evaluation, job as evaluator_job, networks, verifying
 from arcface_evaluator.commands import identify, sources
 from arcface_evaluator.commands.outputs import Outputs, print_table, write_page
-from arcface_evaluator.report import comparison, document, entries
+from arcface_evaluator.report import comparison, document
 from arcface_evaluator.sets import release, release_images
 from arcface_faces.datasets import faults
-from arcface_faces.embedding import vectors
-from arcface_faces.embedding.embedder import decoding_threads
+from arcface_faces.embedding import embedder, vectors
 from arcface_faces.images import decode_any_size
 from arcface_faces.pairs.pair_set import decoder, open_sets
-from arcface_faces.pairs.protocol import PairScores
 from arcface_faces.progress import progress_bar
 
 
@@ -59,17 +58,21 @@ def pairs(
     identities = source.files if source else embeddings
     outputs.check(source, [*paths, *identities])
     sets = open_sets(paths, decoder(resize=resize))
-    if source is None:
-        found = [_print_pairs(scores) for scores in evaluation.from_files(sets, embeddings, views or "separate")]
-    else:
-        with source.embedder() as embedder:
-            found = [_print_pairs(scores) for scores in evaluation.from_images(sets, embedder)]
-    checkpoint, inputs = source.checkpoint if source else None, [*paths, *identities]
-    outputs.write(
-        lambda: evaluation.pairs_document(found, checkpoint, inputs),
-        identities[0],
-        lambda: [group for each in zip(sets, found, strict=True) for group in evaluation.hardest_of_pairs(*each)],
-    )
+    if source is None and len(sets) != len(embeddings):
+        raise InvalidInput(
+            f"{len(sets)} sets but {len(embeddings)} files of embeddings: give one --embeddings for each set"
+        )
+    with sources.opened_when_needed(source) as load:
+        if source is None:
+            tasks = [
+                verifying.pairs_task(
+                    each, [file], partial(vectors.read_embeddings, file, len(each), views or "separate")
+                )
+                for each, file in zip(sets, embeddings, strict=True)
+            ]
+        else:
+            tasks = [verifying.pairs_task(each, identities, partial(verifying.embed_all, each, load)) for each in sets]
+        outputs.deliver(evaluation.evaluate(tasks, sources.checkpoint_name(source)), identities[0])
 
 
 @evaluate.command()
@@ -95,7 +98,7 @@ def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], resize: bool, q
         if quick:
             continue
         _check_images(faults.StoredImages(len(images), images.stored_image, decode_any_size))
-    counts = SetCounts(sets=evaluation.count_pairs(sets), ijb=[evaluation.count_release(release) for release in opened])
+    counts = SetCounts(sets=verifying.count_pairs(sets), ijb=[verifying.count_release(release) for release in opened])
     lines = [f"{count.name}: {count.pairs} pairs, {count.same} of one person" for count in counts.sets]
     lines += [
         f"{count.name}: {count.images} images in {count.templates} templates, {count.pairs} pairs, "
@@ -108,7 +111,7 @@ def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], resize: bool, q
 def _check_images(images: faults.StoredImages) -> None:
     """InvalidInput names the first image that is not as it was written, and tells how many there are."""
     with progress_bar("checking", images.count) as advance:
-        found = list(faults.faults(images, decoding_threads(), advance))
+        found = list(faults.faults(images, embedder.decoding_threads(), advance))
     if found:
         raise InvalidInput(found[0] if len(found) == 1 else f"{found[0]}; images with faults: {len(found)}")
 
@@ -140,17 +143,13 @@ def ijb(
     opened = release.open_ijb(root)
     files = source.files if source else (embeddings or Path(),)
     outputs.check(source, [*files, *opened.files])
-    array = sources.embed_templates(opened, source, files[0], views, keep=cache)
-    results = evaluation.verify_release(opened, array)
-    print_table(entries.table_of(opened.name, results.choices))
-    outputs.write(
-        lambda: evaluation.ijb_document(opened, results, source.checkpoint if source else None, files),
-        files[0],
-        # Embeddings may have come without the images.
-        lambda: (
-            evaluation.hardest_of_release(opened, results.scores) if (root / release.IMAGES_FOLDER).is_dir() else []
-        ),
-    )
+    with sources.opened_when_needed(source) as load:
+        if source is None:
+            origin = sources.TemplateEmbeddings.from_file(opened, files[0], views)
+        else:
+            origin = sources.TemplateEmbeddings.from_network(opened, source, load, keep=cache)
+        task = verifying.release_task(opened, files, origin.embed, origin.images)
+        outputs.deliver(evaluation.evaluate([task], sources.checkpoint_name(source)), files[0])
 
 
 @evaluate.command()
@@ -180,7 +179,7 @@ def compare(documents: tuple[Path, ...], report: Path | None) -> None:
 @click.option("--ranks", type=click.IntRange(min=1), default=1, help="Processes that embed, one a device.")
 def job(config_file: Path, termination_log: Path, ranks: int) -> None:
     """Evaluate the newest checkpoint of a job on its sets: what the evaluator's pod runs."""
-    evaluation.run_job(
+    evaluator_job.run_job(
         config_file,
         termination_log,
         lambda folder, accelerator: networks.checkpoint_source(folder, ranks, accelerator=accelerator).embedder(),
@@ -197,15 +196,6 @@ def _set_paths(bins: tuple[Path, ...], more_bins: tuple[Path, ...]) -> tuple[Pat
     return bins + more_bins
 
 
-def _print_pairs(found: PairScores) -> PairScores:
-    """Print the lines of a set as soon as it is judged."""
-    click.echo("\n".join(entries.lines_of(found)))
-    return found
-
-
-def _print_found(found: PairScores | Table) -> None:
+def _print_found(shown: str | Table) -> None:
     """Print what a job has found."""
-    if isinstance(found, PairScores):
-        _print_pairs(found)
-    else:
-        print_table(found)
+    Outputs(None, None).show(shown)

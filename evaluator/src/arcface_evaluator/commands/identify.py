@@ -6,13 +6,11 @@ from typing import Unpack
 import click
 
 from arcface_api.errors import InvalidInput
-from arcface_evaluator import networks, searching
+from arcface_evaluator import evaluation, networks, searching, verifying
 from arcface_evaluator.commands import sources
-from arcface_evaluator.commands.outputs import Outputs, print_table
-from arcface_evaluator.report import search_entries as entries
+from arcface_evaluator.commands.outputs import Outputs
 from arcface_evaluator.sets import galleries, labelled_list, release
 from arcface_faces.embedding import vectors
-from arcface_faces.progress import progress_bar
 
 
 @click.command()
@@ -42,11 +40,13 @@ def identify(
     files = source.files if source else (embeddings or Path(),)
     inputs = [*files, *opened.member_files, *protocol.files]
     outputs.check(source, inputs)
-    array = sources.embed_templates(opened, source, files[0], views, keep=cache)
-    found = searching.identify(opened, protocol, array)
-    print_table(entries.identification_table(found))
-    checkpoint = source.checkpoint if source else None
-    outputs.write(lambda: searching.identification_document(found, checkpoint, inputs), files[0], list)
+    with sources.opened_when_needed(source) as load:
+        if source is None:
+            origin = sources.TemplateEmbeddings.from_file(opened, files[0], views)
+        else:
+            origin = sources.TemplateEmbeddings.from_network(opened, source, load, keep=cache)
+        task = searching.identification_task(opened, protocol, files, origin.embed, origin.images)
+        outputs.deliver(evaluation.evaluate([task], sources.checkpoint_name(source)), files[0])
 
 
 @click.command()
@@ -73,18 +73,13 @@ def all_pairs(
     files = source.files if source else (embeddings or Path(),)
     outputs.check(source, [*files, list_file])
     listed = labelled_list.read_labelled_list(list_file)
-    if source is None:
-        array = vectors.read_embeddings(files[0], len(listed.images), views or "separate")
-    else:
-        array = _embed_list(listed, source, images or Path())
-    found = searching.compare_list(listed, array)
-    print_table(entries.all_pairs_table(listed.name, found))
-    checkpoint = source.checkpoint if source else None
-    outputs.write(lambda: searching.all_pairs_document(found, checkpoint, [*files, list_file]), files[0], list)
+    listed_images = None if images is None else labelled_list.ListedImages(listed.name, images, listed.images)
+    with sources.opened_when_needed(source) as load:
 
+        def embed() -> vectors.Embeddings:
+            if listed_images is None:
+                return vectors.read_embeddings(files[0], len(listed.images), views or "separate")
+            return verifying.embed_all(listed_images, load)
 
-def _embed_list(listed: labelled_list.LabelledList, source: networks.Source, folder: Path) -> vectors.Embeddings:
-    """Embeddings of the images of a list."""
-    images = labelled_list.ListedImages(folder, listed.images)
-    with source.embedder() as embedder, progress_bar(listed.name, len(images)) as advance:
-        return embedder(images, advance)
+        task = searching.list_task(listed, [*files, list_file], embed, listed_images)
+        outputs.deliver(evaluation.evaluate([task], sources.checkpoint_name(source)), files[0])

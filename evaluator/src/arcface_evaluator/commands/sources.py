@@ -1,15 +1,17 @@
 """Where a command's embeddings come from: its options, and what is made of them."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import click
 
-from arcface_evaluator import evaluation, networks
+from arcface_evaluator import networks, verifying
 from arcface_evaluator.sets import release, release_images
-from arcface_faces.embedding import vectors
+from arcface_faces.embedding import embedder, vectors
 
 FILE = click.Path(path_type=Path)
 MOST_AT_ONCE = 65_536
@@ -30,7 +32,7 @@ VIEWS = click.option(
     "--views", type=click.Choice(vectors.VIEWS), help="concatenated: rows of --embeddings are [original, mirrored]."
 )
 RESIZE = click.option("--resize", is_flag=True, help="Scale images that are aligned and square in another size.")
-JSON = click.option("--json", "json_file", type=FILE, help="Write every number to this file.")
+JSON = click.option("--json", "json_file", type=FILE, help="Write every number to this file; - is standard output.")
 REPORT = click.option("--report", type=FILE, help="Write a page with plots and the hardest pairs into this folder.")
 
 
@@ -42,26 +44,53 @@ def network_options(command: Command) -> Command:
     return functools.reduce(lambda made, option: option(made), reversed(NETWORK), command)
 
 
-def embed_templates(
-    opened: release.TemplateSet,
-    source: networks.Source | None,
-    identity: Path,
-    views: vectors.Views | None,
-    *,
-    keep: bool | None,
-) -> vectors.Embeddings:
-    """Embeddings of a set's images: of the network, kept beside its checkpoint, or from a file.
+def checkpoint_name(source: networks.Source | None) -> str | None:
+    """How documents name the checkpoint; None where there is none."""
+    return None if source is None or source.checkpoint is None else str(source.checkpoint)
 
-    Args:
-        opened: the set.
-        source: the network; None for a file.
-        identity: what stands for the network, or the file.
-        views: how a row of a file holds them.
-        keep: False where embeddings are not to be kept beside a checkpoint.
-    """
-    if source is None:
-        return vectors.read_embeddings(identity, len(opened.images), views or "separate")
-    images, folder = release_images.open_images(opened), source.checkpoint
-    kept = release_images.open_cache(folder, identity, opened, images) if keep is not False and folder else None
-    with source.embedder() as embedder:
-        return evaluation.embed_release(images, embedder, kept)
+
+@contextmanager
+def opened_when_needed(source: networks.Source | None) -> Iterator[Callable[[], embedder.Embedder]]:
+    """What loads the network once, when its first images come; nothing does where embeddings come from a file."""
+    with ExitStack() as stack:
+
+        @functools.cache
+        def network() -> embedder.Embedder:
+            if source is None:
+                raise ValueError("embeddings come from a file")
+            return stack.enter_context(source.embedder())
+
+        yield network
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateEmbeddings:
+    """Where the embeddings of a set of templates come from."""
+
+    embed: Callable[[], vectors.Embeddings]
+    images: release_images.ReleaseImages | None
+    """What is embedded; None where the embeddings come from a file."""
+
+    @classmethod
+    def from_file(cls, opened: release.TemplateSet, file: Path, views: vectors.Views | None) -> "TemplateEmbeddings":
+        """A row for each image; `views` says how it holds them."""
+        return cls(functools.partial(vectors.read_embeddings, file, len(opened.images), views or "separate"), None)
+
+    @classmethod
+    def from_network(
+        cls,
+        opened: release.TemplateSet,
+        source: networks.Source,
+        network: Callable[[], embedder.Embedder],
+        *,
+        keep: bool | None,
+    ) -> "TemplateEmbeddings":
+        """Of a network, and kept beside its checkpoint unless `keep` is False."""
+        images, folder = release_images.open_images(opened), source.checkpoint
+
+        def embed() -> vectors.Embeddings:
+            place = None if keep is False else folder
+            cache = None if place is None else release_images.open_cache(place, source.identity, opened, images)
+            return release_images.cached_embeddings(cache, functools.partial(verifying.embed_all, images, network))
+
+        return cls(embed, images)

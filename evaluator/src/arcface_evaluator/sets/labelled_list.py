@@ -5,12 +5,14 @@ begins with `image,label` is a heading. Encodings and separators are those of `d
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput, explained
+from arcface_evaluator.sets.release_images import hash_images
 from arcface_faces import delimited
 from arcface_faces.images import Image, decode
 from arcface_faces.positioned_file import read_regular
@@ -35,16 +37,23 @@ class LabelledList:
     """Images of each group; none where the list has no groups."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for the hash that is made once
 class ListedImages:
     """The images of a list in its order, aligned already."""
 
+    name: str
+    """The list's."""
     folder: Path
     files: list[str]
 
     def __len__(self) -> int:
         """Number of images."""
         return len(self.files)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of all images."""
+        return hash_images(self.name, self.folder, self.files)
 
     def image(self, number: int, /) -> Image:
         """One of them; InvalidInput where it is none of 112x112, or not below the folder."""

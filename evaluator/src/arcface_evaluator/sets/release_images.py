@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ class Alignment:
         return align(pixels, self.matrices[number])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for the hash that is made once
 class ReleaseImages:
     """The images in the order of the release's files."""
 
@@ -86,6 +87,11 @@ class ReleaseImages:
         if self.alignment is None:
             return decode(*stored)
         return self.alignment.apply(number, self.files[number], decode_any_size(*stored))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of all images."""
+        return hash_images(self.name, self.folder, self.files)
 
     def check_size(self, number: int) -> None:
         """InvalidInput where an image is none by its first bytes, or of a size that cannot be used."""
@@ -178,15 +184,7 @@ def open_cache(folder: Path, manifest: Path, opened: TemplateSet, images: Releas
     for part in (manifest, *opened.member_files):
         with explained(part, "cannot be read", "give this user the right to read it"):
             whole.update(hashlib.sha256(part.read_bytes()).digest())
-
-    def of_image(number: int) -> bytes:
-        return hashlib.sha256(images.image_bytes(number)).digest()
-
-    threads = ThreadPoolExecutor(embedder.decoding_threads(), thread_name_prefix="hash")
-    with threads as pool, progress_bar(f"hashing {opened.name}", len(images)) as advance:
-        for digest in pool.map(of_image, range(len(images))):
-            whole.update(digest)
-            advance(1)
+    whole.update(bytes.fromhex(images.sha256))
     return EmbeddingCache(folder / f"embeddings-{opened.name}-{whole.hexdigest()[:32]}.npy", len(images))
 
 
@@ -199,3 +197,19 @@ def cached_embeddings(cache: EmbeddingCache | None, embed: Callable[[], vectors.
     if cache is not None:
         cache.store(embeddings)
     return embeddings
+
+
+def hash_images(name: str, folder: Path, files: list[str]) -> str:
+    """SHA-256 of the hashes of files below a folder; ArcFaceError names the first that cannot be read."""
+
+    def digest(file: str) -> bytes:
+        with explained(folder / file, "cannot be read", "put it there or correct the list of images"):
+            return hashlib.sha256((folder / file).read_bytes()).digest()
+
+    whole = hashlib.sha256()
+    threads = ThreadPoolExecutor(embedder.decoding_threads(), thread_name_prefix="hash")
+    with threads as pool, progress_bar(f"hashing {name}", len(files)) as advance:
+        for each in pool.map(digest, files):
+            whole.update(each)
+            advance(1)
+    return whole.hexdigest()

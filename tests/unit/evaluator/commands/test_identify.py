@@ -95,6 +95,7 @@ def test_a_network_finds_images_that_are_all_one(root, tmp_path, monkeypatch):
         "manifest.json",
         "ijbc_face_tid_mid.txt",
         "ijbc_name_5pts_score.txt",
+        "loose_crop",
         *(f"ijbc_1N_{kind}.csv" for kind in ("gallery_G1", "gallery_G2", "probe_mixed")),
     }
 

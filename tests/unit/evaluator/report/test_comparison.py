@@ -8,8 +8,9 @@ import pytest
 from arcface_api.command import run
 from arcface_evaluator.metrics.dependence import Dependence
 from arcface_evaluator.report.comparison import compare_runs
-from arcface_evaluator.report.document import EvaluationFile, InputFile
+from arcface_evaluator.report.document import EvaluationFile
 from arcface_evaluator.report.outcomes import Outcomes, outcomes_of
+from arcface_evaluator.report.provenance import InputFile
 from arcface_faces.scores import Scores, Subjects
 from support.builders.verification_set import write_pairs
 

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 
 from arcface_api.contract.history import History, HistoryLine
 from arcface_evaluator.report import history_table
-from arcface_evaluator.report.document import InputFile
 from arcface_evaluator.report.pages import page, plots
+from arcface_evaluator.report.provenance import InputFile
 
 REMARK = (
     "Figures are means over the steps of a log interval; img/s of all ranks, the median over the training; data wait: "

@@ -11,11 +11,12 @@ from arcface_api.command import run
 from arcface_api.resource.spec import ModelSpec
 from arcface_evaluator.metrics.dependence import Dependence
 from arcface_evaluator.report import entries
-from arcface_evaluator.report.document import EvaluationFile, InputFile
+from arcface_evaluator.report.document import EvaluationFile
 from arcface_evaluator.report.entries import BINS, curves_of
 from arcface_evaluator.report.figures import Measured
 from arcface_evaluator.report.outcomes import Outcomes
 from arcface_evaluator.report.pages import evaluation_page
+from arcface_evaluator.report.provenance import InputFile
 from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import open_images
 from arcface_faces.checkpoint import CheckpointManifest
