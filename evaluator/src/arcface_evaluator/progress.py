@@ -15,8 +15,7 @@ from threading import Thread
 from arcface_api.contract.reports import EvaluatorReport
 from arcface_api.errors import ExitCode
 from arcface_api.resource.status import EvaluationProgress
-from arcface_faces.embedding.embedder import Embedder, Images
-from arcface_faces.embedding.vectors import Embeddings
+from arcface_faces.embedding import embedder, vectors
 from arcface_faces.progress import Advance
 
 LOG = logging.getLogger(__name__)
@@ -26,11 +25,11 @@ PATH = "/progress"
 class CountingEmbedder:
     """Embeds as another one does, and counts the images."""
 
-    def __init__(self, embedder: Embedder, count: "ImageCount") -> None:
+    def __init__(self, embedder: embedder.Embedder, count: "ImageCount") -> None:
         self.embedder = embedder
         self.count = count
 
-    def __call__(self, images: Images, advance: Advance, /) -> Embeddings:
+    def __call__(self, images: embedder.Images, advance: Advance, /) -> vectors.Embeddings:
         """Embeddings of all images."""
 
         def both(number: int) -> None:

@@ -28,7 +28,7 @@ READS = {
     "release": (Path, "read_text", lambda release: open_ijb(release.folder)),
     "images of a release": (os, "scandir", open_images),
     "an image": (os, "open", lambda release: open_images(release).image(0)),
-    "document": (Path, "read_bytes", lambda release: EvaluationFile.read(release.pairs_file)),
+    "document": (os, "open", lambda release: EvaluationFile.read(release.pairs_file)),
     "input": (Path, "open", lambda release: InputFile.of(release.pairs_file)),
     "MindIR": (Path, "is_file", lambda release: read_preprocessing(release.folder / "a.mindir", None)),
 }

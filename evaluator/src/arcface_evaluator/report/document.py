@@ -10,9 +10,8 @@ from pydantic import Field, model_validator
 from arcface_api.errors import explained
 from arcface_api.model import Model
 from arcface_api.resource import status
-from arcface_evaluator.report import provenance, searches, whole_file
-from arcface_evaluator.report.figures import SetFigures
-from arcface_evaluator.report.outcomes import Outcomes
+from arcface_evaluator.report import figures as set_figures, outcomes as pair_outcomes, provenance, searches, whole_file
+from arcface_faces import positioned_file
 
 
 class PairAccuracy(Model):
@@ -135,9 +134,9 @@ class Numbers(Model):
     """All images of lists against all others."""
     curves: list[ScoreCurves] = Field(default_factory=list)
     """What a report's plots are drawn from."""
-    figures: list[SetFigures] = Field(default_factory=list)
+    figures: list[set_figures.SetFigures] = Field(default_factory=list)
     """Areas, equal error rates and operating points, one entry a set, each with those of its groups."""
-    outcomes: list[Outcomes] = Field(default_factory=list)
+    outcomes: list[pair_outcomes.Outcomes] = Field(default_factory=list)
     """What became of each pair, for comparisons."""
 
     @model_validator(mode="after")
@@ -187,7 +186,7 @@ class EvaluationFile(Numbers):
     def read(cls, path: Path) -> Self:
         """Read one that was written."""
         with explained(path, "cannot be read", "correct the path"):
-            return cls.from_ours(path.read_bytes(), str(path))
+            return cls.from_ours(positioned_file.read_regular(path), str(path))
 
     def write(self, path: Path) -> None:
         """Write it for people and programs, whole or not at all."""

@@ -3,12 +3,11 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, Protocol
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from arcface_api.command import REVISION
 from arcface_api.errors import explained, printable
@@ -106,7 +105,7 @@ class SetRecord(Model):
     """Those of them that the set can tell."""
     seconds: float = Field(ge=0)
     """From images, or their embeddings, to scores."""
-    finished_at: datetime
+    finished_at: AwareDatetime
     """When that was done."""
 
     def is_of(self, inputs: Sequence[InputFile], protocol: AnyProtocol) -> bool:
