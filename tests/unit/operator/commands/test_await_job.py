@@ -12,7 +12,7 @@ from arcface_api.errors import ArcFaceError
 from arcface_operator.commands import await_job
 from arcface_operator.kubernetes.client import ApiError, JobRef, Unreachable
 
-PATH = "/apis/arcface.io/v1alpha1/namespaces/faces/arcfacetrainingjobs/quick"
+LIST = "/apis/arcface.io/v1alpha1/namespaces/faces/arcfacetrainingjobs", {"fieldSelector": "metadata.name=quick"}
 REFUSED = ApiError(403, "arcfacetrainingjobs is forbidden")
 
 
@@ -29,11 +29,11 @@ REFUSED = ApiError(403, "arcfacetrainingjobs is forbidden")
 )
 def test_what_is_seen_of_a_job(answer: Any, state: str) -> None:
     class Server:
-        async def find(self, path: str) -> Any:
-            assert path == PATH
+        async def get(self, *request: Any) -> Any:
+            assert request == LIST
             if isinstance(answer, Exception):
                 raise answer
-            return answer
+            return {"items": [] if answer is None else [answer]}
 
     server: Any = Server()
     assert asyncio.run(await_job.state_of(JobRef("faces", "quick"), server)) == state
@@ -50,9 +50,9 @@ def wait_for(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
             def __init__(self, _: object) -> None:
                 pass
 
-            async def find(self, path: str) -> Any:
-                assert path == PATH
-                return {"status": {"phase": left.pop(0) if len(left) > 1 else left[0]}}
+            async def get(self, *request: Any) -> Any:
+                assert request == LIST
+                return {"items": [{"status": {"phase": left.pop(0) if len(left) > 1 else left[0]}}]}
 
         monkeypatch.setattr(await_job.client, "Api", Server)
         arguments = ["quick", "--namespace=faces", "--phase=Suspended", f"--seconds={seconds}"]
