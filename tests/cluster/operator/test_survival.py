@@ -31,7 +31,7 @@ def test_the_operator_may_die_after_any_write_and_lives_through_an_outage(
 ) -> None:
     since = plane.audit_log.size()
     with Release(tmp_path / "present") as release:
-        deaths = enumerate(spread(6))
+        deaths = enumerate(spread())
         lives = [
             Life(name="outage", releases=[release], deaths=NEVER, course=live_through_an_outage),
             *(Life(name=f"dies-{number}", releases=[release], deaths=death) for number, death in deaths),

@@ -9,7 +9,7 @@ import pytest
 
 from arcface_api.contract.pod_environment import ATTEMPT_LABEL, JOB_LABEL
 from support.processes.lives import Life, live_all
-from support.processes.mortal_operator import Deaths, spread
+from support.processes.mortal_operator import EVERY, Deaths, spread
 from support.processes.operator_process import OperatorProcess
 from support.processes.release import PREVIOUS, Release
 from support.processes.training_jobs import (
@@ -189,9 +189,9 @@ def test_the_operator_may_die_after_any_write_of_a_job_that_queues(
             course = partial(live_in_a_queue, kueue)
             lives = [
                 Life(name=f"queues-{number}", releases=[present], deaths=deaths, course=course)
-                for number, deaths in enumerate(spread(6))
+                for number, deaths in enumerate(spread())
             ]
-            lives.append(Life(name="upgraded", releases=[previous, present], deaths=Deaths(every=4), course=course))
+            lives.append(Life(name="upgraded", releases=[previous, present], deaths=Deaths(every=EVERY), course=course))
             lived = live_all(plane, nodes, tmp_path, lives, at_once=len(nodes.names))
     finally:
         operator.start()

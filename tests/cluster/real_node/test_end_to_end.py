@@ -34,7 +34,7 @@ TRAINING_SECONDS = 900
 TINY = {"backbone": "iresnet18", "width": 0.0625, "stemStride": 2, "embeddingSize": 16}
 PRINTED_IMAGE = f"registry.example/faces/arcface-trainer:{version('arcface-api')}"
 """As the page's command makes it of the example."""
-FEW_FACES = ["--identities=40", "--images-per-identity=16", "--test-identities=20", "--pairs=60"]
+FEW_FACES = ["--identities=16", "--images-per-identity=8", "--test-identities=10", "--pairs=20"]
 STAND_IN_IMAGE = "localhost/stand-in:test"
 STAND_IN = """#!/bin/sh
 # Plays `arcface train --config C --termination-log L`: prints what the pod was given, once the rank table is complete.

@@ -88,7 +88,7 @@ def test_a_training_goes_through_both_releases_and_back(
         turns.to(previous)
         jobs.create(
             model=TINY,
-            training={"batchSize": 4, "epochs": 120},
+            training={"batchSize": 4, "epochs": 100},
             workers={"accelerator": "cpu", "template": template_of(TRAINER, previous)},
             evaluation={"claimName": "sets", "sets": ["lfw"], "template": template_of(EVALUATOR, previous)},
             runPolicy={"cleanPodPolicy": "None"},

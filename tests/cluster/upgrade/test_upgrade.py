@@ -42,7 +42,7 @@ def test_an_upgrade_after_any_write_and_the_way_back_some_writes_later(
     """Operators of both releases take turns, and each goes on from what the other and its pods have written."""
     lives = [
         Life(name=f"upgraded-{number}", releases=[previous, present], deaths=deaths)
-        for number, deaths in enumerate(spread(6))
+        for number, deaths in enumerate(spread())
     ]
     lived = live_all(control_plane, all_fake_nodes, tmp_path, lives)
     for life in lived:

@@ -18,7 +18,7 @@ from testbed.control_plane.cluster import ControlPlane
 from testbed.control_plane.pods import own_namespace
 from testbed.fake_nodes.nodes import FakeNodes
 
-AT_ONCE = 3
+AT_ONCE = 4
 """Lives beside each other: most of each is waiting."""
 
 

@@ -42,12 +42,13 @@ def is_verdict(document: Mapping[str, Any]) -> bool:
     return document.get("kind") == KIND and document["status"].get("phase") in {"Succeeded", "Failed"}
 
 
-def spread(every: int) -> list[Deaths]:
-    """Lives that die after each write between them, each with some writes in peace before it dies again.
+EVERY = 4
+"""Less would be too few: whoever begins while a gang is made writes the status and the rank table anew."""
 
-    Less than four would be too few: whoever begins while a gang is made writes the status and the rank table anew.
-    """
-    return [Deaths(every, first) for first in range(1, every + 1)]
+
+def spread() -> list[Deaths]:
+    """Lives that die after each write between them, each with some writes in peace before it dies again."""
+    return [Deaths(EVERY, first) for first in range(1, EVERY + 1)]
 
 
 class MortalOperator:

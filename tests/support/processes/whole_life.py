@@ -23,7 +23,7 @@ SPEC: dict[str, Any] = {
 }
 CRASHES, STOPS_TRAINING, TRAINS, STOPS_EVALUATING, EVALUATES = range(5)
 """Attempts, by what befalls them."""
-SECONDS = 120.0
+SECONDS = 240.0
 """For one step of a life whose operator dies at each of its writes."""
 
 

@@ -235,6 +235,7 @@ class ControlPlane:
             "--use-service-account-credentials=true",
             # A machine too busy for heartbeats must not cost nodes; tests lose them by order.
             "--node-monitor-grace-period=10m",
+            "--node-monitor-period=1s",
             "--kube-api-qps=500",
             "--kube-api-burst=1000",
             "--concurrent-gc-syncs=40",

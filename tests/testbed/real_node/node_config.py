@@ -62,6 +62,9 @@ def kubelet_config(client_ca: Path, cgroup_root: str, resolv_conf: Path) -> str:
             "failSwapOn": False,
             "oomScoreAdj": 0,
             "resolvConf": str(resolv_conf),
+            # Its devices are known to the scheduler at once, not after ten seconds; told only where something changes.
+            "nodeStatusUpdateFrequency": "1s",
+            "nodeStatusReportFrequency": "5m",
             # Disk pressure of the machine that runs the tests is not the tests' concern.
             "evictionHard": dict.fromkeys(("nodefs.available", "nodefs.inodesFree", "imagefs.available"), "0%"),
             "imageGCHighThresholdPercent": 100,
