@@ -146,7 +146,7 @@ def results() -> list[Panel]:
             "Accuracy of the jobs' evaluations by set; a click on a heading sorts.",
             "percentunit",
             at_the_end(target(each("arcface_job_evaluation_accuracy", "dataset")), format="time_series"),
-            transformations=[{"id": "joinByLabels", "options": {"value": "dataset"}}],
+            transformations=[{"id": "joinByLabels", "options": {"value": "dataset", "join": ["namespace", "name"]}}],
             overrides=[override("name", {"links": [OF_A_ROW]})],
             sortBy=[{"displayName": "lfw", "desc": True}],
         ),
