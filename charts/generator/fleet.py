@@ -83,14 +83,14 @@ def every_job() -> Panel:
         images(),
         f"time() - {each('arcface_job_waiting_start_timestamp_seconds', 'reason')}",
     ]
-    names = {"Value #B": "Restarts", "Value #C": "Images a second", "Value #D": "Waits since", "reason": "Waits for"}
+    names = {"Value #B": "Restarts", "Value #C": "Images a second", "Value #D": "Has waited", "reason": "Waits for"}
     order = ["namespace", "name", "phase", "Value #C", "Value #B", "reason", "Value #D"]
     shape = {
         "excludeByName": {"Time": True, "Value #A": True},
         "indexByName": {name: place for place, name in enumerate(order)},
         "renameByName": names,
     }
-    colours = {phase: {"color": colour} for phase, colour in panels.PHASES.items()}
+    colours = {"type": "value", "options": {phase: {"color": colour} for phase, colour in panels.PHASES.items()}}
     return table(
         "Every job",
         "A job's name opens its dashboard. What keeps it from running is told where something does.",
@@ -98,12 +98,10 @@ def every_job() -> Panel:
         *(at_the_end(target(query), format="table") for query in queries),
         transformations=[{"id": "merge", "options": {}}, {"id": "organize", "options": shape}],
         overrides=[
-            override("name", links=[OF_A_ROW]),
-            override(
-                "phase", mappings=[{"type": "value", "options": colours}], custom__cellOptions={"type": "color-text"}
-            ),
-            override("Waits since", unit="s"),
-            override("Images a second", decimals=0),
+            override("name", {"links": [OF_A_ROW]}),
+            override("phase", {"mappings": [colours], "custom.cellOptions": {"type": "color-text"}}),
+            override("Has waited", {"unit": "s"}),
+            override("Images a second", {"decimals": 0}),
         ],
     )
 
@@ -148,8 +146,8 @@ def results() -> list[Panel]:
             "Accuracy of the jobs' evaluations by set; a click on a heading sorts.",
             "percentunit",
             at_the_end(target(each("arcface_job_evaluation_accuracy", "dataset")), format="time_series"),
-            transformations=[{"id": "joinByLabels", "options": {"value": "dataset"}}],
-            overrides=[override("name", links=[OF_A_ROW])],
+            transformations=[{"id": "joinByLabels", "options": {"value": "dataset", "join": ["namespace", "name"]}}],
+            overrides=[override("name", {"links": [OF_A_ROW]})],
             sortBy=[{"displayName": "lfw", "desc": True}],
         ),
         number(

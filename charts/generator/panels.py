@@ -52,15 +52,17 @@ def panel(kind: str, title: str, description: str, unit: str, *targets: Panel, *
     }
 
 
-def override(name: str, **properties: Any) -> Panel:
-    """What holds of one field; dots in the properties' names are written as two underscores."""
-    found = [{"id": key.replace("__", "."), "value": value} for key, value in properties.items()]
-    return {"matcher": {"id": "byName", "options": name}, "properties": found}
+def override(name: str, properties: Panel) -> Panel:
+    """What holds of one field."""
+    return {
+        "matcher": {"id": "byName", "options": name},
+        "properties": [{"id": key, "value": value} for key, value in properties.items()],
+    }
 
 
 def phase_colours() -> list[Panel]:
     """Each phase in its own, where fields have the names of phases."""
-    return [override(phase, color={"mode": "fixed", "fixedColor": colour}) for phase, colour in PHASES.items()]
+    return [override(phase, {"color": {"mode": "fixed", "fixedColor": colour}}) for phase, colour in PHASES.items()]
 
 
 def job_link(namespace: str, name: str) -> Panel:
