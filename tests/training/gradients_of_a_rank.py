@@ -1,6 +1,7 @@
 """Run by every rank of test_ranks_agree: one step on this rank's share of a fixed joined batch, then one to be skipped.
 
-Then a step of another network with its images in one, two and four parts, with all classes and with a share of them.
+Then a step of another network with its images in one, two and four parts, with all classes and with a share of them,
+and one that trains its head alone.
 
 Each of twelve blocks of the joined batch shows the same images under other labels. Whatever share of the blocks a rank
 takes, its batch normalisation sees the same statistics, so ranks and joined batch must agree exactly, not only on
@@ -22,6 +23,7 @@ from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.head.classifier import Classifier
 from arcface_trainer.network.backbones import build_backbone
+from arcface_trainer.step.frozen_step import FrozenStep
 from arcface_trainer.step.gradients import GradientStep
 from arcface_trainer.step.train_step import TrainStep
 from arcface_trainer.step.votes import StepVotes
@@ -36,6 +38,7 @@ BUCKET_BYTES = 20_000
 NEVER_CLIPPED = 1e9
 ACCUMULATIONS = (1, 2, 4)
 SAMPLED_ACCUMULATIONS = (1, 4)
+FROZEN_ACCUMULATION = 4
 
 
 def main(folder: Path) -> None:
@@ -78,7 +81,15 @@ def main(folder: Path) -> None:
         np.savez(folder / f"{size}-{rank}-parts-{accumulation}.npz", **in_parts(world, accumulation))
     for accumulation in SAMPLED_ACCUMULATIONS:
         np.savez(folder / f"{size}-{rank}-sampled-{accumulation}.npz", **sampled_in_parts(world, accumulation))
+    np.savez(folder / f"{size}-{rank}-frozen.npz", **frozen(world))
     leave_together(folder, size, rank)
+
+
+def frozen(world: World) -> dict[str, np.ndarray]:
+    """Loss and gradients of the same network and batch where only the head learns; rows that fill up are among them."""
+    split, whole = small_step.split_for(world.size, FROZEN_ACCUMULATION), small_step.small_step(world, 1)
+    result = small_step.launch_share(FrozenStep(whole), split, world.rank, *small_step.small_batch())
+    return {"loss": result.loss, "is_applied": result.is_applied, **small_step.gradients(whole)}
 
 
 def in_parts(world: World, accumulation: int) -> dict[str, np.ndarray]:

@@ -69,6 +69,17 @@ def test_a_step_draws_the_same_classes_on_any_number_of_ranks_and_in_any_number_
     np.testing.assert_array_equal(gradient.any(axis=1), alone["centers"].any(axis=1))
 
 
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+def test_a_step_of_the_head_alone_has_loss_and_gradient_of_a_whole_step_on_one_rank(ranks, world_size):
+    """The whole step's network goes by fixed statistics, too, so that both see the same embeddings."""
+    (alone,), gang = ranks(1, "-parts-1"), ranks(world_size, "-frozen")
+    for rank in gang:
+        assert rank["is_applied"]
+        assert rank["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+        assert not any(rank[name].any() for name in alone.keys() - {"loss", "micro_batches", "centers"})
+    assert_equal_gradient(np.concatenate([rank["centers"] for rank in gang]), alone["centers"])
+
+
 def test_the_classes_that_a_step_compares_with_are_a_share_of_all_and_those_of_its_images(ranks):
     (alone,) = ranks(1, "-sampled-1")
     compared = np.flatnonzero(alone["centers"].any(axis=1))

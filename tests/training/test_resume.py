@@ -45,10 +45,18 @@ def assert_same_weights(checkpoints, expected):
 
 
 def told_by_history(checkpoints):
-    """The steps that the stretches of a training went on from, and those of its figures."""
+    """The steps that the stretches of a training went on from, and from which steps to which its figures reach."""
     history = History.read(checkpoints)
     assert history.unreadable == 0
-    return [line.step for line in history.starts], [line.step for line in history.figures]
+    return [line.step for line in history.starts], [(line.step - line.steps, line.step) for line in history.figures]
+
+
+def assert_each_step_is_told_once(checkpoints, resumed_from):
+    starts, told = told_by_history(checkpoints)
+    assert starts == [0, resumed_from]
+    assert [first for first, _ in told] == [0, *(last for _, last in told[:-1])]
+    assert resumed_from in [last for _, last in told]
+    assert told[-1][1] == TOTAL_STEPS
 
 
 def test_a_killed_run_goes_on_from_its_newest_checkpoint(tmp_path, images, undisturbed):
@@ -63,7 +71,7 @@ def test_a_killed_run_goes_on_from_its_newest_checkpoint(tmp_path, images, undis
         status, output = pod.wait()
     assert status == 0, output
     assert pod.report()["checkpoint"]["resumedFromStep"] == before
-    assert told_by_history(tmp_path / "checkpoints") == ([0, before], [TOTAL_STEPS])
+    assert_each_step_is_told_once(tmp_path / "checkpoints", before)
     assert_same_weights(tmp_path / "checkpoints", undisturbed)
 
 
@@ -81,7 +89,7 @@ def test_a_stopped_run_saves_at_once_and_goes_on_there(tmp_path, images, undistu
     with TrainingPod(config) as pod:
         assert pod.wait()[0] == 0
     assert pod.report()["checkpoint"]["resumedFromStep"] == stopped_at
-    assert told_by_history(tmp_path / "checkpoints") == ([0, stopped_at], [TOTAL_STEPS])
+    assert_each_step_is_told_once(tmp_path / "checkpoints", stopped_at)
     assert_same_weights(tmp_path / "checkpoints", undisturbed)
 
 

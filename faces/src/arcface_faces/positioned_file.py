@@ -47,7 +47,8 @@ class PositionedFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         with explained(path, "cannot be opened", "correct the path or give this user the right to read it"):
-            self.descriptor = self._open()
+            self.descriptor = os.open(path, _READING)
+            weakref.finalize(self, os.close, self.descriptor)  # with this object: threads may be reading from it
             status = os.fstat(self.descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise InvalidInput(f"{path}: is not a file: give the path of a {self.suffix}")
@@ -55,12 +56,6 @@ class PositionedFile:
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
         return type(self), (self.path,)
-
-    def _open(self) -> int:
-        """A descriptor that is closed with this object: other threads may be reading from the one before."""
-        descriptor = os.open(self.path, _READING)
-        weakref.finalize(self, os.close, descriptor)
-        return descriptor
 
     def bytes_at(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes; fewer only at the end of the file. ArcFaceError where the disk keeps giving none."""
@@ -79,11 +74,19 @@ class PositionedFile:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _read_anew(self, offset: int, size: int) -> bytes:
-        """From a new descriptor: a stale one (NFS) or one of a helper that died (FUSE) never gives bytes again."""
-        descriptor = self._open()
-        if (found := os.fstat(descriptor).st_size) != self.size:
-            raise InvalidInput(f"{self.path}: had {self.size} bytes and has {found} now: start anew with the new file")
-        self.descriptor = descriptor
+        """From the file opened anew: a stale one (NFS) or one of a helper that died (FUSE) never gives bytes again.
+
+        It takes the descriptor's number: reads of other threads that are under way end as they would have, and
+        hiccups of months leave no descriptors behind.
+        """
+        opened = os.open(self.path, _READING)
+        try:
+            if (found := os.fstat(opened).st_size) != self.size:
+                remedy = "start anew with the new file"
+                raise InvalidInput(f"{self.path}: had {self.size} bytes and has {found} now: {remedy}")
+            os.dup2(opened, self.descriptor, inheritable=False)
+        finally:
+            os.close(opened)
         return self._read(offset, size)
 
     def explained(self, offset: int) -> AbstractContextManager[None]:

@@ -28,14 +28,20 @@ def file(tmp_path, monkeypatch):
 @pytest.fixture
 def stale(file, monkeypatch):
     """As NFS answers for ever for a handle whose server was started anew."""
-    pread, old = os.pread, file.descriptor
+    pread, dup2, stale = os.pread, os.dup2, {file.descriptor}
 
     def read(descriptor, size, offset):
-        if descriptor == old:
+        if descriptor in stale:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
         return pread(descriptor, size, offset)
 
+    def replace(new, old, **more):
+        stale.discard(old)
+        return dup2(new, old, **more)
+
     monkeypatch.setattr(os, "pread", read)
+    monkeypatch.setattr(os, "dup2", replace)
+    return stale
 
 
 @pytest.mark.usefixtures("stale")
@@ -49,6 +55,15 @@ def test_a_file_that_was_replaced_meanwhile_is_not_read_on(file):
     file.path.write_bytes(b"another one")
     with pytest.raises(InvalidInput, match=r"train\.rec: had 10 bytes and has 11 now"):
         file.bytes_at(2, 3)
+
+
+def test_a_file_that_is_stale_again_and_again_holds_one_descriptor(file, stale):
+    before = sorted(Path("/proc/self/fd").iterdir())
+    for _ in range(5):
+        stale.add(file.descriptor)
+        assert file.bytes_at(2, 3) == b"234"
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
+    assert not os.get_inheritable(file.descriptor)
 
 
 def test_a_disk_that_stays_away_is_worth_a_later_try_and_no_damage(file, monkeypatch):

@@ -6,12 +6,12 @@ not finite is left out, since whoever asks in that moment wants to know most. Im
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from socketserver import ThreadingMixIn
 from statistics import median
 from threading import Thread
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
@@ -67,6 +67,10 @@ class Meter:
         """Count one step."""
         self.recent = (*self.recent, record)[-WINDOW:]
         self.step += 1
+
+    def since(self, step: int) -> Self:
+        """The figures of the recent steps behind that one alone."""
+        return replace(self, recent=self.recent[max(0, len(self.recent) - (self.step - step)) :])
 
     def go_back(self, step: int) -> None:
         """Count on from an earlier step: what came after it is undone."""

@@ -1,4 +1,7 @@
-"""The course of a training as a file: a line of JSON for each log interval and verification, beside the checkpoints.
+"""The course of a training as a file beside the checkpoints: a line of JSON for some steps, or for a verification.
+
+Each step of a stretch is in one line of figures, which begins behind the line before, and none reaches over the step
+of a saved state: whichever of them a later stretch goes on from, no step is missing and none is there twice.
 
 Lines are appended and never changed. Each process that trains begins a stretch, whose first line tells the step it goes
 on from: what earlier stretches wrote of later steps was computed anew, and readers pass it over, also where a gang that
@@ -53,8 +56,10 @@ class HistoryLine(Model):
     """Epochs made, with the part of the one under way."""
     start: StretchStart | None = None
     """In the first line of a stretch, which goes on from `step`."""
+    steps: int | None = Field(default=None, ge=0)
+    """How many steps up to `step` the figures are over; absent from what older releases wrote, where it is 20."""
     loss: Rounded | None = None
-    """Mean loss over the last steps."""
+    """Mean loss over these steps."""
     learning_rate: float | None = None
     """Of the last step."""
     images_per_second: Rounded | None = None

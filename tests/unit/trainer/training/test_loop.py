@@ -345,8 +345,38 @@ def test_the_history_has_each_log_interval_the_end_and_each_verification(tmp_pat
     loop.history = HistoryWriter.start(tmp_path, loop.plan, RankIdentity(), 0)
     loop.run()
     history = History.read(tmp_path)
-    assert [(line.step, line.loss) for line in history.figures] == [(20, 10.5), (40, 30.5), (45, 35.5)]
+    assert [(line.step, line.loss) for line in history.figures] == [(20, 10.5), (40, 30.5), (45, 43.0)]
     assert list(history.verifications) == [found(30, 0.9)]
+
+
+@pytest.mark.parametrize(("asked_at", "expected"), [(24, [(20, 20), (25, 5)]), (39, [(20, 20), (40, 20)])])
+def test_the_history_of_a_run_that_is_stopped_ends_with_its_last_step(tmp_path, device, asked_at, expected):
+    loop = make_loop(tmp_path, device, steps=90, is_stop_wanted=lambda: device.launched + 1 >= asked_at)
+    loop.history = HistoryWriter.start(tmp_path, loop.plan, RankIdentity(), 0)
+    with pytest.raises(Stopped, match=f"after step {expected[-1][0]}, the state is saved"):
+        loop.run()
+    figures = History.read(tmp_path).figures
+    assert [(line.step, line.steps) for line in figures] == expected
+    # The loss of step n is n here, so the mean over steps a to b is their middle.
+    assert [line.loss for line in figures] == [line.step - (line.steps - 1) / 2 for line in figures]
+
+
+def test_a_history_goes_on_at_a_saved_state_with_each_step_in_one_line(tmp_path, device):
+    """As after a kill behind step 45: the states after 16 and 32 are there, and any of them may be gone on from."""
+    loop = make_loop(tmp_path, device, steps=45, every_steps=16)
+    loop.history = HistoryWriter.start(tmp_path, loop.plan, RankIdentity(), 0)
+    loop.run()
+    for step in saved(tmp_path):
+        history = HistoryWriter.start(tmp_path, loop.plan, RankIdentity(), step)
+        with history:
+            pass
+        told = History.read(tmp_path).figures
+        assert_each_step_is_in_one_line(told)
+        assert told[-1].step == step
+
+
+def assert_each_step_is_in_one_line(told):
+    assert [line.step - line.steps for line in told] == [0, *(line.step for line in told[:-1])]
 
 
 def test_the_history_has_no_step_that_the_training_took_back(tmp_path, device):
@@ -356,5 +386,5 @@ def test_the_history_has_no_step_that_the_training_took_back(tmp_path, device):
     loop.run()
     history = History.read(tmp_path)
     assert [line.step for line in history.starts] == [0, 8]
-    assert [line.step for line in history.figures] == [20, 40]
-    assert {line.stretch for line in history.figures} == {history.starts[1].stretch}
+    assert_each_step_is_in_one_line(history.figures)
+    assert {line.stretch for line in history.figures if line.step > 8} == {history.starts[1].stretch}

@@ -125,6 +125,10 @@ class Checkpointing:
         """Whether the state after `step` updates is saved whatever the ranks vote."""
         return step % self.settings.every_steps == 0
 
+    def has_begun_at(self, step: int) -> bool:
+        """Whether the state after `step` updates was the last one that was copied."""
+        return self._begun_step == step
+
     def acts_after(self, step: int, votes: StepVotes) -> bool:
         """Whether `after_step` would copy the state or exchange anything, so that no step may be in flight."""
         votes = self._current(step, votes)

@@ -91,7 +91,7 @@ class HistoryWriter:
             self._add(step, step / self.stretch.steps_per_epoch, start=self.stretch)
 
     def add_figures(self, meter: Meter, learning_rate: float, embedding_norm: float) -> None:
-        """Tell of the last steps, whatever their numbers are."""
+        """Tell of all steps that the meter has, whatever their numbers are."""
         seconds = meter.step_seconds
         figures = {
             "loss": meter.loss,
@@ -106,7 +106,9 @@ class HistoryWriter:
         if "loss" not in odd and not all(math.isfinite(record.loss) for record in meter.recent):
             odd.append("loss")  # of some of the steps
         epoch = meter.step / meter.steps_per_epoch
-        self._add(meter.step, epoch, learning_rate=learning_rate, not_finite=odd or None, **finite)
+        self._add(
+            meter.step, epoch, steps=len(meter.recent), learning_rate=learning_rate, not_finite=odd or None, **finite
+        )
 
     def add_verification(self, found: Verification) -> None:
         """Tell of a verification."""

@@ -87,12 +87,16 @@ class TrainingLoop:
     _in_flight: _LaunchedStep | None = None
     _votes: StepVotes = NO_VOTES
     """Of all ranks, carried by the last step whose results have been read."""
+    _rate_and_norm: tuple[float, float] = (0.0, 0.0)
+    """Learning rate and length of the embeddings of that step."""
+    _told_step: int = 0
+    """The step that the history has come to."""
     _ended_at: float = 0.0
     """Seconds of `time.monotonic` when that step had ended, or what was done after it."""
 
     def __post_init__(self) -> None:
         plan, resumed = self.plan, self.checkpointing.resumed
-        step = 0 if resumed is None else resumed.step
+        self._told_step = step = 0 if resumed is None else resumed.step
         self.meter = Meter(plan.schedule.steps_per_epoch, plan.total_steps, plan.total_batch_size, step)
         self.loss_check = LossCheck(plan)
         if self.checkpointing.rolled_back is not None:
@@ -145,6 +149,7 @@ class TrainingLoop:
             what = f"{verdict.cause}, and there is no checkpoint from before that to go back to: {REMEDY}"
             raise Diverged(what, verdict.rank)
         self.meter.go_back(step)
+        self._told_step = step
         self.history.begin(step)
         self.loss_check.begin_again()
 
@@ -207,6 +212,8 @@ class TrainingLoop:
             self._verify(verifier, step)
         self._begin(Phase.CHECKPOINT, step)
         self.checkpointing.after_step(step, votes, self.metrics)
+        if self.checkpointing.has_begun_at(step):
+            self._tell()  # where a later stretch goes on from here, a line that reaches over it counts no more
         if self._in_flight is None:
             self._ended_at = time.monotonic()
         if votes.stop:
@@ -239,9 +246,16 @@ class TrainingLoop:
         metrics.embedding_norm.set(result.embedding_norm)
         metrics.loss_scale.set(1 if result.loss_scale is None else result.loss_scale)
         metrics.skipped_steps.inc(not result.is_applied)
+        self._rate_and_norm = launched.rate, result.embedding_norm
         if meter.step % LOG_EVERY == 0 or meter.step == self.plan.total_steps:
             LOG.info("%s learning_rate=%.6g", meter.log_line(datetime.now(UTC)), launched.rate)
-            self.history.add_figures(meter, launched.rate, result.embedding_norm)
+            self._tell()
+
+    def _tell(self) -> None:
+        """Add the figures of the steps that the history does not have yet, if there are any."""
+        if self.meter.step > self._told_step:
+            self.history.add_figures(self.meter.since(self._told_step), *self._rate_and_norm)
+            self._told_step = self.meter.step
 
     def _due_verifier(self, step: int) -> Verifier | None:
         """The verifier where it is to judge the network after `step` updates."""
