@@ -157,7 +157,7 @@ def waiting() -> list[Panel]:
         ),
         curves(
             "Time of a checkpoint and of a verification",
-            "The training stands still meanwhile.",
+            "A checkpoint is written behind the steps; for a verification the training stands still.",
             "s",
             target(f"max(arcface_train_checkpoint_seconds{{{RANKS}}})", "checkpoint"),
             target(f"max(arcface_train_verification_seconds{{{RANKS}}})", "verification"),
