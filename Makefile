@@ -55,11 +55,12 @@ testbed: setup ## Build the programs of the test bed once: Kubernetes, Kueue, He
 	$(BIN)/python tests/testbed/programs/binaries.py
 
 COMMIT ?= HEAD
-previous: setup ## Keep the wheels of a commit (COMMIT=...) as the release before, which upgrades are tried from
+previous: setup ## Keep wheels and chart of a commit (COMMIT=...) as the release before, which upgrades are tried from
 	rm -rf build/previous $(PREVIOUS)/*.whl && mkdir -p build/previous
 	git archive $(COMMIT) LICENSE $(DISTRIBUTIONS) | tar --extract --directory build/previous
 	for part in $(DISTRIBUTIONS); do \
 	  (cd build/previous/$$part && ../../../$(BIN)/hatchling build --target wheel --directory ../../../$(PREVIOUS)) || exit 1; done
+	git archive --output $(PREVIOUS)/chart.tgz $(COMMIT):charts arcface-operator
 	git rev-parse $(COMMIT) > $(PREVIOUS)/commit
 
 release: setup ## Build wheels and chart of the newest commit into dist/ (BASE=NAME@sha256:... for the images, too)

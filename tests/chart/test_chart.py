@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.kubernetes.election import LEASE_NAME
 from arcface_operator.manifests.worker_pod import build_worker_pod
-from arcface_operator.settings import Settings
+from arcface_operator.settings import DeviceClass, Settings
 from support.builders.jobs import make_job
 from support.shipped import DASHBOARDS, RULES
 from testbed.images.builder import REPOSITORY
@@ -23,7 +24,8 @@ VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 RIGHTS = yaml.safe_load((REPOSITORY / "operator" / "src" / "arcface_operator" / "kubernetes" / "rbac.yaml").read_text())
 EVERYTHING = ("monitoring.podMonitors=true", "monitoring.rules=true", "networkPolicy.enabled=true")
-OWN_VALUES = {"trainer_image", "device_annotation", "chip_family", "driver_mounts", "driver_files"}
+OWN_VALUES = {"trainer_image", "resource_name", "device_annotation", "chip_family", "device_classes"}
+OWN_VALUES |= {"driver_mounts", "driver_files"}
 """Settings that have values outside of `settings`."""
 
 
@@ -106,6 +108,7 @@ def test_settings_are_those_of_the_operator() -> None:
         ("image.digest=latest", "does not match pattern"),
         ("ascend.driverMounts={usr}", "does not match pattern"),
         ("ascend.driverFiles={etc}", "does not match pattern"),
+        ("ascend.deviceClasses[0].chipFamily=b", "missing property 'name'"),
         ("settings.logFormat=xml", "value must be one of 'text', 'json'"),
         ("fullnameOverride=Faces", "does not match pattern"),
         ("image.repository=", "image.repository: no registry holds the images: build and push them"),
@@ -159,6 +162,21 @@ def test_kube_score_finds_nothing_that_is_not_meant() -> None:
     # A limit of CPU would only make a busy operator slow.
     options = ["--ignore-container-cpu-limit", *(f"--ignore-test={name}" for name in sorted(meant))]
     run([str(binary("kube-score")), "score", "--exit-one-on-warning", *options, "-"], rendered(*EVERYTHING))
+
+
+def test_helm_test_has_the_operator_act_where_it_looks_for_jobs() -> None:
+    for values, namespace in (((), "arcface-system"), (("namespaces={a,b}",), "a")):
+        rendered_ones = objects(*values)
+        job = rendered_ones["ArcFaceTrainingJob", "test-arcface-operator"]
+        pod = rendered_ones["Pod", "arcface-operator-test"]
+        hooks = [each["metadata"].pop("annotations") for each in (job, pod)]
+        assert [(each["helm.sh/hook"], each["helm.sh/hook-weight"]) for each in hooks] == [("test", "0"), ("test", "1")]
+        read = ArcFaceTrainingJob.from_json(json.dumps(job), "test job")
+        assert (read.metadata.namespace, read.spec.suspend) == (namespace, True)
+        (container,) = pod["spec"]["containers"]
+        assert f"--namespace={namespace}" in container["args"]
+        budget = rendered_ones["PodDisruptionBudget", "arcface-operator"]["spec"]["selector"]["matchLabels"]
+        assert not budget.items() <= pod["metadata"]["labels"].items()
 
 
 def test_rights_are_those_that_the_operator_is_tested_with(full: Any) -> None:
@@ -230,10 +248,24 @@ def test_the_resource_is_ours_and_stays_unless_asked(full: Any) -> None:
     assert name not in objects("crds.enabled=false")
 
 
-def test_another_name_of_the_device_is_every_jobs_default() -> None:
-    crd = objects("ascend.resourceName=example.com/npu")["CustomResourceDefinition", "arcfacetrainingjobs.arcface.io"]
-    assert "huawei.com/Ascend910" not in json.dumps(crd)
-    assert json.dumps(crd).count('"example.com/npu"') >= 1
+def test_no_value_of_a_release_changes_the_resource_that_all_releases_share(full: Any) -> None:
+    name = ("CustomResourceDefinition", "arcfacetrainingjobs.arcface.io")
+    other = objects(*EVERYTHING, "ascend.resourceName=example.com/npu", "ascend.deviceClasses[0].name=b")
+    assert other[name] == full[name]
+    assert "huawei.com/Ascend910" not in json.dumps(full[name])
+
+
+def test_the_operator_is_told_of_the_kinds_of_cards() -> None:
+    classes = "ascend.deviceClasses"
+    cce = (f"{classes}[0].name=cce", f"{classes}[0].resourceName=huawei.com/ascend-1980")
+    b = (f"{classes}[1].name=b", f"{classes}[1].nodeSelector.accelerator-type=module-910b-8")
+    config = objects("ascend.resourceName=example.com/npu", *cce, *b)["ConfigMap", "arcface-operator-settings"]
+    settings = Settings.from_json(json.dumps(yaml.safe_load(config["data"]["settings.yaml"])), "settings")
+    assert settings.resource_name == "example.com/npu"
+    assert settings.device_classes == (
+        DeviceClass(name="cce", resource_name="huawei.com/ascend-1980"),
+        DeviceClass(name="b", node_selector={"accelerator-type": "module-910b-8"}),
+    )
 
 
 def test_dashboards_and_alerts_arrive_as_they_are(full: Any) -> None:
@@ -275,6 +307,8 @@ def test_an_account_that_is_there_is_used() -> None:
 def test_the_longest_release_name_gives_names_that_kubernetes_takes() -> None:
     documents = [each for each in yaml.safe_load_all(rendered(release="r" * 53)) if each]
     names = [each["metadata"]["name"] for each in documents if each["kind"] != "CustomResourceDefinition"]
+    (job,) = (each for each in documents if each["kind"] == "ArcFaceTrainingJob")
+    assert ArcFaceTrainingJob.from_json(json.dumps(job), "the longest").metadata.name == "test-" + "r" * 49
     assert max(map(len, names)) <= 50 + len("-dashboard-fleet")
     assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name) for name in names)
 
@@ -292,7 +326,7 @@ def pod_of(*values: str, name: str = "arcface-operator") -> dict[str, Any]:
 
 def test_one_name_and_further_labels_for_all_objects() -> None:
     named = objects(*EVERYTHING, "fullnameOverride=faces", r"commonLabels.example\.com/team=vision")
-    names = {name for kind, name in named if kind != "CustomResourceDefinition"}
+    names = {name for kind, name in named if kind not in {"CustomResourceDefinition", "ArcFaceTrainingJob"}}
     assert {name.partition("-")[0] for name in names} == {"faces"}
     pods = named["Deployment", "faces"]["spec"]["template"]["metadata"]
     assert all(each["metadata"]["labels"]["example.com/team"] == "vision" for each in named.values())

@@ -296,6 +296,16 @@ def test_a_created_job_keeps_its_spec(api, namespace, field):
     assert f"spec.{field} cannot be changed after creation: create another job" in said
 
 
+def test_a_job_with_a_default_that_is_none_any_more_is_applied_again_and_not_replaced(control_plane, api, namespace):
+    """Releases that had one for the resource of a device have stored it, and files leave it out."""
+    stored = job_document("stored", workers={"accelerator": "ascend", "resourceName": "huawei.com/Ascend910"})
+    file = json.dumps(job_document("stored", workers={"accelerator": "ascend"}))
+    control_plane.kubectl("create", "-n", namespace, "-f", "-", stdin=json.dumps(stored))
+    control_plane.kubectl("apply", "-n", namespace, "-f", "-", stdin=file)
+    with pytest.raises(TestbedError, match="cannot be changed after creation"):
+        control_plane.kubectl("replace", "-n", namespace, "-f", "-", stdin=file)
+
+
 @pytest.mark.parametrize("field", CHANGEABLE)
 def test_three_fields_may_change(api, namespace, field):
     create(api, namespace)

@@ -32,7 +32,7 @@ TRAINER = (
     ["api", "faces", "trainer", "evaluator"],
     "1000:1000",
 )
-COMMANDS = {"api": [], "faces": [], "operator": ["operator", "plan", "run", "validate"]}
+COMMANDS = {"api": [], "faces": [], "operator": ["await", "operator", "plan", "run", "validate"]}
 COMMANDS |= {"trainer": ["data", "export", "train"], "evaluator": ["evaluate", "pairs"]}
 ASKS_FOR_ALL = os.environ.get("ARCFACE_IMAGES") == "all"
 SKIPPED = pytest.mark.skipif(not ASKS_FOR_ALL, reason="downloads half a gigabyte: `make check-images`")

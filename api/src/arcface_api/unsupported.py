@@ -16,7 +16,7 @@ def unsupported_workers(workers: WorkersSpec, precision: Precision) -> list[str]
     machine = workers.accelerator_type
     asked = {
         f"workers.resourceName: {ASCEND_NPU} (A5, 950) needs rank table 2.0, not supported yet; use 910 cards": (
-            workers.resource_name == ASCEND_NPU
+            workers.device_resource == ASCEND_NPU
         ),
         f"training.precision: nodes of accelerator-type {machine} have Ascend 910A cards, which compute no "
         f"{precision}; write fp16": machine in MACHINES_OF_910A and precision != "fp16",

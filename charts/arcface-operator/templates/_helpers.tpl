@@ -37,8 +37,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "arcface.settings" -}}
 {{- $own := dict
   "trainerImage" (include "arcface.image" (dict "values" .Values.trainer "key" "trainer" "name" "trainer" "version" .Chart.AppVersion))
+  "resourceName" .Values.ascend.resourceName
   "deviceAnnotation" .Values.ascend.deviceAnnotation
   "chipFamily" .Values.ascend.chipFamily
+  "deviceClasses" .Values.ascend.deviceClasses
   "driverMounts" .Values.ascend.driverMounts
   "driverFiles" .Values.ascend.driverFiles
 -}}

@@ -5,9 +5,27 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from arcface_api.model import Model
+from arcface_api.names import ASCEND_910
 from arcface_api.resource.status import MOST_RESTART_TIMES
 
 DriverPath = Annotated[str, Field(pattern=r"^/[^/].*$")]
+
+
+class DeviceClass(Model):
+    """One of several kinds of devices of a cluster; what it leaves open is as the settings say it."""
+
+    name: str = Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    """By which a job may ask for it: no extended resource is named without a slash."""
+    resource_name: str | None = Field(default=None, min_length=1)
+    """Extended resource that stands for one device."""
+    device_annotation: str | None = Field(default=None, min_length=1)
+    """Annotation in which its device plugin names a pod's devices."""
+    chip_family: str | None = Field(default=None, min_length=1)
+    """Value of the label ring-controller.atlas."""
+    trainer_image: str | None = Field(default=None, min_length=1)
+    """Image of pods whose job names none: CANN has one for each chip."""
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    """Labels of its nodes, where several kinds are one extended resource."""
 
 
 class Settings(Model):
@@ -21,6 +39,8 @@ class Settings(Model):
     """Lines for people, or an object of JSON a line with time, level, logger, message and exception."""
     termination_grace_seconds: int = Field(default=120, ge=1)
     """Time a pod has to save a checkpoint when it is asked to stop."""
+    resource_name: str = Field(default=ASCEND_910, min_length=1)
+    """Extended resource of one device, for jobs that name none."""
     device_annotation: str = Field(default="ascend.kubectl.kubernetes.io/ascend-910-configuration", min_length=1)
     """Annotation in which the Ascend device plugin names a pod's devices; it can be configured there, too."""
     chip_family: str = Field(default="ascend-910", min_length=1)
@@ -29,6 +49,8 @@ class Settings(Model):
     """Folders of the nodes that pods with devices see, such as /usr/local/Ascend/driver; Ascend's runtime may do it."""
     driver_files: tuple[DriverPath, ...] = ()
     """Single files of the nodes that they see besides, such as /etc/ascend_install.info."""
+    device_classes: tuple[DeviceClass, ...] = ()
+    """Further kinds of devices beside those that the settings themselves describe."""
     coscheduling_scheduler: str = Field(default="scheduler-plugins-scheduler", min_length=1)
     """Name of the scheduler that runs the coscheduling plugin."""
     gang_timeout_seconds: int = Field(default=60, ge=1)

@@ -1,6 +1,7 @@
-"""The first ten minutes of a platform team: Helm installs the chart on a real node, a job runs, the chart goes again.
+"""A platform team's days: Helm installs the release before, upgrades it, takes that back, and installs another beside.
 
-The operator runs in the image that its Dockerfile makes, with the chart's own ServiceAccount and roles, in a namespace
+Jobs go on through all of it, and through the removal of the release that they belong to or of the other one. The
+operator runs in the image that its Dockerfile makes, with the chart's own ServiceAccount and roles, in a namespace
 that enforces the restricted Pod Security level. The ranks are played by shell scripts.
 """
 
@@ -8,15 +9,17 @@ import json
 import logging
 import re
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from support.processes.release import PREVIOUS
 from support.processes.training_jobs import CHECKPOINT, TrainingJobs
 from support.waiting import wait_until
-from testbed.control_plane.pods import Pods
+from testbed.control_plane.pods import Pods, own_namespace
 from testbed.images.builder import image_builder
 from testbed.images.oci_images import BUSYBOX, Image, applets
 from testbed.programs.commands import TestbedError
@@ -25,8 +28,11 @@ from testbed.real_node.node import RealNode
 
 pytestmark = pytest.mark.real_node
 LOG = logging.getLogger(__name__)
+ROOT = Path(__file__).resolve().parents[3]
 NAMESPACE, ACCOUNT = "arcface-system", "arcface-operator"
 OPERATOR_IMAGE = "localhost/arcface-operator:test"
+IMAGE_BEFORE = "localhost/arcface-operator:before"
+CHART_BEFORE = PREVIOUS[0].with_name("chart.tgz")
 RANK_IMAGE = "localhost/rank:test"
 RANK = """#!/bin/sh
 # Plays `arcface train --config C --termination-log L`: trains until a file says that it is enough.
@@ -40,23 +46,30 @@ TRAINED = {
 
 
 class Release:
-    """The release, its values and how long its first job took."""
+    """A release, and how long it took to be ready."""
 
-    def __init__(self, node: RealNode, helm: Helm, folder: Path) -> None:
-        self.node = node
-        self.helm = helm
-        self.folder = folder
-        self.installed_at = self.ready_at = 0.0
+    def __init__(self, node: RealNode, namespace: str, name: str = ACCOUNT) -> None:
+        self.node, self.namespace = node, namespace
+        self.helm = Helm(node.plane.kubeconfig(), namespace, name)
+        self.before = Helm(node.plane.kubeconfig(), namespace, name, CHART_BEFORE)
+        node.plane.kubectl("create", "namespace", namespace)
+        node.plane.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+        self.seconds = 0.0
 
-    def values(self) -> Path:
-        """Values for this node, which has no registry and does not account for disks."""
-        image = {"repository": "localhost/arcface-operator", "tag": "test", "pullPolicy": "Never"}
-        path = self.folder / "values.yaml"
-        trainer = {"repository": "localhost/rank", "tag": "test"}
+    def install(self, helm: Helm, folder: Path, *options: str, tag: str = "test") -> None:
+        """Install a chart with values for this node, which has no registry and does not account for disks."""
+        image = {"repository": "localhost/arcface-operator", "tag": tag, "pullPolicy": "Never"}
         no_disk = {"ephemeral-storage": None}
-        resources = {"requests": no_disk, "limits": no_disk}
-        path.write_text(yaml.safe_dump({"image": image, "trainer": trainer, "resources": resources}))
-        return path
+        values = {"image": image, "trainer": {"repository": "localhost/rank", "tag": "test"}}
+        path = folder / f"{self.namespace}.yaml"
+        path.write_text(yaml.safe_dump({**values, "resources": {"requests": no_disk, "limits": no_disk}}))
+        began = time.monotonic()
+        try:
+            helm.install(path, *options)
+        except TestbedError as error:
+            chosen = ["-n", self.namespace, "--selector=app.kubernetes.io/name=arcface-operator"]
+            raise AssertionError(self.kubectl("logs", *chosen) + self.kubectl("describe", "pods", *chosen)) from error
+        self.seconds = time.monotonic() - began
 
     def kubectl(self, *arguments: str) -> str:
         """Standard output of kubectl."""
@@ -64,28 +77,27 @@ class Release:
 
     def pods(self) -> dict[str, str]:
         """Uids of the operator's pods by their names."""
-        found = json.loads(self.kubectl("get", "pods", "-n", NAMESPACE, "-o", "json"))["items"]
+        found = json.loads(self.kubectl("get", "pods", "-n", self.namespace, "-o", "json"))["items"]
         return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in found}
 
 
 @pytest.fixture(scope="module")
 def release(node: RealNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+    """The release before, as it was installed."""
     folder = tmp_path_factory.mktemp("release")
+    (folder / "packages").mkdir()
+    for wheel in PREVIOUS:
+        if wheel.name.startswith(("arcface_api", "arcface_operator")):
+            zipfile.ZipFile(wheel).extractall(folder / "packages")
     with image_builder() as builder:
         builder.build("Dockerfile.operator", OPERATOR_IMAGE)
-        node.import_image(builder.export(OPERATOR_IMAGE, folder / "operator.tar"))
+        builder.put_before(OPERATOR_IMAGE, folder / "packages", IMAGE_BEFORE)
+        for image in (OPERATOR_IMAGE, IMAGE_BEFORE):
+            node.import_image(builder.export(image, folder / "operator.tar"))
     node.add_image(rank_image(folder / "arcface"))
     forget_others(node)
-    node.plane.kubectl("create", "namespace", NAMESPACE)
-    node.plane.kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
-    made = Release(node, Helm(node.plane.kubeconfig(), NAMESPACE), folder)
-    made.installed_at = time.monotonic()
-    try:
-        made.helm.install(made.values())
-    except TestbedError as error:
-        chosen = ["-n", NAMESPACE, "--selector=app.kubernetes.io/name=arcface-operator"]
-        raise AssertionError(made.kubectl("logs", *chosen) + made.kubectl("describe", "pods", *chosen)) from error
-    made.ready_at = time.monotonic()
+    made = Release(node, NAMESPACE)
+    made.install(made.before, folder, tag="before")
     yield made
     if made.pods():
         made.helm.uninstall()
@@ -107,35 +119,63 @@ def rank_image(script: Path) -> Image:
 
 @pytest.fixture
 def jobs(release: Release, pods: Pods, tmp_path: Path) -> TrainingJobs:
+    return jobs_of(release, pods, tmp_path)
+
+
+def jobs_of(release: Release, pods: Pods, folder: Path) -> TrainingJobs:
+    """Jobs of a namespace that enforces the restricted level, with their claims."""
     release.kubectl("label", "namespace", pods.namespace, "pod-security.kubernetes.io/enforce=restricted")
     for claim in ("faces", "checkpoints"):
-        (tmp_path / claim).mkdir()
-        release.node.claim(pods.namespace, claim, tmp_path / claim, volume="local")
+        (folder / claim).mkdir()
+        release.node.claim(pods.namespace, claim, folder / claim, volume="local")
     return TrainingJobs(release.node.api, pods.namespace)
 
 
-def test_a_job_runs_and_an_upgrade_meanwhile_loses_nothing(
-    release: Release, jobs: TrainingJobs, tmp_path: Path
-) -> None:
+def test_a_job_runs_on_while_its_release_is_upgraded(release: Release, jobs: TrainingJobs, tmp_path: Path) -> None:
     created_at = time.monotonic()
+    ranks = begin(jobs)
+    seconds = time.monotonic() - created_at
+    LOG.info(
+        "helm install took %.1f s until the operator was ready, a job %.1f s to its pods", release.seconds, seconds
+    )
+    before = release.pods()
+    release.helm.upgrade("image.tag=test")
+    assert_pods_changed(release, before)
+    assert uids(jobs) == ranks
+    assert "Succeeded" in release.helm.test()
+    assert not jobs_in(release, NAMESPACE)
+    end(jobs, tmp_path / "checkpoints")
+
+
+def begin(jobs: TrainingJobs) -> dict[str, str]:
+    """A job whose ranks run."""
     jobs.create(workers={"replicas": 2})
     jobs.wait_until(lambda status: status.get("workers", {}).get("ready") == 2, seconds=60)
-    LOG.info(
-        "helm install took %.1f s until the operator was ready, a job %.1f s until its pods ran",
-        release.ready_at - release.installed_at,
-        time.monotonic() - created_at,
-    )
-    ranks = {name: pod["metadata"]["uid"] for name, pod in jobs.pods().items()}
-    operators = release.pods()
-    assert len(operators) == 2
-    release.helm.upgrade("settings.progressSeconds=1")
-    wait_until(lambda: len(release.pods()) == 2, seconds=60)
-    assert not set(release.pods().values()) & set(operators.values())
-    assert {name: pod["metadata"]["uid"] for name, pod in jobs.pods().items()} == ranks
-    (tmp_path / "checkpoints" / "enough").touch()
+    return uids(jobs)
+
+
+def end(jobs: TrainingJobs, checkpoints: Path) -> None:
+    """The ranks have done it; nothing of what befell their operator has touched them."""
+    (checkpoints / "enough").touch()
     status = jobs.wait_for("Succeeded", seconds=90)
-    assert status["restarts"] == 0
-    assert status["progress"]["step"] == 10
+    assert (status["restarts"], status["attempt"], status["progress"]["step"]) == (0, 0, 10)
+
+
+def uids(jobs: TrainingJobs) -> dict[str, str]:
+    """Which pods of a job are there."""
+    return {name: pod["metadata"]["uid"] for name, pod in jobs.pods().items()}
+
+
+def jobs_in(release: Release, namespace: str) -> list[str]:
+    """Names of the jobs of a namespace."""
+    return release.kubectl("get", "arcfacejobs", "-n", namespace, "--output=name").split()
+
+
+def assert_pods_changed(release: Release, before: dict[str, str]) -> None:
+    """The two replicas are others than before."""
+    assert len(before) == 2
+    wait_until(lambda: len(release.pods()) == 2, seconds=60)
+    assert not set(release.pods().values()) & set(before.values())
 
 
 def test_one_replica_acts(release: Release) -> None:
@@ -147,9 +187,7 @@ def test_the_account_may_do_what_its_rules_say_and_nothing_else(release: Release
     release.kubectl("create", "serviceaccount", "bare", "-n", NAMESPACE)
     allowed, common = (rights(release, account) for account in (ACCOUNT, "bare"))
     release.kubectl("delete", "serviceaccount", "bare", "-n", NAMESPACE)
-    rules = yaml.safe_load(
-        (Path(__file__).parents[3] / "operator/src/arcface_operator/kubernetes/rbac.yaml").read_text()
-    )
+    rules = yaml.safe_load((ROOT / "operator/src/arcface_operator/kubernetes/rbac.yaml").read_text())
     wanted = {
         (named(resource, group), verb)
         for part in rules.values()
@@ -180,12 +218,43 @@ def rights(release: Release, account: str) -> set[tuple[str, str]]:
     return found
 
 
-def test_uninstalling_leaves_the_resource_and_nothing_else(release: Release, jobs: TrainingJobs) -> None:
-    release.helm.uninstall()
-    wait_until(lambda: not release.pods(), seconds=60)
-    kinds = release.kubectl("api-resources", "--verbs=list,delete", "--output=name").split()
-    selector = "--selector=app.kubernetes.io/instance=arcface-operator"
-    left = release.kubectl("get", ",".join(kinds), "--all-namespaces", selector, "--output=name").split()
-    assert left == ["customresourcedefinition.apiextensions.k8s.io/arcfacetrainingjobs.arcface.io"]
+def test_a_release_goes_back_and_goes_while_jobs_of_two_run_on(
+    release: Release, jobs: TrainingJobs, tmp_path: Path
+) -> None:
+    """Several releases share the resource, which then is none's (docs/install.md)."""
+    ranks, before = begin(jobs), release.pods()
+    release.helm.rollback(1)
+    assert_pods_changed(release, before)
+    assert image_of(release) == IMAGE_BEFORE
+    assert uids(jobs) == ranks
+    release.helm.upgrade("image.tag=test", "crds.enabled=false", f"namespaces={{{jobs.namespace}}}")
+    release.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
+    other = Release(release.node, "other-system", "other")
+    with own_namespace(release.node.api, "others-jobs") as pods:
+        (tmp_path / "others").mkdir()
+        others = jobs_of(release, pods, tmp_path / "others")
+        options = [f"--set=namespaces={{{pods.namespace}}}", "--set=crds.enabled=false", "--set=replicas=1"]
+        other.install(other.helm, tmp_path, *options)
+        others_ranks = begin(others)
+        release.helm.uninstall()
+        wait_until(lambda: not release.pods(), seconds=60)
+        assert what_is_left(release) == ["customresourcedefinition.apiextensions.k8s.io/arcfacetrainingjobs.arcface.io"]
+        assert (uids(jobs), uids(others)) == (ranks, others_ranks)
+        end(others, tmp_path / "others" / "checkpoints")
+        other.helm.uninstall()
+        assert uids(jobs) == ranks
     jobs.create("later")
     assert jobs.exists("later")
+
+
+def image_of(release: Release) -> str:
+    """Image of the operator."""
+    path = "jsonpath={.spec.template.spec.containers[0].image}"
+    return release.kubectl("get", "deployment", "-n", release.namespace, release.helm.release, f"--output={path}")
+
+
+def what_is_left(release: Release) -> list[str]:
+    """All objects with the release's label."""
+    kinds = release.kubectl("api-resources", "--verbs=list,delete", "--output=name").split()
+    selector = f"--selector=app.kubernetes.io/instance={release.helm.release}"
+    return release.kubectl("get", ",".join(kinds), "--all-namespaces", selector, "--output=name").split()

@@ -52,6 +52,13 @@ class ImageBuilder:
         options = ["--layers", "--isolation=chroot", f"--build-arg=BASE={BASE}", f"--file={REPOSITORY / dockerfile}"]
         self.buildah("build", *options, f"--tag={image}", str(REPOSITORY))
 
+    def put_before(self, image: str, folder: Path, name: str) -> None:
+        """An image with the packages of a folder before its own on the path of Python."""
+        container = self.buildah("from", image)
+        self.buildah("copy", "--quiet", container, str(folder), "/before")
+        self.buildah("config", "--env", "PYTHONPATH=/before", container)
+        self.buildah("commit", "--quiet", "--rm", container, name)
+
     def export(self, image: str, tar: Path) -> Path:
         """Write an image as an OCI archive."""
         tar.unlink(missing_ok=True)

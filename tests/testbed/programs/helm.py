@@ -11,21 +11,32 @@ CHART = Path(__file__).resolve().parents[3] / "charts" / "arcface-operator"
 
 
 class Helm:
-    """Helm as an administrator, with one release of the chart."""
+    """Helm as an administrator, with one release of the chart, or of another state of it."""
 
-    def __init__(self, kubeconfig: Path, namespace: str, release: str = "arcface-operator") -> None:
+    def __init__(
+        self, kubeconfig: Path, namespace: str, release: str = "arcface-operator", chart: Path = CHART
+    ) -> None:
         self.options = ["--kubeconfig", str(kubeconfig), "--namespace", namespace]
         self.release = release
+        self.chart = str(chart)
 
     def install(self, values: Path, *options: str) -> str:
         """Install the chart and wait until its pods are ready; what Helm prints."""
-        return self("install", self.release, str(CHART), "--values", str(values), "--wait", "--timeout=60s", *options)
+        return self("install", self.release, self.chart, "--values", str(values), "--wait", "--timeout=60s", *options)
 
     def upgrade(self, *values: str) -> str:
         """Change some values of the release, as the documents say it, and wait until its pods are ready."""
         changed = [f"--set={value}" for value in values]
         kept = "--reset-then-reuse-values"
-        return self("upgrade", self.release, str(CHART), kept, *changed, "--wait", "--timeout=60s")
+        return self("upgrade", self.release, self.chart, kept, *changed, "--wait", "--timeout=60s")
+
+    def rollback(self, revision: int) -> str:
+        """Go back to a revision of the release, and wait until its pods are ready."""
+        return self("rollback", self.release, str(revision), "--wait", "--timeout=60s")
+
+    def test(self) -> str:
+        """Run the tests of the release; what Helm prints."""
+        return self("test", self.release, "--timeout=60s")
 
     def uninstall(self) -> str:
         """Remove the release and wait until its objects are gone."""

@@ -248,8 +248,8 @@ class WorkersSpec(Model):
     """Ranks in each pod, one device each."""
     accelerator: Accelerator = "ascend"
     """Device that the ranks compute on."""
-    resource_name: str = Field(default=ASCEND_910, min_length=1, max_length=253)
-    """Extended resource that stands for one device; not requested on CPU."""
+    resource_name: str | None = Field(default=None, min_length=1, max_length=253)
+    """Extended resource that stands for one device, or a device class of the operator; absent: the operator's own."""
     rendezvous: Rendezvous | None = None
     """rankTable (absent: on Ascend) gives HCCL a table besides MindSpore's scheduler; dynamic (on CPU) does without."""
     resources: ResourceRequirements | None = None
@@ -267,6 +267,11 @@ class WorkersSpec(Model):
     def world_size(self) -> int:
         """Ranks over all pods."""
         return self.replicas * self.devices_per_worker
+
+    @property
+    def device_resource(self) -> str:
+        """Extended resource of one device; the operator has filled in what its administrator decides."""
+        return self.resource_name or ASCEND_910
 
     @property
     def accelerator_type(self) -> str:

@@ -305,6 +305,8 @@ class ArcFaceTrainingJobStatus(Model):
     """Number of the current gang of pods."""
     image: str | None = None
     """Image of its pods, decided before the first of them."""
+    resource_name: str | None = None
+    """Extended resource of its devices, decided before the first pod of the job, for good."""
     restarts: int = Field(default=0, ge=0)
     """Gang restarts for any reason."""
     counted_restarts: int = Field(default=0, ge=0)

@@ -21,6 +21,7 @@ from arcface_operator.decision.decide import decide
 from arcface_operator.decision.plan import Annotate, Create, EmitEvent, Plan, earliest
 from arcface_operator.kubernetes import client, executor, outcomes
 from arcface_operator.kubernetes.priority_semaphore import Priority
+from arcface_operator.manifests.device_class import with_device_class
 from arcface_operator.manifests.metadata import Manifest
 from arcface_operator.settings import Settings
 
@@ -175,7 +176,8 @@ class Reconciler:
             self.observer.poller.forget(tracker.ref)
             return None
         tracker = self._tracker_of(job, tracker)
-        plan = decide(await self.observer.observe(job, tracker), self.settings, self.now())
+        job, settings = with_device_class(job, self.settings)
+        plan = decide(await self.observer.observe(job, tracker), settings, self.now())
         try:
             return await self._carry_out(job, plan, tracker)
         except outcomes.Refused as error:  # the status, which cannot tell of itself

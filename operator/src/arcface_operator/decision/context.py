@@ -31,6 +31,7 @@ class StatusChanges(TypedDict, total=False):
     observed_generation: int | None
     attempt: int
     image: str | None
+    resource_name: str | None
     restarts: int
     counted_restarts: int
     forgiven_restarts: int

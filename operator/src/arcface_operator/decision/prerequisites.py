@@ -76,18 +76,22 @@ def _needs_several_nodes(job: ArcFaceTrainingJob, around: Prerequisites) -> bool
 
 
 def _unmet_devices(job: ArcFaceTrainingJob, around: Prerequisites) -> Iterator[UnmetPrerequisite]:
-    """Whether some node offers the devices of a pod at all."""
+    """Whether the devices have a name in this cluster, and some node offers those of a pod at all."""
     workers = job.spec.workers
+    if workers.accelerator == "ascend" and "/" not in workers.device_resource:
+        sentence = f"spec.workers.resourceName: {workers.device_resource} is no device class of this operator"
+        yield UnmetPrerequisite("DeviceClassMissing", f"{sentence}; ask its administrator, or name a resource")
+        return
     if workers.accelerator != "ascend" or around.devices is None:
         return
     most = max(around.devices, default=0)
     if most == 0:
-        message = f"spec.workers.resourceName: no node offers {workers.resource_name}; is the device plugin running?"
+        message = f"spec.workers.resourceName: no node offers {workers.device_resource}; is the device plugin running?"
         yield UnmetPrerequisite("DevicesMissing", message)
     elif most < workers.devices_per_worker:
         message = (
             f"spec.workers.devicesPerWorker: {workers.devices_per_worker}, the largest node has {most} "
-            f"{workers.resource_name}; use more replicas with fewer devices"
+            f"{workers.device_resource}; use more replicas with fewer devices"
         )
         yield UnmetPrerequisite("DevicesMissing", message)
 

@@ -86,7 +86,7 @@ def start(context: DecisionContext) -> Plan:
         context = (scheduling_deadline_seconds.begun if is_free else scheduling_deadline_seconds.put_off)(context)
         if (wait := _before_first_pod(context)) is not None:
             return wait
-    context = _with_image(context)
+    context = _with_defaults(context)
     # The pods' events come long before that, unless somebody keeps them from us.
     return Plan(
         status=_with_creation(context).status,
@@ -177,8 +177,14 @@ def _share(context: DecisionContext) -> float:
     return zlib.crc32(f"{context.job.metadata.uid} {context.status.attempt}".encode()) / 2**32
 
 
-def _with_image(context: DecisionContext) -> DecisionContext:
-    """The context with the image of the attempt; a release that goes on with it may have another default."""
+def _with_defaults(context: DecisionContext) -> DecisionContext:
+    """The context with what the operator decides for the job, and for this attempt the image.
+
+    A release that goes on with either may have other defaults.
+    """
+    workers = context.spec.workers
+    if workers.accelerator == "ascend":
+        context = context.with_status(resource_name=workers.device_resource)
     if context.pods and context.status.image is not None:
         return context
     return context.with_status(image=context.spec.image or context.settings.trainer_image)

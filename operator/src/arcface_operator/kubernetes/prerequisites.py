@@ -100,7 +100,7 @@ class PrerequisitesReader:
             return ()
         if not self.nodes.is_current():
             return None
-        counts = (node.allocatable.get(job.spec.workers.resource_name, "0") for node in self.nodes.cache)
+        counts = (node.allocatable.get(job.spec.workers.device_resource, "0") for node in self.nodes.cache)
         return tuple(int(count) for count in counts if count.isdigit() and count != "0")
 
     async def _missing_kinds(self, job: ArcFaceTrainingJob) -> tuple[str, ...]:

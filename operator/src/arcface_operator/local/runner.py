@@ -73,7 +73,7 @@ class LocalRun:
         if self.job.spec.workers.accelerator != "ascend":
             return 0
         gangs = self.workers(0), evaluator_pods(self.job, self.settings)
-        return max(sum(cards.asked_cards(pod, self.job.spec.workers.resource_name) for pod in gang) for gang in gangs)
+        return max(sum(cards.asked_cards(pod, self.job.spec.workers.device_resource) for pod in gang) for gang in gangs)
 
     @contextmanager
     def open_cluster(self, workdir: directories.Workdir, view: View, stop: StopRequests) -> Iterator[LocalCluster]:
@@ -104,7 +104,7 @@ class LocalRun:
             return cards.PodCards()
         numbers = cards.take_cards(count, self.root)
         view.note(f"on the cards {', '.join(map(str, numbers))}")
-        return cards.PodCards(resource_name=self.job.spec.workers.resource_name, numbers=numbers)
+        return cards.PodCards(resource_name=self.job.spec.workers.device_resource, numbers=numbers)
 
     def announce(self, view: View) -> None:
         """What is about to run, and what is not."""
@@ -141,8 +141,12 @@ def check_runnable(job: ArcFaceTrainingJob) -> None:
 
 def _for_one_machine(job: ArcFaceTrainingJob) -> ArcFaceTrainingJob:
     """The job as one machine runs it: HCCL finds all cards by itself, nobody queues, and nothing is left at the end."""
+    resource = job.spec.workers.device_resource
     changes = {
-        "workers": job.spec.workers.model_copy(update={"rendezvous": "dynamic"}),
+        "workers": job.spec.workers.model_copy(
+            # A device class is its operator's; cards are cards here.
+            update={"rendezvous": "dynamic", "resource_name": resource if "/" in resource else None}
+        ),
         "scheduling": SchedulingSpec(),
         "run_policy": job.spec.run_policy.model_copy(
             update={"clean_pod_policy": "Running", "ttl_seconds_after_finished": None}

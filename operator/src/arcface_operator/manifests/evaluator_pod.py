@@ -96,7 +96,7 @@ def _evaluator_ranks(job: ArcFaceTrainingJob, evaluation: EvaluationSpec) -> int
     if job.spec.workers.accelerator != "ascend":
         return 1
     limits = (evaluation.resources.limits if evaluation.resources else None) or {}
-    name = job.spec.workers.resource_name
+    name = job.spec.workers.device_resource
     devices = str(limits.get(name, 1))
     if not devices.isdecimal() or int(devices) < 1:
         raise InvalidInput(f"spec.evaluation.resources.limits: {name}: {devices}; give a whole number of devices")

@@ -47,7 +47,7 @@ def build_pod_group(job: ArcFaceTrainingJob, gang: Gang, settings: Settings) -> 
         return {**group, "spec": {"schedulingPolicy": {"gang": {"minCount": gang.pods}}}}
     spec: Manifest = {"minMember": gang.pods}
     if job.spec.workers.accelerator == "ascend":
-        spec["minResources"] = {job.spec.workers.resource_name: gang.pods * gang.devices}
+        spec["minResources"] = {job.spec.workers.device_resource: gang.pods * gang.devices}
     if scheduling.gang == "volcano":
         if gang.marks:
             group["metadata"]["annotations"] = gang.marks

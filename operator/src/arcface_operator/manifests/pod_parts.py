@@ -81,7 +81,7 @@ def device_resources(job: ArcFaceTrainingJob, asked: ResourceRequirements | None
     """Resources of a container: what the user asked for and, on Ascend, its devices."""
     resources: Manifest = {} if asked is None else asked.model_dump(exclude_none=True)
     if job.spec.workers.accelerator == "ascend":
-        resources["limits"] = {**resources.get("limits", {}), job.spec.workers.resource_name: devices}
+        resources["limits"] = {**resources.get("limits", {}), job.spec.workers.device_resource: devices}
     return {"resources": resources} if resources else {}
 
 

@@ -18,6 +18,7 @@ from arcface_operator.controller.reconciler import Reconciler, StatusWriter
 from arcface_operator.kubernetes.client import IN_FLIGHT, ApiError, CreateMode, JobRef
 from arcface_operator.kubernetes.device_faults import DeviceFaultReader
 from arcface_operator.kubernetes.executor import ActionExecutor
+from arcface_operator.settings import Settings
 from support.builders.jobs import job_document
 from support.builders.views import ASCEND, NOW, SETTINGS, ago, make_ended, make_prerequisites, make_worker
 from support.decision_table import status_in
@@ -67,6 +68,7 @@ class Server:
 
     def __init__(self, refuses: Callable[[str, str], bool] = lambda *_: False) -> None:
         self.refuses, self.asked = refuses, list[str]()
+        self.made: list[dict[str, Any]] = []
 
     async def answer(self, verb: str, what: str, body: Any) -> Any:
         self.asked.append(f"{verb} {what}")
@@ -76,6 +78,7 @@ class Server:
 
     async def create(self, manifest: Any, mode: Any = None, **_: Any) -> Any:
         verb = "try" if mode is CreateMode.DRY_RUN else "create"
+        self.made.append(manifest)
         return await self.answer(verb, manifest["kind"], {**manifest, "metadata": {**manifest["metadata"], "uid": "x"}})
 
     async def find(self, _path: str) -> None:
@@ -103,7 +106,14 @@ def body(phase: Any, **spec: Any) -> dict[str, Any]:
     return document
 
 
-def look(server: Server, job: dict[str, Any], *pods: Any, around: Around | None = None, times: int = 1) -> Reconciler:
+def look(
+    server: Server,
+    job: dict[str, Any],
+    *pods: Any,
+    around: Around | None = None,
+    times: int = 1,
+    settings: Settings = SETTINGS,
+) -> Reconciler:
     """Look at a job some times in a row; what is asked for is with the server."""
 
     async def play() -> Reconciler:
@@ -118,7 +128,7 @@ def look(server: Server, job: dict[str, Any], *pods: Any, around: Around | None 
             writer=StatusWriter(api, jobs, queue, SETTINGS.figures_seconds),
             executor=ActionExecutor(api, "me", clock, lambda _: None),
             queue=queue,
-            settings=SETTINGS,
+            settings=settings,
             metrics=OperatorMetrics(lambda: jobs.cache),
             now=clock,
         )
@@ -155,6 +165,20 @@ def test_no_more_pods_are_tried_than_at_once_and_none_before_their_time() -> Non
     assert server.asked.count("create Pod") == IN_FLIGHT
     _, ((_, longest),) = reconciler.waits  # type: ignore[attr-defined]
     assert longest > 0
+
+
+def test_a_job_without_a_resource_keeps_what_its_release_offered_first() -> None:
+    """The definition of the resource has no default, since releases of one cluster share it."""
+    job = body("Pending", workers=ASCEND, training={"precision": "fp32"})
+    for offered in ("example.com/npu", "example.com/other"):
+        server = Server()
+        settings = SETTINGS.model_copy(update={"resource_name": offered})
+        seen = look(server, {**job, "spec": {**job["spec"], "workers": ASCEND}}, settings=settings)
+        pods = [each for each in server.made if each["kind"] == "Pod"]
+        limits = [each["spec"]["containers"][0]["resources"]["limits"] for each in pods]
+        assert limits == [{"example.com/npu": 2}] * 2
+        job["status"] = seen.jobs.body(REF)["status"]  # type: ignore[index]
+        assert job["status"]["resourceName"] == "example.com/npu"
 
 
 def gang_with_cards() -> tuple[dict[str, Any], list[Any]]:

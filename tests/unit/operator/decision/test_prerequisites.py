@@ -106,6 +106,19 @@ def test_one_claim_for_two_purposes_must_do_for_both() -> None:
     assert [item[0] for item in found(job, one=bound(ROX))] == ["ClaimAccess"]
 
 
+@pytest.mark.parametrize("devices", [(8,), None])
+def test_a_device_class_must_be_one_of_the_operators(devices: tuple[int, ...] | None) -> None:
+    job = make_job(workers={**ASCEND, "resourceName": "a3"}, training={"precision": "fp32"})
+    assert found(job, devices=devices) == [
+        (
+            "DeviceClassMissing",
+            "spec.workers.resourceName: a3 is no device class of this operator; ask its administrator, or name a "
+            "resource",
+        )
+    ]
+    assert found(make_job(workers={"resourceName": "a3"}), devices=devices) == []
+
+
 @pytest.mark.parametrize(
     ("devices", "message"),
     [

@@ -313,6 +313,14 @@ def test_a_machine_without_cards_is_told_before_anything_is_made(tmp_path: Path)
             6,
             id="an evaluator with more",
         ),
+        pytest.param(
+            {
+                "workers": {**ON_CARDS["workers"], "resourceName": "a2"},
+                "evaluation": {**EVALUATION, "resources": {"limits": {"huawei.com/Ascend910": 6}}},
+            },
+            6,
+            id="a device class, which is an operator's",
+        ),
         pytest.param({"workers": {"replicas": 2, "accelerator": "cpu"}, "evaluation": EVALUATION}, 0, id="on CPU"),
     ],
 )
