@@ -77,7 +77,8 @@ def ours(arrays: dict[str, np.ndarray], choices: tuple[PoolingChoice, ...], *, r
     found = verify_templates(arrays["embeddings"], arrays["confidence"], templates, pairs, choices)
     if reported:
         began = time.perf_counter()
-        intervals, measured = entries.intervals_of(found.choices[0].rates, found.scores), Measured.of(found.scores)
+        measured = Measured.of(found.scores)
+        intervals = entries.intervals_of(found.choices[0].rates, measured)
         entries.curves_of("IJBC", "usual", measured)
         figures_of("IJBC", measured, found.choices[0].rates, intervals)
         entries.hardest_pairs("IJBC", found.scores, lambda _, score: entries.HardPair(score, ()))

@@ -94,7 +94,7 @@ def pairs_task(
 def _pairs_numbers(found: protocol.PairScores) -> document.Numbers:
     """The numbers of a set."""
     rates, measured = roc.tar_at_far(found.scores), figures.Measured.of(found.scores)
-    bounds = entries.intervals_of(rates, found.scores)
+    bounds = entries.intervals_of(rates, measured)
     return document.Numbers(
         results=[entries.result_of(found)],
         details=[entries.details_of(found)],
@@ -194,7 +194,8 @@ def release_task(
 def _ijb_numbers(opened: release.IjbRelease, found: VerifiedTemplates) -> document.Numbers:
     """The numbers of a release."""
     usual, *others = found.choices
-    intervals, measured = entries.intervals_of(usual.rates, found.scores), figures.Measured.of(found.scores)
+    measured = figures.Measured.of(found.scores)
+    intervals = entries.intervals_of(usual.rates, measured)
     rates = entries.rates_of(opened.name, usual, intervals)
     return document.Numbers(
         ijb=[document.IjbTar(dataset=opened.name, tar_at_far=rates.nearest)],

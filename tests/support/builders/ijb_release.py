@@ -30,7 +30,8 @@ def write_release(folder: Path, name: str = "IJBC") -> Path:
         for place, one in enumerate(templates)
         for other in templates[place + 1 :]
     ]
+    prefix = name.lower() if name.startswith("IJB") else name
     lines = {"face_tid_mid": members, "name_5pts_score": marks, "template_pair_label": pairs}
     for kind, rows in lines.items():
-        (root / "meta" / f"{name.lower()}_{kind}.txt").write_text("\n".join(rows) + "\n")
+        (root / "meta" / f"{prefix}_{kind}.txt").write_text("\n".join(rows) + "\n")
     return root

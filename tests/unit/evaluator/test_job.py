@@ -53,12 +53,12 @@ def test_report_holds_checkpoint_and_every_set_in_order(tmp_path):
 
 def test_releases_are_verified_beside_the_sets(tmp_path):
     write_pairs(tmp_path / "lfw.bin", pairs=20)
-    write_release(tmp_path, "IJBB")
+    write_release(tmp_path, "TinyFace")
     write_release(tmp_path, "IJBC")
-    report, announced = evaluate(tmp_path, ["lfw"], ijb=["IJBC", "IJBB"])
+    report, announced = evaluate(tmp_path, ["lfw"], ijb=["IJBC", "TinyFace"])
     assert [(result.dataset, result.tar_at_far) for result in report.ijb] == [
         ("IJBC", {"1e-2": 1.0, "1e-1": 1.0}),
-        ("IJBB", {"1e-2": 1.0, "1e-1": 1.0}),
+        ("TinyFace", {"1e-2": 1.0, "1e-1": 1.0}),
     ]
     assert len(announced) == 3
 

@@ -192,7 +192,7 @@ class IjbCount(Model):
     """Size of an IJB release."""
 
     name: str
-    """IJBB or IJBC."""
+    """The set's."""
     images: int = Field(ge=0)
     """Images."""
     templates: int = Field(ge=0)

@@ -76,8 +76,8 @@ class RunEvaluation(Model):
     """Folder with the `.bin` files."""
     sets: list[str]
     """Pair sets, each the file `<name>.bin`."""
-    ijb: list[Literal["IJBB", "IJBC"]] = []
-    """IJB releases, each the folder `IJB_release/<name>`."""
+    ijb: list[str] = []
+    """Template sets, each the folder `IJB_release/<name>`."""
     every_epochs: int | None = Field(default=None, ge=1)
     """Epochs between verifications during the training; absent means none."""
     gates: list[api.GateSpec] = []

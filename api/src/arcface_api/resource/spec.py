@@ -49,8 +49,8 @@ Precision = Literal["fp32", "fp16", "bf16"]
 Accelerator = Literal["ascend", "cpu"]
 Rendezvous = Literal["rankTable", "dynamic"]
 
-MOST_SETS = 20
-"""So many results fit into a termination message, whatever the names."""
+MOST_SETS, MOST_TEMPLATE_SETS = 20, 2
+"""So many results of both kinds fit into a termination message, whatever the names."""
 VERIFICATION_SETS = ("lfw", "cfp_fp", "agedb_30", "calfw", "cplfw")
 
 
@@ -339,8 +339,8 @@ class EvaluationSpec(Model):
     """Folder in the claim with the `.bin` files and IJB folders."""
     sets: list[SetName] = Field(default=list(VERIFICATION_SETS), max_length=MOST_SETS)
     """Pair sets, each the file `<name>.bin`."""
-    ijb: list[Literal["IJBB", "IJBC"]] = Field(default=[], max_length=2)
-    """IJB sets for 1:1 template verification."""
+    ijb: list[SetName] = Field(default=[], max_length=MOST_TEMPLATE_SETS)
+    """Template sets for 1:1 verification, each the folder `IJB_release/<name>`: IJBB, IJBC, or one of your own."""
     every_epochs: Positive | None = None
     """Verify `sets` on all ranks after every so many epochs and keep the best checkpoint; absent means never."""
     gates: list[GateSpec] = Field(default=[], max_length=64)

@@ -1,4 +1,4 @@
-"""`arcface pairs make`: a verification set from a list of pairs and images; options of all that read users' images."""
+"""`arcface pairs make` and `join`: verification sets from images, or from others; options of all that read images."""
 
 import csv
 import functools
@@ -10,7 +10,7 @@ import click
 
 from arcface_api.errors import InvalidInput, explained
 from arcface_faces.image_files import framing, tree
-from arcface_faces.pairs import groups, pair_list, pair_set
+from arcface_faces.pairs import groups, joining, pair_list, pair_set
 
 FILE = click.Path(path_type=Path)
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -71,6 +71,21 @@ def make(
     click.echo(f"{output}: {made.account()}")
     for entry in made.dropped[:3]:
         click.echo(f"line {entry.pair.line}: {entry.reason}", err=True)
+
+
+@pairs.command()
+@click.argument("sets", type=FILE, nargs=-1, required=True)
+@click.option("-o", "--output", type=FILE, required=True, help="The .bin to write; it must not exist.")
+def join(*, sets: tuple[Path, ...], output: Path) -> None:
+    """Write SETS, such as RFW's four, as one whose groups they are, each called as its file."""
+    if len(sets) < 2:
+        raise InvalidInput(f"{sets[0]}: give two sets at least")
+    for path in (output, groups.groups_file(output)):
+        check_new("--output", path)
+    images, is_same, names = joining.join(pair_set.open_sets(sets))
+    pair_set.write_pairs(output, images, is_same)
+    groups.write_groups(output, names)
+    click.echo(f"{output}: {len(is_same)} pairs in {len(sets)} groups")
 
 
 def check_new(option: str, path: Path) -> None:

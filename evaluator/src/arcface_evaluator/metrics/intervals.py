@@ -68,16 +68,21 @@ def accuracy_interval(scores: Scores) -> Interval:
     return low, max(high, share_interval(error_curve(scores).best_accuracy, size)[1])
 
 
-def tar_intervals(scores: Scores, rates: Sequence[roc.TarAtFar]) -> dict[float, Interval]:
-    """Intervals of the true accept rates by their false accept rates; none where a rate could not be told."""
+def tar_intervals(
+    scores: Scores, rates: Sequence[roc.TarAtFar], curve: ErrorCurve | None = None
+) -> dict[float, Interval]:
+    """Intervals of the true accept rates by their false accept rates; none where a rate could not be told.
+
+    The curve of the scores, which takes long to make where pairs are many, is made where it is not given.
+    """
     thresholds = {rate.far: rate.threshold for rate in rates if rate.threshold is not None}
     if not thresholds:
         return {}
     genuine, impostors = (Dependence.of(scores, members) for members in (scores.is_same, ~scores.is_same))
     ranks = {far: _drawn_ranks(far, impostors, scores.score >= level) for far, level in thresholds.items()}
-    curve = error_curve(scores)
+    known = error_curve(scores) if curve is None else curve
     return {
-        far: _tar_interval(curve, ranks[far], genuine.design_effect(scores.score >= level))
+        far: _tar_interval(known, ranks[far], genuine.design_effect(scores.score >= level))
         for far, level in thresholds.items()
     }
 

@@ -90,9 +90,10 @@ def rates_of(dataset: str, result: ChoiceRates, bounds: Mapping[str, intervals.I
     )
 
 
-def intervals_of(rates: Sequence[roc.TarAtFar], scores: Scores) -> dict[str, intervals.Interval]:
+def intervals_of(rates: Sequence[roc.TarAtFar], measured: Measured) -> dict[str, intervals.Interval]:
     """How sure the rates of some scores are."""
-    return {roc.far_name(far): bounds for far, bounds in intervals.tar_intervals(scores, rates).items()}
+    found = intervals.tar_intervals(measured.scores, rates, measured.curve)
+    return {roc.far_name(far): bounds for far, bounds in found.items()}
 
 
 def table_of(dataset: str, results: list[ChoiceRates]) -> Table:

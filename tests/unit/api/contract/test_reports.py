@@ -16,7 +16,7 @@ from arcface_api.contract.reports import (
     termination_message,
 )
 from arcface_api.errors import ArcFaceError, Diverged, InvalidInput, Stopped
-from arcface_api.resource.spec import MOST_SETS
+from arcface_api.resource.spec import MOST_SETS, MOST_TEMPLATE_SETS
 
 FARS = [f"1e-{digits}" for digits in range(6, 0, -1)]
 
@@ -101,10 +101,11 @@ def test_a_warning_too_long_for_the_limit_is_dropped():
 
 def test_results_of_the_most_and_longest_sets_fit():
     names = [f"{number:02d}" + "x" * 61 for number in range(MOST_SETS)]
+    of_templates = [f"{number:02d}" + "y" * 61 for number in range(MOST_TEMPLATE_SETS)]
     report = EvaluatorReport(
         checkpoint="step-00113720",
         results=[PairResult(dataset=name, accuracy=1 / 3, std=1 / 7, pairs=10**7) for name in names],
-        ijb=[IjbResult(dataset=name, tar_at_far=dict.fromkeys(FARS, 2 / 3)) for name in ("IJBB", "IJBC")],
+        ijb=[IjbResult(dataset=name, tar_at_far=dict.fromkeys(FARS, 2 / 3)) for name in of_templates],
         figures=GateFigures.of({f"{number}.eer": 1 / 3 for number in range(64)}),
     )
     message = termination_message(report)

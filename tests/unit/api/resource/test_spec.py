@@ -94,6 +94,12 @@ def test_a_gate_needs_bounds_that_something_can_pass(bounds):
     assert said == "spec.evaluation.gates[0]: a gate needs min, max or both, min not above max"
 
 
+def test_a_template_set_of_ones_own_has_a_name_like_any_other_set_and_gates():
+    gates = [{"metric": "TinyFace.tar@1e-4", "min": 0.5}]
+    assert make_job(evaluation={"claimName": "faces", "ijb": ["TinyFace"], "gates": gates}).spec.evaluation.gates
+    assert refusal(evaluation={"claimName": "faces", "ijb": ["../x"]}).startswith("spec.evaluation.ijb[0]: ")
+
+
 def test_a_gate_may_be_about_a_set_with_dots_in_its_name():
     gates = [{"metric": "my.set.accuracy", "min": 0.5}]
     assert make_job(evaluation={"claimName": "faces", "sets": ["my.set"], "gates": gates}).spec.evaluation.gates

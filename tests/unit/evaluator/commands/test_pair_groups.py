@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from arcface_api.command import run
-from support.builders.verification_set import encoded_image
+from arcface_faces.pairs.pair_set import read_pair_set
+from support.builders.verification_set import encoded_image, write_pairs, write_set
 
 
 def test_groups_go_from_the_list_to_the_lines_and_the_document(tmp_path, capsys):
@@ -33,3 +34,33 @@ def test_groups_go_from_the_list_to_the_lines_and_the_document(tmp_path, capsys)
     written = json.loads((tmp_path / "rfw.json").read_text())
     assert [group["group"] for group in written["figures"][0]["groups"]] == ["Indian", "Asian"]
     assert str(tmp_path / "rfw.groups") in [entry["path"] for entry in written["inputs"]]
+
+
+def test_sets_are_joined_to_one_of_groups_fold_by_fold(tmp_path, capsys):
+    write_pairs(tmp_path / "African.bin", pairs=20)
+    wrong = [encoded_image(seed) for seed in range(1000, 1060)]  # pairs of one person that look like two
+    write_set(tmp_path / "Indian.bin", wrong, [True, False, False] * 10)
+    made = ["pairs", "join", tmp_path / "African.bin", tmp_path / "Indian.bin", "-o", tmp_path / "rfw.bin"]
+    with pytest.raises(SystemExit, match="0"):
+        run([str(word) for word in made])
+    assert (tmp_path / "rfw.groups").read_text().split() == (["African"] * 2 + ["Indian"] * 3) * 10
+    whole = read_pair_set(tmp_path / "rfw.bin")
+    assert whole.is_same.tolist() == [True, False, True, False, False] * 10
+    for name, places in {"African": (0, 1), "Indian": (2, 3, 4)}.items():
+        alone = read_pair_set(tmp_path / f"{name}.bin")
+        expected = [5 * fold + place for fold in range(10) for place in places]
+        for pair, place in enumerate(expected):
+            for side in (0, 1):
+                assert whole.stored_image(2 * place + side)[0] == alone.stored_image(2 * pair + side)[0]
+    capsys.readouterr()
+    assert run([str(word) for word in made]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_a_set_with_groups_is_not_joined(tmp_path, capsys):
+    for name in ("a", "b"):
+        write_pairs(tmp_path / f"{name}.bin", pairs=20)
+    (tmp_path / "b.groups").write_text("x\n" * 20)
+    assert run(["pairs", "join", *(str(tmp_path / f"{name}.bin") for name in "ab"), "-o", str(tmp_path / "c.bin")]) == 2
+    assert "has groups already" in capsys.readouterr().err
+    assert not (tmp_path / "c.bin").exists()

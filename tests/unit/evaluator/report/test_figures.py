@@ -22,7 +22,7 @@ def of_four_groups(decided=True):
 
 def figures(scores, rates=None):
     rates = tar_at_far(scores) if rates is None else rates
-    return figures_of("rfw", Measured.of(scores), rates, intervals_of(rates, scores))
+    return figures_of("rfw", Measured.of(scores), rates, intervals_of(rates, Measured.of(scores)))
 
 
 def test_an_operating_point_has_the_errors_of_its_threshold():

@@ -13,7 +13,7 @@ from arcface_evaluator.report.pages import (
     plots,
     search_tables,
 )
-from arcface_faces.checkpoint import CheckpointManifest, manifest_sha256, parse_manifest
+from arcface_faces.checkpoint import MANIFEST_FILE, CheckpointManifest, manifest_sha256, parse_manifest
 
 
 def write_page(directory: Path, runs: tables.Runs, hardest: Sequence[entries.HardPairs] = ()) -> Path:
@@ -39,15 +39,16 @@ def write_page(directory: Path, runs: tables.Runs, hardest: Sequence[entries.Har
 
 
 def _training_of(run: document.EvaluationFile) -> CheckpointManifest | None:
-    """What a checkpoint says of itself, as long as it lies where it lay when it was evaluated."""
-    if run.checkpoint is None:
-        return None
-    folder = Path(run.checkpoint)
-    try:
-        is_same = manifest_sha256(folder) in {file.sha256 for file in run.inputs}
-        return parse_manifest(folder) if is_same else None
-    except ArcFaceError:
-        return None
+    """What a checkpoint says of itself, as long as its manifest lies where it lay when it was evaluated."""
+    for file in run.inputs:
+        folder = Path(file.path).parent
+        if Path(file.path).name != MANIFEST_FILE:
+            continue
+        try:
+            return parse_manifest(folder) if manifest_sha256(folder) == file.sha256 else None
+        except ArcFaceError:
+            return None
+    return None
 
 
 def _facts_of(

@@ -62,13 +62,15 @@ def tables_of(runs: tables.Runs, dataset: str) -> Iterator[page.Table]:
         rows = [row for name, found in searched for row in _search_rows(name, found)]
         yield tables.by_run(SEARCH_HEADINGS, rows, SEARCH_REMARK, "Identification")
         points = [row for name, found in searched for row in _search_points(name, found)]
-        yield tables.by_run(SEARCH_POINT_HEADINGS, points, "", "Thresholds of identification")
+        if points:
+            yield tables.by_run(SEARCH_POINT_HEADINGS, points, "", "Thresholds of identification")
     compared = [(name, rates) for name, run in runs.items() for rates in run.all_pairs if rates.dataset == dataset]
     if compared:
         rows = [_list_row(name, rates) for name, rates in compared]
         yield tables.by_run(LIST_HEADINGS, rows, LIST_REMARK, "All against all")
         points = [row for name, rates in compared for row in _list_points(name, rates)]
-        yield tables.by_run(LIST_POINT_HEADINGS, points, "", "Thresholds of all against all")
+        if points:
+            yield tables.by_run(LIST_POINT_HEADINGS, points, "", "Thresholds of all against all")
 
 
 def _search_rows(run: str, found: searches.IdentificationRates) -> Iterator[list[str]]:

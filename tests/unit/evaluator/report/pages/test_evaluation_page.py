@@ -149,8 +149,9 @@ def test_a_checkpoint_names_job_and_model_as_long_as_it_is_the_one(tmp_path):
     folder = write_manifest_alone(tmp_path / "step-00000007")
     inputs = [InputFile.of(folder / "manifest.json")]
     told = {}
-    for name, hashes in {"same": inputs, "other": [InputFile(path="manifest.json", sha256="0" * 64)]}.items():
-        run_of = EvaluationFile(checkpoint=str(folder), inputs=hashes)
+    other = InputFile(path=inputs[0].path, sha256="0" * 64)
+    for name, hashes in {"same": inputs, "other": [other]}.items():
+        run_of = EvaluationFile(checkpoint="faces/step-00000007", inputs=hashes)  # as a job names it, below its claim
         told[name] = evaluation_page.write_page(tmp_path / name, {folder.name: run_of}).read_text()
     assert "<h1>Evaluation of faces</h1>" in told["same"]
     assert "<dd>iresnet18, width 0.5, embeddings of 64</dd>" in told["same"]

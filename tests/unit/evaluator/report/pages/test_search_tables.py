@@ -72,6 +72,15 @@ def test_galleries_have_their_rates_mean_and_thresholds(tmp_path):
     assert rows_of(page, 6) == [["IJBC", "rank 1, mean of galleries", "0.90000", "-", "-", "-"]]
 
 
+def test_no_thresholds_are_told_where_there_are_none(tmp_path):
+    found = identified(0.95)
+    galleries = [each.model_copy(update={"thresholds": {}}) for each in found.identification[0].galleries]
+    run_of = EvaluationFile(
+        inputs=INPUTS, identification=[found.identification[0].model_copy(update={"galleries": galleries})]
+    )
+    assert "Thresholds" not in evaluation_page.write_page(tmp_path, {"r50": run_of}).read_text()
+
+
 def test_several_runs_stand_below_each_other(tmp_path):
     runs = {"r50": identified(0.95), "r100": identified(0.97)}
     page = evaluation_page.write_page(tmp_path, runs).read_text()
