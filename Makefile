@@ -6,7 +6,7 @@ DISTRIBUTIONS := api faces operator trainer evaluator
 PREVIOUS := tests/cluster/upgrade/previous
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test test-modules test-wholes check fuzz testbed previous release audit check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-intervals bench-checkpoint bench-data bench-trainer bench-partial-fc dashboard-images page-image clean
+.PHONY: help setup quickstart fmt lint type test test-modules test-wholes check fuzz chaos testbed previous release audit check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-intervals bench-checkpoint bench-data bench-trainer bench-partial-fc dashboard-images page-image clean
 
 ##@ Use
 help: ## Show this list
@@ -87,6 +87,10 @@ SECONDS ?= 60
 SEED ?= 0
 fuzz: setup ## Change valid files, lists and messages in every way and read them (SECONDS=60 SEED=0 ONLY=part of a name)
 	PYTHONPATH=tests $(BIN)/python -m fuzz.campaign --seconds $(SECONDS) --seed $(SEED) --only "$(ONLY)"
+
+RUNS ?= 100
+chaos: setup ## Draw jobs and faults and play them on a real control plane (SEED=0 RUNS=100): nothing that must hold breaks
+	SEED=$(SEED) RUNS=$(RUNS) $(BIN)/pytest tests/cluster/chaos --capture=no
 
 ##@ Measure
 FACES ?= ../shared/data/lfw
