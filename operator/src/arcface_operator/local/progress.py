@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Protocol
 
 import httpx
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TaskID, TextColumn
 from rich.table import Table
 
-from arcface_api.contract import pod_environment, reports
+from arcface_api.contract import launcher_words, pod_environment, reports
 from arcface_api.resource.status import ArcFaceTrainingJobStatus, EvaluationStatus, GateResult, Progress
 from arcface_operator.decision.observation import Observation, PodView
 from arcface_operator.decision.plan import EmitEvent, Plan
@@ -37,6 +38,21 @@ class ReportProbe:
             response = self.client.get(f"http://{address}:{pod_environment.METRICS_PORT}/progress")
             return kind.parse(response.content) if response.is_success else None
         except httpx.HTTPError:
+            return None
+
+
+class WordProbe:
+    """Reads what the launchers of a gang have said."""
+
+    def __init__(self) -> None:
+        self.client = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False)
+
+    def __call__(self, address: str) -> launcher_words.GangWord | None:
+        """The words so far, or None while nobody tells of them."""
+        try:
+            response = self.client.get(f"http://{address}:{pod_environment.LAUNCHER_PORT}/gang")
+            return launcher_words.GangWord.model_validate_json(response.content) if response.is_success else None
+        except (httpx.HTTPError, ValidationError):
             return None
 
 
@@ -148,7 +164,7 @@ class Narrator:
     def _log_of(self, before: ArcFaceTrainingJobStatus, after: ArcFaceTrainingJobStatus) -> str:
         """Where the attempt that has just failed says more."""
         failure = after.failure
-        if failure is None or failure.pod is None or after.attempt == before.attempt:
+        if failure is None or failure.pod is None or after.restarts == before.restarts:
             return ""
         return f"; log: {self.log(failure.pod, before.attempt)}"
 

@@ -10,18 +10,28 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Protocol
 
+from arcface_api.contract.launcher_words import GangWord
 from arcface_api.errors import Stopped
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import ArcFaceTrainingJobStatus
 from arcface_operator.decision import prerequisites, stages
+from arcface_operator.decision.context import launch_of
 from arcface_operator.decision.decide import FINAL_PHASES, GANG_PHASES, WAITING_PHASES, decide
-from arcface_operator.decision.observation import ClaimView, Observation, PodView, Prerequisites, stuck_since
+from arcface_operator.decision.observation import (
+    ClaimView,
+    HeardWords,
+    Observation,
+    PodView,
+    Prerequisites,
+    stuck_since,
+)
 from arcface_operator.decision.plan import Action, Plan
-from arcface_operator.local.progress import Narrator, Report, ReportProbe
+from arcface_operator.local.progress import Narrator, Report, ReportProbe, WordProbe
 from arcface_operator.settings import Settings
 
 TICK_SECONDS = 0.1
 PROBE_SECONDS = 0.5
+WORD_SECONDS = 0.2
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -83,12 +93,14 @@ class LocalReconciler:
         self.narrator = narrator
         self.stop = stop
         self.probe: Callable[[str, type[Report]], Report | None] = ReportProbe()
+        self.listen: Callable[[str], GangWord | None] = WordProbe()
         self.now: Callable[[], datetime] = narrator.now
         self.wait: Callable[[float], None] = time.sleep
         self.clock: Callable[[], float] = time.monotonic
         self.watched_since = self.now()
         self.stuck_since: dict[str, datetime] = {}
-        self.next_probe = 0.0
+        self.next_probe = self.next_word = 0.0
+        self.words: HeardWords | None = None
 
     def run(self) -> ArcFaceTrainingJobStatus:
         """The status in the end."""
@@ -125,21 +137,38 @@ class LocalReconciler:
             pods=pods,
             prerequisites=Prerequisites(claims=claims, devices=None) if waits else None,
             report=self._report(pods) if self.job.status.phase in GANG_PHASES else None,
+            words=self._words(pods),
             stuck_since=self.stuck_since,
             watched_since=self.watched_since,
         )
 
     def _report(self, pods: tuple[PodView, ...]) -> Report | None:
         """What the first pod serves, asked for now and then."""
-        stage, status = stages.stage_of(self.job.status), self.job.status
-        own = (pod for pod in pods if pod.component == stage.component and pod.attempt == status.attempt)
+        stage, own = stages.stage_of(self.job.status), self._own(pods)
         first = next((pod for pod in own if pod.index == 0 and pod.ended is None), None)
         if first is None or first.address is None or self.clock() < self.next_probe:
             return None
         self.next_probe = self.clock() + PROBE_SECONDS
         report = self.probe(first.address, stage.report)
-        is_own = report is not None and report.is_of(self.job.metadata.uid, status.attempt)
-        return report if is_own else None
+        place = self.job.metadata.uid, self.job.status.attempt, launch_of(self.job.status, own)
+        return report if report is not None and report.is_of(*place) else None
+
+    def _own(self, pods: tuple[PodView, ...]) -> list[PodView]:
+        """Pods of the present attempt."""
+        stage, status = stages.stage_of(self.job.status), self.job.status
+        return [pod for pod in pods if pod.component == stage.component and pod.attempt == status.attempt]
+
+    def _words(self, pods: tuple[PodView, ...]) -> HeardWords | None:
+        """What the launchers of the present attempt say, asked for again and again."""
+        first = next((pod for pod in self._own(pods) if pod.index == 0 and pod.ended is None), None)
+        if first is None or first.address is None or stages.stage_of(self.job.status) is not stages.TRAINING:
+            self.words = None
+        elif self.clock() >= self.next_word:
+            self.next_word = self.clock() + WORD_SECONDS
+            word = self.listen(first.address)
+            if word is not None and (self.words is None or word != self.words.gang):
+                self.words = HeardWords(word, self.now())
+        return self.words
 
 
 def _is_over(plan: Plan, pods: tuple[PodView, ...]) -> bool:

@@ -19,7 +19,7 @@ INVALID = ReportedFailure(reason="InvalidInput", message="data.path: no such fol
 
 
 def wait(ranks, scheduler=None, leave_seconds=LEAVE_SECONDS, limit=float("inf")):
-    return _wait(ranks, Watchdog(limit), scheduler, leave_seconds)
+    return _wait(ranks, Watchdog(limit), scheduler, leave_seconds=leave_seconds)
 
 
 @pytest.fixture
