@@ -6,7 +6,9 @@
 Launchers of earlier releases serve neither: their pods end with their ranks.
 """
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, ValidationError
 
 from arcface_api.contract.reports import ReportedFailure
 from arcface_api.model import Model
@@ -56,3 +58,11 @@ class GangWord(Model):
     """How many have come to it."""
     failures: list[PodWord] = []
     """Those whose ranks have been ended in that launch, in the order in which they said so; of many the first."""
+
+    @classmethod
+    def parse(cls, content: bytes | bytearray) -> Self | None:
+        """The words in an answer; None where it holds something else."""
+        try:
+            return cls.model_validate_json(content, extra="ignore")
+        except ValidationError:
+            return None

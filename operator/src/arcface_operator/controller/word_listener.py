@@ -9,8 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-import httpx
-from pydantic import ValidationError
+import aiohttp
 
 from arcface_api.contract.launcher_words import LONGEST_WAIT_SECONDS, GangWord
 from arcface_api.contract.pod_environment import LAUNCHER_PORT
@@ -48,9 +47,7 @@ class WordListener:
     def __init__(self, heard: Callable[[JobRef], None], now: Callable[[], datetime]) -> None:
         self.heard = heard
         self.now = now
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        timeout = httpx.Timeout(LONGEST_WAIT_SECONDS + CONNECT_SECONDS, connect=CONNECT_SECONDS)
-        self.client = httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False)
+        self.session: aiohttp.ClientSession | None = None
         self.tasks: dict[JobRef, tuple[Place, asyncio.Task[None]]] = {}
         self.words: dict[JobRef, HeardWords] = {}
 
@@ -72,7 +69,8 @@ class WordListener:
         """End what is under way."""
         for ref in list(self.tasks):
             self.forget(ref)
-        await self.client.aclose()
+        if self.session is not None:
+            await self.session.close()
 
     async def _listen(self, ref: JobRef, place: Place) -> None:
         """Ask again and again."""
@@ -99,13 +97,23 @@ class WordListener:
     async def _ask(self, place: Place, after: int) -> GangWord | None:
         """One question; None where there is no answer to it."""
         asked = {"after": str(after), "seconds": str(LONGEST_WAIT_SECONDS)}
+        bounds = aiohttp.ClientTimeout(total=LONGEST_WAIT_SECONDS + CONNECT_SECONDS, sock_connect=CONNECT_SECONDS)
         try:
-            async with self.client.stream("GET", place.url, params=asked) as response:
+            async with self._connections().get(
+                place.url, params=asked, allow_redirects=False, timeout=bounds
+            ) as response:
                 content = bytearray()
-                async for part in response.aiter_raw():
+                async for part in response.content.iter_any():
                     content += part
                     if len(content) > SIZE_LIMIT:
                         return None
-            return GangWord.model_validate_json(content, extra="ignore") if response.is_success else None
-        except (httpx.HTTPError, httpx.InvalidURL, ValidationError):
+            return GangWord.parse(content) if response.ok else None
+        except (aiohttp.ClientError, TimeoutError):
             return None
+
+    def _connections(self) -> aiohttp.ClientSession:
+        """To pods directly and none for longer than an answer, as those of the progress poller."""
+        if self.session is None:
+            connector, jar = aiohttp.TCPConnector(limit=0, force_close=True), aiohttp.DummyCookieJar()
+            self.session = aiohttp.ClientSession(connector=connector, cookie_jar=jar, auto_decompress=False)
+        return self.session

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
-from arcface_api.contract.reports import REASONS, Report, ReportedFailure
+from arcface_api.contract.reports import REASONS, EvaluatorReport, Report, ReportedFailure
 from arcface_api.errors import NEVER_RETRIED, ExitCode
 from arcface_api.resource.status import FailedDevice, FailureStatus
 from arcface_operator.decision import device_annotation, stages
@@ -138,13 +138,19 @@ def _reported_failure(
     if told is not None:
         message, log, rank = told.message, told.log, told.rank
     else:
-        log, rank = ended.message.splitlines(), None
+        log, rank = [] if _is_results(ended.message) else ended.message.splitlines(), None
         last = next((line for line in reversed(log) if line.strip()), None)
         message = f"exit code {ended.exit_code}" + (f": {last}" if last is not None else "")
     found = digest(pod, ranks_per_pod, reason, f"pod {pod.name}: {one_line(message)}")
     kept = [line[:LINE_LIMIT] for line in log[-LOG_LINES:]]
     is_own = found.rank is not None and rank is not None and found.rank <= rank < found.rank + ranks_per_pod
     return found.model_copy(update={"exit_code": ended.exit_code, "log": kept, "rank": rank if is_own else found.rank})
+
+
+def _is_results(message: str) -> bool:
+    """Whether it is what an evaluator had found when something ended it."""
+    report = EvaluatorReport.parse(message)
+    return report is not None and bool(report.results or report.ijb)
 
 
 def digest(pod: PodView, ranks_per_pod: int, reason: str, message: str) -> FailureStatus:

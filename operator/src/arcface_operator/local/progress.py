@@ -1,5 +1,6 @@
 """How a run stands: asked of the first pod, and told to the user, with a bar, lines and a table."""
 
+import http.client
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,8 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-import httpx
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TaskID, TextColumn
 from rich.table import Table
@@ -22,38 +21,34 @@ from arcface_operator.local.kubelet.kubelet import log_name
 
 Report = reports.TrainerReport | reports.EvaluatorReport
 TIMEOUT_SECONDS = 0.5
+SIZE_LIMIT = 1 << 16
+"""Bytes of an answer; a report has a few hundred."""
 LINE_SECONDS = 10.0
 
 
-class ReportProbe:
-    """Reads /progress of a pod."""
-
-    def __init__(self) -> None:
-        # Loopback addresses are never behind the proxies that the environment may name.
-        self.client = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False)
-
-    def __call__(self, address: str, kind: type[Report]) -> Report | None:
-        """The report so far, or None while the pod serves none of this kind."""
-        try:
-            response = self.client.get(f"http://{address}:{pod_environment.METRICS_PORT}/progress")
-            return kind.parse(response.content) if response.is_success else None
-        except httpx.HTTPError:
-            return None
+def probe_report(address: str, kind: type[Report]) -> Report | None:
+    """The report so far at a pod's /progress, or None while it serves none of this kind."""
+    content = _content(address, pod_environment.METRICS_PORT, "/progress")
+    return None if content is None else kind.parse(content)
 
 
-class WordProbe:
-    """Reads what the launchers of a gang have said."""
+def probe_words(address: str) -> launcher_words.GangWord | None:
+    """What the launchers of a gang have said, by that of pod 0; None while nobody tells of it."""
+    content = _content(address, pod_environment.LAUNCHER_PORT, "/gang")
+    return None if content is None else launcher_words.GangWord.parse(content)
 
-    def __init__(self) -> None:
-        self.client = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False)
 
-    def __call__(self, address: str) -> launcher_words.GangWord | None:
-        """The words so far, or None while nobody tells of them."""
-        try:
-            response = self.client.get(f"http://{address}:{pod_environment.LAUNCHER_PORT}/gang")
-            return launcher_words.GangWord.model_validate_json(response.content) if response.is_success else None
-        except (httpx.HTTPError, ValidationError):
-            return None
+def _content(address: str, port: int, path: str) -> bytes | None:
+    """What is served there; None where nothing is."""
+    connection = http.client.HTTPConnection(address, port, timeout=TIMEOUT_SECONDS)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.read(SIZE_LIMIT) if response.status == http.HTTPStatus.OK else None
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
 
 
 class View(Protocol):
