@@ -104,6 +104,15 @@ def test_a_rank_that_is_stopped_before_it_joined_has_nothing_to_save(rank, tmp_p
     assert joined.process.poll() is not None, "it would wait for the other for ever"
 
 
+def test_ranks_that_the_operator_calls_anew_are_ended_and_the_pod_goes_on(rank):
+    ranks = [rank(ENDLESS), rank(ENDLESS, number=1)]
+    for one in ranks:
+        one.report_path = one.report_path.with_name("none.json")
+    calls = iter([False, False, True])
+    assert _wait(ranks, Watchdog(float("inf")), None, lambda: next(calls)) is None
+    assert [one.process.poll() for one in ranks] == [-9, -9]
+
+
 GRACE_SECONDS = 2.0
 
 
