@@ -51,6 +51,7 @@ def cluster() -> Cluster:
 NEEDED = {
     "the operator asks the API server": (None, OUTSIDE, 6443),
     "the operator asks rank 0 for its progress": (None, RANK, 9400),
+    "the operator hears the launchers of a job": (None, RANK, 9399),
     "the operator asks the evaluator for its progress": (None, EVALUATOR, 9400),
     "Prometheus asks the operator": (PROMETHEUS, None, 8080),
     "Prometheus asks a pod's first rank": (PROMETHEUS, RANK, 9400),

@@ -16,6 +16,7 @@ from support.builders.jobs import job_document
 from support.builders.views import NOW, SETTINGS, make_prerequisites
 from support.decision_table import status_in
 from support.fakes.kueue import NoQueues
+from support.fakes.words import Listener
 
 REF = JobRef("default", "quick")
 UID = "uid-1"
@@ -135,7 +136,7 @@ class Controller:
         self.cluster, self.jobs, self.queue = cluster, JobStore(), WorkQueue()
         self.jobs.upsert(job)
         parts = {"api": api, "pods": api, "prerequisites": api, "poller": api, "device_faults": DeviceFaultReader(api)}
-        parts["queues"] = NoQueues()
+        parts |= {"queues": NoQueues(), "listener": Listener()}
         self.reconciler = Reconciler(
             jobs=self.jobs,
             observer=Observer(

@@ -41,6 +41,7 @@ class LocalInWorld(LocalReconciler):
         super().__init__(job, _WorldPods(self), SETTINGS, narrator, StopRequests())
         self.clock = self._seconds
         self.probe = self._answer
+        self.listen = lambda _: None
 
     def _seconds(self) -> float:
         return self.world.now.timestamp()

@@ -32,12 +32,16 @@ RANK_TABLE_ANNOTATION = "arcface.io/rank-table"
 """Hash of the rank table that the pod's kubelet has been told to show."""
 SCHEDULER_ANNOTATION = "arcface.io/scheduler-address"
 """Address that the ranks meet at; the operator adds it once pod 0 has one, and no name has to be resolved."""
+LAUNCH_ANNOTATION = "arcface.io/launch"
+"""Number of the launch of the attempt's ranks; the operator raises it, and all launchers start their ranks anew."""
 EVALUATE_AGAIN_ANNOTATION = "arcface.io/evaluate-again"
 """Of the job itself: another value of it has a trained job evaluated again."""
 
 # Ports.
 METRICS_PORT = 9400
 """/metrics of a pod's first rank, and /progress of rank 0; the pod's next ranks take the next ports."""
+LAUNCHER_PORT = 9399
+"""Where pod 0's launcher takes the words of the others and tells the operator of them."""
 RENDEZVOUS_PORT = 8118
 """MindSpore's scheduler, which the ranks meet at, in pod 0."""
 
@@ -54,6 +58,8 @@ RUN_CONFIG = f"{RUN_CONFIG_MOUNT}/{RUN_CONFIG_FILE}"
 RENDEZVOUS_MOUNT = "/etc/arcface-rendezvous"
 SCHEDULER_ADDRESS_FILE = "scheduler-address"
 """Shows SCHEDULER_ANNOTATION."""
+LAUNCH_FILE_NAME = "launch"
+"""Shows LAUNCH_ANNOTATION."""
 RANK_TABLE_MOUNT = "/user/serverid/devindex/config"
 RANK_TABLE_FILE = "hccl.json"
 
@@ -74,6 +80,8 @@ RANK_SIZE = "RANK_SIZE"
 DEVICE_ID = "DEVICE_ID"
 ATTEMPT = "ARCFACE_ATTEMPT"
 JOB_UID = "ARCFACE_JOB_UID"
+LAUNCH = "ARCFACE_LAUNCH"
+LAUNCH_FILE = "ARCFACE_LAUNCH_FILE"
 MEETING = frozenset({ROLE, SCHEDULER_HOST, SCHEDULER_PORT, RANK_TABLE, RANK_ID, RANK_SIZE})
 """What makes MindSpore look for other ranks."""
 JOIN_TIMEOUT = "MS_TOPO_TIMEOUT"
@@ -103,6 +111,10 @@ class RankIdentity:
     """Attempt of the job that the pod belongs to; None where nobody counts them."""
     job_uid: str | None = None
     """The job by its uid, which tells it from an earlier one of its name; None where no API server gave it one."""
+    launch: int = 0
+    """Launch of the attempt's ranks that the rank is of; the launcher sets it."""
+    launch_file: Path | None = None
+    """File in which the operator writes the number of the present launch; empty or absent: the first."""
     device: int = 0
     """The rank's card as its container counts them; the launcher sets it."""
 
@@ -118,6 +130,8 @@ class RankIdentity:
             rank_table=_path(environment, RANK_TABLE),
             attempt=_number(environment, ATTEMPT, 0) if ATTEMPT in environment else None,
             job_uid=_uid(environment),
+            launch=_number(environment, LAUNCH, 0),
+            launch_file=_path(environment, LAUNCH_FILE),
             device=_number(environment, DEVICE_ID, 0),
         )
 
@@ -125,6 +139,8 @@ class RankIdentity:
         """The pod's variables, less POD_IP, which the kubelet knows, and DEVICE_ID, which is each rank's own."""
         values = {WORKER_NUM: str(self.world_size), NODE_ID: str(self.rank)}
         values |= self.origin()
+        if self.launch_file is not None:
+            values[LAUNCH_FILE] = str(self.launch_file)
         if self.world_size == 1:
             return values
         values |= {ROLE: WORKER, SCHEDULER_PORT: str(self.scheduler_port)}

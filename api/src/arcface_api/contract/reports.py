@@ -59,6 +59,8 @@ class Report(Model):
     """Which job's it is, in what is served: on a node's network another pod may answer at the same address."""
     attempt: int | None = Field(default=None, ge=0)
     """Which attempt's, likewise; both are absent from what earlier releases serve."""
+    launch: int | None = Field(default=None, ge=0)
+    """Which launch of the attempt's ranks; absent: the first."""
 
     @classmethod
     def parse(cls, message: str | bytes | bytearray) -> Self | None:
@@ -69,14 +71,15 @@ class Report(Model):
             return None
         return report if report.model_fields_set else None
 
-    def is_of(self, job_uid: str | None, attempt: int) -> bool:
-        """Whether it may be of this attempt of a job: what it does not say cannot be held against it."""
+    def is_of(self, job_uid: str | None, attempt: int, launch: int = 0) -> bool:
+        """Whether it may be of this launch of an attempt: what it does not say cannot be held against it."""
         is_job = self.job_uid is None or self.job_uid == job_uid
-        return is_job and (self.attempt is None or self.attempt == attempt)
+        return is_job and self.attempt in {None, attempt} and (self.launch or 0) == launch
 
     def signed(self, identity: RankIdentity) -> Self:
-        """The report with the job and the attempt that the process is of."""
-        return self.model_copy(update={"job_uid": identity.job_uid, "attempt": identity.attempt})
+        """The report with the job, the attempt and the launch that the process is of."""
+        origin = {"job_uid": identity.job_uid, "attempt": identity.attempt, "launch": identity.launch or None}
+        return self.model_copy(update=origin)
 
     def write(self, path: Path) -> bool:
         """Leave the report where the kubelet, or a launcher, looks for it; returns whether all of it is there.

@@ -29,6 +29,7 @@ ConditionType = Literal[
 
 MOST_RESTART_TIMES = 100
 MOST_AVOIDED_NODES = 16
+MOST_RECOVERIES = 10
 _PHASES, _CONDITION_TYPES = frozenset(get_args(Phase)), frozenset(get_args(ConditionType))
 _SUMMARIES: dict[str, Phase] = {
     "Failed": "Failed",
@@ -292,6 +293,23 @@ class AvoidedNode(Model):
     """When it was blamed for the last time."""
 
 
+class Recovery(Model):
+    """One recovery from a fault, as far as it has come."""
+
+    rung: str
+    """What was started anew: InPlace (the ranks, in their pods) or WholeGang (all pods)."""
+    cause: str
+    """Class of the fault."""
+    since: datetime
+    """When it was decided."""
+    step: Number | None = None
+    """Last step that was known to be made before."""
+    seconds: Measured | None = None
+    """From then to the first new step that was seen; absent until there is one."""
+    steps_lost: Number | None = None
+    """Steps that were made again, as far as they were known."""
+
+
 class ArcFaceTrainingJobStatus(Model):
     """What the operator has seen and decided."""
 
@@ -303,12 +321,16 @@ class ArcFaceTrainingJobStatus(Model):
     """Generation of the spec that this status is about."""
     attempt: int = Field(default=0, ge=0)
     """Number of the current gang of pods."""
+    launch: int = Field(default=0, ge=0)
+    """How often its ranks were started anew in their pods."""
     image: str | None = None
     """Image of its pods, decided before the first of them."""
     resource_name: str | None = None
     """Extended resource of its devices, decided before the first pod of the job, for good."""
     restarts: int = Field(default=0, ge=0)
-    """Gang restarts for any reason."""
+    """Gang restarts for any reason, in place or with new pods."""
+    recoveries: list[Recovery] = Field(default=[], max_length=MOST_RECOVERIES)
+    """The last recoveries from faults, the newest at the end."""
     counted_restarts: int = Field(default=0, ge=0)
     """Gang restarts after training faults; backoffLimit bounds them."""
     forgiven_restarts: int = Field(default=0, ge=0)
@@ -366,6 +388,7 @@ _FOUND_ANEW = frozenset(
         "failure",
         "uncountedRestartTimes",
         "avoidedNodes",
+        "recoveries",
     }
 )
 """Parts of a status that tell people what is known; no decision goes wrong without them."""

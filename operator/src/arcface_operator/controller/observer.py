@@ -9,8 +9,11 @@ from datetime import datetime
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.controller.jobs import JobTracker
 from arcface_operator.controller.progress_poller import Answer, ProgressPoller, Question
+from arcface_operator.controller.word_listener import Place, WordListener
 from arcface_operator.decision import decide as needs, ending, stages
-from arcface_operator.decision.observation import ObjectView, Observation, PodView, stuck_since
+from arcface_operator.decision.context import launch_of
+from arcface_operator.decision.observation import HeardWords, ObjectView, Observation, PodView, stuck_since
+from arcface_operator.decision.recovery import ladder
 from arcface_operator.kubernetes import client, informer
 from arcface_operator.kubernetes.device_faults import DeviceFaultReader
 from arcface_operator.kubernetes.prerequisites import PrerequisitesReader
@@ -27,6 +30,7 @@ class Observer:
     prerequisites: PrerequisitesReader
     queues: QueueReader
     poller: ProgressPoller
+    listener: WordListener
     settings: Settings
     now: Callable[[], datetime]
     device_faults: DeviceFaultReader
@@ -51,6 +55,7 @@ class Observer:
             prerequisites=await self.prerequisites.read(job) if waits else None,
             report=None if answer is None else answer.report,
             sighting=None if answer is None else answer.sighting,
+            words=self._words(job, pods, tracker),
             queue=await self.queues.read(job),
             groups=await self._groups(job),
             stuck_since=tracker.stuck_since,
@@ -64,6 +69,11 @@ class Observer:
         has_cards = job.spec.workers.accelerator == "ascend" and phase in needs.GANG_PHASES
         faults = await self.device_faults.read(nodes) if has_cards else {}
         return replace(observed, lost_nodes=self.prerequisites.lost(nodes), device_faults=faults)
+
+    def forget(self, ref: client.JobRef) -> None:
+        """A job is gone: nobody of it is asked any more."""
+        self.poller.forget(ref)
+        self.listener.forget(ref)
 
     async def _groups(self, job: ArcFaceTrainingJob) -> dict[str, tuple[str, ...]] | None:
         """The gang scheduler's groups that are there, where that matters, each with its finalizers."""
@@ -80,19 +90,30 @@ class Observer:
         A pod is asked once its containers run: before that nobody is there to answer.
         """
         stage, status = stages.stage_of(job.status), job.status
-        period = (
-            self.settings.progress_seconds if status.phase == stage.at_work else self.settings.starting_poll_seconds
-        )
-        own = (pod for pod in pods if pod.component == stage.component and pod.attempt == status.attempt)
+        is_steady = status.phase == stage.at_work and not ladder.is_open(status)
+        period = self.settings.progress_seconds if is_steady else self.settings.starting_poll_seconds
+        own = [pod for pod in pods if pod.component == stage.component and pod.attempt == status.attempt]
         first = next((pod for pod in own if pod.index == 0), None)
         if first is None or first.address is None or first.phase != "Running" or first.ended is not None:
             return None
         uid, attempt = job.metadata.uid, status.attempt
-        question = Question(address=first.address, job_uid=uid, attempt=attempt, kind=stage.report)
+        launch = launch_of(status, own)
+        question = Question(address=first.address, job_uid=uid, attempt=attempt, kind=stage.report, launch=launch)
         if tracker.polled_at is None or self.clock() - tracker.polled_at >= period / 2:
             tracker.polled_at = self.clock()
             self.poller.poll(tracker.ref, question)
         return self.poller.take(tracker.ref, question)
+
+    def _words(self, job: ArcFaceTrainingJob, pods: tuple[PodView, ...], tracker: JobTracker) -> HeardWords | None:
+        """What the launchers of the present attempt say; they are listened to while they have ranks."""
+        own = (pod for pod in pods if pod.component == stages.TRAINING.component and pod.attempt == job.status.attempt)
+        first = next((pod for pod in own if pod.index == 0 and pod.phase == "Running" and pod.ended is None), None)
+        has_gang = job.status.phase in needs.GANG_PHASES | {"Restarting"} and self.settings.restarts_in_place
+        if first is None or first.address is None or not has_gang:
+            self.listener.forget(tracker.ref)
+            return None
+        uid, attempt = job.metadata.uid, job.status.attempt
+        return self.listener.listen(tracker.ref, Place(address=first.address, job_uid=uid, attempt=attempt))
 
 
 def _predecessor(job: ArcFaceTrainingJob, children: Iterable[PodView]) -> str | None:

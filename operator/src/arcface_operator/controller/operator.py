@@ -18,7 +18,7 @@ import aiohttp
 import kopf
 from kopf._cogs.clients.errors import APIError  # kopf names it nowhere else
 
-from arcface_operator.controller import jobs, metrics, observer, progress_poller, reconciler, watches
+from arcface_operator.controller import jobs, metrics, observer, progress_poller, reconciler, watches, word_listener
 from arcface_operator.kubernetes import client, credentials, device_faults, election, executor, prerequisites, queues
 from arcface_operator.settings import Settings
 
@@ -56,6 +56,7 @@ class Operator:
         self.queues = queues.QueueReader(api, self.watches.workloads)
         self.metrics = metrics.OperatorMetrics(lambda: store.cache)
         self.poller = progress_poller.ProgressPoller(self._wake_now, _utc_now)
+        self.listener = word_listener.WordListener(self._wake_now, _utc_now)
         self.reconciler = reconciler.Reconciler(
             jobs=store,
             observer=observer.Observer(
@@ -64,6 +65,7 @@ class Operator:
                 prerequisites=prerequisites.PrerequisitesReader(api, self.watches.claims, self.watches.nodes),
                 queues=self.queues,
                 poller=self.poller,
+                listener=self.listener,
                 settings=settings,
                 now=_utc_now,
                 device_faults=device_faults.DeviceFaultReader(api),
@@ -96,6 +98,7 @@ class Operator:
             await self.end()
             await runner.cleanup()
             await self.poller.close()
+            await self.listener.close()
         if self.supervision is not None and not self.supervision.cancelled():
             self.supervision.result()
 

@@ -36,6 +36,7 @@ class Question:
     job_uid: str | None
     attempt: int
     kind: type[Report]
+    launch: int = 0
 
     @property
     def host(self) -> str:
@@ -144,7 +145,7 @@ def _understood(question: Question, status: int, content: bytes) -> tuple[Reach,
     report = question.kind.parse(content) if status in SUCCESS else None
     if report is None:
         return Reach.UNREADABLE, f"HTTP {status} without a report", None
-    if not report.is_of(question.job_uid, question.attempt):
+    if not report.is_of(question.job_uid, question.attempt, question.launch):
         return Reach.OTHER_ATTEMPT, f"attempt {report.attempt} of job {report.job_uid} answers", None
     return Reach.ANSWERS, "", report
 

@@ -173,7 +173,7 @@ class Reconciler:
             return None
         if job is None:
             self.trackers.pop(tracker.ref, None)
-            self.observer.poller.forget(tracker.ref)
+            self.observer.forget(tracker.ref)
             return None
         tracker = self._tracker_of(job, tracker)
         job, settings = with_device_class(job, self.settings)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, TypedDict, Unpack
 
+from arcface_api.contract.pod_environment import LAUNCH_ANNOTATION
 from arcface_api.resource import status as api
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
@@ -30,9 +31,11 @@ class StatusChanges(TypedDict, total=False):
     conditions: list[api.Condition]
     observed_generation: int | None
     attempt: int
+    launch: int
     image: str | None
     resource_name: str | None
     restarts: int
+    recoveries: list[api.Recovery]
     counted_restarts: int
     forgiven_restarts: int
     uncounted_restart_times: list[datetime]
@@ -102,6 +105,11 @@ class DecisionContext:
         """Index of the first pod of the present attempt that is not there."""
         present = {pod.index for pod in self.pods}
         return next((index for index in range(self.gang_size) if index not in present), None)
+
+    @property
+    def launch(self) -> int:
+        """The present launch of the attempt's ranks; pods know it, too, and an earlier release leaves it to them."""
+        return launch_of(self.status, self.pods)
 
     @property
     def is_out_of_sight(self) -> bool:
@@ -184,6 +192,12 @@ class DecisionContext:
         if since is None or seconds is None:
             return None
         return max(0.0, (since + timedelta(seconds=seconds) - self.now).total_seconds())
+
+
+def launch_of(status: api.ArcFaceTrainingJobStatus, pods: Iterable[PodView]) -> int:
+    """The present launch of the ranks of an attempt, whose pods these are."""
+    told = (pod.annotations.get(LAUNCH_ANNOTATION, "") for pod in pods)
+    return max([status.launch, *(int(text) for text in told if re.fullmatch("[0-9]{1,9}", text))])
 
 
 def condition(status: api.ArcFaceTrainingJobStatus, kind: api.ConditionType) -> api.Condition | None:

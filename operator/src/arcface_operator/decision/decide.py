@@ -170,7 +170,9 @@ def _events_of_phases(old: ArcFaceTrainingJobStatus, new: ArcFaceTrainingJobStat
         failed = condition(new, "Failed")
         return [] if failed is None else [EmitEvent(type="Warning", reason=failed.reason, message=failed.message)]
     if new.phase == "Restarting" and new.failure is not None:
-        message = f"attempt {new.attempt} follows: {new.failure.message}"
+        attempt = f"attempt {new.attempt}"
+        what = f"{attempt} follows" if new.attempt > old.attempt else f"the ranks of {attempt} start anew in their pods"
+        message = f"{what}: {new.failure.message}"
         return [EmitEvent(type="Warning", reason="Restarting", message=message)]
     return [EmitEvent(type="Normal", reason=str(new.phase), message=_meaning(new))]
 

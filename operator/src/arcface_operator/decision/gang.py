@@ -20,6 +20,7 @@ from arcface_operator.decision.policies import (
     stall_seconds,
     startup_deadline_seconds,
 )
+from arcface_operator.decision.recovery import in_place, ladder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +84,9 @@ def follow(context: DecisionContext) -> Plan:
     if _is_done(context):
         fault = course.unfinished(context)
         return course.complete(context) if fault is None else _act_on(context, fault)
-    if (fault := _gang_fault(context)) is not None:
-        if left := settle_seconds.seconds_left(context, fault):
+    told = ladder.with_told_ends(context)
+    if (fault := _gang_fault(told)) is not None:
+        if left := settle_seconds.seconds_left(told, fault):
             return Plan(status=context.status, look_again_seconds=left)
         return _act_on(context, _explained(context, fault) if fault.is_blamed else fault)
     context, actions = course.introduce(context)
@@ -100,8 +102,9 @@ def is_blamed(context: DecisionContext) -> bool:
     context = _course(context).watch(context)
     if _is_done(context):
         return False
-    fault = _gang_fault(context)
-    return fault is not None and fault.is_blamed and not settle_seconds.seconds_left(context, fault)
+    told = ladder.with_told_ends(context)
+    fault = _gang_fault(told)
+    return fault is not None and fault.is_blamed and not settle_seconds.seconds_left(told, fault)
 
 
 def _course(context: DecisionContext) -> _Course:
@@ -154,7 +157,12 @@ def _gang_fault(context: DecisionContext) -> Fault | None:
     if fault is not None:
         return fault
     if context.status.phase == "Starting":
-        return room.incurable(context) or startup_deadline_seconds.late_gang(context) or _unseen_loss(context)
+        return (
+            room.incurable(context)
+            or in_place.not_launched(context)
+            or startup_deadline_seconds.late_gang(context)
+            or _unseen_loss(context)
+        )
     return _course(context).stall(context) or _unseen_loss(context)
 
 
@@ -202,7 +210,8 @@ def _act_on(context: DecisionContext, fault: Fault) -> Plan:
     if fault.remedy is Remedy.FAIL:
         return _course(context).give_up(context, failure.reason, failure.message, failure)
     if fault.remedy is Remedy.LET_GO:
-        return starting.start(_with_next_attempt(_with_pause(context, failure)).with_status(phase="Queued"))
+        paused = _with_next_attempt(_with_pause(context, failure), has_run=_has_run(context))
+        return starting.start(paused.with_status(phase="Queued"))
     context, fault = most_uncounted_restarts.charged(context, fault)
     if (sentence := backoff_limit.exceeded(context, fault)) is not None:
         return _course(context).give_up(context, "BackoffLimitExceeded", sentence, failure)
@@ -210,8 +219,11 @@ def _act_on(context: DecisionContext, fault: Fault) -> Plan:
     if refused >= context.settings.most_admission_errors:
         sentence = f"{refused} attempts in a row were refused: {failure.message}"
         return _course(context).give_up(context, failure.reason, sentence, failure)
-    restarted = _with_restart(avoid_node_seconds.noted(context, fault), fault)
-    return starting.start(restarted.with_status(refused_attempts=refused))
+    rung = ladder.rung_for(context, fault)
+    restarted = _with_restart(ladder.begun(avoid_node_seconds.noted(context, fault), rung, fault), fault)
+    if rung is ladder.Rung.IN_PLACE:
+        return in_place.launch_again(restarted)
+    return starting.start(_with_new_pods(restarted, context).with_status(refused_attempts=refused))
 
 
 def _refused_attempts(context: DecisionContext, fault: Fault) -> int:
@@ -223,24 +235,28 @@ def _refused_attempts(context: DecisionContext, fault: Fault) -> int:
 
 
 def _with_restart(context: DecisionContext, fault: Fault) -> DecisionContext:
-    """The context with another attempt after a fault."""
+    """The context with another restart after a fault."""
     failure = fault.failure
     context = context.with_condition(
         context.stage.condition, truth=False, reason=failure.reason, message=failure.message
     )
+    return context.with_status(
+        phase="Restarting",
+        restarts=context.status.restarts + 1,
+        counted_restarts=context.status.counted_restarts + (fault.remedy is Remedy.RESTART),
+        failure=failure,
+    )
+
+
+def _with_new_pods(context: DecisionContext, before: DecisionContext) -> DecisionContext:
+    """The context of a gang that is restarted with other pods than before."""
     why = "the pods start anew"
     kinds = [*ROOM]
     if context.stage is stages.TRAINING and context.has_rank_table:
         kinds.append("RankTableReady")
     for kind in kinds:
         context = context.with_condition(kind, truth=False, reason="Restarting", message=why)
-    return _with_next_attempt(context).with_status(
-        phase="Restarting",
-        restarts=context.status.restarts + 1,
-        counted_restarts=context.status.counted_restarts + (fault.remedy is Remedy.RESTART),
-        failure=failure,
-        rank_table=None,
-    )
+    return _with_next_attempt(context, has_run=_has_run(before)).with_status(rank_table=None)
 
 
 def _with_pause(context: DecisionContext, failure: FailureStatus) -> DecisionContext:
@@ -255,11 +271,16 @@ def _with_pause(context: DecisionContext, failure: FailureStatus) -> DecisionCon
     return context.with_status(rank_table=None)
 
 
-def _with_next_attempt(context: DecisionContext) -> DecisionContext:
+def _has_run(context: DecisionContext) -> bool:
+    """Whether a gang has been at work, perhaps before its ranks were started anew in their pods."""
+    return context.status.phase == context.stage.at_work or context.launch > 0
+
+
+def _with_next_attempt(context: DecisionContext, *, has_run: bool) -> DecisionContext:
     """The context with another attempt, which waits where the ones before it never ran."""
-    has_run = context.status.phase == context.stage.at_work
     return context.with_status(
         attempt=context.status.attempt + 1,
+        launch=0,
         vain_attempts=0 if has_run else context.status.vain_attempts + 1,
         refused_attempts=0,
         restarted_at=context.now,

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from arcface_api.contract import pod_environment
+from arcface_api.contract.launcher_words import GangWord
 from arcface_api.contract.reports import EvaluatorReport, TrainerReport
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.decision.answers.action_failure import CREATION, ActionFailure
@@ -123,6 +124,15 @@ class Prerequisites:
     """Kinds of the gang scheduler that the API server does not serve."""
 
 
+@dataclass(frozen=True)
+class HeardWords:
+    """What the launchers of an attempt's pods have said."""
+
+    gang: GangWord
+    at: datetime
+    """When it was heard."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Observation:
     """One job and everything about it at one moment."""
@@ -137,6 +147,8 @@ class Observation:
     """What the first pod has just served, of the present attempt for certain or, from earlier releases, most likely."""
     sighting: Sighting | None = None
     """How it has just gone to ask the first pod; None where no question came to anything since the last look."""
+    words: HeardWords | None = None
+    """What the launchers of the present attempt have said; None where they have not been heard."""
     queue: QueueView | None = None
     """What Kueue says; None where the job is not in a queue of it, or its Workloads have not been seen yet."""
     groups: Mapping[str, tuple[str, ...]] | None = None

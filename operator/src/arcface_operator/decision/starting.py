@@ -55,6 +55,7 @@ def begin(context: DecisionContext) -> DecisionContext:
         running_time=None,
         training_time=None,
         attempt=context.status.attempt + 1 if was_run else context.status.attempt,
+        launch=0,
     )
 
 

@@ -10,18 +10,20 @@ from arcface_operator.decision.fault_table.table import NO_REPORT
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Annotate, Apply
 from arcface_operator.decision.policies import startup_deadline_seconds
+from arcface_operator.decision.recovery import in_place, ladder
 from arcface_operator.manifests import config_maps, metadata
 
 
 def introduce(context: DecisionContext) -> tuple[DecisionContext, tuple[Action, ...]]:
-    """Tell every rank where the others are, as soon as that is known."""
+    """Tell every rank where the others are, as soon as that is known, and which launch it is of."""
+    pods, launch = context.pods, in_place.announcement(context)
     if context.has_rank_table:
-        return _publish_rank_table(context)
-    pods = context.pods
+        context, actions = _publish_rank_table(context)
+        return context, (*actions, *launch)
     address = pods[0].address
     if len(pods) == 1 or address is None:
-        return context, ()
-    return context, _annotations(pods, pod_environment.SCHEDULER_ANNOTATION, address, "Training")
+        return context, launch
+    return context, (*_annotations(pods, pod_environment.SCHEDULER_ANNOTATION, address, "Training"), *launch)
 
 
 def _publish_rank_table(context: DecisionContext) -> tuple[DecisionContext, tuple[Action, ...]]:
@@ -118,7 +120,7 @@ def _with_report(context: DecisionContext, report: reports.TrainerReport) -> Dec
         context = context.with_status(progress=_advanced(context.status.progress, report.progress, context.now))
     if report.checkpoint is not None:
         context = _with_checkpoint(context, report.checkpoint)
-    return context
+    return ladder.closed(context, report)
 
 
 def _advanced(old: Progress | None, new: Progress, now: datetime) -> Progress:

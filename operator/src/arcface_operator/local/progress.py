@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TaskID, TextColumn
 from rich.table import Table
 
-from arcface_api.contract import pod_environment, reports
+from arcface_api.contract import launcher_words, pod_environment, reports
 from arcface_api.resource.status import ArcFaceTrainingJobStatus, EvaluationStatus, GateResult, Progress
 from arcface_operator.decision.observation import Observation, PodView
 from arcface_operator.decision.plan import EmitEvent, Plan
@@ -28,11 +28,23 @@ LINE_SECONDS = 10.0
 
 def probe_report(address: str, kind: type[Report]) -> Report | None:
     """The report so far at a pod's /progress, or None while it serves none of this kind."""
-    connection = http.client.HTTPConnection(address, pod_environment.METRICS_PORT, timeout=TIMEOUT_SECONDS)
+    content = _content(address, pod_environment.METRICS_PORT, "/progress")
+    return None if content is None else kind.parse(content)
+
+
+def probe_words(address: str) -> launcher_words.GangWord | None:
+    """What the launchers of a gang have said, by that of pod 0; None while nobody tells of it."""
+    content = _content(address, pod_environment.LAUNCHER_PORT, "/gang")
+    return None if content is None else launcher_words.GangWord.parse(content)
+
+
+def _content(address: str, port: int, path: str) -> bytes | None:
+    """What is served there; None where nothing is."""
+    connection = http.client.HTTPConnection(address, port, timeout=TIMEOUT_SECONDS)
     try:
-        connection.request("GET", "/progress")
+        connection.request("GET", path)
         response = connection.getresponse()
-        return kind.parse(response.read(SIZE_LIMIT)) if response.status == http.HTTPStatus.OK else None
+        return response.read(SIZE_LIMIT) if response.status == http.HTTPStatus.OK else None
     except (OSError, http.client.HTTPException):
         return None
     finally:
@@ -147,7 +159,7 @@ class Narrator:
     def _log_of(self, before: ArcFaceTrainingJobStatus, after: ArcFaceTrainingJobStatus) -> str:
         """Where the attempt that has just failed says more."""
         failure = after.failure
-        if failure is None or failure.pod is None or after.attempt == before.attempt:
+        if failure is None or failure.pod is None or after.restarts == before.restarts:
             return ""
         return f"; log: {self.log(failure.pod, before.attempt)}"
 

@@ -33,6 +33,7 @@ def build_identity(job: ArcFaceTrainingJob, index: int, attempt: int) -> list[Ma
         world_size=workers.world_size,
         scheduler_file=Path(pods.RENDEZVOUS_MOUNT, pods.SCHEDULER_ADDRESS_FILE) if has_scheduler_file(job) else None,
         rank_table=Path(pods.RANK_TABLE_MOUNT, pods.RANK_TABLE_FILE) if has_rank_table(job) else None,
+        launch_file=Path(pods.RENDEZVOUS_MOUNT, pods.LAUNCH_FILE_NAME),
         attempt=attempt,
         job_uid=job.metadata.uid,
     )

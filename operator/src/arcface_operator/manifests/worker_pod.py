@@ -88,10 +88,13 @@ def _build_volumes(job: ArcFaceTrainingJob) -> list[Manifest]:
         volumes.append(pod_parts.claim_volume("init-from", init_from.claim_name))
     if (claim := verified_claim(job)) is not None:
         volumes.append(pod_parts.claim_volume("evaluation", claim))
+    shown = {pods.LAUNCH_FILE_NAME: pods.LAUNCH_ANNOTATION}
     if rank_variables.has_scheduler_file(job):
-        field = f"metadata.annotations['{pods.SCHEDULER_ANNOTATION}']"
-        item = {"path": pods.SCHEDULER_ADDRESS_FILE, "fieldRef": {"fieldPath": field}}
-        volumes.append({"name": "rendezvous", "downwardAPI": {"items": [item]}})
+        shown = {pods.SCHEDULER_ADDRESS_FILE: pods.SCHEDULER_ANNOTATION, **shown}
+    items = [
+        {"path": file, "fieldRef": {"fieldPath": f"metadata.annotations['{name}']"}} for file, name in shown.items()
+    ]
+    volumes.append({"name": "rendezvous", "downwardAPI": {"items": items}})
     if rank_variables.has_rank_table(job):
         volumes.append({"name": "rank-table", "configMap": {"name": rank_table_name(job.metadata.name)}})
     return volumes
@@ -109,8 +112,7 @@ def _build_mounts(job: ArcFaceTrainingJob) -> list[Manifest]:
         mounts.append(pod_parts.read_only("init-from", pods.INIT_FROM_MOUNT))
     if verified_claim(job) is not None:
         mounts.append(pod_parts.read_only("evaluation", pods.EVALUATION_MOUNT))
-    if rank_variables.has_scheduler_file(job):
-        mounts.append(pod_parts.read_only("rendezvous", pods.RENDEZVOUS_MOUNT))
+    mounts.append(pod_parts.read_only("rendezvous", pods.RENDEZVOUS_MOUNT))
     if rank_variables.has_rank_table(job):
         mounts.append(pod_parts.read_only("rank-table", pods.RANK_TABLE_MOUNT))
     return mounts
@@ -141,6 +143,6 @@ def build_service(job: ArcFaceTrainingJob) -> Manifest:
 
 
 def _ports(ranks_per_pod: int) -> dict[str, int]:
-    """Ports of a rank pod by name: /metrics of each of its ranks, and the rendezvous (used in pod 0 only)."""
+    """Ports of a rank pod by name: /metrics of each of its ranks; in pod 0 also the launcher's and the rendezvous."""
     metrics = {"metrics" if rank == 0 else f"metrics-{rank}": pods.METRICS_PORT + rank for rank in range(ranks_per_pod)}
-    return {**metrics, "rendezvous": pods.RENDEZVOUS_PORT}
+    return {**metrics, "launcher": pods.LAUNCHER_PORT, "rendezvous": pods.RENDEZVOUS_PORT}

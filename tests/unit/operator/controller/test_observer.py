@@ -15,6 +15,7 @@ from support.builders.jobs import make_job
 from support.builders.views import NOW, SETTINGS, make_ended, make_report, make_worker
 from support.decision_table import status_in
 from support.fakes.kueue import NoQueues
+from support.fakes.words import Listener
 
 UID = "uid-1"
 REF = JobRef("default", "quick")
@@ -49,6 +50,7 @@ def observed(*pods: PodView, phase: str = "Training") -> tuple[Observation, list
     job = job.model_copy(update={"status": status_in(phase)})
     poller, nothing = Poller(), Any
     parts: Any = {"api": nothing, "prerequisites": nothing, "queues": NoQueues(), "device_faults": nothing}
+    parts["listener"] = Listener()
     observer = Observer(**parts, pods=Children(*pods), poller=poller, settings=SETTINGS, now=lambda: NOW)
     return asyncio.run(observer.observe(job, JobTracker(REF, NOW))), poller.asked
 

@@ -23,6 +23,7 @@ from support.builders.jobs import job_document
 from support.builders.views import ASCEND, NOW, SETTINGS, ago, make_ended, make_prerequisites, make_worker
 from support.decision_table import status_in
 from support.fakes.kueue import NoQueues
+from support.fakes.words import Listener
 
 REF = JobRef("default", "quick")
 UID = "1" * 8
@@ -121,7 +122,7 @@ def look(
         began = loop.time()
         jobs.upsert(job)
         api: Any = server
-        found: Any = Children(*pods), around or Around(), NoQueues(), Poller()
+        found: Any = Children(*pods), around or Around(), NoQueues(), Poller(), Listener()
         reconciler = Reconciler(
             jobs=jobs,
             observer=Observer(api, *found, settings=SETTINGS, now=clock, device_faults=DeviceFaultReader(api)),

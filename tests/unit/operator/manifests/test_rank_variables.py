@@ -52,7 +52,9 @@ def test_a_rank_alone_has_neither_table_nor_scheduler(accelerator: str) -> None:
     pod = build_worker_pod(make_job(workers={"accelerator": accelerator}), 0, 0, Settings())
     (container,) = pod["spec"]["containers"]
     assert not (MEETING | HCCL) & {item["name"] for item in container["env"]}
-    assert not {"rank-table", "rendezvous"} & {volume["name"] for volume in pod["spec"]["volumes"]}
+    volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+    assert "rank-table" not in volumes
+    assert [item["path"] for item in volumes["rendezvous"]["downwardAPI"]["items"]] == ["launch"]
     assert "hccl/rankIndex" not in pod["metadata"].get("annotations", {})
 
 

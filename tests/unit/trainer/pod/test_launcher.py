@@ -19,7 +19,7 @@ INVALID = ReportedFailure(reason="InvalidInput", message="data.path: no such fol
 
 
 def wait(ranks, scheduler=None, leave_seconds=LEAVE_SECONDS, limit=float("inf")):
-    return _wait(ranks, Watchdog(limit), scheduler, leave_seconds)
+    return _wait(ranks, Watchdog(limit), scheduler, leave_seconds=leave_seconds)
 
 
 @pytest.fixture
@@ -102,6 +102,15 @@ def test_a_rank_that_is_stopped_before_it_joined_has_nothing_to_save(rank, tmp_p
     assert status == 143
     assert (report.failure.reason, report.failure.exit_code) == ("Stopped", 143)
     assert joined.process.poll() is not None, "it would wait for the other for ever"
+
+
+def test_ranks_that_the_operator_calls_anew_are_ended_and_the_pod_goes_on(rank):
+    ranks = [rank(ENDLESS), rank(ENDLESS, number=1)]
+    for one in ranks:
+        one.report_path = one.report_path.with_name("none.json")
+    calls = iter([False, False, True])
+    assert _wait(ranks, Watchdog(float("inf")), None, lambda: next(calls)) is None
+    assert [one.process.poll() for one in ranks] == [-9, -9]
 
 
 GRACE_SECONDS = 2.0

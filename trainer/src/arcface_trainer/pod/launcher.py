@@ -1,7 +1,8 @@
 """The main process of a worker pod: starts its ranks (and in rank 0's pod MindSpore's scheduler) and reports their end.
 
-Processes rather than threads since MindSpore keeps one rank per process. The first rank that fails ends the pod: its
-peers wait for it inside collectives and have nothing to save.
+Processes rather than threads since MindSpore keeps one rank per process. The first rank that fails ends the others of
+its pod: they wait for it inside collectives and have nothing to save. Then the operator has all pods launch their ranks
+anew, in place (`launches`), or the pod ends.
 """
 
 import contextlib
@@ -9,11 +10,14 @@ import os
 import signal
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import ArcFaceError, ExitCode, Stopped
 from arcface_trainer.pod import pinning, rendezvous
+from arcface_trainer.pod.launches import Launches
 from arcface_trainer.pod.processes import GRACE_SECONDS, RankProcess, SchedulerProcess, rank_environment, shell_status
 from arcface_trainer.pod.watchdog import Watchdog
 
@@ -49,29 +53,62 @@ def _run_until_stopped(config_path: Path) -> tuple[reports.TrainerReport, int]:
 
 
 def _run(config_path: Path) -> tuple[reports.TrainerReport, int]:
+    """Launch the ranks, again as often as the operator asks for it, until the pod has come to its end."""
     config = run_config.RunConfig.read(config_path)
     identity = pod_environment.RankIdentity.from_environment()
-    meeting, shares = rendezvous.meet(identity), pinning.core_shares(config.ranks)
-    with tempfile.TemporaryDirectory(prefix="arcface-") as folder, contextlib.ExitStack() as stack:
-        ranks: list[RankProcess] = []
-        # Signals before children: one that comes in between must not be lost.
-        signals = _forward_signals(ranks)
-        environments = [
-            rank_environment(os.environ, config.ranks, identity, meeting, local)
-            for local in range(config.ranks.per_pod)
-        ]
-        process: SchedulerProcess | None = None
-        if meeting is not None and identity.rank == 0:
-            process = SchedulerProcess.start(environments[0])
-            stack.callback(process.end, ranks)
-        for local, environment in enumerate(environments):
-            rank = RankProcess.start(config_path, Path(folder), identity.rank + local, local, environment)
-            os.sched_setaffinity(rank.process.pid, shares[local])
-            ranks.append(rank)
-        if signals:
-            for rank in ranks:
-                rank.stop()
-        return _wait(ranks, Watchdog.of(config.stall_seconds), process)
+    meeting = rendezvous.meet(identity)
+    ranks: list[RankProcess] = []
+    # Signals before children: one that comes in between must not be lost.
+    pod = _Pod(config_path, config, meeting, ranks, _forward_signals(ranks))
+    launches = Launches.begin(identity, meeting)
+    while True:
+        end = pod.launch(launches)
+        if end is not None and not pod.is_launched_again(launches, end[0]):
+            return end
+        launches.advance()
+
+
+@dataclass(frozen=True)
+class _Pod:
+    """What the launches of a pod's ranks have in common."""
+
+    config_path: Path
+    config: run_config.RunConfig
+    meeting: rendezvous.MeetingPoint | None
+    ranks: list[RankProcess]
+    """Of the present launch."""
+    signals: list[int]
+    """Requests to stop that have come."""
+
+    def launch(self, launches: Launches) -> tuple[reports.TrainerReport, int] | None:
+        """Run the ranks; the pod's report and exit status, None where the operator calls for another launch."""
+        identity, ranks = launches.identity, self.config.ranks
+        shares = pinning.core_shares(ranks)
+        self.ranks.clear()
+        with tempfile.TemporaryDirectory(prefix="arcface-") as folder, contextlib.ExitStack() as stack:
+            environments = [
+                rank_environment(os.environ, ranks, identity, self.meeting, local) for local in range(ranks.per_pod)
+            ]
+            process: SchedulerProcess | None = None
+            if self.meeting is not None and identity.rank == 0:
+                process = SchedulerProcess.start(environments[0])
+                stack.callback(process.end, self.ranks)
+            for local, environment in enumerate(environments):
+                rank = RankProcess.start(self.config_path, Path(folder), identity.rank + local, local, environment)
+                os.sched_setaffinity(rank.process.pid, shares[local])
+                self.ranks.append(rank)
+            if self.signals:
+                for rank in self.ranks:
+                    rank.stop()
+            launches.tell_of_start()
+            return _wait(self.ranks, Watchdog.of(self.config.stall_seconds), process, lambda: launches.is_called)
+
+    def is_launched_again(self, launches: Launches, report: reports.TrainerReport) -> bool:
+        """Whether ranks that have failed are to be launched again, by the operator's word."""
+        if report.failure is None or self.signals:
+            return False
+        step = max((rank.last_step for rank in self.ranks), default=0)
+        return launches.is_called_after(report.failure, step, lambda: bool(self.signals))
 
 
 def _end_on_signals() -> None:
@@ -105,12 +142,16 @@ def _wait(
     ranks: list[RankProcess],
     watchdog: Watchdog,
     scheduler: SchedulerProcess | None = None,
+    is_called: Callable[[], bool] = lambda: False,
     leave_seconds: float = LEAVE_SECONDS,
-) -> tuple[reports.TrainerReport, int]:
-    """Wait until all ranks have ended well, or the first one has not, or they wait for one that does not come."""
+) -> tuple[reports.TrainerReport, int] | None:
+    """Wait until all ranks have ended well, or the first one has not, or they wait for one that does not come.
+
+    None where the operator calls for another launch before: the ranks are ended, since they wait for a dead one.
+    """
     first_end: float | None = None
     is_killed = False
-    while True:
+    while not is_called():
         is_running = not is_killed and any(rank.is_running for rank in ranks)
         if (failed := _first_failed(ranks)) is not None:
             rank, status = failed
@@ -132,6 +173,8 @@ def _wait(
             is_killed = True
             continue
         time.sleep(POLL_SECONDS)
+    _kill(ranks)
+    return None
 
 
 def _waited_for_in_vain(

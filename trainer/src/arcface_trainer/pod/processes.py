@@ -62,7 +62,7 @@ def rank_environment(
         **compute_environment(environment, ranks.accelerator),
     }
     rank = str(identity.rank + local)
-    own = {pods.NODE_ID: rank, pods.WORKER_NUM: str(ranks.world_size)}
+    own = {pods.NODE_ID: rank, pods.WORKER_NUM: str(ranks.world_size), pods.LAUNCH: str(identity.launch)}
     if ranks.accelerator == "ascend":
         own[pods.DEVICE_ID] = str(local)
     if meeting is None:
@@ -93,6 +93,8 @@ class RankProcess:
     is_asked_to_stop: bool = False
     is_killed: bool = False
     """Then its report counts although its process may still be there."""
+    last_step: int = 0
+    """Updates that it had made when it was last looked at."""
 
     @classmethod
     def start(cls, config: Path, folder: Path, rank: int, local: int, environment: dict[str, str]) -> Self:
@@ -161,7 +163,10 @@ class RankProcess:
 
     def beat(self) -> heartbeat.Beat | None:
         """What it is doing; None until it trains."""
-        return heartbeat.read_beat(self.report_path.with_suffix(heartbeat.SUFFIX))
+        beat = heartbeat.read_beat(self.report_path.with_suffix(heartbeat.SUFFIX))
+        if beat is not None:
+            self.last_step = beat.step
+        return beat
 
     def report(self) -> reports.TrainerReport:
         """What the ended rank wrote, or what can be told of one that could not write."""
@@ -220,8 +225,8 @@ class SchedulerProcess:
         return f"MindSpore's scheduler ended with exit code {shell_status(code)} before its ranks: is its port in use?"
 
     def end(self, ranks: Sequence[RankProcess]) -> None:
-        """It leaves by itself after its ranks; one that does not is killed, at once where no rank had joined."""
-        is_needed = not any(rank.has_nothing_to_save for rank in ranks)
+        """It leaves by itself after its ranks; one that does not is killed, at once where ranks do not leave it."""
+        is_needed = not any(rank.is_killed or rank.has_nothing_to_save for rank in ranks)
         try:
             self.process.wait(self.grace_seconds if is_needed else 0)
         except subprocess.TimeoutExpired:

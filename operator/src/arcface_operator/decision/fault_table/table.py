@@ -14,6 +14,7 @@ POD_DELETED, POD_LOST, NODE_LOST = "PodDeleted", "PodLost", "NodeLost"
 PARTLY_HELD, QUOTA_WITHDRAWN = "PartlyHeld", "QuotaWithdrawn"
 STALLED, START_LATE, NO_REPORT = "Stalled", "StartupDeadlineExceeded", "NoReport"
 DEVICE_FAULT = "DeviceFault"
+NOT_LAUNCHED = "NotLaunched"
 INIT_FAILED, POD_FAILED = "InitContainerFailed", "PodFailed"
 """Reasons of ours."""
 BEFORE_MAIN = frozenset({INIT_FAILED, POD_FAILED})
@@ -119,6 +120,7 @@ TABLE = (
     Row("an end that the kubelet has not seen", OF_THE_NODE, reasons=UNSEEN),
     Row("a pod that the cluster ended, or somebody deleted", OF_THE_CLUSTER, is_taken=True),
     Row("a pod that is gone", OF_THE_CLUSTER, reasons={POD_LOST}),
+    Row("a launcher that does not start its ranks anew", OF_THE_CLUSTER, reasons={NOT_LAUNCHED}),
     Row("stopped, and nobody says why", OF_THE_CLUSTER, exit_codes={ExitCode.STOPPED}),
     Row("an init container that failed, or a pod of which nobody says why", OF_THE_PROGRAM, reasons=BEFORE_MAIN),
     Row("ranks that do not start or get nowhere", OF_THE_PROGRAM, reasons={START_LATE, STALLED}),

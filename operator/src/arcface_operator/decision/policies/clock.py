@@ -14,6 +14,7 @@ MOMENTS: dict[type, str] = {
     api.Progress: "updated_at",
     api.EvaluationProgress: "updated_at",
     api.AvoidedNode: "since",
+    api.Recovery: "since",
 }
 """Of a part of a status: the operator's own time. Trainers' clocks are no matter of it."""
 PARTS = (
@@ -26,6 +27,7 @@ PARTS = (
     "progress",
     "evaluation_progress",
     "avoided_nodes",
+    "recoveries",
 )
 
 

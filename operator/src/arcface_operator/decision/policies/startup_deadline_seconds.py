@@ -21,7 +21,7 @@ def late_gang(context: DecisionContext) -> Fault | None:
         return None
     # Of ranks that run it is known only since somebody asks them.
     asked_since = context.observed.watched_since if waiting is None else None
-    if not context.is_past(latest(room_since(context.status), asked_since), limit):
+    if not context.is_past(latest(room_since(context.status), context.status.restarted_at, asked_since), limit):
         return None
     pod = waiting or context.pods[0]
     message = f"{context.stage.work} has not begun after startupDeadlineSeconds {limit}: {_awaited(context, pod)}"

@@ -53,6 +53,7 @@ def test_a_worker_pod_becomes_a_process() -> None:
         "MS_NODE_ID": "1",
         "MS_TOPO_TIMEOUT": "1800",
         "ARCFACE_ATTEMPT": "0",
+        "ARCFACE_LAUNCH_FILE": f"{VOLUMES}/rendezvous/launch",
         "ARCFACE_SCHEDULER_FILE": f"{VOLUMES}/rendezvous/scheduler-address",
     }
     assert spec.grace_seconds == 120

@@ -1,0 +1,134 @@
+"""The ladder: what is started anew after a fault of a gang, and `status.recoveries`, what came of it the last times.
+
+The highest rung that may help is taken, each falls to the next. Ranks that are started anew in their pods keep nodes,
+cards, addresses and rank table. That helps against what befell a process and against nothing else; and it is not tried
+twice without a new step between.
+
+What launchers say of their ranks while their pods go on is taken as the ends of those pods. So every rule on faults
+holds for it: which explains which, whose doing it is, how long peers are waited for.
+"""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from arcface_api.contract.launcher_words import PodWord
+from arcface_api.contract.reports import TrainerReport
+from arcface_api.resource.status import MOST_RECOVERIES, ArcFaceTrainingJobStatus, Recovery
+from arcface_operator.decision import stages
+from arcface_operator.decision.context import DecisionContext
+from arcface_operator.decision.fault_table.table import Blame
+from arcface_operator.decision.faults import Fault
+from arcface_operator.decision.observation import Ended, PodView
+
+
+class Rung(Enum):
+    """What is started anew, in the words of `status.recoveries`."""
+
+    IN_PLACE = "InPlace"
+    """The ranks of all pods; the pods stay."""
+    WHOLE_GANG = "WholeGang"
+    """All pods."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GangState:
+    """What of a gang decides about the rung."""
+
+    is_at_work: bool
+    """Whether its ranks have begun to work in the present launch."""
+    is_told: bool
+    """Whether a launcher says that its ranks have ended, and waits for what is done about it."""
+    is_whole: bool
+    """Whether all of its pods run and none of them leaves."""
+    was_in_vain: bool
+    """Whether its ranks were started anew in their pods, and no new step has been seen since."""
+
+
+def rung_of(blame: Blame, gang: GangState) -> Rung:
+    """The rung to take."""
+    may_help = blame is Blame.PROGRAM and gang.is_at_work and not gang.was_in_vain
+    return Rung.IN_PLACE if may_help and gang.is_told and gang.is_whole else Rung.WHOLE_GANG
+
+
+def rung_for(context: DecisionContext, fault: Fault) -> Rung:
+    """The rung to take for a fault of a gang."""
+    if not context.settings.restarts_in_place:
+        return Rung.WHOLE_GANG
+    return rung_of(fault.verdict.blame, _state(context))
+
+
+def _state(context: DecisionContext) -> GangState:
+    """The gang as it is."""
+    last = context.status.recoveries[-1] if context.status.recoveries else None
+    return GangState(
+        is_at_work=context.status.phase == context.stage.at_work,
+        is_told=bool(told_failures(context)),
+        is_whole=context.missing_pod is None and all(_runs(pod) for pod in context.pods),
+        was_in_vain=is_open(context.status) and last is not None and last.rung == Rung.IN_PLACE.value,
+    )
+
+
+def _runs(pod: PodView) -> bool:
+    """Whether a pod goes on."""
+    return pod.phase == "Running" and pod.ended is None and not (pod.is_leaving or pod.is_disrupted)
+
+
+def told_failures(context: DecisionContext) -> tuple[PodWord, ...]:
+    """Words of the present launch that tell of ranks that have ended."""
+    heard = context.observed.words
+    if heard is None or context.stage is not stages.TRAINING:
+        return ()
+    place = context.job.metadata.uid, context.status.attempt, context.launch
+    return tuple(word for word in heard.gang.failures if (word.job_uid, word.attempt, word.launch) == place)
+
+
+def with_told_ends(context: DecisionContext) -> DecisionContext:
+    """The context in which pods whose launchers tell of failed ranks have ended by that; only to judge them by."""
+    told = told_failures(context)
+    if not told:
+        return context
+    pods = tuple(_ended(context, pod, told) for pod in context.observed.pods)
+    return replace(context, observed=replace(context.observed, pods=pods))
+
+
+def _ended(context: DecisionContext, pod: PodView, told: tuple[PodWord, ...]) -> PodView:
+    """The pod as it would be, had its launcher ended with its ranks."""
+    is_present = (pod.component, pod.attempt) == (context.stage.component, context.status.attempt)
+    if pod.ended is not None or not is_present:
+        return pod
+    first = pod.index * context.stage.ranks_per_pod(context.spec)
+    failure = next((word.failure for word in told if word.rank == first), None)
+    if failure is None or context.observed.words is None:
+        return pod
+    at = context.observed.words.at
+    return replace(pod, ended=Ended(failure.exit_code or 1, "Error", TrainerReport(failure=failure).to_json(), at))
+
+
+def begun(context: DecisionContext, rung: Rung, fault: Fault) -> DecisionContext:
+    """The context in which a fault of a training is being recovered from."""
+    if context.stage is not stages.TRAINING:
+        return context
+    progress = context.status.progress
+    steps = [0 if progress is None else progress.step, *(word.step or 0 for word in told_failures(context))]
+    new = Recovery(rung=rung.value, cause=fault.failure.reason, since=context.now, step=max(steps))
+    return context.with_status(recoveries=[*context.status.recoveries, new][-MOST_RECOVERIES:])
+
+
+def closed(context: DecisionContext, report: TrainerReport) -> DecisionContext:
+    """The context in which the newest recovery is over, where a step is told of that none was before it."""
+    known, progress = context.status.recoveries, report.progress
+    if not known or known[-1].seconds is not None or progress is None:
+        return context
+    resumed = 0 if report.checkpoint is None else report.checkpoint.resumed_from_step or 0
+    if progress.step <= resumed:
+        return context
+    last = known[-1]
+    lost = None if last.step is None else max(0, last.step - resumed)
+    seconds = (context.now - last.since).total_seconds()
+    over = last.model_copy(update={"seconds": max(0.0, seconds), "steps_lost": lost})
+    return context.with_status(recoveries=[*known[:-1], over])
+
+
+def is_open(status: ArcFaceTrainingJobStatus) -> bool:
+    """Whether no step has been told of yet since the newest recovery."""
+    return bool(status.recoveries) and status.recoveries[-1].seconds is None

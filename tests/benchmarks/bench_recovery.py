@@ -1,0 +1,151 @@
+"""How long a training of two pods is away when a rank is killed: `python bench_recovery.py [TIMES [SEED]]`.
+
+Two pods with a rank each, as processes of this machine by the very decisions of the operator, train a tiny network. A
+rank is killed (SIGKILL) after a step that is drawn by a seed, as often as asked, once with ranks started anew in their
+pods and once with new pods, in the same run. No kubelet is in it, which shows an annotation within a second and needs
+a second to tell of a pod's end; nor is a card. Of each recovery is told: when the operator has decided (noticed), when
+all ranks' processes have been started again (our own part), the first new step, and the steps made twice. What lies
+between the last two is MindSpore's: its import, the joining of the ranks and the compilation of the step.
+"""
+
+import os
+import random
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from arcface_operator.decision.recovery import ladder
+from arcface_operator.local.kubelet import directories, orphans
+from arcface_operator.local.progress import Narrator
+from arcface_operator.local.reconciler import TICK_SECONDS, LocalReconciler, StopRequests
+from arcface_operator.local.runner import ON_THIS_MACHINE, LocalRun
+from support.builders.jobs import make_job
+from support.fakes.local_in_world import Notes
+from support.processes.trainings import write_image_folder
+
+EVERY_STEPS = 20
+PATIENCE_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Times:
+    """One recovery, in seconds after the kill."""
+
+    noticed: float
+    started: float
+    stepped: float
+    steps_lost: int
+
+
+def job(times: int):
+    return make_job(
+        "bench",
+        model={"backbone": "iresnet18", "width": 0.0625, "stemStride": 2, "embeddingSize": 16},
+        data={"claimName": "faces"},
+        training={"epochs": 100_000, "batchSize": 4, "optimizer": {"learningRate": 0.001}},
+        workers={"accelerator": "cpu", "replicas": 2},
+        checkpoint={"claimName": "checkpoints", "everySteps": EVERY_STEPS},
+        runPolicy={"backoffLimit": times},
+    )
+
+
+@contextmanager
+def training(folder: Path, times: int, is_in_place: bool) -> Iterator[LocalReconciler]:
+    settings = ON_THIS_MACHINE.model_copy(update={"restarts_in_place": is_in_place})
+    claims = {"faces": folder / "faces", "checkpoints": folder / f"checkpoints-{is_in_place}"}
+    run = LocalRun(job(times), settings, claims)
+    view = Notes()
+    with directories.locked_workdir(folder / f"work-{is_in_place}") as workdir:
+        directories.create_claims(claims)
+        with run.open_cluster(workdir, view, StopRequests()) as cluster:
+            reconciler = LocalReconciler(run.job, cluster, settings, Narrator(view, workdir.logs), StopRequests())
+            yield reconciler
+
+
+def ranks(reconciler: LocalReconciler) -> set[int]:
+    """Processes of ranks."""
+    found = orphans.marked(reconciler.pods.kubelet.workdir.pods)
+    return {pid for pid in found if "arcface_trainer.training.rank" in command(pid)}
+
+
+def command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def look_until(reconciler: LocalReconciler, condition: Callable[[], bool]) -> float:
+    """Look as `arcface run` does; the moment at which something holds."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if reconciler.look() or time.monotonic() > deadline:
+            sys.exit(f"gave up: {reconciler.job.status.to_json()}")
+        time.sleep(TICK_SECONDS)
+    return time.monotonic()
+
+
+def recover(reconciler: LocalReconciler, step: int, victim: int) -> Times:
+    """Kill a rank after a step, and follow what is done about it."""
+
+    def is_past() -> bool:
+        progress = reconciler.job.status.progress
+        return progress is not None and progress.step >= step
+
+    look_until(reconciler, is_past)
+    old, restarts = ranks(reconciler), reconciler.job.status.restarts
+    os.kill(sorted(old)[victim], signal.SIGKILL)
+    killed = time.monotonic()
+    noticed = look_until(reconciler, lambda: reconciler.job.status.restarts > restarts)
+    started = look_until(reconciler, lambda: len(ranks(reconciler) - old) == 2 and not ranks(reconciler) & old)
+    stepped = look_until(reconciler, lambda: not ladder.is_open(reconciler.job.status))
+    last = reconciler.job.status.recoveries[-1]
+    return Times(noticed - killed, started - killed, stepped - killed, last.steps_lost or 0)
+
+
+def measure(folder: Path, times: int, seed: int, is_in_place: bool) -> list[Times]:
+    draw = random.Random(seed)
+    found = []
+    with training(folder, times, is_in_place) as reconciler:
+        for _ in range(times):
+            now = 0 if (progress := reconciler.job.status.progress) is None else progress.step
+            found.append(recover(reconciler, now + draw.randint(2 * EVERY_STEPS, 6 * EVERY_STEPS), draw.randrange(2)))
+            rungs = reconciler.job.status.recoveries[-1].rung
+            print(f"  {rungs}: {found[-1]}", flush=True)
+        reconciler.pods.kill()
+    return found
+
+
+def tell(name: str, found: list[Times]) -> None:
+    columns = {
+        "noticed": [each.noticed for each in found],
+        "all ranks started": [each.started for each in found],
+        "first new step": [each.stepped for each in found],
+    }
+    lines = [f"{what} {statistics.median(all_):.2f} s (worst {max(all_):.2f})" for what, all_ in columns.items()]
+    lost = [each.steps_lost for each in found]
+    print(
+        f"{name}: {'; '.join(lines)}; steps lost {statistics.median(lost):g} (most {max(lost)}) of {len(found)} kills"
+    )
+
+
+def main() -> None:
+    times, seed = (int(text) for text in [*sys.argv[1:], *("20", "0")[len(sys.argv) - 1 :]][:2])
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        write_image_folder(folder / "faces")
+        for is_in_place, name in ((True, "in place"), (False, "whole gang")):
+            tell(name, measure(folder, times, seed, is_in_place))
+    print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+
+
+if __name__ == "__main__":
+    main()

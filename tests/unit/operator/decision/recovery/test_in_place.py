@@ -1,0 +1,74 @@
+"""How pods hear of a launch, and what becomes of launchers that do not follow."""
+
+from typing import Any
+
+import pytest
+
+from arcface_api.contract.launcher_words import GangWord
+from arcface_api.contract.pod_environment import LAUNCH_ANNOTATION
+from arcface_operator.decision.observation import HeardWords, PodView
+from arcface_operator.decision.plan import Annotate, Plan
+from support.builders.plans import plan_in
+from support.builders.views import SETTINGS, ago, make_worker
+
+LIMIT = SETTINGS.launch_seconds
+
+
+def launched(index: int, launch: str | None) -> PodView:
+    pod = make_worker(index)
+    own = {} if launch is None else {LAUNCH_ANNOTATION: launch}
+    return make_worker(index, annotations={**pod.annotations, **own})
+
+
+def follow(*launches: str | None, words: HeardWords | None = None, since: float = 1.0, **status: Any) -> Plan:
+    pods = tuple(launched(index, launch) for index, launch in enumerate(launches))
+    known = {"launch": 1, "restarted_at": ago(since), **status}
+    return plan_in(
+        "Starting", {"pods": pods, "words": words, "watched_since": ago(9999)}, known, workers={"replicas": 2}
+    )
+
+
+def told(plan: Plan) -> list[tuple[str, str]]:
+    found = (action for action in plan.actions if isinstance(action, Annotate))
+    return [(action.name, action.annotations[LAUNCH_ANNOTATION]) for action in found]
+
+
+def test_pods_that_have_not_been_told_are_told_again() -> None:
+    assert told(follow("1", None)) == [("quick-worker-1", "1")]
+    assert told(follow("1", "1")) == []
+
+
+def test_a_launch_that_only_pods_know_of_goes_on() -> None:
+    """An operator of a release before has written the status meanwhile."""
+    assert told(follow("2", None, launch=0)) == [("quick-worker-1", "2")]
+
+
+def heard(launch: int, pods: int) -> HeardWords:
+    return HeardWords(GangWord(attempt=2, serial=3, launch=launch, pods=pods), ago(1))
+
+
+@pytest.mark.parametrize(
+    ("words", "since", "message"),
+    [
+        pytest.param(None, LIMIT - 1, None, id="not heard yet"),
+        pytest.param(heard(1, 2), 10 * LIMIT, None, id="all have started their ranks"),
+        pytest.param(None, LIMIT, "0 of 2 pods", id="not heard"),
+        pytest.param(heard(0, 2), LIMIT, "0 of 2 pods", id="all stay behind"),
+        pytest.param(heard(1, 1), LIMIT, "1 of 2 pods", id="one stays behind"),
+    ],
+)
+def test_launchers_that_do_not_follow_in_time_are_made_anew(
+    words: HeardWords | None, since: float, message: str | None
+) -> None:
+    status = follow("1", "1", words=words, since=since).status
+    if message is None:
+        assert (status.phase, status.attempt) == ("Starting", 2)
+    else:
+        assert (status.phase, status.attempt, status.launch) == ("Restarting", 3, 0)
+        assert (status.counted_restarts, status.failure.reason) == (1, "NotLaunched")
+        assert status.failure.message == f"{message} have started their ranks anew within {LIMIT:g} s"
+
+
+def test_the_time_to_start_in_begins_with_the_launch() -> None:
+    plan = follow("1", "1", words=heard(1, 2), since=1799)
+    assert plan.status.phase == "Starting"

@@ -1,0 +1,229 @@
+"""The launches of a pod's ranks in one attempt: the operator's word has all launchers start their ranks anew, in place.
+
+A launcher whose ranks have failed says so to that of pod 0, and waits for that word. Where nobody hears it, or no word
+comes, its pod ends as it always did, and all pods start anew. In pod 0 the operator keeps a question open that is
+answered as soon as there is something new (long polling): a rank's death is heard of at once, and a gang costs one
+connection however many pods it has. Whoever says what is no word of this gang is refused: in a node's network
+(hostNetwork) the launcher of another job may be asked.
+"""
+
+import http.client
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Condition, Thread
+from typing import Self
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import ValidationError
+
+from arcface_api.contract.launcher_words import LONGEST_WAIT_SECONDS, MOST_FAILURES, GangWord, HeardWord, PodWord
+from arcface_api.contract.pod_environment import LAUNCHER_PORT, RankIdentity
+from arcface_api.contract.reports import ReportedFailure
+from arcface_api.errors import NEVER_RETRIED
+from arcface_trainer.pod.rendezvous import MeetingPoint
+
+LOG = logging.getLogger(__name__)
+CALL_SECONDS = 30.0
+"""Patience for the operator's word, in which kubelets show an annotation, too."""
+POLL_SECONDS = 0.05
+TRIES = 3
+LISTENING_SECONDS = 3.0
+"""For which whoever has listened is taken to do so again."""
+TELL_SECONDS = 2.0
+LONGEST_BODY = 1 << 16
+
+
+@dataclass
+class Exchange:
+    """The words of a gang."""
+
+    identity: RankIdentity
+    _words: dict[int, PodWord] = field(default_factory=dict)
+    """The newest of each pod, by its first rank; one that is said again comes last."""
+    _changed: Condition = field(default_factory=Condition)
+    _serial: int = 0
+    _listeners: int = 0
+    _heard_at: float | None = None
+    """By the monotonic clock."""
+
+    def take(self, word: PodWord) -> bool:
+        """Take in a word; whether somebody acts on it."""
+        with self._changed:
+            known = self._words.pop(word.rank, None)
+            self._words[word.rank] = word if known is None or word.launch >= known.launch else known
+            self._serial += 1
+            self._changed.notify_all()
+            recent = self._heard_at is not None and time.monotonic() - self._heard_at < LISTENING_SECONDS
+            return self._listeners > 0 or recent
+
+    def is_of_gang(self, word: PodWord) -> bool:
+        """Whether a word is of the job and the attempt of this pod."""
+        return (word.job_uid, word.attempt) == (self.identity.job_uid, self.identity.attempt)
+
+    def listen(self, after: int, seconds: float) -> GangWord:
+        """All words, as soon as there is one after a serial, or at the end of a time."""
+        with self._changed:
+            self._listeners += 1
+            self._changed.wait_for(lambda: self._serial > after, min(seconds, LONGEST_WAIT_SECONDS))
+            self._listeners -= 1
+            self._heard_at = time.monotonic()
+            return self._gang_word()
+
+    def _gang_word(self) -> GangWord:
+        """All words as one."""
+        newest = max((word.launch for word in self._words.values()), default=0)
+        words = [word for word in self._words.values() if word.launch == newest]
+        return GangWord(
+            job_uid=self.identity.job_uid,
+            attempt=self.identity.attempt or 0,
+            serial=self._serial,
+            launch=newest,
+            pods=len(words),
+            failures=[word for word in words if word.failure is not None][:MOST_FAILURES],
+        )
+
+    def serve(self, address: str, port: int = LAUNCHER_PORT) -> int | None:
+        """Answer in daemon threads; the port, None where it cannot be had: then pods end with their ranks."""
+        try:
+            server = _Server((address, port), _Handler)
+        except OSError as error:
+            LOG.warning("words are not exchanged address=%s port=%d reason=%s", address, port, error.strerror)
+            return None
+        server.exchange = self
+        Thread(target=server.serve_forever, daemon=True, name="exchange").start()
+        return int(server.server_address[1])
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    exchange: Exchange
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = LONGEST_WAIT_SECONDS + 10.0
+
+    def do_GET(self) -> None:
+        """The operator listens."""
+        url = urlsplit(self.path)
+        if url.path != "/gang":
+            return self._answer(404, b"")
+        asked = parse_qs(url.query)
+        try:
+            after, seconds = (float(asked.get(name, ["0"])[0]) for name in ("after", "seconds"))
+            word = self.server.exchange.listen(int(after), max(0.0, seconds))
+        except (ValueError, OverflowError):
+            return self._answer(400, b"")
+        return self._answer(200, word.to_json().encode())
+
+    def do_POST(self) -> None:
+        """A launcher says something."""
+        length = self.headers.get("Content-Length", "")
+        if self.path != "/word" or not length.isdecimal() or int(length) > LONGEST_BODY:
+            return self._answer(404, b"")
+        try:
+            word = PodWord.model_validate_json(self.rfile.read(int(length)), extra="ignore")
+        except ValidationError:
+            return self._answer(400, b"")
+        if not self.server.exchange.is_of_gang(word):
+            return self._answer(409, b"")
+        return self._answer(200, HeardWord(is_heard=self.server.exchange.take(word)).to_json().encode())
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """A line for each question would drown the log."""
+
+
+def _tell(word: PodWord, address: str, port: int = LAUNCHER_PORT) -> bool:
+    """Say something to the launcher of pod 0; whether somebody acts on it."""
+    connection = http.client.HTTPConnection(address, port, timeout=TELL_SECONDS)
+    try:
+        connection.request("POST", "/word", word.to_json(), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        content = answer.read(LONGEST_BODY)
+        return answer.status == http.client.OK and HeardWord.model_validate_json(content, extra="ignore").is_heard
+    except (OSError, http.client.HTTPException, ValidationError) as error:
+        LOG.warning("pod 0 does not hear address=%s reason=%s", address, error)
+        return False
+    finally:
+        connection.close()
+
+
+@dataclass
+class Launches:
+    """Which launch a pod is at, and what its launcher says of it."""
+
+    identity: RankIdentity
+    exchange: Exchange | None
+    """That of the gang, in pod 0."""
+    address: str | None
+    """Of pod 0, in the other pods."""
+
+    @classmethod
+    def begin(cls, identity: RankIdentity, meeting: MeetingPoint | None) -> Self:
+        """The first launch of a pod that has met the others; no other follows where the operator is of before them."""
+        if identity.launch_file is None or identity.attempt is None:
+            return cls(identity, None, None)
+        identity = replace(identity, launch=max(identity.launch, _asked_for(identity)))
+        if identity.rank != 0:
+            return cls(identity, None, None if meeting is None else meeting.scheduler)
+        exchange = Exchange(identity)
+        return cls(identity, exchange if exchange.serve(identity.address) is not None else None, None)
+
+    @property
+    def is_called(self) -> bool:
+        """Whether the operator has asked for another launch."""
+        return _asked_for(self.identity) > self.identity.launch
+
+    def advance(self) -> None:
+        """Come to the launch that is asked for."""
+        self.identity = replace(self.identity, launch=_asked_for(self.identity))
+
+    def tell_of_start(self) -> None:
+        """Say that the ranks of a later launch have been started: the operator waits for all pods to come to it."""
+        if self.identity.launch:
+            self._tell(None, None)
+
+    def is_called_after(self, failure: ReportedFailure, step: int | None, is_stopped: Callable[[], bool]) -> bool:
+        """Say that the ranks have failed, and wait for the word to launch them again; whether it came."""
+        if self.is_called:
+            return not is_stopped()
+        if failure.exit_code in NEVER_RETRIED or failure.reason == "Stopped" or not self._tell(failure, step):
+            return False
+        LOG.info("ranks have ended launch=%d reason=%s: waiting for the operator", self.identity.launch, failure.reason)
+        deadline = time.monotonic() + CALL_SECONDS
+        while not self.is_called:
+            if is_stopped() or time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_SECONDS)
+        return not is_stopped()
+
+    def _tell(self, failure: ReportedFailure | None, step: int | None) -> bool:
+        """Say something; whether it is acted on."""
+        own = self.identity
+        if own.attempt is None:
+            return False
+        word = PodWord(
+            job_uid=own.job_uid, attempt=own.attempt, launch=own.launch, rank=own.rank, failure=failure, step=step
+        )
+        if self.exchange is not None:
+            return self.exchange.take(word)
+        return self.address is not None and any(_tell(word, self.address) for _ in range(TRIES))
+
+
+def _asked_for(identity: RankIdentity) -> int:
+    """The launch that the operator asks for; what is no number asks for none."""
+    try:
+        text = identity.launch_file.read_text().strip() if identity.launch_file is not None else ""
+    except (OSError, UnicodeDecodeError):
+        return 0
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
