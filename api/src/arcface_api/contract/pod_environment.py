@@ -74,6 +74,8 @@ RANK_SIZE = "RANK_SIZE"
 DEVICE_ID = "DEVICE_ID"
 ATTEMPT = "ARCFACE_ATTEMPT"
 JOB_UID = "ARCFACE_JOB_UID"
+STATES = "ARCFACE_STATES"
+"""Folder in the pod's shared memory for states that outlive its ranks; the launcher makes it."""
 MEETING = frozenset({ROLE, SCHEDULER_HOST, SCHEDULER_PORT, RANK_TABLE, RANK_ID, RANK_SIZE})
 """What makes MindSpore look for other ranks."""
 JOIN_TIMEOUT = "MS_TOPO_TIMEOUT"
@@ -105,6 +107,8 @@ class RankIdentity:
     """The job by its uid, which tells it from an earlier one of its name; None where no API server gave it one."""
     device: int = 0
     """The rank's card as its container counts them; the launcher sets it."""
+    states: Path | None = None
+    """Folder in the pod's shared memory that outlives its ranks; None where the launcher found none."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -119,10 +123,11 @@ class RankIdentity:
             attempt=_number(environment, ATTEMPT, 0) if ATTEMPT in environment else None,
             job_uid=_uid(environment),
             device=_number(environment, DEVICE_ID, 0),
+            states=_path(environment, STATES),
         )
 
     def variables(self) -> dict[str, str]:
-        """The pod's variables, less POD_IP, which the kubelet knows, and DEVICE_ID, which is each rank's own."""
+        """The pod's variables, less POD_IP, which the kubelet knows, and what the launcher sets."""
         values = {WORKER_NUM: str(self.world_size), NODE_ID: str(self.rank)}
         values |= self.origin()
         if self.world_size == 1:

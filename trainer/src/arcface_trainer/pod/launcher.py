@@ -13,6 +13,7 @@ from pathlib import Path
 
 from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import ArcFaceError, ExitCode, Stopped
+from arcface_trainer import shared_memory
 from arcface_trainer.pod import pinning, rendezvous
 from arcface_trainer.pod.processes import GRACE_SECONDS, RankProcess, SchedulerProcess, rank_environment, shell_status
 from arcface_trainer.pod.watchdog import Watchdog
@@ -56,9 +57,10 @@ def _run(config_path: Path) -> tuple[reports.TrainerReport, int]:
         ranks: list[RankProcess] = []
         # Signals before children: one that comes in between must not be lost.
         signals = _forward_signals(ranks)
+        states = stack.enter_context(shared_memory.folder_of_launcher())
+        variables = os.environ if states is None else os.environ | {pod_environment.STATES: str(states)}
         environments = [
-            rank_environment(os.environ, config.ranks, identity, meeting, local)
-            for local in range(config.ranks.per_pod)
+            rank_environment(variables, config.ranks, identity, meeting, local) for local in range(config.ranks.per_pod)
         ]
         process: SchedulerProcess | None = None
         if meeting is not None and identity.rank == 0:

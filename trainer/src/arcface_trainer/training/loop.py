@@ -176,7 +176,8 @@ class TrainingLoop:
         self._begin(Phase.STEP if graph is self._launched else Phase.START, step)  # it is compiled when first launched
         self._launched = graph
         self.metrics.data_wait.inc(wait)
-        votes = StepVotes(self.is_stop_wanted(), checkpointing.is_overdue(), checkpointing.saver.bit)
+        save, keep = checkpointing.is_overdue(), checkpointing.is_copy_due()
+        votes = StepVotes(self.is_stop_wanted(), save, checkpointing.saver.bit, keep)
         result = graph.launch(batch.images, batch.labels, rate, votes, wait, step=step)
         return _LaunchedStep(step, batch.image_count, rate, result)
 

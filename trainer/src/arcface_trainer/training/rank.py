@@ -18,6 +18,7 @@ from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, Stopped
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
 from arcface_trainer.checkpoint.fine_tuning import FineTuning
+from arcface_trainer.checkpoint.pod_memory import PodMemory
 from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.data.loader import open_loader
 from arcface_trainer.distributed.collectives import World, init_distributed
@@ -80,7 +81,10 @@ def build_training_loop(
     train_step = build_train_step(plan, training, world)
     state = TrainingState(train_step)
     fine_tuning = FineTuning.of(config, plan, loader.faces, world)
-    checkpointing = Checkpointing.start(config.checkpoint, state, plan, world, identity, fine_tuning=fine_tuning)
+    memory = PodMemory.of(identity.states, plan, world, ranks.per_pod, state.sizes())
+    checkpointing = Checkpointing.start(
+        config.checkpoint, state, plan, world, identity, fine_tuning=fine_tuning, memory=memory
+    )
     metrics.checkpoint_pending.follow(checkpointing.pending_seconds)
     verifier = build_verifier(config.evaluation, plan, loader.sampler.split.micro_batch_size, checkpointing, world)
     loop = TrainingLoop(plan, rank, train_step, loader, checkpointing, verifier, lambda: stop.is_wanted, metrics)
