@@ -6,7 +6,7 @@ DISTRIBUTIONS := api faces operator trainer evaluator
 PREVIOUS := tests/cluster/upgrade/previous
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test test-modules test-wholes check testbed previous release audit check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-intervals bench-checkpoint bench-data bench-trainer bench-partial-fc dashboard-images page-image clean
+.PHONY: help setup quickstart fmt lint type test test-modules test-wholes check fuzz testbed previous release audit check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-intervals bench-checkpoint bench-data bench-trainer bench-partial-fc dashboard-images page-image clean
 
 ##@ Use
 help: ## Show this list
@@ -81,6 +81,11 @@ lock: setup ## Pin all packages and their hashes anew
 	cd requirements && for set in build operator trainer dev; do \
 	  ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-annotate --custom-compile-command "make lock" $$set.in -o $$set.txt || exit 1; done
+
+SECONDS ?= 60
+SEED ?= 0
+fuzz: setup ## Change valid files, lists and messages in every way and read them (SECONDS=60 SEED=0 ONLY=part of a name)
+	PYTHONPATH=tests $(BIN)/python -m fuzz.campaign --seconds $(SECONDS) --seed $(SEED) --only "$(ONLY)"
 
 ##@ Measure
 FACES ?= ../shared/data/lfw

@@ -1,21 +1,42 @@
 """Dashboard *ArcFace Fleet*: all jobs, what they hold, what they reached, and the operator."""
 
-from panels import Panel, choice, curves, dashboard, limits, number, row, table, target
+import panels
+from panels import CLUSTER, Panel, at_the_end, choice, curves, dashboard, limits, number, override, row, table, target
 
-JOBS = 'namespace=~"$namespace"'
+JOBS = f'{CLUSTER},namespace=~"$namespace"'
 RATE = "[$__rate_interval]"
+LEADERS = f"arcface_operator_is_leader{{{CLUSTER}}}"
+OF_A_ROW = panels.job_link("__data.fields.namespace", "__data.fields.name")
+OF_A_LINE = panels.job_link("__field.labels.namespace", "__field.labels.name")
+
+
+def each(metric: str, *labels: str) -> str:
+    """A figure of every job once, whichever replicas of the operator serve it."""
+    return f"max by ({', '.join(('namespace', 'name', *labels))}) ({metric}{{{JOBS}}})"
+
+
+def images() -> str:
+    """Images a second of every job; ranks call it by another label than the operator."""
+    of_ranks = f"sum by (namespace, arcface_io_job) (rate(arcface_train_images_total{{{JOBS}}}{RATE}))"
+    named = f'label_replace({of_ranks}, "name", "$1", "arcface_io_job", "(.+)")'
+    return f"sum by (namespace, name) ({named})"
 
 
 def quantile(share: float) -> str:
     """Of the time of one look at a job."""
-    return f"histogram_quantile({share}, sum by (le) (rate(arcface_operator_reconcile_seconds_bucket{RATE})))"
+    return (
+        f"histogram_quantile({share}, sum by (le) (rate(arcface_operator_reconcile_seconds_bucket{{{CLUSTER}}}{RATE})))"
+    )
 
 
 def build() -> Panel:
     """The dashboard."""
-    namespace = choice("namespace", "Namespace", "label_values(arcface_job_phase, namespace)", takes_all=True)
+    namespace = choice(
+        "namespace", "Namespace", f"label_values(arcface_job_phase{{{CLUSTER}}}, namespace)", takes_all=True
+    )
     rows = [
         row("Jobs", 8, *jobs()),
+        row("Each of them", 9, every_job()),
         row("How long they wait", 8, *waiting()),
         row("What they reached", 9, *results()),
         row("Operator", 8, *operator()),
@@ -30,15 +51,16 @@ def jobs() -> list[Panel]:
             "Jobs by phase",
             "",
             "none",
-            target(f"sum by (phase) (arcface_job_phase{{{JOBS}}}) > 0", "{{phase}}"),
+            target(f"sum by (phase) ({each('arcface_job_phase', 'phase')}) > 0", "{{phase}}"),
             min=0,
             decimals=0,
+            overrides=panels.phase_colours(),
         ),
         curves(
             "Devices held",
             "Devices of pods that are ready; with CPU jobs a device is a rank.",
             "none",
-            target(f"sum by (accelerator) (arcface_job_devices{{{JOBS}}})", "{{accelerator}}"),
+            target(f"sum by (accelerator) ({each('arcface_job_devices', 'accelerator')})", "{{accelerator}}"),
             min=0,
             decimals=0,
         ),
@@ -46,18 +68,49 @@ def jobs() -> list[Panel]:
             "Images a second by job",
             "",
             "none",
-            target(
-                f"sum by (namespace, arcface_io_job) (rate(arcface_train_images_total{{{JOBS}}}{RATE}))",
-                "{{namespace}}/{{arcface_io_job}}",
-            ),
+            target(images(), "{{namespace}}/{{name}}"),
+            links=[OF_A_LINE],
             min=0,
         ),
     ]
 
 
+def every_job() -> Panel:
+    """A row for each, from where its own dashboard opens."""
+    queries = [
+        f"{each('arcface_job_phase', 'phase')} == 1",
+        each("arcface_job_restarts_total"),
+        images(),
+        f"time() - {each('arcface_job_waiting_start_timestamp_seconds', 'reason')}",
+    ]
+    names = {"Value #B": "Restarts", "Value #C": "Images a second", "Value #D": "Waits since", "reason": "Waits for"}
+    order = ["namespace", "name", "phase", "Value #C", "Value #B", "reason", "Value #D"]
+    shape = {
+        "excludeByName": {"Time": True, "Value #A": True},
+        "indexByName": {name: place for place, name in enumerate(order)},
+        "renameByName": names,
+    }
+    colours = {phase: {"color": colour} for phase, colour in panels.PHASES.items()}
+    return table(
+        "Every job",
+        "A job's name opens its dashboard. What keeps it from running is told where something does.",
+        "none",
+        *(at_the_end(target(query), format="table") for query in queries),
+        transformations=[{"id": "merge", "options": {}}, {"id": "organize", "options": shape}],
+        overrides=[
+            override("name", links=[OF_A_ROW]),
+            override(
+                "phase", mappings=[{"type": "value", "options": colours}], custom__cellOptions={"type": "color-text"}
+            ),
+            override("Waits since", unit="s"),
+            override("Images a second", decimals=0),
+        ],
+    )
+
+
 def waiting() -> list[Panel]:
     """Until a job trains, and again after faults."""
-    queue, startup = f"arcface_job_queue_seconds{{{JOBS}}}", f"arcface_job_startup_seconds{{{JOBS}}}"
+    queue, startup = each("arcface_job_queue_seconds"), each("arcface_job_startup_seconds")
     return [
         curves(
             "Queue time of the jobs that are there",
@@ -79,7 +132,8 @@ def waiting() -> list[Panel]:
             "Restarts",
             "Of all gangs, for any reason.",
             "none",
-            target(f"sum by (namespace, name) (arcface_job_restarts_total{{{JOBS}}})", "{{namespace}}/{{name}}"),
+            target(each("arcface_job_restarts_total"), "{{namespace}}/{{name}}"),
+            links=[OF_A_LINE],
             min=0,
             decimals=0,
         ),
@@ -88,21 +142,22 @@ def waiting() -> list[Panel]:
 
 def results() -> list[Panel]:
     """Evaluations and failures."""
-    best = f"max by (name, dataset) (arcface_job_evaluation_accuracy{{{JOBS}}})"
     return [
         table(
             "Leaderboard",
-            "Accuracy of the jobs' evaluations by set.",
+            "Accuracy of the jobs' evaluations by set; a click on a heading sorts.",
             "percentunit",
-            target(f"sort_desc({best})"),
-            row="name",
-            column="dataset",
+            at_the_end(target(each("arcface_job_evaluation_accuracy", "dataset")), format="time_series"),
+            transformations=[{"id": "joinByLabels", "options": {"value": "dataset"}}],
+            overrides=[override("name", links=[OF_A_ROW])],
+            sortBy=[{"displayName": "lfw", "desc": True}],
         ),
         number(
             "Failed jobs by reason",
             "Jobs that are still there.",
             "none",
-            target(f"sum by (reason) (arcface_job_failed{{{JOBS}}}) or vector(0)", "{{reason}}"),
+            target(f"sum by (reason) ({each('arcface_job_failed', 'reason')})", "{{reason}}"),
+            noValue="none",
             **limits((None, "green"), (1, "red")),
         ),
     ]
@@ -113,9 +168,14 @@ def operator() -> list[Panel]:
     return [
         number(
             "Leaders",
-            "Replicas that act: one.",
+            "Replicas that act, by the namespace of each release that was there within the hour: one.",
             "none",
-            target("sum(arcface_operator_is_leader)"),
+            target(
+                f"sum by (namespace) (max by (namespace, pod) ({LEADERS})) "
+                f"or sum by (namespace) (last_over_time({LEADERS}[1h])) * 0",
+                "{{namespace}}",
+            ),
+            noValue="none",
             **limits((None, "red"), (1, "green"), (2, "red")),
         ),
         curves(
@@ -130,8 +190,8 @@ def operator() -> list[Panel]:
             "Looks and failed looks a second",
             "A look that fails is taken again; the operator's log tells why.",
             "none",
-            target(f"sum(rate(arcface_operator_reconcile_seconds_count{RATE}))", "looks"),
-            target(f"sum(rate(arcface_operator_reconcile_errors_total{RATE}))", "failed"),
+            target(f"sum(rate(arcface_operator_reconcile_seconds_count{{{CLUSTER}}}{RATE}))", "looks"),
+            target(f"sum(rate(arcface_operator_reconcile_errors_total{{{CLUSTER}}}{RATE}))", "failed"),
             min=0,
         ),
     ]

@@ -1,10 +1,11 @@
 """Dashboard *ArcFace Job*: one training from its first pod to its verified accuracy."""
 
-from panels import Panel, choice, curves, dashboard, limits, number, row, target
+import panels
+from panels import CLUSTER, Panel, choice, curves, dashboard, limits, number, row, target
 
-RANKS = 'namespace="$namespace",arcface_io_job="$job"'
+RANKS = f'{CLUSTER},namespace="$namespace",arcface_io_job="$job"'
 """Of the metrics that ranks serve; both labels come from the scrape."""
-JOB = 'namespace="$namespace",name="$job"'
+JOB = f'{CLUSTER},namespace="$namespace",name="$job"'
 """Of the metrics that the operator serves."""
 RATE = "[$__rate_interval]"
 STEPS = f"sum by (rank) (rate(arcface_train_step_seconds_sum{{{RANKS}}}{RATE}))"
@@ -29,15 +30,15 @@ def last(metric: str) -> str:
 def build() -> Panel:
     """The dashboard."""
     variables = [
-        choice("namespace", "Namespace", "label_values(arcface_job_phase, namespace)"),
-        choice("job", "Job", 'label_values(arcface_job_phase{namespace="$namespace"}, name)'),
+        choice("namespace", "Namespace", f"label_values(arcface_job_phase{{{CLUSTER}}}, namespace)"),
+        choice("job", "Job", f'label_values(arcface_job_phase{{{CLUSTER},namespace="$namespace"}}, name)'),
     ]
     restarts = {
         "name": "Restarts",
         "datasource": {"type": "prometheus", "uid": "${datasource}"},
         "enable": True,
         "iconColor": "red",
-        "expr": f"changes(arcface_job_restarts_total{{{JOB}}}[2m]) > 0",
+        "expr": f"max(changes(arcface_job_restarts_total{{{JOB}}}[2m])) > 0",
         "step": "60s",
         "titleFormat": "Gang restart",
     }
@@ -65,18 +66,19 @@ def standing() -> list[Panel]:
             "Phase",
             "Phase of the job, as kubectl shows it.",
             "none",
-            target(f"arcface_job_phase{{{JOB}}} == 1", "{{phase}}"),
+            target(f"max by (phase) (arcface_job_phase{{{JOB}}}) == 1", "{{phase}}"),
             shows_name=True,
+            overrides=panels.phase_colours(),
         ),
         number(
             "Pods that run or are done",
-            "Share of the gang.",
+            "Share of the gang; of a job that has ended, what it was at the end.",
             "percentunit",
             target(
-                f'sum(arcface_job_workers{{{JOB},state=~"ready|succeeded"}}) '
-                f'/ sum(arcface_job_workers{{{JOB},state="desired"}})'
+                f'sum(max by (state) (arcface_job_workers{{{JOB},state=~"ready|succeeded"}})) '
+                f'/ max(arcface_job_workers{{{JOB},state="desired"}})'
             ),
-            **limits((None, "red"), (1, "green")),
+            **limits((None, "text"), (1, "green")),
         ),
         number("Epochs done", "Completed epochs.", "none", target(f"max({last('arcface_train_epoch')})")),
         number("Step", "Updates made.", "none", target(f"max({last('arcface_train_step')})")),
@@ -84,16 +86,16 @@ def standing() -> list[Panel]:
             "Restarts",
             "Gang restarts for any reason; status.failure tells the last one.",
             "none",
-            target(f"arcface_job_restarts_total{{{JOB}}}"),
-            **limits((None, "green"), (1, "orange"), (4, "red")),
+            target(f"max(arcface_job_restarts_total{{{JOB}}})"),
+            **limits((None, "green"), (1, "orange")),
         ),
         number(
             "Checkpoint age",
-            "Work that would be lost now; before the first checkpoint, since the ranks began to train.",
+            "Work that would be lost now, at most since the ranks began to train; nothing once they have ended.",
             "s",
             target(
-                f"time() - (arcface_job_checkpoint_timestamp_seconds{{{JOB}}} "
-                f"or arcface_job_training_start_timestamp_seconds{{{JOB}}})"
+                f'time() - max({{__name__=~"arcface_job_(checkpoint|training_start)_timestamp_seconds",{JOB}}}) '
+                f"and max(arcface_job_training_start_timestamp_seconds{{{JOB}}})"
             ),
             **limits((None, "green"), (3600, "orange"), (7200, "red")),
         ),
@@ -155,7 +157,7 @@ def waiting() -> list[Panel]:
         ),
         curves(
             "Time of a checkpoint and of a verification",
-            "The training stands still meanwhile.",
+            "A checkpoint is written behind the steps; for a verification the training stands still.",
             "s",
             target(f"max(arcface_train_checkpoint_seconds{{{RANKS}}})", "checkpoint"),
             target(f"max(arcface_train_verification_seconds{{{RANKS}}})", "verification"),
@@ -229,7 +231,7 @@ def templates() -> list[Panel]:
             "True accept rate at false accept rate",
             "For jobs with spec.evaluation.ijb, once they are evaluated.",
             "percentunit",
-            target(f"arcface_job_evaluation_tar{{{JOB}}}", "{{dataset}} at {{far}}"),
+            target(f"max by (dataset, far) (arcface_job_evaluation_tar{{{JOB}}})", "{{dataset}} at {{far}}"),
             max=1,
         )
     ]
@@ -237,13 +239,13 @@ def templates() -> list[Panel]:
 
 def devices() -> list[Panel]:
     """The cards of the job's pods, joined by the name of the pod."""
-    memory = "npu_chip_info_hbm_used_memory / npu_chip_info_hbm_total_memory"
+    used, total = (f"npu_chip_info_hbm_{what}_memory{{{CLUSTER}}}" for what in ("used", "total"))
     return [
         curves(
             "AI Core utilisation",
             "Pods of another namespace with the very same names are shown, too.",
             "percent",
-            target(f"npu_chip_info_utilization * {OF_THE_JOBS_PODS}", "{{pod_name}} card {{id}}"),
+            target(f"npu_chip_info_utilization{{{CLUSTER}}} * {OF_THE_JOBS_PODS}", "{{pod_name}} card {{id}}"),
             min=0,
             max=100,
         ),
@@ -251,7 +253,7 @@ def devices() -> list[Panel]:
             "HBM in use",
             "Share of the card's memory.",
             "percentunit",
-            target(f"({memory}) * {OF_THE_JOBS_PODS}", "{{pod_name}} card {{id}}"),
+            target(f"({used} / {total}) * {OF_THE_JOBS_PODS}", "{{pod_name}} card {{id}}"),
             min=0,
             max=1,
         ),

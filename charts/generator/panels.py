@@ -7,8 +7,23 @@ Panel = dict[str, Any]
 COLUMNS = 24
 """Of Grafana's grid."""
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-SCHEMA_VERSION = 39
-"""Of Grafana 11; later ones convert it when they load it."""
+SCHEMA_VERSION = 42
+"""The last of this form: Grafana 12.3 and later write it, and change nothing when they load it."""
+CLUSTER = 'cluster="$cluster"'
+"""Of every selector. Where series have no such label the variable is empty, and this means just those."""
+PLAIN = "green"
+"""Of figures that are neither good nor bad: without a limit Grafana's own would be red from 80 on."""
+PHASES = {
+    "Suspended": "text",
+    "Pending": "yellow",
+    "Queued": "blue",
+    "Starting": "light-blue",
+    "Training": "green",
+    "Restarting": "orange",
+    "Evaluating": "purple",
+    "Succeeded": "dark-green",
+    "Failed": "red",
+}
 
 
 def target(expression: str, legend: str = "") -> Panel:
@@ -22,18 +37,36 @@ def at_the_end(query: Panel, **shape: str) -> Panel:
 
 
 def panel(kind: str, title: str, description: str, unit: str, *targets: Panel, **options: Any) -> Panel:
-    """A panel of any kind; `options` are those of its kind and, under `defaults`, those of its fields."""
-    defaults = {"unit": unit, **options.pop("defaults", {})}
+    """A panel of any kind; `options` are those of its kind and, by these names, those of its fields."""
+    defaults = {"unit": unit, **limits((None, PLAIN)), **options.pop("defaults", {})}
     named = [{**query, "refId": chr(ord("A") + number)} for number, query in enumerate(targets)]
     return {
         "type": kind,
         "title": title,
         "description": description,
         "datasource": SOURCE,
-        "fieldConfig": {"defaults": defaults, "overrides": []},
+        "fieldConfig": {"defaults": defaults, "overrides": options.pop("overrides", [])},
+        "transformations": options.pop("transformations", []),
         "targets": named,
         "options": options,
     }
+
+
+def override(name: str, **properties: Any) -> Panel:
+    """What holds of one field; dots in the properties' names are written as two underscores."""
+    found = [{"id": key.replace("__", "."), "value": value} for key, value in properties.items()]
+    return {"matcher": {"id": "byName", "options": name}, "properties": found}
+
+
+def phase_colours() -> list[Panel]:
+    """Each phase in its own, where fields have the names of phases."""
+    return [override(phase, color={"mode": "fixed", "fixedColor": colour}) for phase, colour in PHASES.items()]
+
+
+def job_link(namespace: str, name: str) -> Panel:
+    """A way to the dashboard of one job; the arguments are Grafana's variables for what was clicked at."""
+    chosen = f"${{datasource:queryparam}}&${{cluster:queryparam}}&var-namespace=${{{namespace}}}&var-job=${{{name}}}"
+    return {"title": "Open the job", "url": f"/d/arcface-job/arcface-job?{chosen}&${{__url_time_range}}"}
 
 
 def curves(
@@ -51,7 +84,8 @@ def curves(
         *targets,
         legend={"displayMode": "table", "placement": "bottom", "calcs": ["lastNotNull"]},
         tooltip={"mode": "multi", "sort": "desc"},
-        defaults={"custom": custom, **defaults},
+        overrides=defaults.pop("overrides", []),
+        defaults={"custom": custom, "color": {"mode": "palette-classic"}, **defaults},
     )
 
 
@@ -68,15 +102,14 @@ def number(title: str, description: str, unit: str, query: Panel, **defaults: An
         textMode=shown,
         graphMode="none",
         colorMode="value",
-        defaults=defaults,
+        overrides=defaults.pop("overrides", []),
+        defaults={"noValue": "-", **defaults},
     )
 
 
-def table(title: str, description: str, unit: str, query: Panel, *, row: str, column: str) -> Panel:
-    """A matrix of the last values by two labels."""
-    made = panel("table", title, description, unit, at_the_end(query, format="table"))
-    fields = {"columnField": column, "rowField": row, "valueField": "Value"}
-    return {**made, "transformations": [{"id": "groupingToMatrix", "options": fields}]}
+def table(title: str, description: str, unit: str, *targets: Panel, **options: Any) -> Panel:
+    """Rows of the last values."""
+    return panel("table", title, description, unit, *targets, **options)
 
 
 def limits(*steps: tuple[float | None, str]) -> dict[str, Any]:
@@ -133,7 +166,6 @@ def choice(name: str, label: str, query: str, *, takes_all: bool = False) -> Pan
         "type": "query",
         "datasource": SOURCE,
         "query": {"query": query, "refId": name},
-        "definition": query,
         "refresh": 2,
         "sort": 1,
         "multi": takes_all,
@@ -144,6 +176,8 @@ def choice(name: str, label: str, query: str, *, takes_all: bool = False) -> Pan
 def dashboard(uid: str, title: str, variables: list[Panel], rows: list[Panel], annotations: list[Panel]) -> Panel:
     """A whole dashboard."""
     source = {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"}
+    cluster = choice("cluster", "Cluster", "label_values(arcface_operator_is_leader, cluster)")
+    others = {"type": "dashboards", "tags": ["arcface"], "title": "ArcFace", "asDropdown": True}
     return {
         "uid": uid,
         "title": title,
@@ -153,10 +187,8 @@ def dashboard(uid: str, title: str, variables: list[Panel], rows: list[Panel], a
         "refresh": "30s",
         "time": {"from": "now-3h", "to": "now"},
         "timezone": "browser",
-        "templating": {"list": [source, *variables]},
+        "templating": {"list": [source, cluster, *variables]},
         "annotations": {"list": annotations},
-        "links": [
-            {"type": "dashboards", "tags": ["arcface"], "title": "ArcFace", "keepTime": True, "asDropdown": True}
-        ],
+        "links": [{**others, "keepTime": True, "includeVars": True}],
         "panels": placed(rows),
     }

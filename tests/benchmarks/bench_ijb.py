@@ -21,13 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
-from arcface_evaluator.evaluation import verify_templates
 from arcface_evaluator.metrics.roc import FARS, tar_at_far
 from arcface_evaluator.protocols import all_pairs, identification
 from arcface_evaluator.protocols.template_pairs import TemplatePairs
 from arcface_evaluator.protocols.templates import ALL_CHOICES, PoolingChoice, Templates, pool
 from arcface_evaluator.report import entries, search_entries
 from arcface_evaluator.report.figures import Measured, figures_of
+from arcface_evaluator.verifying import verify_templates
 from arcface_faces.scores import Scores
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

@@ -20,9 +20,9 @@ import numpy as np
 import yaml
 
 from arcface_api.resource.spec import VERIFICATION_SETS
-from arcface_evaluator.evaluation import from_images
-from arcface_faces.embedding.embedder import InProcessEmbedder
-from arcface_faces.pairs.pair_set import open_sets
+from arcface_evaluator.verifying import embed_all, verify_pairs
+from arcface_faces.embedding.embedder import InProcessEmbedder, Network
+from arcface_faces.pairs.pair_set import PairSet, open_sets
 from arcface_operator.preflight.job_file import read_job
 from arcface_trainer.network.backbones import as_function, build_backbone
 
@@ -53,16 +53,15 @@ def measure(seed: int, work: Path) -> list[tuple[str, list[float]]]:
     mindspore.set_seed(seed)
     untrained = as_function(build_backbone(read_job(job_file).spec.model))
     return [
-        (
-            f"seed {seed}: raw pixels",
-            [report.folds.mean for report in from_images(sets, InProcessEmbedder(lambda: raw_pixels, 64))],
-        ),
-        (
-            f"seed {seed}: untrained",
-            [report.folds.mean for report in from_images(sets, InProcessEmbedder(lambda: untrained, 64))],
-        ),
+        (f"seed {seed}: raw pixels", accuracies_of(sets, raw_pixels)),
+        (f"seed {seed}: untrained", accuracies_of(sets, untrained)),
         (f"seed {seed}: trained", trained(work / "volumes" / "checkpoints" / job["metadata"]["name"], faces, work)),
     ]
+
+
+def accuracies_of(sets: list[PairSet], network: Network) -> list[float]:
+    embedder = InProcessEmbedder(lambda: network, 64)
+    return [verify_pairs(each, embed_all(each, lambda: embedder)).folds.mean for each in sets]
 
 
 def raw_pixels(images: np.ndarray) -> np.ndarray:

@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.commands.job import plan
-from arcface_operator.controller.metrics import FAMILIES, OperatorMetrics
+from arcface_operator.controller.job_metrics import FAMILIES
+from arcface_operator.controller.metrics import OperatorMetrics
 from arcface_operator.preflight.job_file import read_job
 from arcface_trainer.metrics import TrainMetrics
 from support.shipped import alerts

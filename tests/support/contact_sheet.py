@@ -113,26 +113,53 @@ def draw_number(axes: Axes, panel: dict[str, Any], asked: Asked) -> None:
     ]
     axes.axis("off")
     size = 20 if len(words) < 2 else 11
-    axes.text(0.5, 0.5, "\n".join(words) or "no data", ha="center", va="center", fontsize=size, color="#1f60c4")
+    axes.text(
+        0.5,
+        0.5,
+        "\n".join(words) or panel["fieldConfig"]["defaults"]["noValue"],
+        ha="center",
+        va="center",
+        fontsize=size,
+        color="#1f60c4",
+    )
 
 
 def draw_table(axes: Axes, panel: dict[str, Any], asked: Asked) -> None:
-    """A matrix of the last values."""
-    (query,) = panel["targets"]
-    options = panel["transformations"][0]["options"]
-    labels = (options["rowField"], options["columnField"])
-    found = {
-        tuple(series["metric"][label] for label in labels): float(series["value"][1])
-        for series in asked.at_the_end(query)
-    }
-    rows, columns = (sorted({key[side] for key in found}) for side in (0, 1))
-    unit = panel["fieldConfig"]["defaults"]["unit"]
-    cells = [
-        [shown(found[line, column], unit) if (line, column) in found else "" for column in columns] for line in rows
-    ]
+    """Rows of the last values, as the panel's transformations join them."""
+    transformations = {each["id"]: each["options"] for each in panel["transformations"]}
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for query in panel["targets"]:
+        for series in asked.at_the_end(query):
+            labels = dict(series["metric"])
+            row = rows.setdefault((labels["namespace"], labels["name"]), {})
+            column = f"Value #{query['refId']}"
+            if "joinByLabels" in transformations:
+                column = labels.pop(transformations["joinByLabels"]["value"])
+            row |= labels | {column: series["value"][1]}
     axes.axis("off")
-    if found:
-        axes.table(cellText=cells, rowLabels=rows, colLabels=columns, loc="upper center", bbox=(0.2, 0.4, 0.8, 0.6))
+    if rows:
+        names = columns(transformations.get("organize"), {name for row in rows.values() for name in row})
+        cells = [[cell(panel, names[name], row.get(name, "")) for name in names] for row in rows.values()]
+        height = min(1.0, 0.15 * (1 + len(rows)))
+        axes.table(cellText=cells, colLabels=[*names.values()], bbox=(0, 1 - height, 1, height))
+
+
+def columns(shape: dict[str, Any] | None, found: set[str]) -> dict[str, str]:
+    """Headings of a table's columns in their order, by the names of the fields."""
+    shape = shape or {"excludeByName": {}, "renameByName": {}, "indexByName": {"namespace": 0, "name": 1}}
+    kept = sorted(found - set(shape["excludeByName"]), key=lambda name: (shape["indexByName"].get(name, 9), name))
+    return {name: shape["renameByName"].get(name, name) for name in kept}
+
+
+def cell(panel: dict[str, Any], name: str, text: str) -> str:
+    """What stands in a cell: numbers with the unit of their column."""
+    settings = panel["fieldConfig"]
+    own = [each for each in settings["overrides"] if each["matcher"]["options"] == name]
+    units = [found["value"] for each in own for found in each["properties"] if found["id"] == "unit"]
+    try:
+        return shown(float(text), (units or [settings["defaults"]["unit"]])[0])
+    except ValueError:
+        return text
 
 
 DRAWERS = {"timeseries": draw_curves, "stat": draw_number, "table": draw_table}

@@ -37,7 +37,7 @@ def expressions(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def filled_in(expression: str, interval: str, **variables: str) -> str:
-    """An expression as Grafana sends it."""
-    for name, value in {"__rate_interval": interval, "__range": "1h", **variables}.items():
+    """An expression as Grafana sends it; where series have no label `cluster` its variable is empty."""
+    for name, value in {"__rate_interval": interval, "__range": "1h", "cluster": "", **variables}.items():
         expression = re.sub(rf"\${name}\b", value, expression)
     return expression

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from arcface_api.contract.history import History
-from arcface_evaluator.evaluation import from_images
 from arcface_evaluator.report.entries import result_of
+from arcface_evaluator.verifying import embed_all, verify_pairs
 from arcface_faces.checkpoint import checkpoints, newest_complete, read_manifest
 from arcface_faces.embedding.embedder import InProcessEmbedder
 from arcface_faces.pairs.pair_set import open_sets
@@ -66,6 +66,7 @@ def test_two_ranks_find_what_the_evaluator_finds_with_the_checkpoint(run):
     chosen = np.sort(np.random.default_rng(0).permutation(PAIRS)[:SHARED_OUT])
     images = [encoded_image(2 * pair + view) for pair in chosen for view in (0, 1)]
     sets = open_sets([write_set(folder / "chosen.bin", images, (chosen % 2 == 0).tolist())])
-    (expected,) = (result_of(judged) for judged in from_images(sets, InProcessEmbedder(lambda: network, 4)))
+    embeddings = embed_all(sets[0], lambda: InProcessEmbedder(lambda: network, 4))
+    expected = result_of(verify_pairs(sets[0], embeddings)).in_status
     (measured,) = report["progress"]["verification"]["results"]
     assert (measured["accuracy"], measured["std"]) == (expected.accuracy, expected.std)

@@ -17,9 +17,10 @@ VISIBLE_CARDS = "ASCEND_RT_VISIBLE_DEVICES"
 PATIENCE_SECONDS = 30.0
 """With sixteen chips the tool takes seconds."""
 
-_NAME_ROW = re.compile(r"\|\s*(\d+)\s+\S*[A-Za-z]\S*\s*\|[^|]*\|[^|]*\|")
-_BUS_ROW = re.compile(r"\|\s*(\d+)(?:\s+\d+)?\s*\|\s*(\S+)\s*\|[^|]*\|")
-_PROCESS_ROW = re.compile(r"\|\s*(\d+)\s+(\d+)\s*\|\s*(\d+)\s*\|[^|]*\|[^|]*\|")
+_NUMBER = "[0-9]{1,10}"
+_NAME_ROW = re.compile(rf"\|\s*({_NUMBER})\s+\S*[A-Za-z]\S*\s*\|[^|]*\|[^|]*\|")
+_BUS_ROW = re.compile(rf"\|\s*({_NUMBER})(?:\s+{_NUMBER})?\s*\|\s*(\S+)\s*\|[^|]*\|")
+_PROCESS_ROW = re.compile(rf"\|\s*({_NUMBER})\s+({_NUMBER})\s*\|\s*({_NUMBER})\s*\|[^|]*\|[^|]*\|")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def parse_visible(text: str) -> list[int]:
         InvalidInput: where CANN would read something else: it stops at the first character that it does not expect, and
             takes numbers in ascending order only.
     """
-    if re.fullmatch(r"\d+(,\d+)*", text):
+    if re.fullmatch(rf"{_NUMBER}(,{_NUMBER})*", text):
         numbers = [int(number) for number in text.split(",")]
         if numbers == sorted(set(numbers)):
             return numbers

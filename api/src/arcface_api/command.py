@@ -51,6 +51,9 @@ def run(argv: Sequence[str]) -> int:
     except ArcFaceError as error:
         sys.stderr.write(f"arcface {' '.join(argv[:1])}: {error}\n")
         return error.exit_code
+    except KeyboardInterrupt:  # while the command is loaded; from then on click says so
+        sys.stderr.write("Aborted!\n")
+        return ExitCode.FAILED
 
 
 def _run(argv: Sequence[str]) -> int:

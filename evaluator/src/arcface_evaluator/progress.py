@@ -1,6 +1,11 @@
-"""How far an evaluation is, for whoever asks its pod at /progress: who is slow is told by it from who hangs."""
+"""What an evaluator's pod has with those who watch it: they ask how far it is, and may ask it to stop.
+
+At /progress it is told who is slow and who hangs.
+"""
 
 import logging
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -8,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 from arcface_api.contract.reports import EvaluatorReport
+from arcface_api.errors import ExitCode
 from arcface_api.resource.status import EvaluationProgress
-from arcface_faces.embedding.embedder import Embedder, Images
-from arcface_faces.embedding.vectors import Embeddings
+from arcface_faces.embedding import embedder, vectors
 from arcface_faces.progress import Advance
 
 LOG = logging.getLogger(__name__)
@@ -20,11 +25,11 @@ PATH = "/progress"
 class CountingEmbedder:
     """Embeds as another one does, and counts the images."""
 
-    def __init__(self, embedder: Embedder, count: "ImageCount") -> None:
+    def __init__(self, embedder: embedder.Embedder, count: "ImageCount") -> None:
         self.embedder = embedder
         self.count = count
 
-    def __call__(self, images: Images, advance: Advance, /) -> Embeddings:
+    def __call__(self, images: embedder.Images, advance: Advance, /) -> vectors.Embeddings:
         """Embeddings of all images."""
 
         def both(number: int) -> None:
@@ -43,10 +48,6 @@ class ImageCount:
     def add(self, number: int) -> None:
         """Some more."""
         self.progress = EvaluationProgress(images=self.progress.images + number, updated_at=datetime.now(UTC))
-
-    def report(self) -> EvaluatorReport:
-        """What is served."""
-        return EvaluatorReport(progress=self.progress)
 
 
 @contextmanager
@@ -70,6 +71,33 @@ def serving(address: str, port: int, report: Callable[[], EvaluatorReport]) -> I
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def stopping_at_once() -> Iterator[None]:
+    """End the process on SIGTERM, whatever the main thread is in: a network may compute for minutes.
+
+    Nothing is left to do then, since all that is found is reported and kept at once.
+    """
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)
+    before = signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
+    thread = Thread(target=_wait_for_request, args=(ours,), daemon=True, name="stopping")
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(theirs)
+        thread.join()
+        os.close(ours)
+
+
+def _wait_for_request(signals: int) -> None:
+    """Read the numbers of signals until there are no more; the interpreter writes them as they come."""
+    while number := os.read(signals, 1):
+        if number[0] == signal.SIGTERM:
+            os._exit(ExitCode.STOPPED)
 
 
 def _handler(report: Callable[[], EvaluatorReport]) -> type[BaseHTTPRequestHandler]:

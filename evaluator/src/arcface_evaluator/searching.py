@@ -1,15 +1,61 @@
 """1:N identification on sets of templates, and all images of a list against all: from embeddings to documents."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from arcface_api.errors import InvalidInput
+from arcface_evaluator.evaluation import Finding, SetTask
 from arcface_evaluator.protocols import all_pairs, identification, templates
-from arcface_evaluator.report import document, search_entries as entries, searches as types
-from arcface_evaluator.sets import galleries, labelled_list, release
+from arcface_evaluator.report import document, provenance, search_entries as entries, searches as types
+from arcface_evaluator.sets import galleries, labelled_list, release, release_images
 from arcface_faces.embedding.vectors import Embeddings
+
+
+def identification_task(
+    opened: release.TemplateSet,
+    protocol: galleries.Galleries,
+    source: Sequence[Path],
+    embed: Callable[[], Embeddings],
+    images: release_images.ReleaseImages | None,
+) -> SetTask:
+    """A set with its galleries, as `verifying.release_task` has a release."""
+
+    def judge() -> Finding:
+        found = identify(opened, protocol, embed())
+        numbers = document.Numbers(identification=[found])
+        return Finding(shown=entries.identification_table(found), measure=lambda: numbers)
+
+    return SetTask(
+        name=opened.name,
+        images=len(opened.images),
+        protocol=types.IdentificationProtocol(),
+        inputs=lambda: provenance.hashed([*source, *opened.member_files, *protocol.files], images),
+        judge=judge,
+    )
+
+
+def list_task(
+    listed: labelled_list.LabelledList,
+    source: Sequence[Path],
+    embed: Callable[[], Embeddings],
+    images: labelled_list.ListedImages | None,
+) -> SetTask:
+    """A list of labelled images; `source` has its file, too."""
+
+    def judge() -> Finding:
+        found = compare_list(listed, embed())
+        numbers = document.Numbers(all_pairs=found)
+        return Finding(shown=entries.all_pairs_table(listed.name, found), measure=lambda: numbers)
+
+    return SetTask(
+        name=listed.name,
+        images=len(listed.images),
+        protocol=types.AllPairsProtocol(),
+        inputs=lambda: provenance.hashed(source, images),
+        judge=judge,
+    )
 
 
 def identify(
@@ -44,18 +90,6 @@ def _joined(parts: Sequence[galleries.Subjects]) -> galleries.Subjects:
     return galleries.Subjects(places, np.concatenate([each.subjects for each in parts])[first])
 
 
-def identification_document(
-    found: types.IdentificationRates, checkpoint: Path | None, inputs: Sequence[Path]
-) -> document.EvaluationFile:
-    """The numbers of a set; `inputs` are the files that they depend on."""
-    return document.EvaluationFile(
-        checkpoint=None if checkpoint is None else str(checkpoint),
-        identification=[found],
-        protocol=types.IdentificationProtocol(),
-        inputs=[document.InputFile.of(path) for path in inputs],
-    )
-
-
 def compare_list(listed: labelled_list.LabelledList, embeddings_NVD: Embeddings) -> list[types.AllPairsRates]:
     """Rates of all images, then of each group by itself where the list has groups."""
     found = [entries.all_pairs_rates(listed.name, None, all_pairs.compare_all(embeddings_NVD, listed.labels))]
@@ -63,15 +97,3 @@ def compare_list(listed: labelled_list.LabelledList, embeddings_NVD: Embeddings)
         rates = all_pairs.compare_all(embeddings_NVD[members], listed.labels[members])
         found.append(entries.all_pairs_rates(listed.name, group, rates))
     return found
-
-
-def all_pairs_document(
-    found: list[types.AllPairsRates], checkpoint: Path | None, inputs: Sequence[Path]
-) -> document.EvaluationFile:
-    """The numbers of a list; `inputs` are the files that they depend on."""
-    return document.EvaluationFile(
-        checkpoint=None if checkpoint is None else str(checkpoint),
-        all_pairs=found,
-        protocol=types.AllPairsProtocol(),
-        inputs=[document.InputFile.of(path) for path in inputs],
-    )

@@ -5,6 +5,7 @@ counted as editors count them, blank ones included.
 """
 
 import csv
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from arcface_api.errors import InvalidInput, explained
 
 SIZE_LIMIT = 1 << 28
 """Bytes of a list."""
+NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+"""As all programs write numbers: Python would read 1_0 as 10."""
 BLANKS = " "
 SEPARATORS = (",", ";", "\t", BLANKS)
 """In the order in which they are tried."""
@@ -75,7 +78,8 @@ def rows(path: Path, lines: list[str], fits: Callable[[list[str]], bool]) -> Ite
             if line.strip():
                 yield Row(number, line.split())
         return
-    reader = csv.reader(lines, delimiter=separator, strict=True)
+    # Ends of lines within a quoted field are part of it.
+    reader = csv.reader((f"{line}\n" for line in lines), delimiter=separator, strict=True)
     try:
         for fields in reader:
             if any(field.strip() for field in fields):

@@ -43,8 +43,8 @@ class Settings(Model):
     """Time without an answer after which rank 0 is called unreachable; nothing but the condition follows from it."""
     figures_seconds: float = Field(default=5, ge=0)
     """Shortest time between two writes of a status in which only figures have changed."""
-    settle_seconds: float = Field(default=5, ge=0)
-    """Time to wait for the peers of a failed pod, one of which may tell the cause."""
+    settle_seconds: float = Field(default=2, ge=0)
+    """Time to wait for the peers of a pod that fails and cannot say why: one of them may tell the cause."""
     restart_seconds: float = Field(default=5, ge=0)
     """Least time between the ends of two attempts that never trained; it doubles with each restart."""
     longest_restart_seconds: float = Field(default=60, ge=0)

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from arcface_api.contract.pod_environment import ATTEMPT_LABEL
 from support.processes.operator_process import OperatorProcess
 from support.processes.training_jobs import TrainingJobs, condition
 from testbed.control_plane.cluster import ControlPlane
 from testbed.fake_nodes.nodes import FakeNodes
-from testbed.fake_nodes.scripts import Ending, Script, by_rank
+from testbed.fake_nodes.scripts import ALWAYS, Ending, Script, by_rank, label_of
 
 TWO = {"replicas": 2}
 PATIENT = {"settleSeconds": 600}
@@ -36,3 +37,19 @@ def test_what_no_retry_cures_is_not_retried(jobs: TrainingJobs, fake_nodes: Fake
     assert condition(status, "Failed")["reason"] == status["failure"]["reason"] == reason
     assert status["failure"]["message"] == "pod quick-worker-1: train.rec: is cut short"
     assert status.get("restarts", 0) == 0
+
+
+def test_what_names_its_cause_is_not_waited_for(jobs: TrainingJobs, fake_nodes: FakeNodes) -> None:
+    """Peers sit in a collective until MindSpore misses the rank, half a minute later, or are seen to fail first."""
+    victim = Script(runs=0.0, ending=Ending(exit_code=1, message="Connection reset by peer"))
+    out_of_memory = Script(runs=1.5, ending=Ending(exit_code=137, reason="OOMKilled"))
+    told = {"failure": {"reason": "RankDied", "message": "rank 2 died with signal SIGKILL", "rank": 2, "exitCode": 137}}
+    killed = Script(runs=0.3, ending=Ending(exit_code=137, message=told))
+    attempts = {"0": by_rank({0: victim, 1: out_of_memory}), "1": by_rank({2: killed})}
+    fake_nodes.play(jobs.namespace, lambda pod: attempts.get(label_of(pod, ATTEMPT_LABEL), lambda _: ALWAYS)(pod))
+    jobs.create(workers={"replicas": 3})
+    first = jobs.wait_until(lambda status: status.get("restarts") == 1)["failure"]
+    second = jobs.wait_until(lambda status: status.get("restarts") == 2)["failure"]
+    assert (first["reason"], first["pod"]) == ("OOMKilled", "quick-worker-1")
+    assert (second["reason"], second["pod"]) == ("RankDied", "quick-worker-2")
+    jobs.wait_until(lambda _: {label_of(pod, ATTEMPT_LABEL) for pod in jobs.pods().values()} == {"2"})

@@ -1,4 +1,4 @@
-"""A real node for the tests of this folder, and a namespace for each of them."""
+"""A real node for the tests of this folder, an operator for those that want one, and a namespace for each of them."""
 
 import os
 import re
@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.processes.operator_process import DEFAULTS, OperatorProcess, grant_rights, serve_jobs
 from testbed.control_plane.pods import Pods, own_namespace
+from testbed.images.oci_images import TRAINER_IMAGE
 from testbed.real_node.node import RealNode, real_cluster, why_impossible
 
 
@@ -25,6 +27,19 @@ def node(able_machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A Ready node."""
     with real_cluster(tmp_path_factory.mktemp("real-cluster")) as node:
         yield node
+
+
+@pytest.fixture(scope="module")
+def operator(node: RealNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """The operator outside of the node, with the rights of rbac.yaml."""
+    serve_jobs(node.plane)
+    grant_rights(node.plane)
+    folder = tmp_path_factory.mktemp("operator")
+    # The time that users' pods have to save in: ranks of a real training need more than the tests' few seconds.
+    settings = {"trainerImage": TRAINER_IMAGE, "terminationGraceSeconds": DEFAULTS["terminationGraceSeconds"]}
+    with OperatorProcess(node.plane, folder, "--no-leader-election", settings=settings) as process:
+        process.wait_until_it_leads()
+        yield process
 
 
 @pytest.fixture

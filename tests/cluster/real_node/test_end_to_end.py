@@ -1,7 +1,6 @@
 """The whole way on a real kubelet: a job is applied, its pods train in containers, and kubectl tells how it went."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +18,6 @@ from arcface_operator.manifests.pod_template import merged
 from arcface_operator.manifests.worker_pod import CONTAINER as TRAINER
 from arcface_trainer.device import DEVICE_TARGET
 from support.printed_commands import printed_commands
-from support.processes.operator_process import DEFAULTS, OperatorProcess, grant_rights, serve_jobs
 from support.processes.training_jobs import TrainingJobs, condition
 from support.processes.trainings import write_image_folder
 from testbed.ascend.allocation import with_runtime
@@ -27,7 +25,7 @@ from testbed.ascend.device_plugin import RESOURCE, DevicePlugin
 from testbed.control_plane.api_answers import answer
 from testbed.control_plane.pods import Pods
 from testbed.control_plane.storage import build_volume
-from testbed.images.oci_images import BUSYBOX, TRAINER_IMAGE, Image, applets, host_python, trainer_image
+from testbed.images.oci_images import BUSYBOX, Image, applets, host_python, trainer_image
 from testbed.real_node.node import RealNode
 
 pytestmark = pytest.mark.real_node
@@ -49,19 +47,6 @@ cat "$(dirname "$RANK_TABLE_FILE")/version"
 echo
 echo '{"progress":{"epoch":1,"step":1,"totalSteps":1,"updatedAt":"2026-01-01T00:00:00Z"}}' > "$5"
 """
-
-
-@pytest.fixture(scope="module")
-def operator(node: RealNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    """The operator outside of the node, with the rights of rbac.yaml."""
-    serve_jobs(node.plane)
-    grant_rights(node.plane)
-    folder = tmp_path_factory.mktemp("operator")
-    # The time that users' pods have to save in: ranks of a real training need more than the tests' few seconds.
-    settings = {"trainerImage": TRAINER_IMAGE, "terminationGraceSeconds": DEFAULTS["terminationGraceSeconds"]}
-    with OperatorProcess(node.plane, folder, "--no-leader-election", settings=settings) as process:
-        process.wait_until_it_leads()
-        yield process
 
 
 @pytest.mark.usefixtures("operator")

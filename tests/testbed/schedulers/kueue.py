@@ -5,6 +5,7 @@
 
 What its Deployment, Service and kubelet would do is done here: the manager runs as a process of this machine under its
 ServiceAccount's name, the Service leads to it by an external name, and the Secret that it fills is put into its folder.
+That name is `localhost`: the manager runs in the API server's network, whichever that is.
 """
 
 import base64
@@ -78,7 +79,7 @@ class Kueue:
         path.write_text(yaml.safe_dump(config))
         environment = f"KUBECONFIG={self.plane.kubeconfig(USER, GROUPS)}"
         flags = [f"--config={path}", "--feature-gates=VisibilityOnDemand=false", "--zap-log-level=2"]
-        return ["env", environment, str(binary("kueue")), *flags]
+        return [*self.plane.command_prefix, "env", environment, str(binary("kueue")), *flags]
 
     def has_certificates(self) -> bool:
         """Put the Secret that the manager fills where it looks for it, as a kubelet would; False while it is empty."""

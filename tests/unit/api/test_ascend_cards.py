@@ -32,7 +32,10 @@ def test_every_name_of_a_chip_is_taken(name):
     assert len(parse_chips(table(A2_BUSES).replace("910B3", name.ljust(5)))) == 8
 
 
-@pytest.mark.parametrize("text", ["", "dcmi module initialize failed. ret is -8005\n", "| 0 | 1 | 2 |\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "dcmi module initialize failed. ret is -8005\n", "| 0 | 1 | 2 |\n", f"| 0 0 | {'1' * 5000} | x | 1 |\n"],
+)
 def test_what_is_no_table_has_no_chips(text):
     assert parse_chips(text) == []
 
@@ -50,7 +53,7 @@ def test_visible_cards_are_read_as_cann_reads_them():
     assert parse_visible("0,1,4,12") == [0, 1, 4, 12]
 
 
-@pytest.mark.parametrize("text", ["", "1, 2", "2,1", "1,1", "all", "0-3", "1,"])
+@pytest.mark.parametrize("text", ["", "1, 2", "2,1", "1,1", "all", "0-3", "1,", "\uff11", "1" * 5000])
 def test_what_cann_would_read_otherwise_is_refused(text):
     with pytest.raises(InvalidInput, match="ascending numbers"):
         parse_visible(text)

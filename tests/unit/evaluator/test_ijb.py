@@ -8,7 +8,6 @@ import pytest
 
 from arcface_api.command import run
 from arcface_api.errors import InvalidInput
-from arcface_evaluator.evaluation import verify_release
 from arcface_evaluator.protocols.template_pairs import (
     TemplatePairs,
     _scores_by_blocks,
@@ -19,6 +18,7 @@ from arcface_evaluator.protocols.template_pairs import (
 )
 from arcface_evaluator.protocols.templates import ALL_CHOICES, PoolingChoice, Templates, pool
 from arcface_evaluator.sets.release import open_ijb
+from arcface_evaluator.verifying import verify_release
 
 # Case J1: five images (original, mirrored), templates 7 and 9, two frames of one medium in template 7.
 VIEWS = np.array(

@@ -8,7 +8,8 @@ import pytest
 
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_evaluator.networks import read_preprocessing
-from arcface_evaluator.report.document import EvaluationFile, InputFile
+from arcface_evaluator.report.document import EvaluationFile
+from arcface_evaluator.report.provenance import InputFile
 from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import open_images
 from support.builders.ijb_release import write_release
@@ -27,7 +28,7 @@ READS = {
     "release": (Path, "read_text", lambda release: open_ijb(release.folder)),
     "images of a release": (os, "scandir", open_images),
     "an image": (os, "open", lambda release: open_images(release).image(0)),
-    "document": (Path, "read_bytes", lambda release: EvaluationFile.read(release.pairs_file)),
+    "document": (os, "open", lambda release: EvaluationFile.read(release.pairs_file)),
     "input": (Path, "open", lambda release: InputFile.of(release.pairs_file)),
     "MindIR": (Path, "is_file", lambda release: read_preprocessing(release.folder / "a.mindir", None)),
 }

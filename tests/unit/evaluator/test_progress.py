@@ -38,7 +38,7 @@ def test_images_are_counted_as_they_are_embedded():
 
 def test_the_count_is_served_as_it_is_when_it_is_asked_for():
     count = ImageCount()
-    with serving("127.0.0.1", 0, count.report) as port:
+    with serving("127.0.0.1", 0, lambda: EvaluatorReport(progress=count.progress)) as port:
         assert told(port).progress.images == 0
         count.add(64)
         assert told(port).progress.images == 64
@@ -47,5 +47,5 @@ def test_the_count_is_served_as_it_is_when_it_is_asked_for():
 
 
 def test_a_port_that_is_taken_does_not_end_the_evaluation():
-    with serving("127.0.0.1", 0, ImageCount().report) as port, serving("127.0.0.1", port, ImageCount().report) as none:
+    with serving("127.0.0.1", 0, EvaluatorReport) as port, serving("127.0.0.1", port, EvaluatorReport) as none:
         assert none == 0

@@ -20,6 +20,10 @@ def test_a_quote_within_a_name_is_a_letter():
     assert rows_of('6" plate.jpg,1') == [['6" plate.jpg', "1"]]
 
 
+def test_a_quoted_field_keeps_its_ends_of_lines():
+    assert rows_of('"a', 'b.jpg",1') == [["a\nb.jpg", "1"]]
+
+
 def test_a_quote_without_an_end_is_refused_and_swallows_no_lines():
     with pytest.raises(InvalidInput, match=r"list\.csv line 3: is no CSV .*; look for quotes without an end"):
         rows_of("a.jpg,1", 'b.jpg,"2', "c.jpg,3")

@@ -81,11 +81,15 @@ class Report(Model):
     def write(self, path: Path) -> bool:
         """Leave the report where the kubelet, or a launcher, looks for it; returns whether all of it is there.
 
+        It may be written again with more. The file may be a mount that nothing can be renamed to, so that it is written
+        in one piece over what is there: whoever ends the process at that moment finds the one or the other.
         Where that cannot be done it is logged and nothing else: how a process ends is decided by what it has done, and
         whoever reads no report knows that, too.
         """
         try:
-            path.write_bytes(termination_message(self))
+            path.touch()
+            with path.open("r+b", buffering=0) as file:
+                file.write(termination_message(self).ljust(path.stat().st_size))
         except OSError as error:
             LOG.error("the report cannot be written file=%s reason=%s", path, error.strerror)  # noqa: TRY400
             return False

@@ -1,24 +1,21 @@
 """`arcface evaluate`: verification of pair sets and of IJB templates, from a checkpoint, a model or embeddings."""
 
+from functools import partial
 from pathlib import Path
 from typing import Unpack
 
 import click
-from rich.table import Table
 
 from arcface_api.contract.reports import SetCounts
 from arcface_api.errors import InvalidInput
-from arcface_evaluator import evaluation, networks
-from arcface_evaluator.commands import identify, sources
-from arcface_evaluator.commands.outputs import Outputs, print_table, write_page
-from arcface_evaluator.report import comparison, document, entries
+from arcface_evaluator import job as evaluator_job, networks, verifying
+from arcface_evaluator.commands import identify, outputs, sources
+from arcface_evaluator.report import comparison, document
 from arcface_evaluator.sets import release, release_images
 from arcface_faces.datasets import faults
-from arcface_faces.embedding import vectors
-from arcface_faces.embedding.embedder import decoding_threads
+from arcface_faces.embedding import embedder
 from arcface_faces.images import decode_any_size
-from arcface_faces.pairs.pair_set import decoder, open_sets
-from arcface_faces.pairs.protocol import PairScores
+from arcface_faces.pairs import pair_set as pair_sets
 from arcface_faces.progress import progress_bar
 
 
@@ -32,44 +29,25 @@ evaluate.add_command(identify.all_pairs)
 
 
 @evaluate.command()
-@sources.network_options
-@click.option("--embeddings", type=sources.FILE, multiple=True, help=".npy (N, D) or (N, 2, D), one for each set.")
-@sources.VIEWS
+@sources.judging_options(sources.FILES_OF_EMBEDDINGS)
 @click.option(
     "--bin", "bins", type=sources.FILE, multiple=True, help="Verification set; more may follow as plain arguments."
 )
 @sources.RESIZE
-@sources.JSON
-@sources.REPORT
 @click.argument("more_bins", type=sources.FILE, nargs=-1)
 def pairs(
-    *,
-    embeddings: tuple[Path, ...],
-    views: vectors.Views | None,
-    bins: tuple[Path, ...],
-    resize: bool,
-    json_file: Path | None,
-    report: Path | None,
-    more_bins: tuple[Path, ...],
-    **network: Unpack[networks.NetworkOptions],
+    *, bins: tuple[Path, ...], resize: bool, more_bins: tuple[Path, ...], **options: Unpack[sources.JudgingOptions]
 ) -> None:
     """Verify pair sets in 10 folds and print accuracy and deviation of each."""
-    source, outputs = networks.open_source(network, embeddings=embeddings, views=views), Outputs(json_file, report)
-    paths = _set_paths(bins, more_bins)
-    identities = source.files if source else embeddings
-    outputs.check(source, [*paths, *identities])
-    sets = open_sets(paths, decoder(resize=resize))
-    if source is None:
-        found = [_print_pairs(scores) for scores in evaluation.from_files(sets, embeddings, views or "separate")]
-    else:
-        with source.embedder() as embedder:
-            found = [_print_pairs(scores) for scores in evaluation.from_images(sets, embedder)]
-    checkpoint, inputs = source.checkpoint if source else None, [*paths, *identities]
-    outputs.write(
-        lambda: evaluation.pairs_document(found, checkpoint, inputs),
-        identities[0],
-        lambda: [group for each in zip(sets, found, strict=True) for group in evaluation.hardest_of_pairs(*each)],
-    )
+    with sources.opened_source(options) as source:
+        paths = _set_paths(bins, more_bins)
+        sets = pair_sets.open_sets(paths, pair_sets.decoder(resize=resize))
+        source.check_count(len(sets))
+        tasks = [
+            verifying.pairs_task(each, source.files_of(place), partial(source.embed, each, len(each), place))
+            for place, each in enumerate(sets)
+        ]
+        outputs.Outputs.of(options).judge(tasks, source, paths)
 
 
 @evaluate.command()
@@ -86,7 +64,10 @@ def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], resize: bool, q
     """
     if not bins and not releases:
         raise InvalidInput("give at least one verification set, or an IJB release with --ijb")
-    sets, opened = open_sets(bins, decoder(resize=resize)), [release.open_ijb(folder) for folder in releases]
+    sets, opened = (
+        pair_sets.open_sets(bins, pair_sets.decoder(resize=resize)),
+        [release.open_ijb(folder) for folder in releases],
+    )
     for pair_set in sets:
         _check_images(faults.StoredImages(len(pair_set), pair_set.stored_image, pair_set.decode))
     for images in map(release_images.open_images, opened):
@@ -95,7 +76,7 @@ def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], resize: bool, q
         if quick:
             continue
         _check_images(faults.StoredImages(len(images), images.stored_image, decode_any_size))
-    counts = SetCounts(sets=evaluation.count_pairs(sets), ijb=[evaluation.count_release(release) for release in opened])
+    counts = SetCounts(sets=verifying.count_pairs(sets), ijb=[verifying.count_release(release) for release in opened])
     lines = [f"{count.name}: {count.pairs} pairs, {count.same} of one person" for count in counts.sets]
     lines += [
         f"{count.name}: {count.images} images in {count.templates} templates, {count.pairs} pairs, "
@@ -108,49 +89,25 @@ def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], resize: bool, q
 def _check_images(images: faults.StoredImages) -> None:
     """InvalidInput names the first image that is not as it was written, and tells how many there are."""
     with progress_bar("checking", images.count) as advance:
-        found = list(faults.faults(images, decoding_threads(), advance))
+        found = list(faults.faults(images, embedder.decoding_threads(), advance))
     if found:
         raise InvalidInput(found[0] if len(found) == 1 else f"{found[0]}; images with faults: {len(found)}")
 
 
 @evaluate.command()
-@sources.network_options
-@click.option("--embeddings", type=sources.FILE, help=".npy (N, D) or (N, 2, D), a row for each image.")
-@sources.VIEWS
-@click.option("--root", type=sources.FILE, required=True, help="Folder of the release, such as IJB_release/IJBC.")
-@sources.JSON
-@sources.REPORT
+@sources.judging_options(sources.FILE_OF_EMBEDDINGS)
+@sources.ROOT
 @sources.CACHE
-def ijb(
-    *,
-    embeddings: Path | None,
-    views: vectors.Views | None,
-    root: Path,
-    json_file: Path | None,
-    report: Path | None,
-    cache: bool | None,
-    **network: Unpack[networks.NetworkOptions],
-) -> None:
+def ijb(*, root: Path, cache: bool | None, **options: Unpack[sources.JudgingOptions]) -> None:
     """Verify templates of IJB-B or IJB-C one to one and print TAR at FAR.
 
     Rows of the embeddings are in the order of *_face_tid_mid.txt.
     """
-    source = networks.open_source(network, embeddings=embeddings, views=views, cache=cache)
-    outputs = Outputs(json_file, report)
-    opened = release.open_ijb(root)
-    files = source.files if source else (embeddings or Path(),)
-    outputs.check(source, [*files, *opened.files])
-    array = sources.embed_templates(opened, source, files[0], views, keep=cache)
-    results = evaluation.verify_release(opened, array)
-    print_table(entries.table_of(opened.name, results.choices))
-    outputs.write(
-        lambda: evaluation.ijb_document(opened, results, source.checkpoint if source else None, files),
-        files[0],
-        # Embeddings may have come without the images.
-        lambda: (
-            evaluation.hardest_of_release(opened, results.scores) if (root / release.IMAGES_FOLDER).is_dir() else []
-        ),
-    )
+    with sources.opened_source(options, cache=cache) as source:
+        opened = release.open_ijb(root)
+        origin = source.templates(opened)
+        task = verifying.release_task(opened, source.files, origin.embed, origin.images)
+        outputs.Outputs.of(options).judge([task], source, opened.files)
 
 
 @evaluate.command()
@@ -163,13 +120,13 @@ def compare(documents: tuple[Path, ...], report: Path | None) -> None:
         raise InvalidInput("runs are told apart by the names of their files: rename those that are equal")
     comparisons = list(comparison.compare_runs(runs))
     if comparisons:
-        print_table(comparison.comparison_table(comparisons))
+        outputs.Outputs(None, None).show(comparison.comparison_table(comparisons))
     elif report is None:
         raise InvalidInput(
             "the files hold no outcomes of the same sets: evaluate both anew, or give --report for a page"
         )
     if report is not None:
-        write_page(report, runs, [])
+        outputs.write_page(report, runs, [])
 
 
 @evaluate.command()
@@ -180,11 +137,11 @@ def compare(documents: tuple[Path, ...], report: Path | None) -> None:
 @click.option("--ranks", type=click.IntRange(min=1), default=1, help="Processes that embed, one a device.")
 def job(config_file: Path, termination_log: Path, ranks: int) -> None:
     """Evaluate the newest checkpoint of a job on its sets: what the evaluator's pod runs."""
-    evaluation.run_job(
+    evaluator_job.run_job(
         config_file,
         termination_log,
         lambda folder, accelerator: networks.checkpoint_source(folder, ranks, accelerator=accelerator).embedder(),
-        _print_found,
+        outputs.Outputs(None, None).show,
     )
 
 
@@ -195,17 +152,3 @@ def _set_paths(bins: tuple[Path, ...], more_bins: tuple[Path, ...]) -> tuple[Pat
     if len(bins) > 1 and more_bins:
         raise InvalidInput(f"{more_bins[0]}: put --bin before it: the order of the sets is unclear")
     return bins + more_bins
-
-
-def _print_pairs(found: PairScores) -> PairScores:
-    """Print the lines of a set as soon as it is judged."""
-    click.echo("\n".join(entries.lines_of(found)))
-    return found
-
-
-def _print_found(found: PairScores | Table) -> None:
-    """Print what a job has found."""
-    if isinstance(found, PairScores):
-        _print_pairs(found)
-    else:
-        print_table(found)

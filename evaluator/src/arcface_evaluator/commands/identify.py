@@ -1,90 +1,47 @@
 """`arcface evaluate identify` and `all-pairs`: one against many in galleries, and all images of a list against all."""
 
+from functools import partial
 from pathlib import Path
 from typing import Unpack
 
 import click
 
 from arcface_api.errors import InvalidInput
-from arcface_evaluator import networks, searching
-from arcface_evaluator.commands import sources
-from arcface_evaluator.commands.outputs import Outputs, print_table
-from arcface_evaluator.report import search_entries as entries
+from arcface_evaluator import searching
+from arcface_evaluator.commands import outputs, sources
 from arcface_evaluator.sets import galleries, labelled_list, release
-from arcface_faces.embedding import vectors
-from arcface_faces.progress import progress_bar
 
 
 @click.command()
-@sources.network_options
-@click.option("--embeddings", type=sources.FILE, help=".npy (N, D) or (N, 2, D), a row for each image.")
-@click.option("--root", type=sources.FILE, required=True, help="Folder of the set, such as IJB_release/IJBC.")
-@sources.VIEWS
-@sources.JSON
+@sources.judging_options(sources.FILE_OF_EMBEDDINGS)
+@sources.ROOT
 @sources.CACHE
-def identify(
-    *,
-    embeddings: Path | None,
-    root: Path,
-    views: vectors.Views | None,
-    json_file: Path | None,
-    cache: bool | None,
-    **network: Unpack[networks.NetworkOptions],
-) -> None:
+def identify(*, root: Path, cache: bool | None, **options: Unpack[sources.JudgingOptions]) -> None:
     """Look for the probes of a set of templates in its galleries and print rank-1, 5, 10 and TPIR at FPIR.
 
     Rows of the embeddings are in the order of *_face_tid_mid.txt.
     """
-    source = networks.open_source(network, embeddings=embeddings, views=views, cache=cache)
-    outputs = Outputs(json_file, None)
-    opened = release.open_templates(root)
-    protocol = galleries.open_galleries(opened)
-    files = source.files if source else (embeddings or Path(),)
-    inputs = [*files, *opened.member_files, *protocol.files]
-    outputs.check(source, inputs)
-    array = sources.embed_templates(opened, source, files[0], views, keep=cache)
-    found = searching.identify(opened, protocol, array)
-    print_table(entries.identification_table(found))
-    checkpoint = source.checkpoint if source else None
-    outputs.write(lambda: searching.identification_document(found, checkpoint, inputs), files[0], list)
+    with sources.opened_source(options, cache=cache) as source:
+        opened = release.open_templates(root)
+        protocol, origin = galleries.open_galleries(opened), source.templates(opened)
+        task = searching.identification_task(opened, protocol, source.files, origin.embed, origin.images)
+        outputs.Outputs.of(options).judge([task], source, [*opened.member_files, *protocol.files])
 
 
 @click.command()
-@sources.network_options
-@click.option("--embeddings", type=sources.FILE, help=".npy (N, D) or (N, 2, D), a row for each line of the list.")
+@sources.judging_options(sources.FILE_OF_EMBEDDINGS)
 @click.option("--list", "list_file", type=sources.FILE, required=True, help="CSV: image,label or image,label,group.")
 @click.option("--images", type=sources.FILE, help="Folder of the aligned 112x112 images; embeddings need none.")
-@sources.VIEWS
-@sources.JSON
-def all_pairs(
-    *,
-    embeddings: Path | None,
-    views: vectors.Views | None,
-    list_file: Path,
-    images: Path | None,
-    json_file: Path | None,
-    **network: Unpack[networks.NetworkOptions],
-) -> None:
-    """Compare all images of a list with all others and print TAR at FAR, for each group too."""
-    source = networks.open_source(network, embeddings=embeddings, views=views)
-    outputs = Outputs(json_file, None)
-    if (source is None) != (images is None):
-        raise InvalidInput("give --images with --checkpoint or --model, and leave it out with --embeddings")
-    files = source.files if source else (embeddings or Path(),)
-    outputs.check(source, [*files, list_file])
-    listed = labelled_list.read_labelled_list(list_file)
-    if source is None:
-        array = vectors.read_embeddings(files[0], len(listed.images), views or "separate")
-    else:
-        array = _embed_list(listed, source, images or Path())
-    found = searching.compare_list(listed, array)
-    print_table(entries.all_pairs_table(listed.name, found))
-    checkpoint = source.checkpoint if source else None
-    outputs.write(lambda: searching.all_pairs_document(found, checkpoint, [*files, list_file]), files[0], list)
+def all_pairs(*, list_file: Path, images: Path | None, **options: Unpack[sources.JudgingOptions]) -> None:
+    """Compare all images of a list with all others and print TAR at FAR, for each group too.
 
-
-def _embed_list(listed: labelled_list.LabelledList, source: networks.Source, folder: Path) -> vectors.Embeddings:
-    """Embeddings of the images of a list."""
-    images = labelled_list.ListedImages(folder, listed.images)
-    with source.embedder() as embedder, progress_bar(listed.name, len(images)) as advance:
-        return embedder(images, advance)
+    Rows of the embeddings are in the order of the list.
+    """
+    with sources.opened_source(options) as source:
+        if (source.network is None) != (images is None):
+            raise InvalidInput("give --images with --checkpoint or --model, and leave it out with --embeddings")
+        listed = labelled_list.read_labelled_list(list_file)
+        files = None if images is None else labelled_list.ListedImages(listed.name, images, listed.images)
+        embed = partial(source.embed, files, len(listed.images))
+        task = searching.list_task(listed, [*source.files, list_file], embed, files)
+        outputs.Outputs.of(options).judge([task], source, [list_file])

@@ -1,21 +1,23 @@
 """What `arcface evaluate` writes beside the lines that it prints: the document of `--json`, the page of `--report`."""
 
+import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import click
-from rich.console import Console
+from rich import box, cells, console
 from rich.table import Table
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_evaluator.networks import Source
-from arcface_evaluator.report import document, entries
-from arcface_faces.checkpoint import MANIFEST_FILE
+from arcface_evaluator import evaluation
+from arcface_evaluator.commands import sources
+from arcface_evaluator.report import document, entries, whole_file
 
-WIDEST = 10_000
-"""Columns."""
+WIDTH, WIDEST, LONGEST_WORD = 80, 10_000, 8
+"""Columns: of a table as a rule and at most, and of a word that is not broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,44 +27,110 @@ class Outputs:
     json_file: Path | None
     report: Path | None
 
-    def check(self, source: Source | None, inputs: Sequence[Path]) -> None:
-        """InvalidInput, before anything is computed, where an output cannot be written or would replace an input."""
-        if self.json_file is not None:
-            _check_json(self.json_file)
+    @classmethod
+    def of(cls, options: sources.JudgingOptions) -> Self:
+        """Those of a command."""
+        return cls(options["json_file"], options["report"])
+
+    def judge(
+        self, tasks: Sequence[evaluation.SetTask], source: sources.EmbeddingSource, inputs: Sequence[Path]
+    ) -> None:
+        """Show what is found, set by set, and write what was asked for; nothing is made for what was not.
+
+        Args:
+            tasks: the sets, as they have been checked.
+            source: what they are judged with.
+            inputs: files that were opened beside those of the source.
+
+        Raises:
+            InvalidInput: before anything is computed, where an output cannot be written or would replace an input.
+        """
+        self._check([*inputs, *source.files, *([] if source.checkpoint is None else [source.checkpoint])])
+        documents, hardest = list[document.EvaluationFile](), list[entries.HardPairs]()
+        for done in evaluation.evaluate(tasks, None if source.checkpoint is None else str(source.checkpoint)):
+            if self.json_file is not None or self.report is not None:
+                documents.append(done.document())
+            if self.json_file is not None and whole_file.is_replaced(self.json_file):
+                self._write_json(documents)
+            if done.finding is not None:
+                self.show(done.finding.shown)
+                hardest += done.finding.hardest() if self.report is not None else []
+        if self.json_file is not None and not whole_file.is_replaced(self.json_file):
+            self._write_json(documents)
+        if self.report is not None:
+            write_page(self.report, {source.run_name: document.EvaluationFile.joined(documents)}, hardest)
+
+    def _check(self, inputs: Sequence[Path]) -> None:
         if self.report is not None:
             with explained(f"--report {self.report}", "cannot be made", "name another folder"):
                 self.report.mkdir(parents=True, exist_ok=True)
-        if self.json_file is not None and self.json_file.exists():
-            folders = [source.checkpoint] if source is not None and source.checkpoint is not None else []
-            for path in [*inputs, *folders]:
+                if not os.access(self.report, os.W_OK | os.X_OK):
+                    raise InvalidInput(f"--report {self.report}: may not be written; name another folder")
+        if self.json_file is None:
+            return
+        whole_file.check_writable(self.json_file, "--json")
+        if self.json_file != whole_file.STDOUT and self.json_file.exists():
+            for path in inputs:
                 _refuse_input(self.json_file, path)
 
-    def write(
-        self,
-        measure: Callable[[], document.EvaluationFile],
-        source: Path,
-        hardest: Callable[[], list[entries.HardPairs]],
-    ) -> None:
-        """Write what was asked for; nothing is made for what was not.
-
-        Args:
-            measure: makes the numbers.
-            source: the checkpoint's manifest, whose folder names the run on the page, or the file that does.
-            hardest: finds the pairs that the page shows.
-        """
-        if self.json_file is None and self.report is None:
-            return
-        numbers = measure()
+    def _write_json(self, documents: Sequence[document.EvaluationFile]) -> None:
         if self.json_file is not None:
-            numbers.write(self.json_file)
-        if self.report is not None:
-            name = source.parent.name if source.name == MANIFEST_FILE else source.stem
-            write_page(self.report, {name: numbers}, hardest())
+            document.EvaluationFile.joined(documents).write(self.json_file)
+
+    def show(self, shown: str | Table) -> None:
+        """Print what was found; to standard error where the document goes to standard output.
+
+        Whoever reads it may have left, as `head` does: what goes into files is made all the same.
+        """
+        text = shown if isinstance(shown, str) else text_of(narrowed(shown))
+        try:
+            click.echo(text, err=self.json_file == whole_file.STDOUT)
+        except BrokenPipeError:
+            if self.json_file is None and self.report is None:
+                raise
+            whole_file.close_stdout()
+
+
+def text_of(table: Table) -> str:
+    """A table as wide as it is, wherever it goes; names from outside are text, whatever brackets they hold."""
+    written = io.StringIO()
+    _console(written).print(table)
+    return "\n".join(line.rstrip() for line in written.getvalue().splitlines())
+
+
+def _console(written: io.StringIO) -> console.Console:
+    return console.Console(width=WIDEST, file=written, markup=False, emoji=False, highlight=False)
+
+
+def narrowed(table: Table) -> Table:
+    """A table of figures in 80 columns: headings and words fold where it has more, numbers never do.
+
+    It is wider only where its numbers are.
+    """
+    table.box, table.padding, table.pad_edge = box.SIMPLE_HEAD, (0, 1, 0, 0), False
+    if _console(io.StringIO()).measure(table).maximum > WIDTH:
+        table.padding = 0
+        table.width = max(WIDTH, _fix_numbers(table))
+    return table
+
+
+def _fix_numbers(table: Table) -> int:
+    """Give columns of numbers the room that they need; what the table needs then, with that for a word in others."""
+    needed = 1  # of the edge; what separates two columns is their own
+    for column in table.columns:
+        column.overflow = "fold"
+        words = str(column.header).split()
+        if column.justify == "right":
+            column.width = max(map(cells.cell_len, [*words, *map(str, column.cells)]), default=0)
+        else:
+            words += [word for cell in column.cells for word in str(cell).split()]
+        needed += 1 + (column.width or min(LONGEST_WORD, max(map(cells.cell_len, words), default=0)))
+    return needed
 
 
 def print_table(table: Table) -> None:
-    """Print a table as wide as it is, wherever it goes: folded numbers read like others."""
-    Console(width=WIDEST).print(table)
+    """Print a table to standard output."""
+    click.echo(text_of(table))
 
 
 def write_page(report: Path, runs: dict[str, document.EvaluationFile], hardest: Sequence[entries.HardPairs]) -> None:
@@ -71,14 +139,6 @@ def write_page(report: Path, runs: dict[str, document.EvaluationFile], hardest: 
     from arcface_evaluator.report.pages import evaluation_page  # noqa: PLC0415
 
     click.echo(f"report: {evaluation_page.write_page(report, runs, hardest)}", err=True)
-
-
-def _check_json(json_file: Path) -> None:
-    with explained(f"--json {json_file}", "cannot be looked for", "name another file"):
-        if not json_file.parent.is_dir():
-            raise InvalidInput(f"--json {json_file}: its folder is not there; make it or name another file")
-        if not os.access(json_file if json_file.exists() else json_file.parent, os.W_OK):
-            raise InvalidInput(f"--json {json_file}: may not be written; name another file")
 
 
 def _refuse_input(output: Path, path: Path) -> None:

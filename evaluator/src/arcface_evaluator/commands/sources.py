@@ -1,15 +1,18 @@
 """Where a command's embeddings come from: its options, and what is made of them."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from arcface_evaluator import evaluation, networks
+from arcface_api.errors import InvalidInput
+from arcface_evaluator import networks, verifying
 from arcface_evaluator.sets import release, release_images
-from arcface_faces.embedding import vectors
+from arcface_faces.embedding import embedder, vectors
 
 FILE = click.Path(path_type=Path)
 MOST_AT_ONCE = 65_536
@@ -25,43 +28,138 @@ NETWORK = (
     click.option("--ranks", type=click.IntRange(min=1), help="Processes that embed, one a device; 1 by default."),
 )
 """What embeds images."""
+ROOT = click.option("--root", type=FILE, required=True, help="Folder of the set, such as IJB_release/IJBC.")
 CACHE = click.option("--cache/--no-cache", default=None, help="Keep embeddings beside the checkpoint, as by default.")
-VIEWS = click.option(
-    "--views", type=click.Choice(vectors.VIEWS), help="concatenated: rows of --embeddings are [original, mirrored]."
-)
 RESIZE = click.option("--resize", is_flag=True, help="Scale images that are aligned and square in another size.")
-JSON = click.option("--json", "json_file", type=FILE, help="Write every number to this file.")
-REPORT = click.option("--report", type=FILE, help="Write a page with plots and the hardest pairs into this folder.")
-
+FILES_OF_EMBEDDINGS = click.option(
+    "--embeddings", type=FILE, multiple=True, help=".npy (N, D) or (N, 2, D), one for each set."
+)
+JUDGING = (
+    click.option(
+        "--views", type=click.Choice(vectors.VIEWS), help="concatenated: rows of --embeddings are [original, mirrored]."
+    ),
+    click.option("--json", "json_file", type=FILE, help="Write every number to this file; - is standard output."),
+    click.option("--report", type=FILE, help="Write a page with plots and the hardest pairs into this folder."),
+)
+"""How embeddings are read, and what is made of what they show."""
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
+def _one_file(_context: click.Context, _option: click.Parameter, file: Path | None) -> tuple[Path, ...]:
+    return () if file is None else (file,)
+
+
+FILE_OF_EMBEDDINGS = click.option(
+    "--embeddings", type=FILE, callback=_one_file, help=".npy (N, D) or (N, 2, D), a row for each image."
+)
+
+
+class JudgingOptions(networks.NetworkOptions):
+    """Options of the commands that judge sets."""
+
+    embeddings: tuple[Path, ...]
+    views: vectors.Views | None
+    json_file: Path | None
+    report: Path | None
+
+
 def network_options(command: Command) -> Command:
     """Give a command the options of `NetworkOptions`."""
-    return functools.reduce(lambda made, option: option(made), reversed(NETWORK), command)
+    return _with_options(NETWORK, command)
 
 
-def embed_templates(
-    opened: release.TemplateSet,
-    source: networks.Source | None,
-    identity: Path,
-    views: vectors.Views | None,
-    *,
-    keep: bool | None,
-) -> vectors.Embeddings:
-    """Embeddings of a set's images: of the network, kept beside its checkpoint, or from a file.
+def judging_options(embeddings: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Give a command the options of `JudgingOptions`, of which one says how many files of embeddings there are."""
+    return functools.partial(_with_options, (*NETWORK, embeddings, *JUDGING))
 
-    Args:
-        opened: the set.
-        source: the network; None for a file.
-        identity: what stands for the network, or the file.
-        views: how a row of a file holds them.
-        keep: False where embeddings are not to be kept beside a checkpoint.
-    """
-    if source is None:
-        return vectors.read_embeddings(identity, len(opened.images), views or "separate")
-    images, folder = release_images.open_images(opened), source.checkpoint
-    kept = release_images.open_cache(folder, identity, opened, images) if keep is not False and folder else None
-    with source.embedder() as embedder:
-        return evaluation.embed_release(images, embedder, kept)
+
+def _with_options(options: tuple[Callable[[Any], Any], ...], command: Command) -> Command:
+    return functools.reduce(lambda made, option: option(made), reversed(options), command)
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateEmbeddings:
+    """Where the embeddings of a set of templates come from."""
+
+    embed: Callable[[], vectors.Embeddings]
+    images: release_images.ReleaseImages | None
+    """What is embedded; None where the embeddings come from a file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingSource:
+    """A network that is loaded once, when its first images come, or files of embeddings in its place."""
+
+    network: networks.Source | None
+    embeddings: tuple[Path, ...]
+    views: vectors.Views
+    """How a row of those files holds the views of an image."""
+    keep: bool
+    """Whether embeddings of templates are kept beside the checkpoint."""
+    load: Callable[[], embedder.Embedder]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What the embeddings depend on."""
+        return self.embeddings if self.network is None else self.network.files
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """Folder of the checkpoint, if it is one."""
+        return None if self.network is None else self.network.checkpoint
+
+    @property
+    def run_name(self) -> str:
+        """How pages call what is judged."""
+        return self.files[0].stem if self.checkpoint is None else self.checkpoint.name
+
+    def check_count(self, sets: int) -> None:
+        """InvalidInput where there are files of embeddings, but not one for each set."""
+        if self.network is None and len(self.embeddings) != sets:
+            raise InvalidInput(
+                f"{sets} sets but {len(self.embeddings)} files of embeddings: give one --embeddings for each set"
+            )
+
+    def files_of(self, place: int) -> tuple[Path, ...]:
+        """What the embeddings of one of several sets depend on."""
+        return self.embeddings[place : place + 1] if self.network is None else self.network.files
+
+    def embed(self, images: verifying.NamedImages | None, rows: int, place: int = 0) -> vectors.Embeddings:
+        """Embeddings (rows, V, D) of one of several sets; its images are needed by a network only."""
+        if images is None or self.network is None:
+            return vectors.read_embeddings(self.embeddings[place], rows, self.views)
+        return verifying.embed_all(images, self.load)
+
+    def templates(self, opened: release.TemplateSet) -> TemplateEmbeddings:
+        """Those of a set of templates; from a network they are kept beside its checkpoint."""
+        if self.network is None:
+            return TemplateEmbeddings(functools.partial(self.embed, None, len(opened.images)), None)
+        images, place = release_images.open_images(opened), self.checkpoint if self.keep else None
+
+        def embed() -> vectors.Embeddings:
+            cache = None if place is None else release_images.open_cache(place, self.files[0], opened, images)
+            return release_images.cached_embeddings(cache, lambda: self.embed(images, len(images)))
+
+        return TemplateEmbeddings(embed, images)
+
+
+@contextmanager
+def opened_source(options: JudgingOptions, *, cache: bool | None = None) -> Iterator[EmbeddingSource]:
+    """What is judged, checked as far as that goes before it is loaded; InvalidInput where options do not apply."""
+    network = networks.open_source(options, cache=cache)
+    with ExitStack() as stack:
+
+        @functools.cache
+        def load() -> embedder.Embedder:
+            if network is None:
+                raise ValueError("embeddings come from a file")
+            return stack.enter_context(network.embedder())
+
+        yield EmbeddingSource(
+            network=network,
+            embeddings=options["embeddings"],
+            views=options["views"] or "separate",
+            keep=cache is not False,
+            load=load,
+        )

@@ -55,7 +55,7 @@ def compare_runs(runs: Mapping[str, document.EvaluationFile]) -> Iterator[Compar
 def comparison_table(comparisons: list[Comparison]) -> Table:
     """A row for each; differences in percent."""
     table = Table(title="The same pairs, each run beside the first (differences in %)")
-    for heading in ("set", "figure", "run", "difference", "95 %", "only first", "only run", "p", ""):
+    for heading in ("set", "figure", "run", "change", "95 %", "only first", "only run", "p", ""):
         table.add_column(heading, justify="left" if heading in {"set", "figure", "run", ""} else "right")
     for each in comparisons:
         test = each.test

@@ -1,18 +1,49 @@
 """The document that an evaluation writes for programs, and that reports are drawn from."""
 
-import hashlib
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
-from arcface_api.errors import explained, printable
+from arcface_api.errors import explained
 from arcface_api.model import Model
-from arcface_api.resource.status import IjbResult, PairResult
-from arcface_evaluator.report import searches
-from arcface_evaluator.report.figures import SetFigures
-from arcface_evaluator.report.outcomes import Outcomes
-from arcface_faces.pairs.protocol import FOLDS, THRESHOLD_STEP, THRESHOLDS
+from arcface_api.resource import status
+from arcface_evaluator.report import figures as set_figures, outcomes as pair_outcomes, provenance, searches, whole_file
+from arcface_faces import positioned_file
+
+
+class PairAccuracy(Model):
+    """What a status tells of a pair set, unrounded."""
+
+    dataset: str
+    """Name of the set."""
+    accuracy: float = Field(ge=0, le=1)
+    """Mean over the folds."""
+    std: float = Field(ge=0, le=1)
+    """Population standard deviation over the folds."""
+    pairs: int = Field(ge=1)
+    """Pairs in the set."""
+
+    @property
+    def in_status(self) -> status.PairResult:
+        """Rounded."""
+        return status.PairResult(**dict(self))
+
+
+class IjbTar(Model):
+    """What a status tells of an IJB set, unrounded."""
+
+    dataset: str
+    """Name of the set."""
+    tar_at_far: dict[str, float]
+    """True accept rate at each false accept rate."""
+
+    @property
+    def in_status(self) -> status.IjbResult:
+        """Rounded."""
+        return status.IjbResult(**dict(self))
 
 
 class PairDetails(Model):
@@ -36,25 +67,6 @@ class PairDetails(Model):
     """95 % interval of the accuracy, which allows for the choice of thresholds."""
 
 
-class PairProtocol(Model):
-    """How the pairs were judged."""
-
-    folds: int = FOLDS
-    """Contiguous folds in the order of the file."""
-    threshold_step: float = THRESHOLD_STEP
-    """Thresholds are 0, one step, two steps and so on."""
-    threshold_count: int = len(THRESHOLDS)
-    """Number of thresholds tried."""
-    same: Literal["squaredDistance < threshold"] = "squaredDistance < threshold"
-    """When a pair is called the same; distances are between unit vectors."""
-    ties: Literal["smallestThreshold"] = "smallestThreshold"
-    """Which of equally good thresholds is taken."""
-    std: Literal["population"] = "population"
-    """Kind of the standard deviation."""
-    flip: Literal["sum"] = "sum"
-    """How the embeddings of original and mirrored image are joined where both are known."""
-
-
 class IjbRates(Model):
     """Rates under one choice of the protocol."""
 
@@ -76,17 +88,6 @@ class IjbRates(Model):
     """False accept rates for which there are too few impostor pairs."""
     intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
     """Of the usual choice: 95 % intervals of the rates in truth at these false accept rates."""
-
-
-class IjbProtocol(Model):
-    """How templates were made and compared."""
-
-    pooling: Literal["meanOverMediaSumOverTemplate"] = "meanOverMediaSumOverTemplate"
-    """How images make a template."""
-    score: Literal["cosine"] = "cosine"
-    """What a pair is judged by."""
-    tar_at_far: Literal["nearest"] = "nearest"
-    """Which of the two conventions `ijb[].tarAtFar` has."""
 
 
 class ScoreCurves(Model):
@@ -116,30 +117,13 @@ class ScoreCurves(Model):
         return self
 
 
-class InputFile(Model):
-    """A file that the numbers depend on."""
+class Numbers(Model):
+    """All that was measured."""
 
-    path: str
-    """Where it was."""
-    sha256: str
-    """Hash of its bytes."""
-
-    @classmethod
-    def of(cls, path: Path) -> "InputFile":
-        """Hash a file that was read."""
-        with explained(path, "cannot be read", "mend its rights"), path.open("rb") as opened:
-            return cls(path=printable(str(path)), sha256=hashlib.file_digest(opened, "sha256").hexdigest())
-
-
-class EvaluationFile(Model):
-    """The document that `--json` writes."""
-
-    checkpoint: str | None = None
-    """Checkpoint that was evaluated; absent for embeddings."""
-    results: list[PairResult] = Field(default_factory=list)
-    """Pair sets, as in the status of a job."""
-    ijb: list[IjbResult] = Field(default_factory=list)
-    """IJB sets, as in the status of a job."""
+    results: list[PairAccuracy] = Field(default_factory=list)
+    """Pair sets, in the shape of the status of a job."""
+    ijb: list[IjbTar] = Field(default_factory=list)
+    """IJB sets, likewise."""
     details: list[PairDetails] = Field(default_factory=list)
     """Every other number, one entry a pair set."""
     ijb_details: list[IjbRates] = Field(default_factory=list)
@@ -150,14 +134,10 @@ class EvaluationFile(Model):
     """All images of lists against all others."""
     curves: list[ScoreCurves] = Field(default_factory=list)
     """What a report's plots are drawn from."""
-    figures: list[SetFigures] = Field(default_factory=list)
+    figures: list[set_figures.SetFigures] = Field(default_factory=list)
     """Areas, equal error rates and operating points, one entry a set, each with those of its groups."""
-    outcomes: list[Outcomes] = Field(default_factory=list)
+    outcomes: list[pair_outcomes.Outcomes] = Field(default_factory=list)
     """What became of each pair, for comparisons."""
-    protocol: PairProtocol | IjbProtocol | searches.IdentificationProtocol | searches.AllPairsProtocol = PairProtocol()
-    """How the numbers came about."""
-    inputs: list[InputFile] = Field(min_length=1)
-    """Files that were read; of a checkpoint its manifest, which holds the hashes of the others."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -165,18 +145,49 @@ class EvaluationFile(Model):
             raise ValueError(f"details of {', '.join(sorted(missing))} without a result")
         return self
 
+
+class EvaluationFile(Numbers):
+    """The document that `--json` writes."""
+
+    checkpoint: str | None = None
+    """Checkpoint that was evaluated; absent for embeddings."""
+    protocol: provenance.AnyProtocol = provenance.PairProtocol()
+    """How the numbers came about; where sets differ, those of the first."""
+    inputs: list[provenance.InputFile] = Field(min_length=1)
+    """Files that were read; of a checkpoint its manifest, which holds the hashes of the others."""
+    sets: list[provenance.SetRecord] = Field(default_factory=list)
+    """Each set by itself; earlier releases write none."""
+
+    @classmethod
+    def of(cls, record: provenance.SetRecord, numbers: Numbers, checkpoint: str | None) -> Self:
+        """The document of one set."""
+        return cls(
+            **dict(numbers), protocol=record.protocol, inputs=record.inputs, checkpoint=checkpoint, sets=[record]
+        )
+
+    @classmethod
+    def joined(cls, documents: Sequence[Self]) -> Self:
+        """One document of those of several sets, at least one, of one source."""
+        lists: Iterable[str] = [*Numbers.model_fields, "sets"]
+        inputs = {(file.path, file.sha256): file for each in documents for file in each.inputs}
+        return documents[0].model_copy(
+            update={
+                **{name: list(chain.from_iterable(getattr(each, name) for each in documents)) for name in lists},
+                "inputs": list(inputs.values()),
+            }
+        )
+
     def sha256_of(self, dataset: str) -> str | None:
         """Hash of the file that has a set's pairs; None where no input is called so."""
         names = {dataset, f"{dataset.lower()}_template_pair_label"}
         return next((file.sha256 for file in self.inputs if Path(file.path).stem in names), None)
 
     @classmethod
-    def read(cls, path: Path) -> "EvaluationFile":
+    def read(cls, path: Path) -> Self:
         """Read one that was written."""
         with explained(path, "cannot be read", "correct the path"):
-            return cls.from_ours(path.read_bytes(), str(path))
+            return cls.from_ours(positioned_file.read_regular(path), str(path))
 
     def write(self, path: Path) -> None:
-        """Write it for people and programs."""
-        with explained(path, "cannot be written", "name another file"):
-            path.write_text(self.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n")
+        """Write it for people and programs, whole or not at all."""
+        whole_file.write_whole(path, self.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n")

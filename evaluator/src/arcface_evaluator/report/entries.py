@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from arcface_api.resource.status import PairResult
 from arcface_evaluator.metrics import intervals, roc
 from arcface_evaluator.protocols import templates
-from arcface_evaluator.report.document import IjbRates, PairDetails, ScoreCurves
+from arcface_evaluator.report.document import IjbRates, PairAccuracy, PairDetails, ScoreCurves
 from arcface_evaluator.report.figures import Measured
 from arcface_faces.images import Image, cv2
 from arcface_faces.pairs.protocol import PairScores
@@ -54,9 +53,9 @@ def _group_lines(found: PairScores) -> list[str]:
     ]
 
 
-def result_of(found: PairScores) -> PairResult:
+def result_of(found: PairScores) -> PairAccuracy:
     """The entry of `results`."""
-    return PairResult(dataset=found.dataset, accuracy=found.folds.mean, std=found.folds.std, pairs=found.pairs)
+    return PairAccuracy(dataset=found.dataset, accuracy=found.folds.mean, std=found.folds.std, pairs=found.pairs)
 
 
 def details_of(found: PairScores) -> PairDetails:

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from arcface_api.model import Model
-from arcface_evaluator.metrics import roc
-from arcface_evaluator.metrics.dependence import Dependence
+from arcface_evaluator.metrics import dependence, roc
 from arcface_faces.scores import Scores
 
 
@@ -33,7 +32,7 @@ class Outcomes(Model):
     """Design effect: how many pairs tell as much as one of strangers."""
 
     @classmethod
-    def of(cls, dataset: str, figure: str, kind: Dependence, is_right: NDArray[np.bool_]) -> "Outcomes":
+    def of(cls, dataset: str, figure: str, kind: dependence.Dependence, is_right: NDArray[np.bool_]) -> "Outcomes":
         """Pack those of one kind of pairs, of all (P,)."""
         packed = base64.b64encode(np.packbits(is_right[kind.members]).tobytes()).decode("ascii")
         return cls(dataset=dataset, figure=figure, pairs=kind.size, right=packed, effect=kind.design_effect(is_right))
@@ -57,9 +56,9 @@ class Outcomes(Model):
 def outcomes_of(dataset: str, scores: Scores, rates: list[roc.TarAtFar]) -> Iterator[Outcomes]:
     """What is kept of a set: its decisions where the protocol decides, and the genuine pairs at each rate."""
     if scores.is_right is not None:
-        everyone = Dependence.of(scores, np.ones(len(scores), np.bool_))
+        everyone = dependence.Dependence.of(scores, np.ones(len(scores), np.bool_))
         yield Outcomes.of(dataset, "accuracy", everyone, scores.is_right)
-    genuine = Dependence.of(scores, scores.is_same)
+    genuine = dependence.Dependence.of(scores, scores.is_same)
     for rate in rates:
         if rate.threshold is not None:
             yield Outcomes.of(dataset, f"tar@{roc.far_name(rate.far)}", genuine, scores.score >= rate.threshold)

@@ -5,15 +5,15 @@ begins with `image,label` is a heading. Encodings and separators are those of `d
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_faces import delimited
-from arcface_faces.images import Image, decode
-from arcface_faces.positioned_file import read_regular
+from arcface_evaluator.sets.release_images import hash_images
+from arcface_faces import delimited, images as faces, positioned_file
 
 HEADING = ["image", "label"]
 WIDTHS = {2, 3}
@@ -35,10 +35,12 @@ class LabelledList:
     """Images of each group; none where the list has no groups."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for the hash that is made once
 class ListedImages:
     """The images of a list in its order, aligned already."""
 
+    name: str
+    """The list's."""
     folder: Path
     files: list[str]
 
@@ -46,14 +48,19 @@ class ListedImages:
         """Number of images."""
         return len(self.files)
 
-    def image(self, number: int, /) -> Image:
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of all images."""
+        return hash_images(self.name, self.folder, self.files)
+
+    def image(self, number: int, /) -> faces.Image:
         """One of them; InvalidInput where it is none of 112x112, or not below the folder."""
         path = self.folder / self.files[number]
         with explained(path, "cannot be read", "correct the list or --images"):
             if not path.resolve().is_relative_to(self.folder.resolve()):
                 raise InvalidInput(f"{path}: lies outside of {self.folder}: copy it there and correct the list")
-            content = read_regular(path)
-        return decode(content, str(path))
+            content = positioned_file.read_regular(path)
+        return faces.decode(content, str(path))
 
 
 def read_labelled_list(path: Path) -> LabelledList:

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Protocol
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_faces import delimited
+from arcface_faces import delimited, positioned_file
 from arcface_faces.datasets import dataset, record_dataset
 from arcface_faces.embedding import embedder
 from arcface_faces.image_files import framing, tree
 from arcface_faces.images import Image
 from arcface_faces.pairs.pair_set import PairSet
-from arcface_faces.positioned_file import read_regular
 from arcface_faces.progress import Advance
 
 
@@ -45,7 +44,7 @@ class FileImages:
         name = self.names[number]
         path = self.folder / name
         with explained(path, "cannot be read", "give this user the right to read it"):
-            data = read_regular(path)
+            data = positioned_file.read_regular(path)
         return self.frame(data, name, str(path))
 
     def name(self, number: int, /) -> list[str]:

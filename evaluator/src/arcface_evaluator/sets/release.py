@@ -33,6 +33,7 @@ RELEASED = ("IJBB", "IJBC")
 POINTS = 5
 SIZE_LIMIT = 1 << 31
 WHOLE_NUMBERS = re.compile(rb"\s*\d{1,18}\s+\d{1,18}\s+\d{1,18}\s*")
+WHOLE_NUMBER = re.compile(r"[-+]?[0-9]{1,18}")
 LONGEST_SHOWN = 80
 """Bytes of a line that a message shows."""
 Ids = NDArray[np.int64]
@@ -203,11 +204,10 @@ def _check_rows_agree(members_file: Path, marks_file: Path, members: list[str], 
 
 
 def _integers(path: Path, texts: list[str], what: str) -> Ids:
-    try:
-        return np.array([int(text) for text in texts], dtype=np.int64)
-    except (ValueError, OverflowError):
-        number = next(n for n, text in enumerate(texts, start=1) if not text.lstrip("-").isdigit() or len(text) > 18)
-        raise InvalidInput(f"{path} line {number}: {what} {texts[number - 1]!r} is no whole number") from None
+    for number, text in enumerate(texts, start=1):
+        if WHOLE_NUMBER.fullmatch(text) is None:
+            raise InvalidInput(f"{path} line {number}: {what} {text!r} is no whole number")
+    return np.array([int(text) for text in texts], dtype=np.int64)
 
 
 def _floats(path: Path, columns: list[list[str]]) -> list[NDArray[np.float64]]:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,9 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import ArcFaceError, InvalidInput, explained
 from arcface_evaluator.sets.release import IMAGES_FOLDER, TemplateSet
-from arcface_faces import images as faces
-from arcface_faces.checkpoint import file_sha256
+from arcface_faces import checkpoint, images as faces, positioned_file
 from arcface_faces.embedding import embedder, vectors
 from arcface_faces.image_files import header
-from arcface_faces.images import Image, align, check_landmarks, decode, decode_any_size, similarity_transforms
-from arcface_faces.positioned_file import open_regular, read_regular
 from arcface_faces.progress import Advance, progress_bar
 
 LOG = logging.getLogger(__name__)
@@ -42,15 +40,15 @@ class Alignment:
 
     def check(self, number: int, name: str, shape: tuple[int, ...]) -> None:
         """InvalidInput where the landmarks of an image of this height and width are not in it."""
-        check_landmarks(shape, self.points[number], name, f"{self.marks_file} line {number + 1}")
+        faces.check_landmarks(shape, self.points[number], name, f"{self.marks_file} line {number + 1}")
 
-    def apply(self, number: int, name: str, pixels: Image) -> Image:
+    def apply(self, number: int, name: str, pixels: faces.Image) -> faces.Image:
         """An image, aligned; InvalidInput where its landmarks are not in it."""
         self.check(number, name, pixels.shape)
-        return align(pixels, self.matrices[number])
+        return faces.align(pixels, self.matrices[number])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for the hash that is made once
 class ReleaseImages:
     """The images in the order of the release's files."""
 
@@ -74,26 +72,31 @@ class ReleaseImages:
     def image_bytes(self, number: int) -> bytes:
         """An image as it is on disk."""
         with explained(self.path(number), "cannot be read", "take it from the release"):
-            return read_regular(self.path(number))
+            return positioned_file.read_regular(self.path(number))
 
     def stored_image(self, number: int) -> tuple[bytes, str]:
         """The same, and its place."""
         return self.image_bytes(number), str(self.path(number))
 
-    def image(self, number: int) -> Image:
+    def image(self, number: int) -> faces.Image:
         """An image as the network takes it; InvalidInput where it is none, or its landmarks are not in it."""
         stored = self.stored_image(number)
         if self.alignment is None:
-            return decode(*stored)
-        return self.alignment.apply(number, self.files[number], decode_any_size(*stored))
+            return faces.decode(*stored)
+        return self.alignment.apply(number, self.files[number], faces.decode_any_size(*stored))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of all images."""
+        return hash_images(self.name, self.folder, self.files)
 
     def check_size(self, number: int) -> None:
         """InvalidInput where an image is none by its first bytes, or of a size that cannot be used."""
         path = self.path(number)
-        with explained(path, "cannot be read", "take it from the release"), open_regular(path) as file:
+        with explained(path, "cannot be read", "take it from the release"), positioned_file.open_regular(path) as file:
             stated = header.stated_size(file)
         # Other kinds of images are few, and so are those that do not say: decoding tells.
-        shape = decode_any_size(*self.stored_image(number)).shape if stated is None else stated
+        shape = faces.decode_any_size(*self.stored_image(number)).shape if stated is None else stated
         if not 0 < shape[0] * shape[1] <= faces.MOST_PIXELS:
             raise InvalidInput(f"{path}: says that it has {shape[1]}x{shape[0]} pixels: take it from the release")
         if self.alignment is not None:
@@ -124,7 +127,7 @@ def _open_alignment(opened: TemplateSet) -> Alignment | None:
     """How the images are aligned; InvalidInput where that cannot be done."""
     if opened.marks_file is None or opened.points is None:
         return None
-    matrices = similarity_transforms(opened.points)
+    matrices = faces.similarity_transforms(opened.points)
     wrong = np.flatnonzero(~np.isfinite(matrices).all(axis=(1, 2)))
     if len(wrong):
         raise InvalidInput(f"{opened.marks_file} line {wrong[0] + 1}: all landmarks are one point; correct them")
@@ -144,7 +147,11 @@ class EmbeddingCache:
             if not self.path.is_file():
                 return None
             written = self._digest_file.read_text(encoding="ascii", errors="replace")
-            found = vectors.read_embeddings(self.path, self.images) if written == file_sha256(self.path) else None
+            found = (
+                vectors.read_embeddings(self.path, self.images)
+                if written == checkpoint.file_sha256(self.path)
+                else None
+            )
         except (OSError, ArcFaceError) as error:
             LOG.warning("kept embeddings are not used: %s", error)
             return None
@@ -165,7 +172,7 @@ class EmbeddingCache:
                 np.save(file, embeddings_NVD)
                 file.flush()
                 os.fsync(file.fileno())
-            self._digest_file.write_text(file_sha256(hidden), encoding="ascii")
+            self._digest_file.write_text(checkpoint.file_sha256(hidden), encoding="ascii")
             hidden.rename(self.path)
         except (OSError, ArcFaceError) as error:
             LOG.info("embeddings are not kept: %s (%s)", self.path, error)
@@ -177,16 +184,8 @@ def open_cache(folder: Path, manifest: Path, opened: TemplateSet, images: Releas
     whole = hashlib.sha256(repr(faces.LANDMARKS).encode())
     for part in (manifest, *opened.member_files):
         with explained(part, "cannot be read", "give this user the right to read it"):
-            whole.update(hashlib.sha256(part.read_bytes()).digest())
-
-    def of_image(number: int) -> bytes:
-        return hashlib.sha256(images.image_bytes(number)).digest()
-
-    threads = ThreadPoolExecutor(embedder.decoding_threads(), thread_name_prefix="hash")
-    with threads as pool, progress_bar(f"hashing {opened.name}", len(images)) as advance:
-        for digest in pool.map(of_image, range(len(images))):
-            whole.update(digest)
-            advance(1)
+            whole.update(hashlib.sha256(positioned_file.read_regular(part)).digest())
+    whole.update(bytes.fromhex(images.sha256))
     return EmbeddingCache(folder / f"embeddings-{opened.name}-{whole.hexdigest()[:32]}.npy", len(images))
 
 
@@ -199,3 +198,19 @@ def cached_embeddings(cache: EmbeddingCache | None, embed: Callable[[], vectors.
     if cache is not None:
         cache.store(embeddings)
     return embeddings
+
+
+def hash_images(name: str, folder: Path, files: list[str]) -> str:
+    """SHA-256 of the hashes of files below a folder; ArcFaceError names the first that cannot be read."""
+
+    def digest(file: str) -> bytes:
+        with explained(folder / file, "cannot be read", "put it there or correct the list of images"):
+            return hashlib.sha256(positioned_file.read_regular(folder / file)).digest()
+
+    whole = hashlib.sha256()
+    threads = ThreadPoolExecutor(embedder.decoding_threads(), thread_name_prefix="hash")
+    with threads as pool, progress_bar(f"hashing {name}", len(files)) as advance:
+        for each in pool.map(digest, files):
+            whole.update(each)
+            advance(1)
+    return whole.hexdigest()

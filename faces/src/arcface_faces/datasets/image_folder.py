@@ -4,6 +4,7 @@ import hashlib
 import os
 import time
 from array import array
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,13 @@ import numpy as np
 from arcface_api.errors import InvalidInput, persistently
 from arcface_faces.datasets.index import Column, DatasetIndex, IndexedDataset, fingerprint
 from arcface_faces.datasets.index_store import NOWHERE, IndexStore
+from arcface_faces.image_files import suffixes
 from arcface_faces.positioned_file import read_regular
 
 _Entry = tuple[str, int]
 """A name and a number."""
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+_NO_IMAGE = -1
+"""In the place of a size."""
 SAMPLED_IDENTITIES = 128
 """Whose images are looked at each time; asking millions of files for their sizes takes minutes."""
 SETTLED_NS = 2_000_000_000
@@ -102,22 +105,22 @@ def _made_from(directory: Path, folders: list[_Entry]) -> str | None:
     """
     if not folders or max(changed for _, changed in folders) > time.time_ns() - SETTLED_NS:
         return None
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(" ".join(suffixes.SUFFIXES).encode())
     for name, changed in folders:
         digest.update(os.fsencode(name) + f"\0{changed}\0".encode())
     for name, _ in folders[:: -(-len(folders) // SAMPLED_IDENTITIES)]:
-        for image, size in _images_in(os.path.join(directory, name)):  # noqa: PTH118 - millions
+        for image, size in _images_in(os.path.join(directory, name), Counter()):  # noqa: PTH118 - millions
             digest.update(os.fsencode(image) + f"\0{size}\0".encode())
     return digest.hexdigest()
 
 
 def _make_index(directory: Path, folders: list[_Entry], min_images: int) -> DatasetIndex:
-    """List all images."""
-    folder_names, image_names = _Names(), _Names()
+    """List all images, and tell of files that are left out."""
+    folder_names, image_names, others = _Names(), _Names(), Counter[str]()
     sizes, counts = array("q"), array("q")
     found = dropped = 0
     for name, _ in folders:
-        images = _images_in(os.path.join(directory, name))  # noqa: PTH118 - millions
+        images = _images_in(os.path.join(directory, name), others)  # noqa: PTH118 - millions
         found += len(images)
         if len(images) < min_images:
             dropped += bool(images)
@@ -127,19 +130,19 @@ def _make_index(directory: Path, folders: list[_Entry], min_images: int) -> Data
         sizes.extend(size for _, size in images)
         counts.append(len(images))
     if not counts:
-        raise _nothing(directory, found, min_images)
+        raise _nothing(directory, found, min_images, others)
+    suffixes.warn_of_others(directory, others)
     labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     columns: dict[str, Column] = {"labels": labels, **folder_names.columns("folder"), **image_names.columns("image")}
     told_by = fingerprint("folder", [*columns.values(), np.frombuffer(sizes, "<i8")])
     return DatasetIndex(columns, len(counts), dropped, told_by)
 
 
-def _nothing(directory: Path, found: int, min_images: int) -> InvalidInput:
+def _nothing(directory: Path, found: int, min_images: int, others: Counter[str]) -> InvalidInput:
     if found:
         return InvalidInput(f"{directory}: no identity has {min_images} images: lower data.minImagesPerIdentity")
-    return InvalidInput(
-        f"{directory}: neither train.rec nor subfolders with images ({', '.join(sorted(IMAGE_SUFFIXES))})"
-    )
+    told = suffixes.others_told(others)
+    return InvalidInput(f"{directory}: neither train.rec nor subfolders with images ({told})")
 
 
 class _Names:
@@ -159,19 +162,26 @@ class _Names:
         return {f"{kind}_names": np.frombuffer(self._text, np.uint8), f"{kind}_ends": np.frombuffer(self._ends, "<i8")}
 
 
-def _images_in(folder: str) -> list[_Entry]:
+def _images_in(folder: str, others: Counter[str]) -> list[_Entry]:
     """Names of the image files of one identity, in their order, with their sizes in bytes.
 
-    Hidden ones, as macOS leaves them, are left out.
+    Hidden files, as macOS leaves them, are left out; other files are counted by the ends of their names.
     """
 
     def choose(entry: os.DirEntry[str]) -> _Entry | None:
-        suffix = os.path.splitext(entry.name)[1]  # noqa: PTH122 - millions of entries
-        if suffix.lower() not in IMAGE_SUFFIXES or entry.name.startswith("."):
+        if entry.name.startswith("."):
             return None
+        if not suffixes.is_image(_suffix(entry.name)):
+            return None if entry.is_dir() else (entry.name, _NO_IMAGE)
         try:
             return entry.name, entry.stat().st_size
         except FileNotFoundError:  # a link to nowhere, which whoever reads it is told
             return entry.name, 0
 
-    return _sorted_entries(folder, choose)
+    files = _sorted_entries(folder, choose)
+    others.update(_suffix(name).lower() for name, size in files if size == _NO_IMAGE)
+    return [(name, size) for name, size in files if size != _NO_IMAGE]
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1]  # noqa: PTH122 - millions of names

@@ -1,7 +1,7 @@
 """Training images in records."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
 
@@ -14,38 +14,54 @@ from arcface_faces.records import files, layout, recordio
 
 
 @dataclass(frozen=True, slots=True)
+class _Rows:
+    """Columns of the index whose elements are Python's numbers: NumPy's take a microsecond each to become them."""
+
+    keys: memoryview
+    offsets: memoryview
+    spans: memoryview
+    labels: memoryview
+    identities: memoryview
+
+    @classmethod
+    def of(cls, index: DatasetIndex) -> Self:
+        return cls(**{each.name: index.columns[each.name].data for each in fields(cls)})
+
+
+@dataclass(frozen=True, slots=True)
 class RecordDataset(IndexedDataset):
     """Images in the order of their keys."""
 
     file: recordio.RecordFile
+    rows: _Rows
 
     @classmethod
     def open(cls, directory: Path, min_images: int, store: IndexStore) -> Self:
         """Map the index, or make it; InvalidInput where the files are damaged or disagree."""
         file = recordio.RecordFile(directory / files.RECORDS_FILE)
-        return cls(store.load(_made_from(directory), lambda: _make_index(directory, min_images, file.size)), file)
+        index = store.load(_made_from(directory), lambda: _make_index(directory, min_images, file.size))
+        return cls(index, file, _Rows.of(index))
 
     def image_bytes(self, index: int) -> bytes:
         """Encoded image of a record; InvalidInput where its own head names another identity than the index."""
-        columns = self.index.columns
-        header, image = self.file.read(int(columns["offsets"][index]), int(columns["spans"][index]))
-        identity = columns["identities"][columns["labels"][index]]
-        if header.labels[0] != identity:
+        rows = self.rows
+        label, image = self.file.labelled_image(rows.offsets[index], rows.spans[index])
+        identity = rows.identities[rows.labels[index]]
+        if label != identity:
             raise InvalidInput(
-                f"{self.where(index)}: is of identity {header.labels[0]:g} and not {identity}, as the identity records "
-                "say: pack the images anew"
+                f"{self.where(index)}: is of identity {label:g} and not {identity}, as the identity records say: pack "
+                "the images anew"
             )
         return image
 
     def read_ahead(self, start: int, stop: int) -> None:
         """Have the system read these images, which lie one behind the other, while others are computed on."""
-        offsets = self.index.columns["offsets"]
-        first, last = int(offsets[start]), int(offsets[stop - 1]) + int(self.index.columns["spans"][stop - 1])
+        first, last = self.rows.offsets[start], self.rows.offsets[stop - 1] + self.rows.spans[stop - 1]
         os.posix_fadvise(self.file.descriptor, first, max(last - first, 0), os.POSIX_FADV_WILLNEED)
 
     def where(self, index: int) -> str:
         """File and key of an image."""
-        return f"{self.file.path} key {self.index.columns['keys'][index]}"
+        return f"{self.file.path} key {self.rows.keys[index]}"
 
 
 def _made_from(directory: Path) -> str:

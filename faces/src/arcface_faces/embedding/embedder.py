@@ -8,17 +8,20 @@ are the same whatever the number of processes, and come back by pipes.
 import contextlib
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from itertools import islice
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from arcface_api import parent_death
 from arcface_api.contract.pod_environment import DEVICE_ID
 from arcface_api.cpu_affinity import core_share
 from arcface_api.errors import ArcFaceError, InvalidInput
@@ -206,7 +209,13 @@ def _start(load: LoadNetwork, batch_size: int, number: int, processes: int) -> I
     """One process and the connection to it."""
     ours, theirs = SPAWN.Pipe()
     process = SPAWN.Process(target=_serve, args=(theirs, load, batch_size, number, processes), daemon=True)
-    process.start()
+    # A terminal interrupts all of its processes; this one ends the others, which inherit that they hear nothing of it.
+    resource_tracker.ensure_running()  # else it is started in between, and has interrupts heard again
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     theirs.close()
     try:
         yield ours
@@ -218,6 +227,7 @@ def _start(load: LoadNetwork, batch_size: int, number: int, processes: int) -> I
 
 def _serve(connection: Connection, load: LoadNetwork, batch_size: int, number: int, processes: int) -> None:
     """Embed this process's share of whatever images come."""
+    parent_death.follow_parent(os.getppid(), signal.SIGKILL)
     # Where several processes share a host's cores, each decodes and computes on its own ones.
     os.sched_setaffinity(0, core_share(os.sched_getaffinity(0), processes, number))
     os.environ[DEVICE_ID] = str(number)  # MindSpore on Ascend takes the card from it

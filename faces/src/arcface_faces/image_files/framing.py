@@ -135,8 +135,7 @@ def _numbers(fields: list[str]) -> list[float] | None:
     """The ten numbers; None where a line holds something else."""
     if not _fits(fields):
         return None
-    try:
-        numbers = [float(field) for field in fields[1:]]
-    except ValueError:
+    if not all(map(delimited.NUMBER.fullmatch, fields[1:])):
         return None
+    numbers = [float(field) for field in fields[1:]]
     return numbers[:NUMBERS] if np.isfinite(numbers).all() else None

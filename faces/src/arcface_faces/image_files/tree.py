@@ -1,15 +1,15 @@
 """Image files below a folder, by name or all of them, and where links may lead."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from arcface_api.errors import InvalidInput, explained
+from arcface_faces.image_files import suffixes
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-"""Of images; tried in this order where a name has none."""
 Links = Literal["inside", "anywhere"]
 """Whether links are followed within the folder alone or wherever they lead."""
 LINKS: tuple[Links, ...] = get_args(Links)
@@ -39,31 +39,38 @@ class ImageTree:
         return found
 
     def names(self) -> list[str]:
-        """All images below the folder, in the order of their names; hidden ones are left out.
+        """All images below the folder, in the order of their names; hidden files are left out, others told of.
 
         Raises:
             InvalidInput: where there are none, or a link leads out of the folder and may not.
         """
-        names = sorted(self._walk(self.folder, frozenset()))
+        others = Counter[str]()
+        names = sorted(self._walk(self.folder, frozenset(), others))
         if not names:
-            raise InvalidInput(f"{self.folder}: holds no images ({', '.join(SUFFIXES)})")
+            raise InvalidInput(f"{self.folder}: holds no images ({suffixes.others_told(others)})")
+        suffixes.warn_of_others(self.folder, others)
         return names
 
     def _candidates(self, name: str) -> Iterator[Path]:
         path = self.folder / name
         if not name or path == self.folder or Path(name).is_absolute() or ".." in Path(name).parts:
             return
-        if path.suffix.lower() in SUFFIXES:
-            yield path
-        else:
-            yield from (path.with_name(path.name + suffix) for suffix in SUFFIXES)
+        yield path
+        if not suffixes.is_image(path.suffix):
+            yield from (path.with_name(path.name + suffix) for suffix in suffixes.SUFFIXES)
 
     def _check_place(self, path: Path, shown: str) -> None:
         if self.links == "inside" and not path.resolve().is_relative_to(self.folder.resolve()):
             raise InvalidInput(f"{shown}: leads out of {self.folder} by a link: allow it with --links anywhere")
 
-    def _walk(self, folder: Path, above: frozenset[Path]) -> Iterator[str]:
-        """Names below the tree's folder of what lies in one of its folders; `above` are real folders on the way."""
+    def _walk(self, folder: Path, above: frozenset[Path], others: Counter[str]) -> Iterator[str]:
+        """Names below the tree's folder of the images in one of its folders.
+
+        Args:
+            folder: the one.
+            above: real folders on the way.
+            others: counts files that are none, by the ends of their names.
+        """
         with explained(folder, "cannot be listed", MEND):
             real = folder.resolve()
             if real in above:
@@ -74,7 +81,9 @@ class ImageTree:
             path = Path(entry.path)
             if entry.is_dir():
                 self._check_place(path, entry.path)
-                yield from self._walk(path, above | {real})
-            elif path.suffix.lower() in SUFFIXES:
+                yield from self._walk(path, above | {real}, others)
+            elif suffixes.is_image(path.suffix):
                 self._check_place(path, entry.path)
                 yield str(path.relative_to(self.folder))
+            else:
+                others[path.suffix.lower()] += 1

@@ -131,7 +131,7 @@ def _table_pairs(path: Path, lines: list[str]) -> Iterator[ListedPair]:
     for number, row in enumerate(delimited.rows(path, lines, _is_table_row)):
         if number == 0 and _is_header(row.fields):
             continue
-        if not _is_table_row(row.fields):
+        if _is_header(row.fields) or not _is_table_row(row.fields):
             expected = f"the header is {','.join(HEADER)!r}" if number == 0 else "a line is 'file,file,1-or-0'"
             raise InvalidInput(f"{path} line {row.line}: {row.shown()}; {expected}")
         first, second, truth, *group = row.fields
@@ -141,7 +141,7 @@ def _table_pairs(path: Path, lines: list[str]) -> Iterator[ListedPair]:
 def _is_count(number: int, line: str) -> bool:
     """Whether a line tells of sets and pairs of each, or of pairs alone."""
     counts = line.split()
-    return number == 1 and len(counts) <= 2 and all(text.isdecimal() for text in counts)
+    return number == 1 and len(counts) <= 2 and all(map(_is_number, counts))
 
 
 def _lfw_pairs(path: Path, lines: list[str]) -> Iterator[ListedPair]:
@@ -161,7 +161,7 @@ def _lfw_pairs(path: Path, lines: list[str]) -> Iterator[ListedPair]:
 
 def _is_number(text: str) -> bool:
     """Whether a word is the number of an image."""
-    return text.isdecimal() and len(text) <= LONGEST_NUMBER
+    return text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
 
 
 def _lfw_file(name: str, number: str) -> str:

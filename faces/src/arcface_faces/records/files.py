@@ -26,7 +26,7 @@ EXACT_FLOAT32 = 1 << 24
 NAMES = (INDEX_FILE, PROPERTY_FILE, RECORDS_FILE)
 """In the order in which they appear."""
 PARTIAL = ".partial"
-_NUMBER = re.compile(r"\s*\d{1,9}\s*")
+_NUMBER = re.compile("[ \t]*[0-9]{1,9}[ \t]*")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ LONGEST_PART = (1 << LENGTH_BITS) - 1
 WHOLE, FIRST, MIDDLE, LAST = range(4)
 PART_HEAD = struct.Struct("<II")
 IMAGE_HEAD = struct.Struct("<IfQQ")
+PLAIN_HEAD = struct.Struct("<IIIfQQ")
+"""Both heads of a record in one part whose image has one label, as nearly all are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,24 @@ class RecordFile(PositionedFile):
 
     def read(self, offset: int, extent: int) -> tuple[ImageHeader, bytes]:
         """Header and encoded image of the record of `extent` bytes at `offset`."""
+        return self._unpacked(self.bytes_at(offset, extent), offset)
+
+    def labelled_image(self, offset: int, extent: int) -> tuple[float, bytes]:
+        """First label and encoded image of the record of `extent` bytes, or with padding more, at `offset`.
+
+        What a training does with each image: the plain form of a record is read without a value for each of its parts.
+        """
+        data = self.bytes_at(offset, extent)
+        if len(data) >= PLAIN_HEAD.size:
+            magic, length, flag, label, _, _ = PLAIN_HEAD.unpack_from(data)
+            stop = PART_HEAD.size + length
+            if magic == MAGIC and length <= LONGEST_PART and flag == 0 and PLAIN_HEAD.size <= stop <= len(data):
+                return float(label), data[PLAIN_HEAD.size : stop]
+        header, image = self._unpacked(data, offset)
+        return header.labels[0], image
+
+    def _unpacked(self, data: bytes, offset: int) -> tuple[ImageHeader, bytes]:
         try:
-            return unpack(unpack_record(self.bytes_at(offset, extent)))
+            return unpack(unpack_record(data))
         except InvalidInput as error:
             raise InvalidInput(f"{self.path}: record at byte {offset}: {error}") from error

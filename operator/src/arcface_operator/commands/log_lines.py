@@ -8,7 +8,7 @@ from typing import Any
 from arcface_api.names import LOG_FORMAT
 from arcface_operator.settings import Settings
 
-QUIET = ("kopf", "httpx", "kubernetes")
+QUIET = ("kopf", "kubernetes")
 """They tell of every event or request."""
 
 

@@ -2,11 +2,11 @@
 
 import asyncio
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-import httpx
+import aiohttp
 
 from arcface_api.contract import pod_environment, reports
 from arcface_operator.decision.answers.sighting import Reach, Sighting
@@ -19,6 +19,7 @@ CONNECT_SECONDS = 1.5
 SIZE_LIMIT = 1 << 16
 """Bytes of an answer; a report has a few hundred."""
 IN_FLIGHT = 64
+SUCCESS = range(200, 300)
 NO_ROUTE = frozenset(
     {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EACCES, errno.EPERM}
 )
@@ -62,11 +63,7 @@ class ProgressPoller:
     def __init__(self, answered: Callable[[JobRef], None], now: Callable[[], datetime]) -> None:
         self.answered = answered
         self.now = now
-        # Pods are reached directly, whatever proxy leads out of the cluster; a connection that was kept would not tell
-        # of a network that has been cut since.
-        limits, timeout = httpx.Limits(max_keepalive_connections=0), httpx.Timeout(TIMEOUT_SECONDS)
-        timeout.connect = CONNECT_SECONDS
-        self.client = httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False)
+        self.session: aiohttp.ClientSession | None = None
         self.in_flight = asyncio.Semaphore(IN_FLIGHT)
         self.polls: dict[JobRef, asyncio.Task[None]] = {}
         self.answers: dict[JobRef, Answer] = {}
@@ -106,29 +103,45 @@ class ProgressPoller:
     async def _read(self, question: Question) -> tuple[Reach, str, Report | None]:
         """One question: what it came to, what there is to say of it, and the report."""
         try:
-            async with (
-                asyncio.timeout(TIMEOUT_SECONDS),
-                self.client.stream("GET", f"http://{question.endpoint}/progress") as response,
-            ):
+            url = f"http://{question.endpoint}/progress"
+            async with self._connections().get(url, allow_redirects=False, timeout=_bounds()) as response:
                 content = bytearray()
-                async for part in response.aiter_raw():
+                async for part in response.content.iter_any():
                     content += part
                     if len(content) > SIZE_LIMIT:
                         return Reach.UNREADABLE, f"more than {SIZE_LIMIT} bytes", None
-            return _understood(question, response.status_code, bytes(content))
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+            return _understood(question, response.status, bytes(content))
+        except (aiohttp.ClientError, TimeoutError) as error:
             return *_failure(error), None
+
+    def _connections(self) -> aiohttp.ClientSession:
+        """To pods directly, whatever proxy leads out of the cluster, and none for longer than an answer.
+
+        A connection that was kept would not tell of a network that has been cut since. What pods send is not unpacked,
+        and none of them sets a cookie or sends the operator elsewhere.
+        """
+        if self.session is None:
+            connector = aiohttp.TCPConnector(limit=0, force_close=True)
+            jar = aiohttp.DummyCookieJar()
+            self.session = aiohttp.ClientSession(connector=connector, cookie_jar=jar, auto_decompress=False)
+        return self.session
 
     async def close(self) -> None:
         """End what is under way."""
         for task in list(self.polls.values()):
             task.cancel()
-        await self.client.aclose()
+        if self.session is not None:
+            await self.session.close()
+
+
+def _bounds() -> aiohttp.ClientTimeout:
+    """Of one question."""
+    return aiohttp.ClientTimeout(total=TIMEOUT_SECONDS, sock_connect=CONNECT_SECONDS)
 
 
 def _understood(question: Question, status: int, content: bytes) -> tuple[Reach, str, Report | None]:
     """What an answer is."""
-    report = question.kind.parse(content) if httpx.codes.is_success(status) else None
+    report = question.kind.parse(content) if status in SUCCESS else None
     if report is None:
         return Reach.UNREADABLE, f"HTTP {status} without a report", None
     if not report.is_of(question.job_uid, question.attempt):
@@ -138,20 +151,12 @@ def _understood(question: Question, status: int, content: bytes) -> tuple[Reach,
 
 def _failure(error: Exception) -> tuple[Reach, str]:
     """What it means that there was no answer, and the operating system's word for it."""
-    if isinstance(error, httpx.ConnectTimeout):
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
         return Reach.TIMED_OUT, f"no connection within {CONNECT_SECONDS:g} s"
-    number = next(_error_numbers(error), None) if isinstance(error, httpx.ConnectError) else None
+    number = error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
     word = "" if number is None else errno.errorcode.get(number, str(number))
     if number == errno.ECONNREFUSED:
         return Reach.REFUSED, word
-    if number in NO_ROUTE or isinstance(error, httpx.InvalidURL):
+    if number in NO_ROUTE or isinstance(error, aiohttp.InvalidURL):
         return Reach.NO_ROUTE, word
     return Reach.SILENT, word
-
-
-def _error_numbers(error: BaseException | None) -> Iterator[int]:
-    """Numbers of the operating system's errors behind an error."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno is not None:
-            yield error.errno
-        error = error.__cause__ or error.__context__

@@ -63,13 +63,36 @@ def _with_reopening(context: DecisionContext) -> DecisionContext:
 
 def with_live_report(context: DecisionContext) -> DecisionContext:
     """The context with what the evaluator serves; it is under way once its pod runs, and moves with every image."""
-    context, report = _with_beginning(context.with_sighting()), context.observed.report
+    context, report = _with_findings(_with_beginning(context.with_sighting())), context.observed.report
     if not isinstance(report, EvaluatorReport) or report.progress is None:
         return context
     old = context.status.evaluation_progress
     if old is not None and old.images == report.progress.images:
         return context
     return context.with_status(evaluation_progress=report.progress.model_copy(update={"updated_at": context.now}))
+
+
+def _with_findings(context: DecisionContext) -> DecisionContext:
+    """The context with the sets that are done, also those of a pod that has died since.
+
+    Where others of the checkpoint are known they stay: the next pod begins to tell of none. Gates are judged on the
+    whole evaluation only.
+    """
+    ends = (EvaluatorReport.parse(pod.ended.message) for pod in context.pods if pod.ended is not None)
+    for report in (context.observed.report, *ends):
+        if not isinstance(report, EvaluatorReport):
+            continue
+        known, found = context.status.evaluation, _evaluation_status(report, [])
+        if known is None or known.checkpoint != found.checkpoint:
+            known = EvaluationStatus(checkpoint=found.checkpoint)
+        if _datasets(known) < _datasets(found):
+            context = context.with_status(evaluation=found)
+    return context
+
+
+def _datasets(evaluation: EvaluationStatus) -> set[str]:
+    """The sets that there are results of."""
+    return {*(pairs.dataset for pairs in evaluation.results), *(templates.dataset for templates in evaluation.ijb)}
 
 
 def _with_beginning(context: DecisionContext) -> DecisionContext:
@@ -84,11 +107,7 @@ def _with_beginning(context: DecisionContext) -> DecisionContext:
 
 def give_up(context: DecisionContext, _reason: str, message: str, failure: FailureStatus) -> Plan:
     """The job fails with its evaluation, of which the status keeps what was found; the training stays done."""
-    ended = [pod.ended for pod in context.pods if pod.ended is not None]
-    found = next((report for end in ended if (report := EvaluatorReport.parse(end.message)) is not None), None)
-    if found is not None and (found.results or found.ijb):
-        # Gates are judged on the whole evaluation only.
-        context = context.with_status(evaluation=_evaluation_status(found, []))
+    context = _with_findings(context)
     context = context.with_condition("Evaluated", truth=False, reason="EvaluationFailed", message=message)
     return ending.fail(context, "EvaluationFailed", message, failure)
 
@@ -99,7 +118,7 @@ def read_results(context: DecisionContext) -> Plan:
     if evaluation is None or ended is None:
         return Plan(status=context.status)
     report = EvaluatorReport.parse(ended.message) or EvaluatorReport()
-    told = {*(pairs.dataset for pairs in report.results), *(templates.dataset for templates in report.ijb)}
+    told = _datasets(_evaluation_status(report, []))
     if untold := [name for name in (*evaluation.sets, *evaluation.ijb) if name not in told]:
         message = (
             f"the evaluator ended well but reports no result for {', '.join(untold)}; "

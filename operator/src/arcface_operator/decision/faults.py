@@ -1,9 +1,10 @@
 """Why a gang has to be restarted or given up: classification of ended, lost and idle pods."""
 
+import signal
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
-from arcface_api.contract.reports import REASONS, Report, ReportedFailure
+from arcface_api.contract.reports import REASONS, EvaluatorReport, Report, ReportedFailure
 from arcface_api.errors import NEVER_RETRIED, ExitCode
 from arcface_api.resource.status import FailedDevice, FailureStatus
 from arcface_operator.decision import device_annotation, stages
@@ -12,6 +13,13 @@ from arcface_operator.decision.fault_table.device_faults import DeviceFault
 from arcface_operator.decision.observation import Ended, PodView
 
 OUT_OF_MEMORY = "OOMKilled"
+OWN_SIGNALS = frozenset({128 + number for number in (signal.SIGKILL, signal.SIGBUS)})
+"""Exit codes of ranks that were ended for their own sake: MindSpore ends the peers of a dead rank by SIGTERM.
+
+Memory that is used up ends a rank by SIGKILL, shared memory that is full by SIGBUS.
+"""
+CONSEQUENCES: frozenset[str] = frozenset({"RankDied", "Stalled"})
+"""Reasons of reports that a launcher writes for a rank which says nothing itself."""
 LOG_LINES = 20
 LINE_LIMIT = 500
 """Characters of a log line that status keeps."""
@@ -23,6 +31,8 @@ class Fault:
 
     failure: FailureStatus
     verdict: table.Verdict
+    names_cause: bool = True
+    """Whether it explains itself: it cannot be the consequence of another one."""
     origin: int | None = None
     """Rank on which it began, by the report of a pod that need not hold it: all ranks tell of one that diverged."""
 
@@ -64,8 +74,22 @@ def ended_fault(pod: PodView, ended: Ended, ranks_per_pod: int) -> Fault:
     symptom = table.Symptom(reason=reason, exit_code=code, is_taken=is_taken)
     report = Report.parse(ended.message)
     told = None if report is None else report.failure
-    failure = _reported_failure(pod, ended, ranks_per_pod, reason, told)
-    return Fault(failure=failure, verdict=table.verdict_on(symptom), origin=None if told is None else told.rank)
+    return Fault(
+        failure=_reported_failure(pod, ended, ranks_per_pod, reason, told),
+        verdict=table.verdict_on(symptom),
+        names_cause=is_taken or ended.reason in {OUT_OF_MEMORY, *table.UNSEEN} or _is_explained(code, told),
+        origin=None if told is None else told.rank,
+    )
+
+
+def _is_explained(code: int, told: ReportedFailure | None) -> bool:
+    """Whether a rank's end has a reason of its own: one that died of a lost peer says nothing, or dies by SIGTERM.
+
+    A rank that makes no progress may wait for the one that does not. What is stopped was asked to by somebody.
+    """
+    if told is None:
+        return code in {*NEVER_RETRIED, ExitCode.STOPPED}
+    return code in NEVER_RETRIED or told.reason not in CONSEQUENCES or told.exit_code in OWN_SIGNALS
 
 
 def located(fault: Fault, pods: Iterable[PodView], ranks_per_pod: int) -> Fault:
@@ -114,13 +138,19 @@ def _reported_failure(
     if told is not None:
         message, log, rank = told.message, told.log, told.rank
     else:
-        log, rank = ended.message.splitlines(), None
+        log, rank = [] if _is_results(ended.message) else ended.message.splitlines(), None
         last = next((line for line in reversed(log) if line.strip()), None)
         message = f"exit code {ended.exit_code}" + (f": {last}" if last is not None else "")
     found = digest(pod, ranks_per_pod, reason, f"pod {pod.name}: {one_line(message)}")
     kept = [line[:LINE_LIMIT] for line in log[-LOG_LINES:]]
     is_own = found.rank is not None and rank is not None and found.rank <= rank < found.rank + ranks_per_pod
     return found.model_copy(update={"exit_code": ended.exit_code, "log": kept, "rank": rank if is_own else found.rank})
+
+
+def _is_results(message: str) -> bool:
+    """Whether it is what an evaluator had found when something ended it."""
+    report = EvaluatorReport.parse(message)
+    return report is not None and bool(report.results or report.ijb)
 
 
 def digest(pod: PodView, ranks_per_pod: int, reason: str, message: str) -> FailureStatus:
@@ -137,16 +167,19 @@ def one_line(text: str) -> str:
 def worst(faults: Iterable[tuple[PodView, Fault]]) -> Fault | None:
     """The fault to act on: the job's own, then another's than the program's, then one that no retry cures.
 
-    A pod that was disrupted explains the failures of its peers, who die inside collectives because of it. Among
-    equals the first in time counts, lowest rank first.
+    A pod that was disrupted explains the failures of its peers, who die inside collectives because of it. What may be
+    such a consequence comes last, and of that what was only stopped. Among equals the first in time counts, lowest rank
+    first.
     """
 
-    def weight(item: tuple[PodView, Fault]) -> tuple[bool, bool, bool, float, int]:
+    def weight(item: tuple[PodView, Fault]) -> tuple[bool, bool, bool, bool, float, int]:
         pod, fault = item
         ended = None if pod.ended is None else pod.ended.at
         is_lasting = fault.remedy is table.Remedy.FAIL
         at = ended.timestamp() if ended else 0.0
-        return (fault.verdict.blame is not table.Blame.JOB, fault.is_blamed, not is_lasting, at, pod.index)
+        is_other = fault.is_blamed == fault.names_cause
+        is_jobs = fault.verdict.blame is table.Blame.JOB
+        return (not is_jobs, not fault.names_cause, is_other, not is_lasting, at, pod.index)
 
     ordered = sorted(faults, key=weight)
     return ordered[0][1] if ordered else None

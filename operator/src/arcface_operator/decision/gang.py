@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision import ending, evaluation, room, stages, starting, training
 from arcface_operator.decision.context import ROOM, DecisionContext
-from arcface_operator.decision.fault_table.table import NODE_LOST, POD_LOST, Blame, Remedy
+from arcface_operator.decision.fault_table.table import NODE_LOST, POD_LOST, Remedy
 from arcface_operator.decision.faults import Fault, card_fault, digest, fault_of, located, pod_fault, worst
 from arcface_operator.decision.plan import Action, Plan, earliest
 from arcface_operator.decision.policies import (
@@ -16,6 +16,7 @@ from arcface_operator.decision.policies import (
     most_uncounted_restarts,
     scheduling_deadline_seconds,
     scheduling_gang,
+    settle_seconds,
     stall_seconds,
     startup_deadline_seconds,
 )
@@ -83,7 +84,7 @@ def follow(context: DecisionContext) -> Plan:
         fault = course.unfinished(context)
         return course.complete(context) if fault is None else _act_on(context, fault)
     if (fault := _gang_fault(context)) is not None:
-        if left := _settling_seconds(context, fault):
+        if left := settle_seconds.seconds_left(context, fault):
             return Plan(status=context.status, look_again_seconds=left)
         return _act_on(context, _explained(context, fault) if fault.is_blamed else fault)
     context, actions = course.introduce(context)
@@ -100,7 +101,7 @@ def is_blamed(context: DecisionContext) -> bool:
     if _is_done(context):
         return False
     fault = _gang_fault(context)
-    return fault is not None and fault.is_blamed and not _settling_seconds(context, fault)
+    return fault is not None and fault.is_blamed and not settle_seconds.seconds_left(context, fault)
 
 
 def _course(context: DecisionContext) -> _Course:
@@ -192,17 +193,6 @@ def _lost_node(context: DecisionContext) -> Fault | None:
 def _unseen_loss(context: DecisionContext) -> Fault | None:
     """A gang that cannot be reached is not to blame for it; where its node is lost, that is why."""
     return _lost_node(context) if context.is_out_of_sight else None
-
-
-def _settling_seconds(context: DecisionContext, fault: Fault) -> float | None:
-    """Time left for the pods to end by themselves: the first to fail is not always the one that explains it."""
-    if fault.verdict.blame is Blame.JOB or all(pod.ended is not None for pod in context.pods):
-        return None
-    ended = [pod.ended for pod in context.pods if pod.ended is not None and pod.ended.exit_code != 0]
-    settle_seconds = context.settings.settle_seconds
-    left = context.seconds_left(min((end.at for end in ended if end.at is not None), default=None), settle_seconds)
-    # A node whose clock is far ahead of ours must not hold the others up.
-    return None if left is None or left > 2 * settle_seconds else left
 
 
 def _act_on(context: DecisionContext, fault: Fault) -> Plan:

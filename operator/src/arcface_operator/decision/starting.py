@@ -10,7 +10,7 @@ from arcface_operator.decision import ending, prerequisites, room, stages
 from arcface_operator.decision.context import ROOM, DecisionContext, condition
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Apply, Create, DryRunCreate, Plan
-from arcface_operator.decision.policies import avoid_node_seconds, scheduling_gang
+from arcface_operator.decision.policies import avoid_node_seconds, scheduling_deadline_seconds, scheduling_gang
 from arcface_operator.manifests import config_maps, evaluator_pod, gang, metadata, rank_table_size, worker_pod, workload
 from arcface_operator.manifests.node_avoidance import avoiding
 from arcface_operator.preflight.spec_checks import unsupported
@@ -60,8 +60,10 @@ def begin(context: DecisionContext) -> DecisionContext:
 
 def with_fresh_stage(context: DecisionContext, why: str) -> DecisionContext:
     """The context of a stage of which nothing is there yet and nothing is held against it."""
-    for kind in (*ROOM, context.stage.condition):
+    for kind in ("Ready", context.stage.condition):
         context = context.with_condition(kind, truth=False, reason="Pending", message=why)
+    # Pods of before may still be there: `start` says from when the wait for room counts.
+    context = context.with_condition("Scheduled", truth=None, reason="Pending", message=why)
     if condition(context.status, "Suspended") is not None:
         context = context.with_condition("Suspended", truth=False, reason="Resumed", message="the job is resumed")
     return context.with_status(vain_attempts=0, refused_attempts=0, evaluation_progress=None)
@@ -71,7 +73,7 @@ def start(context: DecisionContext) -> Plan:
     """Remove pods of earlier attempts, wait for what is needed, then create the pods and wait for room."""
     if old := context.old_pods:
         return Plan(
-            status=_with_lingerer(context, old).status,
+            status=_with_lingerer(scheduling_deadline_seconds.put_off(context), old).status,
             actions=ending.removal(context, old),
             look_again_seconds=ending.removal_seconds(context, old),
         )
@@ -79,8 +81,11 @@ def start(context: DecisionContext) -> Plan:
     missing = [index for index in range(context.gang_size) if index not in existing]
     if not missing:
         return _await_room(context)
-    if not existing and (wait := _before_first_pod(context)) is not None:
-        return wait
+    if not existing:
+        is_free = _namesake(context) is None
+        context = (scheduling_deadline_seconds.begun if is_free else scheduling_deadline_seconds.put_off)(context)
+        if (wait := _before_first_pod(context)) is not None:
+            return wait
     context = _with_image(context)
     # The pods' events come long before that, unless somebody keeps them from us.
     return Plan(

@@ -1,5 +1,6 @@
 """How a run stands: asked of the first pod, and told to the user, with a bar, lines and a table."""
 
+import http.client
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TaskID, TextColumn
 from rich.table import Table
@@ -21,23 +21,22 @@ from arcface_operator.local.kubelet.kubelet import log_name
 
 Report = reports.TrainerReport | reports.EvaluatorReport
 TIMEOUT_SECONDS = 0.5
+SIZE_LIMIT = 1 << 16
+"""Bytes of an answer; a report has a few hundred."""
 LINE_SECONDS = 10.0
 
 
-class ReportProbe:
-    """Reads /progress of a pod."""
-
-    def __init__(self) -> None:
-        # Loopback addresses are never behind the proxies that the environment may name.
-        self.client = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False)
-
-    def __call__(self, address: str, kind: type[Report]) -> Report | None:
-        """The report so far, or None while the pod serves none of this kind."""
-        try:
-            response = self.client.get(f"http://{address}:{pod_environment.METRICS_PORT}/progress")
-            return kind.parse(response.content) if response.is_success else None
-        except httpx.HTTPError:
-            return None
+def probe_report(address: str, kind: type[Report]) -> Report | None:
+    """The report so far at a pod's /progress, or None while it serves none of this kind."""
+    connection = http.client.HTTPConnection(address, pod_environment.METRICS_PORT, timeout=TIMEOUT_SECONDS)
+    try:
+        connection.request("GET", "/progress")
+        response = connection.getresponse()
+        return kind.parse(response.read(SIZE_LIMIT)) if response.status == http.HTTPStatus.OK else None
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
 
 
 class View(Protocol):

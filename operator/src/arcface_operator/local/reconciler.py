@@ -17,7 +17,7 @@ from arcface_operator.decision import prerequisites, stages
 from arcface_operator.decision.decide import FINAL_PHASES, GANG_PHASES, WAITING_PHASES, decide
 from arcface_operator.decision.observation import ClaimView, Observation, PodView, Prerequisites, stuck_since
 from arcface_operator.decision.plan import Action, Plan
-from arcface_operator.local.progress import Narrator, Report, ReportProbe
+from arcface_operator.local.progress import Narrator, Report, probe_report
 from arcface_operator.settings import Settings
 
 TICK_SECONDS = 0.1
@@ -82,7 +82,7 @@ class LocalReconciler:
         self.settings = settings
         self.narrator = narrator
         self.stop = stop
-        self.probe: Callable[[str, type[Report]], Report | None] = ReportProbe()
+        self.probe: Callable[[str, type[Report]], Report | None] = probe_report
         self.now: Callable[[], datetime] = narrator.now
         self.wait: Callable[[float], None] = time.sleep
         self.clock: Callable[[], float] = time.monotonic

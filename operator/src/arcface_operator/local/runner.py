@@ -23,7 +23,7 @@ from arcface_operator.manifests import config_maps, evaluator_pod, metadata, wor
 from arcface_operator.preflight import data, init_from, spec_checks
 from arcface_operator.settings import Settings
 
-ON_THIS_MACHINE = Settings(settle_seconds=2, restart_seconds=0.5, longest_restart_seconds=10)
+ON_THIS_MACHINE = Settings(settle_seconds=0.5, restart_seconds=0.5, longest_restart_seconds=10)
 """Shorter pauses than a cluster's: nobody else waits for what they would leave to others."""
 ERRORS: dict[int | None, type[ArcFaceError]] = {ExitCode.INVALID_INPUT: InvalidInput, ExitCode.DIVERGED: Diverged}
 

@@ -84,7 +84,7 @@ def _build_container(job: ArcFaceTrainingJob, evaluation: EvaluationSpec, attemp
         **pod_parts.device_resources(job, evaluation.resources, ranks),
         "volumeMounts": [
             pod_parts.read_only("config", pods.RUN_CONFIG_MOUNT),
-            pod_parts.read_only("checkpoints", pods.CHECKPOINT_MOUNT),
+            pod_parts.writable("checkpoints", pods.CHECKPOINT_MOUNT),
             pod_parts.read_only("evaluation", pods.EVALUATION_MOUNT),
             pod_parts.writable("shared-memory", pods.SHARED_MEMORY_MOUNT),
         ],

@@ -2,6 +2,11 @@
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +16,9 @@ from arcface_api.command import run
 from arcface_api.resource.status import PairResult
 from arcface_faces.embedding.embedder import embed
 from arcface_faces.pairs.pair_set import read_pair_set
+from support.builders.onnx_model import corner_model
 from support.builders.verification_set import corner_network, encoded_image, noise_image, write_pairs, write_set
+from support.waiting import wait_until
 
 
 @pytest.fixture
@@ -232,3 +239,69 @@ def test_bad_files_get_one_line(small, capsys):
     assert "fewer.npy: has 39 rows; the set has 40" in refused(capsys, "--embeddings", fewer, "--bin", bin_file)
     assert "holds no complete checkpoint" in refused(capsys, "--checkpoint", small, "--bin", bin_file)
     assert "is no folder" in refused(capsys, "--checkpoint", small / "none", "--bin", bin_file)
+
+
+def test_a_document_on_standard_output_has_it_alone(small, capsys):
+    options = ["--embeddings", small / "small.npy", "--bin", small / "small.bin", "--json", "-"]
+    assert status(*options) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out)["results"][0]["dataset"] == "small"
+    assert output.err.startswith("[small]XNorm: ")
+
+
+def test_the_document_has_the_sets_that_were_done_before_another_one_failed(small, capsys):
+    second, written = write_pairs(small / "second.bin", pairs=10), small / "out.json"
+    (small / "second.npy").write_bytes(b"damaged")
+    embeddings = ["--embeddings", small / "small.npy", "--embeddings", small / "second.npy"]
+    assert status(*embeddings, "--bin", small / "small.bin", second, "--json", written) == 2
+    assert "second.npy" in capsys.readouterr().err
+    assert [record["dataset"] for record in json.loads(written.read_text())["sets"]] == ["small"]
+
+
+def test_numbers_of_the_document_are_not_rounded(tmp_path):
+    path, written = write_pairs(tmp_path / "odd.bin", pairs=25), tmp_path / "o.json"
+    squared = np.array([2.6] + [2.5, 0.5] * 12)  # even pairs are said to be of one person
+    angles = np.arccos(1 - squared / 2)
+    vectors = np.stack([np.ones(25), np.zeros(25), np.cos(angles), np.sin(angles)], axis=1).reshape(50, 2)
+    np.save(tmp_path / "odd.npy", vectors.astype(np.float32))
+    assert status("--embeddings", tmp_path / "odd.npy", "--bin", path, "--json", written) == 0
+    (found,) = json.loads(written.read_text())["results"]
+    assert found["accuracy"] == pytest.approx((2 / 3 + 9) / 10, abs=1e-15)
+    assert found["std"] == pytest.approx(0.1, abs=1e-15)
+
+
+def test_whoever_reads_the_lines_may_leave_and_the_document_is_whole(small):
+    second = write_pairs(small / "second.bin", pairs=10)
+    np.save(small / "second.npy", np.load(small / "small.npy")[:20])
+    command = [Path(sys.executable).with_name("arcface"), "evaluate", "pairs", "--json", small / "out.json"]
+    sets = ["--embeddings", small / "small.npy", "--embeddings", small / "second.npy", "--bin", small / "small.bin"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([*command, *sets, second], check=False, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+    written = json.loads((small / "out.json").read_text())
+    assert [record["dataset"] for record in written["sets"]] == ["small", "second"]
+
+
+def is_running(process):
+    """Whether a process is there, and not as a mere entry that nobody has asked for."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_an_interrupt_of_the_terminal_is_one_line_and_leaves_no_process(small):
+    corner_model(small / "m.onnx")
+    command = [Path(sys.executable).with_name("arcface"), "evaluate", "pairs", "--model", small / "m.onnx"]
+    options = ["--mean", "127.5", "--scale", "127.5", "--ranks", "2", "--bin", os.fspath(small / "small.bin")]
+    started = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    children = Path(f"/proc/{started.pid}/task/{started.pid}/children")
+    wait_until(lambda: len(children.read_text().split()) >= 3)  # one follows what they share
+    ranks = children.read_text().split()
+    os.killpg(started.pid, signal.SIGINT)
+    _, told = started.communicate()
+    assert told.strip() == "Aborted!"
+    assert started.returncode == 1
+    wait_until(lambda: not [rank for rank in ranks if is_running(rank)])

@@ -56,7 +56,8 @@ def ranks_of(views, persons):
 def test_galleries_are_searched_apart_together_and_on_average(root, tmp_path, capsys):
     views = drawn_embeddings(0)
     np.save(tmp_path / "e.npy", views)
-    assert status("identify", "--embeddings", tmp_path / "e.npy", "--root", root, "--json", tmp_path / "o.json") == 0
+    written = ["--json", tmp_path / "o.json", "--report", tmp_path / "page"]
+    assert status("identify", "--embeddings", tmp_path / "e.npy", "--root", root, *written) == 0
     (found,) = json.loads((tmp_path / "o.json").read_text())["identification"]
     means = {"1": 0.0, "5": 0.0, "10": 0.0}
     for gallery, (name, persons) in zip(found["galleries"], ENROLLED.items(), strict=True):
@@ -80,6 +81,7 @@ def test_galleries_are_searched_apart_together_and_on_average(root, tmp_path, ca
     shown = capsys.readouterr().out
     assert f"{100 * found['matches']['1']:.2f}" in shown
     assert "as ijb_1n.py: rank 1" in shown
+    assert f"<td>{found['matches']['1']:.5f}</td>" in (tmp_path / "page" / "report.html").read_text()
 
 
 def test_a_network_finds_images_that_are_all_one(root, tmp_path, monkeypatch):
@@ -95,6 +97,7 @@ def test_a_network_finds_images_that_are_all_one(root, tmp_path, monkeypatch):
         "manifest.json",
         "ijbc_face_tid_mid.txt",
         "ijbc_name_5pts_score.txt",
+        "loose_crop",
         *(f"ijbc_1N_{kind}.csv" for kind in ("gallery_G1", "gallery_G2", "probe_mixed")),
     }
 

@@ -63,7 +63,7 @@ def test_a_bad_list_is_told_by_its_line(tmp_path, text, said):
 def test_images_are_read_as_they_are(tmp_path):
     (tmp_path / "1.png").write_bytes(encoded_image(5))
     (tmp_path / "2.png").write_bytes(encoded_image(5, 120, 112))
-    images = ListedImages(tmp_path, ["1.png", "2.png", "3.png"])
+    images = ListedImages("faces", tmp_path, ["1.png", "2.png", "3.png"])
     assert (images.image(0) == noise_image(5)).all()
     with pytest.raises(InvalidInput, match=r"2\.png: the image is 112x120"):
         images.image(1)
@@ -78,7 +78,7 @@ def test_images_are_files_below_the_folder(tmp_path):
         place.write_bytes(encoded_image(5))
     (folder / "link.png").symlink_to(tmp_path / "2.png")
     os.mkfifo(folder / "pipe.png")
-    images = ListedImages(folder, ["1.png", "../2.png", str(tmp_path / "2.png"), "link.png", "pipe.png"])
+    images = ListedImages("faces", folder, ["1.png", "../2.png", str(tmp_path / "2.png"), "link.png", "pipe.png"])
     assert (images.image(0) == noise_image(5)).all()
     for number in (1, 2, 3):
         with pytest.raises(InvalidInput, match=r"\.png: lies outside of "):

@@ -8,9 +8,9 @@ import pytest
 
 from arcface_api.command import run
 from arcface_api.errors import InvalidInput
-from arcface_evaluator.evaluation import embed_release, verify_release
 from arcface_evaluator.sets.release import open_ijb
-from arcface_evaluator.sets.release_images import open_cache, open_images
+from arcface_evaluator.sets.release_images import cached_embeddings, open_cache, open_images
+from arcface_evaluator.verifying import embed_all, verify_release
 from arcface_faces.checkpoint import MANIFEST_FILE
 from arcface_faces.embedding.embedder import InProcessEmbedder
 from support.builders.ijb_release import IMAGES_EACH, PERSONS, write_release
@@ -19,8 +19,13 @@ from support.builders.verification_set import corner_network, encoded_image, noi
 IMAGES = PERSONS * IMAGES_EACH
 
 
+def embed_with(load, root, batch_size, cache):
+    images = open_images(open_ijb(root))
+    return cached_embeddings(cache, lambda: embed_all(images, lambda: InProcessEmbedder(load, batch_size)))
+
+
 def embeddings_of(root, batch_size=7, cache=None):
-    return embed_release(open_images(open_ijb(root)), InProcessEmbedder(lambda: corner_network, batch_size), cache)
+    return embed_with(lambda: corner_network, root, batch_size, cache)
 
 
 def test_images_are_embedded_in_the_order_of_the_files_with_their_mirrored_views(tmp_path):
@@ -134,7 +139,7 @@ def cache_of(root, checkpoint):
 def test_embeddings_are_kept_beside_the_checkpoint_and_taken_from_there(tmp_path, checkpoint):
     root = write_release(tmp_path)
     first = embeddings_of(root, cache=cache_of(root, checkpoint))
-    again = embed_release(open_images(open_ijb(root)), InProcessEmbedder(never, 7), cache_of(root, checkpoint))
+    again = embed_with(never, root, 7, cache_of(root, checkpoint))
     np.testing.assert_array_equal(first, again)
 
 
@@ -152,7 +157,7 @@ def test_kept_embeddings_of_anything_else_are_not_taken(tmp_path, checkpoint, ch
     else:
         (checkpoint / MANIFEST_FILE).write_text('{"step": 11}')
     with pytest.raises(AssertionError, match="was loaded"):
-        embed_release(open_images(open_ijb(root)), InProcessEmbedder(never, 7), cache_of(root, checkpoint))
+        embed_with(never, root, 7, cache_of(root, checkpoint))
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,9 @@ def listed(monkeypatch):
     """Folders whose images are listed."""
     seen = []
 
-    def list_images(folder):
+    def list_images(folder, others):
         seen.append(folder)
-        return images_in(folder)
+        return images_in(folder, others)
 
     images_in = image_folder._images_in
     monkeypatch.setattr(image_folder, "_images_in", list_images)
@@ -49,6 +49,24 @@ def listed(monkeypatch):
 
 def shown(faces):
     return [faces.image_bytes(index).decode() for index in range(len(faces.labels))]
+
+
+def test_files_of_other_kinds_are_told_when_the_images_are_listed(images, caplog):
+    for name in ("Ann/a.webp", "Bob/b.WEBP", "Bob/c.bmp"):
+        (images / name).touch()
+    (images / "Ann" / "subfolder").mkdir()
+    settle(images)
+    for _ in range(2):
+        assert len(open_dataset(images).labels) == 6
+    (line,) = caplog.messages  # the second time the index is mapped
+    assert line.startswith(f"{images}: left out: 4 .txt, 2 .webp, 1 .bmp; images are .jpg, .jpeg, .png")
+
+
+def test_a_folder_of_other_kinds_alone_holds_no_images(tmp_path):
+    (tmp_path / "Ann").mkdir()
+    (tmp_path / "Ann" / "a.bmp").touch()
+    with pytest.raises(InvalidInput, match=r"neither train\.rec nor subfolders with images \(left out: 1 \.bmp; "):
+        open_dataset(tmp_path)
 
 
 def test_identities_and_images_come_in_the_order_of_their_names(images):

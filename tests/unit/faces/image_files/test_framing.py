@@ -87,6 +87,7 @@ def test_a_name_without_suffix_stands_for_the_file(tmp_path):
         ([], "holds no landmarks"),
         (["a.png 1 2 3"], "line 1"),
         (["", " ".join(["a.png", *NUMBERS]), "", " ".join(["b.png", *NUMBERS[:-1], "x"])], "line 4"),
+        ([" ".join(["a.png", *NUMBERS]), " ".join(["b.png", *NUMBERS[:-1], "1_0"])], "line 2"),
         ([" ".join(["a.png", *NUMBERS[:-1], "nan"]), " ".join(["a.png", *NUMBERS, "inf"])], "line 2"),
         ([" ".join(["a.png", *NUMBERS]), " ".join(["./a.png", *NUMBERS])], "line 2: a.png has landmarks in line 1"),
     ],

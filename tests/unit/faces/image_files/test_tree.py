@@ -47,6 +47,23 @@ def test_a_name_itself_never_leads_out(folder, name, links):
         ImageTree(folder, links).find(name)
 
 
+def test_files_of_other_kinds_are_left_out_and_counted(folder, caplog):
+    for name in ("a/1.webp", "a/2.WebP", "3.bmp", "a/plain"):
+        (folder / name).touch()
+    assert ImageTree(folder).names() == ["a/x y.JPG", "b.png"]
+    (line,) = caplog.messages
+    assert line.startswith(f"{folder}: left out: 2 .webp, ")
+    assert all(part in line for part in ("1 .bmp", "1 .txt", "1 without an end", "images are .jpg, .jpeg, .png"))
+
+
+def test_a_list_may_name_a_file_of_another_kind_whose_bytes_then_decide(folder):
+    (folder / "3.bmp").touch()
+    assert ImageTree(folder).find("3.bmp") == folder / "3.bmp"
+
+
 def test_a_folder_without_images_is_told(tmp_path):
-    with pytest.raises(InvalidInput, match="holds no images"):
+    with pytest.raises(InvalidInput, match=r"holds no images \(images are \.jpg, \.jpeg, \.png\)"):
+        ImageTree(tmp_path).names()
+    (tmp_path / "1.webp").touch()
+    with pytest.raises(InvalidInput, match=r"holds no images \(left out: 1 \.webp; "):
         ImageTree(tmp_path).names()

@@ -112,6 +112,8 @@ def test_bytes_of_another_encoding_are_named(tmp_path):
         ("10 300\n\n\nAnn x 2\n", "pairs.txt", "line 4"),
         ("x.png;y.png;1\nx,png;1\n", "p.csv", "line 2: 'x,png,1'"),
         (f"Ann 1 {'9' * 5000}\n", "pairs.txt", "line 1"),
+        ("Ann 1 \u0663\n", "pairs.txt", "line 1"),
+        ("first,second,same\nx,y,1\nfirst,second,same\n", "p.csv", "line 3: 'first,second,same'; a line is"),
     ],
 )
 def test_a_bad_list_is_named_with_its_line(tmp_path, text, name, said):

@@ -63,7 +63,9 @@ def test_an_empty_set_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("text", ["9" * 5000 + ",112,112", "-3,112,112", "3;112;112", "3,112", "", "3.0,112,112"])
+@pytest.mark.parametrize(
+    "text", ["9" * 5000 + ",112,112", "-3,112,112", "3;112;112", "3,112", "", "3.0,112,112", "3,112,112\x1f"]
+)
 def test_what_is_no_property_is_refused(tmp_path, text):
     (tmp_path / "property").write_text(text)
     with pytest.raises(InvalidInput, match=r"property: .*is not 'identities,height,width'"):

@@ -2,6 +2,7 @@ import os
 import pickle
 import struct
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,54 @@ def test_a_header_that_holds_the_magic_is_read(stored):
     identifier = int.from_bytes(MAGIC + MAGIC, "little")
     file = stored(pack_record(pack(ImageHeader(0, (1.0,), identifier), IMAGE)))
     assert file.read(0, file.extent(0)) == (ImageHeader(0, (1.0,), identifier), IMAGE)
+
+
+PAYLOADS = {
+    "plain": (image(3, 1, IMAGE), 3.0, IMAGE),
+    "two labels": (labelled((2.0, 5.0), IMAGE), 2.0, IMAGE),
+    "no image": (image(1, 1, b""), 1.0, b""),
+    "in parts": (image(4, 1, b"abcd" + MAGIC + b"x"), 4.0, b"abcd" + MAGIC + b"x"),
+    "header in parts": (struct.pack("<If", 0, 6.0) + MAGIC * 4 + IMAGE, 6.0, IMAGE),
+}
+
+
+@pytest.mark.parametrize("name", PAYLOADS)
+@pytest.mark.parametrize("more", [0, 5], ids=["alone", "with more behind it"])
+def test_an_image_and_its_label_are_read_whatever_the_form_of_the_record(stored, name, more):
+    payload, label, encoded = PAYLOADS[name]
+    packed = b"12345678" + by_the_words(payload) + b"\xff" * more
+    assert stored(packed).labelled_image(8, len(packed) - 8) == (label, encoded)
+
+
+@pytest.mark.parametrize("name", PAYLOADS)
+def test_a_record_that_is_cut_short_gives_no_image(stored, name):
+    payload = PAYLOADS[name][0]
+    packed = by_the_words(payload)
+    for size in range(len(packed) - -len(payload) % 4):
+        with pytest.raises(InvalidInput, match=r"train\.rec: record at byte 0: "):
+            stored(packed[:size]).labelled_image(0, len(packed))
+
+
+@pytest.mark.parametrize("byte", range(12))
+def test_damage_to_the_head_of_a_record_is_told_as_that_of_any(stored, byte):
+    """Magic, kind, length and flag: what they say is checked or leads to other bytes, never to none at all."""
+    for value in (0x00, 0x01, 0x20, 0x40, 0x7F, 0xFF):
+        packed = bytearray(by_the_words(image(3, 1, IMAGE)))
+        packed[byte] = value
+        file = stored(bytes(packed))
+        assert what_comes_of(file.labelled_image, len(packed)) == what_comes_of(partial(slowly, file), len(packed))
+
+
+def slowly(file, offset, extent):
+    header, encoded = file.read(offset, extent)
+    return header.labels[0], encoded
+
+
+def what_comes_of(read, extent):
+    try:
+        return read(0, extent)
+    except InvalidInput as error:
+        return str(error)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ REF = JobRef("faces", "quick")
 OWN = RankIdentity(job_uid="uid-1", attempt=2)
 REPORT = make_report(7)
 HEADER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+PACKED_HEADER = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n"
 
 
 def answering(content: bytes, header: bytes = HEADER) -> Handler:
@@ -153,12 +155,29 @@ def test_an_answer_is_kept_and_told_of_once(report: TrainerReport, monkeypatch: 
             "HTTP 403 without a report",
             id="a mesh's policy",
         ),
+        pytest.param(
+            answering(b"", b"HTTP/1.1 302 Found\r\nLocation: /metrics\r\nConnection: close\r\n\r\n"),
+            Reach.UNREADABLE,
+            "HTTP 302 without a report",
+            id="sends elsewhere",
+        ),
+        pytest.param(
+            answering(gzip.compress(REPORT.to_json().encode()), PACKED_HEADER),
+            Reach.UNREADABLE,
+            "HTTP 200 without a report",
+            id="packed, as a small answer of any size could be",
+        ),
+        pytest.param(answering(b"", b"HELO\r\n\r\n"), Reach.SILENT, "", id="another protocol"),
+        pytest.param(answering(b"", HEADER[:-2] + b"X: " + b"x" * 99_999), Reach.SILENT, "", id="endless header"),
+        pytest.param(
+            answering(b"{", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"), Reach.SILENT, "", id="cut short"
+        ),
     ],
 )
 def test_what_is_no_answer_is_told_apart(
     handler: Handler, reach: Reach, detail: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    is_late = reach is Reach.SILENT and handler is not hang_up
+    is_late = handler in {drip, silence}
     monkeypatch.setattr(progress_poller, "TIMEOUT_SECONDS", 0.3 if is_late else 60.0)
     answer, told = answer_of(handler)
     assert (answer.sighting.reach, answer.sighting.detail, answer.report, told) == (reach, detail, None, [])
@@ -203,6 +222,17 @@ def test_a_port_that_drops_what_comes_is_told_from_one_that_refuses(monkeypatch:
 def test_an_address_without_a_route_is_told_of() -> None:
     sighting = answer_at("224.0.0.1").sighting  # TCP knows no way to a group
     assert (sighting.reach, sighting.detail) == (Reach.NO_ROUTE, "ENETUNREACH")
+
+
+def test_what_is_no_address_has_no_route() -> None:
+    sighting = answer_at("10.0.0.7/../:").sighting
+    assert (sighting.reach, sighting.detail) == (Reach.NO_ROUTE, "")
+
+
+def test_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    answer, _ = answer_of(answering(REPORT.to_json().encode()))
+    assert answer.report == REPORT
 
 
 def test_an_address_of_the_new_kind_is_written_in_brackets() -> None:

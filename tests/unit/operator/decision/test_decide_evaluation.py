@@ -8,7 +8,7 @@ import pytest
 
 from arcface_api.contract.pod_environment import EVALUATE_AGAIN_ANNOTATION
 from arcface_api.contract.reports import EvaluatorReport, ReportedFailure
-from arcface_api.resource.status import Condition, EvaluationProgress
+from arcface_api.resource.status import Condition, EvaluationProgress, EvaluationStatus
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.evaluation import evaluation_hash
 from arcface_operator.decision.observation import PodView
@@ -253,6 +253,43 @@ def test_an_evaluation_that_failed_half_way_keeps_what_it_had_found() -> None:
     assert (status.phase, status.failure.message) == ("Failed", "pod quick-evaluate: 5.jpg does not decode")
     assert [(result.dataset, result.accuracy) for result in status.evaluation.results] == [("lfw", 0.99)]
     assert status.evaluation.gates == []
+
+
+FIVE = ("lfw", "cfp_fp", "agedb_30", "calfw", "cplfw")
+
+
+def after_half(evaluator: PodView, known: int = 0, **seen: Any) -> Any:
+    """The status where an evaluator of five sets runs or has died, and so many were known before."""
+    before = EvaluatorReport.from_json(evaluator_report(0.9, FIVE[:known]), "report")
+    evaluation = EvaluationStatus(checkpoint="step-100", results=before.results) if known else None
+    job = make_job(workers={"replicas": 2}, evaluation={**EVALUATION, "sets": list(FIVE)})
+    status = status_in("Evaluating", **TRAINED, evaluation=evaluation)
+    found = {"pods": RANKS, "evaluator": evaluator, **seen}
+    return decide(observation_in("Evaluating", job.model_copy(update={"status": status}), found), SETTINGS, NOW).status
+
+
+@pytest.mark.parametrize("ended", [137, 143, 1])
+def test_what_a_killed_evaluator_had_found_is_in_the_status_while_another_goes_on(ended: int) -> None:
+    status = after_half(make_evaluator(ended, evaluator_report(0.99, FIVE[:3])))
+    assert status.phase == "Restarting"
+    assert [result.dataset for result in status.evaluation.results] == ["lfw", "cfp_fp", "agedb_30"]
+    assert status.failure.message == f"pod quick-evaluate: exit code {ended}"
+    assert status.failure.log == []
+
+
+def test_sets_that_are_done_are_in_the_status_while_the_evaluator_runs() -> None:
+    report = EvaluatorReport.from_json(evaluator_report(0.99, FIVE[:2]), "report")
+    status = after_half(RUNS, report=report)
+    assert [result.dataset for result in status.evaluation.results] == ["lfw", "cfp_fp"]
+    assert status.evaluation.gates == []
+
+
+def test_an_evaluator_that_has_told_of_less_yet_takes_nothing_away() -> None:
+    status = after_half(make_evaluator(137, evaluator_report(0.99, FIVE[:1])), known=3)
+    assert [(result.dataset, result.accuracy) for result in status.evaluation.results] == [
+        (name, 0.9) for name in FIVE[:3]
+    ]
+    assert after_half(make_evaluator(137), known=3).evaluation == status.evaluation
 
 
 def test_a_report_must_tell_of_every_release() -> None:

@@ -222,6 +222,11 @@ def failed(reason: str, failure: str | None = None) -> str:
     return f"Failed Failed={reason} !Complete={reason} failure:{failure or reason}@1"
 
 
+def told(code: int, reason: str = "RankDied") -> str:
+    """What a launcher leaves of its rank."""
+    return TrainerReport(failure=ReportedFailure(reason=reason, message="why", rank=1, exit_code=code)).to_json()
+
+
 NO_MORE = {"runPolicy": {"backoffLimit": 1}}
 ALREADY_MORE = {"runPolicy": {"backoffLimit": 0}}
 OUT_OF_DEVICES = again("+free", "OutOfhuaweicomAscend910", "OutOfhuawei.com/Ascend910")
@@ -242,8 +247,15 @@ FAULTS = [
         gang="Failed Failed=Diverged failure:Diverged@1",
     ),
     *fault("exit 1", again("+counted", "Error"), 1),
-    *fault("exit 1 a moment ago", "", 1, at=ago(4)),
-    *fault("exit 2 a moment ago", failed("InvalidInput"), 2, at=ago(4)),
+    *fault("exit 1 a moment ago", "", 1, at=ago(1)),
+    *fault("exit 137 a moment ago, no report", "", 137, at=ago(1)),
+    *fault("exit 2 a moment ago", failed("InvalidInput"), 2, at=ago(1)),
+    *fault("a rank was killed a moment ago", again("+counted", "RankDied"), 137, at=ago(1), message=told(137)),
+    *fault("a rank was lost with its peers a moment ago", "", 143, at=ago(1), message=told(143)),
+    *fault("a rank says why, a moment ago", again("+counted", "Error"), 1, at=ago(1), message=told(1, "Error")),
+    *fault("a rank makes no progress, a moment ago", "", 1, at=ago(1), message=told(1, "Stalled")),
+    *fault("out of memory a moment ago", again("+counted", "OOMKilled"), 137, at=ago(1), reason="OOMKilled"),
+    *fault("disrupted a moment ago", again("+free", "Disrupted"), 137, at=ago(1), is_disrupted=True),
     *fault("exit 3", failed("Diverged"), 3),
     *fault("exit 143", again("+free", "Disrupted"), 143),
     *fault("exit 137", again("+counted", "Error"), 137),
@@ -290,19 +302,42 @@ def test_the_rank_that_diverged_is_named_with_its_own_pod_whichever_pod_tells_of
 
 
 def test_the_peers_of_a_failed_pod_get_a_moment_to_tell_the_cause() -> None:
-    plan = plan_in("Training", {"pods": (make_worker(0), make_ended(1, code=1, at=ago(2)))})
-    assert plan.look_again_seconds == 3.0
-    peer_tells = plan_in("Training", {"pods": (make_ended(0, code=3, at=ago(0)), make_ended(1, code=1, at=ago(2)))})
+    plan = plan_in("Training", {"pods": (make_worker(0), make_ended(1, code=1, at=ago(0.5)))})
+    assert plan.look_again_seconds == 1.5
+    peer_tells = plan_in("Training", {"pods": (make_ended(0, code=3, at=ago(0)), make_ended(1, code=1, at=ago(0.5)))})
     assert peer_tells.status.failure.reason == "Diverged"
 
 
 def test_the_moment_begins_with_the_failure_and_not_with_a_peer_that_is_done() -> None:
     plan = plan_in(
         "Training",
-        {"pods": (make_ended(0, at=ago(60)), make_ended(1, code=1, at=ago(2)), make_worker(2))},
+        {"pods": (make_ended(0, at=ago(60)), make_ended(1, code=1, at=ago(0.5)), make_worker(2))},
         workers={"replicas": 3},
     )
-    assert plan.look_again_seconds == 3.0
+    assert plan.look_again_seconds == 1.5
+
+
+OUT_OF_MEMORY = make_ended(1, code=137, reason="OOMKilled", at=ago(1))
+EVICTED = make_ended(1, code=None, reason="Evicted", at=None)
+
+
+@pytest.mark.parametrize(
+    ("culprit", "peer", "reason"),
+    [
+        pytest.param(OUT_OF_MEMORY, make_ended(0, code=1, at=ago(2)), "OOMKilled", id="a peer is seen to end first"),
+        pytest.param(OUT_OF_MEMORY, make_ended(0, code=143, message=told(143)), "OOMKilled", id="MindSpore ends it"),
+        pytest.param(
+            make_ended(1, code=1, message=told(1), at=ago(1)),
+            make_ended(0, code=143, message=told(143), at=ago(2)),
+            "RankDied",
+            id="nobody says why",
+        ),
+        pytest.param(EVICTED, make_ended(0, code=137, message=told(137)), "Evicted", id="a pod is taken away"),
+    ],
+)
+def test_what_may_be_a_consequence_explains_nothing_that_is_none(culprit: PodView, peer: PodView, reason: str) -> None:
+    failure = plan_in("Training", {"pods": (peer, culprit)}).status.failure
+    assert (failure.reason, failure.pod) == (reason, "quick-worker-1")
 
 
 def test_nobody_is_waited_for_when_all_have_ended() -> None:

@@ -71,7 +71,7 @@ def test_pods_are_counted_by_what_their_ranks_do() -> None:
 
 def test_pods_whose_ranks_have_ended_get_a_moment_to_be_through_before_they_count_as_running() -> None:
     pods = tuple(make_ended(index, phase="Running") for index in range(2))
-    early = plan_in("Succeeded", {"pods": pods}, {"completion_time": ago(2)})
-    assert (early.actions, early.look_again_seconds) == ((), 3.0)
-    late = plan_in("Succeeded", {"pods": pods}, {"completion_time": ago(5)})
+    early = plan_in("Succeeded", {"pods": pods}, {"completion_time": ago(0.5)})
+    assert (early.actions, early.look_again_seconds) == ((), 1.5)
+    late = plan_in("Succeeded", {"pods": pods}, {"completion_time": ago(2)})
     assert [action.name for action in late.actions] == ["quick-worker-0", "quick-worker-1"]

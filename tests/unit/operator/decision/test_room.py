@@ -325,6 +325,68 @@ def test_what_failed_while_a_gang_had_room_was_no_wait_for_it() -> None:
     assert plan_in("Restarting", {"pods": ()}, after, **DEADLINE).status.phase == "Restarting"
 
 
+def scheduled_of(status: Any) -> Condition:
+    (found,) = [item for item in status.conditions if item.type == "Scheduled"]
+    return found
+
+
+HAD_ROOM = [
+    Condition(type=kind, status="True", reason="Test", message="", last_transition_time=ago(DAY * HOUR))
+    for kind in ("Ready", "Scheduled", "Training")
+]
+CRASHED = {"pods": (make_worker(0), make_ended(1, code=1))}
+OF_BEFORE = make_worker(0, -1, leaves_at=ago(-HOUR))
+
+
+def handed_on(status: Any, seconds: float = 0) -> dict[str, Any]:
+    """What the next look finds of a status that was decided some time ago."""
+    fields = ("attempt", "start_time", "restarts", "restarted_at")
+    past = [item.model_copy(update={"last_transition_time": ago(seconds)}) for item in status.conditions]
+    return {"conditions": past, **{field: getattr(status, field) for field in fields}}
+
+
+def test_the_wait_for_room_begins_when_the_pods_of_the_attempt_before_are_gone() -> None:
+    status = plan_in("Training", CRASHED, {"conditions": HAD_ROOM, "start_time": ago(DAY * HOUR)}, **DEADLINE).status
+    assert (status.phase, status.attempt) == ("Restarting", 3)
+    unknown = scheduled_of(status)
+    assert (unknown.status, unknown.reason) == ("Unknown", "PodsLeaving")
+    still = plan_in("Restarting", {"pods": (OF_BEFORE,)}, handed_on(status, 9000), **DEADLINE).status
+    assert scheduled_of(still) == unknown.model_copy(update={"last_transition_time": ago(9000)})
+    gone = plan_in("Restarting", {"pods": ()}, handed_on(still, 9000), **DEADLINE).status
+    asked = scheduled_of(gone)
+    assert (gone.phase, asked.status, asked.last_transition_time) == ("Restarting", "False", NOW)
+    assert plan_in("Restarting", {"pods": ()}, handed_on(gone, 599), **DEADLINE).status.phase == "Restarting"
+    late = plan_in("Restarting", {"pods": ()}, handed_on(gone, 600), **DEADLINE).status
+    assert (late.phase, late.failure.reason) == ("Failed", "SchedulingDeadlineExceeded")
+
+
+@pytest.mark.parametrize("phase", ["Suspended", "Training"], ids=["at rest", "while its pods save"])
+def test_a_job_that_is_resumed_waits_for_room_from_when_its_pods_of_before_are_gone(phase: Any) -> None:
+    suspending = Condition(type="Suspended", status="False", reason="Suspending", message="", last_transition_time=NOW)
+    conditions = [*waiting_since(9000), *([suspending] if phase == "Training" else [])]
+    status = plan_in(phase, {"pods": (OF_BEFORE,)}, {"conditions": conditions}, **DEADLINE).status
+    assert (status.attempt, scheduled_of(status).status) == (3, "Unknown")
+    gone = plan_in("Pending", {"pods": ()}, handed_on(status, 9000), **DEADLINE).status
+    assert (scheduled_of(gone).status, scheduled_of(gone).last_transition_time) == ("False", NOW)
+
+
+def test_a_job_waits_for_room_from_when_the_pods_of_its_namesake_are_gone() -> None:
+    namesake = {"pods": (), "earlier": (make_worker(0, owner="other"),)}
+    status = plan_in(None, namesake, **DEADLINE).status
+    assert (scheduled_of(status).reason, scheduled_of(status).status) == ("PodsLeaving", "Unknown")
+    still = plan_in("Pending", namesake, handed_on(status, 9000), **DEADLINE).status
+    assert scheduled_of(still).last_transition_time == ago(9000)
+    gone = plan_in("Pending", {"pods": ()}, handed_on(still, 9000), **DEADLINE).status
+    assert (gone.phase, scheduled_of(gone).status, scheduled_of(gone).last_transition_time) == ("Pending", "False", NOW)
+
+
+def test_a_half_that_is_let_go_again_and_again_has_waited_since_it_first_asked() -> None:
+    waits = [condition.model_copy(update={"type": "Scheduled"}) for condition in waiting_since(500)]
+    status = plan_in("Queued", {"pods": half(300)}, {"conditions": waits, "start_time": ago(500)}, **DEADLINE).status
+    assert (status.phase, status.attempt) == ("Queued", 3)
+    assert (scheduled_of(status).status, scheduled_of(status).last_transition_time) == ("False", ago(500))
+
+
 def test_who_waited_in_vain_is_told_what_for() -> None:
     conditions = [
         Condition(type=kind, status="False", reason="Test", message=message, last_transition_time=ago(600))

@@ -20,10 +20,10 @@ from arcface_operator.local.progress import (
     BarView,
     LineView,
     Notices,
-    ReportProbe,
     describe,
     duration,
     open_view,
+    probe_report,
     results_table,
 )
 
@@ -159,13 +159,13 @@ def serving(status: int, body: str) -> Iterator[str]:
 
 def test_the_report_is_read() -> None:
     with serving(200, SERVED) as address:
-        assert ReportProbe()(address, TrainerReport) == REPORT
+        assert probe_report(address, TrainerReport) == REPORT
 
 
 def test_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     with serving(200, SERVED) as address:
-        assert ReportProbe()(address, TrainerReport) == REPORT
+        assert probe_report(address, TrainerReport) == REPORT
 
 
 @pytest.mark.parametrize(
@@ -174,21 +174,22 @@ def test_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.MonkeyPatc
         pytest.param(503, SERVED, id="not yet"),
         pytest.param(200, "<html>", id="not JSON"),
         pytest.param(200, '{"other": 1}', id="other JSON"),
+        pytest.param(200, " " * (1 << 16) + SERVED, id="longer than any report"),
     ],
 )
 def test_other_answers_are_no_report(status: int, body: str) -> None:
     with serving(status, body) as address:
-        assert ReportProbe()(address, TrainerReport) is None
+        assert probe_report(address, TrainerReport) is None
 
 
 def test_a_report_of_the_other_stage_is_none() -> None:
     with serving(200, SERVED) as address:
-        assert ReportProbe()(address, EvaluatorReport) is None
+        assert probe_report(address, EvaluatorReport) is None
 
 
 def test_nobody_listening_is_no_report() -> None:
     (address,) = draw_addresses(1, {METRICS_PORT})
-    assert ReportProbe()(address, TrainerReport) is None
+    assert probe_report(address, TrainerReport) is None
 
 
 class Notes:

@@ -35,9 +35,9 @@ def test_ranks_read_data_sets_and_weights_and_write_checkpoints_alone() -> None:
     assert worker(job) == {"data": True, "checkpoints": False, "init-from": True, "evaluation": True}
 
 
-def test_the_evaluator_writes_to_no_claim() -> None:
+def test_the_evaluator_keeps_its_documents_beside_the_checkpoints_and_writes_to_no_other_claim() -> None:
     pod = build_evaluator_pod(make_job(evaluation={"claimName": "sets"}), 1, Settings())
-    assert access(pod) == {"checkpoints": True, "evaluation": True}
+    assert access(pod) == {"checkpoints": False, "evaluation": True}
 
 
 def test_one_claim_for_all_stays_writable_in_all_its_volumes() -> None:

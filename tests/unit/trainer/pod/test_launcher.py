@@ -54,6 +54,13 @@ def test_a_reported_failure_keeps_its_code_and_brings_the_log(rank):
     assert report.failure == INVALID.model_copy(update={"log": ["last line"]})
 
 
+def test_a_failure_is_told_before_mindspores_teardown_is_through(rank):
+    hanging = rank("import time\nwhile True: time.sleep(1)", TrainerReport(failure=INVALID))
+    report, status = wait([hanging])
+    assert (status, report.failure.reason) == (2, "InvalidInput")
+    assert hanging.process.poll() is not None
+
+
 def test_a_killed_rank_is_told_by_its_signal(rank):
     report, status = wait([rank("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")])
     assert status == 137

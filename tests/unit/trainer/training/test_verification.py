@@ -6,8 +6,8 @@ import pytest
 from arcface_api.contract.run_config import RunEvaluation
 from arcface_api.errors import Diverged, InvalidInput
 from arcface_api.resource.spec import ModelSpec
-from arcface_evaluator.evaluation import from_images
 from arcface_evaluator.report.entries import result_of
+from arcface_evaluator.verifying import embed_all, verify_pairs
 from arcface_faces.embedding.embedder import InProcessEmbedder
 from arcface_faces.pairs.pair_set import read_pair_set
 from arcface_trainer.checkpoint.state import Verifications
@@ -36,7 +36,8 @@ def judged(evaluation, most_pairs, ranks, batch_size=5):
 @pytest.mark.parametrize("ranks", [1, 2, 3, 8, 64])
 def test_any_number_of_ranks_finds_what_the_evaluator_finds(evaluation, tmp_path, ranks):
     sets = [read_pair_set(tmp_path / f"{name}.bin") for name in evaluation.sets]
-    expected = [result_of(report) for report in from_images(sets, InProcessEmbedder(lambda: corner_network, 7))]
+    embedder = InProcessEmbedder(lambda: corner_network, 7)
+    expected = [result_of(verify_pairs(each, embed_all(each, lambda: embedder))).in_status for each in sets]
     assert judged(evaluation, EVERYTHING, ranks) == expected
 
 

@@ -50,10 +50,9 @@ def augment(image: Image, kind: str, draws: Sequence[float]) -> Image:
         return image
     if kind not in {"flip", "strong"}:
         raise ValueError(f"no augmentation {kind!r}: none, flip or strong")
-    mirror, *others = draws
-    if mirror < FLIP_CHANCE:
+    if draws[0] < FLIP_CHANCE:
         image = cast("Image", cv2.flip(image, 1))
-    return _strong(image, others) if kind == "strong" else image
+    return _strong(image, draws[1:]) if kind == "strong" else image
 
 
 def _strong(image: Image, draws: Sequence[float]) -> Image:

@@ -168,11 +168,12 @@ class BatchLoader:
         share = self.sampler.batch(step)
         size = len(share.indices)
         images = np.empty((size, 3, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
-        labels = np.empty(size, np.int32)
-        for row, (index, draws) in enumerate(zip(share.indices.tolist(), self._draws(share), strict=True)):
-            image, labels[row] = self._image_or_next(index)
-            cv2.split(augment(image, self.augmentation, draws), list(images[row]))  # into the batch's three planes
-        labels[~share.is_image] = PADDING
+        planes = list(images.reshape(-1, IMAGE_SIZE, IMAGE_SIZE))
+        taken = share.indices.tolist()
+        for row, draws in enumerate(self._draws(share)):
+            image, taken[row] = self._image_or_next(taken[row])
+            cv2.split(augment(image, self.augmentation, draws), planes[3 * row : 3 * row + 3])
+        labels = np.where(share.is_image, self.faces.labels[taken], PADDING).astype(np.int32)
         return Batch(images, labels)
 
     def _draws(self, share: BatchShare) -> list[list[float]]:
@@ -183,7 +184,7 @@ class BatchLoader:
         return draws
 
     def _image_or_next(self, index: int) -> tuple[Image, int]:
-        """Image and label at `index`, or of the next image that can be decoded.
+        """The image at `index`, or the next one that can be decoded, and where that stands.
 
         Which image stands in does not depend on rank or step, so the joined batch stays the same for any number of
         ranks.
@@ -194,8 +195,7 @@ class BatchLoader:
         """
         while True:
             try:
-                image = decode(self.faces.image_bytes(index), self.faces.where(index))
-                return image, int(self.faces.labels[index])
+                return decode(self.faces.image_bytes(index), self.faces.where(index)), index
             except InvalidInput as error:
                 self._count_skipped(index, error)
             index = (index + 1) % len(self.faces.labels)

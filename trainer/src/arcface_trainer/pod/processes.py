@@ -127,12 +127,14 @@ class RankProcess:
         """How the rank ended, None while it runs; by signal n: -n.
 
         Its report counts before its exit status: it is written last, and MindSpore's teardown, in which ranks that
-        leave at different moments may kill each other, comes after it.
+        leave at different moments may kill each other, comes after it. A failure is told before that takes its time.
         """
-        status = self.process.poll()
-        if (status is None and not self.is_killed) or (report := self._written_report()) is None:
+        status, report = self.process.poll(), self._written_report()
+        if report is None:
             return ExitCode.STOPPED if self.has_nothing_to_save else status
-        return report.failure.exit_code if report.failure else ExitCode.DONE
+        code = report.failure.exit_code if report.failure else ExitCode.DONE
+        is_over = status is not None or self.is_killed or code not in {ExitCode.DONE, ExitCode.STOPPED}
+        return code if is_over else None
 
     @property
     def has_nothing_to_save(self) -> bool:

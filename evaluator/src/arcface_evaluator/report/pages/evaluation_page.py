@@ -1,13 +1,18 @@
 """The page of one or several evaluations: all sets at a glance, the comparison of runs, then a section for each set."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
+from datetime import UTC
 from pathlib import Path
 
 from arcface_api.errors import ArcFaceError, printable
 from arcface_evaluator.report import comparison, document, entries
-from arcface_evaluator.report.pages import evaluation_plots as drawn, evaluation_tables as tables, page, plots
+from arcface_evaluator.report.pages import (
+    evaluation_plots as drawn,
+    evaluation_tables as tables,
+    page,
+    plots,
+    search_tables,
+)
 from arcface_faces.checkpoint import CheckpointManifest, manifest_sha256, parse_manifest
 
 
@@ -18,10 +23,13 @@ def write_page(directory: Path, runs: tables.Runs, hardest: Sequence[entries.Har
     training = {name: found for name, run in runs.items() if (found := _training_of(run)) is not None}
     return page.Page(
         file="report.html",
-        title="Verification of " + ", ".join(training[name].job if name in training else name for name in runs),
-        facts=[*(fact for name, found in training.items() for fact in _facts_of(name, found)), _written()],
+        title="Evaluation of " + ", ".join(training[name].job if name in training else name for name in runs),
+        facts=[fact for name, run in runs.items() for fact in _facts_of(name, run, training.get(name))],
         sections=[
-            *(page.Section("All sets", [table]) for table in tables.glance_tables(sets)),
+            *(
+                page.Section("All sets", [table])
+                for table in tables.glance_tables(sets, search_tables.glance_rows(runs))
+            ),
             *_comparison(runs),
             *(_section_of(runs, each, [group for group in hardest if group.dataset == each.dataset]) for each in sets),
         ],
@@ -42,24 +50,27 @@ def _training_of(run: document.EvaluationFile) -> CheckpointManifest | None:
         return None
 
 
-def _facts_of(run: str, found: CheckpointManifest) -> Iterator[tuple[str, str]]:
-    """What one needs to know of a training."""
-    model = found.model
-    yield "run", run
-    yield "job", found.job
-    yield "model", f"{model.backbone}, width {model.width:g}, embeddings of {model.embedding_size}"
-    yield "checkpoint", f"step {found.step} of {found.total_steps}, {found.saved_at:%Y-%m-%d %H:%M %Z}"
-
-
-def _written() -> tuple[str, str]:
-    """When the page was made, and by which program."""
-    return "page", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, arcface {version('arcface-evaluator')}"
+def _facts_of(
+    name: str, run: document.EvaluationFile, training: CheckpointManifest | None
+) -> Iterator[tuple[str, str]]:
+    """What one needs to know of a run."""
+    yield "run", name
+    if training is not None:
+        model = training.model
+        yield "job", training.job
+        yield "model", f"{model.backbone}, width {model.width:g}, embeddings of {model.embedding_size}"
+        yield "checkpoint", f"step {training.step} of {training.total_steps}, {training.saved_at:%Y-%m-%d %H:%M %Z}"
+    if run.sets:
+        last = max(run.sets, key=lambda each: each.finished_at)
+        programs = ", ".join(f"{program} {version}" for program, version in last.versions.items())
+        yield "evaluated", f"{last.finished_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC by {programs}"
 
 
 def _names_of(runs: tables.Runs) -> list[str]:
     """Each set once, in the order of the first appearance."""
     pairs = [each.dataset for run in runs.values() for each in run.results]
-    return list(dict.fromkeys([*pairs, *(each.dataset for run in runs.values() for each in run.ijb)]))
+    templates = [each.dataset for run in runs.values() for each in run.ijb]
+    return list(dict.fromkeys([*pairs, *templates, *search_tables.datasets(runs)]))
 
 
 def _comparison(runs: tables.Runs) -> Iterator[page.Section]:
@@ -72,7 +83,8 @@ def _section_of(runs: tables.Runs, found: tables.SetResults, hardest: Sequence[e
     """Tables, plots and the hardest pairs of one set."""
     threshold = _deciding_threshold(found)
     judged = hardest if threshold is None else [group.judged(threshold) for group in hardest]
-    return page.Section(found.dataset, tables.tables_of(runs, found), list(_plots_of(found)), judged)
+    told = [*tables.tables_of(runs, found), *search_tables.tables_of(runs, found.dataset)]
+    return page.Section(found.dataset, told, list(_plots_of(found)), judged)
 
 
 def _plots_of(found: tables.SetResults) -> Iterator[plots.Plot]:

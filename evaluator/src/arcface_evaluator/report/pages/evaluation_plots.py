@@ -10,14 +10,12 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import NullLocator
 
 from arcface_evaluator.metrics.roc import far_name
-from arcface_evaluator.report.comparison import Comparison
-from arcface_evaluator.report.document import ScoreCurves
-from arcface_evaluator.report.figures import OperatingPoint
+from arcface_evaluator.report import comparison, document, figures
 from arcface_evaluator.report.pages import plots
 
-Curves = Mapping[str, ScoreCurves]
+Curves = Mapping[str, document.ScoreCurves]
 """By the name of their run."""
-Points = Mapping[str, Sequence[OperatingPoint]]
+Points = Mapping[str, Sequence[figures.OperatingPoint]]
 """Likewise."""
 APART = 0.03
 """Of a histogram's width: thresholds that are nearer have one label."""
@@ -64,7 +62,7 @@ def det_plot(curves: Curves, points: Points) -> plots.Plot:
     return plots.draw("DET", FMR, FNMR, paint)
 
 
-def histogram_plot(caption: str, curves: ScoreCurves, points: Sequence[OperatingPoint]) -> plots.Plot:
+def histogram_plot(caption: str, curves: document.ScoreCurves, points: Sequence[figures.OperatingPoint]) -> plots.Plot:
     """Shares of the genuine and the impostor pairs by score, and the thresholds of operating points by their FMR."""
 
     def paint(axes: Axes) -> None:
@@ -103,7 +101,7 @@ def folds_plot(folds: Mapping[str, Sequence[float]]) -> plots.Plot:
     return plots.draw("folds", "fold", "accuracy (line: mean)", paint)
 
 
-def differences_plot(comparisons: Sequence[Comparison]) -> plots.Plot:
+def differences_plot(comparisons: Sequence[comparison.Comparison]) -> plots.Plot:
     """Differences to the first run with their intervals, in percent, the first comparison on top."""
 
     def paint(axes: Axes) -> None:

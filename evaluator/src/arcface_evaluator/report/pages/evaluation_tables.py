@@ -1,13 +1,12 @@
 """Tables of an evaluation's page, from what the documents of its runs say of a set."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
 from typing import Protocol, TypeVar
 
 from arcface_evaluator.metrics.roc import FARS, far_name
-from arcface_evaluator.report import comparison, document, entries
-from arcface_evaluator.report.figures import OperatingPoint, SetFigures
+from arcface_evaluator.report import comparison, document, entries, figures as set_figures
 from arcface_evaluator.report.pages.page import Table
 
 GLANCE_FMR, TEMPLATES_FAR = 1e-3, 1e-4
@@ -54,13 +53,13 @@ class SetResults:
 
     dataset: str
     details: dict[str, document.PairDetails]
-    figures: dict[str, SetFigures]
+    figures: dict[str, set_figures.SetFigures]
     curves: dict[str, document.ScoreCurves]
     rates: dict[str, document.IjbRates]
     """Of sets of templates, under the usual choice."""
 
     @property
-    def points(self) -> dict[str, Sequence[OperatingPoint]]:
+    def points(self) -> dict[str, Sequence[set_figures.OperatingPoint]]:
         """Operating points."""
         return {run: found.points for run, found in self.figures.items()}
 
@@ -82,8 +81,8 @@ def _first(found: Mapping[str, Sequence[Entry]], dataset: str) -> dict[str, Entr
     return {run: entry for run, entry in firsts.items() if entry is not None}
 
 
-def glance_tables(sets: Sequence[SetResults]) -> Iterator[Table]:
-    """All sets in one table."""
+def glance_tables(sets: Sequence[SetResults], searched: Iterable[list[str]]) -> Iterator[Table]:
+    """All sets in one table; of those that were searched the first cells are given."""
     headings = ("run", "set", "figure", "value", "95 % interval", "EER", f"FNMR at FMR {far_name(GLANCE_FMR)}")
     rows = [
         [run, each.dataset, *told, *_errors(each.figures.get(run))]
@@ -93,11 +92,12 @@ def glance_tables(sets: Sequence[SetResults]) -> Iterator[Table]:
             *((run, _usual_rate(found)) for run, found in each.rates.items()),
         ]
     ]
+    rows += [[*row, "-", "-", "-"] for row in searched]
     if rows:
-        yield _by_run(headings, rows)
+        yield by_run(headings, rows)
 
 
-def _by_run(headings: Sequence[str], rows: list[list[str]], remark: str = "", title: str = "") -> Table:
+def by_run(headings: Sequence[str], rows: list[list[str]], remark: str = "", title: str = "") -> Table:
     """A table whose first column names the run: left out where there is one only, since phones are narrow."""
     if len({row[0] for row in rows}) == 1:
         headings, rows = headings[1:], [row[1:] for row in rows]
@@ -110,14 +110,14 @@ def _accuracy(details: document.PairDetails) -> list[str]:
 
 def _usual_rate(rates: document.IjbRates) -> list[str]:
     far = far_name(TEMPLATES_FAR)
-    return [f"TAR at FAR {far}", _number(rates.nearest.get(far)), _interval(rates.intervals.get(far))]
+    return [f"TAR at FAR {far}", number(rates.nearest.get(far)), _interval(rates.intervals.get(far))]
 
 
-def _errors(found: SetFigures | None) -> list[str]:
+def _errors(found: set_figures.SetFigures | None) -> list[str]:
     """Of the curve of a set."""
     if found is None:
         return ["-", "-"]
-    return [f"{found.eer:.5f}", _number(next((each.fnmr for each in found.points if each.far == GLANCE_FMR), None))]
+    return [f"{found.eer:.5f}", number(next((each.fnmr for each in found.points if each.far == GLANCE_FMR), None))]
 
 
 def comparison_table(compared: Sequence[comparison.Comparison]) -> Table:
@@ -180,9 +180,9 @@ def _ijb_rows(run_name: str, rates: document.IjbRates) -> list[list[str]]:
     """What one run says of one choice of pooling; of the usual one more."""
     fars = [far_name(far) for far in FARS]
     title = f"{run_name}: {entries.choice_name(rates)}"
-    rows = [[title, *(_percent(rates.nearest.get(far)) for far in fars)]]
+    rows = [[title, *(percent(rates.nearest.get(far)) for far in fars)]]
     if rates.intervals:
-        rows.append(["at most", *(_percent(rates.conservative.get(far)) for far in fars)])
+        rows.append(["at most", *(percent(rates.conservative.get(far)) for far in fars)])
         bounds = (rates.intervals.get(far) for far in fars)
         rows.append(["95 % interval", *("-" if b is None else f"{100 * b[0]:.2f} to {100 * b[1]:.2f}" for b in bounds)])
     return rows
@@ -191,33 +191,33 @@ def _ijb_rows(run_name: str, rates: document.IjbRates) -> list[list[str]]:
 def _point_tables(found: SetResults) -> Iterator[Table]:
     """Thresholds that one can deploy with, and their errors."""
     rows = [
-        [run, far_name(point.far), f"{point.threshold:.4f}", _rate(point.fmr), _number(point.fnmr),
+        [run, far_name(point.far), f"{point.threshold:.4f}", _rate(point.fmr), number(point.fnmr),
          _interval(point.interval)]
         for run, points in found.points.items()
         for point in points
     ]  # fmt: skip
     if rows:
-        yield _by_run(POINT_HEADINGS, rows, POINTS_REMARK, "Operating points")
+        yield by_run(POINT_HEADINGS, rows, POINTS_REMARK, "Operating points")
 
 
 def _group_tables(found: SetResults) -> Iterator[Table]:
     """What the pairs of each group show, the worst one marked."""
     rows = [
-        [run, group.group, str(group.pairs), _number(group.accuracy), _interval(group.interval), _number(group.eer),
+        [run, group.group, str(group.pairs), number(group.accuracy), _interval(group.interval), number(group.eer),
          "worst" * (group is of_set.worst_group)]
         for run, of_set in found.figures.items()
         for group in of_set.groups
     ]  # fmt: skip
     if rows:
-        yield _by_run(GROUP_HEADINGS, rows, GROUPS_REMARK, "Groups")
+        yield by_run(GROUP_HEADINGS, rows, GROUPS_REMARK, "Groups")
 
 
-def _percent(rate: float | None) -> str:
+def percent(rate: float | None) -> str:
     """Two digits, or a dash."""
     return "-" if rate is None else f"{100 * rate:.2f}"
 
 
-def _number(share: float | None) -> str:
+def number(share: float | None) -> str:
     """Five digits, or a dash."""
     return "-" if share is None else f"{share:.5f}"
 

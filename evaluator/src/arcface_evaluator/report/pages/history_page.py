@@ -7,8 +7,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 from arcface_api.contract.history import History, HistoryLine
-from arcface_evaluator.report import history_table
-from arcface_evaluator.report.document import InputFile
+from arcface_evaluator.report import history_table, provenance
 from arcface_evaluator.report.pages import page, plots
 
 REMARK = (
@@ -60,7 +59,7 @@ def _origin_of(name: str, history: History) -> page.Origin:
         facts = [(field, str(value)) for field, value in start.model_dump(by_alias=True, exclude_none=True).items()]
     begun = [f"step {line.step} at {line.at:%Y-%m-%d %H:%M:%S %Z}" for line in history.starts]
     facts += [("started", ", ".join(begun)), ("lines that cannot be read", str(history.unreadable))]
-    return page.Origin(name, facts, [] if history.file is None else [InputFile.of(history.file)])
+    return page.Origin(name, facts, [] if history.file is None else [provenance.InputFile.of(history.file)])
 
 
 def _figure_plots(histories: history_table.Histories) -> Iterator[plots.Plot]:

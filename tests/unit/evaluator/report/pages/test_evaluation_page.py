@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 import pytest
@@ -11,11 +11,12 @@ from arcface_api.command import run
 from arcface_api.resource.spec import ModelSpec
 from arcface_evaluator.metrics.dependence import Dependence
 from arcface_evaluator.report import entries
-from arcface_evaluator.report.document import EvaluationFile, InputFile
+from arcface_evaluator.report.document import EvaluationFile
 from arcface_evaluator.report.entries import BINS, curves_of
 from arcface_evaluator.report.figures import Measured
 from arcface_evaluator.report.outcomes import Outcomes
 from arcface_evaluator.report.pages import evaluation_page
+from arcface_evaluator.report.provenance import InputFile
 from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import open_images
 from arcface_faces.checkpoint import CheckpointManifest
@@ -26,6 +27,7 @@ from arcface_faces.scores import Scores
 from support.builders.ijb_release import write_release
 from support.builders.verification_set import corner_network, write_pairs
 
+MOMENTS = [datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=timezone(timedelta(minutes=90)))]
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -150,10 +152,10 @@ def test_a_checkpoint_names_job_and_model_as_long_as_it_is_the_one(tmp_path):
     for name, hashes in {"same": inputs, "other": [InputFile(path="manifest.json", sha256="0" * 64)]}.items():
         run_of = EvaluationFile(checkpoint=str(folder), inputs=hashes)
         told[name] = evaluation_page.write_page(tmp_path / name, {folder.name: run_of}).read_text()
-    assert "<h1>Verification of faces</h1>" in told["same"]
+    assert "<h1>Evaluation of faces</h1>" in told["same"]
     assert "<dd>iresnet18, width 0.5, embeddings of 64</dd>" in told["same"]
     assert "<dd>step 7 of 20, 2026-01-02 00:00 UTC</dd>" in told["same"]
-    assert "<h1>Verification of step-00000007</h1>" in told["other"]
+    assert "<h1>Evaluation of step-00000007</h1>" in told["other"]
     assert "iresnet18" not in told["other"]
 
 
@@ -176,6 +178,19 @@ def write_manifest_alone(folder):
     )
     write_manifest(folder, manifest.to_json())
     return folder
+
+
+def test_a_page_tells_when_and_by_what_the_evaluation_was_made_and_not_the_page(tmp_path, pairs):
+    evaluated("pairs", *pairs, "--json", tmp_path / "run.json")
+    run_of = EvaluationFile.read(tmp_path / "run.json")
+    early, late = run_of.sets
+    versions = {"commit": "0123abc", "arcface-evaluator": "0.0.7"}
+    sets = [
+        late.model_copy(update={"finished_at": MOMENTS[1], "versions": versions}),
+        early.model_copy(update={"finished_at": MOMENTS[0]}),
+    ]
+    page = evaluation_page.write_page(tmp_path, {"run": EvaluationFile(inputs=run_of.inputs, sets=sets)}).read_text()
+    assert "<dd>2026-01-02 22:30 UTC by commit 0123abc, arcface-evaluator 0.0.7</dd>" in page
 
 
 def test_the_comparison_tells_differences_intervals_and_the_test(tmp_path):

@@ -108,7 +108,7 @@ def test_a_stalled_gang_is_a_fault_by_its_reason() -> None:
 def test_a_peer_may_still_tell_the_cause_before_a_rule_fails_the_job() -> None:
     pods = (make_worker(0), make_ended(1, code=1, at=ago(1)))
     plan = plan_of(pods, {**FAIL, "exitCodes": [1]})
-    assert (plan.status.phase, plan.look_again_seconds) == ("Training", 4)
+    assert (plan.status.phase, plan.look_again_seconds) == ("Training", 1)
 
 
 def test_waiting_for_room_is_no_fault_whatever_the_rules_say() -> None:

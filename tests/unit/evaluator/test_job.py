@@ -1,5 +1,6 @@
 """A job in the pod of its evaluator: what is judged, what is reported, whatever fails."""
 
+import hashlib
 import json
 from contextlib import nullcontext
 
@@ -7,34 +8,17 @@ import pytest
 
 from arcface_api.command import run
 from arcface_api.contract.reports import EvaluatorReport, termination_message
-from arcface_api.contract.run_config import RunCheckpoint, RunConfig, RunData, RunEvaluation, RunRanks
 from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_api.resource.spec import VERIFICATION_SETS, GateSpec, LossSpec, ModelSpec, TrainingSpec
+from arcface_api.resource.spec import VERIFICATION_SETS, GateSpec
 from arcface_api.resource.status import IjbResult, PairResult
-from arcface_evaluator.evaluation import run_job
+from arcface_evaluator.job import run_job
+from arcface_evaluator.report.document import EvaluationFile
+from arcface_evaluator.report.provenance import IjbProtocol, PairProtocol
 from arcface_faces.checkpoint import MANIFEST_FILE
 from arcface_faces.embedding.embedder import InProcessEmbedder
+from support.builders.evaluations import write_config
 from support.builders.ijb_release import write_release
 from support.builders.verification_set import corner_network, write_pairs
-
-
-def written_config(folder, sets, ijb=(), gates=()):
-    """run.json of a job whose checkpoints and sets lie in `folder`."""
-    config = RunConfig(
-        job="faces",
-        namespace="default",
-        spec_hash="0" * 64,
-        model=ModelSpec(),
-        loss=LossSpec(),
-        data=RunData(directory="data", min_images_per_identity=1, augmentation="flip"),
-        training=TrainingSpec(),
-        ranks=RunRanks(world_size=1, per_pod=1, accelerator="cpu", rendezvous="dynamic"),
-        checkpoint=RunCheckpoint(directory=str(folder / "checkpoints"), path="runs/7", every_steps=10, keep_last=1),
-        evaluation=RunEvaluation(directory=str(folder), sets=sets, ijb=list(ijb), gates=list(gates)) if sets else None,
-    )
-    path = folder / "run.json"
-    path.write_text(config.to_json())
-    return path
 
 
 def opened(_folder, _accelerator):
@@ -48,7 +32,7 @@ def evaluate(folder, sets, open_network=opened, ijb=(), gates=()):
         (folder / "checkpoints").mkdir()
         (folder / "checkpoints" / MANIFEST_FILE).touch()
     try:
-        run_job(written_config(folder, sets, ijb, gates), folder / "termination", open_network, announced.append)
+        run_job(write_config(folder, sets, ijb, gates), folder / "termination", open_network, announced.append)
     finally:
         report = EvaluatorReport.from_json((folder / "termination").read_bytes(), "termination log")
     return report, announced
@@ -64,7 +48,7 @@ def test_report_holds_checkpoint_and_every_set_in_order(tmp_path):
         ("lfw", 20, 1.0),
     ]
     assert report.failure is None
-    assert [entry.dataset for entry in announced] == ["cfp_fp", "lfw"]
+    assert [shown.split("]")[0] for shown in announced] == ["[cfp_fp", "[lfw"]
 
 
 def test_releases_are_verified_beside_the_sets(tmp_path):
@@ -149,7 +133,7 @@ def test_folder_without_checkpoints_is_reported(tmp_path):
 
 def test_command_ends_with_the_code_of_the_report(tmp_path, capsys):
     write_pairs(tmp_path / "lfw.bin", pairs=20)
-    options = ["--config", written_config(tmp_path, ["lfw"]), "--termination-log", tmp_path / "termination"]
+    options = ["--config", write_config(tmp_path, ["lfw"]), "--termination-log", tmp_path / "termination"]
     assert run(["evaluate", "job", *map(str, options)]) == 2
     output = capsys.readouterr()
     assert output.out == ""
@@ -187,6 +171,87 @@ def test_an_evaluation_without_a_place_for_its_report_has_been_done(tmp_path, ca
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / MANIFEST_FILE).touch()
     announced = []
-    run_job(written_config(tmp_path, ["lfw"]), tmp_path / "none" / "log", opened, announced.append)
-    assert [entry.dataset for entry in announced] == ["lfw"]
+    run_job(write_config(tmp_path, ["lfw"]), tmp_path / "none" / "log", opened, announced.append)
+    assert [shown.split("]")[0] for shown in announced] == ["[lfw"]
     assert "none/log reason=No such file or directory" in caplog.text
+
+
+def kept(folder, name):
+    return folder / "checkpoints" / "evaluation" / "checkpoints" / f"{name}.json"
+
+
+def unexpected(_directory, _accelerator):
+    raise AssertionError("loaded")
+
+
+def test_documents_and_a_page_lie_beside_the_checkpoints(tmp_path):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+    release = write_release(tmp_path, "IJBC")
+    evaluate(tmp_path, ["lfw"], ijb=["IJBC"])
+    lfw, ijb = (EvaluationFile.read(kept(tmp_path, name)) for name in ("lfw", "IJBC"))
+    (record,) = lfw.sets
+    assert (record.dataset, record.images, record.inputs[0].path) == ("lfw", 40, str(tmp_path / "lfw.bin"))
+    assert record.inputs[0].sha256 == hashlib.sha256((tmp_path / "lfw.bin").read_bytes()).hexdigest()
+    digests = [hashlib.sha256((release / "loose_crop" / f"{row}.jpg").read_bytes()).digest() for row in range(48)]
+    assert ijb.inputs[-1].path == str(release / "loose_crop")
+    assert ijb.inputs[-1].sha256 == hashlib.sha256(b"".join(digests)).hexdigest()
+    assert [each.protocol for each in (lfw, ijb)] == [PairProtocol(), IjbProtocol()]
+    both = EvaluationFile.read(kept(tmp_path, "lfw").parent.with_suffix(".json"))
+    assert both.sets == [*lfw.sets, *ijb.sets]
+    assert "lfw" in (kept(tmp_path, "lfw").parent / "report.html").read_text()
+
+
+def test_another_evaluator_takes_what_is_kept_and_needs_no_network_for_it(tmp_path):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+    write_pairs(tmp_path / "calfw.bin", pairs=10)
+    gates = [GateSpec(metric="lfw.eer", max=0.5)]
+    first, _ = evaluate(tmp_path, ["lfw", "calfw"], gates=gates)
+    again, announced = evaluate(tmp_path, ["lfw", "calfw"], unexpected, gates=gates)
+    assert again == first
+    assert announced == ["lfw: evaluated before", "calfw: evaluated before"]
+
+
+CHANGES = {
+    "images": lambda folder: write_pairs(folder / "lfw.bin", pairs=21),
+    "groups": lambda folder: (folder / "lfw.groups").write_text("one\n" * 20),
+    "checkpoint": lambda folder: (folder / "checkpoints" / MANIFEST_FILE).write_text("{}"),
+    "half": lambda folder: kept(folder, "lfw").write_bytes(kept(folder, "lfw").read_bytes()[:-100]),
+    "zeros": lambda folder: kept(folder, "lfw").write_bytes(bytes(1000)),
+    "of another set": lambda folder: kept(folder, "calfw").rename(kept(folder, "lfw")),
+    "by other programs": lambda folder: kept(folder, "lfw").write_text(
+        kept(folder, "lfw").read_text().replace('"numpy": "', '"numpy": "0.')
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_kept_of_something_else_is_computed_again(tmp_path, monkeypatch, change):
+    monkeypatch.setattr("arcface_evaluator.job._write_summary", lambda *_: None)
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+    write_pairs(tmp_path / "calfw.bin", pairs=10)
+    evaluate(tmp_path, ["lfw", "calfw"])
+    CHANGES[change](tmp_path)
+    _, announced = evaluate(tmp_path, ["lfw"])
+    assert announced[0].startswith("[lfw]XNorm")
+    assert EvaluationFile.read(kept(tmp_path, "lfw")).sets[0].dataset == "lfw"
+
+
+def test_gates_that_ask_for_more_have_a_set_computed_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("arcface_evaluator.job._write_summary", lambda *_: None)
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+    evaluate(tmp_path, ["lfw"])
+    report, _ = evaluate(tmp_path, ["lfw"], gates=[GateSpec(metric="lfw.auc", min=0.5)])
+    assert report.figures.by_metric(["lfw.auc"]) == {"lfw.auc": 1.0}
+
+
+def test_a_claim_that_cannot_be_written_costs_one_line(tmp_path, caplog):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+    write_pairs(tmp_path / "calfw.bin", pairs=10)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / MANIFEST_FILE).touch()
+    (tmp_path / "checkpoints" / "evaluation").touch()  # a file, since root may write to any folder
+    report, announced = evaluate(tmp_path, ["lfw", "calfw"])
+    assert [result.dataset for result in report.results] == ["lfw", "calfw"]
+    assert len(announced) == 2
+    (line,) = caplog.messages
+    assert line.startswith("documents and pages are not kept, results are told all the same")

@@ -1,0 +1,81 @@
+"""Files that are there whole or not at all, whatever ends the process or fills the disk."""
+
+import os
+import sys
+from pathlib import Path
+
+from arcface_api.errors import InvalidInput, explained
+
+STDOUT = Path("-")
+REMEDY = "name another file"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file beside itself, flush it to disk and rename it; what is no file, as a pipe, is written to.
+
+    Raises:
+        ArcFaceError: where it cannot be written; what was there stays as it was.
+    """
+    if path == STDOUT:
+        _print(text)
+        return
+    with explained(path, "cannot be written", REMEDY):
+        if is_replaced(path):
+            _replace(path.resolve(), text)
+        else:
+            path.write_text(text, encoding="utf-8")
+
+
+def is_replaced(path: Path) -> bool:
+    """Whether what is written there takes the place of what was, as it does not in a pipe."""
+    return path != STDOUT and (path.is_file() or not path.exists())
+
+
+def _print(text: str) -> None:
+    with explained("standard output", "cannot be written", REMEDY):
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except OSError:
+            close_stdout()
+            raise
+
+
+def close_stdout() -> None:
+    """Let what is still to be printed go nowhere: the interpreter would complain of it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _replace(path: Path, text: str) -> None:
+    hidden = hidden_file(path)
+    try:
+        with hidden.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            hidden.chmod(path.stat().st_mode & 0o777)
+        hidden.rename(path)
+    finally:
+        hidden.unlink(missing_ok=True)
+
+
+def hidden_file(path: Path) -> Path:
+    """Where a file is until it is whole; one for all processes, so that a killed one leaves none behind for good."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def check_writable(path: Path, option: str) -> None:
+    """InvalidInput, naming the option, where `write_whole` would find no place."""
+    if path == STDOUT:
+        return
+    with explained(f"{option} {path}", "cannot be looked for", REMEDY):
+        if path.is_dir():
+            raise InvalidInput(f"{option} {path}: is a folder; name a file in it")
+        target = path.resolve()
+        if not target.parent.is_dir():
+            raise InvalidInput(f"{option} {path}: its folder is not there; make it or name another file")
+        is_other = target.exists() and not target.is_file()
+        for place in [target] if is_other else [target.parent, *([target] if target.exists() else [])]:
+            if not os.access(place, os.W_OK):
+                raise InvalidInput(f"{option} {path}: may not be written; {REMEDY}")

@@ -1,0 +1,86 @@
+"""Files that are there whole or not at all."""
+
+import os
+import resource
+import signal
+import threading
+
+import pytest
+
+from arcface_api.errors import ArcFaceError, InvalidInput
+from arcface_evaluator.report.whole_file import check_writable, write_whole
+
+OLD, NEW = "what was there\n", "x" * 100_000 + "\n"
+
+
+def names(folder):
+    return [path.name for path in folder.iterdir()]
+
+
+@pytest.fixture
+def full_disk():
+    """A disk with room for 4 KB more: the kernel refuses the rest, as at the end of a quota."""
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_what_was_there_outlives_a_disk_that_is_full(tmp_path, full_disk):
+    path = tmp_path / "out.json"
+    path.write_text(OLD)
+    with pytest.raises(ArcFaceError, match=r"out\.json: cannot be written \(File too large\)"):
+        write_whole(path, NEW)
+    assert path.read_text() == OLD
+    assert names(tmp_path) == ["out.json"]
+
+
+@pytest.mark.parametrize("name", ["out.json", "Prüfung mit Leerzeichen.json", "名前.json"])
+def test_a_file_is_replaced_with_the_rights_that_it_had(tmp_path, name):
+    path = tmp_path / name
+    path.write_text(OLD)
+    path.chmod(0o640)
+    write_whole(path, NEW)
+    assert path.read_text() == NEW
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert names(tmp_path) == [name]
+
+
+def test_a_link_stays_one(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link.json").symlink_to(tmp_path / "there" / "out.json")
+    check_writable(tmp_path / "link.json", "--json")
+    write_whole(tmp_path / "link.json", NEW)
+    assert (tmp_path / "link.json").is_symlink()
+    assert (tmp_path / "there" / "out.json").read_text() == NEW
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    check_writable(pipe, "--json")
+    write_whole(pipe, NEW)
+    reader.join()
+    assert read == [NEW]
+    assert pipe.is_fifo()
+
+
+def test_what_a_killed_process_left_is_replaced(tmp_path):
+    (tmp_path / ".out.json.partial").write_text("half of")
+    write_whole(tmp_path / "out.json", NEW)
+    assert names(tmp_path) == ["out.json"]
+
+
+def test_wrong_places_are_named_beforehand(tmp_path):
+    (tmp_path / "file").touch()
+    for path, said in {
+        tmp_path: "is a folder; name a file in it",
+        tmp_path / "none" / "out.json": "its folder is not there",
+        tmp_path / "file" / "out.json": "its folder is not there|cannot be looked for",
+        tmp_path / ("x" * 300): "cannot be looked for",
+    }.items():
+        with pytest.raises(InvalidInput, match=f"--json .*({said})"):
+            check_writable(path, "--json")
