@@ -69,6 +69,7 @@ def test_a_killed_rank_costs_no_more_steps_than_the_memory_lacks_and_no_image(tm
             wait_until(is_far_enough, DEADLINE_SECONDS)
             os.kill(ranks[1].pid, signal.SIGKILL)
         kept = kept_by_all(memory)
+        assert len(list(memory.glob("graph-*"))) == RANKS  # compiled for the ranks that come
         assert not checkpoint.checkpoints(tmp_path / "checkpoints")
         run_on_ranks(SCRIPT, RANKS, *second)
     before, after = ids_of(first[1]), ids_of(second[1])

@@ -26,6 +26,7 @@ from arcface_trainer.heartbeat import SUFFIX, Heartbeat
 from arcface_trainer.metrics import TrainMetrics, serve
 from arcface_trainer.plan import TrainingPlan
 from arcface_trainer.step.frozen_step import FrozenStep
+from arcface_trainer.step.graph_cache import GraphCache
 from arcface_trainer.step.train_step import build_train_step
 from arcface_trainer.training.history import HistoryWriter
 from arcface_trainer.training.loop import TrainingLoop
@@ -89,6 +90,9 @@ def build_training_loop(
     verifier = build_verifier(config.evaluation, plan, loader.sampler.split.micro_batch_size, checkpointing, world)
     loop = TrainingLoop(plan, rank, train_step, loader, checkpointing, verifier, lambda: stop.is_wanted, metrics)
     loop.history = HistoryWriter.start(Path(config.checkpoint.directory), plan, identity, loop.meter.step)
+    folder = identity.states if world.chip is None else None
+    recipe = config.model_copy(update={"attempt": 0, "image": None}).to_json()
+    loop.graph_cache = GraphCache(folder, rank, plan.class_count, plan.total_batch_size, recipe)
     loop.frozen_step = FrozenStep(train_step) if plan.model.freeze_epochs else None
     board.report = loop.report
     return loop
