@@ -1,6 +1,7 @@
 """Run by every rank of test_any_world_size: the training of a run configuration, its sample ids written down.
 
-`resized_run_of_a_rank.py CONFIG FOLDER`: FOLDER gets a line for each step that the rank takes images for.
+`resized_run_of_a_rank.py CONFIG FOLDER`: FOLDER gets a line for each step that the rank takes images for. Where there
+is a folder for states in memory they are kept as often as can be.
 """
 
 import os
@@ -9,12 +10,14 @@ from pathlib import Path
 
 from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.run_config import RunConfig
+from arcface_trainer.checkpoint import checkpointing
 from arcface_trainer.training.rank import build_training_loop
 from support.waiting import wait_until
 
 
 def main(config_path: Path, folder: Path) -> None:
     size, rank = int(os.environ["MS_WORKER_NUM"]), int(os.environ["MS_NODE_ID"])
+    checkpointing.COPY_SECONDS = checkpointing.COPY_PATIENCE = 0.0
     loop = build_training_loop(RunConfig.read(config_path), RankIdentity.from_environment(), rank)
     take = loop.loader.take
     with (folder / f"{size}-{rank}.ids").open("a", buffering=1) as lines:

@@ -57,9 +57,13 @@ class QueuedSteps:
         self.events.append(f"launch {step}")
         self.waits.append(wait)
         self.rates.append(rate)
-        sums = self.world.all_gather([int(votes.stop), int(votes.save), votes.saving_bits]).sum(axis=0).tolist()
+        sums = (
+            self.world.all_gather([int(votes.stop), int(votes.save), votes.saving_bits, int(votes.keep)])
+            .sum(axis=0)
+            .tolist()
+        )
         result = QueuedResult(lambda: self.end(step))
-        self._queue.append((step, result, StepVotes(sums[0] > 0, sums[1] > 0, sums[2])))
+        self._queue.append((step, result, StepVotes(sums[0] > 0, sums[1] > 0, sums[2], sums[3] > 0)))
         return result
 
     def end(self, last: int) -> None:

@@ -82,6 +82,8 @@ ATTEMPT = "ARCFACE_ATTEMPT"
 JOB_UID = "ARCFACE_JOB_UID"
 LAUNCH = "ARCFACE_LAUNCH"
 LAUNCH_FILE = "ARCFACE_LAUNCH_FILE"
+STATES = "ARCFACE_STATES"
+"""Folder in the pod's shared memory for states that outlive its ranks; the launcher makes it."""
 MEETING = frozenset({ROLE, SCHEDULER_HOST, SCHEDULER_PORT, RANK_TABLE, RANK_ID, RANK_SIZE})
 """What makes MindSpore look for other ranks."""
 JOIN_TIMEOUT = "MS_TOPO_TIMEOUT"
@@ -117,6 +119,8 @@ class RankIdentity:
     """File in which the operator writes the number of the present launch; empty or absent: the first."""
     device: int = 0
     """The rank's card as its container counts them; the launcher sets it."""
+    states: Path | None = None
+    """Folder in the pod's shared memory that outlives its ranks; None where the launcher found none."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -133,10 +137,11 @@ class RankIdentity:
             launch=_number(environment, LAUNCH, 0),
             launch_file=_path(environment, LAUNCH_FILE),
             device=_number(environment, DEVICE_ID, 0),
+            states=_path(environment, STATES),
         )
 
     def variables(self) -> dict[str, str]:
-        """The pod's variables, less POD_IP, which the kubelet knows, and DEVICE_ID, which is each rank's own."""
+        """The pod's variables, less POD_IP, which the kubelet knows, and what the launcher sets."""
         values = {WORKER_NUM: str(self.world_size), NODE_ID: str(self.rank)}
         values |= self.origin()
         if self.launch_file is not None:

@@ -24,8 +24,9 @@ from arcface_faces.checkpoint import (
     read_manifest,
 )
 from arcface_faces.checkpoint_writing import write_manifest, write_tensors
-from arcface_trainer.checkpoint import checkpointing
+from arcface_trainer.checkpoint import checkpointing, pod_memory
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
+from arcface_trainer.checkpoint.pod_memory import PodMemory
 from arcface_trainer.checkpoint.resume import refuse_other_runs
 from arcface_trainer.checkpoint.saving import Saver
 from arcface_trainer.checkpoint.state import Verifications
@@ -60,7 +61,8 @@ class Training:
         for _ in range(steps):
             self.step += 1
             votes = replace(self.in_flight, stop=stop)
-            self.in_flight = StepVotes(False, self.checkpointing.is_overdue(), self.checkpointing.saver.bit)
+            run = self.checkpointing
+            self.in_flight = StepVotes(False, run.is_overdue(), run.saver.bit, run.is_copy_due())
             if not self.checkpointing.acts_after(self.step, votes):
                 self.state.backbone = _refuse
             self.checkpointing.after_step(self.step, votes, self.metrics)
@@ -391,3 +393,97 @@ def test_what_the_training_waits_for_checkpoints_is_counted(slow):
     slow.disk.let.set()
     slow.train(stop=True)
     assert slow.metric("arcface_train_checkpoint_wait_seconds_total") > 0
+
+
+@pytest.fixture
+def copying(tmp_path):
+    """A rank alone that keeps copies in a folder, as if in shared memory."""
+    training = Training(tmp_path / "volume", Disk())
+    (tmp_path / "memory").mkdir()
+    training.checkpointing.memory = PodMemory.of(tmp_path / "memory", PLAN, World(1, 0), 1, (64, 64))
+    return training
+
+
+class Loading(ArrayState):
+    """A state that takes whatever it is given."""
+
+    def load(self, *_tensors, source):
+        self.source = source
+
+    def load_loss_scale(self, _saved):
+        pass
+
+
+def let_copy(training):
+    """Train until the copy that is due is there; its steps."""
+    training.checkpointing._copy_at = 0.0
+    training.train(3)
+    training.let_and_train_until_saved()
+    return training.checkpointing.memory.steps() if training.checkpointing.memory else None
+
+
+def test_a_copy_is_made_when_the_clock_says_and_is_no_checkpoint(copying):
+    copying.train(5)
+    assert copying.checkpointing.memory.steps() == []
+    assert let_copy(copying) == [7]  # the vote of step 6 is read with step 7
+    assert (copying.saved, copying.checkpointing.newest, copying.checkpointing.warnings) == ([], None, [])
+    assert copying.checkpointing._copy_at >= time.monotonic() + checkpointing.COPY_SECONDS - 1
+
+
+def test_a_copy_that_holds_the_training_up_is_made_less_often(copying, monkeypatch):
+    snapshot = CheckpointWriter.snapshot
+
+    def slow(*given, **named):
+        time.sleep(0.3)
+        return snapshot(*given, **named)
+
+    monkeypatch.setattr(CheckpointWriter, "snapshot", slow)
+    let_copy(copying)
+    assert copying.checkpointing._copy_at >= time.monotonic() + 0.3 * checkpointing.COPY_PATIENCE - 1
+
+
+def test_memory_that_is_full_ends_the_copies_and_makes_room_for_the_training(copying, monkeypatch, caplog):
+    assert let_copy(copying) == [2]
+    monkeypatch.setattr(pod_memory.files, "write_tensors", refusing(errno.ENOSPC))
+    memory = copying.checkpointing.memory
+    assert let_copy(copying) is None
+    assert memory.steps() == []
+    assert caplog.text.count("no more states are kept in memory") == 1
+    assert not copying.checkpointing.is_copy_due()
+    copying.train(EVERY)
+    copying.let_and_train_until_saved()
+    assert copying.saved == [EVERY]
+    assert copying.checkpointing.warnings == []
+
+
+def test_a_checkpoint_that_becomes_due_while_a_copy_is_made_follows_it(copying, monkeypatch):
+    disk = Disk(is_slow=True)
+    monkeypatch.setattr(pod_memory.files, "write_tensors", disk)
+    copying.train(EVERY - 3)
+    copying.checkpointing._copy_at = 0.0
+    copying.train(6)
+    assert (copying.saved, copying.checkpointing.is_waiting) == ([], True)
+    assert copying.checkpointing.pending_seconds() == 0
+    disk.let.set()
+    copying.let_and_train_until_saved()
+    assert copying.checkpointing.memory.steps() == [EVERY - 1]
+    assert len(copying.saved) == 1
+
+
+def test_a_way_back_leaves_no_copy_behind(copying):
+    copying.train(EVERY)
+    copying.let_and_train_until_saved()
+    assert len(let_copy(copying)) == 1
+    memory, copying.checkpointing.state = copying.checkpointing.memory, Loading()
+    assert copying.checkpointing.roll_back(copying.step, "a tensor", copying.metrics) == EVERY
+    assert memory.steps() == []
+
+
+def test_a_run_that_goes_on_from_memory_tells_of_the_newest_checkpoint_and_of_its_own_step(copying):
+    copying.train(EVERY)
+    copying.let_and_train_until_saved()
+    kept = let_copy(copying)
+    memory, settings = copying.checkpointing.memory, copying.checkpointing.settings
+    run = Checkpointing.start(settings, Loading(), PLAN, World(1, 0), RankIdentity(), memory=memory)
+    assert [run.resumed.step] == kept
+    assert (run.newest.step, run.newest.resumed_from_step) == (EVERY, kept[0])

@@ -64,5 +64,7 @@ def test_statistics_move_once_a_step_by_the_mean_over_its_micro_batches():
 def test_the_ranks_vote_once_a_step():
     step, (images, labels) = small_step(ALONE, PARTS), small_batch()
     rows, _ = split_for(1, PARTS).rows(0)
-    result = step.launch(images[rows], labels[rows], 0.1, StepVotes(save=True, saving_bits=1), wait=1.5).result()
-    assert (result.votes, result.waits) == (StepVotes(save=True, saving_bits=1), (1.5,))
+    result = step.launch(
+        images[rows], labels[rows], 0.1, StepVotes(save=True, saving_bits=1, keep=True), wait=1.5
+    ).result()
+    assert (result.votes, result.waits) == (StepVotes(save=True, saving_bits=1, keep=True), (1.5,))

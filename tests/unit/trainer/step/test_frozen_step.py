@@ -117,8 +117,8 @@ def test_a_whole_step_after_it_trains_the_backbone_with_the_statistics_of_its_ba
 
 
 def test_votes_and_waits_travel_as_in_a_whole_step(trained):
-    result = trained.run(trained.frozen, votes=StepVotes(save=True, saving_bits=1), wait=1.5)
-    assert (result.votes, result.waits) == (StepVotes(stop=False, save=True, saving_bits=1), (1.5,))
+    result = trained.run(trained.frozen, votes=StepVotes(save=True, saving_bits=1, keep=True), wait=1.5)
+    assert (result.votes, result.waits) == (StepVotes(stop=False, save=True, saving_bits=1, keep=True), (1.5,))
     assert result.loss_scale is None
 
 

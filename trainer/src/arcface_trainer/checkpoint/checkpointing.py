@@ -5,6 +5,9 @@ missed, one makes up for. The state of a new best network cannot be had later, s
 Where the training stops or ends it waits, too, and a failure is an error; any other save that fails is told, counted
 and tried again after `RETRY_SECONDS`.
 
+In between, copies of the state go to the memory of the pods (`pod_memory`), where a restart of their ranks finds them.
+They cost the training a known share of its time, whatever a copy takes, and a failure ends them and nothing else.
+
 Votes come one step late (see `training.loop`). Those of a step that was launched before a save began wish for that
 very save, or tell of the end of the one before: nothing but a stop is taken from them.
 """
@@ -21,6 +24,7 @@ from arcface_api.errors import ArcFaceError, explained
 from arcface_api.resource.status import BestCheckpoint, CheckpointStatus
 from arcface_faces import checkpoint
 from arcface_trainer.checkpoint.fine_tuning import FineTuning
+from arcface_trainer.checkpoint.pod_memory import PodMemory
 from arcface_trainer.checkpoint.resume import refuse_other_runs, resume
 from arcface_trainer.checkpoint.saving import Saver, SaveResult
 from arcface_trainer.checkpoint.state import TrainingState, Verifications
@@ -35,6 +39,10 @@ RETRY_SECONDS = 60.0
 """After a save that failed: a full disk is not emptied faster, and each try copies the state."""
 SLOW_SECONDS = 600.0
 """A save that is not over by then is told of: a disk that hangs refuses nothing."""
+COPY_SECONDS = 10.0
+"""Between the end of a copy in memory and the next one, at least."""
+COPY_PATIENCE = 50.0
+"""Between them, in units of what the last copy held the training up: it costs 2 % of the time at most."""
 RATE_FACTOR = 0.5
 """On the learning rate after a roll-back."""
 
@@ -59,6 +67,11 @@ class Checkpointing:
     """Whether a save has become due while another one was under way."""
     rolled_back: checkpoint.RollBack | None = None
     """When this training went back, in this run or in one before it; it does so once."""
+    memory: PodMemory | None = None
+    """Where copies go; None where they go nowhere."""
+    _copy_at: float = field(default_factory=lambda: time.monotonic() + COPY_SECONDS)
+    """When the next one is due."""
+    _copy_patience: float = COPY_SECONDS
     _retry_at: float | None = None
     _begun_step: int | None = None
     """The step that the last save began after."""
@@ -77,8 +90,9 @@ class Checkpointing:
         identity: pod_environment.RankIdentity,
         *,
         fine_tuning: FineTuning | None = None,
+        memory: PodMemory | None = None,
     ) -> Self:
-        """Make the folder ready and load the newest sound checkpoint into the state; all ranks call together.
+        """Make the folder ready and load the newest sound state into the training's; all ranks call together.
 
         Where there is none, the state is begun with what is to be fine-tuned, if anything is.
 
@@ -90,18 +104,19 @@ class Checkpointing:
         if world.is_first:
             refuse_other_runs(directory, plan)
             writer.prepare()  # before the newest one is looked for: nobody publishes a newer one any more
-        resumed = resume(state, directory, plan, world)
+        resumed = resume(state, directory, plan, world, memory=memory)
         source = _begin(state, fine_tuning) if resumed is None else resumed.source
         writer = replace(writer, plan=replace(plan, source=source))
+        if memory is not None:
+            memory.keep_only(None if resumed is None else resumed.step)
+            memory = replace(memory, plan=writer.plan)
         if resumed is None:
-            return cls(settings, state, Saver(writer), Verifications())
+            return cls(settings, state, Saver(writer), Verifications(), memory=memory)
         if world.is_first:
             with explained(directory, "damaged checkpoints cannot be renamed", "mend the rights of the folder"):
                 writer.set_aside(resumed.step + 1, DAMAGED)  # else they would have been resumed from
-        status = status_of(directory / checkpoint.folder_name(resumed.step), resumed, settings)
-        newest = status.model_copy(update={"resumed_from_step": resumed.step})
-        found = Verifications(resumed.verification, resumed.best)
-        return cls(settings, state, Saver(writer), found, resumed, newest, rolled_back=resumed.roll_back)
+        found, newest = Verifications(resumed.verification, resumed.best), _published_until(resumed.step, settings)
+        return cls(settings, state, Saver(writer), found, resumed, newest, rolled_back=resumed.roll_back, memory=memory)
 
     def is_overdue(self) -> bool:
         """Whether this rank votes to save since it is time to; only the clock of rank 0 counts."""
@@ -110,13 +125,18 @@ class Checkpointing:
         is_retry = self._retry_at is not None and now >= self._retry_at
         return (is_old or is_retry) and self.saver.writer.world.is_first
 
+    def is_copy_due(self) -> bool:
+        """Whether this rank votes for a copy in memory; only the clock of rank 0 counts."""
+        is_due = self.memory is not None and time.monotonic() >= self._copy_at
+        return is_due and self.saver.writer.world.is_first and not self.saver.is_busy
+
     def pending_seconds(self) -> float:
         """How long this rank's part of the save under way has been written; 0 where none is, or it is done."""
         return time.monotonic() - self.begun_at if self.saver.is_at_work else 0.0
 
     def current_warnings(self) -> list[str]:
         """Why the last save failed, and that the one under way takes too long, whatever the training waits for."""
-        is_slow = self.saver.is_busy and time.monotonic() - self.begun_at >= SLOW_SECONDS
+        is_slow = self.saver.is_busy and not self.saver.is_copying and time.monotonic() - self.begun_at >= SLOW_SECONDS
         if not is_slow or self._begun_time is None:
             return self.warnings
         return [*self.warnings, self._slow_save(self._begun_time)]
@@ -133,7 +153,7 @@ class Checkpointing:
         """Whether `after_step` would copy the state or exchange anything, so that no step may be in flight."""
         votes = self._current(step, votes)
         is_stage_over = self.saver.is_stage_over(votes.saving_bits)
-        can_begin = self._is_asked(step, votes) and not self.saver.is_busy
+        can_begin = (self._is_asked(step, votes) or votes.keep) and not self.saver.is_busy
         return self._is_end(step, votes) or is_stage_over or can_begin or self.verifications.is_best(step)
 
     def after_step(self, step: int, votes: StepVotes, metrics: TrainMetrics) -> None:
@@ -156,6 +176,8 @@ class Checkpointing:
             self._begin(step)
         elif self._is_asked(step, votes):
             self._begin_or_wait(step)
+        elif votes.keep and not self.saver.is_busy:
+            self._copy(step)
         metrics.checkpoint_wait.inc(time.monotonic() - began)
         if self._told_step != self._begun_step and self._begun_time and self.pending_seconds() >= SLOW_SECONDS:
             self._told_step = self._begun_step
@@ -176,6 +198,8 @@ class Checkpointing:
             ArcFaceError, InvalidInput: as resuming does, or where the way back cannot be noted.
         """
         self._take(self.saver.finish(), metrics)
+        if self.memory is not None:
+            self.memory.keep_only(None)
         writer = self.saver.writer
         found = resume(self.state, writer.directory, writer.plan, writer.world, first_step)
         if found is None:
@@ -225,6 +249,15 @@ class Checkpointing:
         self.saver.begin(self.saver.writer.snapshot(self.state, step, self.verifications, self.rolled_back))
         self.is_waiting, self._retry_at = False, None
 
+    def _copy(self, step: int) -> None:
+        """Copy the state and have it kept in memory."""
+        assert self.memory is not None  # noqa: S101 - all ranks have one, or none votes for it
+        began, self._begun_step = time.monotonic(), step
+        writer, memory = self.saver.writer, self.memory
+        found = writer.snapshot(self.state, step, self.verifications, self.rolled_back, memory.holder)
+        self.saver.begin(found, memory)
+        self._copy_patience = max(COPY_SECONDS, COPY_PATIENCE * (time.monotonic() - began))
+
     def _slow_save(self, begun: datetime) -> str:
         """What is said of it: the same at each look, so that it is told once."""
         return (
@@ -247,6 +280,9 @@ class Checkpointing:
         """Tell of a save that has ended."""
         if result is None:
             return
+        if result.is_copy:
+            self._take_copy(result)
+            return
         if result.failure is not None:
             self._take_failure(result, result.failure, metrics)
             return
@@ -259,6 +295,15 @@ class Checkpointing:
         metrics.checkpoint_step.set(result.step)
         LOG.info("checkpoint step=%d seconds=%.2f folder=%s", result.step, seconds, folder)
 
+    def _take_copy(self, result: SaveResult) -> None:
+        """Have the next one made later, or none where one failed: what there is makes room for the training."""
+        self._copy_at = time.monotonic() + self._copy_patience
+        if result.failure is None or self.memory is None:
+            return
+        LOG.warning("no more states are kept in memory step=%d reason=%s", result.step, result.failure)
+        self.memory.keep_only(None)
+        self.memory = None
+
     def _take_failure(self, result: SaveResult, failure: ArcFaceError, metrics: TrainMetrics) -> None:
         """Try again later, also where another save waited: it would meet the same disk at once."""
         self.is_waiting, self._retry_at = False, time.monotonic() + RETRY_SECONDS
@@ -268,6 +313,14 @@ class Checkpointing:
             metrics.checkpoint_failures.inc()
         if result.is_own_failure or self.saver.writer.world.is_first:
             LOG.warning("checkpoint failed step=%d reason=%s", result.step, failure)
+
+
+def _published_until(step: int, settings: run_config.RunCheckpoint) -> CheckpointStatus | None:
+    """What is told of the newest checkpoint where the training goes on after `step` updates; None without one."""
+    for folder, manifest in checkpoint.complete_checkpoints(Path(settings.directory)):
+        if manifest.step <= step:
+            return status_of(folder, manifest, settings).model_copy(update={"resumed_from_step": step})
+    return None
 
 
 def _begin(state: TrainingState, fine_tuning: FineTuning | None) -> checkpoint.SourceCheckpoint | None:

@@ -1,12 +1,12 @@
-"""Where one goes on from: the newest checkpoint that all ranks can read."""
+"""Where one goes on from: the newest state that all ranks can read, in the memory of their pods or on the volume."""
 
 import logging
-import sys
 from pathlib import Path
 
 from arcface_api.contract.recipe import difference
 from arcface_api.errors import InvalidInput
 from arcface_faces import checkpoint
+from arcface_trainer.checkpoint.pod_memory import COPIES, PodMemory
 from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.plan import TrainingPlan
@@ -15,6 +15,8 @@ LOG = logging.getLogger(__name__)
 CANDIDATES = 8
 """Newest checkpoints that are tried."""
 NONE = -1
+ANY = 2**63
+"""A step that no training comes to."""
 _Parts = tuple[checkpoint.CheckpointManifest, checkpoint.Tensors, checkpoint.Tensors, checkpoint.Tensors]
 """Manifest, backbone, momentum and a rank's head."""
 
@@ -27,7 +29,13 @@ def refuse_other_runs(directory: Path, plan: TrainingPlan) -> None:
 
 
 def resume(
-    state: TrainingState, directory: Path, plan: TrainingPlan, world: World, newest_step: int = sys.maxsize
+    state: TrainingState,
+    directory: Path,
+    plan: TrainingPlan,
+    world: World,
+    newest_step: int = ANY,
+    *,
+    memory: PodMemory | None = None,
 ) -> checkpoint.CheckpointManifest | None:
     """Load the newest checkpoint that all ranks find sound.
 
@@ -37,6 +45,7 @@ def resume(
         plan: what a checkpoint of this run must agree with.
         world: all ranks call together.
         newest_step: later checkpoints are not looked at.
+        memory: where states are that outlived ranks of these pods.
 
     Returns:
         The manifest of the checkpoint; None when there is none.
@@ -46,14 +55,16 @@ def resume(
         ArcFaceError: where one cannot be read now but may be later; it is not passed over.
     """
     found, steps = _candidates(directory, plan, world, newest_step)
-    for step in steps:
+    sources = [(step, None) for step in steps] + [(step, memory) for step in _kept_by_all(memory)]
+    for step, kept in sorted(sources, key=lambda source: (source[0], source[1] is not None), reverse=True):
         folder = directory / checkpoint.folder_name(step)
-        read = _read(folder, world)
+        own, shared = (folder, folder) if kept is None else kept.folders(step)
+        read = _read(own, shared, plan, world)
         if world.all_gather([read is not None]).all() and read is not None:
             manifest, backbone, momentum, head = read
-            state.load(backbone, momentum, head, source=str(folder))
+            state.load(backbone, momentum, head, source=str(own))
             state.load_loss_scale(manifest.loss_scale)
-            LOG.info("resumed folder=%s", folder)
+            LOG.info("resumed folder=%s", own)
             return manifest
     if found:
         raise InvalidInput(
@@ -102,16 +113,28 @@ def _check_same_run(manifest: checkpoint.CheckpointManifest, plan: TrainingPlan,
             )
 
 
-def _read(folder: Path, world: World) -> _Parts | None:
-    """What this rank goes on from; None where a part is damaged."""
+def _kept_by_all(memory: PodMemory | None) -> list[int]:
+    """Updates before each state that all ranks have in memory."""
+    if memory is None:
+        return []
+    own = (memory.steps() + [NONE] * COPIES)[:COPIES]
+    return sorted(set.intersection(*map(set, memory.world.all_gather(own).tolist())) - {NONE})
+
+
+def _read(own: Path, shared: Path, plan: TrainingPlan, world: World) -> _Parts | None:
+    """What this rank goes on from: its head, and what all ranks have alike; None where a part is damaged."""
     try:
-        manifest = checkpoint.read_manifest(folder)
+        manifest = of_shared = checkpoint.read_manifest(own)
+        _check_same_run(manifest, plan, own)
+        if shared != own:
+            of_shared = checkpoint.read_manifest(shared)
+            _check_same_run(of_shared, plan, shared)
         classes = checkpoint.class_range(manifest.class_count, world.size, world.rank)
         return (
             manifest,
-            checkpoint.read_file(folder, manifest, checkpoint.BACKBONE_FILE),
-            checkpoint.read_file(folder, manifest, checkpoint.MOMENTUM_FILE),
-            checkpoint.read_head(folder, manifest, classes),
+            checkpoint.read_file(shared, of_shared, checkpoint.BACKBONE_FILE),
+            checkpoint.read_file(shared, of_shared, checkpoint.MOMENTUM_FILE),
+            checkpoint.read_head(own, manifest, classes),
         )
     except InvalidInput as error:
         LOG.warning("checkpoint is passed over reason=%s", error)

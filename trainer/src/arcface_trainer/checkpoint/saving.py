@@ -1,5 +1,7 @@
 """One save at a time, behind the steps of the training: files are written in threads, and all ranks agree on their end.
 
+It ends in a checkpoint, or in a copy in the memory of each pod (`pod_memory`), of which there is nothing to publish.
+
 A save has two stages: every rank writes its files, then rank 0 publishes them, or discards them where a rank failed.
 No rank may enter a collective before all others will, so none waits here for another's disk. Instead a bit of each
 rank travels with the votes of every step: whether it has ended an odd number of stages. The stage under way has ended
@@ -12,7 +14,7 @@ and `Checkpointing` leaves them out.
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import partial
 from typing import Any
@@ -25,6 +27,7 @@ from arcface_api.errors import ArcFaceError, Diverged
 from arcface_api.resource.status import CheckpointStatus
 from arcface_faces.checkpoint import FileEntry
 from arcface_trainer.background import in_background
+from arcface_trainer.checkpoint.pod_memory import PodMemory
 from arcface_trainer.checkpoint.state import Snapshot
 from arcface_trainer.checkpoint.writer import CheckpointWriter
 
@@ -51,6 +54,8 @@ class SaveResult:
     is_own_failure: bool = False
     status: CheckpointStatus | None = None
     """Of what was published; rank 0 alone knows it."""
+    is_copy: bool = False
+    """Whether it went to the pods' memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ class _Writing:
 
     snapshot: Snapshot
     work: "Future[list[FileEntry]]"
+    is_copy: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +92,14 @@ class Saver:
 
     @property
     def is_at_work(self) -> bool:
-        """Whether this rank's part of it is not done."""
+        """Whether this rank's part of a checkpoint is not done."""
+        return self._stage is not None and not self.is_copying and not self._stage.work.done()
+
+    @property
+    def is_copying(self) -> bool:
+        """Whether what is under way goes to the pods' memory."""
         stage = self._stage
-        return stage is not None and not stage.work.done()
+        return stage.is_copy if isinstance(stage, _Writing) else stage is not None and stage.result.is_copy
 
     @property
     def bit(self) -> int:
@@ -96,9 +107,10 @@ class Saver:
         has_ended = self._stage is not None and self._stage.work.done()
         return (self._ended_stages + has_ended) % 2
 
-    def begin(self, snapshot: Snapshot) -> None:
-        """Write a snapshot while the training goes on; no other may be under way."""
-        self._stage = _Writing(snapshot, in_background(partial(self.writer.write, snapshot), THREAD))
+    def begin(self, snapshot: Snapshot, memory: PodMemory | None = None) -> None:
+        """Write a snapshot, to the pod's memory if that is given, while the training goes on; no other is under way."""
+        write = self.writer.write if memory is None else memory.write
+        self._stage = _Writing(snapshot, in_background(partial(write, snapshot), THREAD), memory is not None)
 
     def is_stage_over(self, bits: int) -> bool:
         """Whether the bits of a step, added up over ranks, say that the stage under way has ended on all of them."""
@@ -128,9 +140,11 @@ class Saver:
         failure = self._failure(stage.work, snapshot.step)
         files = [] if failure is not None else stage.work.result()
         rows = self._exchange(failure, *files[:1])
-        result = _joint_result(snapshot.step, failure, rows)
+        result = replace(_joint_result(snapshot.step, failure, rows), is_copy=stage.is_copy)
         work: Callable[[], CheckpointStatus | None] = _nothing
-        if self._world.is_first and result.failure is not None:
+        if stage.is_copy:
+            pass  # each rank has its own, and there is nothing to publish
+        elif self._world.is_first and result.failure is not None:
             work = partial(self.writer.discard, snapshot.step)
         elif self._world.is_first:
             joined = [*files[1:], *self._head_entries(rows)]
@@ -152,8 +166,8 @@ class Saver:
         rows = self._exchange(failure)
         if stage.result.failure is not None:
             return stage.result
-        result = _joint_result(step, failure, rows)
-        return result if result.failure is not None else SaveResult(step, status=stage.work.result())
+        result = replace(_joint_result(step, failure, rows), is_copy=stage.result.is_copy)
+        return result if result.failure is not None else replace(result, status=stage.work.result())
 
     def _failure(self, work: "Future[Any]", step: int) -> ArcFaceError | None:
         """Why a stage failed on this rank."""

@@ -47,6 +47,11 @@ class TrainingState:
         momentum = self._update.host_momentum(self._centers)["centers"]
         return {**host_arrays(self._centers), "momentum": momentum}
 
+    def sizes(self) -> tuple[int, int]:
+        """Bytes of this rank's head, and of what all ranks have alike, in a checkpoint."""
+        shared = sum(value.nbytes for value in (*self._backbone.values(), *self._weights.values()))
+        return 2 * self._centers["centers"].nbytes, shared
+
     def loss_scale(self) -> LossScale | None:
         """The dynamic loss scale; None where the precision needs none."""
         return None if self._loss_scale is None else self._loss_scale.save()
@@ -79,7 +84,7 @@ class Snapshot:
     step: int
     head: Tensors
     shared: dict[str, Tensors]
-    """Tensors by file, which rank 0 alone writes and holds."""
+    """Tensors by file, of which one copy is enough: one rank of all those that write to a place holds them."""
     verification: Verification | None = None
     """The last one so far."""
     best: Verification | None = None

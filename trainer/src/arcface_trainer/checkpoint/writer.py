@@ -87,11 +87,12 @@ class CheckpointWriter:
         step: int,
         verifications: Verifications,
         roll_back: checkpoint.RollBack | None = None,
+        holder: int = 0,
     ) -> Snapshot:
-        """Copy the state after `step` updates; all ranks call together."""
+        """Copy the state after `step` updates, what all ranks have alike on `holder` alone; all ranks call together."""
         backbone = state.backbone(self.world)
         shared: dict[str, checkpoint.Tensors] = {}
-        if self.world.is_first:
+        if self.world.rank == holder:
             shared = {checkpoint.BACKBONE_FILE: backbone, checkpoint.MOMENTUM_FILE: state.momentum()}
         last, best = verifications.last, verifications.best
         return Snapshot(step, state.head(), shared, last, best, state.loss_scale(), roll_back)

@@ -10,12 +10,13 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import ArcFaceError, ExitCode, Stopped
+from arcface_trainer import shared_memory
 from arcface_trainer.pod import pinning, rendezvous
 from arcface_trainer.pod.launches import Launches
 from arcface_trainer.pod.processes import GRACE_SECONDS, RankProcess, SchedulerProcess, rank_environment, shell_status
@@ -59,13 +60,16 @@ def _run(config_path: Path) -> tuple[reports.TrainerReport, int]:
     meeting = rendezvous.meet(identity)
     ranks: list[RankProcess] = []
     # Signals before children: one that comes in between must not be lost.
-    pod = _Pod(config_path, config, meeting, ranks, _forward_signals(ranks))
+    signals = _forward_signals(ranks)
     launches = Launches.begin(identity, meeting)
-    while True:
-        end = pod.launch(launches)
-        if end is not None and not pod.is_launched_again(launches, end[0]):
-            return end
-        launches.advance()
+    with shared_memory.folder_of_launcher() as states:
+        variables = os.environ if states is None else os.environ | {pod_environment.STATES: str(states)}
+        pod = _Pod(config_path, config, variables, meeting, ranks, signals)
+        while True:
+            end = pod.launch(launches)
+            if end is not None and not pod.is_launched_again(launches, end[0]):
+                return end
+            launches.advance()
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ class _Pod:
 
     config_path: Path
     config: run_config.RunConfig
+    variables: Mapping[str, str]
+    """Environment of each launch."""
     meeting: rendezvous.MeetingPoint | None
     ranks: list[RankProcess]
     """Of the present launch."""
@@ -87,7 +93,7 @@ class _Pod:
         self.ranks.clear()
         with tempfile.TemporaryDirectory(prefix="arcface-") as folder, contextlib.ExitStack() as stack:
             environments = [
-                rank_environment(os.environ, ranks, identity, self.meeting, local) for local in range(ranks.per_pod)
+                rank_environment(self.variables, ranks, identity, self.meeting, local) for local in range(ranks.per_pod)
             ]
             process: SchedulerProcess | None = None
             if self.meeting is not None and identity.rank == 0:

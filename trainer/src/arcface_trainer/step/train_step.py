@@ -4,7 +4,7 @@ One graph does all of it where a rank takes its images at once, and not two: a t
 another graph takes three times as long as the gradients themselves (42 against 10 ms an image in one run; MindSpore
 2.10 on one CPU core, IResNet-18 at width 0.25, batch 32). Where it takes them in micro-batches, what two graphs share
 stays on the device (`accumulation`).
-The host sees nine numbers a step and two for each rank, and the ranks sum what they found with the last gradients.
+The host sees ten numbers a step and two for each rank, and the ranks sum what they found with the last gradients.
 
 Tensor suffixes: b images of this rank, N votes of a rank (see `votes`).
 """
@@ -94,8 +94,9 @@ class DeviceStep(ABC):
         """What the graph's numbers mean, once they are there."""
         numbers = summary.asnumpy().tolist()
         ended_at = time.monotonic()
-        (loss, length, _, stop, save, bits, *rest), (is_applied, scale) = numbers[:-2], numbers[-2:]
-        votes, ranks = StepVotes(stop > 0, save > 0, round(bits)), self.gradient_step.collectives.world_size
+        (loss, length, _, stop, save, bits, keep, *rest), (is_applied, scale) = numbers[:-2], numbers[-2:]
+        votes = StepVotes(stop > 0, save > 0, round(bits), keep > 0)
+        ranks = self.gradient_step.collectives.world_size
         waits = tuple(rest[:ranks])
         fault = faults.read_faults(rest[ranks : 2 * ranks], self.gradient_step.groups.names)
         loss_scale = None if self.gradient_step.loss_scale is None else scale

@@ -1,7 +1,8 @@
 """What the ranks tell each other and the host at each step, in the message that carries the last gradients.
 
-Tensor suffix: N votes of a rank, 3 + world_size float32 numbers which are summed over ranks: 1 to stop, 1 to save, the
-bit of a save that is under way, and the seconds that each rank waited for its images, at the place of its number.
+Tensor suffix: N votes of a rank, 4 + world_size float32 numbers which are summed over ranks: 1 to stop, 1 to save, the
+bit of a save that is under way, 1 to keep the state in memory, and the seconds that each rank waited for its images, at
+the place of its number.
 """
 
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ class StepVotes:
     save: bool = False
     saving_bits: int = 0
     """The bit of `checkpoint.saving`: this rank's, and after the step the sum of all ranks'."""
+    keep: bool = False
+    """A copy of the state in the pods' memory."""
 
 
 NO_VOTES = StepVotes()
@@ -26,13 +29,14 @@ NO_VOTES = StepVotes()
 
 def votes_size(world_size: int) -> int:
     """N."""
-    return 3 + world_size
+    return 4 + world_size
 
 
 def encode_votes(votes: StepVotes, wait: float, world_size: int, rank: int) -> Tensor:
     """This rank's votes and wait as `votes_N`."""
     waits = [wait if number == rank else 0.0 for number in range(world_size)]
-    return Tensor([float(votes.stop), float(votes.save), float(votes.saving_bits), *waits], float32)
+    wishes = [float(wish) for wish in (votes.stop, votes.save, votes.saving_bits, votes.keep)]
+    return Tensor([*wishes, *waits], float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class StepResult:
     is_applied: bool
     """False when loss or gradient were not finite and the state stayed as it was."""
     votes: StepVotes
-    """Whether any rank votes to stop or save: all ranks learn it at the same step."""
+    """Whether any rank votes to stop, save or keep: all ranks learn it at the same step."""
     waits: tuple[float, ...]
     """Seconds that each rank waited for its images."""
     ended_at: float

@@ -35,6 +35,7 @@ from arcface_trainer.heartbeat import Enter, Phase, unwatched
 from arcface_trainer.metrics import Meter, StepRecord, TrainMetrics
 from arcface_trainer.plan import TrainingPlan
 from arcface_trainer.step.frozen_step import FrozenStep
+from arcface_trainer.step.graph_cache import GraphCache
 from arcface_trainer.step.train_step import DeviceStep, TrainStep
 from arcface_trainer.step.votes import NO_VOTES, StepResult, StepVotes
 from arcface_trainer.training.history import HistoryWriter
@@ -73,6 +74,8 @@ class TrainingLoop:
     metrics: TrainMetrics
     frozen_step: FrozenStep | None = None
     """The step of the first epochs where the backbone keeps its weights in them."""
+    graph_cache: GraphCache = field(default_factory=GraphCache)
+    """Keeps nothing unless it is given a folder."""
     history: HistoryWriter = field(default_factory=HistoryWriter)
     """Silent unless it is given a file."""
     enter: Enter = unwatched
@@ -181,8 +184,10 @@ class TrainingLoop:
         self._begin(Phase.STEP if graph is self._launched else Phase.START, step)  # it is compiled when first launched
         self._launched = graph
         self.metrics.data_wait.inc(wait)
-        votes = StepVotes(self.is_stop_wanted(), checkpointing.is_overdue(), checkpointing.saver.bit)
-        result = graph.launch(batch.images, batch.labels, rate, votes, wait, step=step)
+        save, keep = checkpointing.is_overdue(), checkpointing.is_copy_due()
+        votes = StepVotes(self.is_stop_wanted(), save, checkpointing.saver.bit, keep)
+        with self.graph_cache.first(type(graph).__name__):
+            result = graph.launch(batch.images, batch.labels, rate, votes, wait, step=step)
         return _LaunchedStep(step, batch.image_count, rate, result)
 
     def _step_after(self, step: int) -> DeviceStep:

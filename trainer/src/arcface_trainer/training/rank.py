@@ -18,6 +18,7 @@ from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, Stopped
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
 from arcface_trainer.checkpoint.fine_tuning import FineTuning
+from arcface_trainer.checkpoint.pod_memory import PodMemory
 from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.data.loader import open_loader
 from arcface_trainer.distributed.collectives import World, init_distributed
@@ -25,6 +26,7 @@ from arcface_trainer.heartbeat import SUFFIX, Heartbeat
 from arcface_trainer.metrics import TrainMetrics, serve
 from arcface_trainer.plan import TrainingPlan
 from arcface_trainer.step.frozen_step import FrozenStep
+from arcface_trainer.step.graph_cache import GraphCache
 from arcface_trainer.step.train_step import build_train_step
 from arcface_trainer.training.history import HistoryWriter
 from arcface_trainer.training.loop import TrainingLoop
@@ -80,11 +82,17 @@ def build_training_loop(
     train_step = build_train_step(plan, training, world)
     state = TrainingState(train_step)
     fine_tuning = FineTuning.of(config, plan, loader.faces, world)
-    checkpointing = Checkpointing.start(config.checkpoint, state, plan, world, identity, fine_tuning=fine_tuning)
+    memory = PodMemory.of(identity.states, plan, world, ranks.per_pod, state.sizes())
+    checkpointing = Checkpointing.start(
+        config.checkpoint, state, plan, world, identity, fine_tuning=fine_tuning, memory=memory
+    )
     metrics.checkpoint_pending.follow(checkpointing.pending_seconds)
     verifier = build_verifier(config.evaluation, plan, loader.sampler.split.micro_batch_size, checkpointing, world)
     loop = TrainingLoop(plan, rank, train_step, loader, checkpointing, verifier, lambda: stop.is_wanted, metrics)
     loop.history = HistoryWriter.start(Path(config.checkpoint.directory), plan, identity, loop.meter.step)
+    folder = identity.states if world.chip is None else None
+    recipe = config.model_copy(update={"attempt": 0, "image": None}).to_json()
+    loop.graph_cache = GraphCache(folder, rank, plan.class_count, plan.total_batch_size, recipe)
     loop.frozen_step = FrozenStep(train_step) if plan.model.freeze_epochs else None
     board.report = loop.report
     return loop
