@@ -17,7 +17,7 @@ from arcface_api.errors import ArcFaceError
 from fuzz.mutation import Mutate, mutate_bytes
 
 SECONDS = 5.0
-"""Of one input, on a loaded machine; all take milliseconds."""
+"""Of a core that one input may take; all take milliseconds."""
 MEBIBYTES = 64
 """That one input may add to what the process has ever had at once."""
 VARIABLE = re.compile(r"'.*'|\".*\"|[-+]?\d[\w.+-]*|/\S+")
@@ -57,7 +57,7 @@ def judge(target: Target, data: bytes) -> str:
         BrokenPropertyError: naming what does not hold.
     """
     peak = _peak()
-    signal.setitimer(signal.ITIMER_REAL, target.seconds)
+    signal.setitimer(signal.ITIMER_PROF, target.seconds)
     try:
         value = target.read(data)
     except ArcFaceError as error:
@@ -67,7 +67,7 @@ def judge(target: Target, data: bytes) -> str:
     except Exception as error:
         raise BrokenPropertyError(f"{type(error).__name__}: {error}") from error
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     if (grown := _peak() - peak) > target.mebibytes:
         raise BrokenPropertyError(f"takes {grown} MiB")
     _check(target, data, value)
@@ -101,9 +101,9 @@ def watched_time() -> Iterator[None]:
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise _TooLongError
 
-    before = signal.signal(signal.SIGALRM, stop)
+    before = signal.signal(signal.SIGPROF, stop)
     Path("/proc/self/clear_refs").write_text("5")  # what the process had before is not these inputs' affair (proc(5))
     try:
         yield
     finally:
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGPROF, before)

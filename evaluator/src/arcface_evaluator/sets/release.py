@@ -212,7 +212,7 @@ def _integers(path: Path, texts: list[str], what: str) -> Ids:
 
 def _floats(path: Path, columns: list[list[str]]) -> list[NDArray[np.float64]]:
     try:
-        numbers = [np.array(column, dtype=np.float64) for column in columns]
+        numbers = [_plain(column) for column in columns]
     except ValueError:
         rows = enumerate(zip(*columns, strict=True), start=1)
         number, text = next((number, text) for number, row in rows for text in row if not _is_number(text))
@@ -224,12 +224,19 @@ def _floats(path: Path, columns: list[list[str]]) -> list[NDArray[np.float64]]:
     return numbers
 
 
+def _plain(column: list[str]) -> NDArray[np.float64]:
+    """Its numbers; ValueError where one is none, though numpy reads 1_0 as 10."""
+    if any("_" in text for text in column):
+        raise ValueError("an underscore")
+    return np.array(column, dtype=np.float64)
+
+
 def _is_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:
         return False
-    return True
+    return "_" not in text
 
 
 def _numbers(path: Path) -> NDArray[np.int64]:
