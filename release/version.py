@@ -18,7 +18,7 @@ PLACES = {
     "operator/src/arcface_operator/settings.py": r'"arcface-trainer:([^"]+)"',
     "examples/cluster-quickstart.yaml": r"arcface-trainer:(\S+)",
     "docs/storage.md": r"arcface-trainer:(\S+)",
-    "docs/install.md": r"arcface-(?:operator|trainer):(\d\S*)",
+    "docs/install.md": r"arcface-(?:operator|trainer):(\d[\d.]*\d)",
     "docs/npu.md": r"arcface-trainer:(\d[\d.]*\d)",
     "Dockerfile.operator": r"(?:arcface-operator:|VERSION=)(\d\S*)",
     "Dockerfile.trainer": r"(?:arcface-trainer:|VERSION=)(\d[\d.]*\d)",
