@@ -53,6 +53,10 @@ class Items:
     nested: list[object] = field(default_factory=list)
     """Lists, tuples and other arrays than an image's."""
 
+    def __len__(self) -> int:
+        """Number of items of all kinds."""
+        return len(self.slices) // len(FileSlice._fields) + len(self.flags) + len(self.nested)
+
     def append(self, item: object) -> None:
         """Add an image, a truth value, or one of the two lists of a set."""
         match item:
@@ -178,7 +182,9 @@ def set_state(file: SlicedFile, target: object, state: object) -> None:
         case Array(), (1, tuple() as shape, Dtype() as items, int(), FileSlice(is_text=False) as data):
             filled = _filled_array(data, items, shape)
             target.data, target.dtype = filled.data, filled.dtype
-        case Array(), (1, (int(),) | (int(), 1), Dtype(code="O") as items, int(), Items() as objects):
+        case Array(), (1, (int() as size,) | (int() as size, 1), Dtype(code="O") as items, int(), Items() as objects):
+            if size != len(objects):
+                raise InvalidInput(f"an array of {size} objects holds {len(objects)}")
             target.data, target.dtype = objects, items
         case Dtype(), (
             3,
