@@ -15,7 +15,7 @@ SPELLINGS = {"?": "b1", "bool": "b1", "uint8": "u1", "int64": "i8", "int32": "i4
 """Other ways to write a code of `DTYPES`."""
 DTYPES = frozenset({"b1", "O", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8))})
 """Truth values, objects, and whole numbers by kind and bytes."""
-OBJECTS = "O"
+OBJECTS, OBJECT_FLAGS = "O", 63
 
 
 @dataclass(slots=True)
@@ -176,6 +176,11 @@ def _filled_array(data: FileSlice, items: Dtype, shape: tuple[object, ...]) -> A
     return Array(data._replace(size=size * items.item_bytes), items)
 
 
+def _flags_of(items: Dtype) -> int:
+    """What numpy writes of how it keeps such items; other bits have its own reader read wrong memory."""
+    return OBJECT_FLAGS if items.code == OBJECTS else 0
+
+
 def set_state(file: SlicedFile, target: object, state: object) -> None:
     """What BUILD does to an array or a dtype."""
     match target, state:
@@ -186,17 +191,10 @@ def set_state(file: SlicedFile, target: object, state: object) -> None:
             if size != len(objects):
                 raise InvalidInput(f"an array of {size} objects holds {len(objects)}")
             target.data, target.dtype = objects, items
-        case Dtype(), (
-            3,
-            FileSlice() as order,
-            None,
-            None,
-            None,
-            -1,
-            -1,
-            int(),
-        ):  # version, order, default sizes, flags
-            target.order = ">" if file.word(order) == ">" else "<"
+        case Dtype() as items, (3, FileSlice() as order, None, None, None, -1, -1, int() as flags) if (
+            flags == _flags_of(items)
+        ):
+            items.order = ">" if file.word(order) == ">" else "<"
         case _:
             raise InvalidInput("the state of something else than a numpy array is set")
 
