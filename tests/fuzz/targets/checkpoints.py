@@ -68,8 +68,8 @@ def _manifest(data: bytes) -> checkpoint.CheckpointManifest:
 def _is_that_manifest(data: bytes, value: checkpoint.CheckpointManifest) -> bool:
     """Its numbers and names are those of the JSON, and the checksum, where there is one, is that of the text."""
     told = json.loads(data)
-    rest = data.split(b'",', 1)[1] if "checksum" in told else b""
-    is_sealed = "checksum" not in told or told["checksum"] == hashlib.sha256(rest).hexdigest()
+    seal, rest = data.split(b'",', 1)
+    is_sealed = "checksum" not in told or seal.endswith(hashlib.sha256(rest).hexdigest().encode())
     names = ("step", "totalSteps", "epoch", "worldSize", "seed", "classCount", "job", "specHash", "savedAt")
     kept = json.loads(value.to_json())
     files = [(entry["name"], entry["size"], entry["sha256"]) for entry in told["files"]]

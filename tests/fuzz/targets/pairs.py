@@ -52,7 +52,7 @@ class _Careful(pickle.Unpickler):
 def _is_that_set(data: bytes, value: tuple[list[bytes], list[bool]]) -> bool:
     try:
         images, labels = _Careful(io.BytesIO(data), encoding="latin1").load()
-    except TypeError:
+    except (TypeError, ValueError, RuntimeError):
         return True  # numpy refuses flags of a dtype that say nothing of bytes and truth values
     except Exception:  # noqa: BLE001 - whatever it is that pickle makes of these bytes
         return False

@@ -128,7 +128,7 @@ def _numbers(path: Path, columns: int) -> NDArray[np.int64]:
 def _csv_lines(path: Path) -> list[list[str]]:
     with explained(path, "cannot be read", "take it from the release"):
         try:
-            return list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+            return list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines(), strict=True))
         except (UnicodeDecodeError, csv.Error):
             raise InvalidInput(f"{path}: is no CSV text; a line is 'template,subject'") from None
 

@@ -15,7 +15,7 @@ SPELLINGS = {"?": "b1", "bool": "b1", "uint8": "u1", "int64": "i8", "int32": "i4
 """Other ways to write a code of `DTYPES`."""
 DTYPES = frozenset({"b1", "O", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8))})
 """Truth values, objects, and whole numbers by kind and bytes."""
-OBJECTS = "O"
+OBJECTS, OBJECT_FLAGS = "O", 63
 
 
 @dataclass(slots=True)
@@ -52,6 +52,10 @@ class Items:
     flags: bytearray = field(default_factory=bytearray)
     nested: list[object] = field(default_factory=list)
     """Lists, tuples and other arrays than an image's."""
+
+    def __len__(self) -> int:
+        """Number of items of all kinds."""
+        return len(self.slices) // len(FileSlice._fields) + len(self.flags) + len(self.nested)
 
     def append(self, item: object) -> None:
         """Add an image, a truth value, or one of the two lists of a set."""
@@ -172,25 +176,25 @@ def _filled_array(data: FileSlice, items: Dtype, shape: tuple[object, ...]) -> A
     return Array(data._replace(size=size * items.item_bytes), items)
 
 
+def _flags_of(items: Dtype) -> int:
+    """What numpy writes of how it keeps such items; other bits have its own reader read wrong memory."""
+    return OBJECT_FLAGS if items.code == OBJECTS else 0
+
+
 def set_state(file: SlicedFile, target: object, state: object) -> None:
     """What BUILD does to an array or a dtype."""
     match target, state:
         case Array(), (1, tuple() as shape, Dtype() as items, int(), FileSlice(is_text=False) as data):
             filled = _filled_array(data, items, shape)
             target.data, target.dtype = filled.data, filled.dtype
-        case Array(), (1, (int(),) | (int(), 1), Dtype(code="O") as items, int(), Items() as objects):
+        case Array(), (1, (int() as size,) | (int() as size, 1), Dtype(code="O") as items, int(), Items() as objects):
+            if size != len(objects):
+                raise InvalidInput(f"an array of {size} objects holds {len(objects)}")
             target.data, target.dtype = objects, items
-        case Dtype(), (
-            3,
-            FileSlice() as order,
-            None,
-            None,
-            None,
-            -1,
-            -1,
-            int(),
-        ):  # version, order, default sizes, flags
-            target.order = ">" if file.word(order) == ">" else "<"
+        case Dtype() as items, (3, FileSlice() as order, None, None, None, -1, -1, int() as flags) if (
+            flags == _flags_of(items)
+        ):
+            items.order = ">" if file.word(order) == ">" else "<"
         case _:
             raise InvalidInput("the state of something else than a numpy array is set")
 

@@ -67,6 +67,7 @@ def test_a_set_of_ones_own_has_a_gallery_and_distractors(opened):
         ({"gallery_G1": "t,s\n10\n"}, "gallery_G1.csv line 2: '10'"),
         ({"gallery_G1": f"t,s\n{'9' * 30},1\n"}, "gallery_G1.csv line 2: '99999"),
         ({"gallery_G1": "t,s\n"}, "gallery_G1.csv: names no template"),
+        ({"gallery_G1": 't,s\n10,1,"x\n11,2\n'}, "gallery_G1.csv: is no CSV text"),
         ({"gallery_G1": ""}, "gallery_G1.csv: names no template"),
     ],
 )

@@ -270,6 +270,15 @@ def test_array_shorter_than_its_shape_is_refused_when_read(tmp_path):
         contents(path)
 
 
+def test_an_array_of_objects_larger_than_what_it_holds_is_refused(tmp_path):
+    path = tmp_path / "set.bin"
+    pickled = pickle.dumps((ROWS, [True, False]), 2)
+    assert pickled.count(b"K\x04\x85") == 1  # BININT1 4, TUPLE1: the shape
+    path.write_bytes(pickled.replace(b"K\x04\x85", b"K\x06\x85"))
+    with pytest.raises(InvalidInput, match="an array of 6 objects holds 4"):
+        read_pair_pickle(path)
+
+
 def test_text_that_stands_for_no_bytes_is_refused_when_read(tmp_path):
     path = tmp_path / "set.bin"
     path.write_bytes(pickle.dumps((["\u2603"], [True])))
