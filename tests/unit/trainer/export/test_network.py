@@ -61,8 +61,9 @@ def test_mindir_gives_the_checkpoints_embeddings(tmp_path, checkpoint, batch):
 
 @pytest.mark.parametrize("form", ["onnx", "mindir"])
 def test_a_model_is_judged_as_its_checkpoint_is(tmp_path, small, form):
-    path, model = write_pairs(tmp_path / "set.bin", pairs=20), tmp_path / f"network.{form}"
+    path, model = write_pairs(tmp_path / "set.bin", pairs=20), tmp_path / "für zwei Karten" / f"größer 2.{form}"
     export_network(small, form, model)
+    assert not list(model.parent.glob(".*"))
     answers = []
     for source in (["--checkpoint", small], ["--model", model]):
         command = ["evaluate", "pairs", *source, "--bin", path, "--json", tmp_path / "answer.json"]

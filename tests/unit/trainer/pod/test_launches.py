@@ -142,6 +142,7 @@ def test_a_port_that_is_taken_leaves_the_pods_to_end_with_their_ranks(pods: list
     [
         pytest.param(word(attempt=2).to_json(), 409, id="another attempt"),
         pytest.param(word(job_uid="v").to_json(), 409, id="another job"),
+        pytest.param(word(rank=2).to_json(), 409, id="a rank that there is not"),
         pytest.param("{}", 400, id="no word"),
         pytest.param("\xff", 400, id="no JSON"),
         pytest.param(json.dumps({"rank": -1}), 400, id="no rank"),

@@ -5,9 +5,10 @@ must lie goes with it: in the metadata of an ONNX file, and beside any other as 
 has given the checkpoint's own embeddings of drawn images; AIR, which only Ascend's compiler reads, cannot be asked.
 """
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mindspore
@@ -51,14 +52,25 @@ def export_network(folder: Path, form: Format, output: Path) -> None:
     with (
         explained(output, "cannot be written", "choose another name"),
         tempfile.TemporaryDirectory(prefix=".export-", dir=output.parent) as hidden,
+        _plain_name(hidden) as plain,
     ):
-        draft = Path(hidden) / f"network.{form}"
+        draft = plain / f"network.{form}"
         written = WRITERS[form](backbone, draft, manifest)
         if form != "air":
             _check(_open(written, form, manifest.preprocessing), backbone, manifest.preprocessing)
         _publish(written, output)
         if beside is not None:
             beside.write_text(manifest.preprocessing.to_json() + "\n")
+
+
+@contextlib.contextmanager
+def _plain_name(folder: str) -> Iterator[Path]:
+    """Another name of a folder: MindSpore writes to names of ASCII letters and digits alone, and takes no space."""
+    handle = os.open(folder, os.O_DIRECTORY)
+    try:
+        yield Path(f"/proc/self/fd/{handle}")
+    finally:
+        os.close(handle)
 
 
 def _take_device(form: Format) -> None:

@@ -60,8 +60,9 @@ class Exchange:
             return self._listeners > 0 or recent
 
     def is_of_gang(self, word: PodWord) -> bool:
-        """Whether a word is of the job and the attempt of this pod."""
-        return (word.job_uid, word.attempt) == (self.identity.job_uid, self.identity.attempt)
+        """Whether a word is of the job and the attempt of this pod, and of a rank that there is."""
+        own = self.identity
+        return (word.job_uid, word.attempt) == (own.job_uid, own.attempt) and word.rank < own.world_size
 
     def listen(self, after: int, seconds: float) -> GangWord:
         """All words, as soon as there is one after a serial, or at the end of a time."""
