@@ -203,6 +203,7 @@ def _other_value(random: Random, value: Any) -> Any:
     nested: Any = value
     for _ in range(random.choice((1, 2, 300))):
         nested = random.choice(([nested], {"a": nested}))
-    number = value * random.choice((-1, 2, 1e9, 0.5)) if isinstance(value, int | float) else value
-    text = f"{value}{random.choice(ODD_TEXTS)}" if isinstance(value, str) else str(value)
+    is_number = isinstance(value, int | float) and abs(value) < 10**300
+    number = value * random.choice((-1, 2, 10**9)) if is_number else value
+    text = f"{value}{random.choice(ODD_TEXTS)}" if isinstance(value, str) else repr(value)[:99]
     return random.choice((*ODD_VALUES, nested, number, number, text, text, chr(random.choice((0xD800, 0xDFFF)))))
