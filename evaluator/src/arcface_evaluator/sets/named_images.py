@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Protocol
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_faces import delimited, positioned_file
+from arcface_faces import delimited, positioned_file, progress
 from arcface_faces.datasets import dataset, record_dataset
 from arcface_faces.embedding import embedder
 from arcface_faces.image_files import framing, tree
 from arcface_faces.images import Image
 from arcface_faces.pairs.pair_set import PairSet
-from arcface_faces.progress import Advance
 
 
 class NamedImages(Protocol):
@@ -139,7 +138,7 @@ def open_files(path: Path, links: tree.Links, frame: framing.Framing) -> FileIma
     return FileImages(path.parent, names, frame)
 
 
-def usable_images(images: NamedImages, advance: Advance) -> tuple[ChosenImages, list[tuple[int, str]]]:
+def usable_images(images: NamedImages, advance: progress.Advance) -> tuple[ChosenImages, list[tuple[int, str]]]:
     """The images that can be used, and the numbers of the others with what is wrong; all are decoded for it."""
 
     def fault(number: int) -> str | None:

@@ -8,8 +8,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any
 
-from arcface_api.contract import pod_environment
-from arcface_api.contract.launcher_words import GangWord
+from arcface_api.contract import launcher_words, pod_environment
 from arcface_api.contract.reports import EvaluatorReport, TrainerReport
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.decision.answers.action_failure import CREATION, ActionFailure
@@ -128,7 +127,7 @@ class Prerequisites:
 class HeardWords:
     """What the launchers of an attempt's pods have said."""
 
-    gang: GangWord
+    gang: launcher_words.GangWord
     at: datetime
     """When it was heard."""
 

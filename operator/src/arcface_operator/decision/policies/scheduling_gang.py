@@ -9,8 +9,7 @@ from arcface_operator.decision.faults import Fault, fault_of, one_line
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Create, Delete, WriteWorkloadStatus
 from arcface_operator.decision.stages import EVALUATION, STAGES, Stage
-from arcface_operator.manifests import workload as kueue
-from arcface_operator.manifests.metadata import Manifest
+from arcface_operator.manifests import metadata, workload as kueue
 
 AT_REST = frozenset({"Succeeded", "Failed", "Suspended"})
 """Phases of jobs that need no quota, or not for a while."""
@@ -130,7 +129,7 @@ def _workload(context: DecisionContext, stage: Stage) -> kueue.WorkloadView | No
     return kueue.workload_of(context.job, context.observed.queue, stage.component)
 
 
-def _build(context: DecisionContext, queue: kueue.QueueView) -> Manifest:
+def _build(context: DecisionContext, queue: kueue.QueueView) -> metadata.Manifest:
     """The Workload that the stage needs."""
     stage, job = context.stage, context.job.model_copy(update={"status": context.status})
     pod = stage.build_pod(job, 0, context.status.attempt, context.settings)
@@ -147,7 +146,7 @@ def _evaluation(context: DecisionContext) -> str | None:
     return context.status.evaluation_hash if context.stage is EVALUATION else None
 
 
-def _write(workload: kueue.WorkloadView, status: Manifest) -> WriteWorkloadStatus:
+def _write(workload: kueue.WorkloadView, status: metadata.Manifest) -> WriteWorkloadStatus:
     """Tell Kueue something."""
     return WriteWorkloadStatus(name=workload.name, uid=workload.uid, version=workload.version, status=status)
 
