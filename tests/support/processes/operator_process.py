@@ -44,7 +44,7 @@ DEFAULTS = json.loads(Settings().to_json())
 
 def serve_jobs(plane: ControlPlane) -> None:
     """Have the API server take ArcFaceTrainingJobs."""
-    plane.kubectl("apply", "--server-side", "--filename", str(CRDS))
+    plane.kubectl("apply", "--server-side", "--force-conflicts", "--filename", str(CRDS))
     wait_until(lambda: all_established(plane))
 
 

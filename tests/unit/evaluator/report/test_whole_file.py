@@ -1,5 +1,6 @@
 """Files that are there whole or not at all."""
 
+import contextlib
 import os
 import resource
 import signal
@@ -17,20 +18,25 @@ def names(folder):
     return [path.name for path in folder.iterdir()]
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def full_disk():
-    """A disk with room for 4 KB more: the kernel refuses the rest, as at the end of a quota."""
+    """A disk with room for 4 KB more: the kernel refuses the rest, as at the end of a quota.
+
+    For as short as may be, since it holds for all that this process writes: what pytest prints may go to a file, too.
+    """
     limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_what_was_there_outlives_a_disk_that_is_full(tmp_path, full_disk):
+def test_what_was_there_outlives_a_disk_that_is_full(tmp_path):
     path = tmp_path / "out.json"
     path.write_text(OLD)
-    with pytest.raises(ArcFaceError, match=r"out\.json: cannot be written \(File too large\)"):
+    with full_disk(), pytest.raises(ArcFaceError, match=r"out\.json: cannot be written \(File too large\)"):
         write_whole(path, NEW)
     assert path.read_text() == OLD
     assert names(tmp_path) == ["out.json"]
