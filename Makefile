@@ -6,7 +6,7 @@ DISTRIBUTIONS := api faces operator trainer evaluator
 PREVIOUS := tests/cluster/upgrade/previous
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test test-modules test-wholes check fuzz chaos testbed previous release audit check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-intervals bench-checkpoint bench-data bench-trainer bench-partial-fc bench-recovery bench-start dashboard-images page-image clean
+.PHONY: help setup quickstart fmt lint type test test-alone test-wholes check fuzz chaos testbed previous release audit check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-intervals bench-checkpoint bench-data bench-trainer bench-partial-fc bench-recovery bench-start dashboard-images page-image clean
 
 ##@ Use
 help: ## Show this list
@@ -40,14 +40,17 @@ lint: setup ## Check format, lint rules and import contracts
 type: setup ## Check types (mypy strict)
 	$(BIN)/mypy
 
-test: setup ## Run all tests: those of single modules beside the others, which mostly wait for a cluster
-	$(MAKE) --no-print-directory --jobs=2 test-modules test-wholes
+# In one process beside the others, which take longer and mostly wait for a cluster.
+ALONE := tests/unit tests/chart tests/docs tests/fuzz tests/monitoring tests/packaging
 
-test-modules: setup
-	$(BIN)/pytest tests/unit
+test: setup ## Run all tests, in two processes beside each other
+	$(MAKE) --no-print-directory --jobs=2 test-alone test-wholes
+
+test-alone: setup
+	$(BIN)/pytest $(ALONE)
 
 test-wholes: setup
-	$(BIN)/pytest --ignore=tests/unit
+	$(BIN)/pytest $(ALONE:%=--ignore=%)
 
 check: lint type test ## Everything CI checks
 
