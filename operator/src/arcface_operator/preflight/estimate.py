@@ -33,8 +33,8 @@ MINDSPORE = 420 * 10**6
 """Of a rank that has imported MindSpore 2.10, measured on a CPU; graphs and, on Ascend, CANN come on top."""
 LABEL = 2
 """Numbers that a label travels as, beside its embedding."""
-SUMMARY = 5
-"""Numbers that travel with the gradients: the loss, three votes, the squared norm of the centres' gradient."""
+SUMMARY = 6
+"""Numbers that travel with the gradients: the loss, four votes, the squared norm of the centres' gradient."""
 SUMMARY_OF_A_RANK = 2
 """Further ones for each rank: its wait for images, and what of its step was not finite."""
 

@@ -296,7 +296,12 @@ def test_an_interrupt_of_the_terminal_is_one_line_and_leaves_no_process(small):
     corner_model(small / "m.onnx")
     command = [Path(sys.executable).with_name("arcface"), "evaluate", "pairs", "--model", small / "m.onnx"]
     options = ["--mean", "127.5", "--scale", "127.5", "--ranks", "2", "--bin", os.fspath(small / "small.bin")]
-    started = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # Whoever ignores interrupts, as what runs behind a shell does, has children that ignore them.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        started = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     children = Path(f"/proc/{started.pid}/task/{started.pid}/children")
     wait_until(lambda: len(children.read_text().split()) >= 3)  # one follows what they share
     ranks = children.read_text().split()
