@@ -56,7 +56,7 @@ def main(folder: Path) -> None:
 
     step = make_step(world, centers)
     share = slice(rank * len(labels) // size, (rank + 1) * len(labels) // size)
-    votes = StepVotes(stop=rank == size - 1, saving_bits=1)
+    votes = StepVotes(stop=rank == size - 1, saving_bits=1, keep=rank == 0)
     result = step.launch(images[share], labels[share], rate=0.1, votes=votes, wait=1.5 + rank).result()
     state = TrainingState(step)
     numbers = {"loss": result.loss, "votes": [*astuple(result.votes)], "waits": result.waits}

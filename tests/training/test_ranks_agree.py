@@ -118,7 +118,7 @@ def test_all_ranks_name_tensor_and_rank_of_what_is_not_finite_on_one_of_them(ran
 
 def test_every_rank_learns_what_one_rank_votes(ranks):
     found = [rank["votes"].tolist() for world_size in (1, 2) for rank in ranks(world_size)]
-    assert found == [[1, 0, 1], [1, 0, 2], [1, 0, 2]]
+    assert found == [[1, 0, 1, 1], [1, 0, 2, 1], [1, 0, 2, 1]]
 
 
 def test_every_rank_learns_how_long_each_waited(ranks):
