@@ -67,8 +67,10 @@ class WordListener:
 
     async def close(self) -> None:
         """End what is under way."""
+        tasks = [task for _, task in self.tasks.values()]
         for ref in list(self.tasks):
             self.forget(ref)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self.session is not None:
             await self.session.close()
 

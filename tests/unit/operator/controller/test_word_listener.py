@@ -47,7 +47,6 @@ def listening(scenario: Callable[[WordListener, asyncio.Event], Awaitable[None]]
             await scenario(listener, heard)
         finally:
             await listener.close()
-            await asyncio.sleep(0)
 
     asyncio.run(play())
 
