@@ -7,7 +7,9 @@ from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.contract.run_config import RunConfig
 from arcface_api.errors import InvalidInput
-from arcface_trainer.training.rank import _check_same_data, _ProgressBoard, build_training_loop
+from arcface_api.resource.spec import LossSpec, ModelSpec
+from arcface_trainer.distributed.collectives import World
+from arcface_trainer.training.rank import _check_same_data, _is_compared, _ProgressBoard, build_training_loop
 from support.builders.training_plan import make_plan
 from support.processes.trainings import write_image_folder, write_run_config
 
@@ -63,3 +65,22 @@ def test_ranks_with_the_same_images_go_on():
 def test_every_rank_names_the_first_that_has_other_images(own):
     with pytest.raises(InvalidInput, match=r"^/data: rank 0 has 50 images of 10 identities .* and rank 2 has 50 "):
         _check_same_data(own, WorldOf(SAME, SAME, OTHER, OTHER), "/data")
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_compared"),
+    [
+        ({}, True),
+        ({"precision": "fp16"}, False),
+        ({"micro_batches": 2}, False),
+        ({"loss": LossSpec(sample_rate=0.5)}, False),
+        ({"model": ModelSpec(init_from={"claimName": "c", "path": "p"}, freeze_epochs=1)}, False),
+    ],
+    ids=["plain", "half precision", "micro-batches", "a share of the classes", "a frozen backbone"],
+)
+def test_only_a_step_that_was_compared_is_taken_from_the_ranks_before(facts, is_compared):
+    assert _is_compared(make_plan(**facts), World(2, 0)) is is_compared
+
+
+def test_cards_compile_each_time():
+    assert not _is_compared(make_plan(), World(2, 0, chip="ascend910b"))
