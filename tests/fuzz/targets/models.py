@@ -49,7 +49,7 @@ def _are_those_files(data: bytes, value: list[Path]) -> bool:
     """All that the library for these files finds named lies in the folder and is told."""
     try:
         model = onnx.ModelProto.FromString(data)
-    except DecodeError:
+    except (DecodeError, UnicodeDecodeError):  # of one or the other implementation of protobuf
         return True  # whoever loads it says so
     # A key that comes twice is read by one as the first, by another as the last: both are looked at.
     named = {entry.value for tensor in _tensors(model) for entry in tensor.external_data if entry.key == "location"}
