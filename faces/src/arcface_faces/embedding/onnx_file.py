@@ -37,6 +37,8 @@ LONGEST_ENTRY = 8192
 VARINT_BYTES = 10
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 FIXED = {FIXED64: 8, FIXED32: 4}
+GROUP = {3, 4}
+"""Begin and end of a group: no model has one, some readers skip it. What is in it is looked at like all else."""
 
 
 class _ModelFile(PositionedFile):
@@ -118,7 +120,7 @@ class _Walk:
                 _, start = self.varint(start)
             elif wire in FIXED:
                 start += FIXED[wire]
-            else:
+            elif wire not in GROUP:
                 raise _NoModelError
 
     def varint(self, start: int) -> tuple[int, int]:

@@ -55,6 +55,17 @@ def test_weights_of_constants_branches_and_functions_are_found(tmp_path):
     assert [path.name for path in external_files(tmp_path / "m.onnx")] == ["f.data", "inner.data", "outer.data"]
 
 
+def test_weights_behind_a_group_are_found_as_its_readers_find_them(tmp_path):
+    """Protocol buffers, "Groups": begin and end of an unknown field 99 are read over, with what is between them."""
+    group = b"\x9b\x06\x08\x01\x9c\x06"
+    graph = onnx.GraphProto(initializer=[external("outer")])
+    data = group + onnx.ModelProto(graph=graph).SerializeToString()
+    assert onnx.ModelProto.FromString(data).graph == graph
+    (tmp_path / "m.onnx").write_bytes(data)
+    with pytest.raises(InvalidInput, match=r"its weights are missing: put 'outer\.data' beside it"):
+        external_files(tmp_path / "m.onnx")
+
+
 def test_a_model_and_its_weights_may_be_links_into_one_store(tmp_path):
     store, shown = tmp_path / "blobs", tmp_path / "snapshot"
     store.mkdir(), shown.mkdir()
