@@ -63,6 +63,8 @@ class PodView:
     """When it was given its node."""
     leaves_at: datetime | None = None
     """While it is being deleted: the end of its grace period."""
+    grace_seconds: int | None = None
+    """While it is being deleted: how long that is."""
     finalizers: tuple[str, ...] = ()
     """Who must let go of it before it is gone."""
     waiting: str | None = None
@@ -219,6 +221,7 @@ def view_pod(pod: Manifest) -> PodView:
         is_ready=conditions.get("Ready", {}).get("status") == "True",
         scheduled_at=None if node is None else parse_time(scheduled.get("lastTransitionTime")) or created,
         leaves_at=parse_time(metadata.get("deletionTimestamp")),
+        grace_seconds=metadata.get("deletionGracePeriodSeconds"),
         finalizers=tuple(metadata.get("finalizers", [])),
         waiting=_waiting_reason(status, scheduled),
         is_disrupted=is_disrupted or status.get("reason") in DISRUPTIONS,
