@@ -139,7 +139,7 @@ bench-partial-fc: setup ## The head at a million classes for shares of them: mem
 	$(BIN)/python tests/benchmarks/bench_partial_fc.py $(PFC)
 
 KILLS ?= 20
-bench-recovery: setup ## A rank killed at a random step (KILLS=20), in place and with new pods: noticed, started, first new step
+bench-recovery: setup ## A rank or a launcher killed at a random step (KILLS=20), by each rung: noticed, started, first new step
 	$(BIN)/python tests/benchmarks/bench_recovery.py $(KILLS)
 
 bench-start: setup ## Where the seconds of a rank's start go, the first time and again in the same pod

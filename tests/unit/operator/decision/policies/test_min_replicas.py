@@ -11,6 +11,7 @@ from arcface_api.contract.run_config import RunConfig
 from arcface_operator.decision.answers.action_failure import ActionFailure
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.plan import EmitEvent, Plan
+from arcface_operator.settings import Settings
 from support.builders.jobs import make_job
 from support.builders.views import LAST_REPORT, SETTINGS, make_report
 from support.fakes import kueue
@@ -18,21 +19,23 @@ from support.fakes.cluster_world import World
 
 GRACE, PAUSE = SETTINGS.shrink_seconds, SETTINGS.grow_seconds
 WORKERS = {"replicas": 4, "minReplicas": 2}
+ALL_ANEW = SETTINGS.model_copy(update={"replace_seconds": 0})
+"""A lost pod has all pods made anew."""
 DAY = 24 * 3600
 
 
-def plan_for(world: World, report: Any = None, **seen: Any) -> Plan:
-    return decide(replace(world.observe(report=report), **seen), SETTINGS, world.now)
+def plan_for(world: World, report: Any = None, settings: Settings = ALL_ANEW, **seen: Any) -> Plan:
+    return decide(replace(world.observe(report=report), **seen), settings, world.now)
 
 
-def look(world: World, report: Any = None) -> World:
-    return world.carried_out(plan_for(world, report))
+def look(world: World, report: Any = None, settings: Settings = ALL_ANEW) -> World:
+    return world.carried_out(plan_for(world, report, settings))
 
 
-def settled(world: World) -> World:
+def settled(world: World, settings: Settings = ALL_ANEW) -> World:
     """What leaves has left, and the operator has done all that follows."""
     for _ in range(4):
-        world = look(world.swept())
+        world = look(world.swept(), settings=settings)
     return world
 
 
@@ -118,6 +121,21 @@ def test_a_gang_without_room_for_all_waits_and_then_goes_on_with_the_pods_that_h
     world = trains(world, 11)
     assert sizes(world) == (2, 2, "2/4")
     assert condition(world) == ("False", event.message)
+
+
+def test_room_for_one_lost_pod_is_waited_for_as_long_as_for_all_and_not_twice() -> None:
+    world = settled(training().pod_gone("quick-worker-3"), SETTINGS)
+    assert (world.status.attempt, staying(world)) == (0, ["worker-0", "worker-1", "worker-2", "worker-3"])
+    world = look(world.unschedulable("quick-worker-3"), settings=SETTINGS)
+    early = look(world.later(GRACE - 1), settings=SETTINGS)
+    assert (early.status.phase, sizes(early)) == ("Restarting", (0, None, "3/4"))
+    assert plan_for(world.later(GRACE - 1), settings=SETTINGS).look_again_seconds == 1
+    world = settled(look(world.later(GRACE), settings=SETTINGS), SETTINGS)
+    assert (staying(world), sizes(world)) == (["worker-0", "worker-1", "worker-2"], (1, 3, "0/4"))
+    assert [(each.rung, each.cause) for each in world.status.recoveries] == [
+        ("OnePod", "PodLost"),
+        ("Elastic", "NoRoom"),
+    ]
 
 
 def test_a_change_of_size_is_no_restart_and_tells_of_itself_among_the_recoveries() -> None:
