@@ -291,12 +291,15 @@ def test_a_suspended_job_lets_its_spare_pods_go_and_asks_for_all_pods_when_it_is
     assert sizes(look(world.later(GRACE))) == (4, 2, "0/4")
 
 
-def test_a_training_that_ends_small_says_so_and_waits_for_nothing() -> None:
-    world = spares_out()
+@pytest.mark.parametrize("policy", ["None", "Running"])
+@pytest.mark.parametrize("evaluation", [None, {"claimName": "sets", "sets": ["lfw"]}], ids=["", "evaluated"])
+def test_a_training_that_ends_small_says_so_and_waits_for_nothing(policy: str, evaluation: Any) -> None:
+    world = look(small(evaluation=evaluation, runPolicy={"cleanPodPolicy": policy}).later(PAUSE), make_report(12))
+    assert "spare-2" in staying(world)
     for index in (0, 1):
         world = world.exited(f"quick-worker-{index}", 0, LAST_REPORT)
     world = settled(world)
-    assert world.status.phase == "Succeeded"
+    assert world.status.phase == ("Succeeded" if evaluation is None else "Queued")
     assert condition(world) == ("False", "2 of 4 pods since 2026-11-25T12:02:00Z")
     assert "spare-2" not in staying(world)
 
