@@ -13,6 +13,7 @@ from arcface_operator.decision.context import ROOM, DecisionContext, condition, 
 from arcface_operator.decision.observation import NO_ATTEMPT, PodView
 from arcface_operator.decision.plan import Apply, Delete, DeleteJob, DeletePodGroup, Plan, Request, earliest
 from arcface_operator.decision.policies import clean_pod_policy, ttl_seconds_after_finished
+from arcface_operator.decision.recovery import ladder
 from arcface_operator.manifests import config_maps, gang, metadata
 
 SUSPENDING = "Suspending"
@@ -147,7 +148,10 @@ def _is_bereft(context: DecisionContext, pod: PodView) -> bool:
         return False
     peers = context.observed.gangs.get((pod.component, pod.attempt), ())
     failed = any(peer.ended is not None and peer.ended.exit_code not in AFTER_SAVING for peer in peers)
-    return failed or len(peers) < stages.TRAINING.pods(context.job)
+    last, failure = context.status.recoveries[-1:], context.status.failure
+    if failed or not last or failure is None or last[0].rung != ladder.Rung.WHOLE_GANG.value:
+        return failed
+    return failure.pod not in {None, *(peer.name for peer in peers)}  # it is gone
 
 
 def is_overdue(context: DecisionContext, pod: PodView) -> bool:
