@@ -274,7 +274,7 @@ def _resize(context: DecisionContext, pods: int, reason: str) -> Plan:
     context = _with_pause(ladder.begun(context, ladder.Rung.ELASTIC, fault_of(failure)), failure)
     size = ElasticStatus(attempt=context.status.attempt, pods=pods, changed_at=context.now)
     context = _with_next_attempt(context.with_status(elastic=size), has_run=True)
-    return starting.start(context.with_status(phase="Restarting"))
+    return starting.start(context.with_status(phase="Queued"))
 
 
 def _refused_attempts(context: DecisionContext, fault: Fault) -> int:

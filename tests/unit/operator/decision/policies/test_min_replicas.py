@@ -10,7 +10,7 @@ import pytest
 from arcface_api.contract.run_config import RunConfig
 from arcface_operator.decision.answers.action_failure import ActionFailure
 from arcface_operator.decision.decide import decide
-from arcface_operator.decision.plan import EmitEvent, Plan
+from arcface_operator.decision.plan import Delete, EmitEvent, Plan
 from arcface_operator.settings import Settings
 from support.builders.jobs import make_job
 from support.builders.views import LAST_REPORT, SETTINGS, make_report
@@ -90,6 +90,12 @@ def short_of_two(**spec: Any) -> World:
 def small(**spec: Any) -> World:
     """The gang goes on with two pods."""
     return trains(settled(look(short_of_two(**spec).later(GRACE))), 11)
+
+
+def times_to_end(plan: Plan) -> dict[str, int | None]:
+    """Seconds for pods that are deleted, None for as many as they have."""
+    found = [action for action in plan.actions if isinstance(action, Delete)]
+    return {action.name.removeprefix("quick-"): action.grace_seconds for action in found}
 
 
 def condition(world: World) -> tuple[str, str]:
@@ -220,8 +226,9 @@ def spares_out() -> World:
 def test_when_all_nodes_are_back_the_gang_is_whole_again() -> None:
     world = with_room_for(spares_out(), "spare-2", "spare-3", prefix="spare")
     plan = plan_for(world, make_report(13))
+    assert times_to_end(plan) == {"worker-0": None, "worker-1": None}, "they have all the time to save"
     world = look(world, make_report(13))
-    assert (world.status.phase, world.status.attempt) == ("Restarting", 3)
+    assert (world.status.phase, world.status.attempt) == ("Queued", 3)
     assert staying(world) == ["spare-2", "spare-3"], "they keep the room until the others have saved and left"
     (event,) = [action for action in plan.actions if isinstance(action, EmitEvent)]
     assert (event.reason, event.message) == ("Resized", "waiting for room for 4 of 4 pods")
@@ -247,7 +254,7 @@ def test_nodes_that_come_back_one_after_the_other_are_waited_for_as_long_as_no_d
     assert look(world.later(29), make_report(13)).status.phase == "Training"
     assert look(world.later(29).started("quick-spare-2"), make_report(13)).status.elastic.pods == 4
     world = look(world.later(30), make_report(13))
-    assert (world.status.phase, world.status.elastic.pods) == ("Restarting", 3)
+    assert (world.status.phase, world.status.elastic.pods) == ("Queued", 3)
     world = trains(settled(world), 14)
     assert condition(world)[1].startswith("3 of 4 pods since ")
     assert staying(look(world.later(PAUSE - 1), make_report(15))) == ["worker-0", "worker-1", "worker-2"]
@@ -261,8 +268,10 @@ def test_a_gang_that_grows_and_finds_the_room_taken_becomes_small_again() -> Non
 
 
 def test_a_fault_of_a_small_gang_restarts_it_as_small_and_takes_the_spare_pods_along() -> None:
-    world = spares_out().exited("quick-worker-1", 1)
-    world = settled(settled(world.later(10)))
+    world = look(with_room_for(spares_out(), "spare-2", prefix="spare").exited("quick-worker-1", 1).later(10))
+    assert plan_for(world.pod_gone("quick-worker-1")).actions == ()
+    assert times_to_end(plan_for(world.swept())) == {"spare-2": None, "spare-3": None}
+    world = settled(settled(world))
     assert staying(world) == ["worker-0", "worker-1"]
     assert (sizes(world)[:2], world.status.counted_restarts) == ((3, 2), 1)
     world = look(trains(world, 14).later(1), make_report(15))
@@ -300,12 +309,15 @@ def test_a_suspended_job_lets_its_spare_pods_go_and_asks_for_all_pods_when_it_is
     assert sizes(look(world.later(GRACE))) == (4, 2, "0/4")
 
 
-def test_a_training_that_ends_small_says_so_and_waits_for_nothing() -> None:
-    world = spares_out()
+@pytest.mark.parametrize("policy", ["None", "Running"])
+@pytest.mark.parametrize("evaluation", [None, {"claimName": "sets", "sets": ["lfw"]}], ids=["", "evaluated"])
+def test_a_training_that_ends_small_says_so_and_waits_for_nothing(policy: str, evaluation: Any) -> None:
+    world = look(small(evaluation=evaluation, runPolicy={"cleanPodPolicy": policy}).later(PAUSE), make_report(12))
+    assert "spare-2" in staying(world)
     for index in (0, 1):
         world = world.exited(f"quick-worker-{index}", 0, LAST_REPORT)
     world = settled(world)
-    assert world.status.phase == "Succeeded"
+    assert world.status.phase == ("Succeeded" if evaluation is None else "Queued")
     assert condition(world) == ("False", "2 of 4 pods since 2026-11-25T12:02:00Z")
     assert "spare-2" not in staying(world)
 
