@@ -5,11 +5,9 @@ operator runs in the image that its Dockerfile makes, with the chart's own Servi
 that enforces the restricted Pod Security level. The ranks are played by shell scripts.
 """
 
-import importlib
 import json
 import logging
 import re
-import shutil
 import time
 import zipfile
 from collections.abc import Iterator
@@ -34,8 +32,6 @@ ROOT = Path(__file__).resolve().parents[3]
 NAMESPACE, ACCOUNT = "arcface-system", "arcface-operator"
 IMAGE_BEFORE = "localhost/arcface-operator:before"
 CHART_BEFORE = PREVIOUS[0].with_name("chart.tgz")
-NEEDED_BEFORE = ("httpx", "httpcore", "h11", "anyio", "certifi", "idna")
-"""Packages that the release before imports and that images of this one do not hold any more."""
 RANK_IMAGE = "localhost/rank:test"
 RANK = """#!/bin/sh
 # Plays `arcface train --config C --termination-log L`: trains until a file says that it is enough.
@@ -91,8 +87,6 @@ def release(bare_node: RealNode, operator_image: str, tmp_path_factory: pytest.T
     for wheel in PREVIOUS:
         if wheel.name.startswith(("arcface_api", "arcface_operator")):
             zipfile.ZipFile(wheel).extractall(folder / "packages")
-    for name in NEEDED_BEFORE:
-        shutil.copytree(Path(importlib.import_module(name).__file__).parent, folder / "packages" / name)
     with image_builder() as builder:
         builder.put_before(operator_image, folder / "packages", IMAGE_BEFORE)
         bare_node.import_image(builder.export(IMAGE_BEFORE, folder / "operator.tar"))
