@@ -1,6 +1,7 @@
 """Launchers that tell each other and the operator of their ranks, over real connections."""
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
@@ -174,3 +175,30 @@ def test_of_many_failures_the_first_are_told() -> None:
     for rank in range(20):
         exchange.take(word(rank, failure=FAILURE))
     assert [each.rank for each in exchange.listen(0, 0).failures] == list(range(8))
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"POST /word HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n{}",
+        b"GET //[gang HTTP/1.1\r\n\r\n",
+    ],
+    ids=["a length of 5,000 digits", "a path that is no address"],
+)
+def test_what_no_program_of_ours_says_is_refused_without_a_traceback(pods, port, capfd, request_bytes) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(request_bytes)
+        assert connection.recv(100).startswith(b"HTTP/1.0 404 ")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_whoever_has_gone_before_the_answer_is_a_line(capfd, caplog) -> None:
+    caplog.set_level("INFO")
+    server = launches._Server(("127.0.0.1", 0), launches._Handler)
+    try:
+        raise ConnectionResetError(104, "reset")
+    except ConnectionResetError:
+        server.handle_error(None, ("10.0.0.9", 40000))
+    server.server_close()
+    assert "10.0.0.9" in caplog.text
+    assert "Traceback" not in capfd.readouterr().err + caplog.text
