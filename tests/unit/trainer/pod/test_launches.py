@@ -194,11 +194,10 @@ def test_what_no_program_of_ours_says_is_refused_without_a_traceback(pods, port,
 
 def test_whoever_has_gone_before_the_answer_is_a_line(capfd, caplog) -> None:
     caplog.set_level("INFO")
-    server = launches._Server(("127.0.0.1", 0), launches._Handler)
-    try:
-        raise ConnectionResetError(104, "reset")
-    except ConnectionResetError:
-        server.handle_error(None, ("10.0.0.9", 40000))
-    server.server_close()
+    with launches._Server(("127.0.0.1", 0), launches._Handler) as server, socket.socket() as unconnected:
+        try:
+            unconnected.send(b"an answer")
+        except OSError:
+            server.handle_error(None, ("10.0.0.9", 40000))
     assert "10.0.0.9" in caplog.text
     assert "Traceback" not in capfd.readouterr().err + caplog.text

@@ -9,7 +9,6 @@ connection however many pods it has. Whoever says what is no word of this gang i
 
 import http.client
 import logging
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -105,7 +104,7 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, _request: object, client: object) -> None:
         """Whoever asked has gone, mostly: a line, where the library prints where it was."""
-        LOG.info("a question was not answered client=%s reason=%r", client, sys.exception())
+        LOG.info("a question was not answered client=%s", client)
 
 
 class _Handler(BaseHTTPRequestHandler):
