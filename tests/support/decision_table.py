@@ -32,6 +32,7 @@ A cell is words in any order, but for the order of actions. Every word is of one
                 create:0,evaluator      rank pods by their index, or the evaluator
                 delete:0,evaluator      the same deleted; also job, group (the gang scheduler's) and predecessor (the
                                         Job that ran the evaluator in earlier releases)
+                hurry:0                 rank pods deleted that have nothing to save, since a peer is dead
                 force:0,evaluator       pods deleted without grace
                 annotate:0,1            rank pods annotated
                 (none)                  nothing is done
@@ -83,7 +84,7 @@ GROUPS: dict[Any, str] = {
 }
 HELD = {"Starting", "Training", "Evaluating", "Succeeded", "Failed"}
 """Phases in which a job has, or had, room for its gang."""
-VERBS = {"apply", "try", "create", "delete", "force", "annotate"}
+VERBS = {"apply", "try", "create", "delete", "hurry", "force", "annotate"}
 NEW_ATTEMPTS = {"+counted": (1, 1, 1), "+free": (1, 1, 0), "+resume": (1, 0, 0), "+next": (1, 0, 0)}
 """What is added to attempt, restarts and counted restarts."""
 
@@ -183,7 +184,8 @@ def deletion_word(action: Delete) -> str:
     """The deletion of a pod, or of a Job."""
     if action.resource == "jobs":
         return "delete:predecessor"
-    return f"{'force' if action.grace_seconds == 0 else 'delete'}:{short_name(action.name)}"
+    verb = {None: "delete", 0: "force", 5: "hurry"}[action.grace_seconds]
+    return f"{verb}:{short_name(action.name)}"
 
 
 def short_name(pod: str) -> str:

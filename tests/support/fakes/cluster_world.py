@@ -108,7 +108,7 @@ class World:
             case Create(manifest):
                 return self.created(manifest)
             case Delete(resource="pods") if self.has_pod(action):
-                return self.pod_deleted(action.name, is_forced=action.grace_seconds == 0)
+                return self.pod_deleted(action.name, action.grace_seconds)
             case Annotate() if self.has_pod(action):
                 known = self.pods[action.name]["metadata"].get("annotations", {})
                 return self.with_metadata(action.name, annotations={**known, **action.annotations})
@@ -149,14 +149,22 @@ class World:
         changed = {**found, "metadata": metadata, "status": {**found["status"], **status}}
         return replace(self, workloads={**self.workloads, name: changed}, serial=self.serial + 1)
 
-    def pod_deleted(self, name: str, *, is_forced: bool = False) -> "World":
-        """The pod leaves: at once where no kubelet has it, else when its kubelet says so."""
-        pod = self.pods[name]
-        if is_forced or "nodeName" not in pod["spec"]:
+    def pod_deleted(self, name: str, grace_seconds: int | None = None) -> "World":
+        """The pod leaves: at once where no kubelet has it, else when its kubelet says so; asked again, only earlier."""
+        metadata = self.pods[name]["metadata"]
+        if grace_seconds == 0 or "nodeName" not in self.pods[name]["spec"]:
             return self.pod_gone(name)
-        if "deletionTimestamp" in pod["metadata"]:
+        known = metadata.get("deletionGracePeriodSeconds")
+        grace = int(GRACE.total_seconds()) if grace_seconds is None else grace_seconds
+        if known is not None and grace >= known:
             return self
-        return self.with_metadata(name, deletionTimestamp=timestamp(self.now + GRACE))
+        asked = (
+            self.now
+            if known is None
+            else datetime.fromisoformat(metadata["deletionTimestamp"]) - timedelta(seconds=known)
+        )
+        leaves_at = timestamp(asked + timedelta(seconds=grace))
+        return self.with_metadata(name, deletionTimestamp=leaves_at, deletionGracePeriodSeconds=grace)
 
     def with_metadata(self, name: str, **fields: Any) -> "World":
         """A pod with other metadata."""

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from arcface_api.errors import InvalidInput, explained
 from arcface_faces.datasets import dataset, image_folder
-from arcface_faces.images import JPEG_START, PNG_START, decode
+from arcface_faces.image_header import JPEG_START, PNG_START
+from arcface_faces.images import decode
 from arcface_faces.progress import Advance
 from arcface_faces.records.files import RecordWriter, refuse_existing
 

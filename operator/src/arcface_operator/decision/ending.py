@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from arcface_api.contract.rank_table import INITIALIZING
+from arcface_api.errors import ExitCode
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import ConditionType, FailureStatus
 from arcface_operator.decision import stages
@@ -12,12 +13,17 @@ from arcface_operator.decision.context import ROOM, DecisionContext, condition, 
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Apply, Delete, DeleteJob, DeletePodGroup, Plan, Request, earliest
 from arcface_operator.decision.policies import clean_pod_policy, ttl_seconds_after_finished
+from arcface_operator.decision.recovery import ladder
 from arcface_operator.manifests import config_maps, gang, metadata
 
 SUSPENDING = "Suspending"
 """Reason of the condition Suspended while pods leave."""
 SUSPENDING_REASONS = frozenset({SUSPENDING, REFUSED, UNAVAILABLE})
 """With those that it has where the API server does not let them go."""
+BEREFT_SECONDS = 5
+"""For a pod to end in whose ranks wait for a peer that is dead."""
+AFTER_SAVING = frozenset({ExitCode.DONE, ExitCode.STOPPED})
+"""Exit codes of ranks that have ended together."""
 
 
 def suspend(context: DecisionContext) -> Plan:
@@ -114,10 +120,11 @@ def removal(
     The rank table is taken back first: nobody may start from a table with lost pods.
     """
     asked = [pod for pod in pods if not pod.is_leaving]
+    hurried = [pod for pod in pods if (pod.grace_seconds or 0) > BEREFT_SECONDS and _is_bereft(context, pod)]
     stuck = [pod for pod in pods if _is_stuck(context, pod)]
     deletions = [
-        *(_deletion(pod, condition) for pod in asked),
-        *(replace(_deletion(pod, condition), grace_seconds=0) for pod in stuck),
+        *(_deletion(context, pod, condition) for pod in (*asked, *hurried)),
+        *(replace(_deletion(context, pod, condition), grace_seconds=0) for pod in stuck),
     ]
     if context.has_rank_table and any(pod.component == stages.TRAINING.component for pod in asked):
         table = config_maps.build_rank_table_map(context.job, INITIALIZING, context.now, context.settings)
@@ -125,9 +132,25 @@ def removal(
     return tuple(deletions)
 
 
-def _deletion(pod: PodView, condition: ConditionType) -> Delete:
-    """Deletion of a pod."""
-    return Delete(resource="pods", name=pod.name, uid=pod.uid, condition=condition)
+def _deletion(context: DecisionContext, pod: PodView, condition: ConditionType) -> Delete:
+    """Deletion of a pod, in less time than it may have where it has nothing to save."""
+    grace = BEREFT_SECONDS if _is_bereft(context, pod) else None
+    return Delete(resource="pods", name=pod.name, uid=pod.uid, grace_seconds=grace, condition=condition)
+
+
+def _is_bereft(context: DecisionContext, pod: PodView) -> bool:
+    """Whether a rank pod has lost a peer to a fault: its ranks wait inside a collective, and save nothing until killed.
+
+    A peer that was asked to stop leaves only when all of them have saved.
+    """
+    if pod.component != stages.TRAINING.component or context.status.phase != "Restarting":
+        return False
+    peers = context.observed.gangs.get((pod.component, pod.attempt), ())
+    failed = any(peer.ended is not None and peer.ended.exit_code not in AFTER_SAVING for peer in peers)
+    last, failure = context.status.recoveries[-1:], context.status.failure
+    if failed or not last or failure is None or last[0].rung != ladder.Rung.WHOLE_GANG.value:
+        return failed
+    return failure.pod not in {None, *(peer.name for peer in peers)}  # it is gone
 
 
 def is_overdue(context: DecisionContext, pod: PodView) -> bool:

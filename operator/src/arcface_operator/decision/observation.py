@@ -19,6 +19,10 @@ from arcface_operator.decision.stages import STAGES
 from arcface_operator.manifests.metadata import Manifest, source_of
 from arcface_operator.manifests.workload import QueueView
 
+NO_ATTEMPT = -1
+"""Of pods that wait for room, and of those whose label somebody has removed or changed."""
+UNSCHEDULABLE = "Unschedulable"
+"""Schedulers' word for a pod that they have looked at and found no node for."""
 MAIN_CONTAINERS = {stage.component: stage.container for stage in STAGES}
 
 
@@ -59,6 +63,8 @@ class PodView:
     """When it was given its node."""
     leaves_at: datetime | None = None
     """While it is being deleted: the end of its grace period."""
+    grace_seconds: int | None = None
+    """While it is being deleted: how long that is."""
     finalizers: tuple[str, ...] = ()
     """Who must let go of it before it is gone."""
     waiting: str | None = None
@@ -77,6 +83,11 @@ class PodView:
     def waits_for_room(self) -> bool:
         """Whether it has no node; from then on it holds its devices."""
         return self.node is None and self.ended is None
+
+    @property
+    def is_without_room(self) -> bool:
+        """Whether its scheduler says that there is no node for it."""
+        return self.waits_for_room and (self.waiting or "").split(":")[0] == UNSCHEDULABLE
 
     @property
     def stuck_for(self) -> str | None:
@@ -210,6 +221,7 @@ def view_pod(pod: Manifest) -> PodView:
         is_ready=conditions.get("Ready", {}).get("status") == "True",
         scheduled_at=None if node is None else parse_time(scheduled.get("lastTransitionTime")) or created,
         leaves_at=parse_time(metadata.get("deletionTimestamp")),
+        grace_seconds=metadata.get("deletionGracePeriodSeconds"),
         finalizers=tuple(metadata.get("finalizers", [])),
         waiting=_waiting_reason(status, scheduled),
         is_disrupted=is_disrupted or status.get("reason") in DISRUPTIONS,
@@ -234,9 +246,9 @@ def controller_of(metadata: Mapping[str, Any]) -> str | None:
 
 
 def _number(labels: Mapping[str, str], name: str) -> int:
-    """Number in a label; -1 where someone has removed or changed it, which no pod of ours has."""
+    """Number in a label; another one than any pod of a gang has where the label is not there or holds none."""
     text = labels.get(name, "")
-    return int(text) if re.fullmatch("[0-9]{1,9}", text) else -1
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else NO_ATTEMPT
 
 
 def parse_time(text: str | None) -> datetime | None:

@@ -20,8 +20,8 @@ class _LocalPod:
     manifest: Manifest
     """As it was created, with a uid."""
     process: PodProcess
-    leaves_at: datetime | None = None
-    """While it is being deleted: the end of its grace period."""
+    leaving: tuple[datetime, float] | None = None
+    """While it is being deleted: the end of its grace period, and its length in seconds."""
     end: Manifest | None = None
     """How its container ended, once that has been seen."""
 
@@ -42,17 +42,19 @@ class LocalCluster:
 
     def look(self) -> tuple[observation.PodView, ...]:
         """All pods as they are now; a deleted one goes once its end has been seen."""
-        self.pods = {name: pod for name, pod in self.pods.items() if pod.is_running or pod.leaves_at is None}
+        self.pods = {name: pod for name, pod in self.pods.items() if pod.is_running or pod.leaving is None}
         return tuple(self._view(name, pod) for name, pod in self.pods.items())
 
     def _view(self, name: str, pod: _LocalPod) -> observation.PodView:
         """A pod by its kubelet's account."""
-        if pod.is_running and pod.leaves_at is not None and self.now() > pod.leaves_at + LAST_RESORT:
-            self.kubelet.end_pod(name)
+        if pod.is_running and pod.leaving is not None and self.now() > pod.leaving[0]:
+            pod.process.kill()
+            if self.now() > pod.leaving[0] + LAST_RESORT:
+                self.kubelet.end_pod(name)
         code = pod.process.exit_code()
         if pod.is_running and code is not None:
             pod.end = terminated(code, pod.process.last_words(), self.now())
-        return observation.view_pod(reported(pod.manifest, pod.process.address, pod.leaves_at, pod.end))
+        return observation.view_pod(reported(pod.manifest, pod.process.address, pod.leaving, pod.end))
 
     def carry_out(self, actions: Iterable[plan.Action]) -> None:
         """Take what a decision asks for; what needs more than one machine has nothing to be done about."""
@@ -84,11 +86,14 @@ class LocalCluster:
             self.pods[process.name] = _LocalPod(manifest, process)
 
     def _delete(self, action: plan.Delete) -> None:
-        """Ask a pod to save and end; it is killed when its grace period has passed."""
+        """Ask a pod to save and end; it is killed when its grace period has passed, which may only become shorter."""
         pod = self.pods.get(action.name)
-        if pod is None or pod.manifest["metadata"]["uid"] != action.uid or pod.leaves_at is not None:
+        if pod is None or pod.manifest["metadata"]["uid"] != action.uid:
             return
-        pod.leaves_at = self.now() + timedelta(seconds=pod.process.grace_seconds)
+        grace = pod.process.grace_seconds if action.grace_seconds is None else action.grace_seconds
+        if pod.leaving is not None and grace >= pod.leaving[1]:
+            return
+        pod.leaving = self.now() + timedelta(seconds=grace), grace
         if pod.is_running:
             pod.process.stop()
 

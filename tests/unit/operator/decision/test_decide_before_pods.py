@@ -201,7 +201,7 @@ CLEANING = [
         spec={"runPolicy": {"cleanPodPolicy": policy}},
         waiting="Starting",
         suspended="+resume delete:0,1",
-        gang="Restarting +counted failure:Error@1 delete:0,1",
+        gang="Restarting +counted failure:Error@1 hurry:0,1",
         evaluating="" if policy == "None" else "delete:0",
         ended=ended,
     )

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from arcface_api.contract.reports import ReportedFailure, TrainerReport
-from arcface_api.resource.status import Condition, RankTableStatus
+from arcface_api.resource.status import Condition, FailureStatus, RankTableStatus, Recovery
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import Observation, PodView, view_pod
+from arcface_operator.decision.plan import Delete
 from arcface_operator.manifests.worker_pod import build_worker_pod
 from support import decision_table
 from support.builders.jobs import make_job
@@ -72,7 +73,7 @@ PRESENCE = [
         {"pods": (make_worker(0),)},
         waiting="!Ready=Creating apply:service,config create:1",
         suspended="+resume delete:0",
-        gang=f"{LOST}@1 delete:0",
+        gang=f"{LOST}@1 hurry:0",
         ended="delete:0",
     ),
     *row(
@@ -84,7 +85,7 @@ PRESENCE = [
         waiting="Queued +next !Ready=PartlyHeld delete:0",
         none="!Ready=Refused apply:service,config create:1",
         suspended="+resume delete:0",
-        gang=f"{LOST}@1 delete:0",
+        gang=f"{LOST}@1 hurry:0",
         ended="delete:0",
     ),
     *row(
@@ -92,7 +93,7 @@ PRESENCE = [
         {"pods": (make_worker(0),), "prerequisites": make_prerequisites(faces=None)},
         waiting="!Ready=Creating apply:service,config create:1",
         suspended="+resume delete:0",
-        gang=f"{LOST}@1 delete:0",
+        gang=f"{LOST}@1 hurry:0",
         ended="delete:0",
     ),
     *row(
@@ -102,7 +103,7 @@ PRESENCE = [
         evaluating="",
         waiting="delete:0",
         suspended="+resume delete:0,1",
-        gang=f"{LOST}@0 delete:0,1",
+        gang=f"{LOST}@0 delete:0 hurry:1",
         ended="delete:0",
     ),
     *row(
@@ -134,7 +135,7 @@ PRESENCE = [
         **FILLED | {"suspended": "+resume"},
         gang="Restarting +free !Training=PodDeleted failure:PodDeleted@0",
     ),
-    *row("old pods leave", both(age=1, leaves_at=ago(-100)), gang=f"{LOST}@0"),
+    *row("old pods leave", both(age=1, leaves_at=ago(-100), grace_seconds=120), gang=f"{LOST}@0"),
     *row("old pods should have left a healthy node", both(age=1, leaves_at=ago(3600)), gang=f"{LOST}@0"),
     *row(
         "old pod should have left a lost node",
@@ -171,7 +172,7 @@ ENDS = [
         "a sidecar outlives a failed rank",
         {"pods": (make_worker(0), with_sidecar(1, 1))},
         **FILLED,
-        gang="Restarting +counted !Training=Error failure:Error@1 delete:0,1",
+        gang="Restarting +counted !Training=Error failure:Error@1 hurry:0,1",
         ended="delete:0,1",
     ),
 ]
@@ -214,7 +215,12 @@ def fault(name: str, gang: str, code: int | None, spec: Any = None, **fields: An
 
 def again(count: str, reason: str, failure: str | None = None) -> str:
     """The gang starts anew."""
-    return f"Restarting {count} !Training={reason} failure:{failure or reason}@1 delete:0,1"
+    return f"Restarting {count} !Training={reason} failure:{failure or reason}@1 hurry:0,1"
+
+
+def saved(reason: str) -> str:
+    """The gang starts anew after all of it was stopped."""
+    return again("+free", reason).replace("hurry", "delete")
 
 
 def failed(reason: str, failure: str | None = None) -> str:
@@ -236,7 +242,7 @@ FAULTS = [
         {"pods": (make_ended(1, code=1),)},
         waiting="!Ready=Creating apply:service,config create:0",
         suspended="+resume delete:1",
-        gang=f"{LOST}@0 delete:1",
+        gang=f"{LOST}@0 hurry:1",
     ),
     *row(
         "exit 3 and a peer is gone",
@@ -257,15 +263,15 @@ FAULTS = [
     *fault("out of memory a moment ago", again("+counted", "OOMKilled"), 137, at=ago(1), reason="OOMKilled"),
     *fault("disrupted a moment ago", again("+free", "Disrupted"), 137, at=ago(1), is_disrupted=True),
     *fault("exit 3", failed("Diverged"), 3),
-    *fault("exit 143", again("+free", "Disrupted"), 143),
+    *fault("exit 143", saved("Disrupted"), 143),
     *fault("exit 137", again("+counted", "Error"), 137),
     *fault("out of memory", again("+counted", "OOMKilled"), 137, reason="OOMKilled"),
     *fault("disrupted", again("+free", "Disrupted"), 137, is_disrupted=True),
     *fault("evicted", again("+free", "Evicted"), None, reason="Evicted", at=None),
     *fault("refused by its kubelet", OUT_OF_DEVICES, None, reason="OutOfhuawei.com/Ascend910", at=None),
     *fault("exit 1, no restart left", failed("BackoffLimitExceeded", "Error"), 1, NO_MORE),
-    *fault("exit 143, no restart left", again("+free", "Disrupted"), 143, NO_MORE),
-    *fault("exit 143, the limit was lowered", again("+free", "Disrupted"), 143, ALREADY_MORE),
+    *fault("exit 143, no restart left", saved("Disrupted"), 143, NO_MORE),
+    *fault("exit 143, the limit was lowered", saved("Disrupted"), 143, ALREADY_MORE),
 ]
 
 
@@ -292,6 +298,31 @@ def test_an_exit_code_alone_is_no_success(message: str, told: str) -> None:
     assert (status.phase, status.counted_restarts, status.failure.reason) == ("Restarting", 2, "NoReport")
     assert status.failure.message.startswith(f"pod quick-worker-0: ended well but {told}; is spec.image ")
     assert status.training_completion_time is None
+
+
+LEAVING = {"leaves_at": ago(-99), "grace_seconds": 120}
+
+
+@pytest.mark.parametrize(
+    ("pods", "rung", "words"),
+    [
+        pytest.param((make_worker(0, -1), make_ended(1, -1, code=1)), None, ["hurry:0", "hurry:1"], id="failed"),
+        pytest.param((make_worker(0, -1), make_ended(1, -1, code=None)), None, ["hurry:0", "hurry:1"], id="lost"),
+        pytest.param((make_worker(0, -1), make_ended(1, -1, code=143)), None, ["delete:0", "delete:1"], id="stopped"),
+        pytest.param((make_worker(0, -1), make_worker(1, -1)), "WholeGang", ["delete:0", "delete:1"], id="runs"),
+        pytest.param((make_worker(0, -1),), "WholeGang", ["hurry:0"], id="gone"),
+        pytest.param((make_worker(0, -1, **LEAVING),), "WholeGang", ["hurry:0"], id="gone, its peer has long to leave"),
+        pytest.param(
+            (make_worker(0, -1, **LEAVING | {"grace_seconds": 5}),), "WholeGang", [], id="gone, its peer ends"
+        ),
+        pytest.param((make_worker(0, -1),), "Elastic", ["delete:0"], id="gone before the gang grows"),
+    ],
+)
+def test_ranks_that_wait_for_a_dead_peer_get_five_seconds_to_end_in(pods: Any, rung: Any, words: list[str]) -> None:
+    known = [] if rung is None else [Recovery(rung=rung, cause="PodLost", since=ago(5))]
+    failure = FailureStatus(reason="PodLost", message="pod quick-worker-1 is gone", pod="quick-worker-1")
+    plan = plan_in("Restarting", {"pods": pods}, {"recoveries": known, "failure": failure})
+    assert [action_word(action) for action in plan.actions if isinstance(action, Delete)] == words
 
 
 def test_the_rank_that_diverged_is_named_with_its_own_pod_whichever_pod_tells_of_it_first() -> None:
@@ -351,7 +382,7 @@ def test_a_restart_takes_the_rank_table_back() -> None:
     plan = plan_in("Training", {"pods": pods}, {"rank_table": table}, workers=ASCEND, training={"precision": "fp32"})
     assert plan.status.rank_table is None
     assert ("RankTableReady", "False") in [(item.type, item.status) for item in plan.status.conditions]
-    assert [action_word(action) for action in plan.actions[:3]] == ["apply:no-table", "delete:0", "delete:1"]
+    assert [action_word(action) for action in plan.actions[:3]] == ["apply:no-table", "hurry:0", "hurry:1"]
 
 
 def test_a_node_whose_clock_is_ahead_does_not_hold_the_gang_up() -> None:

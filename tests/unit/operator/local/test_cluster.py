@@ -59,8 +59,8 @@ def create(cluster: LocalCluster, *pods: dict[str, Any]) -> tuple[PodView, ...]:
     return cluster.look()
 
 
-def delete(cluster: LocalCluster, view: PodView) -> None:
-    cluster.carry_out([Delete(resource="pods", name=view.name, uid=view.uid)])
+def delete(cluster: LocalCluster, view: PodView, grace_seconds: int | None = None) -> None:
+    cluster.carry_out([Delete(resource="pods", name=view.name, uid=view.uid, grace_seconds=grace_seconds)])
 
 
 def await_ends(cluster: LocalCluster) -> tuple[PodView, ...]:
@@ -95,6 +95,17 @@ def test_a_deleted_pod_may_save_and_is_gone_once_its_end_was_seen(cluster: Local
     assert last.ended is not None
     assert (last.ended.exit_code, last.is_leaving) == (143, True)
     assert cluster.look() == ()
+
+
+def test_the_time_to_save_may_be_made_shorter_and_not_longer(cluster: LocalCluster, tmp_path: Path) -> None:
+    (view,) = create(cluster, make_pod(0, SAVE_ON_SIGTERM.replace("sys.exit(143)", "None")))
+    wait_until((tmp_path / "pods" / "quick-worker-0" / "ready").exists)
+    for asked, left in ((None, 600), (1, 1), (300, 1)):
+        delete(cluster, view, asked)
+        assert [leaving.grace_seconds for leaving in cluster.look()] == [left]
+    (last,) = await_ends(cluster)
+    assert last.ended is not None
+    assert last.ended.exit_code == 137
 
 
 def test_a_pod_that_had_ended_goes_at_once(cluster: LocalCluster) -> None:

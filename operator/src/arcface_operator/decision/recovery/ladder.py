@@ -28,6 +28,8 @@ class Rung(Enum):
     """The ranks of all pods; the pods stay."""
     WHOLE_GANG = "WholeGang"
     """All pods."""
+    ELASTIC = "Elastic"
+    """All pods, in another number, since there is no room for as many, or for more again."""
 
 
 @dataclass(frozen=True, kw_only=True)

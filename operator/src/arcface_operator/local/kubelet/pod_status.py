@@ -15,16 +15,18 @@ def terminated(code: int, message: bytes, at: datetime) -> Manifest:
     return {"exitCode": code, "reason": reason, "message": text, "finishedAt": at.isoformat()}
 
 
-def reported(pod: Manifest, address: str, leaves_at: datetime | None, end: Manifest | None) -> Manifest:
+def reported(pod: Manifest, address: str, leaving: tuple[datetime, float] | None, end: Manifest | None) -> Manifest:
     """A pod with the status of its first container, the only one that is run here.
 
     Args:
         pod: as it was created.
         address: its own.
-        leaves_at: while it is being deleted, the end of its grace period.
+        leaving: while it is being deleted, the end of its grace period and its length in seconds.
         end: how the container ended, None while it runs.
     """
-    leaving = {} if leaves_at is None else {"deletionTimestamp": leaves_at.isoformat()}
+    deletion: Manifest = {}
+    if leaving is not None:
+        deletion = {"deletionTimestamp": leaving[0].isoformat(), "deletionGracePeriodSeconds": int(leaving[1])}
     status: dict[str, Any] = {
         "podIP": address,
         "hostIP": LOOPBACK,
@@ -36,7 +38,7 @@ def reported(pod: Manifest, address: str, leaves_at: datetime | None, end: Manif
     else:
         name = pod["spec"]["containers"][0]["name"]
         status["containerStatuses"] = [{"name": name, "state": {"terminated": end}}]
-    metadata = {**pod["metadata"], **leaving}
+    metadata = {**pod["metadata"], **deletion}
     return {**pod, "metadata": metadata, "spec": {**pod["spec"], "nodeName": NODE}, "status": status}
 
 

@@ -24,8 +24,8 @@ def test_a_pod_that_runs_has_room_and_an_address() -> None:
 
 
 def test_a_pod_that_leaves_says_until_when() -> None:
-    view = view_pod(reported(POD, "127.70.0.2", MOMENT + timedelta(seconds=120), None))
-    assert view.leaves_at == MOMENT + timedelta(seconds=120)
+    view = view_pod(reported(POD, "127.70.0.2", (MOMENT + timedelta(seconds=120), 120.0), None))
+    assert (view.leaves_at, view.grace_seconds) == (MOMENT + timedelta(seconds=120), 120)
 
 
 @pytest.mark.parametrize(
