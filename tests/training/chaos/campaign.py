@@ -35,7 +35,7 @@ SPEC = {
     "checkpoint": {"claimName": "checkpoints", "everySteps": 20},
     "runPolicy": {"backoffLimit": 5, "stallSeconds": 40},
 }
-PATIENCE_SECONDS = 400.0
+PATIENCE_SECONDS = 600.0
 DISK_SECONDS = 3.0
 
 
@@ -53,7 +53,8 @@ class Training:
     """The library of the disk that refuses."""
 
     def __post_init__(self) -> None:
-        (self.folder / "ids").mkdir(parents=True)
+        for name in ("ids", "checkpoints"):
+            (self.folder / name).mkdir(parents=True)
         self.job = self.folder / "job.yaml"
         self.job.write_text(yaml.safe_dump(job_document("tiny", **SPEC)))
         self.errno = self.folder / "errno"
