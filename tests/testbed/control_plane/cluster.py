@@ -111,12 +111,12 @@ class ControlPlane:
             server.stop()
         shutil.rmtree(self.workdir / "etcd", ignore_errors=True)
 
-    def restart_api_server(self) -> None:
+    def restart_api_server(self, seconds: float = 60.0) -> None:
         """Kill the API server, start it anew at the same address and wait until it serves."""
         server = self.servers["kube-apiserver"]
         server.stop()
         server.start()
-        server.wait_for(self.is_serving)
+        server.wait_for(self.is_serving, seconds)
 
     def kubeconfig(self, user: str = ADMIN, groups: Sequence[str] = (ADMINS,)) -> Path:
         """A kubeconfig with a certificate for this user of these groups."""
