@@ -1,7 +1,7 @@
 """Writes what the chart holds of other places: `python charts/generator`; with `--check` says what is out of date.
 
-Dashboards are built by the modules beside this one, the README from values.yaml; the resource and the rights are
-copies, since a chart cannot hold links to files outside of it.
+Dashboards are built by the modules beside this one, the README from values.yaml and the operator's settings; the
+resource and the rights are copies, since a chart cannot hold links to files outside of it.
 """
 
 import json
@@ -26,7 +26,7 @@ def contents() -> dict[Path, str]:
             ROOT / "operator" / "src" / "arcface_operator" / "kubernetes" / "rbac.yaml"
         ).read_text(),
         CHART / "LICENSE": (ROOT / "LICENSE").read_text(),
-        CHART / "README.md": readme(CHART / "values.yaml"),
+        CHART / "README.md": readme(CHART / "values.yaml", CHART / "values.schema.json"),
     }
 
 

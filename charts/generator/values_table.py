@@ -1,10 +1,12 @@
-"""The chart's README: a table of its values from the comments of values.yaml."""
+"""The chart's README: tables of its values, from the comments of values.yaml, and of the operator's settings."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from arcface_operator.settings import Settings
 
 HEAD = """<!-- Generated from values.yaml by `make chart`; change that instead. -->
 # arcface-operator
@@ -22,17 +24,33 @@ How to install, upgrade and remove it is described in [docs/install.md](../../do
 | value | default | means |
 | --- | --- | --- |
 """
+SETTINGS_HEAD = """
+## Settings
+
+Keys of `settings`, such as `--set settings.logFormat=json`; without Helm, of the file that `arcface operator
+--settings` reads. Periods and times are in seconds.
+
+| setting | default | means |
+| --- | --- | --- |
+"""
 
 
-def readme(values: Path) -> str:
-    """The text; KeyError where a value has no comment."""
+def readme(values: Path, schema: Path) -> str:
+    """The text; KeyError where a value has no comment, or the schema names a setting that there is not."""
     text = values.read_text()
     meanings = comments(text)
     lines = [
         f"| `{key}` | `{json.dumps(value)}` | {meanings[key]} |"
         for key, value in leaves(yaml.safe_load(text), meanings)
     ]
-    return HEAD + "\n".join(lines) + "\n"
+    return HEAD + "\n".join(lines) + "\n" + SETTINGS_HEAD + "\n".join(settings(schema)) + "\n"
+
+
+def settings(schema: Path) -> list[str]:
+    """Rows of the settings that have no value of their own, as their fields describe them."""
+    fields = {field.alias or name: field for name, field in Settings.model_fields.items()}
+    named = json.loads(schema.read_text())["properties"]["settings"]["properties"]
+    return [f"| `{name}` | `{json.dumps(fields[name].default)}` | {fields[name].description} |" for name in named]
 
 
 def leaves(values: dict[str, Any], meanings: dict[str, str], prefix: str = "") -> list[tuple[str, Any]]:

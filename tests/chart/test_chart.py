@@ -42,7 +42,10 @@ def full() -> dict[tuple[str, str], dict[str, Any]]:
     return objects(*EVERYTHING)
 
 
-@pytest.mark.parametrize("values", [(), EVERYTHING, ("namespaces={a,b}",), ("crds.enabled=false", "rbac.create=false")])
+@pytest.mark.parametrize(
+    "values",
+    [(), (*EVERYTHING, "test.training=true"), ("namespaces={a,b}",), ("crds.enabled=false", "rbac.create=false")],
+)
 def test_helm_finds_nothing_to_complain_about(values: tuple[str, ...]) -> None:
     run([str(binary("helm")), "lint", "--strict", str(CHART), *(f"--set={value}" for value in values)])
 
@@ -161,7 +164,8 @@ def test_kube_score_finds_nothing_that_is_not_meant() -> None:
     }
     # A limit of CPU would only make a busy operator slow.
     options = ["--ignore-container-cpu-limit", *(f"--ignore-test={name}" for name in sorted(meant))]
-    run([str(binary("kube-score")), "score", "--exit-one-on-warning", *options, "-"], rendered(*EVERYTHING))
+    everything = rendered(*EVERYTHING, "test.training=true")
+    run([str(binary("kube-score")), "score", "--exit-one-on-warning", *options, "-"], everything)
 
 
 def test_helm_test_has_the_operator_act_where_it_looks_for_jobs() -> None:
@@ -177,6 +181,36 @@ def test_helm_test_has_the_operator_act_where_it_looks_for_jobs() -> None:
         assert f"--namespace={namespace}" in container["args"]
         budget = rendered_ones["PodDisruptionBudget", "arcface-operator"]["spec"]["selector"]["matchLabels"]
         assert not budget.items() <= pod["metadata"]["labels"].items()
+
+
+def test_helm_test_trains_where_it_is_told_to() -> None:
+    """Each hook waits for the one before; the claim comes after its job, which must be gone before the claim can be."""
+    chosen = ("test.training=true", "test.storageClassName=fast", "namespaces={a}", "imagePullSecrets[0].name=login")
+    found = objects(*chosen)
+    name = "trains-arcface-operator"
+    assert not {("ArcFaceTrainingJob", name), ("PersistentVolumeClaim", name)} & objects().keys()
+    hooks = [found[key] for key in (("ArcFaceTrainingJob", name), ("PersistentVolumeClaim", name))]
+    hooks.append(found["Pod", "arcface-operator-trains"])
+    assert [int(each["metadata"]["annotations"]["helm.sh/hook-weight"]) for each in hooks] == [2, 3, 4]
+    job, claim, waiting = hooks
+    assert (job["metadata"]["namespace"], claim["metadata"]["namespace"]) == ("a", "a")
+    assert claim["spec"]["storageClassName"] == "fast"
+    assert "storageClassName" not in objects("test.training=true")["PersistentVolumeClaim", name]["spec"]
+    (container,) = waiting["spec"]["containers"]
+    assert container["args"][:2] == ["--namespace=a", "--phase=Succeeded"]
+    pod = build_worker_pod(ArcFaceTrainingJob.from_json(json.dumps(without_hooks(job)), "test job"), 0, 0, Settings())
+    (drawing,) = pod["spec"]["initContainers"]
+    assert drawing["image"] == "arcface-trainer:0.1.0"
+    assert drawing["securityContext"] == pod["spec"]["containers"][0]["securityContext"]
+    (mount,) = drawing["volumeMounts"]
+    claims = {each["name"]: each.get("persistentVolumeClaim") for each in pod["spec"]["volumes"]}
+    assert claims[mount["name"]] == claims["data"] == {"claimName": name}  # none of them only reads it
+    assert pod["spec"]["imagePullSecrets"] == [{"name": "login"}]
+
+
+def without_hooks(job: dict[str, Any]) -> dict[str, Any]:
+    """As Helm's annotations are none of the job's."""
+    return {**job, "metadata": {"name": job["metadata"]["name"], "namespace": job["metadata"]["namespace"]}}
 
 
 def test_rights_are_those_that_the_operator_is_tested_with(full: Any) -> None:
@@ -305,10 +339,11 @@ def test_an_account_that_is_there_is_used() -> None:
 
 
 def test_the_longest_release_name_gives_names_that_kubernetes_takes() -> None:
-    documents = [each for each in yaml.safe_load_all(rendered(release="r" * 53)) if each]
+    documents = [each for each in yaml.safe_load_all(rendered("test.training=true", release="r" * 53)) if each]
     names = [each["metadata"]["name"] for each in documents if each["kind"] != "CustomResourceDefinition"]
-    (job,) = (each for each in documents if each["kind"] == "ArcFaceTrainingJob")
-    assert ArcFaceTrainingJob.from_json(json.dumps(job), "the longest").metadata.name == "test-" + "r" * 49
+    jobs = [each for each in documents if each["kind"] == "ArcFaceTrainingJob"]
+    read = [ArcFaceTrainingJob.from_json(json.dumps(job), "the longest").metadata.name for job in jobs]
+    assert sorted(read) == ["test-" + "r" * 49, "trains-" + "r" * 47]
     assert max(map(len, names)) <= 50 + len("-dashboard-fleet")
     assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name) for name in names)
 
@@ -353,6 +388,21 @@ def test_arguments_and_variables_of_ones_own_come_after_ours() -> None:
     (container,) = pod_of(*values)["spec"]["containers"]
     assert container["args"][2:] == ["--namespace=a", "--port=8081"]
     assert [each["name"] for each in container["env"]] == ["POD_NAME", "HTTPS_PROXY"]
+
+
+def test_volumes_of_ones_own_come_beside_ours() -> None:
+    bundle = ("extraVolumes[0].name=bundle", "extraVolumes[0].configMap.name=bundle")
+    pod = pod_of(*bundle, "extraVolumeMounts[0].name=bundle", "extraVolumeMounts[0].mountPath=/etc/bundle")["spec"]
+    assert [each["name"] for each in pod["volumes"]] == ["settings", "bundle"]
+    assert pod["containers"][0]["volumeMounts"][1] == {"name": "bundle", "mountPath": "/etc/bundle"}
+
+
+def test_annotations_reach_what_they_are_about() -> None:
+    found = objects("deploymentAnnotations.reload=yes", "monitoring.dashboardAnnotations.grafana_folder=Faces")
+    annotated = {key: each["metadata"].get("annotations") for key, each in found.items()}
+    assert annotated["Deployment", "arcface-operator"] == {"reload": "yes"}
+    assert annotated["ConfigMap", "arcface-operator-dashboard-job"] == {"grafana_folder": "Faces"}
+    assert "annotations" not in objects()["Deployment", "arcface-operator"]["metadata"]
 
 
 def test_pods_are_spread_over_nodes_unless_otherwise_said() -> None:

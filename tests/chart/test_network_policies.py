@@ -13,6 +13,7 @@ from testbed.programs.helm import rendered
 
 JOB = make_job(workers={"replicas": 2, "devicesPerWorker": 64}, evaluation={"claimName": "sets"})
 OUTSIDE = Peer()
+DNS = Peer("kube-system", {"k8s-app": "kube-dns"})
 PROMETHEUS = Peer("monitoring", {"app.kubernetes.io/name": "prometheus"})
 STRANGER = Peer("faces", {"app": "notebook"})
 TENANT = Peer("others", worker_pod.build_worker_pod(JOB, 0, 1, Settings())["metadata"]["labels"])
@@ -26,6 +27,16 @@ ALL_DENIED = [
     }
     for namespace in ("faces", "arcface-system")
 ]
+STRANGER_IS_OPEN = {
+    "metadata": {"name": "notebook", "namespace": "faces"},
+    "spec": {
+        "podSelector": {"matchLabels": STRANGER.labels},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{}],
+        "egress": [{}],
+    },
+}
+"""Whoever else is in the namespace may ask and be asked by all: what keeps him away is the other end's policy."""
 
 
 class Cluster:
@@ -34,13 +45,16 @@ class Cluster:
     def __init__(self) -> None:
         chosen = ("networkPolicy.enabled=true", "networkPolicy.jobNamespaces={faces,voices}")
         documents = [each for each in yaml.safe_load_all(rendered(*chosen)) if each]
-        self.policies = [each for each in documents if each["kind"] == "NetworkPolicy"]
+        rendered_ones = [each for each in documents if each["kind"] == "NetworkPolicy"]
+        self.policies = [*ALL_DENIED, STRANGER_IS_OPEN, *rendered_ones]
         (deployment,) = (each for each in documents if each["kind"] == "Deployment")
         self.operator = peer_of(deployment["spec"]["template"], "arcface-system")
+        (test,) = (each for each in documents if each["kind"] == "Pod")
+        self.test = peer_of(test, "arcface-system")
 
     def allows(self, source: Peer | None, destination: Peer | None, port: int) -> bool:
         """Whether a connection comes about; None is the operator."""
-        return allows([*ALL_DENIED, *self.policies], source or self.operator, destination or self.operator, port)
+        return allows(self.policies, source or self.operator, destination or self.operator, port)
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +64,14 @@ def cluster() -> Cluster:
 
 NEEDED = {
     "the operator asks the API server": (None, OUTSIDE, 6443),
+    "a plugin that sees the Service's port lets it": (None, OUTSIDE, 443),
     "the operator asks rank 0 for its progress": (None, RANK, 9400),
     "the operator hears the launchers of a job": (None, RANK, 9399),
     "the operator asks the evaluator for its progress": (None, EVALUATOR, 9400),
     "Prometheus asks the operator": (PROMETHEUS, None, 8080),
     "Prometheus asks a pod's first rank": (PROMETHEUS, RANK, 9400),
     "Prometheus asks a pod's 64th rank": (PROMETHEUS, RANK, 9463),
+    "a pod's launcher tells pod 0's": (PEER_RANK, RANK, 9399),
     "a rank joins MindSpore's scheduler": (PEER_RANK, RANK, 8118),
     "MindSpore's ranks connect to each other": (RANK, PEER_RANK, 43210),
     "HCCL's host side connects": (RANK, PEER_RANK, 60015),
@@ -70,6 +86,9 @@ DENIED = {
     "a rank leaves the cluster": (RANK, OUTSIDE, 443),
     "a rank reaches another program": (RANK, STRANGER, 8080),
     "the evaluator leaves the cluster": (EVALUATOR, OUTSIDE, 443),
+    "Prometheus of another namespace reads metrics": (Peer("others", PROMETHEUS.labels), RANK, 9400),
+    "another program has the ranks of a job started anew": (STRANGER, RANK, 9399),
+    "the evaluator is asked what only ranks are": (RANK, EVALUATOR, 9400),
 }
 
 
@@ -84,6 +103,18 @@ def test_what_a_job_needs_is_let_through(
 @pytest.mark.parametrize(("source", "destination", "port"), DENIED.values(), ids=DENIED)
 def test_what_no_job_needs_is_not(cluster: Cluster, source: Peer | None, destination: Peer | None, port: int) -> None:
     assert not cluster.allows(source, destination, port)
+
+
+@pytest.mark.parametrize("source", [None, RANK, EVALUATOR], ids=["operator", "rank", "evaluator"])
+@pytest.mark.parametrize("protocol", ["TCP", "UDP"])
+def test_no_name_is_asked_for(cluster: Cluster, source: Peer | None, protocol: str) -> None:
+    """All go by addresses; the real node of `tests/cluster/real_node`, where all of it works, has no DNS at all."""
+    assert not allows(cluster.policies, source or cluster.operator, DNS, 53, protocol)
+
+
+def test_the_pod_of_helm_test_asks_the_api_server_as_the_operator_does(cluster: Cluster) -> None:
+    assert allows(cluster.policies, cluster.test, OUTSIDE, 6443)
+    assert not allows(cluster.policies, STRANGER, cluster.test, 9400)
 
 
 def test_namespaces_of_the_operator_are_those_of_its_jobs_unless_others_are_named() -> None:

@@ -12,6 +12,7 @@ from arcface_api.resource.spec import ArcFaceTrainingJobSpec, LossSpec
 from arcface_api.resource.validation import (
     COMBINED_NEEDS_MARGINS,
     CPU_IS_SINGLE_PRECISION,
+    ELASTIC_GANGS_MAY_BE_PLACED_IN_PART,
     FREEZE_ENDS,
     FREEZE_NEEDS_INIT,
     GATE_IS_BOUNDED,
@@ -20,6 +21,7 @@ from arcface_api.resource.validation import (
     METRIC,
     MILESTONES_ARE_FOR_STEP,
     MILESTONES_RISE,
+    MIN_REPLICAS_FIT,
     NAME,
     NAME_LEAVES_ROOM,
     QUANTITY,
@@ -115,6 +117,15 @@ INVALID = [
     pytest.param(schedule(warmupEpochs=20), "spec.training", WARMUP_ENDS.message, id="warm-up to the end"),
     pytest.param(
         {"workers": {"rendezvous": "rankTable"}}, "spec.workers", RANK_TABLE_NEEDS_ASCEND.message, id="table on cpu"
+    ),
+    pytest.param(
+        {"workers": {"replicas": 2, "minReplicas": 3}}, "spec.workers", MIN_REPLICAS_FIT.message, id="more than all"
+    ),
+    pytest.param(
+        {"workers": {"replicas": 2, "minReplicas": 1}, "scheduling": {"gang": "volcano"}},
+        "spec",
+        ELASTIC_GANGS_MAY_BE_PLACED_IN_PART.message,
+        id="a part of a gang",
     ),
     pytest.param(
         {"model": {"initFrom": {"claimName": "models"}, "freezeEpochs": 20}}, "spec", FREEZE_ENDS.message, id="frozen"

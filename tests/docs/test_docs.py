@@ -32,6 +32,19 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [target for target in targets if "://" not in target and not (page.parent / target).exists()] == []
 
 
+def anchors(page: Path) -> set[str]:
+    """What the headings of a page are linked by, as GitHub and GitLab make it of them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_headings_find_them(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text())
+    wanted = [(page.parent / target if target else page, anchor) for target, anchor in links]
+    assert [(target.name, anchor) for target, anchor in wanted if anchor not in anchors(target)] == []
+
+
 def test_every_metric_is_documented_and_no_other() -> None:
     served = names_served(TrainMetrics(0).registry) | names_served(OperatorMetrics(list).registry)
     served = {name for name in served if not name.endswith("_created")}

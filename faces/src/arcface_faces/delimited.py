@@ -16,9 +16,13 @@ SIZE_LIMIT = 1 << 28
 """Bytes of a list."""
 NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 """As all programs write numbers: Python would read 1_0 as 10."""
+NO_HEADING = re.compile(r"[-+.]*\d.*|nan|na|n/a|inf|infinity|null|none", re.IGNORECASE)
+"""What is, or was meant to be, a number, and what programs write in its place."""
 BLANKS = " "
 SEPARATORS = (",", ";", "\t", BLANKS)
 """In the order in which they are tried."""
+LONGEST_SHOWN = 80
+"""Letters of a record that a message shows."""
 MARKS = (
     (b"\xff\xfe\0\0", "utf-32"),
     (b"\0\0\xfe\xff", "utf-32"),
@@ -39,7 +43,7 @@ class Row:
 
     def shown(self) -> str:
         """For messages."""
-        return repr(",".join(self.fields))
+        return repr(",".join(self.fields)[:LONGEST_SHOWN])
 
 
 def read_lines(path: Path, remedy: str) -> list[str]:
@@ -88,6 +92,11 @@ def rows(path: Path, lines: list[str], fits: Callable[[list[str]], bool]) -> Ite
         raise InvalidInput(
             f"{path} line {reader.line_num}: is no CSV ({error}); look for quotes without an end"
         ) from None
+
+
+def is_heading(fields: list[str]) -> bool:
+    """Whether the first line of a list of numbers names its columns: a line with a number that is wrong is none."""
+    return len(set(fields)) == len(fields) and not any(map(NO_HEADING.fullmatch, fields))
 
 
 def _encoding(data: bytes) -> str:

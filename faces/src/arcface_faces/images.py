@@ -1,10 +1,11 @@
 """Images as networks take them: what is taken, decoding to it, and alignment to it.
 
 A wrong preprocessing costs accuracy and raises no error, so that nothing is guessed: a model says it, or the user must.
-This is the one place that imports OpenCV, which reads its limits then: an image of a few kilobytes may announce a
-billion pixels, and its own limit would let it take gigabytes.
+This is the one place that imports OpenCV, and no image reaches its decoders that does not say before what they will
+have to do for it (`image_header`): one of a hundred bytes may announce gigabytes.
 """
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import ConfigDict, Field
 from arcface_api import architectures
 from arcface_api.errors import InvalidInput
 from arcface_api.model import Model
+from arcface_faces import image_header
 
 IMAGE_SIZE: Final = architectures.IMAGE_SIZE
 """Height and width in pixels."""
@@ -97,7 +99,12 @@ def _pixel_rule(preprocessing: Preprocessing) -> tuple[str, float, float]:
 
 
 MOST_PIXELS = 1 << 26
-"""Of an image that is decoded; a face has 12,544."""
+"""Of a photograph, more than those of telephones have; a face has 12,544. OpenCV reads this limit as it is imported."""
+MOST_ALIGNED_PIXELS = 1 << 22
+"""Of an aligned image that is scaled: 2048x2048."""
+PIXELS_PER_BYTE = 512
+"""At most: what announces more shows no face. Photographs have 5 to 100; JPEG's format itself allows no more than this,
+PNG's only for images of one colour."""
 
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_PIXELS))
 
@@ -106,8 +113,7 @@ import cv2 as cv2  # noqa: E402, PLC0414 - only now; others import it from here
 Image = NDArray[np.uint8]
 """RGB (H, W, 3); as networks take it, (112, 112, 3)."""
 
-JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
-DECODED = (JPEG_START + b"\xff", PNG_START)
+DECODED = (image_header.JPEG_START + b"\xff", image_header.PNG_START)
 """What OpenCV tells its decoders of JPEG and PNG by. All its others stay out of reach of bytes that nobody vouches for:
 that of JPEG 2000 writes past its memory in OpenCV 4.11 (CVE-2025-53644), and later ones need NumPy 2."""
 FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -120,11 +126,10 @@ Decode = Callable[[bytes, str], Image]
 
 def decode(data: bytes, where: str, remedy: str = f"align and scale it to {IMAGE_SIZE}x{IMAGE_SIZE} first") -> Image:
     """Pixels of an encoded image; InvalidInput, naming `where`, for anything but a 112x112 image."""
-    image = decode_any_size(data, where)
-    height, width = image.shape[:2]
+    height, width = _checked_size(data, where)
     if (height, width) != (IMAGE_SIZE, IMAGE_SIZE):
         raise InvalidInput(f"{where}: the image is {width}x{height} and not {IMAGE_SIZE}x{IMAGE_SIZE}: {remedy}")
-    return image
+    return _decoded(data, where, (height, width))
 
 
 def decode_scaled(data: bytes, where: str) -> Image:
@@ -133,31 +138,51 @@ def decode_scaled(data: bytes, where: str) -> Image:
     As in the reference, it is scaled (bicubic, its default) until the short side has 112 pixels, and nothing is cut
     off: what is not square then is InvalidInput, naming `where`.
     """
-    image = decode_any_size(data, where)
-    height, width = image.shape[:2]
-    if (height, width) == (IMAGE_SIZE, IMAGE_SIZE):
-        return image
+    height, width = _checked_size(data, where)
     short = min(height, width)
     if (IMAGE_SIZE * height // short, IMAGE_SIZE * width // short) != (IMAGE_SIZE, IMAGE_SIZE):
         side = f"{IMAGE_SIZE}x{IMAGE_SIZE}"
         raise InvalidInput(f"{where}: the image is {width}x{height}; it must be {side} or square: align it first")
+    if height * width > MOST_ALIGNED_PIXELS:
+        raise InvalidInput(f"{where}: the image is {width}x{height}; aligned ones are smaller: align it first")
+    image = _decoded(data, where, (height, width))
+    if (height, width) == (IMAGE_SIZE, IMAGE_SIZE):
+        return image
     scaled = cv2.resize(image, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_CUBIC)
     return cast("Image", scaled)
 
 
 def decode_any_size(data: bytes, where: str) -> Image:
     """Pixels of a JPEG or PNG; InvalidInput, naming `where`, where it is none or cannot be decoded."""
+    return _decoded(data, where, _checked_size(data, where))
+
+
+def _checked_size(data: bytes, where: str) -> tuple[int, int]:
+    """Height and width of an image that may be decoded; InvalidInput, naming `where`, of any other."""
     if data and not data.startswith(DECODED):
         raise InvalidInput(f"{where}: does not decode as an image: it is neither JPEG nor PNG; convert it first")
+    size = image_header.stated_size(io.BytesIO(data))
+    if size is None or not 0 < size[0] * size[1] <= min(MOST_PIXELS, PIXELS_PER_BYTE * len(data)):
+        raise _undecodable(data, where)
+    if (burden := image_header.burden(data)) is not None:
+        raise InvalidInput(f"{where}: does not decode as an image: {burden}")
+    return size
+
+
+def _decoded(data: bytes, where: str, size: tuple[int, int]) -> Image:
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), FLAGS) if data else None
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), FLAGS)
     except cv2.error:
         image = None
-    if image is None:
-        raise InvalidInput(
-            f"{where}: does not decode as an image of at most {MOST_PIXELS} pixels (it has {len(data)} bytes)"
-        )
+    if image is None or image.shape[:2] != size:
+        raise _undecodable(data, where)
     return cast("Image", image)
+
+
+def _undecodable(data: bytes, where: str) -> InvalidInput:
+    return InvalidInput(
+        f"{where}: does not decode as an image of at most {MOST_PIXELS} pixels (it has {len(data)} bytes)"
+    )
 
 
 def encode_png(image: Image) -> bytes:

@@ -79,6 +79,10 @@ class Settings(Model):
     """What that time grows to."""
     partial_gang_seconds: float = Field(default=300, ge=0)
     """Time for which a part of a gang may hold devices or quota while there is no room for the rest."""
+    shrink_seconds: float = Field(default=120, ge=0)
+    """Time that an elastic gang waits for room for all pods of an attempt; then it goes on with those that have it."""
+    grow_seconds: float = Field(default=600, ge=0)
+    """Least time from a change of a gang's size until it looks for room for more pods."""
     incurable_seconds: float = Field(default=60, ge=0)
     """Time after which a pod is believed that says it can never start, for want of a key or a valid image name."""
     most_admission_errors: int = Field(default=10, ge=1)

@@ -83,7 +83,18 @@ def _are_those_marks(data: bytes, value: framing.LandmarkList) -> bool:
         if PLAIN_NUMBER.fullmatch(word):
             told.add(float(word))
     numbers = value.points.ravel().tolist()
+    if not _is_whole(data, len(value.rows)):
+        return False
     return all(math.isfinite(number) and number in told for number in numbers) and len(numbers) == 10 * len(value.rows)
+
+
+def _is_whole(data: bytes, rows: int) -> bool:
+    """No line is left out but a first one without any number."""
+    lines = [line for line in re.split(rb"[\r\n]+", data) if line.strip()]
+    if b'"' in data or b"\0" in data or len(lines) == rows:  # a quoted field may have line ends, so may UTF-16
+        return True
+    between = next((mark for mark in (b",", b";", b"\t") if mark in lines[0]), b" ")
+    return len(lines) == rows + 1 and not re.search(between + rb"\s*[-+.]*[0-9]", lines[0])
 
 
 _LABELS = [b"image,label\na.jpg,ann\nb.jpg,bob\n", b"a.jpg;ann;old\nb.jpg;ann;young\n", b"a.jpg ann\nb.jpg bob\n"]

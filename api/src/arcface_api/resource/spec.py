@@ -240,10 +240,14 @@ class ResourceRequirements(Model):
 class WorkersSpec(Model):
     """The rank pods."""
 
-    model_config = ConfigDict(json_schema_extra=rules.validations(rules.RANK_TABLE_NEEDS_ASCEND))
+    model_config = ConfigDict(
+        json_schema_extra=rules.validations(rules.RANK_TABLE_NEEDS_ASCEND, rules.MIN_REPLICAS_FIT)
+    )
 
     replicas: int = Field(default=1, ge=1, le=10_000)
     """Pods."""
+    min_replicas: int | None = Field(default=None, ge=1, le=10_000)
+    """Pods that a gang which has trained goes on with while there is no room for more; absent: all, it waits."""
     devices_per_worker: int = Field(default=1, ge=1, le=64)
     """Ranks in each pod, one device each."""
     accelerator: Accelerator = "ascend"
@@ -261,12 +265,19 @@ class WorkersSpec(Model):
     def _check(self) -> Self:
         if self.rendezvous == "rankTable" and self.accelerator == "cpu":
             raise ValueError(rules.RANK_TABLE_NEEDS_ASCEND.message)
+        if self.min_replicas is not None and self.min_replicas > self.replicas:
+            raise ValueError(rules.MIN_REPLICAS_FIT.message)
         return self
 
     @property
     def world_size(self) -> int:
         """Ranks over all pods."""
         return self.replicas * self.devices_per_worker
+
+    @property
+    def is_elastic(self) -> bool:
+        """Whether the gang may go on with fewer pods."""
+        return self.min_replicas is not None and self.min_replicas < self.replicas
 
     @property
     def device_resource(self) -> str:
@@ -434,7 +445,11 @@ class RunPolicySpec(Model):
 class ArcFaceTrainingJobSpec(Model):
     """What to train, on what, and how good it must become."""
 
-    model_config = ConfigDict(json_schema_extra=rules.validations(rules.CPU_IS_SINGLE_PRECISION, rules.FREEZE_ENDS))
+    model_config = ConfigDict(
+        json_schema_extra=rules.validations(
+            rules.CPU_IS_SINGLE_PRECISION, rules.FREEZE_ENDS, rules.ELASTIC_GANGS_MAY_BE_PLACED_IN_PART
+        )
+    )
 
     image: str | None = Field(default=None, min_length=1, max_length=1024)
     """Trainer image; absent means the operator's setting."""
@@ -469,6 +484,8 @@ class ArcFaceTrainingJobSpec(Model):
             raise ValueError(rules.CPU_IS_SINGLE_PRECISION.message)
         if 0 < self.training.epochs <= self.model.freeze_epochs:
             raise ValueError(rules.FREEZE_ENDS.message)
+        if self.workers.is_elastic and self.scheduling.gang not in rules.GANGS_PLACED_IN_PART:
+            raise ValueError(rules.ELASTIC_GANGS_MAY_BE_PLACED_IN_PART.message)
         return self
 
     @property

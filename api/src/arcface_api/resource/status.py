@@ -15,6 +15,7 @@ Phase = Literal[
 ConditionType = Literal[
     "Ready",
     "Scheduled",
+    "FullSize",
     "Suspended",
     "Reachable",
     "RankTableReady",
@@ -87,6 +88,17 @@ class WorkersStatus(Model):
     """Pods that failed."""
     summary: Fraction | None = None
     """Ready and desired for kubectl, as in `8/8`."""
+
+
+class ElasticStatus(Model):
+    """How many pods a gang has that has gone on with fewer; any attempt but the one named here has all of them."""
+
+    attempt: int = Field(ge=0)
+    """Attempt that is of this size."""
+    pods: int = Field(ge=1)
+    """Its pods."""
+    changed_at: datetime
+    """When that number was last decided to be another one."""
 
 
 class RankTableStatus(Model):
@@ -297,7 +309,7 @@ class Recovery(Model):
     """One recovery from a fault, as far as it has come."""
 
     rung: str
-    """What was started anew: InPlace (the ranks, in their pods), OnePod (one pod, and all ranks) or WholeGang."""
+    """What was started anew: InPlace (ranks), OnePod (one pod and all ranks), WholeGang, Elastic (another number)."""
     cause: str
     """Class of the fault."""
     since: datetime
@@ -372,6 +384,8 @@ class ArcFaceTrainingJobStatus(Model):
     """When the job ended."""
     workers: WorkersStatus | None = None
     """Counts of rank pods."""
+    elastic: ElasticStatus | None = None
+    """Size of the gang, once it has gone on with fewer pods than workers.replicas."""
     rank_table: RankTableStatus | None = None
     """State of the rank table."""
     progress: Progress | None = None
@@ -391,6 +405,7 @@ class ArcFaceTrainingJobStatus(Model):
 _FOUND_ANEW = frozenset(
     {
         "workers",
+        "elastic",
         "rankTable",
         "progress",
         "checkpoint",

@@ -113,6 +113,18 @@ RANK_TABLE_NEEDS_ASCEND = Rule(
     "self.accelerator != 'cpu' || !has(self.rendezvous) || self.rendezvous != 'rankTable'",
     "rendezvous rankTable needs accelerator ascend",
 )
+MIN_REPLICAS_FIT = Rule(
+    "!has(self.minReplicas) || self.minReplicas <= self.replicas || self.replicas < 1",
+    "minReplicas must not be above replicas",
+)
+GANGS_PLACED_IN_PART = ("none", "kueue")
+"""Kinds of gangs whose pods get nodes one by one, so that it shows for how many there is room."""
+ELASTIC_GANGS_MAY_BE_PLACED_IN_PART = Rule(
+    "!has(self.workers.minReplicas) || self.workers.minReplicas >= self.workers.replicas"
+    f" || self.scheduling.gang in {list(GANGS_PLACED_IN_PART)}",
+    "workers.minReplicas below replicas needs scheduling.gang none or kueue: other gang schedulers place all pods or "
+    "none",
+)
 SETS_ARE_NAMED = Rule("size(self.sets) + size(self.ijb) > 0", "name at least one set in sets or ijb")
 SETS_DIFFER = Rule(
     "self.sets.all(s, self.sets.exists_one(t, t == s) && !(s in self.ijb))"

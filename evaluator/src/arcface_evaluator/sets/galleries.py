@@ -6,10 +6,9 @@
     meta/NAME_1N_distractors.csv    template; enrolled in every gallery and nobody's mate; IJB has none
 
 A set of another name may have one gallery (`NAME_1N_gallery.csv`) or any number, and one file of probes. Other columns
-are passed over, as is a first line of words; NIST's files repeat a template for each of its images.
+are passed over, as is a first line that names them; NIST's files repeat a template for each of its images.
 """
 
-import csv
 import glob
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from arcface_api.errors import InvalidInput, explained
+from arcface_api.errors import InvalidInput
 from arcface_evaluator.protocols.identification import NOBODY
-from arcface_evaluator.sets.release import LONGEST_SHOWN, MEMBERS, TemplateSet
+from arcface_evaluator.sets.release import MEMBERS, TemplateSet
+from arcface_faces import delimited
 
 RELEASED = {
     "IJBB": ("gallery_S1", "gallery_S2", "probe_mixed"),
@@ -112,25 +112,17 @@ def _read_subjects(path: Path, opened: TemplateSet, columns: int = 2) -> Subject
 
 def _numbers(path: Path, columns: int) -> NDArray[np.int64]:
     """(R, 1 + columns) number of each line, and the whole numbers that it begins with."""
-    rows = []
-    for number, line in enumerate(_csv_lines(path), start=1):
-        fields = [field.strip() for field in line[:columns]]
+    found = []
+    lines = delimited.read_lines(path, "take it from the release")
+    for place, row in enumerate(delimited.rows(path, lines, lambda fields: len(fields) >= columns)):
+        fields = row.fields[:columns]
         if len(fields) == columns and all(map(_is_number, fields)):
-            rows.append([number, *map(int, fields)])
-        elif line and (number > 1 or line[0].strip()[:1].isdigit()):
-            shown = ",".join(line)[:LONGEST_SHOWN]
-            raise InvalidInput(f"{path} line {number}: {shown!r}; a line is 'template,subject', whole numbers")
-    if not rows:
+            found.append([row.line, *map(int, fields)])
+        elif place > 0 or len(fields) < columns or not delimited.is_heading(fields):
+            raise InvalidInput(f"{path} line {row.line}: {row.shown()}; a line is 'template,subject', whole numbers")
+    if not found:
         raise InvalidInput(f"{path}: names no template; a line is 'template,subject'")
-    return np.array(rows, np.int64)
-
-
-def _csv_lines(path: Path) -> list[list[str]]:
-    with explained(path, "cannot be read", "take it from the release"):
-        try:
-            return list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines(), strict=True))
-        except (UnicodeDecodeError, csv.Error):
-            raise InvalidInput(f"{path}: is no CSV text; a line is 'template,subject'") from None
+    return np.array(found, np.int64)
 
 
 def _is_number(field: str) -> bool:

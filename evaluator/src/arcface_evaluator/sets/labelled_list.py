@@ -89,7 +89,7 @@ def _rows(path: Path) -> list[delimited.Row]:
         raise InvalidInput(f"{path}: names no image; {REMEDY}")
     for row in rows:
         if not _fits(row.fields) or len(row.fields) != len(rows[0].fields) or "\0" in row.fields[0]:
-            raise InvalidInput(f"{path} line {row.line}: {row.shown()[:80]}; {REMEDY}, alike in all lines")
+            raise InvalidInput(f"{path} line {row.line}: {row.shown()}; {REMEDY}, alike in all lines")
     return rows
 
 

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import ArcFaceError, InvalidInput, explained
 from arcface_evaluator.sets.release import IMAGES_FOLDER, TemplateSet
-from arcface_faces import checkpoint, images as faces, positioned_file
+from arcface_faces import checkpoint, image_header, images as faces, positioned_file
 from arcface_faces.embedding import embedder, vectors
-from arcface_faces.image_files import header
 from arcface_faces.progress import Advance, progress_bar
 
 LOG = logging.getLogger(__name__)
@@ -94,7 +93,7 @@ class ReleaseImages:
         """InvalidInput where an image is none by its first bytes, or of a size that cannot be used."""
         path = self.path(number)
         with explained(path, "cannot be read", "take it from the release"), positioned_file.open_regular(path) as file:
-            stated = header.stated_size(file)
+            stated = image_header.stated_size(file)
         # Other kinds of images are few, and so are those that do not say: decoding tells.
         shape = faces.decode_any_size(*self.stored_image(number)).shape if stated is None else stated
         if not 0 < shape[0] * shape[1] <= faces.MOST_PIXELS:

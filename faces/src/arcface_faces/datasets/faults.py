@@ -7,7 +7,6 @@ not always tell, nor OpenCV of PNG's check sums: markers and chunks are walked t
 
 import multiprocessing
 import os
-import re
 import signal
 import sys
 import zlib
@@ -20,17 +19,10 @@ from itertools import chain
 
 from arcface_api.errors import ArcFaceError, InvalidInput, printable
 from arcface_api.parent_death import follow_parent
+from arcface_faces import image_header, images as decoding
 from arcface_faces.datasets import dataset, record_dataset
-from arcface_faces.images import JPEG_START, PNG_START, decode
 from arcface_faces.progress import Advance
 
-# Within the compressed data FF 00 is a byte and FF D0 to FF D7 restart them.
-JPEG_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)
-END_OF_IMAGE = 0xD9
-SEGMENTS = frozenset(range(0xC0, 0xFF)) - {0xD8, END_OF_IMAGE}
-"""Markers with a length behind them."""
-FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Markers of the segments that tell height and width."""
 LEAST_HOLE = 160
 """Bytes that are zero in a JPEG's compressed data, more than any sound image of 112x112 pixels has, see `_hole`."""
 TASK = 64
@@ -54,7 +46,7 @@ class StoredImages:
     @classmethod
     def of(cls, faces: dataset.FaceDataset) -> "StoredImages":
         """Those of a training set, which must have 112x112 pixels."""
-        return cls(len(faces.labels), partial(_read, faces), decode)
+        return cls(len(faces.labels), partial(_read, faces), decoding.decode)
 
 
 def faults(images: StoredImages, processes: int, advance: Advance) -> Iterator[str]:
@@ -133,23 +125,20 @@ def _heard() -> str:
 
 def _lost_end(data: bytes) -> str:
     """What the markers of a JPEG or the chunks of a PNG say of lost data; empty where all are in order."""
-    if data.startswith(PNG_START):
+    if data.startswith(image_header.PNG_START):
         return _lost_chunk(data)
-    if not data.startswith(JPEG_START):
+    if not data.startswith(image_header.JPEG_START):
         return ""
-    position, hole = len(JPEG_START), bytes(LEAST_HOLE)
-    while found := JPEG_MARKER.search(data, position):
-        if hole in data[position : found.start()]:
+    position, hole = 0, bytes(LEAST_HOLE)
+    for segment in image_header.segments(data):
+        if hole in data[position : segment.start]:
             return f"{len(hole)} zeros within the compressed data"
-        position = found.end()
-        if found[1][0] == END_OF_IMAGE:
+        if segment.marker == image_header.END_OF_IMAGE:
             return ""
-        if found[1][0] in FRAMES:
-            hole = _hole(
-                int.from_bytes(data[position + 3 : position + 5]), int.from_bytes(data[position + 5 : position + 7])
-            )
-        if found[1][0] in SEGMENTS:
-            position += int.from_bytes(data[position : position + 2])
+        if segment.marker in image_header.FRAMES:
+            sides = data[segment.content + 3 : segment.content + 7]
+            hole = _hole(int.from_bytes(sides[:2]), int.from_bytes(sides[2:]))
+        position = segment.stop
     return "no end-of-image marker"
 
 
@@ -161,7 +150,7 @@ def _hole(height: int, width: int) -> bytes:
 
 def _lost_chunk(data: bytes) -> str:
     """PNG: length, type, data and CRC-32 of each chunk, the last of type IEND."""
-    position = len(PNG_START)
+    position = len(image_header.PNG_START)
     while position + 12 <= len(data):
         end = position + 8 + int.from_bytes(data[position : position + 4])
         kind = data[position + 4 : position + 8]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
 from arcface_faces import delimited, images
+from arcface_faces.image_files import suffixes
 from arcface_faces.image_files.detector import FaceDetector, open_detector
 
 REMEDY = "align it with --landmarks or --detector, or give --resize where it is aligned"
@@ -102,7 +103,7 @@ def choose_framing(landmarks: Path | None, detector: Path | None, *, resize: boo
 
 
 def read_landmarks(path: Path) -> LandmarkList:
-    """Read a list, whatever separates its fields, with a header or without.
+    """Read a list, whatever separates its fields, with a heading or without.
 
     Raises:
         InvalidInput: naming the first line that has no landmarks, or those of an image that has some already.
@@ -111,9 +112,9 @@ def read_landmarks(path: Path) -> LandmarkList:
     points: list[list[float]] = []
     lines: list[int] = []
     for number, row in enumerate(delimited.rows(path, delimited.read_lines(path, "correct --landmarks"), _fits)):
+        if number == 0 and _is_heading(row.fields):
+            continue
         found = _numbers(row.fields)
-        if found is None and number == 0 and len(row.fields) in {1 + NUMBERS, 2 + NUMBERS}:
-            continue  # the header
         if found is None:
             raise InvalidInput(f"{path} line {row.line}: {row.shown()}; {EXPECTED}")
         name = str(PurePath(row.fields[0]))
@@ -129,6 +130,11 @@ def read_landmarks(path: Path) -> LandmarkList:
 
 def _fits(fields: list[str]) -> bool:
     return len(fields) in {1 + NUMBERS, 2 + NUMBERS}
+
+
+def _is_heading(fields: list[str]) -> bool:
+    names_an_image = suffixes.is_image(PurePath(fields[0]).suffix)
+    return _fits(fields) and not names_an_image and delimited.is_heading(fields)
 
 
 def _numbers(fields: list[str]) -> list[float] | None:

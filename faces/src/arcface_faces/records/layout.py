@@ -8,7 +8,8 @@ two readings is refused with both: one of them would train on other images. So i
 not list all records: it may have been cut short, which a header would tell.
 
 Where there are identity records, they and no image are read: they are 0.3 % of MS1MV2's bytes. Numbers in records are
-float32 and exact only up to 2^24; above it `property` tells a, and the heads of all images tell of whom they are.
+float32 and exact only up to 2^24; above it `property` tells a, and the heads of the images about each identity's first
+one tell where that is.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.records import files
+from arcface_faces.records import files, identity_bounds
 from arcface_faces.records.index import Index, read_index
 from arcface_faces.records.recordio import MAGIC_BYTES, RecordFile
 from arcface_faces.records.table import RecordTable, read_heads
@@ -146,11 +147,11 @@ class _RecordSet:
             return None
         heads = self.heads(stop, len(self.lines))
         first, last = heads.labels.astype(np.float64).T
-        bounds = np.append(first, stop)
-        is_exact = len(self.lines) <= files.EXACT_FLOAT32
-        is_whole = np.array_equal(bounds[1:], last) and bounds[0] == 1 and (np.diff(bounds) >= 0).all()
-        if is_exact and (heads.flags > 1).all() and is_whole and np.array_equal(bounds, np.floor(bounds)):
-            return np.diff(bounds).astype(np.int64)
+        stored = np.append(first, np.float32(stop))
+        is_whole = np.array_equal(stored[1:], last) and stored[0] == 1 and (np.diff(stored) >= 0).all()
+        if (heads.flags > 1).all() and is_whole and np.array_equal(first, np.floor(first)):
+            bounds = identity_bounds.exact_bounds(first, stop, self._labels_of)
+            return None if bounds is None else np.diff(bounds)
         with_image = np.flatnonzero(heads.image_sizes > 0)
         if len(with_image):
             raise InvalidInput(
@@ -159,6 +160,10 @@ class _RecordSet:
                 f"up to key {heads.keys[-1]}: pack the images anew with 'arcface data pack'"
             )
         return None
+
+    def _labels_of(self, keys: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What the heads of some images say of whom they are."""
+        return read_heads(self.file, self.index, self.lines[keys]).labels[:, 0]
 
     def _images_by_identity_records(self, counts: NDArray[np.int64]) -> RecordImages:
         offsets = self.index.offsets[self.lines]

@@ -1,7 +1,7 @@
 """`arcface await`: until a job is in a phase, which is what `helm test` asks of a release."""
 
 import asyncio
-from typing import get_args
+from typing import Any, NamedTuple, get_args
 
 import click
 
@@ -12,6 +12,19 @@ from arcface_operator.kubernetes import client, credentials
 
 POLL_SECONDS = 0.5
 UNTOUCHED = "nobody has acted on it"
+ENDS = {"Succeeded", "Failed"}
+
+
+class State(NamedTuple):
+    """What is seen of a job."""
+
+    phase: str
+    """Its phase, or why it has none."""
+    why: str = ""
+    """What keeps it there: reasons and messages of the conditions that say so."""
+
+    def __str__(self) -> str:
+        return f"{self.phase} ({self.why})" if self.why else self.phase
 
 
 @click.command("await")
@@ -29,25 +42,35 @@ async def _await(job: client.JobRef, phase: str, seconds: float) -> None:
     """Look at the job now and then.
 
     Raises:
-        ArcFaceError: where it is not in the phase in time; with what was last seen of it.
+        ArcFaceError: where it is not in the phase in time, or has ended in another; with what was last seen of it.
     """
-    seen = UNTOUCHED
+    seen = State(UNTOUCHED)
+    remedy = "see `kubectl get arcfacejobs -A` and the operator's log"
     try:
         async with asyncio.timeout(seconds), credentials.open_client() as connection:
-            while (seen := await state_of(job, client.Api(connection))) != phase:
+            while (seen := await state_of(job, client.Api(connection))).phase != phase:
+                if seen.phase in ENDS:
+                    raise ArcFaceError(f"{job}: {seen}, and will not be {phase}; {remedy}")
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
-        remedy = "see `kubectl get arcfacejobs -A` and the operator's log"
         raise ArcFaceError(f"{job}: {seen}, and is not {phase} after {seconds:g} s; {remedy}") from None
 
 
-async def state_of(job: client.JobRef, api: client.Api) -> str:
-    """The job's phase, or why it has none; asked for by the right to list, which the operator's account has."""
+async def state_of(job: client.JobRef, api: client.Api) -> State:
+    """The job's state; asked for by the right to list, which the operator's account has."""
     jobs = client.collection(API_VERSION, PLURAL, job.namespace)
     try:
         found = await api.get(jobs, {"fieldSelector": f"metadata.name={job.name}"})
     except (client.ApiError, client.Unreachable) as error:
-        return str(error)
+        return State(str(error))
     if not found.get("items"):
-        return "there is no such job"
-    return str((found["items"][0].get("status") or {}).get("phase") or UNTOUCHED)
+        return State("there is no such job")
+    status = found["items"][0].get("status") or {}
+    return State(str(status.get("phase") or UNTOUCHED), _why(status))
+
+
+def _why(status: dict[str, Any]) -> str:
+    """Reasons and messages of the conditions by which a job cannot run or has failed."""
+    telling = {("Ready", "False"), ("Failed", "True")}
+    found = [each for each in status.get("conditions") or [] if (each.get("type"), each.get("status")) in telling]
+    return ", ".join(f"{each.get('reason')}: {each.get('message')}" for each in found)

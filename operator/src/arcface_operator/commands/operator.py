@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 from pathlib import Path
 
 import click
@@ -13,6 +14,8 @@ from arcface_operator.controller.operator import Options, run
 from arcface_operator.settings import Settings
 
 REMEDY = "give the operator's settings with --settings"
+MOST_FILES = 65_536
+"""Open at once: each job that trains holds a connection, and containerd 2 gives a container 1,024 unless it asks."""
 
 
 @click.command()
@@ -30,8 +33,17 @@ def operator(namespaces: tuple[str, ...], file: Path | None, address: str, port:
     """
     settings = _read_settings(file)
     start_log(settings)
+    _allow_open_files()
     options = Options(namespaces=namespaces, address=address, port=port, has_election=leader_election)
     asyncio.run(run(settings, options))
+
+
+def _allow_open_files() -> None:
+    """Ask for as many open files as are wanted, or as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _read_settings(file: Path | None) -> Settings:

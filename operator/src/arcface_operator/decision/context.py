@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Literal, TypedDict, Unpack
 
 from arcface_api.contract.launcher_words import LaunchCall
@@ -12,8 +13,8 @@ from arcface_api.resource import status as api
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec
 from arcface_operator.decision.answers.action_failure import REFUSED, UNAVAILABLE, UNREADABLE, ActionFailure
-from arcface_operator.decision.observation import Observation, PodView
-from arcface_operator.decision.stages import Stage, stage_of
+from arcface_operator.decision.observation import NO_ATTEMPT, Observation, PodView
+from arcface_operator.decision.stages import TRAINING, Stage, stage_of
 from arcface_operator.manifests.rank_variables import has_rank_table
 from arcface_operator.settings import Settings
 
@@ -52,6 +53,7 @@ class StatusChanges(TypedDict, total=False):
     training_completion_time: datetime | None
     completion_time: datetime | None
     workers: api.WorkersStatus | None
+    elastic: api.ElasticStatus | None
     rank_table: api.RankTableStatus | None
     progress: api.Progress | None
     checkpoint: api.CheckpointStatus | None
@@ -70,15 +72,20 @@ class DecisionContext:
     settings: Settings
     now: datetime
 
-    @property
+    @cached_property
     def job(self) -> ArcFaceTrainingJob:
-        """The job."""
-        return self.observed.job
+        """The job, with the status as decided so far."""
+        return self.observed.job.model_copy(update={"status": self.status})
 
     @property
     def spec(self) -> ArcFaceTrainingJobSpec:
         """What its user asks for."""
         return self.observed.job.spec
+
+    @property
+    def gang_spec(self) -> ArcFaceTrainingJobSpec:
+        """The spec with the workers of the present attempt, for what goes by the ranks that are there."""
+        return self.spec.model_copy(update={"workers": self.job.gang})
 
     @property
     def stage(self) -> Stage:
@@ -92,15 +99,21 @@ class DecisionContext:
 
     @property
     def old_pods(self) -> tuple[PodView, ...]:
-        """Pods of the stage's earlier attempts."""
+        """Pods of the stage's earlier attempts; the spare ones once these are gone, and keep their room until then."""
         present = self.stage.component, self.status.attempt
-        gangs = (pods for gang, pods in self.observed.gangs.items() if gang[0] == present[0] and gang != present)
-        return tuple(pod for pods in gangs for pod in pods)
+        gangs = {gang: pods for gang, pods in self.observed.gangs.items() if gang[0] == present[0] and gang != present}
+        spare = gangs.pop((self.stage.component, NO_ATTEMPT), ())
+        return tuple(pod for pods in gangs.values() for pod in pods) or spare
+
+    @property
+    def spare_pods(self) -> tuple[PodView, ...]:
+        """Pods that wait for room for a larger gang."""
+        return self.observed.gangs.get((TRAINING.component, NO_ATTEMPT), ())
 
     @property
     def gang_size(self) -> int:
         """Pods that an attempt needs."""
-        return self.stage.pods(self.spec)
+        return self.stage.pods(self.job)
 
     @property
     def missing_pod(self) -> int | None:

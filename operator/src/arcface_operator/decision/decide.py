@@ -20,7 +20,13 @@ from arcface_operator.decision.answers.action_failure import CREATION
 from arcface_operator.decision.context import DecisionContext, condition, true_since
 from arcface_operator.decision.observation import Observation
 from arcface_operator.decision.plan import Action, Delete, EmitEvent, Plan, Rollout, earliest, family_of
-from arcface_operator.decision.policies import active_deadline_seconds, clock, most_uncounted_restarts, scheduling_gang
+from arcface_operator.decision.policies import (
+    active_deadline_seconds,
+    clock,
+    min_replicas,
+    most_uncounted_restarts,
+    scheduling_gang,
+)
 from arcface_operator.decision.recovery import one_pod
 from arcface_operator.manifests.metadata import evaluator_name
 from arcface_operator.settings import Settings
@@ -140,9 +146,10 @@ def _with_counts(context: DecisionContext, status: ArcFaceTrainingJobStatus) -> 
     if context.status.phase in FINAL_PHASES:
         return decided.status  # what was counted at the end stays when the pods are cleaned away
     decided = decided.with_status(active_seconds=active_deadline_seconds.counted(context, status))
+    decided = min_replicas.with_size(decided)
     if context.stage is stages.EVALUATION or (status.start_time is None and status.workers is None):
         return decided.status  # all ranks are done; or suspended before it ever began: `begin` tells it by that
-    pods, desired = (decided if decided.stage is stages.TRAINING else context).pods, context.gang_size
+    pods, desired = (decided if decided.stage is stages.TRAINING else context).pods, context.spec.workers.replicas
     ready = sum(pod.is_ready and pod.ended is None for pod in pods)
     workers = WorkersStatus(
         desired=desired,
@@ -151,7 +158,7 @@ def _with_counts(context: DecisionContext, status: ArcFaceTrainingJobStatus) -> 
         failed=sum(pod.ended is not None and pod.ended.exit_code != 0 for pod in pods),
         summary=f"{ready}/{desired}",
     )
-    runs = status.running_time or (context.now if ready == desired else None)
+    runs = status.running_time or (context.now if ready == context.gang_size else None)
     trains = status.training_time or (context.now if status.phase == "Training" else None)
     return decided.with_status(workers=workers, running_time=runs, training_time=trains).status
 
@@ -168,6 +175,9 @@ def _events_of_phases(old: ArcFaceTrainingJobStatus, new: ArcFaceTrainingJobStat
     """One where the phase has changed, or another attempt follows."""
     if new.phase == old.phase and new.attempt == old.attempt:
         return []
+    if new.elastic is not None and (old.elastic is None or new.elastic.changed_at != old.elastic.changed_at):
+        resized = condition(new, "FullSize")
+        return [] if resized is None else [EmitEvent(type="Normal", reason="Resized", message=resized.message)]
     if new.phase == "Failed":
         failed = condition(new, "Failed")
         return [] if failed is None else [EmitEvent(type="Warning", reason=failed.reason, message=failed.message)]

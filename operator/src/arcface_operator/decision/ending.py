@@ -10,9 +10,10 @@ from arcface_api.resource.status import ConditionType, FailureStatus
 from arcface_operator.decision import stages
 from arcface_operator.decision.answers.action_failure import REFUSED, UNAVAILABLE
 from arcface_operator.decision.context import ROOM, DecisionContext, condition, true_since
-from arcface_operator.decision.observation import PodView
+from arcface_operator.decision.observation import NO_ATTEMPT, PodView
 from arcface_operator.decision.plan import Apply, Delete, DeleteJob, DeletePodGroup, Plan, Request, earliest
 from arcface_operator.decision.policies import clean_pod_policy, ttl_seconds_after_finished
+from arcface_operator.decision.recovery import ladder
 from arcface_operator.manifests import config_maps, gang, metadata
 
 SUSPENDING = "Suspending"
@@ -142,11 +143,15 @@ def _is_bereft(context: DecisionContext, pod: PodView) -> bool:
 
     A peer that was asked to stop leaves only when all of them have saved.
     """
-    if pod.component != stages.TRAINING.component or context.status.phase != "Restarting":
+    is_rank = pod.component == stages.TRAINING.component and pod.attempt != NO_ATTEMPT
+    if not is_rank or context.status.phase != "Restarting":
         return False
     peers = context.observed.gangs.get((pod.component, pod.attempt), ())
     failed = any(peer.ended is not None and peer.ended.exit_code not in AFTER_SAVING for peer in peers)
-    return failed or len(peers) < stages.TRAINING.pods(context.spec)
+    last, failure = context.status.recoveries[-1:], context.status.failure
+    if failed or not last or failure is None or last[0].rung != ladder.Rung.WHOLE_GANG.value:
+        return failed
+    return failure.pod not in {None, *(peer.name for peer in peers)}  # it is gone
 
 
 def is_overdue(context: DecisionContext, pod: PodView) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from arcface_api.resource.status import FailureStatus
+from arcface_api.resource.status import ElasticStatus, FailureStatus
 from arcface_operator.decision import ending, evaluation, room, stages, starting, training
 from arcface_operator.decision.context import ROOM, DecisionContext
 from arcface_operator.decision.fault_table.table import NODE_LOST, POD_LOST, Remedy
@@ -13,6 +13,7 @@ from arcface_operator.decision.policies import (
     avoid_node_seconds,
     backoff_limit,
     failure_rules,
+    min_replicas,
     most_uncounted_restarts,
     scheduling_deadline_seconds,
     scheduling_gang,
@@ -64,19 +65,31 @@ _COURSES = {
 def gather(context: DecisionContext) -> Plan:
     """One look at a gang in Pending, Queued or Restarting: what it cannot use yet, it does not hold for long."""
     if one_pod.is_under_way(context):
-        fault = _fault_while_replacing(context)
-        return starting.start(context) if fault is None else _act_on(context, fault)
+        return _replace_pod(context)
     if context.old_pods or room.is_whole(context):
         return starting.start(context)
     if (sentence := scheduling_deadline_seconds.exceeded(context)) is not None:
         reason = "SchedulingDeadlineExceeded"
         return _course(context).give_up(context, reason, sentence, FailureStatus(reason=reason, message=sentence))
-    if (fault := _fault_while_gathering(context)) is not None:
+    fault = _fault_while_gathering(context)
+    if fault is None and (pods := min_replicas.fewer(context)) is not None:
+        return _resize(context, pods, "NoRoom")
+    if (fault := fault or room.held_too_long(context)) is not None:
         return _act_on(context, fault)
     plan = starting.start(context)
     waits = scheduling_deadline_seconds.seconds_left(context), room.seconds_left(context)
-    left = *waits, starting.group_seconds(context)
+    left = *waits, min_replicas.seconds_left(context), starting.group_seconds(context)
     return replace(plan, look_again_seconds=earliest(plan.look_again_seconds, *left))
+
+
+def _replace_pod(context: DecisionContext) -> Plan:
+    """One look at a gang that waits for one pod; an elastic one for no longer than for room for all of them."""
+    if (fault := _fault_while_replacing(context)) is not None:
+        return _act_on(context, fault)
+    if (pods := min_replicas.fewer(context)) is not None:
+        return _resize(context, pods, "NoRoom")
+    plan = starting.start(context)
+    return replace(plan, look_again_seconds=earliest(plan.look_again_seconds, min_replicas.seconds_left(context)))
 
 
 def follow(context: DecisionContext) -> Plan:
@@ -95,9 +108,17 @@ def follow(context: DecisionContext) -> Plan:
     context, actions = course.introduce(context)
     settings, stage = context.settings, context.stage
     if context.status.phase == stage.at_work:
-        return Plan(status=context.status, actions=actions, look_again_seconds=settings.progress_seconds)
+        return _go_on(context, actions)
     context = context.with_condition(stage.condition, truth=False, reason="Starting", message=_waiting_for(context))
     return Plan(status=context.status, actions=actions, look_again_seconds=settings.starting_poll_seconds)
+
+
+def _go_on(context: DecisionContext, actions: tuple[Action, ...]) -> Plan:
+    """A gang at work is well; it may have room for more pods."""
+    if (pods := min_replicas.more(context)) is not None:
+        return _resize(context, pods, "MoreRoom")
+    actions = (*actions, *starting.look_for_room(context))
+    return Plan(status=context.status, actions=actions, look_again_seconds=context.settings.progress_seconds)
 
 
 def is_blamed(context: DecisionContext) -> bool:
@@ -145,8 +166,7 @@ def _fault_while_gathering(context: DecisionContext) -> Fault | None:
     if (fault := scheduling_gang.withdrawn(context)) is not None:
         return fault
     fault = _pod_fault(context)
-    found = room.incurable(context) if fault is None or fault.is_blamed else fault
-    return found or room.held_too_long(context)
+    return room.incurable(context) if fault is None or fault.is_blamed else fault
 
 
 def _fault_while_replacing(context: DecisionContext) -> Fault | None:
@@ -247,6 +267,16 @@ def _by_rung(context: DecisionContext, fault: Fault, refused: int) -> Plan:
     return starting.start(_with_new_pods(restarted, context).with_status(refused_attempts=refused))
 
 
+def _resize(context: DecisionContext, pods: int, reason: str) -> Plan:
+    """The gang goes on in another number of pods: it saves, leaves and starts anew, and nothing counts for it."""
+    message = f"the gang goes on with {pods} of {context.spec.workers.replicas} pods"
+    failure = FailureStatus(reason=reason, message=message)
+    context = _with_pause(ladder.begun(context, ladder.Rung.ELASTIC, fault_of(failure)), failure)
+    size = ElasticStatus(attempt=context.status.attempt, pods=pods, changed_at=context.now)
+    context = _with_next_attempt(context.with_status(elastic=size), has_run=True)
+    return starting.start(context.with_status(phase="Queued"))
+
+
 def _refused_attempts(context: DecisionContext, fault: Fault) -> int:
     """Attempts in a row, this one included, that kubelets would not have for one reason."""
     before, reason = context.status.failure, fault.failure.reason
@@ -298,9 +328,12 @@ def _has_run(context: DecisionContext) -> bool:
 
 
 def _with_next_attempt(context: DecisionContext, *, has_run: bool) -> DecisionContext:
-    """The context with another attempt, which waits where the ones before it never ran."""
+    """The context with another attempt of the same size, which waits where the ones before it never ran."""
+    attempt, size = context.status.attempt, context.status.elastic
+    if size is not None and size.attempt == attempt:
+        context = context.with_status(elastic=size.model_copy(update={"attempt": attempt + 1}))
     return context.with_status(
-        attempt=context.status.attempt + 1,
+        attempt=attempt + 1,
         launch=0,
         replacement=None,
         vain_attempts=0 if has_run else context.status.vain_attempts + 1,

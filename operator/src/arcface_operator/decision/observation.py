@@ -19,6 +19,10 @@ from arcface_operator.decision.stages import STAGES
 from arcface_operator.manifests.metadata import Manifest, source_of
 from arcface_operator.manifests.workload import QueueView
 
+NO_ATTEMPT = -1
+"""Of pods that wait for room, and of those whose label somebody has removed or changed."""
+UNSCHEDULABLE = "Unschedulable"
+"""Schedulers' word for a pod that they have looked at and found no node for."""
 MAIN_CONTAINERS = {stage.component: stage.container for stage in STAGES}
 
 
@@ -84,6 +88,11 @@ class PodView:
     def waits_for_room(self) -> bool:
         """Whether it has no node; from then on it holds its devices."""
         return self.node is None and self.ended is None
+
+    @property
+    def is_without_room(self) -> bool:
+        """Whether its scheduler says that there is no node for it."""
+        return self.waits_for_room and (self.waiting or "").split(":")[0] == UNSCHEDULABLE
 
     @property
     def stuck_for(self) -> str | None:
@@ -242,9 +251,9 @@ def controller_of(metadata: Mapping[str, Any]) -> str | None:
 
 
 def _number(labels: Mapping[str, str], name: str) -> int:
-    """Number in a label; -1 where someone has removed or changed it, which no pod of ours has."""
+    """Number in a label; another one than any pod of a gang has where the label is not there or holds none."""
     text = labels.get(name, "")
-    return int(text) if re.fullmatch("[0-9]{1,9}", text) else -1
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else NO_ATTEMPT
 
 
 def parse_time(text: str | None) -> datetime | None:

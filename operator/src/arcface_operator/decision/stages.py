@@ -11,6 +11,8 @@ from arcface_operator.manifests import evaluator_pod, metadata, worker_pod
 from arcface_operator.manifests.gang import Gang
 from arcface_operator.settings import Settings
 
+PodBuilder = Callable[[ArcFaceTrainingJob, int, int, Settings], metadata.Manifest]
+"""A pod by its index and attempt."""
 TRAINED = "Trained"
 """Reason of the condition Training once every rank has ended well; all that earlier releases say of it."""
 
@@ -31,15 +33,15 @@ class Stage:
     """What it is to make true."""
     report: type[TrainerReport] | type[EvaluatorReport]
     """What its first pod serves at /progress, and leaves at its end."""
-    pods: Callable[[ArcFaceTrainingJobSpec], int]
+    pods: Callable[[ArcFaceTrainingJob], int]
+    """Of the present attempt."""
     ranks_per_pod: Callable[[ArcFaceTrainingJobSpec], int]
     pod_name: Callable[[str, int], str]
     """Of a job's pod, by its index."""
     group_name: Callable[[str], str]
     """Of a job's gang, with its scheduler."""
     gang: Callable[[ArcFaceTrainingJob], Gang]
-    build_pod: Callable[[ArcFaceTrainingJob, int, int, Settings], metadata.Manifest]
-    """A pod by its index and attempt."""
+    build_pod: PodBuilder
 
 
 TRAINING = Stage(
@@ -49,7 +51,7 @@ TRAINING = Stage(
     at_work="Training",
     condition="Training",
     report=TrainerReport,
-    pods=lambda spec: spec.workers.replicas,
+    pods=lambda job: job.gang.replicas,
     ranks_per_pod=lambda spec: spec.workers.devices_per_worker,
     pod_name=metadata.worker_name,
     group_name=lambda job: job,

@@ -9,8 +9,13 @@ from arcface_api.errors import InvalidInput
 from arcface_operator.decision import ending, prerequisites, room, stages
 from arcface_operator.decision.context import ROOM, DecisionContext, condition
 from arcface_operator.decision.observation import PodView
-from arcface_operator.decision.plan import Action, Apply, Create, DryRunCreate, Plan, earliest
-from arcface_operator.decision.policies import avoid_node_seconds, scheduling_deadline_seconds, scheduling_gang
+from arcface_operator.decision.plan import Action, Apply, Create, Delete, DryRunCreate, Plan, earliest
+from arcface_operator.decision.policies import (
+    avoid_node_seconds,
+    min_replicas,
+    scheduling_deadline_seconds,
+    scheduling_gang,
+)
 from arcface_operator.decision.recovery import calls, one_pod
 from arcface_operator.manifests import config_maps, evaluator_pod, gang, metadata, rank_table_size, worker_pod, workload
 from arcface_operator.manifests.node_avoidance import avoiding
@@ -215,13 +220,28 @@ def _with_creation(context: DecisionContext) -> DecisionContext:
 
 def _creation(context: DecisionContext, missing: list[int]) -> tuple[Action, ...]:
     """What the pods need, then the pods."""
-    build, attempt = context.stage.build_pod, context.status.attempt
-    avoided = avoid_node_seconds.names(context)
+    built = _built(context, context.stage.build_pod, missing)
+    pods = [Create(calls.with_call(context, pod)) for pod in built]
+    return (*(Apply(manifest) for manifest in _to_be_written(context)), *_dry_runs(context), *pods)
+
+
+def _built(context: DecisionContext, build: stages.PodBuilder, indices: list[int]) -> Iterable[metadata.Manifest]:
+    """Pods of the present attempt, where queue and faults want them."""
+    avoided, attempt = avoid_node_seconds.names(context), context.status.attempt
     placement = None if context.observed.queue is None else context.observed.queue.placement
     settings = context.settings.model_copy(update={"trainer_image": context.status.image})
-    built = (workload.with_placement(build(context.job, index, attempt, settings), placement) for index in missing)
-    pods = [Create(calls.with_call(context, avoiding(pod, avoided))) for pod in built]
-    return (*(Apply(manifest) for manifest in _to_be_written(context)), *_dry_runs(context), *pods)
+    pods = (workload.with_placement(build(context.job, index, attempt, settings), placement) for index in indices)
+    return (avoiding(pod, avoided) for pod in pods)
+
+
+def look_for_room(context: DecisionContext) -> tuple[Action, ...]:
+    """Spare pods beside a gang at work that has fewer pods than it should have."""
+    queue, ended = context.observed.queue, min_replicas.ended_spares(context)
+    if context.spec.scheduling.gang == "kueue" and (queue is None or queue.placement is None):
+        return ()  # it is not known where they would have to go
+    pods = _built(context, worker_pod.build_spare_pod, min_replicas.missing_spares(context))
+    left = (Delete(resource="pods", name=pod.name, uid=pod.uid, condition="FullSize") for pod in ended)
+    return (*(Create(pod, "FullSize") for pod in pods), *left)
 
 
 def _to_be_written(context: DecisionContext) -> list[metadata.Manifest]:

@@ -38,10 +38,10 @@ def _publish_rank_table(context: DecisionContext) -> tuple[DecisionContext, tupl
     touches = _annotations(pods, pod_environment.RANK_TABLE_ANNOTATION, version, "RankTableReady")
     is_told = not touches and any(pod.annotations.get(pod_environment.RANK_TABLE_ANNOTATION) == version for pod in pods)
     if is_told and _has_rank_table(context, version):
-        context = context.with_status(rank_table=rank_table.complete(context.spec))
+        context = context.with_status(rank_table=rank_table.complete(context.gang_spec))
         message = "all ranks are in it"
         return context.with_condition("RankTableReady", truth=True, reason="Completed", message=message), ()
-    table = rank_table.assemble(context.spec, pods, annotation, launch)
+    table = rank_table.assemble(context.gang_spec, pods, annotation, launch)
     context = context.with_status(rank_table=table.status.model_copy(update={"state": "initializing"}))
     reason, message = _table_state(table)
     context = context.with_condition("RankTableReady", truth=False, reason=reason, message=message)

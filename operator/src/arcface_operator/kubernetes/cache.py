@@ -53,7 +53,8 @@ class Cache(Generic[Key, View]):
         return [entry.view for entry in self.by_key.get(key, {}).values()]
 
     def __iter__(self) -> Iterator[View]:
-        return iter([entry.view for entry in self.by_uid.values()])
+        # Metrics are read in a thread: a copy that is made at once is not changed meanwhile.
+        return iter([entry.view for entry in list(self.by_uid.values())])
 
     def empty(self) -> Self:
         """A cache of the same kind for a list that is still being read."""

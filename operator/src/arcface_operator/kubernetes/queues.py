@@ -40,7 +40,7 @@ class QueueReader:
             return None
         views = self.workloads.of(ref)
         workloads = {view.component: view for view in views if view.owner == job.metadata.uid}
-        if job.status.phase not in decide.WAITING_PHASES:
+        if job.status.phase not in decide.WAITING_PHASES and job.gang == job.spec.workers:
             return kueue.QueueView(workloads=workloads)
         own = workloads.get(stages.stage_of(job.status).component)
         try:

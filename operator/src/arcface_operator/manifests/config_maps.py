@@ -47,7 +47,7 @@ def build_run_config(job: ArcFaceTrainingJob, attempt: int = 0, image: str | Non
             shuffle_window=spec.data.shuffle_window,
         ),
         training=_complete_training(spec),
-        ranks=_run_ranks(spec),
+        ranks=_run_ranks(job),
         checkpoint=run_config.RunCheckpoint(
             directory=_folder(pods.CHECKPOINT_MOUNT, checkpoint_path(job)),
             path=checkpoint_path(job),
@@ -72,11 +72,11 @@ def _complete_training(spec: ArcFaceTrainingJobSpec) -> TrainingSpec:
     return spec.training.model_copy(update={"optimizer": optimizer, "precision": spec.precision})
 
 
-def _run_ranks(spec: ArcFaceTrainingJobSpec) -> run_config.RunRanks:
+def _run_ranks(job: ArcFaceTrainingJob) -> run_config.RunRanks:
     """The gang of ranks."""
-    workers = spec.workers
+    workers = job.spec.workers
     return run_config.RunRanks(
-        world_size=workers.world_size,
+        world_size=job.gang.world_size,
         full_world_size=workers.world_size,
         per_pod=workers.devices_per_worker,
         accelerator=workers.accelerator,

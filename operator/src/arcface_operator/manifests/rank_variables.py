@@ -16,18 +16,18 @@ LONGEST_EXEC_SECONDS = 17_340
 
 def has_rank_table(job: ArcFaceTrainingJob) -> bool:
     """Whether HCCL is given a rank table; a rank alone needs none."""
-    workers = job.spec.workers
+    workers = job.gang
     return workers.effective_rendezvous == "rankTable" and workers.world_size > 1
 
 
 def has_scheduler_file(job: ArcFaceTrainingJob) -> bool:
     """Whether pods are told by a file where rank 0's is; with a rank table they read it there."""
-    return job.spec.workers.replicas > 1 and not has_rank_table(job)
+    return job.gang.replicas > 1 and not has_rank_table(job)
 
 
 def build_identity(job: ArcFaceTrainingJob, index: int, attempt: int) -> list[Manifest]:
     """Who the pod is and where the ranks meet; every rank's own number is derived from these in the pod."""
-    workers = job.spec.workers
+    workers = job.gang
     identity = pods.RankIdentity(
         rank=index * workers.devices_per_worker,
         world_size=workers.world_size,
@@ -45,7 +45,7 @@ def build_defaults(job: ArcFaceTrainingJob, index: int) -> list[Manifest]:
 
     A rank that waits for the others holds Python's lock and answers nobody (MindSpore 2.10): the limit is its own.
     """
-    if job.spec.workers.world_size == 1:
+    if job.gang.world_size == 1:
         return []
     limit = job.spec.run_policy.startup_deadline_seconds
     join: Manifest = {"name": pods.JOIN_TIMEOUT, "value": str(limit)}

@@ -44,6 +44,29 @@ def build_worker_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings
     return {"apiVersion": "v1", "kind": "Pod", **claim_access.with_read_claims(template)}
 
 
+def build_spare_pod(job: ArcFaceTrainingJob, index: int, attempt: int, settings: Settings) -> Manifest:
+    """A pod that is placed where rank pod `index` would be, and does nothing: it shows whether there is room for it.
+
+    It is scheduled as a rank pod in all respects, its labels included, which affinities may go by, but is of no
+    attempt. Where nobody looks after it, it gives back by itself what it holds.
+    """
+    pod, seconds = build_worker_pod(job, index, attempt, settings), max(1, round(settings.partial_gang_seconds))
+    name, metadata, spec = f"{job.metadata.name}-spare-{index}", pod["metadata"], pod["spec"]
+    idle = {"command": ["sleep"], "args": [str(seconds)]}
+    return {
+        **pod,
+        "metadata": {**metadata, "name": name, "labels": {**metadata["labels"], pods.ATTEMPT_LABEL: pods.SPARE}},
+        "spec": {
+            **spec,
+            "hostname": name,
+            "containers": [{**item, **idle} if item["name"] == CONTAINER else item for item in spec["containers"]],
+            "activeDeadlineSeconds": seconds,
+            # A process with the number 1 that does not listen for SIGTERM lives until it is killed.
+            "terminationGracePeriodSeconds": 1,
+        },
+    }
+
+
 def _default_template(job: ArcFaceTrainingJob, index: int, settings: Settings) -> Manifest:
     """What a user's template may change."""
     common, variables = pod_parts.default_template(CONTAINER, job, settings), rank_variables.build_defaults(job, index)

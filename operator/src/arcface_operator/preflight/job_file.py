@@ -11,23 +11,53 @@ from arcface_api.errors import InvalidInput, explained
 from arcface_api.names import API_VERSION, KIND
 from arcface_api.resource.job import ArcFaceTrainingJob
 
-SIZE_LIMIT = 1 << 20
-"""Bytes; the API server takes no larger objects either."""
-NODE_LIMIT = 100_000
-"""Nodes of the document after its aliases are expanded."""
+SIZE_LIMIT = 1 << 18
+"""Bytes; jobs have a few thousand, and each costs microseconds."""
+NODE_LIMIT = 10_000
+"""Nodes of the document, as it is written and after its aliases are expanded."""
+DEPTH_LIMIT = 32
+"""Levels, each of which PyYAML looks at again for every word below it."""
 EXPONENT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
-FLOAT = "tag:yaml.org,2002:float"
-TIMESTAMP = "tag:yaml.org,2002:timestamp"
+YAML = "tag:yaml.org,2002:"
+TEXT, INT, FLOAT, TIMESTAMP = f"{YAML}str", f"{YAML}int", f"{YAML}float", f"{YAML}timestamp"
+MAP, SEQUENCE, MERGE = f"{YAML}map", f"{YAML}seq", f"{YAML}merge"
 
 
 class JobLoader(yaml.SafeLoader):
-    """Plain values only, read as kubectl reads them: a date stays text, and 5e-4 is a number without a dot, too."""
+    """Plain values only, read as kubectl reads them: 2024-05-06 and 1:30 stay text, 5e-4 is a number without a dot."""
+
+    nodes = depth = 0
+
+    def resolve(self, kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
+        """What a value is: neither a date nor a number to the base of 60, which Kubernetes' YAML does not have."""
+        tag: str = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+        return TEXT if tag == TIMESTAMP or (tag in {INT, FLOAT} and ":" in (value or "")) else tag
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """A node with all below it; MarkedYAMLError where they are too many or too deep, or tagged as what they aren't.
+
+        PyYAML's constructors trust tags: `!!int ""` ends in an IndexError.
+        """
+        self.nodes += 1
+        self.depth += 1
+        if self.nodes > NODE_LIMIT or self.depth > DEPTH_LIMIT:
+            problem = f"more than {NODE_LIMIT} values, or {DEPTH_LIMIT} within each other"
+            place = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=place)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        if node is not None and not self._is_tagged_rightly(node):
+            problem = f"no {node.tag.removeprefix(YAML):.80}; leave its tag out"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        return node
+
+    def _is_tagged_rightly(self, node: yaml.Node) -> bool:
+        if not isinstance(node, yaml.ScalarNode):
+            return node.tag == (MAP if isinstance(node, yaml.MappingNode) else SEQUENCE)
+        found = self.resolve(yaml.ScalarNode, node.value, (True, False))
+        return node.tag in {TEXT, found} or (node.tag == FLOAT and found == INT)
 
 
-JobLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != TIMESTAMP]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 JobLoader.add_implicit_resolver(FLOAT, EXPONENT, list("-+.0123456789"))
 
 
@@ -38,10 +68,10 @@ def read_job(path: Path) -> ArcFaceTrainingJob:
 
 def _read_text(path: Path) -> str:
     """Content of the file."""
-    with explained(path, "cannot be read", "give the job's YAML file with -f"):
-        data = path.read_bytes()
+    with explained(path, "cannot be read", "give the job's YAML file with -f"), path.open("rb") as file:
+        data = file.read(SIZE_LIMIT + 1)
     if len(data) > SIZE_LIMIT:
-        raise InvalidInput(f"{path}: {len(data)} bytes; a job has at most {SIZE_LIMIT}")
+        raise InvalidInput(f"{path}: has more than {SIZE_LIMIT} bytes, which is no job")
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -124,10 +154,13 @@ def _expanded_size(node: yaml.Node, source: str, known: dict[int, int]) -> int:
 
 
 def _check_keys(node: yaml.MappingNode, source: str) -> None:
-    """Refuse a key that stands twice in one map."""
+    """Refuse a key that stands twice in one map, or may stand there twice in other words, as 1 and 0x1 do."""
     seen: set[str] = set()
     for key, _ in node.value:
-        name = key.value if isinstance(key, yaml.ScalarNode) else ""
-        if name in seen:
-            raise InvalidInput(f"{source} line {key.start_mark.line + 1}: key {name!r} stands twice; remove one")
-        seen.add(name)
+        place = f"{source} line {key.start_mark.line + 1}"
+        if key.tag not in {TEXT, MERGE}:
+            name = repr(key.value) if isinstance(key, yaml.ScalarNode) else "of several values"
+            raise InvalidInput(f"{place}: key {name} is no text; quote it")
+        if key.value in seen:
+            raise InvalidInput(f"{place}: key {key.value!r} stands twice; remove one")
+        seen.add(key.value)

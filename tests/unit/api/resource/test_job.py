@@ -43,3 +43,19 @@ def test_another_kind_or_version_is_refused(field, value):
 def test_a_job_survives_the_way_through_json():
     job = make_job(evaluation={"claimName": "faces", "gates": [{"metric": "lfw.accuracy", "min": 0.9}]})
     assert ArcFaceTrainingJob.from_json(job.to_json(), "again") == job
+
+
+@pytest.mark.parametrize(
+    ("attempt", "pods"),
+    [pytest.param(3, 2, id="the attempt of that size"), pytest.param(4, 4, id="one that knows nothing of it")],
+)
+def test_the_gang_of_an_attempt_may_be_smaller_and_its_total_batch_is_the_jobs(attempt, pods):
+    status = {"attempt": attempt, "elastic": {"attempt": 3, "pods": 2, "changedAt": "2026-11-24T12:00:00Z"}}
+    document = job_document(workers={"replicas": 4, "minReplicas": 1, "devicesPerWorker": 8}) | {"status": status}
+    job = ArcFaceTrainingJob.from_json(json.dumps(document), "test")
+    assert (job.gang.replicas, job.gang.world_size, job.spec.total_batch_size) == (pods, 8 * pods, 32 * 128)
+
+
+def test_a_gang_is_elastic_where_it_may_lose_a_pod():
+    sizes = [{"replicas": 4}, {"replicas": 4, "minReplicas": 4}, {"replicas": 4, "minReplicas": 3}]
+    assert [make_job(workers=workers).spec.workers.is_elastic for workers in sizes] == [False, False, True]

@@ -96,6 +96,7 @@ NEWER = {
     "failure": {"reason": "R", "message": "", "rank": "all"},
     "checkpoint": {**SAVED, "sha256": "blake3:00"},
     "workers": {"desired": 8, "summary": "8 of 8"},
+    "elastic": {"attempt": 3, "pods": {"least": 2}, "changedAt": "2026-11-24T12:00:00Z"},
     "uncountedRestartTimes": ["2026-11-24T12:00:00Z"] * 101,
     "avoidedNodes": [{"name": f"n{n}", "reason": "R", "since": "2026-11-24T12:00:00Z"} for n in range(17)],
     "progress": {"step": "7/100"},

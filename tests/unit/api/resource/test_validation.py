@@ -103,6 +103,22 @@ BROKEN = [
         id="rank table",
     ),
     pytest.param(
+        "spec.workers",
+        {"workers": {"replicas": 2, "minReplicas": 3}},
+        "minReplicas must not be above replicas",
+        id="more than all pods",
+    ),
+    *(
+        pytest.param(
+            "spec",
+            {"workers": {"replicas": 2, "minReplicas": 1}, "scheduling": {"gang": gang}},
+            "workers.minReplicas below replicas needs scheduling.gang none or kueue: other gang schedulers place all "
+            "pods or none",
+            id=f"a part of a gang that {gang} places",
+        )
+        for gang in ("native", "volcano", "coscheduling")
+    ),
+    pytest.param(
         "spec.evaluation",
         {"evaluation": {**EVALUATION, "sets": []}},
         "name at least one set in sets or ijb",

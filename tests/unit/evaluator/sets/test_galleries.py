@@ -46,7 +46,7 @@ def test_ijb_b_has_galleries_of_its_own_names(opened):
 
 
 def test_a_set_of_ones_own_has_a_gallery_and_distractors(opened):
-    files = {"gallery": "\ufeff0,7\r\n", "distractors": "template\n30\n40\n", "probe": "1 , 7\n\n11,1\n"}
+    files = {"gallery": "\ufeff0;7\r\n", "distractors": "template\n30\n40\n", "probe": "1 , 7\n\n11,1\n"}
     found = opened(files, "tinyface")
     assert {name: shown(gallery) for name, gallery in found.galleries.items()} == {
         "gallery": {0: 7, 6: NOBODY, 8: NOBODY}
@@ -61,13 +61,18 @@ def test_a_set_of_ones_own_has_a_gallery_and_distractors(opened):
         ({"probe_mixed": None}, "ijbc_1N_probe_mixed.csv: is missing"),
         ({"gallery_G1": "t,s\n10,1\n11,2\n10,3\n"}, "gallery_G1.csv line 4: template 10 has another subject in an"),
         ({"gallery_G1": "t,s\n10,1\n12,2\n"}, "gallery_G1.csv line 3: template 12 has no images"),
-        ({"gallery_G1": "10;1\n"}, "gallery_G1.csv line 1: '10;1'; a line is 'template,subject', whole numbers"),
+        ({"gallery_G1": "10|1\n"}, "gallery_G1.csv line 1: '10|1'; a line is 'template,subject', whole numbers"),
+        # None of these first lines is a heading: the template would be left out without a word.
+        ({"gallery_G1": "-10,1\n0,7\n"}, "gallery_G1.csv line 1: '-10,1'"),
+        ({"gallery_G1": "l0,1\n0,7\n"}, "gallery_G1.csv line 1: 'l0,1'"),
+        ({"gallery_G1": "nan,NaN\n0,7\n"}, "gallery_G1.csv line 1: 'nan,NaN'"),
+        ({"gallery_G1": "\n10,1\n\n0,x\n"}, "gallery_G1.csv line 4: '0,x'"),
         ({"gallery_G1": "t,s\n10,-1\n"}, "gallery_G1.csv line 2: '10,-1'"),
         ({"gallery_G1": "t,s\n10,1.0\n"}, "gallery_G1.csv line 2: '10,1.0'"),
         ({"gallery_G1": "t,s\n10\n"}, "gallery_G1.csv line 2: '10'"),
         ({"gallery_G1": f"t,s\n{'9' * 30},1\n"}, "gallery_G1.csv line 2: '99999"),
         ({"gallery_G1": "t,s\n"}, "gallery_G1.csv: names no template"),
-        ({"gallery_G1": 't,s\n10,1,"x\n11,2\n'}, "gallery_G1.csv: is no CSV text"),
+        ({"gallery_G1": 't,s\n10,1,"x\n11,2\n'}, "gallery_G1.csv line 3: is no CSV ("),
         ({"gallery_G1": ""}, "gallery_G1.csv: names no template"),
     ],
 )

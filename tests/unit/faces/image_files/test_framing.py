@@ -88,7 +88,12 @@ def test_a_name_without_suffix_stands_for_the_file(tmp_path):
         (["a.png 1 2 3"], "line 1"),
         (["", " ".join(["a.png", *NUMBERS]), "", " ".join(["b.png", *NUMBERS[:-1], "x"])], "line 4"),
         ([" ".join(["a.png", *NUMBERS]), " ".join(["b.png", *NUMBERS[:-1], "1_0"])], "line 2"),
-        ([" ".join(["a.png", *NUMBERS[:-1], "nan"]), " ".join(["a.png", *NUMBERS, "inf"])], "line 2"),
+        ([" ".join(["a.png", *NUMBERS]), " ".join(["b.png", *NUMBERS, "inf"])], "line 2"),
+        # No heading, though the first line holds no landmarks: its image would be left out without a word.
+        ([" ".join(["a", *NUMBERS[:-1], "x"]), " ".join(["b", *NUMBERS])], "line 1: 'a,0.5"),
+        ([" ".join(["a", *["nan"] * 10]), " ".join(["b", *NUMBERS])], "line 1: 'a,nan"),
+        ([",".join(["a.png", *"defghijklm"]), ",".join(["b.png", *NUMBERS])], "line 1: 'a.png,d"),
+        ([",".join(["a", *"defghijkl", "\u0663"]), ",".join(["b.png", *NUMBERS])], "line 1: 'a,d"),
         ([" ".join(["a.png", *NUMBERS]), " ".join(["./a.png", *NUMBERS])], "line 2: a.png has landmarks in line 1"),
     ],
 )

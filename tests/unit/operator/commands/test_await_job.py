@@ -14,6 +14,9 @@ from arcface_operator.kubernetes.client import ApiError, JobRef, Unreachable
 
 LIST = "/apis/arcface.io/v1alpha1/namespaces/faces/arcfacetrainingjobs", {"fieldSelector": "metadata.name=quick"}
 REFUSED = ApiError(403, "arcfacetrainingjobs is forbidden")
+WAITS = {"type": "Ready", "status": "False", "reason": "ClaimMissing", "message": "faces"}
+TRAINS = {"type": "Training", "status": "False", "reason": "NotStarted", "message": "no pods"}
+FAILED = {"type": "Failed", "status": "True", "reason": "Diverged", "message": "nan"}
 
 
 @pytest.mark.parametrize(
@@ -22,6 +25,10 @@ REFUSED = ApiError(403, "arcfacetrainingjobs is forbidden")
         pytest.param({"status": {"phase": "Suspended"}}, "Suspended", id="acted on"),
         pytest.param({}, "nobody has acted on it", id="new"),
         pytest.param({"status": {"conditions": []}}, "nobody has acted on it", id="without a phase"),
+        pytest.param(
+            {"status": {"phase": "Pending", "conditions": [WAITS, TRAINS]}}, "Pending (ClaimMissing: faces)", id="waits"
+        ),
+        pytest.param({"status": {"phase": "Failed", "conditions": [FAILED]}}, "Failed (Diverged: nan)", id="failed"),
         pytest.param(None, "there is no such job", id="absent"),
         pytest.param(REFUSED, "403: arcfacetrainingjobs is forbidden", id="not ours to see"),
         pytest.param(Unreachable("GET /x: OSError"), "GET /x: OSError", id="no answer"),
@@ -36,7 +43,7 @@ def test_what_is_seen_of_a_job(answer: Any, state: str) -> None:
             return {"items": [] if answer is None else [answer]}
 
     server: Any = Server()
-    assert asyncio.run(await_job.state_of(JobRef("faces", "quick"), server)) == state
+    assert str(asyncio.run(await_job.state_of(JobRef("faces", "quick"), server))) == state
 
 
 @pytest.fixture
@@ -76,3 +83,9 @@ def test_it_says_what_it_last_saw(wait_for: Callable[..., Result]) -> None:
     result = wait_for("Pending", seconds=0.5)
     assert isinstance(result.exception, ArcFaceError)
     assert str(result.exception).startswith("faces/quick: Pending, and is not Suspended after 0.5 s; see ")
+
+
+def test_it_does_not_wait_for_what_cannot_come(wait_for: Callable[..., Result]) -> None:
+    result = wait_for("Training", "Failed")
+    assert isinstance(result.exception, ArcFaceError)
+    assert str(result.exception).startswith("faces/quick: Failed, and will not be Suspended; see ")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from arcface_api.contract.reports import ReportedFailure, TrainerReport
-from arcface_api.resource.status import Condition, RankTableStatus
+from arcface_api.resource.status import Condition, FailureStatus, RankTableStatus, Recovery
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import Observation, PodView, view_pod
 from arcface_operator.decision.plan import Delete
@@ -106,10 +106,9 @@ PRESENCE = [
         spec={"runPolicy": {"cleanPodPolicy": "None"}},
         evaluating="",
         waiting="delete:0",
-        restarting="hurry:0",
         suspended="+resume delete:0,1",
-        gang=f"{LOST}@0 hurry:0,1",
-        training=f"{LOST_AT_WORK}@0 hurry:0 annotate:1",
+        gang=f"{LOST}@0 delete:0 hurry:1",
+        training=f"{LOST_AT_WORK}@0 delete:0 annotate:1",
         ended="delete:0",
     ),
     *row(
@@ -312,22 +311,28 @@ def test_an_exit_code_alone_is_no_success(message: str, told: str) -> None:
     assert status.training_completion_time is None
 
 
+LEAVING = {"leaves_at": ago(-99), "grace_seconds": 120}
+
+
 @pytest.mark.parametrize(
-    ("pods", "words"),
+    ("pods", "rung", "words"),
     [
-        pytest.param((make_worker(0, -1), make_ended(1, -1, code=1)), ["hurry:0", "hurry:1"], id="a peer failed"),
-        pytest.param((make_worker(0, -1), make_ended(1, -1, code=None)), ["hurry:0", "hurry:1"], id="a peer was lost"),
+        pytest.param((make_worker(0, -1), make_ended(1, -1, code=1)), None, ["hurry:0", "hurry:1"], id="failed"),
+        pytest.param((make_worker(0, -1), make_ended(1, -1, code=None)), None, ["hurry:0", "hurry:1"], id="lost"),
+        pytest.param((make_worker(0, -1), make_ended(1, -1, code=143)), None, ["delete:0", "delete:1"], id="stopped"),
+        pytest.param((make_worker(0, -1), make_worker(1, -1)), "WholeGang", ["delete:0", "delete:1"], id="runs"),
+        pytest.param((make_worker(0, -1),), "WholeGang", ["hurry:0"], id="gone"),
+        pytest.param((make_worker(0, -1, **LEAVING),), "WholeGang", ["hurry:0"], id="gone, its peer has long to leave"),
         pytest.param(
-            (make_worker(0, -1), make_ended(1, -1, code=143)), ["delete:0", "delete:1"], id="all were stopped"
+            (make_worker(0, -1, **LEAVING | {"grace_seconds": 5}),), "WholeGang", [], id="gone, its peer ends"
         ),
-        pytest.param((make_worker(0, -1), make_worker(1, -1)), ["delete:0", "delete:1"], id="both run"),
-        pytest.param((make_worker(1, -1),), ["hurry:1"], id="a peer is gone"),
-        pytest.param((make_worker(1, -1, leaves_at=ago(-99), grace_seconds=120),), ["hurry:1"], id="has long left"),
-        pytest.param((make_worker(1, -1, leaves_at=ago(-4), grace_seconds=5),), [], id="ends soon"),
+        pytest.param((make_worker(0, -1),), "Elastic", ["delete:0"], id="gone before the gang grows"),
     ],
 )
-def test_ranks_that_wait_for_a_dead_peer_get_five_seconds_to_end_in(pods: Any, words: list[str]) -> None:
-    plan = plan_in("Restarting", {"pods": pods})
+def test_ranks_that_wait_for_a_dead_peer_get_five_seconds_to_end_in(pods: Any, rung: Any, words: list[str]) -> None:
+    known = [] if rung is None else [Recovery(rung=rung, cause="PodLost", since=ago(5))]
+    failure = FailureStatus(reason="PodLost", message="pod quick-worker-1 is gone", pod="quick-worker-1")
+    plan = plan_in("Restarting", {"pods": pods}, {"recoveries": known, "failure": failure})
     assert [action_word(action) for action in plan.actions if isinstance(action, Delete)] == words
 
 

@@ -1,6 +1,7 @@
 """Launchers that tell each other and the operator of their ranks, over real connections."""
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
@@ -270,3 +271,29 @@ def test_a_start_is_told_until_a_new_pod_0_answers(pods: list[Launches], listen,
 def test_the_forms_of_a_call(text: str, call: LaunchCall) -> None:
     assert LaunchCall.parse(text) == call
     assert LaunchCall.parse(call.text) == call
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"POST /word HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n{}",
+        b"GET //[gang HTTP/1.1\r\n\r\n",
+    ],
+    ids=["a length of 5,000 digits", "a path that is no address"],
+)
+def test_what_no_program_of_ours_says_is_refused_without_a_traceback(pods, port, capfd, request_bytes) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(request_bytes)
+        assert connection.recv(100).startswith(b"HTTP/1.0 404 ")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_whoever_has_gone_before_the_answer_is_a_line(capfd, caplog) -> None:
+    caplog.set_level("INFO")
+    with launches._Server(("127.0.0.1", 0), launches._Handler) as server, socket.socket() as unconnected:
+        try:
+            unconnected.send(b"an answer")
+        except OSError:
+            server.handle_error(None, ("10.0.0.9", 40000))
+    assert "10.0.0.9" in caplog.text
+    assert "Traceback" not in capfd.readouterr().err + caplog.text

@@ -11,14 +11,13 @@ this gang is refused: in a node's network (hostNetwork) the launcher of another 
 
 import http.client
 import logging
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Condition, Thread
 from typing import Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from pydantic import ValidationError
 
@@ -109,9 +108,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     exchange: Exchange
 
-    def handle_error(self, _request: object, client_address: object) -> None:
-        """Who asks may be gone before the answer."""
-        LOG.info("nobody takes the answer address=%s reason=%r", client_address, sys.exception())
+    def handle_error(self, _request: object, client: object) -> None:
+        """Whoever asked has gone, mostly: a line, where the library prints where it was."""
+        LOG.info("a question was not answered client=%s", client)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -120,11 +119,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """The operator listens."""
-        url = urlsplit(self.path)
-        if url.path != "/gang":
+        path, _, query = self.path.partition("?")
+        if path != "/gang":
             return self._answer(404, b"")
-        asked = parse_qs(url.query)
         try:
+            asked = parse_qs(query)
             after, seconds = (float(asked.get(name, ["0"])[0]) for name in ("after", "seconds"))
             word = self.server.exchange.listen(int(after), max(0.0, seconds))
         except (ValueError, OverflowError):
@@ -134,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """A launcher says something."""
         length = self.headers.get("Content-Length", "")
-        if self.path != "/word" or not length.isdecimal() or int(length) > LONGEST_BODY:
+        if self.path != "/word" or not length.isdecimal() or len(length) > 9 or int(length) > LONGEST_BODY:
             return self._answer(404, b"")
         try:
             word = words.PodWord.model_validate_json(self.rfile.read(int(length)), extra="ignore")

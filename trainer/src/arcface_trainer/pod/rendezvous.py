@@ -107,7 +107,7 @@ def _address(text: str, source: str) -> str:
 def _content(path: Path) -> str | None:
     """Text of a file that somebody else writes; None while there is none."""
     try:
-        return path.read_text().strip() or None
+        return path.read_text(encoding="utf-8", errors="replace").strip() or None
     except OSError:
         return None
 

@@ -15,6 +15,7 @@ MOMENTS: dict[type, str] = {
     api.EvaluationProgress: "updated_at",
     api.AvoidedNode: "since",
     api.Recovery: "since",
+    api.ElasticStatus: "changed_at",
 }
 """Of a part of a status: the operator's own time. Trainers' clocks are no matter of it."""
 PARTS = (
@@ -28,6 +29,7 @@ PARTS = (
     "evaluation_progress",
     "avoided_nodes",
     "recoveries",
+    "elastic",
 )
 
 

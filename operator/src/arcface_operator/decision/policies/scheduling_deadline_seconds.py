@@ -26,7 +26,7 @@ def seconds_left(context: DecisionContext) -> float | None:
 
 def put_off(context: DecisionContext) -> DecisionContext:
     """The context of a gang whose room, so far as it had any, is still held by pods that are to leave."""
-    if room_since(context.job.status) is None and not _is_open(context):
+    if room_since(context.observed.job.status) is None and not _is_open(context):
         return context
     message = "pods of before are still to leave"
     return context.with_condition("Scheduled", truth=None, reason="PodsLeaving", message=message)

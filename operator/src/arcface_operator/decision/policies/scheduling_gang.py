@@ -131,7 +131,7 @@ def _workload(context: DecisionContext, stage: Stage) -> kueue.WorkloadView | No
 
 def _build(context: DecisionContext, queue: kueue.QueueView) -> metadata.Manifest:
     """The Workload that the stage needs."""
-    stage, job = context.stage, context.job.model_copy(update={"status": context.status})
+    stage, job = context.stage, context.job
     pod = stage.build_pod(job, 0, context.status.attempt, context.settings)
     return kueue.build_workload(job, stage.gang(job), pod, queue.priority, _evaluation(context))
 

@@ -31,6 +31,8 @@ class Rung(Enum):
     """A pod, and the ranks of all pods; the other pods stay."""
     WHOLE_GANG = "WholeGang"
     """All pods."""
+    ELASTIC = "Elastic"
+    """All pods, in another number, since there is no room for as many, or for more again."""
 
 
 @dataclass(frozen=True, kw_only=True)
