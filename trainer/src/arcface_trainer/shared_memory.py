@@ -19,6 +19,8 @@ from pathlib import Path
 from arcface_api.contract.pod_environment import SHARED_MEMORY_MOUNT
 
 PREFIX = "arcface-states-"
+GRAPH_PREFIX = "graph-"
+"""Of folders with compiled steps, in a launcher's."""
 LOCK = "lock"
 KIBIBYTE = 1024
 CGROUPS = (
@@ -44,6 +46,12 @@ def folder_of_launcher(mount: Path = Path(SHARED_MEMORY_MOUNT)) -> Iterator[Path
             fcntl.flock(lock, fcntl.LOCK_EX)
             (folder / f".{LOCK}").rename(folder / LOCK)
         yield folder
+
+
+def remove_graphs(folder: Path) -> None:
+    """Have all ranks compile their step anew: what one keeps may be more than another one has."""
+    for graph in folder.glob(f"{GRAPH_PREFIX}*"):
+        shutil.rmtree(graph, ignore_errors=True)
 
 
 def free_bytes(folder: Path, kernel: Path = Path("/")) -> int:

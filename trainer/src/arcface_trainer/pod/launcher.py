@@ -121,13 +121,19 @@ class _Pod:
     def meet(self, launches: Launches) -> None:
         """Come to the launch that is called for; no rank is there meanwhile that would have to save.
 
+        A new pod has no compiled step: ranks that have theirs would wait for it in a collective, which MindSpore's for
+        the CPU gives up after a minute.
+
         Raises:
             _StopAsked: where a request to stop has come.
         """
+        before = launches.meeting
         _end_on_signals()
         if self.signals:
             raise _StopAsked
         launches.meet()
+        if launches.meeting != before and (states := self.variables.get(pod_environment.STATES)) is not None:
+            shared_memory.remove_graphs(Path(states))
         _forward_signals(self.ranks, self.signals)
 
 
