@@ -12,8 +12,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Condition, Thread
+from threading import Condition
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,6 +23,7 @@ from arcface_api.contract.pod_environment import LAUNCHER_PORT, RankIdentity
 from arcface_api.contract.reports import ReportedFailure
 from arcface_api.errors import NEVER_RETRIED
 from arcface_trainer.pod.rendezvous import MeetingPoint
+from arcface_trainer.pod.state_server import StateHandler, StateServer, serve_states
 
 LOG = logging.getLogger(__name__)
 CALL_SECONDS = 30.0
@@ -48,6 +48,8 @@ class Exchange:
     _listeners: int = 0
     _heard_at: float | None = None
     """By the monotonic clock."""
+    server: StateServer | None = None
+    """That answers, once it does."""
 
     def take(self, word: PodWord) -> bool:
         """Take in a word; whether somebody acts on it."""
@@ -94,54 +96,46 @@ class Exchange:
             LOG.warning("words are not exchanged address=%s port=%d reason=%s", address, port, error.strerror)
             return None
         server.exchange = self
-        Thread(target=server.serve_forever, daemon=True, name="exchange").start()
+        server.begin()
+        self.server = server
         return int(server.server_address[1])
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+class _Server(StateServer):
     exchange: Exchange
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(StateHandler):
     server: _Server
     timeout = LONGEST_WAIT_SECONDS + 10.0
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - the name that http.server asks for
         """The operator listens."""
         url = urlsplit(self.path)
         if url.path != "/gang":
-            return self._answer(404, b"")
+            return super().do_GET()
         asked = parse_qs(url.query)
         try:
             after, seconds = (float(asked.get(name, ["0"])[0]) for name in ("after", "seconds"))
             word = self.server.exchange.listen(int(after), max(0.0, seconds))
         except (ValueError, OverflowError):
-            return self._answer(400, b"")
-        return self._answer(200, word.to_json().encode())
+            return self.answer(400, b"")
+        return self.answer(200, word.to_json().encode())
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - the name that http.server asks for
         """A launcher says something."""
         length = self.headers.get("Content-Length", "")
-        if self.path != "/word" or not length.isdecimal() or int(length) > LONGEST_BODY:
-            return self._answer(404, b"")
+        if self.path != "/word":
+            return super().do_POST()
+        if not length.isdecimal() or int(length) > LONGEST_BODY:
+            return self.answer(404, b"")
         try:
             word = PodWord.model_validate_json(self.rfile.read(int(length)), extra="ignore")
         except ValidationError:
-            return self._answer(400, b"")
+            return self.answer(400, b"")
         if not self.server.exchange.is_of_gang(word):
-            return self._answer(409, b"")
-        return self._answer(200, HeardWord(is_heard=self.server.exchange.take(word)).to_json().encode())
-
-    def _answer(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """A line for each question would drown the log."""
+            return self.answer(409, b"")
+        return self.answer(200, HeardWord(is_heard=self.server.exchange.take(word)).to_json().encode())
 
 
 def _tell(word: PodWord, address: str, port: int = LAUNCHER_PORT) -> bool:
@@ -168,6 +162,8 @@ class Launches:
     """That of the gang, in pod 0."""
     address: str | None
     """Of pod 0, in the other pods."""
+    server: StateServer | None = None
+    """What the launcher listens with; None where it could have no port."""
 
     @classmethod
     def begin(cls, identity: RankIdentity, meeting: MeetingPoint | None) -> Self:
@@ -176,9 +172,11 @@ class Launches:
             return cls(identity, None, None)
         identity = replace(identity, launch=max(identity.launch, _asked_for(identity)))
         if identity.rank != 0:
-            return cls(identity, None, None if meeting is None else meeting.scheduler)
+            address = None if meeting is None else meeting.scheduler
+            return cls(identity, None, address, serve_states(identity.address))
         exchange = Exchange(identity)
-        return cls(identity, exchange if exchange.serve(identity.address) is not None else None, None)
+        is_served = exchange.serve(identity.address) is not None
+        return cls(identity, exchange if is_served else None, None, exchange.server)
 
     @property
     def is_called(self) -> bool:
