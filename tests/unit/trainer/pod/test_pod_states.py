@@ -77,7 +77,8 @@ def test_a_new_pod_of_a_gang_without_copies_starts_soon_and_from_the_volume(gang
     assert not list(replaced.folder.iterdir())
 
 
-def test_a_fetch_that_takes_too_long_is_given_up_and_changes_nothing_later(gang, monkeypatch, caplog):
+@pytest.mark.parametrize(("seconds", "signals"), [(0.0, []), (60.0, [15])], ids=["too long", "asked to stop"])
+def test_a_fetch_that_is_given_up_changes_nothing_later(gang, monkeypatch, caplog, seconds, signals):
     replaced = gang[2](2, 3, launch=1)
     asked, done = Event(), Event()
 
@@ -87,8 +88,8 @@ def test_a_fetch_that_takes_too_long_is_given_up_and_changes_nothing_later(gang,
         return [mirror.Fetched(replaced.folder / ".fetched-8" / "rank-2", replaced.state(2, 8))]
 
     monkeypatch.setattr(mirror, "fetch_states", fetch)
-    monkeypatch.setattr(pod_states, "FETCH_SECONDS", 0.05)
-    late = states(replaced)
+    monkeypatch.setattr(pod_states, "FETCH_SECONDS", seconds)
+    late = states(replaced, signals=signals)
     late.begin()
     asked.set()
     assert done.wait(30)

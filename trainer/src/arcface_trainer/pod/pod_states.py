@@ -83,7 +83,10 @@ class PodStates:
         gang = peers.Peers(self.config, self.launches, self.folder)
         try:
             work = in_background(lambda: mirror.fetch_states(gang, FETCH_SECONDS), "fetch")
-            found = work.result(FETCH_SECONDS)
+            for _ in range(int(FETCH_SECONDS / POLL_SECONDS)):
+                if work.done() or self.signals or self._ended.wait(POLL_SECONDS):
+                    break
+            found = work.result(0)
             for each in found:  # here and not there: who comes too late must not change what ranks have found
                 each.publish()
             LOG.info("fetched states=%s", sorted({each.final.name for each in found}))
