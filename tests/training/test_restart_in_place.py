@@ -66,7 +66,7 @@ def check_launchers_can_save(config: RunConfig, memory: Path, step: int) -> None
             shutil.rmtree(folder)  # only some have it
     manifests = [checkpoint.read_manifest(memory / f"rank-{rank}" / checkpoint.folder_name(step)) for rank in (0, 1)]
     assert manifests[0].common_part == manifests[1].common_part != []
-    config.checkpoint.unpublished(None, 0).mkdir(parents=True)
+    config.checkpoint.unpublished(None, 0, 0).mkdir(parents=True)
     states = [LastState.of(config, RankIdentity(rank=rank, world_size=RANKS), memory) for rank in (0, 1)]
     assert [state.save() for state in states] == [False, True]
     saved = checkpoint.newest_complete(Path(config.checkpoint.directory))

@@ -17,6 +17,7 @@ from arcface_trainer.distributed.collectives import World
 from arcface_trainer.pod.launches import Launches
 from arcface_trainer.pod.mirror import Mirror
 from arcface_trainer.pod.peers import Peers
+from arcface_trainer.pod.rendezvous import MeetingPoint
 from arcface_trainer.pod.state_server import serve_states
 from support.builders.saved_states import CLASSES, EMBEDDING, PLAN
 from support.processes.trainings import write_run_config
@@ -107,6 +108,6 @@ def made_pod(folder: Path, rank: int, address: str, first: str, **fields) -> Mad
     identity = RankIdentity(rank=rank, **{**place, **fields})
     memory = folder / f"memory-{address}"
     memory.mkdir(exist_ok=True)
-    launches = Launches(identity, None, None if rank == 0 else first, serve_states(address))
+    launches = Launches(identity, None, None if rank == 0 else MeetingPoint(first), serve_states(address))
     assert launches.server is not None
     return MadePod(launches, memory, RunConfig.read(config))

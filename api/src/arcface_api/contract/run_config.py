@@ -49,10 +49,14 @@ class RunCheckpoint(Model):
     mirror_mebibytes: int | None = Field(default=None, ge=0)
     """Memory of a pod for copies of another pod's class centres; absent: a share of what is free; 0: none."""
 
-    def unpublished(self, job_uid: str | None, attempt: int) -> Path:
-        """Folder of what a gang has not published yet; the next one moves it away before it looks for a checkpoint."""
+    def unpublished(self, job_uid: str | None, attempt: int, launch: int) -> Path:
+        """Folder of what the ranks of a launch have not published yet.
+
+        Those of the next one move it away before they look for a checkpoint.
+        """
         job = "" if job_uid is None else f"{job_uid}-"
-        return Path(self.directory) / f"{UNPUBLISHED}{job}{attempt}"
+        again = f".{launch}" if launch else ""
+        return Path(self.directory) / f"{UNPUBLISHED}{job}{attempt}{again}"
 
     def path_of(self, folder: Path) -> str:
         """Path relative to the claim of a checkpoint's folder in (or at) `directory`."""

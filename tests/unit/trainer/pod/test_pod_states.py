@@ -1,20 +1,16 @@
 """What a launcher does with the states in its pod's memory, and that nothing of it fails or holds up a training."""
 
+from dataclasses import replace
 from threading import Event
 
 import pytest
 
-from arcface_api.contract.reports import ReportedFailure, TrainerReport
 from arcface_trainer.heartbeat import Beat, Phase
 from arcface_trainer.pod import last_state, mirror, pod_states
 from arcface_trainer.pod.pod_states import PodStates
 from support.waiting import wait_until
 
 NAME = "step-00000008"
-
-
-def report(exit_code=137, reason="RankDied"):
-    return TrainerReport(failure=ReportedFailure(reason=reason, message="m", rank=0, exit_code=exit_code))
 
 
 def states(pod, ranks=(), signals=()):
@@ -54,7 +50,7 @@ def test_pods_keep_each_others_states_and_one_that_is_lost_costs_none(gang, volu
     for pod in (first, second):
         pod.keep(8)
     wait_until(lambda: first.copies() == second.copies() == [NAME])
-    kept[1].end(TrainerReport())
+    kept[1].end(0)
     replaced = another(2, 3, launch=1)
     late = states(replaced)
     late.begin()  # its ranks start when this returns
@@ -63,7 +59,7 @@ def test_pods_keep_each_others_states_and_one_that_is_lost_costs_none(gang, volu
     assert not list(replaced.folder.glob(".fetched-*"))
     wait_until(lambda: replaced.copies() == [NAME])
     for each in (kept[0], late):
-        each.end(report())
+        each.end(137)
     assert [path.name for path in volume.glob("step-*")] == [NAME]
 
 
@@ -72,7 +68,7 @@ def test_a_new_pod_of_a_gang_without_copies_starts_soon_and_from_the_volume(gang
     replaced = gang[2](2, 3, launch=1)
     late = states(replaced)
     late.begin()
-    late.end(TrainerReport())
+    late.end(0)
     assert "no states are fetched" in caplog.text
     assert not list(replaced.folder.iterdir())
 
@@ -93,29 +89,32 @@ def test_a_fetch_that_is_given_up_changes_nothing_later(gang, monkeypatch, caplo
     late.begin()
     asked.set()
     assert done.wait(30)
-    late.end(TrainerReport())
+    late.end(0)
     assert "TimeoutError" in caplog.text
     assert not replaced.state(2, 8).exists()
 
 
 @pytest.mark.parametrize(
-    "ended",
-    [
-        pytest.param(TrainerReport(), id="done"),
-        pytest.param(report(2, "BadInput"), id="bad input"),
-        pytest.param(report(3, "Diverged"), id="diverged"),
-    ],
+    "exit_code", [pytest.param(0, id="done"), pytest.param(2, id="bad input"), pytest.param(3, id="diverged")]
 )
-def test_what_is_done_or_never_tried_again_leaves_no_state(gang, volume, ended):
+def test_what_is_done_or_never_tried_again_leaves_no_state(gang, volume, exit_code):
     gang[0].keep(8)
-    states(gang[0]).end(ended)
+    states(gang[0]).end(exit_code)
     assert list((volume / ".writing-u-3").iterdir()) == []
+
+
+def test_a_pod_that_ends_before_the_ranks_of_a_launch_have_begun_saves_beside_those_of_the_last(gang, volume):
+    for pod in gang[:2]:
+        pod.keep(8)
+        pod.launches.identity = replace(pod.launches.identity, launch=2)
+        states(pod).end(143)
+    assert [path.name for path in volume.glob("step-*")] == [NAME]
 
 
 def test_a_stop_that_ranks_could_not_save_at_is_made_up_for(gang, volume):
     for pod in gang[:2]:
         pod.keep(8)
-        states(pod).end(report(143, "Stopped"))
+        states(pod).end(143)
     assert [path.name for path in volume.glob("step-*")] == [NAME]
 
 
@@ -161,12 +160,12 @@ def test_ranks_that_save_themselves_are_left_to_it(gang, volume, monkeypatch, ph
 
 def test_a_volume_that_hangs_or_refuses_holds_no_end_up(gang, monkeypatch, caplog):
     gang[0].keep(8)
-    states(gang[0]).end(report())  # nobody has made room there
+    states(gang[0]).end(137)  # nobody has made room there
     assert "not saved" in caplog.text
     hanging = Event()
     monkeypatch.setattr(last_state.LastState, "of", lambda *_: hanging.wait(30) and None)
     monkeypatch.setattr(pod_states, "SAVE_SECONDS", 0.05)
-    states(gang[0]).end(report())
+    states(gang[0]).end(137)
     hanging.set()
     assert "TimeoutError" in caplog.text
 
@@ -176,5 +175,5 @@ def test_copies_may_be_turned_off(gang, volume):
     each = states(off)
     each.begin()
     assert not off.copies()
-    each.end(TrainerReport())
+    each.end(0)
     assert not list(volume.glob(".launchers-*"))

@@ -32,6 +32,8 @@ class LastState:
     """Folder in shared memory."""
     manifest: checkpoint.CheckpointManifest
     """Of the pod's first rank, with the common part."""
+    room: Path
+    """Where parts of this very state are put together."""
 
     @classmethod
     def of(
@@ -44,8 +46,10 @@ class LastState:
         on_volume = checkpoint.checkpoints(Path(config.checkpoint.directory))
         if step < 0 or any(checkpoint.step_of(folder) >= step for folder in on_volume):
             return None
-        own = memory / f"rank-{identity.rank}" / checkpoint.folder_name(step)
-        return cls(config, identity, memory, checkpoint.read_manifest(own))
+        manifest = checkpoint.read_manifest(memory / f"rank-{identity.rank}" / checkpoint.folder_name(step))
+        hashes = "-".join(entry.sha256[:16] for entry in manifest.common_part)
+        name = f"memory-{step}-{hashes}"
+        return cls(config, identity, memory, manifest, _unpublished(config.checkpoint, identity) / name)
 
     @property
     def step(self) -> int:
@@ -58,7 +62,7 @@ class LastState:
         Raises:
             OSError, ArcFaceError: where the volume refuses, or another gang has begun to write there.
         """
-        self._room.mkdir(exist_ok=True)
+        self.room.mkdir(exist_ok=True)
         for rank, folder in self._parts().items():
             if not self._part(rank).exists():
                 self._write(rank, folder)
@@ -66,18 +70,11 @@ class LastState:
         return all(self._part(rank).is_dir() for rank in ranks) and self._publish(ranks)
 
     @property
-    def _room(self) -> Path:
-        """Where parts of this very state are put together."""
-        folder = self.config.checkpoint.unpublished(self.identity.job_uid, self.identity.attempt or 0)
-        hashes = "-".join(entry.sha256[:16] for entry in self.manifest.common_part)
-        return folder / f"memory-{self.step}-{hashes}"
-
-    @property
     def _name(self) -> str:
         return checkpoint.folder_name(self.step)
 
     def _part(self, rank: int) -> Path:
-        return self._room / f"rank-{rank}"
+        return self.room / f"rank-{rank}"
 
     def _parts(self) -> dict[int, Path]:
         """Ranks whose heads are in this pod's memory, its own ones first, and where."""
@@ -92,7 +89,7 @@ class LastState:
 
     def _write(self, rank: int, source: Path) -> None:
         """A rank's head and manifest, under their name when they are on the disk."""
-        hidden = self._room / f".rank-{rank}-by-{self.identity.rank}"
+        hidden = self.room / f".rank-{rank}-by-{self.identity.rank}"
         hidden.mkdir()
         try:
             files.copy_file(source, hidden, self._head(rank, source))
@@ -105,7 +102,7 @@ class LastState:
 
     def _publish(self, ranks: range) -> bool:
         """Make a checkpoint of what all launchers have written; False where another one is at it."""
-        whole, directory = self._room / WHOLE, Path(self.config.checkpoint.directory)
+        whole, directory = self.room / WHOLE, Path(self.config.checkpoint.directory)
         try:
             whole.mkdir()
         except FileExistsError:
@@ -122,7 +119,7 @@ class LastState:
             whole.rename(directory / self._name)
             files.sync_folder(directory)
         finally:
-            shutil.rmtree(self._room, ignore_errors=True)
+            shutil.rmtree(self.room, ignore_errors=True)
         return True
 
     def _head(self, rank: int, folder: Path) -> checkpoint.FileEntry:
@@ -133,6 +130,13 @@ class LastState:
             if (entry.first_class, entry.class_count, manifest.step) == (*classes, self.step):
                 return entry
         raise ArcFaceError(f"{folder}: is no part of the state of step {self.step}")
+
+
+def _unpublished(settings: run_config.RunCheckpoint, identity: pod_environment.RankIdentity) -> Path:
+    """Folder of the newest launch whose ranks have made one: it is this one's, or they have not begun."""
+    launches = range(identity.launch, -1, -1)
+    folders = [settings.unpublished(identity.job_uid, identity.attempt or 0, launch) for launch in launches]
+    return next((folder for folder in folders if folder.is_dir()), folders[0])
 
 
 def _steps(folder: Path, world_size: int) -> set[int]:

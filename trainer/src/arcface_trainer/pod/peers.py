@@ -81,10 +81,10 @@ class Peers:
         Raises:
             OSError, HTTPException, ArcFaceError: where pod 0 does not answer.
         """
-        own = Address(pod=shelf.pod, address=self.launches.identity.address)
-        if self.launches.address is None:
+        own, meeting = Address(pod=shelf.pod, address=self.launches.identity.address), self.launches.meeting
+        if shelf.pod == 0 or meeting is None:
             return shelf.note(own)
-        return Peer(self.launches.address, shelf.key, MEETING_SECONDS).announce(own)
+        return Peer(meeting.scheduler, shelf.key, MEETING_SECONDS).announce(own)
 
     def take_manifests(
         self, peer: Peer, offered: States, first: StatePath, folder: Path

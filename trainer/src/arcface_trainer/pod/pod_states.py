@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
 
-from arcface_api.contract import reports, run_config
-from arcface_api.errors import NEVER_RETRIED, ArcFaceError, printable
+from arcface_api.contract import run_config
+from arcface_api.errors import NEVER_RETRIED, ArcFaceError, ExitCode, printable
 from arcface_trainer.background import in_background
 from arcface_trainer.heartbeat import Beat, Phase
 from arcface_trainer.pod.launches import Launches
@@ -58,13 +58,12 @@ class PodStates:
         for thread in self._threads:
             thread.start()
 
-    def end(self, report: reports.TrainerReport) -> None:
+    def end(self, exit_code: int) -> None:
         """Keep no copies any more, and save the newest state where the ranks have failed to."""
         self._ended.set()
         for thread in self._threads:
             thread.join(LEAVE_SECONDS)
-        failure = report.failure
-        if failure is not None and failure.exit_code not in NEVER_RETRIED:
+        if exit_code not in {ExitCode.DONE, *NEVER_RETRIED}:
             self._save_last()
 
     @property
