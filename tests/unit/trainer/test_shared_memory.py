@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from arcface_trainer.shared_memory import LOCK, PREFIX, folder_of_launcher, free_bytes, remove_graphs
+from arcface_trainer.shared_memory import LOCK, PREFIX, folder_of_launcher, free_bytes, held_bytes, remove_graphs
 
 GIB = 2**30
 V2 = {
@@ -105,3 +105,12 @@ def test_a_limit_that_is_passed_leaves_nothing(tmp_path, kernel):
 
 def test_what_the_kernel_does_not_tell_counts_as_nothing(tmp_path):
     assert free_bytes(tmp_path, tmp_path / "nowhere") == 0
+
+
+def test_what_a_folder_holds_is_the_sum_of_its_files_while_others_remove_some(tmp_path):
+    (tmp_path / "rank-0" / "step-00000004").mkdir(parents=True)
+    (tmp_path / "rank-0" / "step-00000004" / "head").write_bytes(bytes(1000))
+    (tmp_path / "lock").write_bytes(bytes(24))
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    assert held_bytes(tmp_path) == 1024
+    assert held_bytes(tmp_path / "absent") == 0

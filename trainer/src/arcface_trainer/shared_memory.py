@@ -66,6 +66,16 @@ def free_bytes(folder: Path, kernel: Path = Path("/")) -> int:
     return max(0, min(mount.f_bavail * mount.f_frsize, node, *_left_by_limits(kernel / "sys/fs/cgroup")))
 
 
+def held_bytes(folder: Path) -> int:
+    """What lies in a folder, while others write and remove there."""
+    held = 0
+    for name, _, files in os.walk(folder):
+        for file in files:
+            with contextlib.suppress(OSError):
+                held += (Path(name) / file).stat().st_size
+    return held
+
+
 def _remove_of_the_dead(mount: Path) -> None:
     for lock in mount.glob(f"{PREFIX}*/{LOCK}"):
         with contextlib.suppress(OSError), lock.open("rb") as file:  # another user's, or one that is alive

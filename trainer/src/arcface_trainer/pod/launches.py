@@ -14,7 +14,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Condition, Thread
 from typing import Self
 from urllib.parse import parse_qs
@@ -26,6 +25,7 @@ from arcface_api.contract.pod_environment import LAUNCHER_PORT, RankIdentity
 from arcface_api.contract.reports import ReportedFailure
 from arcface_api.errors import NEVER_RETRIED
 from arcface_trainer.pod import rendezvous
+from arcface_trainer.pod.state_server import StateHandler, StateServer, serve_states
 
 LOG = logging.getLogger(__name__)
 CALL_SECONDS = 30.0
@@ -54,6 +54,8 @@ class Exchange:
     _listeners: int = 0
     _heard_at: float | None = None
     """By the monotonic clock."""
+    server: StateServer | None = None
+    """That answers, once it does."""
 
     def take(self, word: words.PodWord) -> bool:
         """Take in a word; whether somebody acts on it."""
@@ -100,58 +102,46 @@ class Exchange:
             LOG.warning("words are not exchanged address=%s port=%d reason=%s", address, port, error.strerror)
             return None
         server.exchange = self
-        Thread(target=server.serve_forever, daemon=True, name="exchange").start()
+        server.begin()
+        self.server = server
         return int(server.server_address[1])
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+class _Server(StateServer):
     exchange: Exchange
 
-    def handle_error(self, _request: object, client: object) -> None:
-        """Whoever asked has gone, mostly: a line, where the library prints where it was."""
-        LOG.info("a question was not answered client=%s", client)
 
-
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(StateHandler):
     server: _Server
     timeout = words.LONGEST_WAIT_SECONDS + 10.0
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - the name that http.server asks for
         """The operator listens."""
         path, _, query = self.path.partition("?")
         if path != "/gang":
-            return self._answer(404, b"")
+            return super().do_GET()
         try:
             asked = parse_qs(query)
             after, seconds = (float(asked.get(name, ["0"])[0]) for name in ("after", "seconds"))
             word = self.server.exchange.listen(int(after), max(0.0, seconds))
         except (ValueError, OverflowError):
-            return self._answer(400, b"")
-        return self._answer(200, word.to_json().encode())
+            return self.answer(400, b"")
+        return self.answer(200, word.to_json().encode())
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - the name that http.server asks for
         """A launcher says something."""
         length = self.headers.get("Content-Length", "")
-        if self.path != "/word" or not length.isdecimal() or len(length) > 9 or int(length) > LONGEST_BODY:
-            return self._answer(404, b"")
+        if self.path != "/word":
+            return super().do_POST()
+        if not length.isdecimal() or len(length) > 9 or int(length) > LONGEST_BODY:
+            return self.answer(404, b"")
         try:
             word = words.PodWord.model_validate_json(self.rfile.read(int(length)), extra="ignore")
         except ValidationError:
-            return self._answer(400, b"")
+            return self.answer(400, b"")
         if not self.server.exchange.is_of_gang(word):
-            return self._answer(409, b"")
-        return self._answer(200, words.HeardWord(is_heard=self.server.exchange.take(word)).to_json().encode())
-
-    def _answer(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """A line for each question would drown the log."""
+            return self.answer(409, b"")
+        return self.answer(200, words.HeardWord(is_heard=self.server.exchange.take(word)).to_json().encode())
 
 
 def _tell(word: words.PodWord, address: str, port: int = LAUNCHER_PORT) -> bool | None:
@@ -180,14 +170,19 @@ class Launches:
     """That of the gang, in pod 0."""
     meeting: rendezvous.MeetingPoint | None = None
     """Where the ranks meet; None before they do, and for a rank alone."""
+    server: StateServer | None = None
+    """What the launcher listens with; None where it could have no port."""
 
     @classmethod
     def begin(cls, identity: RankIdentity) -> Self:
         """Those of a pod that has not met the others yet; one follows where the operator is of before them."""
-        if identity.launch_file is None or identity.attempt is None or identity.rank != 0:
+        if identity.launch_file is None or identity.attempt is None:
             return cls(identity, None)
+        if identity.rank != 0:
+            return cls(identity, None, server=serve_states(identity.address))
         exchange = Exchange(identity)
-        return cls(identity, exchange if exchange.serve(identity.address) is not None else None)
+        is_served = exchange.serve(identity.address) is not None
+        return cls(identity, exchange if is_served else None, server=exchange.server)
 
     @property
     def is_called(self) -> bool:
