@@ -6,7 +6,7 @@ DISTRIBUTIONS := api faces operator trainer evaluator
 PREVIOUS := tests/cluster/upgrade/previous
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test test-alone test-wholes check fuzz chaos testbed previous release audit check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-intervals bench-checkpoint bench-data bench-trainer bench-partial-fc bench-recovery bench-scale bench-start dashboard-images page-image clean
+.PHONY: help setup quickstart fmt lint type test test-alone test-wholes check fuzz chaos chaos-trainings testbed previous release audit check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-intervals bench-checkpoint bench-data bench-trainer bench-partial-fc bench-recovery bench-scale bench-start dashboard-images page-image clean
 
 ##@ Use
 help: ## Show this list
@@ -92,8 +92,12 @@ fuzz: setup ## Change valid files, lists and messages in every way and read them
 	PYTHONPATH=tests $(BIN)/python -m fuzz.campaign --seconds $(SECONDS) --seed $(SEED) --only "$(ONLY)"
 
 RUNS ?= 100
-chaos: setup ## Draw jobs and faults and play them on a real control plane (SEED=0 RUNS=100): nothing that must hold breaks
-	SEED=$(SEED) RUNS=$(RUNS) $(BIN)/pytest tests/cluster/chaos --capture=no
+CAST ?= one replica
+chaos: setup ## Draw jobs and faults and play them on a real control plane (SEED=0 RUNS=100 CAST="one replica", "two replicas", "two releases"): nothing that must hold breaks
+	SEED=$(SEED) RUNS=$(RUNS) CAST="$(CAST)" $(BIN)/pytest tests/cluster/chaos --capture=no
+
+chaos-trainings: setup ## Kill, stop and starve real trainings at drawn moments (SEED=0 RUNS=100, about half a minute each)
+	PYTHONPATH=tests $(BIN)/python -m training.chaos.campaign --seed $(SEED) --runs $(RUNS)
 
 ##@ Measure
 FACES ?= ../shared/data/lfw
@@ -139,7 +143,7 @@ bench-partial-fc: setup ## The head at a million classes for shares of them: mem
 	$(BIN)/python tests/benchmarks/bench_partial_fc.py $(PFC)
 
 KILLS ?= 20
-bench-recovery: setup ## A rank killed at a random step (KILLS=20), in place and with new pods: noticed, started, first new step
+bench-recovery: setup ## A rank or a launcher killed at a random step (KILLS=20), by each rung: noticed, started, first new step
 	$(BIN)/python tests/benchmarks/bench_recovery.py $(KILLS)
 
 JOBS ?= 1000

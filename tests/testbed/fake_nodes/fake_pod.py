@@ -13,7 +13,7 @@ from testbed.control_plane.api_client import MERGE, STRATEGIC, ApiClient
 from testbed.fake_nodes import pod_status
 from testbed.fake_nodes.pod_status import PodFacts, Status
 from testbed.fake_nodes.progress_server import ProgressServer
-from testbed.fake_nodes.scripts import KILLED, Devices, Document, Ending, Eviction, Script, as_text
+from testbed.fake_nodes.scripts import KILLED, Devices, Document, Ending, Eviction, Refusal, Script, as_text
 
 
 class Order(Enum):
@@ -92,7 +92,7 @@ class FakePod:
 
     async def live(self) -> None:
         """Run, end and leave."""
-        end = await self.wait_for_start() or await self.run()
+        end = self.script.refusal or await self.wait_for_start() or await self.run()
         self.is_running = False
         self.release()
         if not isinstance(end, Order):
@@ -176,8 +176,11 @@ class FakePod:
             is_ready = is_reachable and self.script.is_ready
             await self.write_now({"conditions": pod_status.readiness(is_ready=is_ready, reason=None)})
 
-    async def write_end(self, end: Ending | Eviction) -> None:
+    async def write_end(self, end: Ending | Eviction | Refusal) -> None:
         """Write how the pod ended."""
+        if isinstance(end, Refusal):
+            await self.write(pod_status.refused(end))
+            return
         builder = pod_status.evicted if isinstance(end, Eviction) else pod_status.ended
         await self.write(builder(self.facts, end, self.started_at))
 

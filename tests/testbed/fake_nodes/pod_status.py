@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from testbed.fake_nodes.scripts import KILLED, Ending, Eviction, Manifest, as_text
+from testbed.fake_nodes.scripts import KILLED, Ending, Eviction, Manifest, Refusal, as_text
 
 Status = dict[str, Any]
 
@@ -113,6 +113,11 @@ def evicted(facts: PodFacts, eviction: Eviction, started_at: str | None) -> Stat
     if started_at is not None:
         status["containerStatuses"] = container_statuses(facts, terminated(KILLED, started_at))
     return status
+
+
+def refused(refusal: Refusal) -> Status:
+    """Not admitted by the kubelet, which tells of no container then (`rejectPod` of the kubelet)."""
+    return {"phase": "Failed", "reason": refusal.reason, "message": f"Pod was rejected: {refusal.message}"}
 
 
 def terminated(ending: Ending, started_at: str | None) -> Status:

@@ -41,6 +41,14 @@ class Eviction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """The kubelet would not have the pod: it fails without a container."""
+
+    reason: str = "UnexpectedAdmissionError"
+    message: str = "Allocate failed due to no healthy devices present, which is unexpected"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Devices:
     """What the Ascend device plugin writes on a pod that asks for devices."""
 
@@ -60,6 +68,8 @@ class Script:
 
     starts: float | None = 0.0
     """From binding to running and ready; None: never by itself."""
+    refusal: Refusal | None = None
+    """Absent: the kubelet takes the pod."""
     waiting: str = "ContainerCreating"
     """Why it does not run before that, such as ImagePullBackOff or CrashLoopBackOff."""
     is_ready: bool = True

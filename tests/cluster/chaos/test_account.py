@@ -1,0 +1,119 @@
+"""What a witness makes of sequences of versions, written down by hand."""
+
+import json
+from typing import Any
+
+from arcface_api.contract.pod_environment import ATTEMPT_LABEL, COMPONENT_LABEL, RANK_INDEX_LABEL
+from cluster.chaos.account import TABLE, TABLE_KEY, Account, untrue_conditions
+
+JOB = "the job"
+
+
+def pod(version: int, attempt: int = 0, index: int = 0, phase: str = "Running", **status: Any) -> dict[str, Any]:
+    labels = {COMPONENT_LABEL: "worker", ATTEMPT_LABEL: str(attempt), RANK_INDEX_LABEL: str(index)}
+    metadata = {"name": f"quick-worker-{index}", "uid": f"{attempt}-{index}", "labels": labels}
+    metadata |= {"ownerReferences": [{"uid": JOB}], "resourceVersion": str(version)}
+    return {"metadata": metadata, "status": {"phase": phase, "podIP": f"10.0.{attempt}.{index}", **status}}
+
+
+def ended(code: int, reason: str = "Error") -> dict[str, Any]:
+    return {"containerStatuses": [{"state": {"terminated": {"exitCode": code, "reason": reason}}}]}
+
+
+def job(version: int, phase: str, *true: str, **status: Any) -> dict[str, Any]:
+    conditions = [{"type": kind, "status": "True"} for kind in true]
+    metadata = {"uid": JOB, "resourceVersion": str(version)}
+    return {"metadata": metadata, "status": {"phase": phase, "conditions": conditions, **status}}
+
+
+def seen(*events: tuple[str, dict[str, Any]]) -> Account:
+    account = Account()
+    for kind, item in events:
+        if "phase" in item.get("status", {}) and "conditions" in item["status"]:
+            account.see_job(kind, item, "")
+        elif "data" in item:
+            account.see_table(kind, item)
+        else:
+            account.see_pod(kind, item)
+    return account
+
+
+def table(version: int, status: str, attempt: int, *addresses: str) -> dict[str, Any]:
+    servers = [
+        {"container_ip": address, "device": [{"device_id": "0", "rank_id": str(rank)}]}
+        for rank, address in enumerate(addresses)
+    ]
+    content = {"status": status, "attempt": str(attempt), "server_list": servers}
+    metadata = {"name": TABLE, "resourceVersion": str(version)}
+    return {"metadata": metadata, "data": {TABLE_KEY: json.dumps(content)}}
+
+
+def test_a_pod_of_the_next_attempt_may_not_be_made_before_the_last_one_is_over() -> None:
+    early = seen(("ADDED", pod(1)), ("ADDED", pod(2, attempt=1, index=1)))
+    assert early.judge() == ["quick-worker-1 of attempt 1 was made while quick-worker-0 of attempt 0 was alive"]
+    assert seen(("ADDED", pod(1)), ("DELETED", pod(2)), ("ADDED", pod(3, attempt=1))).judge() == []
+    assert seen(("ADDED", pod(1)), ("MODIFIED", pod(2, phase="Failed")), ("ADDED", pod(3, attempt=1))).judge() == []
+
+
+def test_a_job_is_suspended_once_its_pods_are_gone() -> None:
+    assert seen(("ADDED", pod(1)), ("DELETED", pod(2)), ("MODIFIED", job(3, "Suspended", "Suspended"))).judge() == []
+    late = seen(("ADDED", pod(1)), ("MODIFIED", job(2, "Suspended", "Suspended")), ("DELETED", pod(3)))
+    assert late.judge() == ["Suspended is true while quick-worker-0 of attempt 0 is alive"]
+
+
+def test_a_rank_table_is_ready_once_it_lists_the_pods_of_the_attempt() -> None:
+    pods = ("ADDED", pod(1, attempt=1)), ("ADDED", pod(2, attempt=1, index=1))
+    said = "MODIFIED", job(9, "Starting", "RankTableReady", attempt=1, rankTable={"total": 2})
+    wrong = "RankTableReady is true of attempt 1, and its table is not whole"
+    whole = "ADDED", table(3, "completed", 1, "10.0.1.0", "10.0.1.1")
+    assert seen(*pods, whole, said).judge() == []
+    for each in (
+        table(3, "initializing", 1, "10.0.1.0", "10.0.1.1"),
+        table(3, "completed", 0, "10.0.1.0", "10.0.1.1"),
+        table(3, "completed", 1, "10.0.1.0"),
+        table(3, "completed", 1, "10.0.1.0", "10.0.0.1"),
+        table(10, "completed", 1, "10.0.1.0", "10.0.1.1"),
+    ):
+        assert seen(*pods, ("ADDED", each), said).judge() == [wrong], each
+
+
+def test_nobody_trains_after_the_training_was_done() -> None:
+    done = "MODIFIED", job(2, "Evaluating", trainingCompletionTime="now")
+    assert seen(done, ("ADDED", pod(3, attempt=1))).judge() == [
+        "quick-worker-0 of attempt 1 was made after the training was done"
+    ]
+
+
+def test_attempts_are_counted_that_ended_by_their_own_fault() -> None:
+    def faults(*pods: dict[str, Any]) -> int:
+        return seen(*(("MODIFIED", each) for each in pods)).faults(JOB)["worker"]
+
+    failed = pod(1, phase="Failed", **ended(1))
+    assert faults(failed, pod(2, index=1, phase="Failed", **ended(139)), pod(3, 1, phase="Failed", **ended(137))) == 2
+    leaving = pod(1, phase="Failed", **ended(137))
+    leaving["metadata"]["deletionTimestamp"] = "now"
+    taken = pod(1, phase="Failed", conditions_=[], **ended(137), reason="Evicted")
+    for each in (leaving, taken, pod(1, phase="Failed", **ended(143)), pod(1, phase="Failed", **ended(255, "Unknown"))):
+        assert faults(each) == 0, each
+
+
+def test_after_a_gap_pods_that_are_not_there_any_more_are_gone() -> None:
+    account = seen(("ADDED", pod(1)), ("ADDED", pod(2, index=1)))
+    account.lose_sight({"0-1"}, 9)
+    account.see_pod("ADDED", pod(10, attempt=1))
+    assert account.judge() == ["quick-worker-0 of attempt 1 was made while quick-worker-1 of attempt 0 was alive"]
+
+
+def test_counters_the_checkpoint_and_an_end_never_go_back() -> None:
+    before = job(1, "Succeeded", "Complete", "CheckpointAvailable", attempt=2, checkpoint={"step": 9})
+    after = job(2, "Training", "CheckpointAvailable", attempt=1, checkpoint={"step": 8})
+    assert seen(("ADDED", before), ("MODIFIED", after)).judge() == [
+        "attempt went from 2 to 1",
+        "the checkpoint went from step 9 to 8",
+        "Succeeded was left for Training",
+    ]
+
+
+def test_a_condition_that_says_more_than_happened_is_noticed() -> None:
+    true = {"type": "Complete", "status": "True"}
+    assert untrue_conditions({"phase": "Training", "conditions": [true]}) == ["Complete is True in phase Training"]
