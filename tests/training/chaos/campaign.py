@@ -33,10 +33,12 @@ SPEC = {
     "training": {"epochs": EPOCHS, "batchSize": BATCH, "optimizer": {"learningRate": 0.001}},
     "workers": {"accelerator": "cpu", "replicas": RANKS},
     "checkpoint": {"claimName": "checkpoints", "everySteps": 20},
-    "runPolicy": {"backoffLimit": 5, "stallSeconds": 40},
+    "runPolicy": {"backoffLimit": 5, "stallSeconds": 120},
 }
-PATIENCE_SECONDS = 600.0
+PATIENCE_SECONDS = 900.0
 DISK_SECONDS = 3.0
+SHIM = "kubelet.shim"
+"""The kubelet's own process of a pod, whose command has the launcher's in it."""
 
 
 class BrokenError(Exception):
@@ -129,7 +131,8 @@ class Training:
 
     def _to_process(self, blow: blows.Blow) -> bool:
         pattern, number = blows.SIGNALS[blow.kind]
-        found = sorted(pid for pid in orphans.marked(self.folder / "work") if pattern in _command(pid))
+        commands = {pid: _command(pid) for pid in orphans.marked(self.folder / "work")}
+        found = sorted(pid for pid, command in commands.items() if pattern in command and SHIM not in command)
         if not found:
             return False
         with suppress(ProcessLookupError):
