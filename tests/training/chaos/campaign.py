@@ -2,7 +2,8 @@
 
 `arcface run` trains a tiny network on two ranks in two pods of this machine; processes are killed and stopped at drawn
 moments, the disk refuses, the run itself dies and is begun again. Each must end well, with the images of every step
-those of a run that nothing befell, its last checkpoint whole, and no process left.
+those of a run that nothing befell, its last checkpoint whole, and no process left. STALL_SECONDS is for machines that
+take longer than a minute to compile.
 """
 
 import argparse
@@ -33,9 +34,9 @@ SPEC = {
     "training": {"epochs": EPOCHS, "batchSize": BATCH, "optimizer": {"learningRate": 0.001}},
     "workers": {"accelerator": "cpu", "replicas": RANKS},
     "checkpoint": {"claimName": "checkpoints", "everySteps": 20},
-    "runPolicy": {"backoffLimit": 5, "stallSeconds": 120},
+    "runPolicy": {"backoffLimit": 5, "stallSeconds": int(os.environ.get("STALL_SECONDS", "60"))},
 }
-PATIENCE_SECONDS = 900.0
+PATIENCE_SECONDS = 1200.0
 DISK_SECONDS = 3.0
 SHIM = "kubelet.shim"
 """The kubelet's own process of a pod, whose command has the launcher's in it."""
