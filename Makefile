@@ -6,7 +6,7 @@ DISTRIBUTIONS := api faces operator trainer evaluator
 PREVIOUS := tests/cluster/upgrade/previous
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test test-alone test-wholes check fuzz chaos chaos-trainings testbed previous release audit check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-intervals bench-checkpoint bench-data bench-trainer bench-partial-fc bench-recovery bench-start dashboard-images page-image clean
+.PHONY: help setup quickstart fmt lint type test test-alone test-wholes check fuzz chaos chaos-trainings testbed previous release audit check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-intervals bench-checkpoint bench-data bench-trainer bench-partial-fc bench-recovery bench-scale bench-start dashboard-images page-image clean
 
 ##@ Use
 help: ## Show this list
@@ -143,8 +143,15 @@ bench-partial-fc: setup ## The head at a million classes for shares of them: mem
 	$(BIN)/python tests/benchmarks/bench_partial_fc.py $(PFC)
 
 KILLS ?= 20
-bench-recovery: setup ## A rank killed at a random step (KILLS=20), in place and with new pods: noticed, started, first new step
+bench-recovery: setup ## A rank or a launcher killed at a random step (KILLS=20), by each rung: noticed, started, first new step
 	$(BIN)/python tests/benchmarks/bench_recovery.py $(KILLS)
+
+JOBS ?= 1000
+MINUTES ?= 30
+IMAGE ?= work/scale.png
+GANGS ?= 512 4096
+bench-scale: setup ## A day of 1,000 jobs of 8 pods, played in minutes (JOBS=100 MINUTES=5 SEED=0 GANGS="512 4096"): memory, requests, reactions
+	$(BIN)/python tests/benchmarks/bench_scale.py --jobs $(JOBS) --minutes $(MINUTES) --seed $(SEED) --image $(IMAGE) --gangs $(GANGS)
 
 bench-start: setup ## Where the seconds of a rank's start go, the first time and again in the same pod
 	$(BIN)/python tests/benchmarks/bench_start.py

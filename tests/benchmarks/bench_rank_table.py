@@ -19,7 +19,7 @@ from support.processes.training_jobs import TrainingJobs
 from testbed.ascend.device_plugin import RESOURCE, DevicePlugin
 from testbed.control_plane.cluster import ADMIN
 from testbed.control_plane.pods import own_namespace
-from testbed.images.oci_images import BUSYBOX, Image, applets
+from testbed.images.oci_images import stand_in_image
 from testbed.real_node.node import RealNode, real_cluster, why_impossible
 
 JOBS, PODS, CARDS = 100, 2, 4
@@ -41,7 +41,7 @@ def main() -> None:
         folder = Path(name)
         serve_jobs(node.plane)
         grant_rights(node.plane)
-        node.add_image(image(folder / "arcface"))
+        node.add_image(stand_in_image(IMAGE, folder / "arcface", STAND_IN))
         with (
             OperatorProcess(node.plane, folder / "operator", "--no-leader-election", settings=DEFAULTS) as operator,
             DevicePlugin(node.kubelet_folder, node.api, poll_seconds=PLUGIN_POLL_SECONDS),
@@ -83,13 +83,6 @@ def times(made: list[dict], user: str, resource: str) -> list[float]:
     """When a user's patches of a kind were answered."""
     found = [request for request in made if (request["user"], request["resource"]) == (user, resource)]
     return [datetime.fromisoformat(request["at"]).timestamp() for request in found if request["verb"] == "patch"]
-
-
-def image(script: Path) -> Image:
-    """Busybox with an `arcface` that waits for the rank table."""
-    script.write_text(STAND_IN)
-    programs = {"bin/busybox": BUSYBOX, "bin/arcface": script}
-    return Image(IMAGE, {"User": "1000:1000", "Env": ["PATH=/bin"]}, programs, applets("bin"), {"tmp": 0o1777})
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """How long a training of two pods is away when a rank is killed: `python bench_recovery.py [TIMES [SEED]]`.
 
-Two pods with a rank each, as processes of this machine by the very decisions of the operator, train a tiny network. A
-rank is killed (SIGKILL) after a step that is drawn by a seed, as often as asked, once with ranks started anew in their
-pods and once with new pods, in the same run. No kubelet is in it, which shows an annotation within a second and needs
-a second to tell of a pod's end; nor is a card. Of each recovery is told: when the operator has decided (noticed), when
-all ranks' processes have been started again (our own part), the first new step, and the steps made twice. What lies
-between the last two is MindSpore's: its import, the joining of the ranks and the compilation of the step.
+Two pods with a rank each, as processes of this machine by the very decisions of the operator, train a tiny network.
+After a step that is drawn by a seed, as often as asked and in the same run, a rank is killed (SIGKILL), which is
+started anew in its pod; the launcher of a pod, which is made anew alone; a rank, with all pods made anew. No kubelet is
+in it, which shows an annotation within a second and needs a second to tell of a pod's end; nor is a card. Of each
+recovery is told: when the operator has decided (noticed), when all ranks' processes have been started again (our own
+part), the first new step, and the steps made twice. What lies between the last two is MindSpore's: its import, the
+joining of the ranks and the compilation of the step.
 """
 
 import os
@@ -23,6 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from arcface_operator.decision.recovery import ladder
+from arcface_operator.decision.recovery.ladder import Rung
 from arcface_operator.local.kubelet import directories, orphans
 from arcface_operator.local.progress import Narrator
 from arcface_operator.local.reconciler import TICK_SECONDS, LocalReconciler, StopRequests
@@ -58,12 +60,12 @@ def job(times: int):
 
 
 @contextmanager
-def training(folder: Path, times: int, is_in_place: bool) -> Iterator[LocalReconciler]:
-    settings = ON_THIS_MACHINE.model_copy(update={"restarts_in_place": is_in_place})
-    claims = {"faces": folder / "faces", "checkpoints": folder / f"checkpoints-{is_in_place}"}
+def training(folder: Path, times: int, rung: Rung) -> Iterator[LocalReconciler]:
+    settings = ON_THIS_MACHINE.model_copy(update={"restarts_in_place": rung is not Rung.WHOLE_GANG})
+    claims = {"faces": folder / "faces", "checkpoints": folder / f"checkpoints-{rung.value}"}
     run = LocalRun(job(times), settings, claims)
     view = Notes()
-    with directories.locked_workdir(folder / f"work-{is_in_place}") as workdir:
+    with directories.locked_workdir(folder / f"work-{rung.value}") as workdir:
         directories.create_claims(claims)
         with run.open_cluster(workdir, view, StopRequests()) as cluster:
             reconciler = LocalReconciler(run.job, cluster, settings, Narrator(view, workdir.logs), StopRequests())
@@ -72,8 +74,13 @@ def training(folder: Path, times: int, is_in_place: bool) -> Iterator[LocalRecon
 
 def ranks(reconciler: LocalReconciler) -> set[int]:
     """Processes of ranks."""
-    found = orphans.marked(reconciler.pods.kubelet.workdir.pods)
-    return {pid for pid in found if "arcface_trainer.training.rank" in command(pid)}
+    return processes(reconciler, "arcface_trainer.training.rank")
+
+
+def processes(reconciler: LocalReconciler, word: str) -> set[int]:
+    """Processes of pods with a word in their command; the shims of pods are none."""
+    commands = {pid: command(pid) for pid in orphans.marked(reconciler.pods.kubelet.workdir.pods)}
+    return {pid for pid, text in commands.items() if word in text and "kubelet.shim" not in text}
 
 
 def command(pid: int) -> str:
@@ -93,8 +100,8 @@ def look_until(reconciler: LocalReconciler, condition: Callable[[], bool]) -> fl
     return time.monotonic()
 
 
-def recover(reconciler: LocalReconciler, step: int, victim: int) -> Times:
-    """Kill a rank after a step, and follow what is done about it."""
+def recover(reconciler: LocalReconciler, step: int, victim: int, rung: Rung) -> Times:
+    """Kill a rank or a launcher after a step, and follow what is done about it."""
 
     def is_past() -> bool:
         progress = reconciler.job.status.progress
@@ -102,7 +109,8 @@ def recover(reconciler: LocalReconciler, step: int, victim: int) -> Times:
 
     look_until(reconciler, is_past)
     old, restarts = ranks(reconciler), reconciler.job.status.restarts
-    os.kill(sorted(old)[victim], signal.SIGKILL)
+    victims = processes(reconciler, "--termination-log") if rung is Rung.ONE_POD else old
+    os.kill(sorted(victims)[victim], signal.SIGKILL)
     killed = time.monotonic()
     noticed = look_until(reconciler, lambda: reconciler.job.status.restarts > restarts)
     started = look_until(reconciler, lambda: len(ranks(reconciler) - old) == 2 and not ranks(reconciler) & old)
@@ -111,15 +119,15 @@ def recover(reconciler: LocalReconciler, step: int, victim: int) -> Times:
     return Times(noticed - killed, started - killed, stepped - killed, last.steps_lost or 0)
 
 
-def measure(folder: Path, times: int, seed: int, is_in_place: bool) -> list[Times]:
+def measure(folder: Path, times: int, seed: int, rung: Rung) -> list[Times]:
     draw = random.Random(seed)
     found = []
-    with training(folder, times, is_in_place) as reconciler:
+    with training(folder, times, rung) as reconciler:
         for _ in range(times):
             now = 0 if (progress := reconciler.job.status.progress) is None else progress.step
-            found.append(recover(reconciler, now + draw.randint(2 * EVERY_STEPS, 6 * EVERY_STEPS), draw.randrange(2)))
-            rungs = reconciler.job.status.recoveries[-1].rung
-            print(f"  {rungs}: {found[-1]}", flush=True)
+            step, victim = now + draw.randint(2 * EVERY_STEPS, 6 * EVERY_STEPS), draw.randrange(2)
+            found.append(recover(reconciler, step, victim, rung))
+            print(f"  {reconciler.job.status.recoveries[-1].rung}: {found[-1]}", flush=True)
         reconciler.pods.kill()
     return found
 
@@ -142,8 +150,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         write_image_folder(folder / "faces")
-        for is_in_place, name in ((True, "in place"), (False, "whole gang")):
-            tell(name, measure(folder, times, seed, is_in_place))
+        for rung in Rung:
+            tell(rung.value, measure(folder, times, seed, rung))
     print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 

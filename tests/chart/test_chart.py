@@ -42,7 +42,10 @@ def full() -> dict[tuple[str, str], dict[str, Any]]:
     return objects(*EVERYTHING)
 
 
-@pytest.mark.parametrize("values", [(), EVERYTHING, ("namespaces={a,b}",), ("crds.enabled=false", "rbac.create=false")])
+@pytest.mark.parametrize(
+    "values",
+    [(), (*EVERYTHING, "test.training=true"), ("namespaces={a,b}",), ("crds.enabled=false", "rbac.create=false")],
+)
 def test_helm_finds_nothing_to_complain_about(values: tuple[str, ...]) -> None:
     run([str(binary("helm")), "lint", "--strict", str(CHART), *(f"--set={value}" for value in values)])
 
@@ -161,7 +164,8 @@ def test_kube_score_finds_nothing_that_is_not_meant() -> None:
     }
     # A limit of CPU would only make a busy operator slow.
     options = ["--ignore-container-cpu-limit", *(f"--ignore-test={name}" for name in sorted(meant))]
-    run([str(binary("kube-score")), "score", "--exit-one-on-warning", *options, "-"], rendered(*EVERYTHING))
+    everything = rendered(*EVERYTHING, "test.training=true")
+    run([str(binary("kube-score")), "score", "--exit-one-on-warning", *options, "-"], everything)
 
 
 def test_helm_test_has_the_operator_act_where_it_looks_for_jobs() -> None:

@@ -18,6 +18,7 @@ A cell is words in any order, but for the order of actions. Every word is of one
                 (none)                  an unborn or suspended job becomes Pending, every other phase stays
     attempt     +counted                a new attempt after a fault that counts against backoffLimit
                 +free                   a new attempt after one that does not
+                *counted, *free         the same, in the attempt that is there
                 +resume                 a new attempt without a restart, after a suspension
                 +next                   the same, in another stage or since there was no room
                 (none)                  attempt, restarts and counted restarts stay
@@ -85,7 +86,14 @@ GROUPS: dict[Any, str] = {
 HELD = {"Starting", "Training", "Evaluating", "Succeeded", "Failed"}
 """Phases in which a job has, or had, room for its gang."""
 VERBS = {"apply", "try", "create", "delete", "hurry", "force", "annotate"}
-NEW_ATTEMPTS = {"+counted": (1, 1, 1), "+free": (1, 1, 0), "+resume": (1, 0, 0), "+next": (1, 0, 0)}
+NEW_ATTEMPTS = {
+    "+counted": (1, 1, 1),
+    "+free": (1, 1, 0),
+    "*counted": (0, 1, 1),
+    "*free": (0, 1, 0),
+    "+resume": (1, 0, 0),
+    "+next": (1, 0, 0),
+}
 """What is added to attempt, restarts and counted restarts."""
 
 

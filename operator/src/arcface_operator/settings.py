@@ -68,9 +68,11 @@ class Settings(Model):
     settle_seconds: float = Field(default=2, ge=0)
     """Time to wait for the peers of a pod that fails and cannot say why: one of them may tell the cause."""
     restarts_in_place: bool = True
-    """Whether ranks are started anew in their pods where that may help; else all pods are made anew."""
+    """Whether pods stay that can, and start their ranks anew, where that may help; else all pods are made anew."""
     launch_seconds: float = Field(default=30, gt=0)
     """Time for all launchers to start their ranks anew in their pods; after that all pods are made anew."""
+    replace_seconds: float = Field(default=300, ge=0)
+    """Time for a pod that is made anew alone to run; after that, and where it is 0, all pods are made anew."""
     restart_seconds: float = Field(default=5, ge=0)
     """Least time between the ends of two attempts that never trained; it doubles with each restart."""
     longest_restart_seconds: float = Field(default=60, ge=0)

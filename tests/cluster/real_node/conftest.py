@@ -6,10 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.processes.operator_process import DEFAULTS, OperatorProcess, grant_rights, serve_jobs
+from support.processes.operator_process import (
+    ACCOUNT,
+    DEFAULTS,
+    NAMESPACE,
+    OperatorProcess,
+    grant_rights,
+    serve_jobs,
+)
 from testbed.control_plane.pods import Pods, own_namespace
+from testbed.images.builder import image_builder
 from testbed.images.oci_images import TRAINER_IMAGE
 from testbed.real_node.node import RealNode, real_cluster, why_impossible
+
+OPERATOR_IMAGE = "localhost/arcface-operator:test"
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +50,24 @@ def operator(node: RealNode, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with OperatorProcess(node.plane, folder, "--no-leader-election", settings=settings) as process:
         process.wait_until_it_leads()
         yield process
+
+
+@pytest.fixture(scope="session")
+def operator_image(node: RealNode, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Name of the operator's image on the node, as its Dockerfile makes it."""
+    with image_builder() as builder:
+        builder.build("Dockerfile.operator", OPERATOR_IMAGE)
+        node.import_image(builder.export(OPERATOR_IMAGE, tmp_path_factory.mktemp("image") / "operator.tar"))
+    return OPERATOR_IMAGE
+
+
+@pytest.fixture(scope="module")
+def bare_node(node: RealNode) -> RealNode:
+    """The node without what other tests have installed, be it with Helm or without."""
+    names = [f"namespace/{NAMESPACE}", f"clusterrole/{ACCOUNT}", f"clusterrolebinding/{ACCOUNT}"]
+    for name in (*names, "crd/arcfacetrainingjobs.arcface.io"):
+        node.plane.kubectl("delete", name, "--ignore-not-found", "--timeout=60s")
+    return node
 
 
 @pytest.fixture

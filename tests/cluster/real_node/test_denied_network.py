@@ -11,7 +11,7 @@ from arcface_api.contract.pod_environment import METRICS_PORT
 from support.processes.operator_process import OperatorProcess, grant_rights, serve_jobs
 from support.processes.training_jobs import TrainingJobs, condition
 from testbed.control_plane.pods import Pods
-from testbed.images.oci_images import BUSYBOX, Image, applets
+from testbed.images.oci_images import stand_in_image
 from testbed.real_node.node import RealNode
 
 pytestmark = pytest.mark.real_node
@@ -49,11 +49,7 @@ def operator(node: RealNode, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """The operator outside of the node, which reaches pods by way of the node's packet filter."""
     serve_jobs(node.plane)
     grant_rights(node.plane)
-    script = tmp_path_factory.mktemp("image") / "arcface"
-    script.write_text(STAND_IN)
-    programs = {"bin/busybox": BUSYBOX, "bin/arcface": script}
-    config = {"User": "1000:1000", "Env": ["PATH=/bin"]}
-    node.add_image(Image(IMAGE, config, programs, applets("bin"), {"tmp": 0o1777}))
+    node.add_image(stand_in_image(IMAGE, tmp_path_factory.mktemp("image") / "arcface", STAND_IN))
     settings = {"trainerImage": IMAGE, "unreachableSeconds": UNREACHABLE_SECONDS}
     folder = tmp_path_factory.mktemp("operator")
     with OperatorProcess(node.plane, folder, "--no-leader-election", settings=settings) as process:

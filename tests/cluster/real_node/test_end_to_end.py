@@ -1,40 +1,27 @@
 """The whole way on a real kubelet: a job is applied, its pods train in containers, and kubectl tells how it went."""
 
 import json
-from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from arcface_api.contract.pod_environment import RANK_TABLE_FILE
 from arcface_api.contract.rank_table import RankTableDocument
-from arcface_api.resource.spec import VERIFICATION_SETS
 from arcface_faces.checkpoint import newest_complete, read_manifest
-from arcface_operator.manifests.evaluator_pod import CONTAINER as EVALUATOR
-from arcface_operator.manifests.pod_template import merged
 from arcface_operator.manifests.worker_pod import CONTAINER as TRAINER
 from arcface_trainer.device import DEVICE_TARGET
-from support.printed_commands import printed_commands
 from support.processes.training_jobs import TrainingJobs, condition
 from support.processes.trainings import write_image_folder
 from testbed.ascend.allocation import with_runtime
 from testbed.ascend.device_plugin import RESOURCE, DevicePlugin
-from testbed.control_plane.api_answers import answer
 from testbed.control_plane.pods import Pods
-from testbed.control_plane.storage import build_volume
-from testbed.images.oci_images import BUSYBOX, Image, applets, host_python, trainer_image
+from testbed.images.oci_images import host_python, stand_in_image
 from testbed.real_node.node import RealNode
 
 pytestmark = pytest.mark.real_node
-ROOT = Path(__file__).resolve().parents[3]
 TRAINING_SECONDS = 900
 TINY = {"backbone": "iresnet18", "width": 0.0625, "stemStride": 2, "embeddingSize": 16}
-PRINTED_IMAGE = f"registry.example/faces/arcface-trainer:{version('arcface-api')}"
-"""As the page's command makes it of the example."""
-FEW_FACES = ["--identities=16", "--images-per-identity=8", "--test-identities=10", "--pairs=20"]
 STAND_IN_IMAGE = "localhost/stand-in:test"
 STAND_IN = """#!/bin/sh
 # Plays `arcface train --config C --termination-log L`: prints what the pod was given, once the rank table is complete.
@@ -50,45 +37,8 @@ echo '{"progress":{"epoch":1,"step":1,"totalSteps":1,"updatedAt":"2026-01-01T00:
 
 
 @pytest.mark.usefixtures("operator")
-def test_the_first_job_of_the_installation_page_runs_by_its_commands(
-    node: RealNode, pods: Pods, tmp_path: Path
-) -> None:
-    node.add_image(replace(trainer_image(), name=PRINTED_IMAGE))
-    for claim in ("quickstart-faces", "quickstart-checkpoints"):
-        (tmp_path / claim).mkdir()
-        volume = build_volume(node.name, pods.namespace, claim, tmp_path / claim, "local")
-        volume["spec"] |= {"accessModes": ["ReadWriteOnce"]}
-        answer(node.api.post("/api/v1/persistentvolumes", json=volume))
-    (tmp_path / "examples").mkdir()
-    (tmp_path / "examples" / "cluster-quickstart.yaml").write_text(first_job_of_this_node())
-    for command in printed_commands("docs/install.md", "The first job"):
-        said = node.plane.shell(command, tmp_path, pods.namespace)
-    assert "FIELDS:" in said  # of the last one, kubectl explain
-    status = TrainingJobs(node.api, pods.namespace).status("quickstart")
-    assert status["phase"] == "Succeeded", logs(pods, status)
-    saved = tmp_path / "quickstart-checkpoints" / status["checkpoint"]["path"]
-    assert (saved / "manifest.json").is_file()
-    assert {result["dataset"] for result in status["evaluation"]["results"]} == set(VERIFICATION_SETS)
-    columns = shown_by_kubectl(node, pods.namespace)
-    assert "" not in columns.values(), columns
-    assert (columns["PHASE"], columns["EPOCH"], columns["RESTARTS"]) == ("Succeeded", "3/3", "0")
-    assert float(columns["LFW"]) == pytest.approx(status["evaluation"]["results"][0]["accuracy"])
-
-
-def first_job_of_this_node() -> str:
-    """The example with fewer faces and hence no gate, and with this machine's Python, which the image has not."""
-    documents = list(yaml.safe_load_all((ROOT / "examples" / "cluster-quickstart.yaml").read_text()))
-    drawing, job = documents[2]["spec"]["template"], documents[3]["spec"]
-    drawing["spec"]["containers"][0]["command"] += FEW_FACES
-    documents[2]["spec"]["template"] = merged(drawing, host_python("draw"), "draw-faces")
-    job["workers"]["template"] = host_python(TRAINER)
-    job["evaluation"] |= {"template": host_python(EVALUATOR), "gates": []}
-    return yaml.safe_dump_all(documents)
-
-
-@pytest.mark.usefixtures("operator")
 def test_ascend_pods_get_rank_table_and_environment_by_the_protocol(node: RealNode, pods: Pods, tmp_path: Path) -> None:
-    node.add_image(stand_in_image(tmp_path / "arcface"))
+    node.add_image(stand_in_image(STAND_IN_IMAGE, tmp_path / "arcface", STAND_IN))
     jobs = TrainingJobs(node.api, pods.namespace)
     for claim in ("faces", "checkpoints"):
         (tmp_path / claim).mkdir()
@@ -121,6 +71,7 @@ def test_ascend_pods_get_rank_table_and_environment_by_the_protocol(node: RealNo
 def test_the_ranks_of_an_ascend_job_meet_train_and_resume_with_a_cpu_in_the_place_of_cards(
     node: RealNode, pods: Pods, tmp_path: Path
 ) -> None:
+    """One card a pod; pods of two, and what each of their ranks is told, are in tests/training/test_npu_start.py."""
     jobs = TrainingJobs(node.api, pods.namespace)
     checkpoints = tmp_path / "checkpoints"
     checkpoints.mkdir()
@@ -131,11 +82,10 @@ def test_the_ranks_of_an_ascend_job_meet_train_and_resume_with_a_cpu_in_the_plac
     with DevicePlugin(node.kubelet_folder, node.api, poll_seconds=0.5) as plugin:
         jobs.create(
             model=TINY,
-            training={"precision": "fp32", "batchSize": 2, "epochs": 40},
+            training={"precision": "fp32", "batchSize": 4, "epochs": 80},
             workers={
                 "accelerator": "ascend",
                 "replicas": 2,
-                "devicesPerWorker": 2,
                 "resourceName": RESOURCE,
                 "template": without_cards(),
             },
@@ -145,7 +95,7 @@ def test_the_ranks_of_an_ascend_job_meet_train_and_resume_with_a_cpu_in_the_plac
         table = RankTableDocument.parse(jobs.config_map("rings-config-quick")[RANK_TABLE_FILE])
         assert table is not None
         for index in range(2):
-            assert table.has_rank(2 * index, pods.read(f"quick-worker-{index}")["status"]["podIP"])
+            assert table.has_rank(index, pods.read(f"quick-worker-{index}")["status"]["podIP"])
         assert condition(status, "RankTableReady")["status"] == "True"
         jobs.patch(suspend=True)
         status = jobs.wait_for("Suspended", seconds=TRAINING_SECONDS)
@@ -177,14 +127,6 @@ def has_step(status: dict[str, Any]) -> bool:
 def has_ended(status: dict[str, Any]) -> bool:
     """Whether the job is over."""
     return status.get("phase") in {"Succeeded", "Failed"}
-
-
-def stand_in_image(script: Path) -> Image:
-    """Busybox with an `arcface` that plays the trainer."""
-    script.write_text(STAND_IN)
-    programs = {"bin/busybox": BUSYBOX, "bin/arcface": script}
-    config = {"User": "1000:1000", "Env": ["PATH=/bin"]}
-    return Image(STAND_IN_IMAGE, config, programs, applets("bin"), {"tmp": 0o1777})
 
 
 def pod_configuration(pods: Pods, name: str) -> dict[str, Any]:
@@ -219,14 +161,6 @@ def expected_environment(index: int) -> dict[str, str]:
         "RANK_ID": str(2 * index),
         "POD_NAME": f"quick-worker-{index}",
     }
-
-
-def shown_by_kubectl(node: RealNode, namespace: str) -> dict[str, str]:
-    """The row of `kubectl get arcfacejobs` by the columns' names, cut where the header has them."""
-    header, row = node.plane.kubectl("get", "arcfacejobs", "-n", namespace).splitlines()
-    starts = [header.index(name) for name in header.split()]
-    ends = [*starts[1:], len(row)]
-    return {name: row[start:end].strip() for name, start, end in zip(header.split(), starts, ends, strict=True)}
 
 
 def logs(pods: Pods, status: dict[str, Any]) -> str:

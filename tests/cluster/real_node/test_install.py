@@ -5,11 +5,9 @@ operator runs in the image that its Dockerfile makes, with the chart's own Servi
 that enforces the restricted Pod Security level. The ranks are played by shell scripts.
 """
 
-import importlib
 import json
 import logging
 import re
-import shutil
 import time
 import zipfile
 from collections.abc import Iterator
@@ -23,7 +21,7 @@ from support.processes.training_jobs import CHECKPOINT, TrainingJobs
 from support.waiting import wait_until
 from testbed.control_plane.pods import Pods, own_namespace
 from testbed.images.builder import image_builder
-from testbed.images.oci_images import BUSYBOX, Image, applets
+from testbed.images.oci_images import stand_in_image
 from testbed.programs.commands import TestbedError
 from testbed.programs.helm import Helm
 from testbed.real_node.node import RealNode
@@ -32,11 +30,8 @@ pytestmark = pytest.mark.real_node
 LOG = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parents[3]
 NAMESPACE, ACCOUNT = "arcface-system", "arcface-operator"
-OPERATOR_IMAGE = "localhost/arcface-operator:test"
 IMAGE_BEFORE = "localhost/arcface-operator:before"
 CHART_BEFORE = PREVIOUS[0].with_name("chart.tgz")
-NEEDED_BEFORE = ("httpx", "httpcore", "h11", "anyio", "certifi", "idna")
-"""Packages that the release before imports and that images of this one do not hold any more."""
 RANK_IMAGE = "localhost/rank:test"
 RANK = """#!/bin/sh
 # Plays `arcface train --config C --termination-log L`: trains until a file says that it is enough.
@@ -86,41 +81,21 @@ class Release:
 
 
 @pytest.fixture(scope="module")
-def release(node: RealNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+def release(bare_node: RealNode, operator_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
     """The release before, as it was installed."""
     folder = tmp_path_factory.mktemp("release")
-    (folder / "packages").mkdir()
     for wheel in PREVIOUS:
         if wheel.name.startswith(("arcface_api", "arcface_operator")):
             zipfile.ZipFile(wheel).extractall(folder / "packages")
-    for name in NEEDED_BEFORE:
-        shutil.copytree(Path(importlib.import_module(name).__file__).parent, folder / "packages" / name)
     with image_builder() as builder:
-        builder.build("Dockerfile.operator", OPERATOR_IMAGE)
-        builder.put_before(OPERATOR_IMAGE, folder / "packages", IMAGE_BEFORE)
-        for image in (OPERATOR_IMAGE, IMAGE_BEFORE):
-            node.import_image(builder.export(image, folder / "operator.tar"))
-    node.add_image(rank_image(folder / "arcface"))
-    forget_others(node)
-    made = Release(node, NAMESPACE)
+        builder.put_before(operator_image, folder / "packages", IMAGE_BEFORE)
+        bare_node.import_image(builder.export(IMAGE_BEFORE, folder / "operator.tar"))
+    bare_node.add_image(stand_in_image(RANK_IMAGE, folder / "arcface", RANK % json.dumps(TRAINED)))
+    made = Release(bare_node, NAMESPACE)
     made.install(made.before, folder, tag="before")
     yield made
     if made.pods():
         made.helm.uninstall()
-
-
-def forget_others(node: RealNode) -> None:
-    """Remove what other tests have installed without Helm."""
-    names = [f"namespace/{NAMESPACE}", f"clusterrole/{ACCOUNT}", f"clusterrolebinding/{ACCOUNT}"]
-    for name in (*names, "crd/arcfacetrainingjobs.arcface.io"):
-        node.plane.kubectl("delete", name, "--ignore-not-found", "--timeout=60s")
-
-
-def rank_image(script: Path) -> Image:
-    """Busybox with an `arcface` that plays the trainer."""
-    script.write_text(RANK % json.dumps(TRAINED))
-    programs = {"bin/busybox": BUSYBOX, "bin/arcface": script}
-    return Image(RANK_IMAGE, {"User": "1000:1000", "Env": ["PATH=/bin"]}, programs, applets("bin"), {"tmp": 0o1777})
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""Kueue's real manager and real trainings: one waits for the quota of another, takes it, and that one comes back."""
+"""Kueue's real manager and a real training, whose quota another job takes, and which comes back when that has ended.
+
+The other one is played by a shell script: of it no more is looked at than that it waits, is let in and ends.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +16,7 @@ from support.processes.training_jobs import TrainingJobs, condition
 from support.processes.trainings import write_image_folder
 from support.waiting import wait_until
 from testbed.control_plane.pods import Pods
-from testbed.images.oci_images import host_python
+from testbed.images.oci_images import host_python, stand_in_image
 from testbed.real_node.node import RealNode
 from testbed.schedulers.kueue import Kueue
 from testbed.schedulers.kueue_objects import URGENT, Workloads, of_kueue
@@ -21,14 +24,13 @@ from testbed.schedulers.kueue_objects import URGENT, Workloads, of_kueue
 pytestmark = pytest.mark.real_node
 SECONDS = 300.0
 QUOTA = {"name": "any", "resources": [{"name": "cpu", "nominalQuota": 1}]}
-JOB: dict[str, Any] = {
-    "model": {"backbone": "iresnet18", "width": 0.0625, "stemStride": 2, "embeddingSize": 16},
-    "workers": {
-        "accelerator": "cpu",
-        "resources": {"requests": {"cpu": "1"}},
-        "template": host_python(TRAINER),
-    },
-}
+WORKERS: dict[str, Any] = {"accelerator": "cpu", "resources": {"requests": {"cpu": "1"}}}
+MODEL = {"backbone": "iresnet18", "width": 0.0625, "stemStride": 2, "embeddingSize": 16}
+SHORT_IMAGE = "localhost/short-training:test"
+SHORT = """#!/bin/sh
+# Plays `arcface train --config C --termination-log L`: has trained its only step.
+echo '{"progress":{"epoch":1,"step":1,"totalSteps":1,"updatedAt":"2026-01-01T00:00:00Z"}}' > "$5"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +59,12 @@ def test_a_training_waits_without_pods_then_preempts_another_which_goes_on_from_
     workloads.add_queue("faces", "cpu")
     checkpoints = store_data(node, pods, tmp_path)
     scheduling = {"gang": "kueue", "queue": "faces"}
-    jobs.create("first", **JOB, training={"batchSize": 4, "epochs": 40}, scheduling=scheduling)
+    node.add_image(stand_in_image(SHORT_IMAGE, tmp_path / "arcface", SHORT))
+    first = {"model": MODEL, "workers": {**WORKERS, "template": host_python(TRAINER)}}
+    jobs.create("first", **first, training={"batchSize": 4, "epochs": 40}, scheduling=scheduling)
     wait_until(lambda: workloads.holds("first", "Admitted") if workloads.all() else False)
     urgent = {**scheduling, "priorityClassName": URGENT["metadata"]["name"]}
-    jobs.create("second", **JOB, training={"batchSize": 4, "epochs": 1}, scheduling=urgent)
+    jobs.create("second", image=SHORT_IMAGE, imagePullPolicy="Never", workers=WORKERS, scheduling=urgent)
     jobs.wait_until(lambda status: "unused quota" in condition(status, "Ready").get("message", ""), "second")
     jobs.wait_until(trains_beyond(0), "first", SECONDS)
     assert (jobs.phase("second"), list(jobs.pods())) == ("Queued", ["first-worker-0"])

@@ -11,7 +11,6 @@ POLICY = {
     "kind": "Policy",
     # A watch is logged when it begins, any other request when it is answered.
     "omitStages": ["RequestReceived", "Panic"],
-    "rules": [{"level": "Metadata"}],
 }
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 ENDLESS = 1 << 20
@@ -23,12 +22,14 @@ class AuditLog:
     """The log file."""
 
     path: Path
+    users: tuple[str, ...] = ()
+    """Whose requests it holds; empty: everybody's."""
 
     @property
     def flags(self) -> list[str]:
         """Flags of the API server that make it write this log, without ever starting a new file."""
         policy = self.path.with_suffix(".policy")
-        policy.write_text(json.dumps(POLICY))
+        policy.write_text(json.dumps({**POLICY, "rules": [{"level": "Metadata", "users": [*self.users]}]}))
         return [f"--audit-policy-file={policy}", f"--audit-log-path={self.path}", f"--audit-log-maxsize={ENDLESS}"]
 
     def size(self) -> int:
@@ -64,5 +65,6 @@ def request(event: dict[str, Any]) -> dict[str, Any] | None:
         "reason": event.get("annotations", {}).get("authorization.k8s.io/reason", ""),
         "uri": event["requestURI"],
         "agent": event.get("userAgent", ""),
+        "received": event["requestReceivedTimestamp"],
         "at": event["stageTimestamp"],
     }

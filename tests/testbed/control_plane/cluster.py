@@ -128,12 +128,13 @@ class ControlPlane:
         return run([str(binary("kubectl")), *options, *arguments], stdin)
 
     def shell(self, command: str, folder: Path, namespace: str) -> str:
-        """Standard output of a line as an administrator types it: kubectl is there and knows cluster and namespace."""
+        """Standard output of a line as an administrator types it: kubectl and helm know cluster and namespace."""
         config = folder / "kubeconfig"
         config.write_bytes(self.kubeconfig().read_bytes())
         chosen = ["config", "set-context", "--current", f"--namespace={namespace}"]
         run([str(binary("kubectl")), "--kubeconfig", str(config), *chosen])
-        place = {"PATH": f"{binary('kubectl').parent}:/usr/bin:/bin", "KUBECONFIG": str(config), "HOME": str(folder)}
+        programs = ":".join(str(binary(name).parent) for name in ("kubectl", "helm"))
+        place = {"PATH": f"{programs}:/usr/bin:/bin", "KUBECONFIG": str(config), "HOME": str(folder)}
         setting = [f"{name}={value}" for name, value in place.items()]
         return run(["env", f"--chdir={folder}", *setting, "bash", "-e", "-o", "pipefail", "-c", command])
 

@@ -2,17 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 
+from arcface_api.contract.pod_environment import LAUNCHER_PORT, METRICS_PORT
 from testbed.ascend.annotations import Chips, Holder, annotations_of, device_name
 from testbed.control_plane.api_client import MERGE, STRATEGIC, ApiClient
 from testbed.fake_nodes import pod_status
 from testbed.fake_nodes.pod_status import PodFacts, Status
 from testbed.fake_nodes.progress_server import ProgressServer
-from testbed.fake_nodes.scripts import KILLED, Devices, Ending, Eviction, Refusal, Script, as_text
+from testbed.fake_nodes.scripts import KILLED, Devices, Document, Ending, Eviction, Refusal, Script, as_text
 
 
 class Order(Enum):
@@ -141,20 +142,24 @@ class FakePod:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """Answer /progress at the pod's address if the script has an answer."""
-        if self.script.progress is None:
+        """Answer at the pod's address what the script has an answer to."""
+        served = {METRICS_PORT: self.script.progress, LAUNCHER_PORT: self.script.launcher}
+        async with AsyncExitStack() as places:
+            for port, document in served.items():
+                if document is not None:
+                    answer = self.answer(document, time.monotonic())
+                    await places.enter_async_context(self.progress.at(self.address, port, answer))
             yield
-            return
-        started = time.monotonic()
-        progress = self.script.progress
 
-        def answer() -> str | None:
+    def answer(self, document: Document | Callable[[float], Document], started: float) -> Callable[[], str | None]:
+        """What is answered from a moment on, unless the node is lost."""
+
+        def text() -> str | None:
             if not self.node.reachable.is_set():
                 return None
-            return as_text(progress(time.monotonic() - started) if callable(progress) else progress)
+            return as_text(document(time.monotonic() - started) if callable(document) else document)
 
-        async with self.progress.at(self.address, answer):
-            yield
+        return text
 
     async def write(self, status: Status) -> None:
         """Write the pod's status, once the node is reachable."""

@@ -1,18 +1,31 @@
-"""Serves /progress at the addresses of pods, as rank 0 of a real training does."""
+"""Serves what the first pod of a gang does, at the addresses of pods: rank 0 /progress, its launcher /gang."""
 
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 from aiohttp import web
 
-from arcface_api.contract.pod_environment import METRICS_PORT
+from arcface_api.contract.launcher_words import LONGEST_WAIT_SECONDS, GangWord
 
 Answer = Callable[[], str | None]
 """JSON to answer with; None where the connection breaks."""
+
+
+@dataclass(eq=False)
+class Place:
+    """Where somebody answers."""
+
+    answer: Answer
+    is_gone: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the pod has ended: whoever waits there for an answer gets none."""
+
+
+NOWHERE = Place(lambda: None)
 
 
 class ProgressServer:
@@ -23,12 +36,14 @@ class ProgressServer:
     """
 
     def __init__(self) -> None:
-        self.answers: dict[str, Answer] = {}
+        self.places: dict[tuple[str, int], Place] = {}
+        """By address and port."""
         self.taken: set[asyncio.Task[object]] = set()
 
     async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_get("/progress", self.respond)
+        app.router.add_get("/gang", self.respond_in_time)
         self.runner = web.AppRunner(app, access_log=None)
         await self.runner.setup()
         return self
@@ -40,18 +55,19 @@ class ProgressServer:
         await self.runner.cleanup()
 
     @asynccontextmanager
-    async def at(self, address: str, answer: Answer) -> AsyncIterator[None]:
+    async def at(self, address: str, port: int, answer: Answer) -> AsyncIterator[None]:
         """Answer at an address while the context is open."""
         loop = asyncio.get_running_loop()
-        with socket.create_server((address, METRICS_PORT), backlog=128) as listener:
+        with socket.create_server((address, port), backlog=128) as listener:
             listener.setblocking(False)
-            self.answers[address] = answer
+            place = self.places[address, port] = Place(answer)
             loop.add_reader(listener, self.take, listener)
             try:
                 yield
             finally:
                 loop.remove_reader(listener)
-                del self.answers[address]
+                place.is_gone.set()
+                del self.places[address, port]
 
     def take(self, listener: socket.socket) -> None:
         """Give a connection that waits to the server, which closes it at the latest at its own end."""
@@ -66,8 +82,27 @@ class ProgressServer:
 
     async def respond(self, request: web.Request) -> web.Response:
         """The answer of the pod that was asked; a connection to a pod that is gone breaks."""
-        address = request.transport.get_extra_info("sockname")[0]
-        text = self.answers.get(address, lambda: None)()
-        if text is None:
+        text = self.place_of(request).answer()
+        if text is None and request.transport is not None:
             request.transport.abort()
         return web.Response(text=text, content_type="application/json")
+
+    async def respond_in_time(self, request: web.Request) -> web.Response:
+        """The word of a launcher: at once where it is newer than what is known of it, else when the time is over."""
+        try:
+            after, seconds = (float(request.query.get(name, "0")) for name in ("after", "seconds"))
+        except ValueError:
+            return web.Response(status=400)
+        place = self.place_of(request)
+        word = GangWord.parse((place.answer() or "").encode())
+        if word is not None and word.serial <= after:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(place.is_gone.wait(), min(seconds, LONGEST_WAIT_SECONDS))
+        return await self.respond(request)
+
+    def place_of(self, request: web.Request) -> Place:
+        """Where a request has come to."""
+        if request.transport is None:
+            return NOWHERE
+        address, port, *_ = request.transport.get_extra_info("sockname")
+        return self.places.get((address, port), NOWHERE)

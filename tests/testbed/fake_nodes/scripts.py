@@ -84,6 +84,8 @@ class Script:
     """How it ends after SIGTERM."""
     progress: Document | Callable[[float], Document] | None = None
     """What /progress answers while it runs, or a function of the seconds it has run; None: nothing listens."""
+    launcher: Document | None = None
+    """What /gang says while it runs, as a launcher with nothing new to tell; None: nothing listens."""
     devices: Devices | None = Devices()
     """None: the device plugin says nothing about the pod."""
 

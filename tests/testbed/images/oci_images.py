@@ -84,6 +84,13 @@ def trainer_image() -> Image:
     )
 
 
+def stand_in_image(name: str, script: Path, text: str) -> Image:
+    """Busybox with an `arcface` that plays the trainer: a shell script, which is written to the path."""
+    script.write_text(text)
+    programs = {"bin/busybox": BUSYBOX, "bin/arcface": script}
+    return Image(name, {"User": "1000:1000", "Env": ["PATH=/bin"]}, programs, applets("bin"), {"tmp": 0o1777})
+
+
 def applets(folder: str) -> dict[str, str]:
     """Links to busybox for each of its commands."""
     return {f"{folder}/{name}": "busybox" for name in run([str(BUSYBOX), "--list"]).split() if name != "busybox"}

@@ -69,6 +69,11 @@ class RealNode:
         """Take the images of an OCI-layout tar; pods name them with imagePullPolicy Never or IfNotPresent."""
         self.space.run("ctr", "--address", CONTAINERD_SOCKET, "--namespace", "k8s.io", "images", "import", str(tar))
 
+    def name_image(self, image: str, other: str) -> None:
+        """Give an image that the node has another name besides."""
+        command = ["ctr", "--address", CONTAINERD_SOCKET, "--namespace", "k8s.io", "images", "tag", "--force"]
+        self.space.run(*command, image, other)
+
     def add_image(self, image: Image) -> None:
         """Write an image and take it."""
         self.import_image(write_image(image, self.workdir / "image.tar"))

@@ -6,6 +6,8 @@
 Launchers of earlier releases serve neither: their pods end with their ranks.
 """
 
+import re
+from dataclasses import dataclass
 from typing import Self
 
 from pydantic import Field, ValidationError
@@ -17,6 +19,38 @@ MOST_FAILURES = 8
 """Of a gang's word, so that it stays far below what the operator reads of an answer."""
 LONGEST_WAIT_SECONDS = 20.0
 """For a newer word."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchCall:
+    """The operator's word to all launchers, as LAUNCH_ANNOTATION has it.
+
+        3                    launch 3, in the pods that have met
+        3 anew               launch 3, for which a pod was made anew: all pods meet again
+        3 anew 10.244.0.7    the same, and where: in one word, so that an address is never that of another launch
+
+    Where there is a rank table it tells the address. Launchers of earlier releases know the first form alone and do not
+    heed the others: by their old address they would never meet a new pod.
+    """
+
+    launch: int = 0
+    is_anew: bool = False
+    scheduler: str | None = None
+    """Address of pod 0."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The word in a text; what is none calls for no launch."""
+        found = re.fullmatch(r"([0-9]{1,9})( anew)?(?: ([0-9A-Fa-f.:]{2,45}))?", text.strip(), re.ASCII)
+        if found is None or (found[3] is not None and found[2] is None):
+            return cls()
+        return cls(int(found[1]), is_anew=found[2] is not None, scheduler=found[3])
+
+    @property
+    def text(self) -> str:
+        """As the annotation has it."""
+        address = "" if self.scheduler is None else f" {self.scheduler}"
+        return f"{self.launch} anew{address}" if self.is_anew else str(self.launch)
 
 
 class PodWord(Model):

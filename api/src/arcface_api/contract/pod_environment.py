@@ -35,7 +35,7 @@ RANK_TABLE_ANNOTATION = "arcface.io/rank-table"
 SCHEDULER_ANNOTATION = "arcface.io/scheduler-address"
 """Address that the ranks meet at; the operator adds it once pod 0 has one, and no name has to be resolved."""
 LAUNCH_ANNOTATION = "arcface.io/launch"
-"""Number of the launch of the attempt's ranks; the operator raises it, and all launchers start their ranks anew."""
+"""The operator's call for a launch of the attempt's ranks (`launcher_words.LaunchCall`): all launchers heed it."""
 EVALUATE_AGAIN_ANNOTATION = "arcface.io/evaluate-again"
 """Of the job itself: another value of it has a trained job evaluated again."""
 
@@ -118,7 +118,7 @@ class RankIdentity:
     launch: int = 0
     """Launch of the attempt's ranks that the rank is of; the launcher sets it."""
     launch_file: Path | None = None
-    """File in which the operator writes the number of the present launch; empty or absent: the first."""
+    """File that shows the operator's call for a launch; empty or absent: the first."""
     device: int = 0
     """The rank's card as its container counts them; the launcher sets it."""
     states: Path | None = None

@@ -67,6 +67,8 @@ class RankTableDocument(_Entry):
     """1.0, or 1.2 with super pods."""
     attempt: str | None = None
     """Attempt of the job that its pods belong to: an addition of ours, which HCCL passes over."""
+    launch: str | None = None
+    """Launch of its ranks for which a pod of it was made anew; absent where none was. An addition of ours, too."""
     server_count: str | None = None
     """Number of servers."""
     server_list: list[Server] | None = None
@@ -86,12 +88,14 @@ class RankTableDocument(_Entry):
         """Compact JSON without what is absent."""
         return self.model_dump_json(exclude_none=True)
 
-    def has_rank(self, rank: int, address: str, attempt: int | None = None) -> bool:
+    def has_rank(self, rank: int, address: str, attempt: int | None = None, launch: int | None = None) -> bool:
         """Whether the table is complete, of this attempt or of none, and lists a rank at a pod's address or at none.
 
         In its node's network a pod has the address of the one before it, so that the address alone tells no attempt.
+        With a launch for which a pod was made anew, the table must be that launch's own.
         """
         is_current = attempt is None or self.attempt in {None, str(attempt)}
+        is_current = is_current and (launch is None or self.launch == str(launch))
         return (
             self.status == "completed"
             and is_current

@@ -309,7 +309,7 @@ class Recovery(Model):
     """One recovery from a fault, as far as it has come."""
 
     rung: str
-    """What was started anew: InPlace (the ranks, in their pods), WholeGang (all pods), Elastic (in another number)."""
+    """What was started anew: InPlace (ranks), OnePod (one pod and all ranks), WholeGang, Elastic (another number)."""
     cause: str
     """Class of the fault."""
     since: datetime
@@ -320,6 +320,15 @@ class Recovery(Model):
     """From then to the first new step that was seen; absent until there is one."""
     steps_lost: Number | None = None
     """Steps that were made again, as far as they were known."""
+
+
+class Replacement(Model):
+    """A pod that was made anew alone, in the attempt of the others."""
+
+    pod: int = Field(ge=0)
+    """Its place among the pods of the gang."""
+    launch: int = Field(ge=1)
+    """The launch of all ranks that it was made for."""
 
 
 class ArcFaceTrainingJobStatus(Model):
@@ -335,12 +344,14 @@ class ArcFaceTrainingJobStatus(Model):
     """Number of the current gang of pods."""
     launch: int = Field(default=0, ge=0)
     """How often its ranks were started anew in their pods."""
+    replacement: Replacement | None = None
+    """The last pod of the current gang that was made anew alone."""
     image: str | None = None
     """Image of its pods, decided before the first of them."""
     resource_name: str | None = None
     """Extended resource of its devices, decided before the first pod of the job, for good."""
     restarts: int = Field(default=0, ge=0)
-    """Gang restarts for any reason, in place or with new pods."""
+    """Gang restarts for any reason, in place, with one new pod or with new pods."""
     recoveries: list[Recovery] = Field(default=[], max_length=MOST_RECOVERIES)
     """The last recoveries from faults, the newest at the end."""
     counted_restarts: int = Field(default=0, ge=0)
@@ -404,6 +415,7 @@ _FOUND_ANEW = frozenset(
         "uncountedRestartTimes",
         "avoidedNodes",
         "recoveries",
+        "replacement",
     }
 )
 """Parts of a status that tell people what is known; no decision goes wrong without them."""

@@ -1,11 +1,7 @@
 """`arcface embed`: embeddings of images with their names beside them."""
 
-import csv
-import io
-import os
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO, Unpack
+from typing import Unpack
 
 import click
 import numpy as np
@@ -14,6 +10,7 @@ from arcface_api.errors import InvalidInput, explained
 from arcface_evaluator import networks
 from arcface_evaluator.commands import pairs, sources
 from arcface_evaluator.sets import named_images
+from arcface_faces import whole_file
 from arcface_faces.datasets import dataset
 from arcface_faces.image_files import framing
 from arcface_faces.pairs import pair_set
@@ -55,8 +52,9 @@ def embed(
     with source.embedder() as embedder, progress_bar("images", len(found)) as advance:
         embeddings = embedder(found, advance)
     header = ["image", "identity"][: len(found.name(0))]
-    _write_table(names_file, [header, *map(found.name, range(len(found)))])
-    _write_new(out, lambda file: np.save(file, embeddings))
+    pairs.write_table(names_file, [header, *map(found.name, range(len(found)))])
+    with explained(out, "cannot be written", "name another file"), whole_file.replacing(out) as file:
+        np.save(file, embeddings)
     count, _, dimensions = embeddings.shape
     click.echo(f"{out}: {count} images, {dimensions} numbers each for original and mirrored; names in {names_file}")
 
@@ -86,31 +84,8 @@ def _open_images(
 def _without_dropped(found: named_images.NamedImages, path: Path) -> named_images.NamedImages:
     with progress_bar("checking", len(found)) as advance:
         chosen, dropped = named_images.usable_images(found, advance)
-    _write_table(path, [["image", "reason"], *([found.name(number)[0], reason] for number, reason in dropped)])
+    pairs.write_table(path, [["image", "reason"], *([found.name(number)[0], reason] for number, reason in dropped)])
     click.echo(f"{path}: {len(dropped)} of {len(found)} images are left out", err=True)
     if not len(chosen):
         raise InvalidInput(f"{path}: no image is left: its lines say why")
     return chosen
-
-
-def _write_table(path: Path, rows: Iterable[list[str]]) -> None:
-    def write(file: BinaryIO) -> None:
-        text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
-        csv.writer(text).writerows(rows)
-        text.detach()
-
-    _write_new(path, write)
-
-
-def _write_new(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """A file under another name, flushed to the disk and then renamed: it is whole or not there."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with explained(path, "cannot be written", "name another file"):
-        try:
-            with partial.open("wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.rename(path)
-        finally:
-            partial.unlink(missing_ok=True)

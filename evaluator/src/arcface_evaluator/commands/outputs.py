@@ -14,7 +14,8 @@ from rich.table import Table
 from arcface_api.errors import InvalidInput, explained
 from arcface_evaluator import evaluation
 from arcface_evaluator.commands import sources
-from arcface_evaluator.report import document, entries, whole_file
+from arcface_evaluator.report import document, entries
+from arcface_faces import whole_file
 
 WIDTH, WIDEST, LONGEST_WORD = 80, 10_000, 8
 """Columns: of a table as a rule and at most, and of a word that is not broken."""

@@ -2,13 +2,15 @@
 
 import csv
 import functools
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypedDict, TypeVar, Unpack
 
 import click
 
 from arcface_api.errors import InvalidInput, explained
+from arcface_faces import whole_file
 from arcface_faces.image_files import framing, tree
 from arcface_faces.pairs import groups, joining, pair_list, pair_set
 
@@ -63,8 +65,8 @@ def make(
     frame = framing.choose_framing(options["landmarks"], options["detector"], resize=options["resize"])
     folder = tree.ImageTree(images, options["links"] or "inside")
     made = pair_list.make_set(pair_list.read_list(list_file), folder, frame)
-    if dropped:
-        _write_dropped(dropped, made.dropped)
+    if dropped is not None:
+        write_table(dropped, [["line", "first", "second", "same", "reason"], *map(_dropped_row, made.dropped)])
     made.check()
     pair_set.write_pairs(output, made.images, made.is_same)
     groups.write_groups(output, made.groups)
@@ -96,12 +98,13 @@ def check_new(option: str, path: Path) -> None:
             raise InvalidInput(f"{option} {path}: {reason}; name another file")
 
 
-def _write_dropped(path: Path, dropped: list[pair_list.DroppedPair]) -> None:
-    """One row a pair that was left out."""
-    rows = [
-        [entry.pair.line, entry.pair.first, entry.pair.second, int(entry.pair.is_same), entry.reason]
-        for entry in dropped
-    ]
-    writing = explained(f"--dropped {path}", "cannot be written", "name another file")
-    with writing, path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([["line", "first", "second", "same", "reason"], *rows])
+def write_table(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file, whole or not at all."""
+    with explained(path, "cannot be written", "name another file"), whole_file.replacing(path) as file:
+        text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
+        csv.writer(text).writerows(rows)
+        text.detach()
+
+
+def _dropped_row(entry: pair_list.DroppedPair) -> list[object]:
+    return [entry.pair.line, entry.pair.first, entry.pair.second, int(entry.pair.is_same), entry.reason]

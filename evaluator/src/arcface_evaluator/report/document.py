@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 from arcface_api.errors import explained
 from arcface_api.model import Model
 from arcface_api.resource import status
-from arcface_evaluator.report import figures as set_figures, outcomes as pair_outcomes, provenance, searches, whole_file
-from arcface_faces import positioned_file
+from arcface_evaluator.report import figures as set_figures, outcomes as pair_outcomes, provenance, searches
+from arcface_faces import positioned_file, whole_file
 
 
 class PairAccuracy(Model):

@@ -1,5 +1,6 @@
 """Histories as event files, which TensorBoard reads: scalars by step, with the times of the training."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from tensorboardX.proto import event_pb2, summary_pb2
 from arcface_api.contract.history import History, HistoryLine
 from arcface_api.errors import explained
 from arcface_evaluator.report.history_table import Histories
+from arcface_faces import whole_file
 
 SUFFIX = ".arcface"
 """Of our files' names: those of an earlier call are replaced, others are left alone."""
@@ -26,7 +28,7 @@ _Scalar = tuple[str, float]
 
 
 def write_event_files(directory: Path, histories: Histories) -> None:
-    """Write an event file for each training, in a folder of its name.
+    """Write an event file for each training, in a folder of its name; those of an earlier call stay where it cannot.
 
     Raises:
         InvalidInput, ArcFaceError: where it cannot be written, now or at all.
@@ -35,9 +37,16 @@ def write_event_files(directory: Path, histories: Histories) -> None:
         folder = directory.absolute() / name
         with explained(f"--tensorboard {folder}", "cannot be written", "name another folder"):
             folder.mkdir(parents=True, exist_ok=True)
-            for former in folder.glob(f"*{SUFFIX}"):
-                former.unlink()
-            _write(folder, history)
+            with tempfile.TemporaryDirectory() as elsewhere:
+                _write(Path(elsewhere), history)
+                written = {path.name: path.read_bytes() for path in Path(elsewhere).iterdir()}
+            former = list(folder.glob(f"*{SUFFIX}"))
+            for file_name, content in written.items():
+                with whole_file.replacing(folder / file_name) as file:
+                    file.write(content)
+            for path in former:
+                if path.name not in written:
+                    path.unlink()
 
 
 def _write(folder: Path, history: History) -> None:

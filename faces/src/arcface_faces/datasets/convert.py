@@ -8,9 +8,8 @@ from secrets import token_hex
 from typing import TypeVar
 
 from arcface_api.errors import InvalidInput, explained
+from arcface_faces import image_header, images
 from arcface_faces.datasets import dataset, image_folder
-from arcface_faces.image_header import JPEG_START, PNG_START
-from arcface_faces.images import decode
 from arcface_faces.progress import Advance
 from arcface_faces.records.files import RecordWriter, refuse_existing
 
@@ -47,7 +46,7 @@ def pack_folder(
     def checked(index: int) -> bytes:
         image, where = faces.image_bytes(index), faces.where(index)
         _suffix_of(image, where)
-        decode(image, where)
+        images.decode(image, where)
         return image
 
     skipped = 0
@@ -94,8 +93,8 @@ def unpack_records(faces: dataset.FaceDataset, out: Path, advance: Advance) -> N
 
 def _suffix_of(image: bytes, where: str) -> str:
     """File suffix of an encoded image; InvalidInput for other formats than JPEG and PNG."""
-    if image.startswith(JPEG_START):
+    if image.startswith(image_header.JPEG_START):
         return ".jpg"
-    if image.startswith(PNG_START):
+    if image.startswith(image_header.PNG_START):
         return ".png"
     raise InvalidInput(f"{where}: is neither JPEG nor PNG: convert it first")

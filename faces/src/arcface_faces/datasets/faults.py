@@ -19,9 +19,8 @@ from itertools import chain
 
 from arcface_api.errors import ArcFaceError, InvalidInput, printable
 from arcface_api.parent_death import follow_parent
-from arcface_faces import image_header
+from arcface_faces import image_header, images as decoding
 from arcface_faces.datasets import dataset, record_dataset
-from arcface_faces.images import decode
 from arcface_faces.progress import Advance
 
 LEAST_HOLE = 160
@@ -47,7 +46,7 @@ class StoredImages:
     @classmethod
     def of(cls, faces: dataset.FaceDataset) -> "StoredImages":
         """Those of a training set, which must have 112x112 pixels."""
-        return cls(len(faces.labels), partial(_read, faces), decode)
+        return cls(len(faces.labels), partial(_read, faces), decoding.decode)
 
 
 def faults(images: StoredImages, processes: int, advance: Advance) -> Iterator[str]:

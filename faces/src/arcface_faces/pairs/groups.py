@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from arcface_api.errors import InvalidInput, explained
-from arcface_faces import delimited
+from arcface_faces import delimited, whole_file
 from arcface_faces.scores import Groups
 
 SUFFIX = ".groups"
@@ -55,5 +55,6 @@ def write_groups(set_file: Path, groups: list[str]) -> None:
     """Write the groups of a set's pairs beside it; nothing where none has any."""
     if any(groups):
         path = groups_file(set_file)
-        with explained(path, "cannot be written", "name another file or mend its folder"):
-            path.write_text("".join(f"{name}\n" for name in groups), encoding="utf-8")
+        writing = explained(path, "cannot be written", "name another file or mend its folder")
+        with writing, whole_file.replacing(path) as file:
+            file.write("".join(f"{name}\n" for name in groups).encode())

@@ -3,7 +3,6 @@
 Images 2i and 2i + 1 are pair i.
 """
 
-import os
 import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from arcface_api.contract.run_config import RunEvaluation
 from arcface_api.errors import InvalidInput, explained
+from arcface_faces import whole_file
 from arcface_faces.embedding.embedder import Images, decoding_threads
 from arcface_faces.images import Decode, Image, decode, decode_scaled
 from arcface_faces.pairs.protocol import check_foldable
@@ -176,12 +176,8 @@ def write_pairs(path: Path, images: list[bytes], is_same: list[bool]) -> None:
     """
     if len(images) != 2 * len(is_same):
         raise ValueError(f"{len(images)} images for {len(is_same)} pairs")
-    partial = path.with_suffix(".partial")
     with explained(path, "cannot be written", "name another file or mend its folder"):
         if path.exists():
             raise InvalidInput(f"{path}: exists already: choose another name or remove it first")
-        with partial.open("wb") as file:
+        with whole_file.replacing(path) as file:
             pickle.dump((images, is_same), file, PICKLE_PROTOCOL)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(path)

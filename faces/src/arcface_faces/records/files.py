@@ -7,6 +7,7 @@ They are written in the classic layout (see `layout`): they grow under other nam
 `train.rec` last, so that a folder with it is whole.
 """
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -86,7 +87,8 @@ class RecordWriter:
             if kind is None:
                 self._finish()
         finally:
-            self._file.close()
+            with contextlib.suppress(OSError):  # what a full disk refuses once it refuses again
+                self._file.close()
             for name in NAMES:
                 self._partial(name).unlink(missing_ok=True)
 

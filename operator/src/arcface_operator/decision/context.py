@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal, TypedDict, Unpack
 
+from arcface_api.contract.launcher_words import LaunchCall
 from arcface_api.contract.pod_environment import LAUNCH_ANNOTATION
 from arcface_api.resource import status as api
 from arcface_api.resource.job import ArcFaceTrainingJob
@@ -33,6 +34,7 @@ class StatusChanges(TypedDict, total=False):
     observed_generation: int | None
     attempt: int
     launch: int
+    replacement: api.Replacement | None
     image: str | None
     resource_name: str | None
     restarts: int
@@ -209,8 +211,8 @@ class DecisionContext:
 
 def launch_of(status: api.ArcFaceTrainingJobStatus, pods: Iterable[PodView]) -> int:
     """The present launch of the ranks of an attempt, whose pods these are."""
-    told = (pod.annotations.get(LAUNCH_ANNOTATION, "") for pod in pods)
-    return max([status.launch, *(int(text) for text in told if re.fullmatch("[0-9]{1,9}", text))])
+    told = (pod.annotations.get(LAUNCH_ANNOTATION) for pod in pods)
+    return max([status.launch, *(LaunchCall.parse(text).launch for text in told if text)])
 
 
 def condition(status: api.ArcFaceTrainingJobStatus, kind: api.ConditionType) -> api.Condition | None:

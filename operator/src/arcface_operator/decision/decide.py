@@ -27,6 +27,7 @@ from arcface_operator.decision.policies import (
     most_uncounted_restarts,
     scheduling_gang,
 )
+from arcface_operator.decision.recovery import one_pod
 from arcface_operator.manifests.metadata import evaluator_name
 from arcface_operator.settings import Settings
 
@@ -43,6 +44,7 @@ def nodes_in_question(observed: Observation, settings: Settings, now: datetime) 
     """Nodes to look at before the decision: a lost one keeps pods from leaving, or is to blame for their faults."""
     context = _context_of(observed, settings, now)
     pods = [pod for pod in observed.pods if ending.is_overdue(context, pod)]
+    pods += one_pod.replaced(context)
     is_wanted = context.job.metadata.deletion_timestamp is None and not context.spec.suspend
     if is_wanted and context.status.phase in GANG_PHASES:
         silent = context.pods[:1] if context.is_out_of_sight else ()
@@ -180,11 +182,18 @@ def _events_of_phases(old: ArcFaceTrainingJobStatus, new: ArcFaceTrainingJobStat
         failed = condition(new, "Failed")
         return [] if failed is None else [EmitEvent(type="Warning", reason=failed.reason, message=failed.message)]
     if new.phase == "Restarting" and new.failure is not None:
-        attempt = f"attempt {new.attempt}"
-        what = f"{attempt} follows" if new.attempt > old.attempt else f"the ranks of {attempt} start anew in their pods"
-        message = f"{what}: {new.failure.message}"
+        message = f"{_what_follows(old, new)}: {new.failure.message}"
         return [EmitEvent(type="Warning", reason="Restarting", message=message)]
     return [EmitEvent(type="Normal", reason=str(new.phase), message=_meaning(new))]
+
+
+def _what_follows(old: ArcFaceTrainingJobStatus, new: ArcFaceTrainingJobStatus) -> str:
+    """What is started anew."""
+    attempt, found = f"attempt {new.attempt}", new.replacement
+    if new.attempt > old.attempt:
+        return f"{attempt} follows"
+    pods = "their pods" if found is None or found.launch != new.launch else f"theirs and a new pod {found.pod}"
+    return f"the ranks of {attempt} start anew in {pods}"
 
 
 def _meaning(status: ArcFaceTrainingJobStatus) -> str:

@@ -10,7 +10,7 @@ from arcface_api.resource.status import ConditionType, FailureStatus
 from arcface_operator.decision import stages
 from arcface_operator.decision.answers.action_failure import REFUSED, UNAVAILABLE
 from arcface_operator.decision.context import ROOM, DecisionContext, condition, true_since
-from arcface_operator.decision.observation import PodView
+from arcface_operator.decision.observation import NO_ATTEMPT, PodView
 from arcface_operator.decision.plan import Apply, Delete, DeleteJob, DeletePodGroup, Plan, Request, earliest
 from arcface_operator.decision.policies import clean_pod_policy, ttl_seconds_after_finished
 from arcface_operator.decision.recovery import ladder
@@ -143,7 +143,8 @@ def _is_bereft(context: DecisionContext, pod: PodView) -> bool:
 
     A peer that was asked to stop leaves only when all of them have saved.
     """
-    if pod.component != stages.TRAINING.component or context.status.phase != "Restarting":
+    is_rank = pod.component == stages.TRAINING.component and pod.attempt != NO_ATTEMPT
+    if not is_rank or context.status.phase != "Restarting":
         return False
     peers = context.observed.gangs.get((pod.component, pod.attempt), ())
     failed = any(peer.ended is not None and peer.ended.exit_code not in AFTER_SAVING for peer in peers)

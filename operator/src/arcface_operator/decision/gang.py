@@ -21,7 +21,7 @@ from arcface_operator.decision.policies import (
     stall_seconds,
     startup_deadline_seconds,
 )
-from arcface_operator.decision.recovery import in_place, ladder
+from arcface_operator.decision.recovery import in_place, ladder, one_pod
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +64,8 @@ _COURSES = {
 
 def gather(context: DecisionContext) -> Plan:
     """One look at a gang in Pending, Queued or Restarting: what it cannot use yet, it does not hold for long."""
+    if one_pod.is_under_way(context):
+        return _replace_pod(context)
     if context.old_pods or room.is_whole(context):
         return starting.start(context)
     if (sentence := scheduling_deadline_seconds.exceeded(context)) is not None:
@@ -78,6 +80,16 @@ def gather(context: DecisionContext) -> Plan:
     waits = scheduling_deadline_seconds.seconds_left(context), room.seconds_left(context)
     left = *waits, min_replicas.seconds_left(context), starting.group_seconds(context)
     return replace(plan, look_again_seconds=earliest(plan.look_again_seconds, *left))
+
+
+def _replace_pod(context: DecisionContext) -> Plan:
+    """One look at a gang that waits for one pod; an elastic one for no longer than for room for all of them."""
+    if (fault := _fault_while_replacing(context)) is not None:
+        return _act_on(context, fault)
+    if (pods := min_replicas.fewer(context)) is not None:
+        return _resize(context, pods, "NoRoom")
+    plan = starting.start(context)
+    return replace(plan, look_again_seconds=earliest(plan.look_again_seconds, min_replicas.seconds_left(context)))
 
 
 def follow(context: DecisionContext) -> Plan:
@@ -157,15 +169,26 @@ def _fault_while_gathering(context: DecisionContext) -> Fault | None:
     return room.incurable(context) if fault is None or fault.is_blamed else fault
 
 
+def _fault_while_replacing(context: DecisionContext) -> Fault | None:
+    """What is wrong with a gang that waits for a new pod, beside what has become of the one before it."""
+    if (withdrawn := scheduling_gang.withdrawn(context)) is not None:
+        return withdrawn
+    rest = one_pod.without_replaced(context)
+    return _fault_of_pods(rest, one_pod.missing_other(context)) or room.incurable(rest) or one_pod.late(context)
+
+
+def _fault_of_pods(context: DecisionContext, missing: int | None) -> Fault | None:
+    """A pod that is gone explains the failures of its peers as much as one that was disrupted does."""
+    fault = _pod_fault(context)
+    is_explained = missing is not None and (fault is None or fault.is_blamed)
+    return fault_of(_lost_pod(context, missing)) if missing is not None and is_explained else fault
+
+
 def _gang_fault(context: DecisionContext) -> Fault | None:
     """What is wrong with a gang by its own account, None while it is well."""
     if (withdrawn := scheduling_gang.withdrawn(context)) is not None:
         return withdrawn
-    fault, missing = _pod_fault(context), context.missing_pod
-    if missing is not None and (fault is None or fault.is_blamed):
-        # A pod that is gone explains the failures of its peers as much as one that was disrupted does.
-        return fault_of(_lost_pod(context, missing))
-    if fault is not None:
+    if (fault := _fault_of_pods(context, context.missing_pod)) is not None:
         return fault
     if context.status.phase == "Starting":
         return (
@@ -215,8 +238,8 @@ def _unseen_loss(context: DecisionContext) -> Fault | None:
 
 
 def _act_on(context: DecisionContext, fault: Fault) -> Plan:
-    """All pods start anew, or nothing helps any more."""
-    fault = failure_rules.judged(context, fault)
+    """Ranks or pods start anew, or nothing helps any more."""
+    fault = one_pod.excused(context, failure_rules.judged(context, fault))
     failure = fault.failure
     if fault.remedy is Remedy.FAIL:
         return _course(context).give_up(context, failure.reason, failure.message, failure)
@@ -230,10 +253,17 @@ def _act_on(context: DecisionContext, fault: Fault) -> Plan:
     if refused >= context.settings.most_admission_errors:
         sentence = f"{refused} attempts in a row were refused: {failure.message}"
         return _course(context).give_up(context, failure.reason, sentence, failure)
+    return _by_rung(context, fault, refused)
+
+
+def _by_rung(context: DecisionContext, fault: Fault, refused: int) -> Plan:
+    """What is started anew."""
     rung = ladder.rung_for(context, fault)
     restarted = _with_restart(ladder.begun(avoid_node_seconds.noted(context, fault), rung, fault), fault)
     if rung is ladder.Rung.IN_PLACE:
         return in_place.launch_again(restarted)
+    if rung is ladder.Rung.ONE_POD and (place := one_pod.lost_alone(context, fault)) is not None:
+        return starting.start(one_pod.begun(restarted, place))
     return starting.start(_with_new_pods(restarted, context).with_status(refused_attempts=refused))
 
 
@@ -244,7 +274,7 @@ def _resize(context: DecisionContext, pods: int, reason: str) -> Plan:
     context = _with_pause(ladder.begun(context, ladder.Rung.ELASTIC, fault_of(failure)), failure)
     size = ElasticStatus(attempt=context.status.attempt, pods=pods, changed_at=context.now)
     context = _with_next_attempt(context.with_status(elastic=size), has_run=True)
-    return starting.start(context.with_status(phase="Restarting"))
+    return starting.start(context.with_status(phase="Queued"))
 
 
 def _refused_attempts(context: DecisionContext, fault: Fault) -> int:
@@ -305,6 +335,7 @@ def _with_next_attempt(context: DecisionContext, *, has_run: bool) -> DecisionCo
     return context.with_status(
         attempt=attempt + 1,
         launch=0,
+        replacement=None,
         vain_attempts=0 if has_run else context.status.vain_attempts + 1,
         refused_attempts=0,
         restarted_at=context.now,

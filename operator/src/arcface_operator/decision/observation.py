@@ -80,6 +80,11 @@ class PodView:
         return self.leaves_at is not None
 
     @property
+    def goes_on(self) -> bool:
+        """Whether it runs, and nobody takes it away."""
+        return self.phase == "Running" and self.ended is None and not (self.is_leaving or self.is_disrupted)
+
+    @property
     def waits_for_room(self) -> bool:
         """Whether it has no node; from then on it holds its devices."""
         return self.node is None and self.ended is None

@@ -68,13 +68,14 @@ class Member:
         return written.host_ip or self.pod.host_address or written.server_id
 
 
-def table_version(pods: Sequence[PodView], annotation: str) -> str:
+def table_version(pods: Sequence[PodView], annotation: str, launch: int | None = None) -> str:
     """Hash of all that a gang's table is made of, apart from the spec, which stays.
 
     It tells whether a table is another one without making it: for 2,048 pods with 8 cards that takes far longer.
     """
     facts = (f"{pod.index} {pod.address} {pod.host_address} {pod.annotations.get(annotation)}" for pod in pods)
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()
+    launches = () if launch is None else (f"launch {launch}",)
+    return hashlib.sha256("\n".join([*facts, *launches]).encode()).hexdigest()
 
 
 def complete(spec: ArcFaceTrainingJobSpec) -> RankTableStatus:
@@ -82,13 +83,16 @@ def complete(spec: ArcFaceTrainingJobSpec) -> RankTableStatus:
     return RankTableStatus(state="completed", ready=spec.workers.world_size, total=spec.workers.world_size)
 
 
-def assemble(spec: ArcFaceTrainingJobSpec, pods: Sequence[PodView], annotation: str) -> RankTable:
+def assemble(
+    spec: ArcFaceTrainingJobSpec, pods: Sequence[PodView], annotation: str, launch: int | None = None
+) -> RankTable:
     """The rank table of the pods of one attempt.
 
     Args:
         spec: of the job.
         pods: rank pods, in the order of their ranks; some may not be there yet.
         annotation: name under which the device plugin writes a pod's devices.
+        launch: of the ranks, for which one of the pods was made anew; None where none was.
     """
     waiting, members, is_super = list[str](), list[Member](), has_super_pods(spec)
     problem: str | None = None
@@ -101,7 +105,7 @@ def assemble(spec: ArcFaceTrainingJobSpec, pods: Sequence[PodView], annotation: 
             problem = problem or found
     if waiting or len(members) < spec.workers.replicas:
         return _incomplete(spec, members, waiting, problem)
-    return _unknown_cards(spec, members) or _checked(spec, members)
+    return _unknown_cards(spec, members) or _checked(spec, members, launch)
 
 
 def _member(pod: PodView, annotation: str, devices: int, *, is_super: bool) -> Member | str | None:
@@ -185,9 +189,9 @@ def _incomplete(
     return RankTable(status, problem=problem)
 
 
-def _checked(spec: ArcFaceTrainingJobSpec, members: Sequence[Member]) -> RankTable:
+def _checked(spec: ArcFaceTrainingJobSpec, members: Sequence[Member], launch: int | None) -> RankTable:
     """The completed table, if HCCL would take it and a ConfigMap hold it."""
-    table = _document(spec, members)
+    table = _document(spec, members).model_copy(update={"launch": None if launch is None else str(launch)})
     faults = chain(rules.rank_table_faults(table), rules.machine_faults(table, spec.workers.accelerator_type))
     if (fault := next(faults, None)) is not None:
         return _incomplete(spec, members, (), f"HCCL would refuse the rank table: {fault}")

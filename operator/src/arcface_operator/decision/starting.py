@@ -9,13 +9,14 @@ from arcface_api.errors import InvalidInput
 from arcface_operator.decision import ending, prerequisites, room, stages
 from arcface_operator.decision.context import ROOM, DecisionContext, condition
 from arcface_operator.decision.observation import PodView
-from arcface_operator.decision.plan import Action, Apply, Create, Delete, DryRunCreate, Plan
+from arcface_operator.decision.plan import Action, Apply, Create, Delete, DryRunCreate, Plan, earliest
 from arcface_operator.decision.policies import (
     avoid_node_seconds,
     min_replicas,
     scheduling_deadline_seconds,
     scheduling_gang,
 )
+from arcface_operator.decision.recovery import calls, one_pod
 from arcface_operator.manifests import config_maps, evaluator_pod, gang, metadata, rank_table_size, worker_pod, workload
 from arcface_operator.manifests.node_avoidance import avoiding
 from arcface_operator.preflight.spec_checks import unsupported
@@ -61,6 +62,7 @@ def begin(context: DecisionContext) -> DecisionContext:
         training_time=None,
         attempt=context.status.attempt + 1 if was_run else context.status.attempt,
         launch=0,
+        replacement=None,
     )
 
 
@@ -76,12 +78,12 @@ def with_fresh_stage(context: DecisionContext, why: str) -> DecisionContext:
 
 
 def start(context: DecisionContext) -> Plan:
-    """Remove pods of earlier attempts, wait for what is needed, then create the pods and wait for room."""
-    if old := context.old_pods:
+    """Remove pods of before, wait for what is needed, then create the pods and wait for room."""
+    if old := (*context.old_pods, *one_pod.replaced(context)):
         return Plan(
             status=_with_lingerer(scheduling_deadline_seconds.put_off(context), old).status,
-            actions=ending.removal(context, old),
-            look_again_seconds=ending.removal_seconds(context, old),
+            actions=(*ending.removal(context, old), *calls.announcement(context)),
+            look_again_seconds=earliest(ending.removal_seconds(context, old), one_pod.seconds_left(context)),
         )
     existing = {pod.index for pod in context.pods}
     missing = [index for index in range(context.gang_size) if index not in existing]
@@ -96,13 +98,15 @@ def start(context: DecisionContext) -> Plan:
     # The pods' events come long before that, unless somebody keeps them from us.
     return Plan(
         status=_with_creation(context).status,
-        actions=_creation(context, missing),
-        look_again_seconds=context.settings.check_seconds,
+        actions=(*_creation(context, missing), *calls.announcement(context)),
+        look_again_seconds=earliest(context.settings.check_seconds, one_pod.seconds_left(context)),
     )
 
 
 def _await_room(context: DecisionContext) -> Plan:
-    """Every pod is there: they start together once all of them have nodes."""
+    """Every pod is there: they start together once all of them have nodes, a new one among others once it runs."""
+    if one_pod.is_under_way(context) and (why := one_pod.awaited(context)) is not None:
+        return _await_new_pod(context, why)
     if not room.is_whole(context):
         for kind in ROOM:
             context = context.with_condition(kind, truth=False, reason="Queued", message=room.awaited(context))
@@ -112,8 +116,20 @@ def _await_room(context: DecisionContext) -> Plan:
         context = context.with_condition(kind, truth=True, reason=kind, message="all pods have nodes")
     why = f"the pods of the {stage.work} are starting"
     context = context.with_condition(stage.condition, truth=False, reason="Starting", message=why)
-    status = context.with_status(phase="Starting").status
+    since = context.now if one_pod.is_under_way(context) else context.status.restarted_at
+    status = context.with_status(phase="Starting", restarted_at=since).status
     return Plan(status=status, look_again_seconds=context.settings.starting_poll_seconds)
+
+
+def _await_new_pod(context: DecisionContext, why: str) -> Plan:
+    """One pod is made anew and does not run yet; the others hear of it meanwhile."""
+    for kind in ROOM:
+        context = context.with_condition(kind, truth=False, reason=one_pod.REPLACING, message=why)
+    return Plan(
+        status=context.status,
+        actions=calls.announcement(context),
+        look_again_seconds=earliest(context.settings.check_seconds, one_pod.seconds_left(context)),
+    )
 
 
 def _before_first_pod(context: DecisionContext) -> Plan | None:
@@ -204,7 +220,8 @@ def _with_creation(context: DecisionContext) -> DecisionContext:
 
 def _creation(context: DecisionContext, missing: list[int]) -> tuple[Action, ...]:
     """What the pods need, then the pods."""
-    pods = [Create(pod) for pod in _built(context, context.stage.build_pod, missing)]
+    built = _built(context, context.stage.build_pod, missing)
+    pods = [Create(calls.with_call(context, pod)) for pod in built]
     return (*(Apply(manifest) for manifest in _to_be_written(context)), *_dry_runs(context), *pods)
 
 

@@ -10,13 +10,13 @@ from arcface_operator.decision.fault_table.table import NO_REPORT
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Annotate, Apply
 from arcface_operator.decision.policies import startup_deadline_seconds
-from arcface_operator.decision.recovery import in_place, ladder
+from arcface_operator.decision.recovery import calls, ladder
 from arcface_operator.manifests import config_maps, metadata
 
 
 def introduce(context: DecisionContext) -> tuple[DecisionContext, tuple[Action, ...]]:
     """Tell every rank where the others are, as soon as that is known, and which launch it is of."""
-    pods, launch = context.pods, in_place.announcement(context)
+    pods, launch = context.pods, calls.announcement(context)
     if context.has_rank_table:
         context, actions = _publish_rank_table(context)
         return context, (*actions, *launch)
@@ -32,14 +32,16 @@ def _publish_rank_table(context: DecisionContext) -> tuple[DecisionContext, tupl
     Pods are touched after the write of the table has succeeded: it counts as completed once all of them say so.
     """
     pods, annotation = context.pods, context.settings.device_annotation
-    version = rank_table.table_version(pods, annotation)
+    replacement = context.status.replacement
+    launch = None if replacement is None else replacement.launch
+    version = rank_table.table_version(pods, annotation, launch)
     touches = _annotations(pods, pod_environment.RANK_TABLE_ANNOTATION, version, "RankTableReady")
     is_told = not touches and any(pod.annotations.get(pod_environment.RANK_TABLE_ANNOTATION) == version for pod in pods)
     if is_told and _has_rank_table(context, version):
         context = context.with_status(rank_table=rank_table.complete(context.gang_spec))
         message = "all ranks are in it"
         return context.with_condition("RankTableReady", truth=True, reason="Completed", message=message), ()
-    table = rank_table.assemble(context.gang_spec, pods, annotation)
+    table = rank_table.assemble(context.gang_spec, pods, annotation, launch)
     context = context.with_status(rank_table=table.status.model_copy(update={"state": "initializing"}))
     reason, message = _table_state(table)
     context = context.with_condition("RankTableReady", truth=False, reason=reason, message=message)

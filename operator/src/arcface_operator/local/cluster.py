@@ -79,10 +79,11 @@ class LocalCluster:
         return {**manifest, "metadata": {**manifest["metadata"], **identity}}
 
     def _start(self, manifests: list[Manifest]) -> None:
-        """Start a gang, once nothing is left of the one before it."""
-        if not any(pod.is_running for pod in self.pods.values()):
+        """Start a gang, or a pod beside the others of its gang, once nothing is left of those before."""
+        beside = sum(pod.is_running for pod in self.pods.values())
+        if not beside:
             self.kubelet.clear(patience=0.0)
-        for manifest, process in zip(manifests, self.kubelet.start(manifests), strict=True):
+        for manifest, process in zip(manifests, self.kubelet.start(manifests, beside), strict=True):
             self.pods[process.name] = _LocalPod(manifest, process)
 
     def _delete(self, action: plan.Delete) -> None:

@@ -141,6 +141,8 @@ class Estimate(Model):
     """That a fresh network starts with; absent where weights come from a checkpoint."""
     memory: DeviceMemory
     """Of a rank's device."""
+    memory_when_small: int | None
+    """Of the same where an elastic gang has minReplicas pods; absent where it never has fewer than all."""
     cards: list[Card]
     """Beside the devices that there are."""
     host: HostMemory
@@ -167,6 +169,7 @@ def estimate(spec: ArcFaceTrainingJobSpec, counts: Counts) -> Estimate:
         learning_rate=spec.learning_rate,
         initial_loss=fresh_loss if spec.model.init_from is None else None,
         memory=memory,
+        memory_when_small=_memory_when_small(spec, counts, network),
         cards=_cards_for(spec, memory.total),
         host=host_memory(spec, counts, network, memory),
         collectives=collectives(spec, network),
@@ -196,6 +199,17 @@ def device_memory(spec: ArcFaceTrainingJobSpec, counts: Counts, network: Network
         "activations": activation * network.outputs * at_once,
     }
     return DeviceMemory(**parts, total=sum(parts.values()))
+
+
+def _memory_when_small(spec: ArcFaceTrainingJobSpec, counts: Counts, network: NetworkSize) -> int | None:
+    """Memory of rank 0 of the smallest gang: it takes the same total batch in more parts, and holds more classes."""
+    workers, at_once = spec.workers, spec.training.micro_batch_size
+    if not workers.is_elastic:
+        return None
+    few = workers.model_copy(update={"replicas": workers.min_replicas})
+    parts = -(-spec.total_batch_size // (at_once * few.world_size))
+    training = spec.training.model_copy(update={"batch_size": at_once * parts, "gradient_accumulation": parts})
+    return device_memory(spec.model_copy(update={"workers": few, "training": training}), counts, network).total
 
 
 def _cards_for(spec: ArcFaceTrainingJobSpec, needed: int) -> list[Card]:

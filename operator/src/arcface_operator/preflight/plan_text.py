@@ -34,9 +34,10 @@ def _parts(plan: Estimate) -> str:
 
 def _device(plan: Estimate) -> list[tuple[str, str]]:
     """Memory of a rank."""
-    memory = plan.memory
+    memory, small = plan.memory, plan.memory_when_small
     return [
         ("memory per rank, about", size(memory.total)),
+        *([] if small is None else [("  with minReplicas pods, about", size(small))]),
         *((f"  of {size(card.bytes)} ({card.chips})", f"{card.percent:.0f} %") for card in plan.cards),
         ("  weights", size(memory.weights)),
         ("  momentum", size(memory.momentum)),

@@ -4,9 +4,10 @@ import struct
 
 import pytest
 
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_faces.datasets.dataset import open_dataset
 from arcface_faces.records.files import RecordWriter, read_property
+from support import small_volume
 
 # Holds the magic at an aligned and at an odd place of the payload.
 AWKWARD = b"\xff\xd8" + b"\x0a\x23\xd7\xce" * 3 + b"tail"
@@ -70,3 +71,12 @@ def test_what_is_no_property_is_refused(tmp_path, text):
     (tmp_path / "property").write_text(text)
     with pytest.raises(InvalidInput, match=r"property: .*is not 'identities,height,width'"):
         read_property(tmp_path / "property")
+
+
+@pytest.mark.parametrize("left", [0, 40_000], ids=["from the beginning", "in the midst"])
+def test_a_volume_that_is_full_is_a_line_and_keeps_no_part_of_a_set(tmp_path, left):
+    with small_volume.mounted(tmp_path / "volume") as volume:
+        small_volume.fill(volume, left)
+        with pytest.raises(ArcFaceError, match=r"cannot be written \(No space left on device\): this may pass"):
+            write(volume / "set", [[b"\xff\xd8" + bytes(3000)] * 40])
+        assert list((volume / "set").iterdir()) == []

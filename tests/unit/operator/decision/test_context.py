@@ -120,12 +120,23 @@ def test_no_word_breaks_a_condition(reason: str) -> None:
         ),
         pytest.param(
             "Training",
-            {"pods": (make_worker(0), make_ended(1, code=1))},
+            {"pods": (make_ended(0, code=1, at=ago(9)), make_ended(1, code=1))},
             {},
             EmitEvent(
                 type="Warning", reason="Restarting", message="attempt 3 follows: pod quick-worker-1: exit code 1"
             ),
             id="restarts",
+        ),
+        pytest.param(
+            "Training",
+            {"pods": (make_worker(0), make_ended(1, code=1))},
+            {},
+            EmitEvent(
+                type="Warning",
+                reason="Restarting",
+                message="the ranks of attempt 2 start anew in theirs and a new pod 1: pod quick-worker-1: exit code 1",
+            ),
+            id="restarts with a new pod",
         ),
         pytest.param(
             "Training",

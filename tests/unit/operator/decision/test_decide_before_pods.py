@@ -202,6 +202,7 @@ CLEANING = [
         waiting="Starting",
         suspended="+resume delete:0,1",
         gang="Restarting +counted failure:Error@1 hurry:0,1",
+        training="Restarting *counted failure:Error@1 hurry:1 annotate:0",
         evaluating="" if policy == "None" else "delete:0",
         ended=ended,
     )

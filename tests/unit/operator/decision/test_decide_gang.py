@@ -34,6 +34,7 @@ CREATE = "!Ready=Creating apply:service,config create:0,1"
 EVALUATE = "Pending +next !Training=Trained !Evaluated=Pending"
 LATE = "Restarting +counted !Training=StartupDeadlineExceeded failure:StartupDeadlineExceeded"
 LOST = "Restarting +free !Training=PodLost failure:PodLost"
+LOST_AT_WORK = "Restarting *free !Training=PodLost failure:PodLost"
 STUCK = {"phase": "Pending", "is_ready": False, "address": None}
 """It has a node and does not run."""
 WAITING = {**STUCK, "node": None}
@@ -74,6 +75,7 @@ PRESENCE = [
         waiting="!Ready=Creating apply:service,config create:1",
         suspended="+resume delete:0",
         gang=f"{LOST}@1 hurry:0",
+        training=f"{LOST_AT_WORK}@1 apply:service,config create:1 annotate:0",
         ended="delete:0",
     ),
     *row(
@@ -86,6 +88,7 @@ PRESENCE = [
         none="!Ready=Refused apply:service,config create:1",
         suspended="+resume delete:0",
         gang=f"{LOST}@1 hurry:0",
+        training=f"{LOST_AT_WORK}@1 apply:service,config create:1 annotate:0",
         ended="delete:0",
     ),
     *row(
@@ -94,6 +97,7 @@ PRESENCE = [
         waiting="!Ready=Creating apply:service,config create:1",
         suspended="+resume delete:0",
         gang=f"{LOST}@1 hurry:0",
+        training=f"{LOST_AT_WORK}@1 apply:service,config create:1 annotate:0",
         ended="delete:0",
     ),
     *row(
@@ -104,6 +108,7 @@ PRESENCE = [
         waiting="delete:0",
         suspended="+resume delete:0,1",
         gang=f"{LOST}@0 delete:0 hurry:1",
+        training=f"{LOST_AT_WORK}@0 delete:0 annotate:1",
         ended="delete:0",
     ),
     *row(
@@ -154,6 +159,7 @@ PRESENCE = [
         {"pods": (make_worker(0, leaves_at=ago(31)), make_worker(1)), "lost_nodes": frozenset({"node-0"})},
         **FILLED | {"suspended": "+resume delete:1 force:0"},
         gang="Restarting +free !Training=PodDeleted failure:PodDeleted@0 delete:1 force:0",
+        training="Restarting *free !Training=PodDeleted failure:PodDeleted@0 force:0 annotate:1",
         ended="delete:1 force:0",
     ),
 ]
@@ -173,6 +179,7 @@ ENDS = [
         {"pods": (make_worker(0), with_sidecar(1, 1))},
         **FILLED,
         gang="Restarting +counted !Training=Error failure:Error@1 hurry:0,1",
+        training="Restarting *counted !Training=Error failure:Error@1 hurry:1 annotate:0",
         ended="delete:0,1",
     ),
 ]
@@ -208,9 +215,13 @@ START = [
 
 
 def fault(name: str, gang: str, code: int | None, spec: Any = None, **fields: Any) -> list[Any]:
-    """A row in which rank pod 1 has failed and rank pod 0 runs: it matters only to a whole gang."""
+    """A row in which rank pod 1 has failed and rank pod 0 runs: it matters only to a whole gang.
+
+    Of a gang at work the pod is made anew alone.
+    """
     seen = {"pods": (make_worker(0), make_ended(1, code=code, **fields))}
-    return row(name, seen, spec=spec, **FILLED, gang=gang, ended="delete:0")
+    alone = gang.replace("+", "*").replace(":0,1", ":1 annotate:0")
+    return row(name, seen, spec=spec, **FILLED, gang=gang, training=alone, ended="delete:0")
 
 
 def again(count: str, reason: str, failure: str | None = None) -> str:
@@ -378,7 +389,7 @@ def test_nobody_is_waited_for_when_all_have_ended() -> None:
 
 def test_a_restart_takes_the_rank_table_back() -> None:
     table = RankTableStatus(state="completed", ready=4, total=4)
-    pods = (make_worker(0), make_ended(1, code=1))
+    pods = (make_ended(0, code=1), make_ended(1, code=1))
     plan = plan_in("Training", {"pods": pods}, {"rank_table": table}, workers=ASCEND, training={"precision": "fp32"})
     assert plan.status.rank_table is None
     assert ("RankTableReady", "False") in [(item.type, item.status) for item in plan.status.conditions]

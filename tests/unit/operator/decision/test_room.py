@@ -254,7 +254,7 @@ def test_attempts_that_were_let_go_for_want_of_room_were_refused_by_no_kubelet()
 
 
 def test_a_gang_that_ran_has_had_no_vain_attempts() -> None:
-    crashed = {"pods": (make_worker(0), make_ended(1, code=1))}
+    crashed = {"pods": (make_ended(0, code=1), make_ended(1, code=1))}
     assert plan_in("Training", crashed, {"vain_attempts": 5}).status.vain_attempts == 0
     assert plan_in("Starting", crashed, {"vain_attempts": 5}).status.vain_attempts == 6
 
@@ -295,7 +295,7 @@ def test_the_time_of_earlier_attempts_is_counted_and_that_in_a_queue_is_not() ->
 
 def test_a_restart_keeps_the_time_that_was_used() -> None:
     runs = {"start_time": ago(90_000), "conditions": running_since(500), "active_seconds": 70}
-    crashed = {"pods": (make_worker(0), make_ended(1, code=1))}
+    crashed = {"pods": (make_ended(0, code=1), make_ended(1, code=1))}
     assert plan_in("Training", crashed, runs, **ACTIVE).status.active_seconds == 570
     assert plan_in("Training", {}, runs, **ACTIVE).status.active_seconds == 70
 
@@ -334,7 +334,7 @@ HAD_ROOM = [
     Condition(type=kind, status="True", reason="Test", message="", last_transition_time=ago(DAY * HOUR))
     for kind in ("Ready", "Scheduled", "Training")
 ]
-CRASHED = {"pods": (make_worker(0), make_ended(1, code=1))}
+CRASHED = {"pods": (make_ended(0, code=1), make_ended(1, code=1))}
 OF_BEFORE = make_worker(0, -1, leaves_at=ago(-HOUR))
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from arcface_api.class_sampling import row_capacity
 from arcface_operator.preflight.data import Counts
-from arcface_operator.preflight.estimate import DeviceMemory, HostMemory, device_memory, host_memory
+from arcface_operator.preflight.estimate import DeviceMemory, HostMemory, device_memory, estimate, host_memory
 from arcface_operator.preflight.layers import network_size
 from support.builders.jobs import make_job
 from support.builders.training_sets import EIGHT, MS1MV2
@@ -122,3 +122,21 @@ def test_ranks_on_the_cpu_need_their_nodes_memory(accelerator: str, share: int) 
     found = host(workers=workers, training=training)
     assert found.device == share * 2 * device(workers=workers, training=training).total
     assert found.total == sum(found.model_dump(exclude={"total"}).values())
+
+
+def test_a_rank_of_the_smallest_gang_holds_more_classes_and_adds_its_gradients_up() -> None:
+    whole = gang(4)["workers"]
+    found = estimate(make_job(workers={**whole, "minReplicas": 3}).spec, MS1MV2)
+    joined, classes = 128 * 24, 3573
+    assert found.memory_when_small == sum(
+        (
+            4 * R100,
+            4 * (R100 - 512),
+            12 * (R100 - 512),
+            4 * 4 * classes * 512,
+            9 * joined * classes,
+            4 * (5 * joined * 512 + 2 * classes * 512 + 24 * joined),
+            found.memory.activations,
+        )
+    )
+    assert estimate(make_job(workers=whole).spec, MS1MV2).memory_when_small is None

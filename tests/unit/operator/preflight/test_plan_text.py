@@ -45,3 +45,11 @@ def test_micro_batches_are_told_with_what_is_sent_for_each() -> None:
 def test_a_rank_alone_has_no_traffic() -> None:
     text = plan_text(estimate(make_job().spec, MS1MV2))
     assert [line.split()[-1] for line in text.splitlines() if line.startswith("traffic")] == ["none"]
+
+
+def test_an_elastic_gang_has_a_figure_for_its_smallest_size() -> None:
+    workers = {"accelerator": "ascend", "replicas": 4}
+    assert "minReplicas" not in plan_text(estimate(make_job(workers=workers).spec, MS1MV2))
+    plan = estimate(make_job(workers={**workers, "minReplicas": 1}).spec, MS1MV2)
+    (line,) = [line for line in plan_text(plan).splitlines() if "minReplicas" in line]
+    assert line.split("  ")[-1].strip() == size(plan.memory_when_small)

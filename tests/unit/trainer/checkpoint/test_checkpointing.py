@@ -34,6 +34,7 @@ from arcface_trainer.checkpoint.writer import CheckpointWriter
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.metrics import TrainMetrics
 from arcface_trainer.step.votes import NO_VOTES, StepVotes
+from support import small_volume
 from support.builders.saved_states import PLAN, ArrayState, flip_the_last_bit
 from support.builders.training_plan import make_plan
 from support.builders.verifications import found
@@ -287,15 +288,8 @@ def test_a_disk_that_hangs_is_told_once_with_step_and_time_and_ends_nothing(tmp_
 @pytest.fixture
 def volume(tmp_path):
     """A real file system, small enough to be filled."""
-    folder = tmp_path / "volume"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"only root may mount: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with small_volume.mounted(tmp_path / "volume") as folder:
+        yield folder
 
 
 @pytest.mark.parametrize(
@@ -312,7 +306,7 @@ def test_a_volume_that_is_full_or_read_only_costs_saves_and_neither_the_training
         with pytest.raises(OSError, match=words):
             filler.write_bytes(bytes(2 << 20))
     else:
-        subprocess.run(["mount", "-o", "remount,ro", volume], check=True)
+        small_volume.make_read_only(volume)
     training.train(EVERY)
     training.let_and_train_until_saved()
     assert words in training.checkpointing.warnings[0]

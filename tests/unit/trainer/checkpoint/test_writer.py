@@ -191,6 +191,22 @@ def test_what_is_left_of_an_earlier_job_of_the_name_publishes_nothing_although_b
     assert names(tmp_path) == [".writing-1f0e-2-0"]
 
 
+def test_a_rank_of_a_lost_pod_writes_nothing_beside_those_of_the_new_one(tmp_path):
+    """On a node that is cut off it is alive, and of the same attempt."""
+    lost, new = make_writer(tmp_path, attempt=2), make_writer(tmp_path, attempt=2, launch=1)
+    lost.prepare()
+    files = write(lost, 8)
+    new.prepare()
+    write(new, 8)
+    with pytest.raises(ArcFaceError, match="another gang has begun to write here"):
+        write(lost, 8)
+    with pytest.raises(FileNotFoundError):
+        lost.publish(8, files, verification=None, best=None, loss_scale=None)
+    assert names(tmp_path) == [".writing-2.1"]
+    lost.prepare()
+    assert names(tmp_path) == [".writing-2", ".writing-2.1"], "one that starts late lets the newer ones write"
+
+
 @pytest.mark.parametrize(
     "before",
     [{"job_uid": "1f0e-1", "attempt": 7}, {"attempt": 1}, {"job_uid": "1f0e-2", "attempt": 1}],

@@ -18,6 +18,7 @@ from arcface_faces.images import METADATA_KEY
 from arcface_trainer.export import network as export_module
 from arcface_trainer.export.network import export_network
 from arcface_trainer.network.backbones import load_network
+from support import small_volume
 from support.builders.checkpoints import SMALL, write_checkpoint
 from support.builders.verification_set import write_pairs
 
@@ -143,3 +144,20 @@ def test_a_folder_without_checkpoints_is_one_line(tmp_path, capsys):
     command = ["export", "--checkpoint", tmp_path, "--format", "onnx", "-o", tmp_path / "network.onnx"]
     assert run([str(word) for word in command]) == 2
     assert "holds no complete checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["onnx", "mindir"])
+def test_a_volume_that_is_full_is_a_line_and_keeps_no_part_of_a_file(tmp_path, small, capsys, form):
+    with small_volume.mounted(tmp_path / "volume") as volume:
+        small_volume.fill(volume)
+        command = ["export", "--checkpoint", small, "--format", form, "-o", volume / f"network.{form}"]
+        assert run([str(word) for word in command]) == 1
+        assert "cannot be written (No space left on device): this may pass, try again" in capsys.readouterr().err
+        assert [path.name for path in volume.iterdir()] == ["filler"]
+
+
+def test_a_folder_that_may_not_be_written_is_told_before_the_network_is_made(tmp_path):
+    with small_volume.mounted(tmp_path / "volume") as volume:
+        small_volume.make_read_only(volume)
+        with pytest.raises(InvalidInput, match=r"network\.onnx: cannot be written \(Read-only file system\)"):
+            export_network(tmp_path / "no checkpoint", "onnx", volume / "network.onnx")

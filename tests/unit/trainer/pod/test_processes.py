@@ -60,3 +60,21 @@ def test_a_rank_alone_waits_for_nobody_whatever_an_older_operator_wrote(accelera
 def test_ranks_on_cpu_have_no_cards() -> None:
     found = rank_environment({}, ranks(2, 2, "cpu"), RankIdentity(world_size=2), MeetingPoint("10.0.0.5"), 1)
     assert not {"DEVICE_ID", "RANK_ID", "RANK_SIZE"} & set(found)
+
+
+@pytest.mark.parametrize(
+    ("world_size", "seconds"), [(2, "1"), (256, "1"), (257, "2"), (768, "3"), (769, None), (4096, None)]
+)
+def test_ranks_ask_the_scheduler_more_often_where_they_are_few(world_size: int, seconds: str | None) -> None:
+    """MindSpore's own interval is 3 to 5 s, whatever the number of ranks."""
+    gang = ranks(world_size, 1)
+    found = rank_environment({}, gang, RankIdentity(world_size=world_size), MeetingPoint("10.0.0.5"), 0)
+    assert [found.get(f"MS_RETRY_INTERVAL_{bound}") for bound in ("LOWER", "UPPER")] == [seconds] * 2
+
+
+def test_intervals_are_left_alone_where_the_template_sets_any() -> None:
+    """MindSpore lowers a lower bound that is above the upper one."""
+    pod = {"MS_RETRY_INTERVAL_LOWER": "7"}
+    found = rank_environment(pod, ranks(2, 1), RankIdentity(world_size=2), MeetingPoint("10.0.0.5"), 0)
+    assert found["MS_RETRY_INTERVAL_LOWER"] == "7"
+    assert "MS_RETRY_INTERVAL_UPPER" not in found

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from arcface_api.contract.launcher_words import LaunchCall
 from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.errors import InvalidInput
 from arcface_trainer.pod.rendezvous import MeetingPoint, meet, wait_for
@@ -131,3 +132,18 @@ def test_a_long_wait_is_said_again(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         assert wait_for(lambda: next(looks), "nobody is here", reminder_seconds=0.0) == "there"
     assert [record.message for record in caplog.records] == ["waiting: nobody is here", "still waiting: nobody is here"]
+
+
+@pytest.mark.parametrize("lie", [table(), table(launch="1"), table(launch="3"), table(attempt="0", launch="2")])
+def test_after_a_new_pod_only_the_table_of_that_launch_counts(tmp_path: Path, lie: str) -> None:
+    """A kubelet may still show the one before; in the nodes' network a new pod has the address of the one before it."""
+    path = tmp_path / "hccl.json"
+    path.write_text(lie)
+    threading.Timer(0.1, lambda: path.write_text(table(attempt="1", launch="2"))).start()
+    call = LaunchCall(2, is_anew=True)
+    assert meet(identity(RANK_TABLE_FILE=str(path)), lambda: call) == MeetingPoint("10.0.0.5", launch=2)
+
+
+def test_a_new_pod_of_rank_0_is_itself_where_the_ranks_meet() -> None:
+    call = LaunchCall(2, is_anew=True)
+    assert meet(identity(MS_NODE_ID="0"), lambda: call) == MeetingPoint("10.0.0.7", launch=2)

@@ -100,7 +100,7 @@ class Checkpointing:
             InvalidInput: where the folder cannot be written to, or what it holds is damaged or of another run.
         """
         directory = Path(settings.directory)
-        writer = CheckpointWriter(settings, plan, world, identity.attempt or 0, identity.job_uid)
+        writer = CheckpointWriter(settings, plan, world, identity.attempt or 0, identity.job_uid, identity.launch)
         if world.is_first:
             refuse_other_runs(directory, plan)
             writer.prepare()  # before the newest one is looked for: nobody publishes a newer one any more

@@ -2,9 +2,9 @@
 
 Files are written and flushed to disk in a hidden folder; when those of all ranks are there, rank 0 writes the manifest
 and renames the folder. A crash before the rename leaves no checkpoint, a crash after it a whole one. The hidden folder
-lies in one that belongs to the job and the gang's attempt (a fencing token). The next gang moves that away when it
-starts: whoever is left of a gang that was taken for lost, or of an earlier job of its name, finds no place to write
-to any more, and publishes nothing.
+lies in one that belongs to the job, the gang's attempt and the launch of its ranks (a fencing token). The next ranks
+move that away when they start: whoever is left of a gang or a pod that was taken for lost, or of an earlier job of its
+name, finds no place to write to any more, and publishes nothing.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from arcface_trainer.distributed.collectives import World
 from arcface_trainer.plan import TrainingPlan
 
 HIDDEN = ".writing-"
-ATTEMPT_FOLDER = re.compile(rf"{re.escape(HIDDEN)}(?:(?P<job>[A-Za-z0-9-]+)-)?(?P<attempt>\d+)")
+ATTEMPT_FOLDER = re.compile(rf"{re.escape(HIDDEN)}(?:(?P<job>[A-Za-z0-9-]+)-)?(?P<attempt>\d+)(?:\.(?P<launch>\d+))?")
 DAMAGED, SUPERSEDED = "damaged-", "superseded-"
 """Prefixes of checkpoints that are put aside: of those that cannot be read, and of sound ones that the training left.
 
@@ -47,6 +47,8 @@ class CheckpointWriter:
     """Of the gang; an operator that does not tell it leaves 0."""
     job_uid: str | None = None
     """A job that is deleted and made anew begins at attempt 0 again, and has another uid."""
+    launch: int = 0
+    """Of the attempt's ranks: those of a pod that was made anew alone are of another one than the lost pod's."""
     write_file: Callable[[Path, checkpoint.Tensors], checkpoint.FileEntry] = write_tensors
 
     @property
@@ -58,7 +60,8 @@ class CheckpointWriter:
     def room(self) -> Path:
         """Folder of what this gang has not published yet."""
         job = "" if self.job_uid is None else f"{self.job_uid}-"
-        return self.directory / f"{HIDDEN}{job}{self.attempt}"
+        launch = f".{self.launch}" if self.launch else ""
+        return self.directory / f"{HIDDEN}{job}{self.attempt}{launch}"
 
     def prepare(self) -> None:
         """Shut earlier gangs out and make room for this one; rank 0 calls it before any rank saves.
@@ -200,7 +203,9 @@ class CheckpointWriter:
     def _may_be_alive(self, folder: Path, now: float) -> bool:
         """Whether a newer gang of this job may write there; without a uid the number alone does not tell for ever."""
         found = ATTEMPT_FOLDER.fullmatch(folder.name)
-        if found is None or found["job"] != self.job_uid or int(found["attempt"]) <= self.attempt:
+        if found is None or found["job"] != self.job_uid:
+            return False
+        if (int(found["attempt"]), int(found["launch"] or 0)) <= (self.attempt, self.launch):
             return False
         try:
             changes = [path.stat().st_mtime for path in (folder, *folder.rglob("*"))]

@@ -17,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 
 from arcface_api.errors import ArcFaceError, InvalidInput, explained
+from arcface_faces import whole_file
 from arcface_faces.checkpoint import CheckpointManifest
 from arcface_faces.embedding import embedder, onnx_network
 from arcface_faces.images import METADATA_KEY, Preprocessing
@@ -43,10 +44,6 @@ def export_network(folder: Path, form: Format, output: Path) -> None:
     for path in filter(None, (output, beside)):
         if path.exists():
             raise InvalidInput(f"{path}: exists already; choose another name or remove it first")
-    _take_device(form)
-    manifest, backbone = backbones.load_backbone(folder)
-    mindspore.set_context(mode=mindspore.GRAPH_MODE)
-    backbone.set_train(mode=False)
     with explained(output, "its folder cannot be made", "choose another name"):
         output.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -54,13 +51,18 @@ def export_network(folder: Path, form: Format, output: Path) -> None:
         tempfile.TemporaryDirectory(prefix=".export-", dir=output.parent) as hidden,
         _plain_name(hidden) as plain,
     ):
+        _take_device(form)
+        manifest, backbone = backbones.load_backbone(folder)
+        mindspore.set_context(mode=mindspore.GRAPH_MODE)
+        backbone.set_train(mode=False)
         draft = plain / f"network.{form}"
         written = WRITERS[form](backbone, draft, manifest)
         if form != "air":
             _check(_open(written, form, manifest.preprocessing), backbone, manifest.preprocessing)
-        _publish(written, output)
+        _flush(written, output.parent)
         if beside is not None:
-            beside.write_text(manifest.preprocessing.to_json() + "\n")
+            whole_file.write_whole(beside, manifest.preprocessing.to_json() + "\n")
+        written.rename(output)
 
 
 @contextlib.contextmanager
@@ -158,13 +160,12 @@ def _check(network: embedder.Network, backbone: mindspore.nn.Cell, preprocessing
             raise ArcFaceError(f"the exported network is off by {difference:.1e} of the checkpoint's numbers; not kept")
 
 
-def _publish(written: Path, output: Path) -> None:
-    """Move a file to its place once it is on disk."""
+def _flush(written: Path, folder: Path) -> None:
+    """Have a file on disk, with the rights that it is to have in a folder."""
     # MindSpore writes it for its user alone; whoever may read the folder may read what is in it.
-    written.chmod(output.parent.stat().st_mode & 0o666)
+    written.chmod(folder.stat().st_mode & 0o666)
     with written.open("rb") as file:
         os.fsync(file.fileno())
-    written.rename(output)
 
 
 WRITERS: dict[Format, Callable[[mindspore.nn.Cell, Path, CheckpointManifest], Path]] = {

@@ -17,7 +17,7 @@ from pathlib import Path
 from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import ArcFaceError, ExitCode, Stopped
 from arcface_trainer import shared_memory
-from arcface_trainer.pod import pinning, rendezvous
+from arcface_trainer.pod import pinning
 from arcface_trainer.pod.launches import Launches
 from arcface_trainer.pod.processes import GRACE_SECONDS, RankProcess, SchedulerProcess, rank_environment, shell_status
 from arcface_trainer.pod.watchdog import Watchdog
@@ -57,19 +57,19 @@ def _run(config_path: Path) -> tuple[reports.TrainerReport, int]:
     """Launch the ranks, again as often as the operator asks for it, until the pod has come to its end."""
     config = run_config.RunConfig.read(config_path)
     identity = pod_environment.RankIdentity.from_environment()
-    meeting = rendezvous.meet(identity)
-    ranks: list[RankProcess] = []
+    launches = Launches.begin(identity)
+    launches.meet()
     # Signals before children: one that comes in between must not be lost.
-    signals = _forward_signals(ranks)
-    launches = Launches.begin(identity, meeting)
+    ranks, signals = list[RankProcess](), list[int]()
+    _forward_signals(ranks, signals)
     with shared_memory.folder_of_launcher() as states:
         variables = os.environ if states is None else os.environ | {pod_environment.STATES: str(states)}
-        pod = _Pod(config_path, config, variables, meeting, ranks, signals)
+        pod = _Pod(config_path, config, variables, ranks, signals)
         while True:
             end = pod.launch(launches)
             if end is not None and not pod.is_launched_again(launches, end[0]):
                 return end
-            launches.advance()
+            pod.meet(launches)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,6 @@ class _Pod:
     config: run_config.RunConfig
     variables: Mapping[str, str]
     """Environment of each launch."""
-    meeting: rendezvous.MeetingPoint | None
     ranks: list[RankProcess]
     """Of the present launch."""
     signals: list[int]
@@ -93,10 +92,11 @@ class _Pod:
         self.ranks.clear()
         with tempfile.TemporaryDirectory(prefix="arcface-") as folder, contextlib.ExitStack() as stack:
             environments = [
-                rank_environment(self.variables, ranks, identity, self.meeting, local) for local in range(ranks.per_pod)
+                rank_environment(self.variables, ranks, identity, launches.meeting, local)
+                for local in range(ranks.per_pod)
             ]
             process: SchedulerProcess | None = None
-            if self.meeting is not None and identity.rank == 0:
+            if launches.meeting is not None and identity.rank == 0:
                 process = SchedulerProcess.start(environments[0])
                 stack.callback(process.end, self.ranks)
             for local, environment in enumerate(environments):
@@ -113,8 +113,22 @@ class _Pod:
         """Whether ranks that have failed are to be launched again, by the operator's word."""
         if report.failure is None or self.signals:
             return False
+        if report.failure.reason == "Stopped" and self.config.ranks.per_pod == self.config.ranks.world_size:
+            return False  # by no rank of another pod
         step = max((rank.last_step for rank in self.ranks), default=0)
         return launches.is_called_after(report.failure, step, lambda: bool(self.signals))
+
+    def meet(self, launches: Launches) -> None:
+        """Come to the launch that is called for; no rank is there meanwhile that would have to save.
+
+        Raises:
+            _StopAsked: where a request to stop has come.
+        """
+        _end_on_signals()
+        if self.signals:
+            raise _StopAsked
+        launches.meet()
+        _forward_signals(self.ranks, self.signals)
 
 
 def _end_on_signals() -> None:
@@ -130,9 +144,8 @@ def _end_on_signals() -> None:
         signal.signal(number, on_signal)
 
 
-def _forward_signals(ranks: list[RankProcess]) -> list[int]:
-    """Pass requests to stop on to the ranks; returns the list that they are noted in."""
-    received: list[int] = []
+def _forward_signals(ranks: list[RankProcess], received: list[int]) -> None:
+    """Pass requests to stop on to the ranks, and note them."""
 
     def on_signal(number: int, _frame: object) -> None:
         received.append(number)
@@ -141,7 +154,6 @@ def _forward_signals(ranks: list[RankProcess]) -> list[int]:
 
     for number in STOP_SIGNALS:
         signal.signal(number, on_signal)
-    return received
 
 
 def _wait(

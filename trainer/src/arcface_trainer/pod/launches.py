@@ -1,10 +1,12 @@
 """The launches of a pod's ranks in one attempt: the operator's word has all launchers start their ranks anew, in place.
 
-A launcher whose ranks have failed says so to that of pod 0, and waits for that word. Where nobody hears it, or no word
-comes, its pod ends as it always did, and all pods start anew. In pod 0 the operator keeps a question open that is
-answered as soon as there is something new (long polling): a rank's death is heard of at once, and a gang costs one
-connection however many pods it has. Whoever says what is no word of this gang is refused: in a node's network
-(hostNetwork) the launcher of another job may be asked.
+A launcher whose ranks have failed says so to that of pod 0, and waits for that word. Where the operator does not
+listen, or no word comes, its pod ends as it always did, and all pods start anew. Where pod 0 does not answer, it may be
+that very pod which is lost: the word comes all the same once the operator has seen that.
+
+In pod 0 the operator keeps a question open that is answered as soon as there is something new (long polling): a rank's
+death is heard of at once, and a gang costs one connection however many pods it has. Whoever says what is no word of
+this gang is refused: in a node's network (hostNetwork) the launcher of another job may be asked.
 """
 
 import http.client
@@ -15,21 +17,32 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Condition, Thread
 from typing import Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from pydantic import ValidationError
 
-from arcface_api.contract.launcher_words import LONGEST_WAIT_SECONDS, MOST_FAILURES, GangWord, HeardWord, PodWord
+from arcface_api.contract.launcher_words import (
+    LONGEST_WAIT_SECONDS,
+    MOST_FAILURES,
+    GangWord,
+    HeardWord,
+    LaunchCall,
+    PodWord,
+)
 from arcface_api.contract.pod_environment import LAUNCHER_PORT, RankIdentity
 from arcface_api.contract.reports import ReportedFailure
 from arcface_api.errors import NEVER_RETRIED
-from arcface_trainer.pod.rendezvous import MeetingPoint
+from arcface_trainer.pod import rendezvous
 
 LOG = logging.getLogger(__name__)
 CALL_SECONDS = 30.0
-"""Patience for the operator's word, in which kubelets show an annotation, too."""
+"""Patience for the operator's word where it listens, in which kubelets show an annotation, too."""
+LOSS_SECONDS = 90.0
+"""Patience where a pod may be lost, which shows at the latest by its node: that is told 40 to 50 s after its end."""
 POLL_SECONDS = 0.05
 TRIES = 3
+AGAIN_SECONDS = 0.5
+"""From when nobody answered to the next try."""
 LISTENING_SECONDS = 3.0
 """For which whoever has listened is taken to do so again."""
 TELL_SECONDS = 2.0
@@ -102,6 +115,10 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     exchange: Exchange
 
+    def handle_error(self, _request: object, client: object) -> None:
+        """Whoever asked has gone, mostly: a line, where the library prints where it was."""
+        LOG.info("a question was not answered client=%s", client)
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
@@ -109,11 +126,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """The operator listens."""
-        url = urlsplit(self.path)
-        if url.path != "/gang":
+        path, _, query = self.path.partition("?")
+        if path != "/gang":
             return self._answer(404, b"")
-        asked = parse_qs(url.query)
         try:
+            asked = parse_qs(query)
             after, seconds = (float(asked.get(name, ["0"])[0]) for name in ("after", "seconds"))
             word = self.server.exchange.listen(int(after), max(0.0, seconds))
         except (ValueError, OverflowError):
@@ -123,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """A launcher says something."""
         length = self.headers.get("Content-Length", "")
-        if self.path != "/word" or not length.isdecimal() or int(length) > LONGEST_BODY:
+        if self.path != "/word" or not length.isdecimal() or len(length) > 9 or int(length) > LONGEST_BODY:
             return self._answer(404, b"")
         try:
             word = PodWord.model_validate_json(self.rfile.read(int(length)), extra="ignore")
@@ -144,19 +161,21 @@ class _Handler(BaseHTTPRequestHandler):
         """A line for each question would drown the log."""
 
 
-def _tell(word: PodWord, address: str, port: int = LAUNCHER_PORT) -> bool:
-    """Say something to the launcher of pod 0; whether somebody acts on it."""
+def _tell(word: PodWord, address: str, port: int = LAUNCHER_PORT) -> bool | None:
+    """Say something to the launcher of pod 0; whether somebody acts on it, None where none of this gang answers."""
     connection = http.client.HTTPConnection(address, port, timeout=TELL_SECONDS)
     try:
         connection.request("POST", "/word", word.to_json(), {"Content-Type": "application/json"})
         answer = connection.getresponse()
         content = answer.read(LONGEST_BODY)
-        return answer.status == http.client.OK and HeardWord.model_validate_json(content, extra="ignore").is_heard
+        if answer.status == http.client.OK:
+            return HeardWord.model_validate_json(content, extra="ignore").is_heard
+        LOG.warning("another answers in the place of pod 0 address=%s status=%d", address, answer.status)
     except (OSError, http.client.HTTPException, ValidationError) as error:
         LOG.warning("pod 0 does not hear address=%s reason=%s", address, error)
-        return False
     finally:
         connection.close()
+    return None
 
 
 @dataclass
@@ -166,50 +185,80 @@ class Launches:
     identity: RankIdentity
     exchange: Exchange | None
     """That of the gang, in pod 0."""
-    address: str | None
-    """Of pod 0, in the other pods."""
+    meeting: rendezvous.MeetingPoint | None = None
+    """Where the ranks meet; None before they do, and for a rank alone."""
 
     @classmethod
-    def begin(cls, identity: RankIdentity, meeting: MeetingPoint | None) -> Self:
-        """The first launch of a pod that has met the others; no other follows where the operator is of before them."""
-        if identity.launch_file is None or identity.attempt is None:
-            return cls(identity, None, None)
-        identity = replace(identity, launch=max(identity.launch, _asked_for(identity)))
-        if identity.rank != 0:
-            return cls(identity, None, None if meeting is None else meeting.scheduler)
+    def begin(cls, identity: RankIdentity) -> Self:
+        """Those of a pod that has not met the others yet; one follows where the operator is of before them."""
+        if identity.launch_file is None or identity.attempt is None or identity.rank != 0:
+            return cls(identity, None)
         exchange = Exchange(identity)
-        return cls(identity, exchange if exchange.serve(identity.address) is not None else None, None)
+        return cls(identity, exchange if exchange.serve(identity.address) is not None else None)
 
     @property
     def is_called(self) -> bool:
-        """Whether the operator has asked for another launch."""
-        return _asked_for(self.identity) > self.identity.launch
+        """Whether the operator has called for another launch."""
+        return self._call().launch > self.identity.launch
 
-    def advance(self) -> None:
-        """Come to the launch that is asked for."""
-        self.identity = replace(self.identity, launch=_asked_for(self.identity))
+    def meet(self) -> None:
+        """Come to the launch that is called for, and wait for the other pods where it is the first, or one is new.
+
+        Raises:
+            InvalidInput: where what the operator wrote cannot be used.
+        """
+        call = self._call()
+        if self.meeting is None or call.is_anew:
+            self.meeting = rendezvous.meet(self.identity, self._call)
+        launch = call.launch if self.meeting is None else max(call.launch, self.meeting.launch)
+        self.identity = replace(self.identity, launch=max(self.identity.launch, launch))
 
     def tell_of_start(self) -> None:
-        """Say that the ranks of a later launch have been started: the operator waits for all pods to come to it."""
-        if self.identity.launch:
-            self._tell(None, None)
+        """Say that the ranks of a later launch have been started: the operator waits for all pods to come to it.
+
+        A new pod 0 may run before its launcher answers.
+        """
+        if self.identity.launch and self._tell(None, None) is None:
+            Thread(target=self._tell_again, args=(self.identity.launch,), daemon=True, name="tell").start()
+
+    def _tell_again(self, launch: int) -> None:
+        """Until it is taken in, or another launch is called for."""
+        while self.identity.launch == launch and not self.is_called and self._tell(None, None) is None:
+            time.sleep(AGAIN_SECONDS)
 
     def is_called_after(self, failure: ReportedFailure, step: int | None, is_stopped: Callable[[], bool]) -> bool:
         """Say that the ranks have failed, and wait for the word to launch them again; whether it came."""
         if self.is_called:
             return not is_stopped()
-        if failure.exit_code in NEVER_RETRIED or failure.reason == "Stopped" or not self._tell(failure, step):
+        if failure.exit_code in NEVER_RETRIED or self.identity.launch_file is None:
+            return False
+        if not (patience := self._patience(failure, step)):
             return False
         LOG.info("ranks have ended launch=%d reason=%s: waiting for the operator", self.identity.launch, failure.reason)
-        deadline = time.monotonic() + CALL_SECONDS
+        deadline = time.monotonic() + patience
         while not self.is_called:
             if is_stopped() or time.monotonic() > deadline:
                 return False
             time.sleep(POLL_SECONDS)
         return not is_stopped()
 
-    def _tell(self, failure: ReportedFailure | None, step: int | None) -> bool:
-        """Say something; whether it is acted on."""
+    def _patience(self, failure: ReportedFailure, step: int | None) -> float:
+        """Seconds to wait for the word. Ranks that nobody here stopped have saved with one whose pod is to leave."""
+        if failure.reason == "Stopped":
+            return LOSS_SECONDS
+        heard = self._tell(failure, step)
+        return LOSS_SECONDS if heard is None else CALL_SECONDS * heard
+
+    def _call(self) -> LaunchCall:
+        """The operator's call as it is now."""
+        try:
+            file = self.identity.launch_file
+            return LaunchCall.parse("" if file is None else file.read_text())
+        except (OSError, UnicodeDecodeError):
+            return LaunchCall()
+
+    def _tell(self, failure: ReportedFailure | None, step: int | None) -> bool | None:
+        """Say something; whether it is acted on, None where nobody of this gang answers."""
         own = self.identity
         if own.attempt is None:
             return False
@@ -218,13 +267,7 @@ class Launches:
         )
         if self.exchange is not None:
             return self.exchange.take(word)
-        return self.address is not None and any(_tell(word, self.address) for _ in range(TRIES))
-
-
-def _asked_for(identity: RankIdentity) -> int:
-    """The launch that the operator asks for; what is no number asks for none."""
-    try:
-        text = identity.launch_file.read_text().strip() if identity.launch_file is not None else ""
-    except (OSError, UnicodeDecodeError):
-        return 0
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
+        if self.meeting is None or own.rank == 0:
+            return False
+        answers = (_tell(word, self.meeting.scheduler) for _ in range(TRIES))
+        return next((heard for heard in answers if heard is not None), None)

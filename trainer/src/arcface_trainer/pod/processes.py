@@ -30,6 +30,12 @@ START_TIMEOUT_SECONDS = "86400"
 Ranks read their data before they join, for minutes where it is large. MindSpore's cluster is the barrier that evens
 this out, before HCCL, whose own patience is shorter, makes the first connection.
 """
+HEARTBEATS = 256
+"""That MindSpore's scheduler gets in a second at most, as of 1,024 ranks at MindSpore's own interval, 4 s on average.
+
+Nobody tells a rank that all have joined: it learns that by its next heartbeat (2.10, `ComputeGraphNode::Heartbeat`).
+"""
+OWN_INTERVAL_SECONDS = 4
 CHATTER = b"[INFO] DISTRIBUTED("
 """Lines of MindSpore's cluster threads that no log level turns off."""
 LOG_LINES = 20
@@ -59,6 +65,7 @@ def rank_environment(
     settings = {
         "MS_NODE_TIMEOUT": NODE_TIMEOUT_SECONDS,
         pods.JOIN_TIMEOUT: START_TIMEOUT_SECONDS,
+        **_heartbeat_interval(environment, ranks.world_size),
         **compute_environment(environment, ranks.accelerator),
     }
     rank = str(identity.rank + local)
@@ -74,6 +81,13 @@ def rank_environment(
     if meeting.super_pod is not None:
         own[pods.HCCL_SUPER_POD] = meeting.super_pod  # by the nodes, which nobody knew when the pod was made
     return settings | own
+
+
+def _heartbeat_interval(environment: Mapping[str, str], world_size: int) -> dict[str, str]:
+    """Whole seconds between a rank's heartbeats, 0 being no pause at all; none where the pod has bounds of its own."""
+    seconds, bounds = -(-world_size // HEARTBEATS), ("MS_RETRY_INTERVAL_LOWER", "MS_RETRY_INTERVAL_UPPER")
+    is_ours = seconds < OWN_INTERVAL_SECONDS and not any(bound in environment for bound in bounds)
+    return dict.fromkeys(bounds, str(seconds)) if is_ours else {}
 
 
 def module_command(module: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -65,7 +66,8 @@ class Page:
     def write(self, directory: Path) -> Path:
         """Write it and its plots into a folder, which is made; the path of the page.
 
-        Plots of the page that was there before go, as far as they are what it says of them.
+        Plots of the page that was there before go, as far as they are what it says of them; where there is no room for
+        all of the new one, it stays.
         """
         drawn = self._files()
         hashes = {name: hashlib.sha256(png).hexdigest() for name, png in drawn.items()}
@@ -73,10 +75,12 @@ class Page:
         text, path = template.render(page=self, hashes=hashes), directory / self.file
         with explained(f"--report {directory}", "cannot be written", "name another folder"):
             directory.mkdir(parents=True, exist_ok=True)
-            _remove_drawn(path)
-            for name, png in drawn.items():
-                (directory / name).write_bytes(png)
-            path.write_text(text, encoding="utf-8")
+            with tempfile.TemporaryDirectory(prefix=".report-", dir=directory) as hidden:
+                for name, content in {**drawn, self.file: text.encode()}.items():
+                    Path(hidden, name).write_bytes(content)
+                _remove_drawn(path)
+                for name in (*drawn, self.file):
+                    Path(hidden, name).rename(directory / name)
         return path
 
     def _files(self) -> dict[str, bytes]:

@@ -14,7 +14,7 @@ POD_DELETED, POD_LOST, NODE_LOST = "PodDeleted", "PodLost", "NodeLost"
 PARTLY_HELD, QUOTA_WITHDRAWN = "PartlyHeld", "QuotaWithdrawn"
 STALLED, START_LATE, NO_REPORT = "Stalled", "StartupDeadlineExceeded", "NoReport"
 DEVICE_FAULT = "DeviceFault"
-NOT_LAUNCHED = "NotLaunched"
+NOT_LAUNCHED, NOT_REPLACED = "NotLaunched", "NotReplaced"
 INIT_FAILED, POD_FAILED = "InitContainerFailed", "PodFailed"
 """Reasons of ours."""
 BEFORE_MAIN = frozenset({INIT_FAILED, POD_FAILED})
@@ -121,6 +121,7 @@ TABLE = (
     Row("a pod that the cluster ended, or somebody deleted", OF_THE_CLUSTER, is_taken=True),
     Row("a pod that is gone", OF_THE_CLUSTER, reasons={POD_LOST}),
     Row("a launcher that does not start its ranks anew", OF_THE_CLUSTER, reasons={NOT_LAUNCHED}),
+    Row("a pod that another one does not take the place of", OF_THE_CLUSTER, reasons={NOT_REPLACED}),
     Row("stopped, and nobody says why", OF_THE_CLUSTER, exit_codes={ExitCode.STOPPED}),
     Row("an init container that failed, or a pod of which nobody says why", OF_THE_PROGRAM, reasons=BEFORE_MAIN),
     Row("ranks that do not start or get nowhere", OF_THE_PROGRAM, reasons={START_LATE, STALLED}),

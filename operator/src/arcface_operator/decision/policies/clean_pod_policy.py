@@ -3,22 +3,25 @@
 from datetime import datetime
 
 from arcface_operator.decision.context import DecisionContext
-from arcface_operator.decision.observation import PodView
+from arcface_operator.decision.observation import NO_ATTEMPT, PodView
 from arcface_operator.decision.stages import EVALUATION, TRAINING
 
 
 def unwanted_pods(context: DecisionContext) -> list[PodView]:
-    """Pods of a job that has ended; those of earlier attempts always go."""
+    """Pods of a job that has ended; those of earlier attempts, or of none, always go."""
     pods = context.observed.pods
     last = {kind: max(pod.attempt for pod in pods if pod.component == kind) for kind in {pod.component for pod in pods}}
-    return [pod for pod in pods if pod.attempt != last[pod.component] or _is_unwanted(context, pod)]
+    kept = {(component, attempt) for component, attempt in last.items() if attempt != NO_ATTEMPT}
+    return [pod for pod in pods if (pod.component, pod.attempt) not in kept or _is_unwanted(context, pod)]
 
 
 def idle_workers(context: DecisionContext) -> list[PodView]:
-    """Rank pods that hold devices, by a sidecar that lives on, although the training is done."""
-    if context.stage is not EVALUATION or context.spec.run_policy.clean_pod_policy == "None":
+    """Rank pods that hold devices although the training is done, by a sidecar that lives on, and all spare ones."""
+    if context.stage is not EVALUATION:
         return []
-    workers = [pod for pod in context.observed.pods if pod.component == TRAINING.component]
+    of_ranks = context.spec.run_policy.clean_pod_policy != "None"
+    pods = (pod for pod in context.observed.pods if pod.component == TRAINING.component)
+    workers = [pod for pod in pods if of_ranks or pod.attempt == NO_ATTEMPT]
     return [pod for pod in workers if not pod.has_left_its_node and not _is_just_ended(context, pod)]
 
 

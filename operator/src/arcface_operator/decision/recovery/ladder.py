@@ -1,8 +1,8 @@
 """The ladder: what is started anew after a fault of a gang, and `status.recoveries`, what came of it the last times.
 
 The highest rung that may help is taken, each falls to the next. Ranks that are started anew in their pods keep nodes,
-cards, addresses and rank table. That helps against what befell a process and against nothing else; and it is not tried
-twice without a new step between.
+cards, addresses and rank table. That helps against what befell a process and against nothing else. A pod that is lost
+while all others go on is made anew alone. Neither is tried twice without a new step between.
 
 What launchers say of their ranks while their pods go on is taken as the ends of those pods. So every rule on faults
 holds for it: which explains which, whose doing it is, how long peers are waited for.
@@ -19,6 +19,7 @@ from arcface_operator.decision.context import DecisionContext
 from arcface_operator.decision.fault_table.table import Blame
 from arcface_operator.decision.faults import Fault
 from arcface_operator.decision.observation import Ended, PodView
+from arcface_operator.decision.recovery import one_pod
 
 
 class Rung(Enum):
@@ -26,6 +27,8 @@ class Rung(Enum):
 
     IN_PLACE = "InPlace"
     """The ranks of all pods; the pods stay."""
+    ONE_POD = "OnePod"
+    """A pod, and the ranks of all pods; the other pods stay."""
     WHOLE_GANG = "WholeGang"
     """All pods."""
     ELASTIC = "Elastic"
@@ -42,37 +45,39 @@ class GangState:
     """Whether a launcher says that its ranks have ended, and waits for what is done about it."""
     is_whole: bool
     """Whether all of its pods run and none of them leaves."""
+    has_lost_one: bool
+    """Whether all but one of its pods go on, and another may take the place of that one."""
     was_in_vain: bool
-    """Whether its ranks were started anew in their pods, and no new step has been seen since."""
+    """Whether its ranks were started anew with all or all but one of their pods, and no new step was seen since."""
 
 
 def rung_of(blame: Blame, gang: GangState) -> Rung:
     """The rung to take."""
-    may_help = blame is Blame.PROGRAM and gang.is_at_work and not gang.was_in_vain
-    return Rung.IN_PLACE if may_help and gang.is_told and gang.is_whole else Rung.WHOLE_GANG
+    if not gang.is_at_work or gang.was_in_vain or blame is Blame.JOB:
+        return Rung.WHOLE_GANG
+    if gang.has_lost_one:
+        return Rung.ONE_POD
+    may_help = blame is Blame.PROGRAM and gang.is_told and gang.is_whole
+    return Rung.IN_PLACE if may_help else Rung.WHOLE_GANG
 
 
 def rung_for(context: DecisionContext, fault: Fault) -> Rung:
     """The rung to take for a fault of a gang."""
     if not context.settings.restarts_in_place:
         return Rung.WHOLE_GANG
-    return rung_of(fault.verdict.blame, _state(context))
+    return rung_of(fault.verdict.blame, _state(context, fault))
 
 
-def _state(context: DecisionContext) -> GangState:
+def _state(context: DecisionContext, fault: Fault) -> GangState:
     """The gang as it is."""
     last = context.status.recoveries[-1] if context.status.recoveries else None
     return GangState(
         is_at_work=context.status.phase == context.stage.at_work,
         is_told=bool(told_failures(context)),
-        is_whole=context.missing_pod is None and all(_runs(pod) for pod in context.pods),
-        was_in_vain=is_open(context.status) and last is not None and last.rung == Rung.IN_PLACE.value,
+        is_whole=context.missing_pod is None and all(pod.goes_on for pod in context.pods),
+        has_lost_one=one_pod.lost_alone(context, fault) is not None,
+        was_in_vain=is_open(context.status) and last is not None and last.rung != Rung.WHOLE_GANG.value,
     )
-
-
-def _runs(pod: PodView) -> bool:
-    """Whether a pod goes on."""
-    return pod.phase == "Running" and pod.ended is None and not (pod.is_leaving or pod.is_disrupted)
 
 
 def told_failures(context: DecisionContext) -> tuple[PodWord, ...]:

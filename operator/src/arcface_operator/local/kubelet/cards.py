@@ -32,11 +32,12 @@ class PodCards:
     numbers: tuple[int, ...] = ()
     """Logical numbers, ascending."""
 
-    def variables(self, pods: Iterable[Manifest]) -> list[dict[str, str]]:
-        """For each pod of a gang what leaves its cards, and no others, to its processes."""
-        numbers, own = iter(self.numbers), []
-        for pod in pods:
-            cards = [next(numbers) for _ in range(asked_cards(pod, self.resource_name))]
+    def variables(self, places: Iterable[int], pods: Iterable[Manifest]) -> list[dict[str, str]]:
+        """For each pod, at its place in a gang, what leaves its cards, and no others, to its processes."""
+        own = []
+        for place, pod in zip(places, pods, strict=True):
+            count = asked_cards(pod, self.resource_name)
+            cards = self.numbers[place * count : (place + 1) * count]
             own.append({VISIBLE_CARDS: ",".join(map(str, cards))} if cards else {})
         return own
 

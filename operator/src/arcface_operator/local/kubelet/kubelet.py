@@ -10,11 +10,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from arcface_api.contract.pod_environment import ATTEMPT_LABEL
+from arcface_api.contract.pod_environment import ATTEMPT_LABEL, RANK_INDEX_LABEL
 from arcface_api.cpu_affinity import core_share
 from arcface_api.errors import ArcFaceError, InvalidInput, explained
 from arcface_operator.local.kubelet import directories, orphans, process_spec
@@ -113,15 +113,20 @@ class Kubelet:
         self.locks: tuple[int, ...] = ()
         """Files that stay locked until the last pod has ended, whatever becomes of the runner."""
 
-    def start(self, pods: list[Manifest]) -> list[PodProcess]:
-        """Start pods that know each other by name; none is left running when one cannot be started."""
+    def start(self, pods: list[Manifest], beside: int = 0) -> list[PodProcess]:
+        """Start pods that know each other by name; none is left running when one cannot be started.
+
+        Args:
+            pods: a gang, or what is to join one.
+            beside: pods of the gang that run already.
+        """
         addresses = draw_addresses(len(pods), {port for pod in pods for port in _container_ports(pod)})
         specs = self.specs(pods, addresses)
         started: list[PodProcess] = []
         try:
-            for pod, address, spec in zip(pods, addresses, specs, strict=True):
+            for place, pod, address, spec in zip(places(pods), pods, addresses, specs, strict=True):
                 process = self.start_one(pod["metadata"], address, spec)
-                cores = core_share(os.sched_getaffinity(0), len(pods), len(started))
+                cores = core_share(os.sched_getaffinity(0), beside + len(pods), place)
                 os.sched_setaffinity(process.shim.pid, cores)  # its children inherit it
                 started.append(process)
         except BaseException:
@@ -136,7 +141,7 @@ class Kubelet:
             process_spec.build_process_spec(pod, self.placement(pod, address, hosts))
             for pod, address in zip(pods, addresses, strict=True)
         ]
-        cards = self.cards.variables(pods)
+        cards = self.cards.variables(places(pods), pods)
         return [replace(spec, environment=spec.environment | own) for spec, own in zip(specs, cards, strict=True)]
 
     def placement(self, pod: Manifest, address: str, hosts: Mapping[str, str]) -> process_spec.PodPlacement:
@@ -158,6 +163,7 @@ class Kubelet:
         name, attempt = metadata["name"], int(metadata.get("labels", {}).get(ATTEMPT_LABEL, 0))
         folder, log = self.folder(name), self.workdir.logs / log_name(name, attempt)
         environment = {**spec.environment, orphans.MARK: str(folder)}
+        self.end_pod(name)
         with explained(folder, "the pod cannot be started", "give another directory with --workdir"):
             shutil.rmtree(folder, ignore_errors=True)
             for directory in (folder, *spec.folders):
@@ -184,6 +190,12 @@ class Kubelet:
     def end_pod(self, name: str) -> None:
         """Kill all that is left of a pod, whatever its shim does."""
         orphans.end_marked(self.folder(name), 0.0, time.monotonic, time.sleep)
+
+
+def places(pods: Iterable[Manifest]) -> list[int]:
+    """Places of pods in their gang, by their labels; in the order given where they have none."""
+    labels = (pod["metadata"].get("labels", {}) for pod in pods)
+    return [int(own.get(RANK_INDEX_LABEL, order)) for order, own in enumerate(labels)]
 
 
 def _container_ports(pod: Manifest) -> list[int]:

@@ -18,6 +18,7 @@ SYMPTOMS = {
     "a pod that the cluster ended, or somebody deleted": Symptom(reason="PodDeleted", is_taken=True),
     "a pod that is gone": Symptom(reason="PodLost"),
     "a launcher that does not start its ranks anew": Symptom(reason="NotLaunched"),
+    "a pod that another one does not take the place of": Symptom(reason="NotReplaced"),
     "stopped, and nobody says why": Symptom(reason="Disrupted", exit_code=143),
     "an init container that failed, or a pod of which nobody says why": Symptom(reason="PodFailed"),
     "ranks that do not start or get nowhere": Symptom(reason="Stalled"),

@@ -10,7 +10,8 @@ import pytest
 from arcface_api.contract.run_config import RunConfig
 from arcface_operator.decision.answers.action_failure import ActionFailure
 from arcface_operator.decision.decide import decide
-from arcface_operator.decision.plan import EmitEvent, Plan
+from arcface_operator.decision.plan import Delete, EmitEvent, Plan
+from arcface_operator.settings import Settings
 from support.builders.jobs import make_job
 from support.builders.views import LAST_REPORT, SETTINGS, make_report
 from support.fakes import kueue
@@ -18,21 +19,23 @@ from support.fakes.cluster_world import World
 
 GRACE, PAUSE = SETTINGS.shrink_seconds, SETTINGS.grow_seconds
 WORKERS = {"replicas": 4, "minReplicas": 2}
+ALL_ANEW = SETTINGS.model_copy(update={"replace_seconds": 0})
+"""A lost pod has all pods made anew."""
 DAY = 24 * 3600
 
 
-def plan_for(world: World, report: Any = None, **seen: Any) -> Plan:
-    return decide(replace(world.observe(report=report), **seen), SETTINGS, world.now)
+def plan_for(world: World, report: Any = None, settings: Settings = ALL_ANEW, **seen: Any) -> Plan:
+    return decide(replace(world.observe(report=report), **seen), settings, world.now)
 
 
-def look(world: World, report: Any = None) -> World:
-    return world.carried_out(plan_for(world, report))
+def look(world: World, report: Any = None, settings: Settings = ALL_ANEW) -> World:
+    return world.carried_out(plan_for(world, report, settings))
 
 
-def settled(world: World) -> World:
+def settled(world: World, settings: Settings = ALL_ANEW) -> World:
     """What leaves has left, and the operator has done all that follows."""
     for _ in range(4):
-        world = look(world.swept())
+        world = look(world.swept(), settings=settings)
     return world
 
 
@@ -89,6 +92,12 @@ def small(**spec: Any) -> World:
     return trains(settled(look(short_of_two(**spec).later(GRACE))), 11)
 
 
+def times_to_end(plan: Plan) -> dict[str, int | None]:
+    """Seconds for pods that are deleted, None for as many as they have."""
+    found = [action for action in plan.actions if isinstance(action, Delete)]
+    return {action.name.removeprefix("quick-"): action.grace_seconds for action in found}
+
+
 def condition(world: World) -> tuple[str, str]:
     (found,) = [item for item in world.status.conditions if item.type == "FullSize"]
     return found.status, found.message
@@ -118,6 +127,21 @@ def test_a_gang_without_room_for_all_waits_and_then_goes_on_with_the_pods_that_h
     world = trains(world, 11)
     assert sizes(world) == (2, 2, "2/4")
     assert condition(world) == ("False", event.message)
+
+
+def test_room_for_one_lost_pod_is_waited_for_as_long_as_for_all_and_not_twice() -> None:
+    world = settled(training().pod_gone("quick-worker-3"), SETTINGS)
+    assert (world.status.attempt, staying(world)) == (0, ["worker-0", "worker-1", "worker-2", "worker-3"])
+    world = look(world.unschedulable("quick-worker-3"), settings=SETTINGS)
+    early = look(world.later(GRACE - 1), settings=SETTINGS)
+    assert (early.status.phase, sizes(early)) == ("Restarting", (0, None, "3/4"))
+    assert plan_for(world.later(GRACE - 1), settings=SETTINGS).look_again_seconds == 1
+    world = settled(look(world.later(GRACE), settings=SETTINGS), SETTINGS)
+    assert (staying(world), sizes(world)) == (["worker-0", "worker-1", "worker-2"], (1, 3, "0/4"))
+    assert [(each.rung, each.cause) for each in world.status.recoveries] == [
+        ("OnePod", "PodLost"),
+        ("Elastic", "NoRoom"),
+    ]
 
 
 def test_a_change_of_size_is_no_restart_and_tells_of_itself_among_the_recoveries() -> None:
@@ -202,8 +226,9 @@ def spares_out() -> World:
 def test_when_all_nodes_are_back_the_gang_is_whole_again() -> None:
     world = with_room_for(spares_out(), "spare-2", "spare-3", prefix="spare")
     plan = plan_for(world, make_report(13))
+    assert times_to_end(plan) == {"worker-0": None, "worker-1": None}, "they have all the time to save"
     world = look(world, make_report(13))
-    assert (world.status.phase, world.status.attempt) == ("Restarting", 3)
+    assert (world.status.phase, world.status.attempt) == ("Queued", 3)
     assert staying(world) == ["spare-2", "spare-3"], "they keep the room until the others have saved and left"
     (event,) = [action for action in plan.actions if isinstance(action, EmitEvent)]
     assert (event.reason, event.message) == ("Resized", "waiting for room for 4 of 4 pods")
@@ -229,7 +254,7 @@ def test_nodes_that_come_back_one_after_the_other_are_waited_for_as_long_as_no_d
     assert look(world.later(29), make_report(13)).status.phase == "Training"
     assert look(world.later(29).started("quick-spare-2"), make_report(13)).status.elastic.pods == 4
     world = look(world.later(30), make_report(13))
-    assert (world.status.phase, world.status.elastic.pods) == ("Restarting", 3)
+    assert (world.status.phase, world.status.elastic.pods) == ("Queued", 3)
     world = trains(settled(world), 14)
     assert condition(world)[1].startswith("3 of 4 pods since ")
     assert staying(look(world.later(PAUSE - 1), make_report(15))) == ["worker-0", "worker-1", "worker-2"]
@@ -243,8 +268,10 @@ def test_a_gang_that_grows_and_finds_the_room_taken_becomes_small_again() -> Non
 
 
 def test_a_fault_of_a_small_gang_restarts_it_as_small_and_takes_the_spare_pods_along() -> None:
-    world = spares_out().exited("quick-worker-1", 1)
-    world = settled(settled(world.later(10)))
+    world = look(with_room_for(spares_out(), "spare-2", prefix="spare").exited("quick-worker-1", 1).later(10))
+    assert plan_for(world.pod_gone("quick-worker-1")).actions == ()
+    assert times_to_end(plan_for(world.swept())) == {"spare-2": None, "spare-3": None}
+    world = settled(settled(world))
     assert staying(world) == ["worker-0", "worker-1"]
     assert (sizes(world)[:2], world.status.counted_restarts) == ((3, 2), 1)
     world = look(trains(world, 14).later(1), make_report(15))
@@ -282,12 +309,15 @@ def test_a_suspended_job_lets_its_spare_pods_go_and_asks_for_all_pods_when_it_is
     assert sizes(look(world.later(GRACE))) == (4, 2, "0/4")
 
 
-def test_a_training_that_ends_small_says_so_and_waits_for_nothing() -> None:
-    world = spares_out()
+@pytest.mark.parametrize("policy", ["None", "Running"])
+@pytest.mark.parametrize("evaluation", [None, {"claimName": "sets", "sets": ["lfw"]}], ids=["", "evaluated"])
+def test_a_training_that_ends_small_says_so_and_waits_for_nothing(policy: str, evaluation: Any) -> None:
+    world = look(small(evaluation=evaluation, runPolicy={"cleanPodPolicy": policy}).later(PAUSE), make_report(12))
+    assert "spare-2" in staying(world)
     for index in (0, 1):
         world = world.exited(f"quick-worker-{index}", 0, LAST_REPORT)
     world = settled(world)
-    assert world.status.phase == "Succeeded"
+    assert world.status.phase == ("Succeeded" if evaluation is None else "Queued")
     assert condition(world) == ("False", "2 of 4 pods since 2026-11-25T12:02:00Z")
     assert "spare-2" not in staying(world)
 

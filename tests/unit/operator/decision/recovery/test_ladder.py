@@ -17,21 +17,32 @@ from support.builders.plans import plan_in
 from support.builders.views import SETTINGS, ago, make_ended, make_report, make_worker
 from support.decision_table import action_word
 
-WELL = GangState(is_at_work=True, is_told=True, is_whole=True, was_in_vain=False)
+WELL = GangState(is_at_work=True, is_told=True, is_whole=True, has_lost_one=False, was_in_vain=False)
+LOSS = replace(WELL, is_told=False, is_whole=False, has_lost_one=True)
 STATES = {
     "a launcher waits, all pods run": WELL,
     "nobody tells of it": replace(WELL, is_told=False),
-    "a pod has ended or leaves": replace(WELL, is_whole=False),
+    "pods have ended or leave": replace(WELL, is_whole=False),
     "the ranks have not begun": replace(WELL, is_at_work=False),
     "in place was in vain": replace(WELL, was_in_vain=True),
+    "one pod is lost": LOSS,
+    "one pod is lost, and its peers tell of it": replace(LOSS, is_told=True),
+    "one pod is lost while the ranks begin": replace(LOSS, is_at_work=False),
+    "one pod is lost after another, or after its ranks": replace(LOSS, was_in_vain=True),
 }
+ONE_POD = {"one pod is lost", "one pod is lost, and its peers tell of it"}
 
 
 @pytest.mark.parametrize("blame", Blame, ids=lambda blame: blame.value)
 @pytest.mark.parametrize("state", STATES)
-def test_ranks_start_anew_in_their_pods_where_that_may_help_and_else_all_pods_do(blame: Blame, state: str) -> None:
-    may_help = blame is Blame.PROGRAM and state == "a launcher waits, all pods run"
-    assert rung_of(blame, STATES[state]) is (Rung.IN_PLACE if may_help else Rung.WHOLE_GANG)
+def test_no_more_is_started_anew_than_may_help(blame: Blame, state: str) -> None:
+    if state in ONE_POD and blame is not Blame.JOB:
+        rung = Rung.ONE_POD
+    elif blame is Blame.PROGRAM and state == "a launcher waits, all pods run":
+        rung = Rung.IN_PLACE
+    else:
+        rung = Rung.WHOLE_GANG
+    assert rung_of(blame, STATES[state]) is rung
 
 
 def word(rank: int, code: int = 137, launch: int = 0, reason: str = "RankDied", **fields: Any) -> PodWord:
@@ -91,15 +102,15 @@ def test_words_of_others_say_nothing(words: HeardWords) -> None:
 
 
 IN_VAIN = Recovery(rung="InPlace", cause="RankDied", since=ago(5))
+LEAVING = make_worker(0, leaves_at=ago(-9))
 WHOLE_GANG = ["delete:0", "delete:1"]
 
 
 @pytest.mark.parametrize(
     ("words", "seen", "status"),
     [
-        pytest.param(heard(word(1)), {"pods": (make_worker(0), make_ended(1, code=137))}, {}, id="a pod has ended"),
-        pytest.param(heard(word(1)), {"pods": (make_worker(0, leaves_at=ago(-9)), make_worker(1))}, {}, id="leaves"),
-        pytest.param(heard(word(1), at=9), {"lost_nodes": frozenset({"node-1"})}, {}, id="its node is lost"),
+        pytest.param(heard(word(1)), {"pods": (LEAVING, make_ended(1, code=137))}, {}, id="pods have ended or leave"),
+        pytest.param(heard(word(1), at=9), {"lost_nodes": frozenset({"node-0", "node-1"})}, {}, id="nodes are lost"),
         pytest.param(heard(word(1, code=143), at=9), {}, {}, id="it was stopped, and nobody says why"),
         pytest.param(heard(word(1)), {}, {"recoveries": [IN_VAIN]}, id="in vain"),
     ],

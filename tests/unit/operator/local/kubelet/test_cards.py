@@ -106,7 +106,7 @@ def test_without_npu_smi_open_device_files_tell(node: Path) -> None:
 
 def test_each_pod_of_a_gang_gets_cards_of_its_own() -> None:
     cards = PodCards(resource_name=ASCEND_910, numbers=(0, 2, 4, 6))
-    assert cards.variables([pod(2), pod("1"), pod(None)]) == [
+    assert cards.variables([0, 2, 1], [pod(2), pod("1"), pod(None)]) == [
         {"ASCEND_RT_VISIBLE_DEVICES": "0,2"},
         {"ASCEND_RT_VISIBLE_DEVICES": "4"},
         {},
@@ -114,4 +114,4 @@ def test_each_pod_of_a_gang_gets_cards_of_its_own() -> None:
 
 
 def test_pods_on_cpu_get_none() -> None:
-    assert PodCards().variables([pod(None)]) == [{}]
+    assert PodCards().variables([0], [pod(None)]) == [{}]

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_evaluator.report.whole_file import check_writable, write_whole
+from arcface_faces.whole_file import check_writable, write_whole
 
 OLD, NEW = "what was there\n", "x" * 100_000 + "\n"
 

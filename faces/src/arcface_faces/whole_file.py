@@ -2,7 +2,10 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from arcface_api.errors import InvalidInput, explained
 
@@ -10,8 +13,28 @@ STDOUT = Path("-")
 REMEDY = "name another file"
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write beside another, whose place it takes at the end with its rights; gone where anything fails.
+
+    Raises:
+        OSError: as the system does.
+    """
+    hidden = hidden_file(path)
+    try:
+        with hidden.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            hidden.chmod(path.stat().st_mode & 0o777)
+        hidden.rename(path)
+    finally:
+        hidden.unlink(missing_ok=True)
+
+
 def write_whole(path: Path, text: str) -> None:
-    """Write a file beside itself, flush it to disk and rename it; what is no file, as a pipe, is written to.
+    """Write a file by `replacing` it; what is no file, as a pipe, is written to.
 
     Raises:
         ArcFaceError: where it cannot be written; what was there stays as it was.
@@ -20,10 +43,11 @@ def write_whole(path: Path, text: str) -> None:
         _print(text)
         return
     with explained(path, "cannot be written", REMEDY):
-        if is_replaced(path):
-            _replace(path.resolve(), text)
-        else:
+        if not is_replaced(path):
             path.write_text(text, encoding="utf-8")
+            return
+        with replacing(path.resolve()) as file:
+            file.write(text.encode())
 
 
 def is_replaced(path: Path) -> bool:
@@ -44,20 +68,6 @@ def _print(text: str) -> None:
 def close_stdout() -> None:
     """Let what is still to be printed go nowhere: the interpreter would complain of it at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _replace(path: Path, text: str) -> None:
-    hidden = hidden_file(path)
-    try:
-        with hidden.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            hidden.chmod(path.stat().st_mode & 0o777)
-        hidden.rename(path)
-    finally:
-        hidden.unlink(missing_ok=True)
 
 
 def hidden_file(path: Path) -> Path:

@@ -1,0 +1,144 @@
+"""What launchers of pods hear and say at their port, and the operator's word for another launch of their ranks."""
+
+import io
+import json
+import re
+import socket
+from collections.abc import Callable, Sequence
+from random import Random
+from threading import Condition
+from typing import Any
+
+from arcface_api.contract.launcher_words import GangWord, HeardWord, PodWord
+from arcface_api.contract.pod_environment import RankIdentity
+from arcface_api.contract.reports import ReportedFailure
+from arcface_api.errors import InvalidInput
+from arcface_operator.decision.observation import HeardWords
+from arcface_trainer.pod import launches, rendezvous
+from fuzz import scratch
+from fuzz.mutation import mutate_json, mutate_text
+from fuzz.target import Target
+from fuzz.targets.contract import is_part
+from fuzz.targets.operator import is_taken
+from support.builders import views
+from support.builders.plans import plan_in
+
+OWN = RankIdentity(rank=0, world_size=2, attempt=2, job_uid="u")
+FAILURE = ReportedFailure(reason="RankDied", message="rank 1 is gone", rank=1, exit_code=137, log=["last"])
+WORD = PodWord(job_uid="u", attempt=2, launch=0, rank=1, failure=FAILURE, step=9)
+GANG = GangWord(job_uid="u", attempt=2, serial=1, launch=0, pods=2, failures=[WORD])
+HEAD = b"POST /word HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+
+
+def targets() -> list[Target]:
+    """Of launchers."""
+    return [
+        Target(name="launcher-request", samples=_REQUESTS, read=_answered, agrees=_is_heard, mutate=_mutate_request),
+        Target(name="gang-word", samples=[GANG.to_json().encode()], read=_decided, agrees=is_taken, mutate=mutate_json),
+        Target(name="launch", samples=[b"3\n", b"0"], read=_launch, agrees=_is_that_launch, mutate=mutate_text),
+        Target(
+            name="scheduler-address", samples=_ADDRESSES, read=_address, agrees=_is_that_address, mutate=mutate_text
+        ),
+    ]
+
+
+def _posted(body: bytes) -> bytes:
+    return HEAD % len(body) + body
+
+
+_REQUESTS = [
+    _posted(WORD.to_json().encode()),
+    _posted(b'{"jobUid":"u","attempt":2,"launch":1,"rank":0}'),
+    b"GET /gang?after=0&seconds=20 HTTP/1.1\r\nHost: a\r\n\r\n",
+]
+
+
+def _mutate_request(random: Random, sample: bytes, others: Sequence[bytes]) -> bytes:
+    """Changes of the whole, or of the body with a length that is right."""
+    body = sample.partition(b"\r\n\r\n")[2]
+    if not body or random.random() < 0.4:
+        return mutate_text(random, sample, others)
+    return _posted(mutate_json(random, body, others))
+
+
+class _Connection:
+    """What a handler needs of a socket."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.answer = b""
+
+    def makefile(self, *_: object) -> io.BytesIO:
+        return io.BytesIO(self.data)
+
+    def sendall(self, data: bytes) -> None:
+        self.answer += data
+
+    def settimeout(self, _seconds: float) -> None:
+        pass
+
+
+class _AtOnce(Condition):
+    """Nobody waits for a newer word."""
+
+    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:  # noqa: ARG002
+        return predicate()
+
+
+def _answered(data: bytes) -> tuple[launches.Exchange, bytes]:
+    exchange = launches.Exchange(OWN, _changed=_AtOnce())
+    connection: Any = _Connection(data)
+    server: Any = type("Server", (), {"exchange": exchange})()
+    launches._Handler(connection, ("10.0.0.2", 40000), server)
+    if b" 200 " not in connection.answer.partition(b"\r\n")[0]:
+        raise InvalidInput(f"answered {connection.answer[:13]!r}")
+    return exchange, connection.answer.partition(b"\r\n\r\n")[2]
+
+
+def _is_heard(data: bytes, value: tuple[launches.Exchange, bytes]) -> bool:
+    """A word is kept as it was said, of this gang alone, and an answer is one of the two."""
+    exchange, answer = value
+    if not exchange._words:
+        return json.loads(answer) == json.loads(exchange.listen(0, 0.0).to_json())
+    ((rank, word),) = exchange._words.items()
+    # As long as its length says, which changes of the head may have made shorter.
+    body = re.split(rb"\r?\n\r?\n", data, maxsplit=1)[1]
+    told, _ = json.JSONDecoder().raw_decode(body.decode("utf-8", "replace").lstrip())
+    is_of_gang = (told["jobUid"], told["attempt"]) == ("u", 2) and rank in {0, 1}
+    return (
+        is_of_gang and is_part(json.loads(word.to_json()), told) and HeardWord.model_validate_json(answer) is not None
+    )
+
+
+def _decided(data: bytes) -> Any:
+    """What the operator decides of it: a status that the API server takes."""
+    found = GangWord.parse(data)
+    if found is None or (found.job_uid, found.attempt) != ("u", 2):
+        raise InvalidInput("is no word of this gang")
+    return [plan_in("Training", {"words": HeardWords(found, views.NOW)}).status]
+
+
+def _launch(data: bytes) -> int:
+    number = launches._asked_for(RankIdentity(rank=0, launch_file=scratch.write("launch", data)))
+    if not number:
+        raise InvalidInput("asks for no launch")
+    return number
+
+
+def _is_that_launch(data: bytes, value: int) -> bool:
+    return data.decode().strip().lstrip("0") == str(value)
+
+
+_ADDRESSES = [b"10.0.0.11\n", b"fd00::1"]
+
+
+def _address(data: bytes) -> str:
+    text = rendezvous._content(scratch.write("scheduler", data))
+    return rendezvous._address(text or "", "scheduler")
+
+
+def _is_that_address(data: bytes, value: str) -> bool:
+    """The same address to the system's own reader."""
+    family = socket.AF_INET6 if ":" in value else socket.AF_INET
+    told, _, scope = data.decode().strip().partition("%")
+    return socket.inet_pton(family, told) == socket.inet_pton(family, value.partition("%")[0]) and scope in value
