@@ -305,4 +305,4 @@ def test_a_job_with_what_a_newer_release_has_added_is_looked_after() -> None:
     crashed = [make_ended(0, 2, code=1, owner=UID, at=ago(60)), make_worker(1, 2, owner=UID)]
     reconciler = look(Server(), job, *crashed)
     status = reconciler.jobs.body(REF)["status"]  # type: ignore[index]
-    assert (status["phase"], status["restarts"], status["attempt"]) == ("Restarting", 3, 3)
+    assert (status["phase"], status["restarts"], status["attempt"]) == ("Restarting", 3, 2)
