@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from arcface_trainer.shared_memory import LOCK, PREFIX, folder_of_launcher, free_bytes
+from arcface_trainer.shared_memory import LOCK, PREFIX, folder_of_launcher, free_bytes, held_bytes, remove_graphs
 
 GIB = 2**30
 V2 = {
@@ -35,6 +35,14 @@ def test_it_is_there_as_long_as_the_launcher_wants_it(tmp_path):
         (folder / "rank-0").mkdir()
         assert [path.name for path in tmp_path.iterdir()] == [folder.name]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_compiled_steps_go_alone(tmp_path):
+    for name in ("graph-1f0e-TrainStep", "rank-0"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    remove_graphs(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["rank-0"]
 
 
 def test_what_a_killed_launcher_leaves_is_removed_by_the_next_and_what_a_living_one_has_is_not(tmp_path):
@@ -97,3 +105,12 @@ def test_a_limit_that_is_passed_leaves_nothing(tmp_path, kernel):
 
 def test_what_the_kernel_does_not_tell_counts_as_nothing(tmp_path):
     assert free_bytes(tmp_path, tmp_path / "nowhere") == 0
+
+
+def test_what_a_folder_holds_is_the_sum_of_its_files_while_others_remove_some(tmp_path):
+    (tmp_path / "rank-0" / "step-00000004").mkdir(parents=True)
+    (tmp_path / "rank-0" / "step-00000004" / "head").write_bytes(bytes(1000))
+    (tmp_path / "lock").write_bytes(bytes(24))
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    assert held_bytes(tmp_path) == 1024
+    assert held_bytes(tmp_path / "absent") == 0

@@ -19,6 +19,7 @@ from arcface_api.errors import ArcFaceError, ExitCode, Stopped
 from arcface_trainer import shared_memory
 from arcface_trainer.pod import pinning
 from arcface_trainer.pod.launches import Launches
+from arcface_trainer.pod.pod_states import PodStates
 from arcface_trainer.pod.processes import GRACE_SECONDS, RankProcess, SchedulerProcess, rank_environment, shell_status
 from arcface_trainer.pod.watchdog import Watchdog
 
@@ -65,11 +66,17 @@ def _run(config_path: Path) -> tuple[reports.TrainerReport, int]:
     with shared_memory.folder_of_launcher() as states:
         variables = os.environ if states is None else os.environ | {pod_environment.STATES: str(states)}
         pod = _Pod(config_path, config, variables, ranks, signals)
-        while True:
-            end = pod.launch(launches)
-            if end is not None and not pod.is_launched_again(launches, end[0]):
-                return end
-            pod.meet(launches)
+        if states is None:
+            return pod.launch_until_the_end(launches)
+        kept = PodStates(config, launches, states, ranks, signals)
+        kept.begin()
+        try:
+            end = pod.launch_until_the_end(launches)
+        except _StopAsked:  # between two launches
+            kept.end(ExitCode.STOPPED)
+            raise
+        kept.end(end[1])
+        return end
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,14 @@ class _Pod:
     """Of the present launch."""
     signals: list[int]
     """Requests to stop that have come."""
+
+    def launch_until_the_end(self, launches: Launches) -> tuple[reports.TrainerReport, int]:
+        """Launch the ranks until none are wanted any more; the pod's report and exit status."""
+        while True:
+            end = self.launch(launches)
+            if end is not None and not self.is_launched_again(launches, end[0]):
+                return end
+            self.meet(launches)
 
     def launch(self, launches: Launches) -> tuple[reports.TrainerReport, int] | None:
         """Run the ranks; the pod's report and exit status, None where the operator calls for another launch."""
@@ -121,13 +136,19 @@ class _Pod:
     def meet(self, launches: Launches) -> None:
         """Come to the launch that is called for; no rank is there meanwhile that would have to save.
 
+        A new pod has no compiled step: ranks that have theirs would wait for it in a collective, which MindSpore's for
+        the CPU gives up after a minute.
+
         Raises:
             _StopAsked: where a request to stop has come.
         """
+        before = launches.meeting
         _end_on_signals()
         if self.signals:
             raise _StopAsked
         launches.meet()
+        if launches.meeting != before and (states := self.variables.get(pod_environment.STATES)) is not None:
+            shared_memory.remove_graphs(Path(states))
         _forward_signals(self.ranks, self.signals)
 
 
