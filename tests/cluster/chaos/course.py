@@ -53,7 +53,7 @@ def play(stage: Stage, witness: Witness, story: draw.Story) -> Outcome:
     with own_namespace(stage.api, story.name):
         try:
             jobs = played.TrainingJobs(stage.api, story.name)
-            jobs.bind_claims()
+            jobs.bind_claims(stage.seconds)
             stage.nodes.play(story.name, openings.scripts(story))
             Course(stage, jobs, account, outcome).live()
         except (AssertionError, TestbedError, httpx.HTTPError) as error:

@@ -14,7 +14,7 @@ LIVE = {**played.LIVE, "checkpoint": SAVED}
 """What rank 0 tells: it has saved already, so that there is something to lose."""
 EVALUATOR = Script(starts=0.1, runs=0.5, ending=Ending(message=played.EVALUATED), stops=0.1)
 GETS_NOWHERE: dict[str, dict[str, Any]] = {
-    "device withheld": {"startupDeadlineSeconds": 10},
+    "device withheld": {"startupDeadlineSeconds": 20},
     "stands still": {"stallSeconds": 5},
 }
 """Openings of gangs that the operator has to end, and by which bound it does."""
@@ -22,7 +22,8 @@ GETS_NOWHERE: dict[str, dict[str, Any]] = {
 
 def scripts(story: Story) -> Chooser:
     """Every rank trains for the story's while, and ends well; so does the evaluator."""
-    usual = Script(starts=0.1, progress=LIVE, runs=story.trains_seconds, ending=played.WELL, stops=0.1)
+    told = _on_the_way if story.opening == "stands still" else LIVE
+    usual = Script(starts=0.1, progress=told, runs=story.trains_seconds, ending=played.WELL, stops=0.1)
 
     def trainer(pod: Manifest) -> Script:
         if label_of(pod, ATTEMPT_LABEL) != "0":
@@ -63,10 +64,15 @@ def _opened(story: Story, usual: Script, *, is_odd: bool) -> Script:
         "endless": (replace(usual, runs=None), replace(usual, runs=None)),
         "refused by its kubelet": (replace(usual, refusal=Refusal()), idle),
         "device withheld": (replace(idle, devices=Devices(withheld=1)), idle),
-        "stands still": (replace(usual, runs=None), replace(usual, runs=None)),
+        "stands still": (replace(usual, progress=LIVE, runs=None), replace(usual, progress=LIVE, runs=None)),
         "no report": (replace(usual, ending=Ending()), replace(usual, ending=Ending())),
     }[story.opening]
     return odd if is_odd else others
+
+
+def _on_the_way(seconds: float) -> dict[str, Any]:
+    """One who moves is not taken for one who stands still, however slow the machine is."""
+    return {**LIVE, "progress": {**LIVE["progress"], "step": 70 + int(seconds)}}
 
 
 def _after_a_while(seconds: float) -> dict[str, Any]:

@@ -43,6 +43,8 @@ class Trouble(Enum):
 
 SLOW_SECONDS = 0.7
 PAUSE_SECONDS = 0.02
+CLOSING_SECONDS = 0.25
+"""In which connections with TLS are closed after their session (aiohttp, "Graceful Shutdown")."""
 
 
 class ApiProxy:
@@ -126,6 +128,7 @@ class ApiProxy:
             self.address.set_result(f"http://{host}:{port}")
             await self.end.wait()
             await runner.cleanup()
+        await asyncio.sleep(CLOSING_SECONDS)
 
     async def forward(self, request: web.Request) -> web.StreamResponse:
         """One request and its answer, streamed."""

@@ -56,10 +56,10 @@ class TrainingJobs:
         self.namespace = namespace
         self.path = f"/apis/{API_VERSION}/namespaces/{namespace}/{PLURAL}"
 
-    def bind_claims(self) -> None:
+    def bind_claims(self, seconds: float = 60.0) -> None:
         """Storage for the jobs of `create`."""
         for name in ("faces", "checkpoints"):
-            bind_empty_claim(self.api, self.namespace, name)
+            bind_empty_claim(self.api, self.namespace, name, seconds=seconds)
 
     def create(self, name: str = "quick", **spec: Any) -> None:
         """A job with small defaults."""

@@ -11,7 +11,11 @@ SIZE = {"storage": "1Ti"}
 
 
 def bind_empty_claim(
-    api: httpx.Client, namespace: str, name: str, access_modes: Sequence[str] = ("ReadWriteMany",)
+    api: httpx.Client,
+    namespace: str,
+    name: str,
+    access_modes: Sequence[str] = ("ReadWriteMany",),
+    seconds: float = 60.0,
 ) -> None:
     """Make a volume without content and a claim on it, and wait until they are bound."""
     volume = f"{namespace}-{name}"
@@ -25,4 +29,4 @@ def bind_empty_claim(
     answer(api.post("/api/v1/persistentvolumes", json={"metadata": {"name": volume}, "spec": shared | behind}))
     spec = shared | {"resources": {"requests": SIZE}, "volumeName": volume}
     answer(api.post(claims, json={"metadata": {"name": name}, "spec": spec}))
-    wait_until(lambda: answer(api.get(f"{claims}/{name}"))["status"].get("phase") == "Bound")
+    wait_until(lambda: answer(api.get(f"{claims}/{name}"))["status"].get("phase") == "Bound", seconds)

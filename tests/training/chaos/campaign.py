@@ -2,7 +2,8 @@
 
 `arcface run` trains a tiny network on two ranks in two pods of this machine; processes are killed and stopped at drawn
 moments, the disk refuses, the run itself dies and is begun again. Each must end well, with the images of every step
-those of a run that nothing befell, its last checkpoint whole, and no process left.
+those of a run that nothing befell, its last checkpoint whole, and no process left. STALL_SECONDS is for machines that
+take longer than a minute to compile.
 """
 
 import argparse
@@ -33,10 +34,12 @@ SPEC = {
     "training": {"epochs": EPOCHS, "batchSize": BATCH, "optimizer": {"learningRate": 0.001}},
     "workers": {"accelerator": "cpu", "replicas": RANKS},
     "checkpoint": {"claimName": "checkpoints", "everySteps": 20},
-    "runPolicy": {"backoffLimit": 5, "stallSeconds": 40},
+    "runPolicy": {"backoffLimit": 5, "stallSeconds": int(os.environ.get("STALL_SECONDS", "60"))},
 }
-PATIENCE_SECONDS = 600.0
+PATIENCE_SECONDS = 1200.0
 DISK_SECONDS = 3.0
+SHIM = "kubelet.shim"
+"""The kubelet's own process of a pod, whose command has the launcher's in it."""
 
 
 class BrokenError(Exception):
@@ -129,7 +132,8 @@ class Training:
 
     def _to_process(self, blow: blows.Blow) -> bool:
         pattern, number = blows.SIGNALS[blow.kind]
-        found = sorted(pid for pid in orphans.marked(self.folder / "work") if pattern in _command(pid))
+        commands = {pid: _command(pid) for pid in orphans.marked(self.folder / "work")}
+        found = sorted(pid for pid, command in commands.items() if pattern in command and SHIM not in command)
         if not found:
             return False
         with suppress(ProcessLookupError):
