@@ -6,7 +6,7 @@ DISTRIBUTIONS := api faces operator trainer evaluator
 PREVIOUS := tests/cluster/upgrade/previous
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test test-alone test-wholes check fuzz chaos chaos-trainings testbed previous release audit check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-intervals bench-checkpoint bench-data bench-trainer bench-partial-fc bench-recovery bench-scale bench-start dashboard-images page-image clean
+.PHONY: help setup quickstart fmt lint type test test-alone test-wholes check fuzz chaos chaos-trainings testbed previous release audit check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-intervals bench-checkpoint bench-data bench-trainer bench-partial-fc bench-recovery bench-elastic bench-scale bench-start dashboard-images page-image clean
 
 ##@ Use
 help: ## Show this list
@@ -152,6 +152,9 @@ IMAGE ?= work/scale.png
 GANGS ?= 512 4096
 bench-scale: setup ## A day of 1,000 jobs of 8 pods, played in minutes (JOBS=100 MINUTES=5 SEED=0 GANGS="512 4096"): memory, requests, reactions
 	$(BIN)/python tests/benchmarks/bench_scale.py --jobs $(JOBS) --minutes $(MINUTES) --seed $(SEED) --image $(IMAGE) --gangs $(GANGS)
+
+bench-elastic: setup ## Four pods, then two, then four again, on real training (SEED=0): each step has the images that it has undisturbed
+	$(BIN)/python tests/benchmarks/bench_elastic.py $(SEED)
 
 bench-start: setup ## Where the seconds of a rank's start go, the first time and again in the same pod
 	$(BIN)/python tests/benchmarks/bench_start.py

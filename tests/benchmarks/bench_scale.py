@@ -80,7 +80,6 @@ def play(plane: ControlPlane, tended: Tended, notes: Path, size: argparse.Namesp
         clear(users, tended)
     print(f"{len(lives)} lives were drawn; what happened came at most {users.latest:.1f} s after its time")
     tell(figures.Day(figures.read_notes(notes), plane.audit(user=USER), *moments), users, Path(size.image))
-    print(f"the operator ended {tended.restarts} times and was started again")
 
 
 def furnish(plane: ControlPlane, nodes: FakeNodes) -> None:
@@ -129,11 +128,11 @@ def tell(played: figures.Day, users: player.Player, image: Path) -> None:
     picture.draw(played, figures.reactions(played, users.deaths), image)
 
 
-def restart_gangs(plane: ControlPlane, sizes: Sequence[int]) -> None:
+def restart_gangs(plane: ControlPlane, tended: Tended, sizes: Sequence[int]) -> None:
     """A gang of 4,096 ranks loses a pod."""
     with FakeNodes(plane, 512, prefix="card") as nodes:
         for size in sizes:
-            print(gang_restart.measure(plane, nodes, size), flush=True)
+            print(gang_restart.measure(plane, nodes, tended.look, size), flush=True)
 
 
 def arguments() -> argparse.Namespace:
@@ -161,10 +160,12 @@ def main() -> None:
             launch = partial(observed, notes)
             with OperatorProcess(plane, folder / "operator", settings=DEFAULTS, launch=launch) as operator:
                 operator.wait_until_it_leads()
+                tended = Tended(operator)
                 if size.jobs:
-                    play(plane, Tended(operator), notes, size)
+                    play(plane, tended, notes, size)
                 if size.gangs:
-                    restart_gangs(plane, size.gangs)
+                    restart_gangs(plane, tended, size.gangs)
+                print(f"the operator ended {tended.restarts} times and was started again")
                 tell_of_leadership(plane, 0)
     print(f"load of the machine: {', '.join(f'{load:.1f}' for load in os.getloadavg())} on {os.cpu_count()} cores")
 

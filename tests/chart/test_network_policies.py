@@ -74,10 +74,14 @@ NEEDED = {
     "a pod's launcher tells pod 0's": (PEER_RANK, RANK, 9399),
     "a rank joins MindSpore's scheduler": (PEER_RANK, RANK, 8118),
     "MindSpore's ranks connect to each other": (RANK, PEER_RANK, 43210),
+    "launchers give each other states": (RANK, PEER_RANK, 9399),
     "HCCL's host side connects": (RANK, PEER_RANK, 60015),
 }
 DENIED = {
     "another program of the namespace reads metrics": (STRANGER, RANK, 9400),
+    "another program of the namespace asks a launcher for weights": (STRANGER, RANK, 9399),
+    "a rank of another namespace asks a launcher for weights": (TENANT, RANK, 9399),
+    "the evaluator asks a launcher for weights": (EVALUATOR, RANK, 9399),
     "another program of the namespace joins the ranks": (STRANGER, RANK, 8118),
     "a rank of another namespace joins the ranks": (TENANT, RANK, 8118),
     "Prometheus reaches what is no metric": (PROMETHEUS, RANK, 8118),

@@ -1,7 +1,8 @@
-"""Ascend pods as the operator makes them meet, train, save and resume; only the computing is a CPU's.
+"""Ascend pods as the operator makes them meet, train and save; only the computing is a CPU's.
 
 What is real: the manifests, the rank table, the launcher, MindSpore's scheduler and its ranks. What is not: HCCL and
-the cards, which nobody has here.
+the cards, which nobody has here. That such a job resumes is looked at on a real node
+(`tests/cluster/real_node/test_end_to_end.py`).
 """
 
 import os
@@ -44,7 +45,7 @@ def run(gang: AscendGang, stack: ExitStack) -> list[AscendPod]:
     return pods
 
 
-def test_the_pods_of_an_ascend_job_join_train_stop_and_resume(tmp_path: Path, images: Path) -> None:
+def test_the_pods_of_an_ascend_job_join_train_and_save_when_they_are_stopped(tmp_path: Path, images: Path) -> None:
     gang = AscendGang(tmp_path, images)
     with ExitStack() as stack:
         first, second = run(gang, stack)
@@ -59,12 +60,6 @@ def test_the_pods_of_an_ascend_job_join_train_stop_and_resume(tmp_path: Path, im
     assert manifest.step == stopped_at
     assert manifest.loss_scale is not None, "the default precision is fp16"
     assert first.report()["progress"]["lossScale"] == manifest.loss_scale.scale
-    with ExitStack() as stack:
-        first, second = run(gang, stack)
-        assert (first.wait(), second.wait()) == (0, 0), first.output() + second.output()
-    assert first.report()["checkpoint"]["resumedFromStep"] == stopped_at
-    assert first.report()["progress"]["step"] == TOTAL_STEPS
-    assert read_manifest(newest_complete(gang.checkpoints)).step == TOTAL_STEPS
 
 
 def check_variables(gang: AscendGang, first: AscendPod, second: AscendPod) -> None:

@@ -1,13 +1,16 @@
 """Ranks that are killed and started again in their pod go on from its memory, and no image is lost or taken twice."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
-from arcface_api.contract.pod_environment import STATES
+from arcface_api.contract.pod_environment import STATES, RankIdentity
+from arcface_api.contract.run_config import RunConfig
 from arcface_faces import checkpoint
+from arcface_trainer.pod.last_state import LastState
 from arcface_trainer.shared_memory import folder_of_launcher
 from support.processes.real_ranks import DEADLINE_SECONDS, run_on_ranks, started_ranks
 from support.processes.trainings import write_image_folder, write_run_config
@@ -23,11 +26,12 @@ KILLED_AFTER = STEPS_PER_EPOCH + 2
 
 @pytest.fixture
 def arguments(tmp_path):
-    """Of a training that writes no checkpoint before its end."""
+    """Of a training in two pods that writes no checkpoint before its end."""
     config = write_run_config(
         tmp_path / "run.json",
         write_image_folder(tmp_path / "images"),
         tmp_path / "checkpoints",
+        ranks={"worldSize": RANKS, "perPod": 1, "accelerator": "cpu", "rendezvous": "dynamic"},
         training={"epochs": EPOCHS, "batchSize": BATCH, "optimizer": {"learningRate": 0.01}},
         checkpoint={"directory": str(tmp_path / "checkpoints"), "everySteps": TOTAL_STEPS, "keepLast": 1},
         metricsPort=0,
@@ -55,6 +59,21 @@ def ids_of(folder: str) -> list[dict[int, tuple[int, ...]]]:
     return [{int(step): tuple(map(int, ids)) for step, *ids in row} for row in rows]
 
 
+def check_launchers_can_save(config: RunConfig, memory: Path, step: int) -> None:
+    """What is alike on all ranks is alike to the bit, and launchers make a sound checkpoint of the state."""
+    for folder in memory.glob("rank-*/step-*"):
+        if checkpoint.step_of(folder) != step:
+            shutil.rmtree(folder)  # only some have it
+    manifests = [checkpoint.read_manifest(memory / f"rank-{rank}" / checkpoint.folder_name(step)) for rank in (0, 1)]
+    assert manifests[0].common_part == manifests[1].common_part != []
+    config.checkpoint.unpublished(None, 0, 0).mkdir(parents=True)
+    states = [LastState.of(config, RankIdentity(rank=rank, world_size=RANKS), memory) for rank in (0, 1)]
+    assert [state.save() for state in states] == [False, True]
+    saved = checkpoint.newest_complete(Path(config.checkpoint.directory))
+    manifest = checkpoint.read_manifest(saved)
+    assert (manifest.step, list(checkpoint.damages(saved, manifest))) == (step, [])
+
+
 def test_a_killed_rank_costs_no_more_steps_than_the_memory_lacks_and_no_image(tmp_path, arguments, monkeypatch):
     first, second = arguments("first"), arguments("second")
     with folder_of_launcher() as memory:
@@ -71,6 +90,10 @@ def test_a_killed_rank_costs_no_more_steps_than_the_memory_lacks_and_no_image(tm
         kept = kept_by_all(memory)
         assert len(list(memory.glob("graph-*"))) == RANKS  # compiled for the ranks that come
         assert not checkpoint.checkpoints(tmp_path / "checkpoints")
+        config = RunConfig.read(Path(first[0]))
+        elsewhere = config.checkpoint.model_copy(update={"directory": str(tmp_path / "saved")})
+        copied = shutil.copytree(memory, tmp_path / "memory")
+        check_launchers_can_save(config.model_copy(update={"checkpoint": elsewhere}), copied, kept)
         run_on_ranks(SCRIPT, RANKS, *second)
     before, after = ids_of(first[1]), ids_of(second[1])
     assert [min(steps) for steps in after] == [kept] * RANKS

@@ -177,6 +177,16 @@ class CheckpointManifest(Model):
     files: list[FileEntry]
     """Tensors: `backbone` (weights), `momentum` (its optimizer state) and `head-<first class>` (centres, momentum)."""
 
+    @property
+    def heads(self) -> list[FileEntry]:
+        """Files of class centres."""
+        return [entry for entry in self.files if entry.first_class is not None]
+
+    @property
+    def common_part(self) -> list[FileEntry]:
+        """Files of what all ranks have alike; none in a manifest of a rank that keeps them not."""
+        return sorted((entry for entry in self.files if entry.first_class is None), key=lambda entry: entry.name)
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.preprocessing != OWN_PREPROCESSING:

@@ -4,6 +4,7 @@ A checkpoint is one logical head whatever number of ranks wrote it, and any numb
 no resharding to go on with other ranks. It is for those who want one file of all class centres, or files of a size.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from arcface_api.errors import ArcFaceError, InvalidInput, explained
 from arcface_faces import checkpoint
 
 HIDDEN = ".resharding-"
+BLOCK = 1 << 20
 
 
 def write_tensors(path: Path, tensors: checkpoint.Tensors) -> checkpoint.FileEntry:
@@ -33,6 +35,19 @@ def write_tensors(path: Path, tensors: checkpoint.Tensors) -> checkpoint.FileEnt
     return checkpoint.FileEntry(
         name=path.name, size=path.stat().st_size, sha256=checkpoint.file_sha256(path), tensors=shapes
     )
+
+
+def copy_file(source: Path, folder: Path, entry: checkpoint.FileEntry) -> None:
+    """Copy a file of a checkpoint and flush it to disk; InvalidInput where it is not what its manifest says."""
+    digest = hashlib.sha256()
+    with (source / entry.name).open("rb") as old, (folder / entry.name).open("xb") as new:
+        while block := old.read(BLOCK):
+            digest.update(block)
+            new.write(block)
+        new.flush()
+        os.fsync(new.fileno())
+    if digest.hexdigest() != entry.sha256:
+        raise InvalidInput(f"{source / entry.name}: is damaged (its SHA-256 is not the manifest's)")
 
 
 def write_manifest(folder: Path, text: str) -> None:
@@ -79,7 +94,9 @@ def reshard(folder: Path, ranks: int, directory: Path) -> Path:
     final = directory / checkpoint.folder_name(manifest.step)
     _check_known(folder, manifest, ranks)
     with _hidden_folder(final) as hidden:
-        entries = [_copied(folder, hidden, entry) for entry in manifest.files if entry.first_class is None]
+        entries = manifest.common_part
+        for entry in entries:
+            copy_file(folder, hidden, entry)
         ranges = [checkpoint.class_range(manifest.class_count, ranks, rank) for rank in range(ranks)]
         for classes in ranges:
             rows = checkpoint.head_rows(folder, manifest, classes)
@@ -125,15 +142,6 @@ def _hidden_folder(final: Path) -> Iterator[Path]:
             raise ArcFaceError(f"{final}: cannot be written ({error}): {remedy}") from error
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
-
-
-def _copied(folder: Path, hidden: Path, entry: checkpoint.FileEntry) -> checkpoint.FileEntry:
-    """A file as it is, flushed to disk."""
-    path = hidden / entry.name
-    shutil.copyfile(folder / entry.name, path)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    return entry
 
 
 def _check_same(folder: Path, hidden: Path, ranges: list[checkpoint.ClassRange]) -> None:

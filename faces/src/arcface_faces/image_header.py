@@ -24,8 +24,10 @@ MOST_BETWEEN = 1 << 16
 """Bytes between two segments that belong to none, as some cameras leave them; libjpeg passes over any number."""
 MOST_SCANS = 100
 """Usual are 1 to 10. Each takes as long as the pixels are many, however few bytes it has."""
-ANIMATED = frozenset({b"acTL", b"fcTL"})
-"""Chunks of animated PNGs, of which OpenCV holds three more frames of four bytes a pixel."""
+NEEDED = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+"""Chunks of a PNG that decide on its pixels. Without the others an animated one is its still image."""
+OPTIONAL = 0x20
+"""Bit of the first letter of a chunk that a decoder may pass over."""
 CHUNK_ENDS = 12
 """Bytes of a PNG's chunk beside its data: length, type and check sum."""
 
@@ -59,16 +61,30 @@ def stated_size(file: BinaryIO) -> tuple[int, int] | None:
     return None
 
 
-def burden(data: bytes) -> str | None:
-    """Why a JPEG or PNG is not decoded, whatever its size; None where nothing speaks against it."""
-    if not data.startswith(PNG_START):
-        return f"it has more than {MOST_SCANS} scans; save it anew" if _has_many_scans(data) else None
-    for kind, end in _chunks(data):
-        if kind in ANIMATED:
-            return "it is animated; convert it to a plain PNG first"
-        if end > len(data):
-            return "it ends too early"
-    return None
+def plain_png(data: bytes) -> bytes | None:
+    """A PNG with its size, colours and pixels alone; None where a chunk ends too early or is none that has a place.
+
+    OpenCV 4.11 reads chunks itself before libpng does, and loses its place at some that libpng would refuse.
+    """
+    parts, place = [PNG_START], len(PNG_START)
+    while place + CHUNK_ENDS <= len(data) and parts[-1][4:8] != b"IEND":
+        kind = data[place + 4 : place + 8]
+        stop = place + CHUNK_ENDS + int.from_bytes(data[place : place + 4])
+        is_needed = kind in NEEDED and (kind == b"IHDR") == (len(parts) == 1)
+        if stop > len(data) or not (is_needed or kind[0] & OPTIONAL):
+            return None
+        if is_needed:
+            parts.append(data[place:stop])
+        place = stop
+    return b"".join(parts)
+
+
+def has_many_scans(data: bytes) -> bool:
+    """Whether a decoder would go over the pixels of a JPEG more than MOST_SCANS times."""
+    if data.count(bytes([0xFF, SCAN])) <= MOST_SCANS:
+        return False
+    # Films and maps of depth behind the image hold these bytes, too.
+    return sum(segment.marker == SCAN for segment in segments(data)) > MOST_SCANS
 
 
 def segments(data: bytes) -> Iterator[Segment]:
@@ -81,13 +97,6 @@ def segments(data: bytes) -> Iterator[Segment]:
         yield Segment(marker, found.start(), found.end(), place)
         if marker == END_OF_IMAGE:
             return
-
-
-def _has_many_scans(data: bytes) -> bool:
-    if data.count(bytes([0xFF, SCAN])) <= MOST_SCANS:
-        return False
-    # Films and maps of depth behind the image hold these bytes, too.
-    return sum(segment.marker == SCAN for segment in segments(data)) > MOST_SCANS
 
 
 def _segments_before_pixels(file: BinaryIO) -> Iterator[tuple[int, int]]:
@@ -115,12 +124,3 @@ def _find_marker(file: BinaryIO) -> bool:
     place = (between + file.read(MOST_BETWEEN)).find(b"\xff")
     file.seek(start + place + 1)
     return place >= 0
-
-
-def _chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
-    """Types of a PNG's chunks up to the first with pixels, and where each ends."""
-    position, kind = len(PNG_START), b""
-    while kind != b"IDAT" and position + CHUNK_ENDS <= len(data):
-        length, kind = int.from_bytes(data[position : position + 4]), data[position + 4 : position + 8]
-        position += CHUNK_ENDS + length
-        yield kind, position

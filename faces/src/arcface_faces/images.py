@@ -164,14 +164,15 @@ def _checked_size(data: bytes, where: str) -> tuple[int, int]:
     size = image_header.stated_size(io.BytesIO(data))
     if size is None or not 0 < size[0] * size[1] <= min(MOST_PIXELS, PIXELS_PER_BYTE * len(data)):
         raise _undecodable(data, where)
-    if (burden := image_header.burden(data)) is not None:
-        raise InvalidInput(f"{where}: does not decode as an image: {burden}")
+    if data.startswith(image_header.JPEG_START) and image_header.has_many_scans(data):
+        raise InvalidInput(f"{where}: has more than {image_header.MOST_SCANS} scans: save the image anew")
     return size
 
 
 def _decoded(data: bytes, where: str, size: tuple[int, int]) -> Image:
+    plain = image_header.plain_png(data) if data.startswith(image_header.PNG_START) else data
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), FLAGS)
+        image = None if plain is None else cv2.imdecode(np.frombuffer(plain, np.uint8), FLAGS)
     except cv2.error:
         image = None
     if image is None or image.shape[:2] != size:

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks.bench_operator import look_until, stamp
@@ -19,8 +20,14 @@ SHAPES = {512: (8, "ascend"), 4096: (1, "cpu")}
 """Ranks of each pod and what they compute on, by the number of pods."""
 
 
-def measure(plane: ControlPlane, nodes: FakeNodes, pods: int) -> str:
-    """One restart, as a line."""
+def measure(plane: ControlPlane, nodes: FakeNodes, tend: Callable[[], None], pods: int) -> str:
+    """One restart, as a line; the operator is tended meanwhile."""
+
+    def is_training(restarts: int) -> bool:
+        tend()
+        status = jobs.status()
+        return status.get("phase") == "Training" and status.get("restarts", 0) == restarts
+
     ranks, accelerator = SHAPES[pods]
     name = f"gang-{pods}"
     with own_namespace(plane.admin, name) as place:
@@ -29,10 +36,10 @@ def measure(plane: ControlPlane, nodes: FakeNodes, pods: int) -> str:
         nodes.play(name, by_rank({0: Script(progress=LIVE)}))
         workers = {"accelerator": accelerator, "replicas": pods, "devicesPerWorker": ranks}
         jobs.create(workers=workers, training={"precision": "fp32"})
-        look_until(lambda: jobs.phase() == "Training", PATIENCE_SECONDS)
+        look_until(lambda: is_training(0), PATIENCE_SECONDS)
         since, died = plane.audit_log.size(), time.time()
         nodes.finish(name, f"quick-worker-{VICTIM}", crash(VICTIM * ranks))
-        look_until(lambda: jobs.status()["restarts"] == 1 and jobs.phase() == "Training", PATIENCE_SECONDS)
+        look_until(lambda: is_training(1), PATIENCE_SECONDS)
         made = [request for request in plane.audit(since, USER) if request["namespace"] == name]
         jobs.delete()
         look_until(lambda: not plane.admin.get(place.path, params={"limit": 1}).json()["items"], PATIENCE_SECONDS)

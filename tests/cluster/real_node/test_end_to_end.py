@@ -71,7 +71,7 @@ def test_ascend_pods_get_rank_table_and_environment_by_the_protocol(node: RealNo
 def test_the_ranks_of_an_ascend_job_meet_train_and_resume_with_a_cpu_in_the_place_of_cards(
     node: RealNode, pods: Pods, tmp_path: Path
 ) -> None:
-    """One card a pod; pods of two, and what each of their ranks is told, are in tests/training/test_npu_start.py."""
+    """One card a pod; pods of two, and what each of their ranks is told, are in `tests/training/test_npu_start.py`."""
     jobs = TrainingJobs(node.api, pods.namespace)
     checkpoints = tmp_path / "checkpoints"
     checkpoints.mkdir()
@@ -82,7 +82,7 @@ def test_the_ranks_of_an_ascend_job_meet_train_and_resume_with_a_cpu_in_the_plac
     with DevicePlugin(node.kubelet_folder, node.api, poll_seconds=0.5) as plugin:
         jobs.create(
             model=TINY,
-            training={"precision": "fp32", "batchSize": 4, "epochs": 80},
+            training={"batchSize": 4, "epochs": 40},
             workers={
                 "accelerator": "ascend",
                 "replicas": 2,
@@ -100,7 +100,8 @@ def test_the_ranks_of_an_ascend_job_meet_train_and_resume_with_a_cpu_in_the_plac
         jobs.patch(suspend=True)
         status = jobs.wait_for("Suspended", seconds=TRAINING_SECONDS)
         stopped_at = status["checkpoint"]["step"]
-        assert read_manifest(newest_complete(checkpoints / "quick")).step == stopped_at
+        manifest = read_manifest(newest_complete(checkpoints / "quick"))
+        assert (manifest.step, manifest.loss_scale is None) == (stopped_at, False), "the default precision is fp16"
         assert stopped_at < status["progress"]["totalSteps"]
         assert all(pod["status"]["phase"] == "Failed" for pod in jobs.pods().values()), "a suspended job runs nothing"
         jobs.patch(suspend=False)

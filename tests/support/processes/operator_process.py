@@ -36,8 +36,9 @@ QUICK = {
     "restartSeconds": 0.1,
     "forceDeleteSeconds": 1,
     "terminationGraceSeconds": 5,
+    "replaceSeconds": 0,
 }
-"""Periods for tests, which have no hours to wait."""
+"""Periods for tests, which have no hours to wait. Pods that are played have no launchers that could meet a new pod."""
 DEFAULTS = json.loads(Settings().to_json())
 """What users have, for measurements."""
 

@@ -7,7 +7,15 @@ import sys
 
 import pytest
 
-from arcface_trainer.shared_memory import LOCK, PREFIX, folder_of_launcher, free_bytes
+from arcface_trainer.shared_memory import (
+    LOCK,
+    PREFIX,
+    folder_of_launcher,
+    free_bytes,
+    held_bytes,
+    left_bytes,
+    remove_graphs,
+)
 
 GIB = 2**30
 V2 = {
@@ -35,6 +43,14 @@ def test_it_is_there_as_long_as_the_launcher_wants_it(tmp_path):
         (folder / "rank-0").mkdir()
         assert [path.name for path in tmp_path.iterdir()] == [folder.name]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_compiled_steps_go_alone(tmp_path):
+    for name in ("graph-1f0e-TrainStep", "rank-0"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    remove_graphs(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["rank-0"]
 
 
 def test_what_a_killed_launcher_leaves_is_removed_by_the_next_and_what_a_living_one_has_is_not(tmp_path):
@@ -81,12 +97,13 @@ def kernel(tmp_path):
 @pytest.mark.parametrize("files", [V2, V1], ids=["v2", "v1"])
 def test_a_limit_leaves_what_is_not_used_or_can_be_taken_back(tmp_path, kernel, files, monkeypatch):
     monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((4096, 4096, 2**30, 2**30, 2**30, 0, 0, 0, 0, 255)))
-    assert free_bytes(tmp_path, kernel(files)) == 3 * GIB + 3
+    assert free_bytes(tmp_path, kernel(files)) == left_bytes(tmp_path) == 3 * GIB + 3
 
 
 def test_a_limit_that_is_not_set_leaves_the_mount_and_the_node(tmp_path, kernel, monkeypatch):
     monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((4096, 4096, 2**30, 2**30, 2**20, 0, 0, 0, 0, 255)))
     assert free_bytes(tmp_path, kernel(V2 | {"memory.max": "max"})) == 4 * GIB
+    assert left_bytes(tmp_path) == 2**40
     (tmp_path / "proc/meminfo").write_text("MemAvailable: 1024 kB\n")
     assert free_bytes(tmp_path, tmp_path) == 2**20
 
@@ -97,3 +114,12 @@ def test_a_limit_that_is_passed_leaves_nothing(tmp_path, kernel):
 
 def test_what_the_kernel_does_not_tell_counts_as_nothing(tmp_path):
     assert free_bytes(tmp_path, tmp_path / "nowhere") == 0
+
+
+def test_what_a_folder_holds_is_the_sum_of_its_files_while_others_remove_some(tmp_path):
+    (tmp_path / "rank-0" / "step-00000004").mkdir(parents=True)
+    (tmp_path / "rank-0" / "step-00000004" / "head").write_bytes(bytes(1000))
+    (tmp_path / "lock").write_bytes(bytes(24))
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    assert held_bytes(tmp_path) == 1024
+    assert held_bytes(tmp_path / "absent") == 0

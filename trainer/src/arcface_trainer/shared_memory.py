@@ -19,6 +19,8 @@ from pathlib import Path
 from arcface_api.contract.pod_environment import SHARED_MEMORY_MOUNT
 
 PREFIX = "arcface-states-"
+GRAPH_PREFIX = "graph-"
+"""Of folders with compiled steps, in a launcher's."""
 LOCK = "lock"
 KIBIBYTE = 1024
 CGROUPS = (
@@ -46,6 +48,12 @@ def folder_of_launcher(mount: Path = Path(SHARED_MEMORY_MOUNT)) -> Iterator[Path
         yield folder
 
 
+def remove_graphs(folder: Path) -> None:
+    """Have all ranks compile their step anew: what one keeps may be more than another one has."""
+    for graph in folder.glob(f"{GRAPH_PREFIX}*"):
+        shutil.rmtree(graph, ignore_errors=True)
+
+
 def free_bytes(folder: Path, kernel: Path = Path("/")) -> int:
     """Of a folder in shared memory.
 
@@ -54,8 +62,23 @@ def free_bytes(folder: Path, kernel: Path = Path("/")) -> int:
         kernel: where `sys` and `proc` lie.
     """
     mount = os.statvfs(folder)
+    return min(mount.f_bavail * mount.f_frsize, left_bytes(kernel))
+
+
+def left_bytes(kernel: Path = Path("/")) -> int:
+    """Of the memory that this container's processes may take."""
     node = _numbers(kernel / "proc/meminfo").get("MemAvailable:", 0) * KIBIBYTE
-    return max(0, min(mount.f_bavail * mount.f_frsize, node, *_left_by_limits(kernel / "sys/fs/cgroup")))
+    return max(0, min([node, *_left_by_limits(kernel / "sys/fs/cgroup")]))
+
+
+def held_bytes(folder: Path) -> int:
+    """What lies in a folder, while others write and remove there."""
+    held = 0
+    for name, _, files in os.walk(folder):
+        for file in files:
+            with contextlib.suppress(OSError):
+                held += (Path(name) / file).stat().st_size
+    return held
 
 
 def _remove_of_the_dead(mount: Path) -> None:

@@ -43,7 +43,7 @@ EVALUATE_AGAIN_ANNOTATION = "arcface.io/evaluate-again"
 METRICS_PORT = 9400
 """/metrics of a pod's first rank, and /progress of rank 0; the pod's next ranks take the next ports."""
 LAUNCHER_PORT = 9399
-"""Where pod 0's launcher takes the words of the others and tells the operator of them."""
+"""Where pod 0's launcher takes the words of the others and tells the operator of them; launchers show states there."""
 RENDEZVOUS_PORT = 8118
 """MindSpore's scheduler, which the ranks meet at, in pod 0."""
 

@@ -14,6 +14,8 @@ from arcface_api.errors import explained
 from arcface_api.model import Model
 from arcface_api.resource import spec as api
 
+UNPUBLISHED = ".writing-"
+"""How the folder of checkpoints begins that are not published yet."""
 SCHEMA_VERSION = 1
 """Of the run configuration; it rises where an older reader would take it for something else, not with new fields."""
 
@@ -44,6 +46,17 @@ class RunCheckpoint(Model):
     """Also save after this time."""
     keep_last: int = Field(ge=1)
     """Complete checkpoints to keep."""
+    mirror_mebibytes: int | None = Field(default=None, ge=0)
+    """Memory of a pod for copies of another pod's class centres; absent: a share of what is free; 0: none."""
+
+    def unpublished(self, job_uid: str | None, attempt: int, launch: int) -> Path:
+        """Folder of what the ranks of a launch have not published yet.
+
+        Those of the next one move it away before they look for a checkpoint.
+        """
+        job = "" if job_uid is None else f"{job_uid}-"
+        again = f".{launch}" if launch else ""
+        return Path(self.directory) / f"{UNPUBLISHED}{job}{attempt}{again}"
 
     def path_of(self, folder: Path) -> str:
         """Path relative to the claim of a checkpoint's folder in (or at) `directory`."""

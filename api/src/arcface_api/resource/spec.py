@@ -310,6 +310,8 @@ class CheckpointSpec(Model):
     """Also save when this much time has passed since the last checkpoint."""
     keep_last: Positive = 3
     """Complete checkpoints to keep."""
+    mirror_mebibytes: Count | None = None
+    """Most memory of each pod, in MiB, for copies of another pod's class centres; absent: a quarter of what is free."""
 
 
 class GateSpec(Model):

@@ -54,6 +54,7 @@ def build_run_config(job: ArcFaceTrainingJob, attempt: int = 0, image: str | Non
             every_steps=spec.checkpoint.every_steps,
             every_minutes=spec.checkpoint.every_minutes,
             keep_last=spec.checkpoint.keep_last,
+            mirror_mebibytes=spec.checkpoint.mirror_mebibytes,
         ),
         evaluation=None if spec.evaluation is None else _run_evaluation(spec.evaluation),
         stall_seconds=spec.run_policy.stall_seconds,

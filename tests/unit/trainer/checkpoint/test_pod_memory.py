@@ -170,3 +170,14 @@ def test_what_is_kept_is_what_a_checkpoint_of_that_step_holds(tmp_path):
         assert {np.frombuffer(copy.read_bytes(), np.uint8).tobytes() for copy in copies} == {
             (volume / entry.name).read_bytes()
         }
+
+
+def test_a_later_launch_has_as_much_room_as_the_first_which_took_it(tmp_path, monkeypatch):
+    # 2 x (1000 + 500) bytes are wanted of twice as many that were free before the states lay there.
+    one, states = replace(PLAN, world_size=1), tmp_path / "rank-0"
+    free = 8 * 1024
+    for taken in (0, 3000):
+        states.mkdir(exist_ok=True)
+        (states / "head").write_bytes(bytes(taken))
+        monkeypatch.setattr(pod_memory, "free_bytes", lambda _, left=free - taken: left)
+        assert run_ranks(1, lambda world: pod_memory.PodMemory.of(tmp_path, one, world, 1, (1000, 500))) != [None]

@@ -19,13 +19,13 @@ from arcface_faces import checkpoint, checkpoint_writing as files
 from arcface_trainer.checkpoint.state import Snapshot
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.plan import TrainingPlan
-from arcface_trainer.shared_memory import KIBIBYTE, free_bytes
+from arcface_trainer.shared_memory import KIBIBYTE, free_bytes, held_bytes
 
 LOG = logging.getLogger(__name__)
 COPIES = 2
 """In memory at a time."""
 SHARE = 0.5
-"""Of the memory that is free before the first step, which takes some itself."""
+"""Of the memory that is free before the first step, which takes some itself; a later launch finds some taken."""
 GREATEST = 2**31 - 1
 """What ranks can tell each other."""
 
@@ -55,7 +55,7 @@ class PodMemory:
         own = cls(Path() if folder is None else folder, plan, world, ranks_per_pod)
         head, shared = sizes
         wanted = COPIES * (head + shared * (world.rank == own.holder))
-        room = 0 if folder is None else int(SHARE * free_bytes(folder))
+        room = 0 if folder is None else int(SHARE * (free_bytes(folder) + held_bytes(folder)))
         rows = world.all_gather([min(size, GREATEST) for size in (wanted // KIBIBYTE + 1, room // KIBIBYTE)]).tolist()
         for first in range(0, world.size, ranks_per_pod):
             pod = rows[first : first + ranks_per_pod]

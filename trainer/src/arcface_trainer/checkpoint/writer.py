@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
-from arcface_api.contract.run_config import RunCheckpoint
+from arcface_api.contract.run_config import UNPUBLISHED, RunCheckpoint
 from arcface_api.errors import ArcFaceError, explained
 from arcface_api.resource.status import CheckpointStatus, Verification
 from arcface_faces import checkpoint
@@ -25,8 +25,9 @@ from arcface_trainer.checkpoint.state import Snapshot, TrainingState, Verificati
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.plan import TrainingPlan
 
-HIDDEN = ".writing-"
-ATTEMPT_FOLDER = re.compile(rf"{re.escape(HIDDEN)}(?:(?P<job>[A-Za-z0-9-]+)-)?(?P<attempt>\d+)(?:\.(?P<launch>\d+))?")
+ATTEMPT_FOLDER = re.compile(
+    rf"{re.escape(UNPUBLISHED)}(?:(?P<job>[A-Za-z0-9-]+)-)?(?P<attempt>\d+)(?:\.(?P<launch>\d+))?"
+)
 DAMAGED, SUPERSEDED = "damaged-", "superseded-"
 """Prefixes of checkpoints that are put aside: of those that cannot be read, and of sound ones that the training left.
 
@@ -59,9 +60,7 @@ class CheckpointWriter:
     @property
     def room(self) -> Path:
         """Folder of what this gang has not published yet."""
-        job = "" if self.job_uid is None else f"{self.job_uid}-"
-        launch = f".{self.launch}" if self.launch else ""
-        return self.directory / f"{HIDDEN}{job}{self.attempt}{launch}"
+        return self.settings.unpublished(self.job_uid, self.attempt, self.launch)
 
     def prepare(self) -> None:
         """Shut earlier gangs out and make room for this one; rank 0 calls it before any rank saves.
@@ -75,7 +74,7 @@ class CheckpointWriter:
                 _remove_folder(self.room)
             self.room.mkdir()
             now = self.room.stat().st_mtime  # by the volume's clock, as the other folders' times are
-            for folder in self.directory.glob(f"{HIDDEN}*"):
+            for folder in self.directory.glob(f"{UNPUBLISHED}*"):
                 if folder != self.room and not self._may_be_alive(folder, now):
                     _remove_folder(folder)
 

@@ -14,25 +14,18 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Condition, Thread
 from typing import Self
 from urllib.parse import parse_qs
 
 from pydantic import ValidationError
 
-from arcface_api.contract.launcher_words import (
-    LONGEST_WAIT_SECONDS,
-    MOST_FAILURES,
-    GangWord,
-    HeardWord,
-    LaunchCall,
-    PodWord,
-)
+from arcface_api.contract import launcher_words as words
 from arcface_api.contract.pod_environment import LAUNCHER_PORT, RankIdentity
 from arcface_api.contract.reports import ReportedFailure
 from arcface_api.errors import NEVER_RETRIED
 from arcface_trainer.pod import rendezvous
+from arcface_trainer.pod.state_server import StateHandler, StateServer, serve_states
 
 LOG = logging.getLogger(__name__)
 CALL_SECONDS = 30.0
@@ -47,6 +40,7 @@ LISTENING_SECONDS = 3.0
 """For which whoever has listened is taken to do so again."""
 TELL_SECONDS = 2.0
 LONGEST_BODY = 1 << 16
+LAUNCH_PATH = "/launch"
 
 
 @dataclass
@@ -54,15 +48,17 @@ class Exchange:
     """The words of a gang."""
 
     identity: RankIdentity
-    _words: dict[int, PodWord] = field(default_factory=dict)
+    _words: dict[int, words.PodWord] = field(default_factory=dict)
     """The newest of each pod, by its first rank; one that is said again comes last."""
     _changed: Condition = field(default_factory=Condition)
     _serial: int = 0
     _listeners: int = 0
     _heard_at: float | None = None
     """By the monotonic clock."""
+    server: StateServer | None = None
+    """That answers, once it does."""
 
-    def take(self, word: PodWord) -> bool:
+    def take(self, word: words.PodWord) -> bool:
         """Take in a word; whether somebody acts on it."""
         with self._changed:
             known = self._words.pop(word.rank, None)
@@ -72,31 +68,37 @@ class Exchange:
             recent = self._heard_at is not None and time.monotonic() - self._heard_at < LISTENING_SECONDS
             return self._listeners > 0 or recent
 
-    def is_of_gang(self, word: PodWord) -> bool:
+    def is_of_gang(self, word: words.PodWord) -> bool:
         """Whether a word is of the job and the attempt of this pod, and of a rank that there is."""
         own = self.identity
         return (word.job_uid, word.attempt) == (own.job_uid, own.attempt) and word.rank < own.world_size
 
-    def listen(self, after: int, seconds: float) -> GangWord:
+    def listen(self, after: int, seconds: float) -> words.GangWord:
         """All words, as soon as there is one after a serial, or at the end of a time."""
         with self._changed:
             self._listeners += 1
-            self._changed.wait_for(lambda: self._serial > after, min(seconds, LONGEST_WAIT_SECONDS))
+            self._changed.wait_for(lambda: self._serial > after, min(seconds, words.LONGEST_WAIT_SECONDS))
             self._listeners -= 1
             self._heard_at = time.monotonic()
             return self._gang_word()
 
-    def _gang_word(self) -> GangWord:
+    @property
+    def newest(self) -> int:
+        """The latest launch that a pod has said to have come to."""
+        with self._changed:
+            return max((word.launch for word in self._words.values()), default=0)
+
+    def _gang_word(self) -> words.GangWord:
         """All words as one."""
-        newest = max((word.launch for word in self._words.values()), default=0)
-        words = [word for word in self._words.values() if word.launch == newest]
-        return GangWord(
+        newest = self.newest
+        found = [word for word in self._words.values() if word.launch == newest]
+        return words.GangWord(
             job_uid=self.identity.job_uid,
             attempt=self.identity.attempt or 0,
             serial=self._serial,
             launch=newest,
-            pods=len(words),
-            failures=[word for word in words if word.failure is not None][:MOST_FAILURES],
+            pods=len(found),
+            failures=[word for word in found if word.failure is not None][: words.MOST_FAILURES],
         )
 
     def serve(self, address: str, port: int = LAUNCHER_PORT) -> int | None:
@@ -107,61 +109,51 @@ class Exchange:
             LOG.warning("words are not exchanged address=%s port=%d reason=%s", address, port, error.strerror)
             return None
         server.exchange = self
-        Thread(target=server.serve_forever, daemon=True, name="exchange").start()
+        server.begin()
+        self.server = server
         return int(server.server_address[1])
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+class _Server(StateServer):
     exchange: Exchange
 
-    def handle_error(self, _request: object, client: object) -> None:
-        """Whoever asked has gone, mostly: a line, where the library prints where it was."""
-        LOG.info("a question was not answered client=%s", client)
 
-
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(StateHandler):
     server: _Server
-    timeout = LONGEST_WAIT_SECONDS + 10.0
+    timeout = words.LONGEST_WAIT_SECONDS + 10.0
 
-    def do_GET(self) -> None:
-        """The operator listens."""
+    def do_GET(self) -> None:  # noqa: N802 - the name that http.server asks for
+        """The operator listens, or a launcher asks which launch the gang has come to."""
         path, _, query = self.path.partition("?")
+        if path == LAUNCH_PATH:
+            return self.answer(200, str(self.server.exchange.newest).encode())
         if path != "/gang":
-            return self._answer(404, b"")
+            return super().do_GET()
         try:
             asked = parse_qs(query)
             after, seconds = (float(asked.get(name, ["0"])[0]) for name in ("after", "seconds"))
             word = self.server.exchange.listen(int(after), max(0.0, seconds))
         except (ValueError, OverflowError):
-            return self._answer(400, b"")
-        return self._answer(200, word.to_json().encode())
+            return self.answer(400, b"")
+        return self.answer(200, word.to_json().encode())
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - the name that http.server asks for
         """A launcher says something."""
         length = self.headers.get("Content-Length", "")
-        if self.path != "/word" or not length.isdecimal() or len(length) > 9 or int(length) > LONGEST_BODY:
-            return self._answer(404, b"")
+        if self.path != "/word":
+            return super().do_POST()
+        if not length.isdecimal() or len(length) > 9 or int(length) > LONGEST_BODY:
+            return self.answer(404, b"")
         try:
-            word = PodWord.model_validate_json(self.rfile.read(int(length)), extra="ignore")
+            word = words.PodWord.model_validate_json(self.rfile.read(int(length)), extra="ignore")
         except ValidationError:
-            return self._answer(400, b"")
+            return self.answer(400, b"")
         if not self.server.exchange.is_of_gang(word):
-            return self._answer(409, b"")
-        return self._answer(200, HeardWord(is_heard=self.server.exchange.take(word)).to_json().encode())
-
-    def _answer(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """A line for each question would drown the log."""
+            return self.answer(409, b"")
+        return self.answer(200, words.HeardWord(is_heard=self.server.exchange.take(word)).to_json().encode())
 
 
-def _tell(word: PodWord, address: str, port: int = LAUNCHER_PORT) -> bool | None:
+def _tell(word: words.PodWord, address: str, port: int = LAUNCHER_PORT) -> bool | None:
     """Say something to the launcher of pod 0; whether somebody acts on it, None where none of this gang answers."""
     connection = http.client.HTTPConnection(address, port, timeout=TELL_SECONDS)
     try:
@@ -169,13 +161,25 @@ def _tell(word: PodWord, address: str, port: int = LAUNCHER_PORT) -> bool | None
         answer = connection.getresponse()
         content = answer.read(LONGEST_BODY)
         if answer.status == http.client.OK:
-            return HeardWord.model_validate_json(content, extra="ignore").is_heard
+            return words.HeardWord.model_validate_json(content, extra="ignore").is_heard
         LOG.warning("another answers in the place of pod 0 address=%s status=%d", address, answer.status)
     except (OSError, http.client.HTTPException, ValidationError) as error:
         LOG.warning("pod 0 does not hear address=%s reason=%s", address, error)
     finally:
         connection.close()
     return None
+
+
+def _launch_at(address: str, port: int = LAUNCHER_PORT) -> int:
+    """The launch that pod 0 has come to; 0 where it does not say."""
+    connection = http.client.HTTPConnection(address, port, timeout=TELL_SECONDS)
+    try:
+        connection.request("GET", LAUNCH_PATH)
+        return words.LaunchCall.parse(connection.getresponse().read(LONGEST_BODY).decode("ascii", "replace")).launch
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()
 
 
 @dataclass
@@ -187,14 +191,19 @@ class Launches:
     """That of the gang, in pod 0."""
     meeting: rendezvous.MeetingPoint | None = None
     """Where the ranks meet; None before they do, and for a rank alone."""
+    server: StateServer | None = None
+    """What the launcher listens with; None where it could have no port."""
 
     @classmethod
     def begin(cls, identity: RankIdentity) -> Self:
         """Those of a pod that has not met the others yet; one follows where the operator is of before them."""
-        if identity.launch_file is None or identity.attempt is None or identity.rank != 0:
+        if identity.launch_file is None or identity.attempt is None:
             return cls(identity, None)
+        if identity.rank != 0:
+            return cls(identity, None, server=serve_states(identity.address))
         exchange = Exchange(identity)
-        return cls(identity, exchange if exchange.serve(identity.address) is not None else None)
+        is_served = exchange.serve(identity.address) is not None
+        return cls(identity, exchange if is_served else None, server=exchange.server)
 
     @property
     def is_called(self) -> bool:
@@ -212,6 +221,19 @@ class Launches:
             self.meeting = rendezvous.meet(self.identity, self._call)
         launch = call.launch if self.meeting is None else max(call.launch, self.meeting.launch)
         self.identity = replace(self.identity, launch=max(self.identity.launch, launch))
+
+    def await_first_pod(self, is_stopped: Callable[[], bool]) -> None:
+        """Wait for pod 0 to come to a later launch, for as long as for a word.
+
+        MindSpore's scheduler is that of the launch before until then, and refuses a rank as one that it has already.
+        """
+        if self.identity.rank == 0 or self.meeting is None:
+            return
+        deadline = time.monotonic() + CALL_SECONDS
+        while _launch_at(self.meeting.scheduler) < self.identity.launch and time.monotonic() < deadline:
+            if is_stopped() or self.is_called:
+                return
+            time.sleep(POLL_SECONDS)
 
     def tell_of_start(self) -> None:
         """Say that the ranks of a later launch have been started: the operator waits for all pods to come to it.
@@ -249,20 +271,20 @@ class Launches:
         heard = self._tell(failure, step)
         return LOSS_SECONDS if heard is None else CALL_SECONDS * heard
 
-    def _call(self) -> LaunchCall:
+    def _call(self) -> words.LaunchCall:
         """The operator's call as it is now."""
         try:
             file = self.identity.launch_file
-            return LaunchCall.parse("" if file is None else file.read_text())
+            return words.LaunchCall.parse("" if file is None else file.read_text())
         except (OSError, UnicodeDecodeError):
-            return LaunchCall()
+            return words.LaunchCall()
 
     def _tell(self, failure: ReportedFailure | None, step: int | None) -> bool | None:
         """Say something; whether it is acted on, None where nobody of this gang answers."""
         own = self.identity
         if own.attempt is None:
             return False
-        word = PodWord(
+        word = words.PodWord(
             job_uid=own.job_uid, attempt=own.attempt, launch=own.launch, rank=own.rank, failure=failure, step=step
         )
         if self.exchange is not None:

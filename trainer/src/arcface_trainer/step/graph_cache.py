@@ -18,6 +18,8 @@ from pathlib import Path
 
 import mindspore
 
+from arcface_trainer.shared_memory import GRAPH_PREFIX
+
 SOURCES = Path(__file__).parents[1]
 
 
@@ -31,7 +33,7 @@ class GraphCache:
             folder: private to this user.
             facts: what decides the graph beside our sources and MindSpore's release; their representations count.
         """
-        self._folder: Path | None = None if folder is None else folder / f"graph-{_key(facts)}"
+        self._folder: Path | None = None if folder is None else folder / f"{GRAPH_PREFIX}{_key(facts)}"
 
     @contextlib.contextmanager
     def first(self, kind: str) -> Iterator[None]:

@@ -35,6 +35,10 @@ class Rung(Enum):
     """All pods, in another number, since there is no room for as many, or for more again."""
 
 
+STAYING = frozenset({Rung.IN_PLACE.value, Rung.ONE_POD.value})
+"""Rungs on which all or most pods stay."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class GangState:
     """What of a gang decides about the rung."""
@@ -76,7 +80,7 @@ def _state(context: DecisionContext, fault: Fault) -> GangState:
         is_told=bool(told_failures(context)),
         is_whole=context.missing_pod is None and all(pod.goes_on for pod in context.pods),
         has_lost_one=one_pod.lost_alone(context, fault) is not None,
-        was_in_vain=is_open(context.status) and last is not None and last.rung != Rung.WHOLE_GANG.value,
+        was_in_vain=is_open(context.status) and last is not None and last.rung in STAYING,
     )
 
 

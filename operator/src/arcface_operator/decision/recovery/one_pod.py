@@ -115,8 +115,11 @@ def awaited(context: DecisionContext) -> str | None:
 
 
 def late(context: DecisionContext) -> Fault | None:
-    """A new pod that does not run in time, and why."""
+    """A new pod that does not run in time, and why, or whose peers have come to the end of the training."""
     limit, why = context.settings.replace_seconds, awaited(context)
+    ended = next((pod for pod in without_replaced(context).pods if pod.ended is not None), None)
+    if ended is not None:
+        return _not_replaced(f"pod {ended.name} has ended meanwhile")
     if why is None or not context.is_past(_since(context), limit):
         return None
     return _not_replaced(f"no pod was made anew within {limit:g} s: {why}")

@@ -165,6 +165,11 @@ def test_a_new_pod_without_room_has_all_pods_made_anew_in_the_end() -> None:
     )
 
 
+def test_a_pod_is_not_waited_for_where_the_others_have_come_to_the_end_of_the_training() -> None:
+    world = look(look(at_work().pod_deleted(LOST)).exited(NAMES[2], 0))
+    assert_all_anew(world, ("PodDeleted", "NotReplaced"))
+
+
 def test_launchers_that_do_not_follow_have_all_pods_made_anew_from_when_the_new_one_runs() -> None:
     world = recovered(look(at_work().pod_gone(LOST)).later(200), LOST)
     two, all_ = (HeardWords(GangWord(attempt=0, serial=9, launch=1, pods=pods), world.now) for pods in (2, 3))
