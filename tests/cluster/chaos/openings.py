@@ -24,10 +24,12 @@ def scripts(story: Story) -> Chooser:
     """Every rank trains for the story's while, and ends well; so does the evaluator."""
     told = _on_the_way if story.opening == "stands still" else LIVE
     usual = Script(starts=0.1, progress=told, runs=story.trains_seconds, ending=played.WELL, stops=0.1)
+    # A rank of the attempt before may have saved the last step: whoever resumes finds that, and never an older one.
+    resumed = usual if callable(told) else replace(usual, progress={**LIVE, "checkpoint": played.CHECKPOINT})
 
     def trainer(pod: Manifest) -> Script:
         if label_of(pod, ATTEMPT_LABEL) != "0":
-            return usual
+            return resumed
         return _opened(story, usual, is_odd=label_of(pod, RANK_INDEX_LABEL) == str(story.opening_rank))
 
     worker = played.goes_well(EVALUATOR, usual)
