@@ -327,3 +327,10 @@ def test_whoever_has_gone_before_the_answer_is_a_line(capfd, caplog) -> None:
             server.handle_error(None, ("10.0.0.9", 40000))
     assert "10.0.0.9" in caplog.text
     assert "Traceback" not in capfd.readouterr().err + caplog.text
+
+
+@pytest.mark.parametrize("address", ["....", "1.2.3.4.5", "::::", "ab..c"])
+def test_a_call_whose_address_is_none_calls_for_no_launch(address: str) -> None:
+    """Looked up, some of these end in a UnicodeError and not in an error of the network."""
+    assert LaunchCall.parse(f"3 anew {address}") == LaunchCall()
+    assert LaunchCall.parse("3 anew FD00::1") == LaunchCall(3, is_anew=True, scheduler="fd00::1")
