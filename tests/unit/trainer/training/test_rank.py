@@ -94,12 +94,20 @@ def test_every_rank_names_the_first_that_has_other_images(own):
     ("facts", "is_compared"),
     [
         ({}, True),
-        ({"precision": "fp16"}, False),
-        ({"micro_batches": 2}, False),
-        ({"loss": LossSpec(sample_rate=0.5)}, False),
-        ({"model": ModelSpec(init_from={"claimName": "c", "path": "p"}, freeze_epochs=1)}, False),
+        ({"precision": "fp16"}, True),
+        ({"precision": "bf16"}, False),
+        ({"micro_batches": 2}, True),
+        ({"loss": LossSpec(sample_rate=0.5)}, True),
+        ({"model": ModelSpec(init_from={"claimName": "c", "path": "p"}, freeze_epochs=1)}, True),
     ],
-    ids=["plain", "half precision", "micro-batches", "a share of the classes", "a frozen backbone"],
+    ids=[
+        "plain",
+        "half precision",
+        "another precision",
+        "micro-batches",
+        "a share of the classes",
+        "a frozen backbone",
+    ],
 )
 def test_only_a_step_that_was_compared_is_taken_from_the_ranks_before(facts, is_compared):
     assert _is_compared(make_plan(**facts), World(2, 0)) is is_compared

@@ -6,8 +6,8 @@ sources it computed the step of before. So it is given one graph only, the first
 all that decides that graph, and none of the others. The folder has its name while no process uses it: a rank that
 dies with it, whatever the reason, leaves nothing to the next.
 
-The plain step on a CPU was compared: the graph taken from the cache computes the same numbers to the bit. Others are
-compiled each time. MindSpore writes no weights into it: 1 to 2 MB a rank.
+Steps on a CPU were compared (`training.rank`): the graph taken from the cache computes the same numbers to the bit.
+Others are compiled each time. MindSpore writes no weights into it: 1 to 2 MB a rank.
 """
 
 import contextlib
