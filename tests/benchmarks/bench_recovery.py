@@ -3,10 +3,12 @@
 Two pods with a rank each, as processes of this machine by the very decisions of the operator, train a tiny network.
 After a step that is drawn by a seed, as often as asked and in the same run, a rank is killed (SIGKILL), which is
 started anew in its pod; the launcher of a pod, which is made anew alone; a rank, with all pods made anew. No kubelet is
-in it, which shows an annotation within a second and needs a second to tell of a pod's end; nor is a card. Of each
-recovery is told: when the operator has decided (noticed), when all ranks' processes have been started again (our own
-part), the first new step, and the steps made twice. What lies between the last two is MindSpore's: its import, the
-joining of the ranks and the compilation of the step.
+in it, which shows an annotation within a second and needs a second to tell of a pod's end; nor is a card.
+
+Of each recovery is told, in seconds after the kill: when the operator has decided (noticed), when all processes have
+been started or given their order (launched: up to there the time is ours), when rank 0 had MindSpore imported (begun)
+and when it had made a step (stepped), by the moments of the pods' logs; what lies between the last two by its parts;
+and the steps made twice.
 """
 
 import os
@@ -17,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +44,11 @@ class Times:
     """One recovery, in seconds after the kill."""
 
     noticed: float
-    started: float
+    launched: float
+    begun: float
     stepped: float
+    parts: dict[str, float]
+    """Of rank 0's start once it has begun."""
     steps_lost: int
 
 
@@ -73,8 +78,25 @@ def training(folder: Path, times: int, rung: Rung) -> Iterator[LocalReconciler]:
 
 
 def ranks(reconciler: LocalReconciler) -> set[int]:
-    """Processes of ranks."""
-    return processes(reconciler, "arcface_trainer.training.rank")
+    """Processes of ranks, which have a beat, unlike those on standby."""
+    return {pid for pid in processes(reconciler, "arcface_trainer.training.rank") if has_beat(pid)}
+
+
+def has_beat(pid: int) -> bool:
+    with suppress(OSError):
+        return any(link.readlink().suffix == ".beat" for link in Path(f"/proc/{pid}/fd").iterdir())
+    return False
+
+
+def told_since(reconciler: LocalReconciler, moment: float) -> list[tuple[float, str]]:
+    """Lines of the pods' logs since a moment of the wall's clock, with theirs."""
+    lines = []
+    for log in reconciler.pods.kubelet.workdir.logs.glob("*"):
+        for line in log.read_text(errors="replace").splitlines():
+            with suppress(ValueError):
+                whole, fraction = time.strptime(line[:19], "%Y-%m-%d %H:%M:%S"), float(f"0.{line[20:23]}")
+                lines.append((time.mktime(whole) + fraction, line))
+    return sorted(told for told in lines if told[0] >= moment)
 
 
 def processes(reconciler: LocalReconciler, word: str) -> set[int]:
@@ -108,15 +130,21 @@ def recover(reconciler: LocalReconciler, step: int, victim: int, rung: Rung) -> 
         return progress is not None and progress.step >= step
 
     look_until(reconciler, is_past)
-    old, restarts = ranks(reconciler), reconciler.job.status.restarts
-    victims = processes(reconciler, "--termination-log") if rung is Rung.ONE_POD else old
+    restarts = reconciler.job.status.restarts
+    victims = processes(reconciler, "--termination-log") if rung is Rung.ONE_POD else ranks(reconciler)
     os.kill(sorted(victims)[victim], signal.SIGKILL)
-    killed = time.monotonic()
+    killed, killed_at = time.monotonic(), time.time()
     noticed = look_until(reconciler, lambda: reconciler.job.status.restarts > restarts)
-    started = look_until(reconciler, lambda: len(ranks(reconciler) - old) == 2 and not ranks(reconciler) & old)
-    stepped = look_until(reconciler, lambda: not ladder.is_open(reconciler.job.status))
+    look_until(reconciler, lambda: not ladder.is_open(reconciler.job.status))
+    lines = told_since(reconciler, killed_at)
+    launched, begun, stepped = (
+        max(moment for moment, line in lines if text in line) - killed_at
+        for text in (" starts module=", " rank begins ", " started step=")
+    )
+    account = next(line.partition("seconds: ")[2].split() for _, line in reversed(lines) if " started step=" in line)
+    parts = {name: float(seconds) for name, seconds in (part.split("=") for part in account)}
     last = reconciler.job.status.recoveries[-1]
-    return Times(noticed - killed, started - killed, stepped - killed, last.steps_lost or 0)
+    return Times(noticed - killed, launched, begun, stepped, parts, last.steps_lost or 0)
 
 
 def measure(folder: Path, times: int, seed: int, rung: Rung) -> list[Times]:
@@ -133,16 +161,12 @@ def measure(folder: Path, times: int, seed: int, rung: Rung) -> list[Times]:
 
 
 def tell(name: str, found: list[Times]) -> None:
-    columns = {
-        "noticed": [each.noticed for each in found],
-        "all ranks started": [each.started for each in found],
-        "first new step": [each.stepped for each in found],
-    }
-    lines = [f"{what} {statistics.median(all_):.2f} s (worst {max(all_):.2f})" for what, all_ in columns.items()]
+    columns = {what: [getattr(each, what) for each in found] for what in ("noticed", "launched", "begun", "stepped")}
+    columns |= {f"of it {part}": [each.parts[part] for each in found] for part in found[0].parts}
     lost = [each.steps_lost for each in found]
-    print(
-        f"{name}: {'; '.join(lines)}; steps lost {statistics.median(lost):g} (most {max(lost)}) of {len(found)} kills"
-    )
+    print(f"{name}, {len(found)} kills; steps lost {statistics.median(lost):g} (most {max(lost)})")
+    for what, seconds in columns.items():
+        print(f"  {what:20}{statistics.median(seconds):8.2f} s (worst {max(seconds):.2f})")
 
 
 def main() -> None:

@@ -93,7 +93,7 @@ def rank_variables(pods: Path) -> list[dict[str, str]]:
         text = Path(f"/proc/{process}/environ").read_bytes().decode()
         variables = dict(item.split("=", 1) for item in text.split("\0") if item)
         command = Path(f"/proc/{process}/cmdline").read_text()
-        if "arcface_trainer.training.rank" in command:
+        if "arcface_trainer.training.rank" in command and not command.endswith("standby\0"):
             found.append(variables)
     return sorted(found, key=lambda variables: variables["MS_NODE_ID"])
 

@@ -109,10 +109,15 @@ class Account:
         later = [each for uid, known in self.statuses.items() for each in self._judged(uid, known)]
         return [*self.broken, *later]
 
-    def faults(self, job: str) -> Counter[str]:
-        """By component: attempts of a job of which a pod ended by its program's own fault."""
-        failed = {(life.component, life.attempt) for life in self.pods.values() if life.job == job and life.has_failed}
-        return Counter(component for component, _ in failed)
+    def faults(self, job: str) -> dict[str, range]:
+        """By component: how many faults of its own a job had, from fewest to most.
+
+        Pods of an attempt that fail together are one fault; where each was made anew alone they are as many as pods.
+        """
+        failed = [life for life in self.pods.values() if life.job == job and life.has_failed]
+        pods = Counter(life.component for life in failed)
+        attempts = Counter(component for component, _ in {(life.component, life.attempt) for life in failed})
+        return {component: range(attempts[component], most + 1) for component, most in pods.items()}
 
     def _born(self, pod: Manifest) -> PodLife:
         """A new pod, beside those that are alive."""

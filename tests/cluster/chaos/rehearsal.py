@@ -20,6 +20,8 @@ from support.processes import training_jobs as played
 from support.processes.operator_changes import Wrong
 
 MOST_LOOKS = 100
+SETTINGS = PATIENT_SETTINGS.model_copy(update={"restarts_in_place": False})
+"""All pods are made anew after a fault, which gives operators that are wrong the most to do."""
 JOB = "1"
 """Uid of the job."""
 SAVED = CheckpointStatus.model_validate_json(json.dumps(played.CHECKPOINT))
@@ -57,7 +59,7 @@ class Rehearsal(Life):
     def decided(self, _newness: float = 1.0) -> Plan:
         """The operator decides on what there is."""
         self.seen = len(self.history) - 1
-        return self.wrong(decide, self.world.observe(report=self.report()), PATIENT_SETTINGS, self.world.now)
+        return self.wrong(decide, self.world.observe(report=self.report()), SETTINGS, self.world.now)
 
     def look(self, _newness: float = 1.0) -> Plan:
         """It writes the status, and then acts, one action after the other."""

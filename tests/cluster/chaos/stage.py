@@ -29,7 +29,13 @@ WEATHER_SECONDS = 1.0
 LEASE_SECONDS = 18.0
 """Longer than the Lease of a leader, who has to be followed by another."""
 SKEW_SECONDS = 90.0
-QUICK = {"settleSeconds": 0.3, "checkSeconds": 0.2, "incurableSeconds": 1.5, "terminationGraceSeconds": 1}
+QUICK = {
+    "settleSeconds": 0.3,
+    "checkSeconds": 0.2,
+    "incurableSeconds": 1.5,
+    "terminationGraceSeconds": 1,
+    "launchSeconds": 2,
+}
 CHANGES = str(Path(operator_changes.__file__))
 GONE = {"code": 410, "reason": "Expired", "message": "too old resource version"}
 TROUBLES = {

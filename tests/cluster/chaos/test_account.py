@@ -84,17 +84,23 @@ def test_nobody_trains_after_the_training_was_done() -> None:
     ]
 
 
-def test_attempts_are_counted_that_ended_by_their_own_fault() -> None:
-    def faults(*pods: dict[str, Any]) -> int:
-        return seen(*(("MODIFIED", each) for each in pods)).faults(JOB)["worker"]
+def test_faults_are_as_many_as_attempts_or_as_pods_that_failed_by_themselves() -> None:
+    def faults(*pods: dict[str, Any]) -> range | None:
+        return seen(*(("MODIFIED", each) for each in pods)).faults(JOB).get("worker")
 
     failed = pod(1, phase="Failed", **ended(1))
-    assert faults(failed, pod(2, index=1, phase="Failed", **ended(139)), pod(3, 1, phase="Failed", **ended(137))) == 2
+    together = pod(2, index=1, phase="Failed", **ended(139))
+    assert faults(failed, together, pod(3, 1, phase="Failed", **ended(137))) == range(2, 4)
     leaving = pod(1, phase="Failed", **ended(137))
     leaving["metadata"]["deletionTimestamp"] = "now"
-    taken = pod(1, phase="Failed", conditions_=[], **ended(137), reason="Evicted")
-    for each in (leaving, taken, pod(1, phase="Failed", **ended(143)), pod(1, phase="Failed", **ended(255, "Unknown"))):
-        assert faults(each) == 0, each
+    evicted = pod(1, phase="Failed", **ended(137), reason="Evicted")
+    for each in (
+        leaving,
+        evicted,
+        pod(1, phase="Failed", **ended(143)),
+        pod(1, phase="Failed", **ended(255, "Unknown")),
+    ):
+        assert faults(each) is None, each
 
 
 def test_after_a_gap_pods_that_are_not_there_any_more_are_gone() -> None:

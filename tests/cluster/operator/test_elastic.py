@@ -16,6 +16,8 @@ from testbed.fake_nodes.nodes import FakeNodes
 TEMPLATE = {"spec": {"terminationGracePeriodSeconds": 1}}
 WORKERS = {"accelerator": "ascend", "replicas": 8, "minReplicas": 2, "devicesPerWorker": 8, "template": TEMPLATE}
 
+RESIZED = [("Elastic", "NoRoom"), ("Elastic", "MoreRoom")]
+
 
 @pytest.fixture(scope="module")
 def operator(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
@@ -56,7 +58,8 @@ def test_nodes_go_and_come_back_and_the_gang_with_them(jobs: TrainingJobs, fake_
     status = jobs.wait_until(lambda status: status.get("elastic") and status["phase"] == "Training")
     assert (status["elastic"]["pods"], status["workers"]["summary"], world_size(jobs)) == (6, "6/8", (48, 64))
     assert condition(status, "FullSize")["message"].startswith("6 of 8 pods since ")
-    assert (status["restarts"], status.get("countedRestarts", 0)) == (1, 0)
+    lost = status["restarts"]  # the second pod may go while the first is being made anew alone
+    assert (lost in {1, 2}, status.get("countedRestarts", 0)) == (True, 0)
     assert status["rankTable"]["total"] == len(ranks_in_table(jobs)) == 48
     wait_until(lambda: spares(jobs) == ["quick-spare-6", "quick-spare-7"])
     wait_until(lambda: all(has_no_room(jobs, name) for name in spares(jobs)))
@@ -64,8 +67,8 @@ def test_nodes_go_and_come_back_and_the_gang_with_them(jobs: TrainingJobs, fake_
         fake_nodes.restore(node)
     status = jobs.wait_until(lambda status: status["elastic"]["pods"] == 8 and status["phase"] == "Training")
     assert (status["workers"]["summary"], world_size(jobs), spares(jobs)) == ("8/8", (64, 64), [])
-    assert (condition(status, "FullSize")["status"], status["restarts"]) == ("True", 1)
-    assert [each["rung"] for each in status["recoveries"]] == ["WholeGang", "Elastic", "Elastic"]
+    assert (condition(status, "FullSize")["status"], status["restarts"]) == ("True", lost)
+    assert [(each["rung"], each["cause"]) for each in status["recoveries"][lost:]] == RESIZED
     assert jobs.events()["Resized"]
 
 

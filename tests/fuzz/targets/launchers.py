@@ -1,6 +1,7 @@
 """What launchers of pods hear and say at their port, and the operator's word for another launch of their ranks."""
 
 import io
+import ipaddress
 import json
 import re
 import socket
@@ -9,12 +10,12 @@ from random import Random
 from threading import Condition
 from typing import Any
 
-from arcface_api.contract.launcher_words import GangWord, HeardWord, PodWord
+from arcface_api.contract.launcher_words import GangWord, HeardWord, LaunchCall, PodWord
 from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.reports import ReportedFailure
 from arcface_api.errors import InvalidInput
 from arcface_operator.decision.observation import HeardWords
-from arcface_trainer.pod import launches, rendezvous
+from arcface_trainer.pod import gang_key, launches, rendezvous, state_server
 from fuzz import scratch
 from fuzz.mutation import mutate_json, mutate_text
 from fuzz.target import Target
@@ -23,6 +24,8 @@ from fuzz.targets.operator import is_taken
 from support.builders import views
 from support.builders.plans import plan_in
 
+SHELF = state_server.Shelf(scratch.place("states"), 0, gang_key.GangKey(bytes(32)))
+"""With a state of one rank."""
 OWN = RankIdentity(rank=0, world_size=2, attempt=2, job_uid="u")
 FAILURE = ReportedFailure(reason="RankDied", message="rank 1 is gone", rank=1, exit_code=137, log=["last"])
 WORD = PodWord(job_uid="u", attempt=2, launch=0, rank=1, failure=FAILURE, step=9)
@@ -35,7 +38,7 @@ def targets() -> list[Target]:
     return [
         Target(name="launcher-request", samples=_REQUESTS, read=_answered, agrees=_is_heard, mutate=_mutate_request),
         Target(name="gang-word", samples=[GANG.to_json().encode()], read=_decided, agrees=is_taken, mutate=mutate_json),
-        Target(name="launch", samples=[b"3\n", b"0"], read=_launch, agrees=_is_that_launch, mutate=mutate_text),
+        Target(name="launch", samples=_CALLS, read=_launch, agrees=_is_that_launch, mutate=mutate_text),
         Target(
             name="scheduler-address", samples=_ADDRESSES, read=_address, agrees=_is_that_address, mutate=mutate_text
         ),
@@ -50,6 +53,10 @@ _REQUESTS = [
     _posted(WORD.to_json().encode()),
     _posted(b'{"jobUid":"u","attempt":2,"launch":1,"rank":0}'),
     b"GET /gang?after=0&seconds=20 HTTP/1.1\r\nHost: a\r\n\r\n",
+    *(
+        b"GET %b HTTP/1.1\r\nX-Arcface-Signature: %b\r\n\r\n" % (path, SHELF.key.sign(b"GET", path, b"").encode())
+        for path in (b"/states/0/0", b"/states/0/1", b"/states/0/0/0/step-00000100/manifest.json")
+    ),
 ]
 
 
@@ -88,7 +95,7 @@ class _AtOnce(Condition):
 def _answered(data: bytes) -> tuple[launches.Exchange, bytes]:
     exchange = launches.Exchange(OWN, _changed=_AtOnce())
     connection: Any = _Connection(data)
-    server: Any = type("Server", (), {"exchange": exchange})()
+    server: Any = type("Server", (), {"exchange": exchange, "shelf": SHELF})()
     launches._Handler(connection, ("10.0.0.2", 40000), server)
     if b" 200 " not in connection.answer.partition(b"\r\n")[0]:
         raise InvalidInput(f"answered {connection.answer[:13]!r}")
@@ -98,6 +105,8 @@ def _answered(data: bytes) -> tuple[launches.Exchange, bytes]:
 def _is_heard(data: bytes, value: tuple[launches.Exchange, bytes]) -> bool:
     """A word is kept as it was said, of this gang alone, and an answer is one of the two."""
     exchange, answer = value
+    if answer.startswith(b'{"states"'):
+        return json.loads(answer) == {"states": []} and SHELF.key.sign(b"GET", data.split()[1], b"").encode() in data
     if not exchange._words:
         return json.loads(answer) == json.loads(exchange.listen(0, 0.0).to_json())
     ((rank, word),) = exchange._words.items()
@@ -118,15 +127,24 @@ def _decided(data: bytes) -> Any:
     return [plan_in("Training", {"words": HeardWords(found, views.NOW)}).status]
 
 
-def _launch(data: bytes) -> int:
-    number = launches._asked_for(RankIdentity(rank=0, launch_file=scratch.write("launch", data)))
-    if not number:
-        raise InvalidInput("asks for no launch")
-    return number
+_CALLS = [b"3\n", b"7 anew", b"12 anew 10.0.0.11", b"1 anew fd00::1\n"]
 
 
-def _is_that_launch(data: bytes, value: int) -> bool:
-    return data.decode().strip().lstrip("0") == str(value)
+def _launch(data: bytes) -> LaunchCall:
+    called = LaunchCall.parse(data.decode("utf-8", "replace"))
+    if called == LaunchCall():
+        raise InvalidInput("calls for no launch")
+    return called
+
+
+def _is_that_launch(data: bytes, value: LaunchCall) -> bool:
+    """A number, perhaps a word, perhaps an address that the system's own reader takes."""
+    number, *others = data.decode().split()
+    if value.scheduler is not None:
+        socket.inet_pton(socket.AF_INET6 if ":" in value.scheduler else socket.AF_INET, value.scheduler)
+    addresses = [str(ipaddress.ip_address(text)) for text in others[1:]]
+    told = [] if value.scheduler is None else [value.scheduler]
+    return int(number) == value.launch and others[:1] == ["anew"] * value.is_anew and addresses == told
 
 
 _ADDRESSES = [b"10.0.0.11\n", b"fd00::1"]

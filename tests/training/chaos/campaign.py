@@ -27,7 +27,7 @@ from support.processes.trainings import ARCFACE, write_image_folder
 from training.chaos import blows
 
 HERE = Path(__file__).parent
-RANKS, BATCH, EPOCHS, IMAGES = 2, 4, 100, 48
+RANKS, BATCH, EPOCHS, IMAGES = 2, 4, 40, 48
 TOTAL_STEPS = EPOCHS * IMAGES // (RANKS * BATCH)
 SPEC = {
     "model": {"backbone": "iresnet18", "width": 0.0625, "stemStride": 2, "embeddingSize": 16},

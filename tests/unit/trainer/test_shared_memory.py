@@ -7,7 +7,15 @@ import sys
 
 import pytest
 
-from arcface_trainer.shared_memory import LOCK, PREFIX, folder_of_launcher, free_bytes, held_bytes, remove_graphs
+from arcface_trainer.shared_memory import (
+    LOCK,
+    PREFIX,
+    folder_of_launcher,
+    free_bytes,
+    held_bytes,
+    left_bytes,
+    remove_graphs,
+)
 
 GIB = 2**30
 V2 = {
@@ -89,12 +97,13 @@ def kernel(tmp_path):
 @pytest.mark.parametrize("files", [V2, V1], ids=["v2", "v1"])
 def test_a_limit_leaves_what_is_not_used_or_can_be_taken_back(tmp_path, kernel, files, monkeypatch):
     monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((4096, 4096, 2**30, 2**30, 2**30, 0, 0, 0, 0, 255)))
-    assert free_bytes(tmp_path, kernel(files)) == 3 * GIB + 3
+    assert free_bytes(tmp_path, kernel(files)) == left_bytes(tmp_path) == 3 * GIB + 3
 
 
 def test_a_limit_that_is_not_set_leaves_the_mount_and_the_node(tmp_path, kernel, monkeypatch):
     monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((4096, 4096, 2**30, 2**30, 2**20, 0, 0, 0, 0, 255)))
     assert free_bytes(tmp_path, kernel(V2 | {"memory.max": "max"})) == 4 * GIB
+    assert left_bytes(tmp_path) == 2**40
     (tmp_path / "proc/meminfo").write_text("MemAvailable: 1024 kB\n")
     assert free_bytes(tmp_path, tmp_path) == 2**20
 

@@ -62,8 +62,13 @@ def free_bytes(folder: Path, kernel: Path = Path("/")) -> int:
         kernel: where `sys` and `proc` lie.
     """
     mount = os.statvfs(folder)
+    return min(mount.f_bavail * mount.f_frsize, left_bytes(kernel))
+
+
+def left_bytes(kernel: Path = Path("/")) -> int:
+    """Of the memory that this container's processes may take."""
     node = _numbers(kernel / "proc/meminfo").get("MemAvailable:", 0) * KIBIBYTE
-    return max(0, min(mount.f_bavail * mount.f_frsize, node, *_left_by_limits(kernel / "sys/fs/cgroup")))
+    return max(0, min([node, *_left_by_limits(kernel / "sys/fs/cgroup")]))
 
 
 def held_bytes(folder: Path) -> int:

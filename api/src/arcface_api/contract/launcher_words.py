@@ -6,6 +6,7 @@
 Launchers of earlier releases serve neither: their pods end with their ranks.
 """
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Self
@@ -44,7 +45,11 @@ class LaunchCall:
         found = re.fullmatch(r"([0-9]{1,9})( anew)?(?: ([0-9A-Fa-f.:]{2,45}))?", text.strip(), re.ASCII)
         if found is None or (found[3] is not None and found[2] is None):
             return cls()
-        return cls(int(found[1]), is_anew=found[2] is not None, scheduler=found[3])
+        try:
+            scheduler = None if found[3] is None else str(ipaddress.ip_address(found[3]))
+        except ValueError:
+            return cls()
+        return cls(int(found[1]), is_anew=found[2] is not None, scheduler=scheduler)
 
     @property
     def text(self) -> str:

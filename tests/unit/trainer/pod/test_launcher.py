@@ -113,6 +113,17 @@ def test_ranks_that_the_operator_calls_anew_are_ended_and_the_pod_goes_on(rank):
     assert [one.process.poll() for one in ranks] == [-9, -9]
 
 
+def test_a_ranks_start_is_over_with_its_first_step(rank):
+    one = rank("", TrainerReport())
+    one.process.wait()
+    assert not one.has_stepped
+    heartbeat = Heartbeat(one.report_path.with_suffix(SUFFIX))
+    heartbeat.enter(Phase.START, 7)
+    assert not one.has_stepped
+    heartbeat.enter(Phase.DATA, 8)
+    assert one.has_stepped
+
+
 GRACE_SECONDS = 2.0
 
 

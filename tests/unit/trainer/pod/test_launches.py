@@ -35,6 +35,7 @@ def port(monkeypatch: pytest.MonkeyPatch) -> int:
     found = free_port()
     monkeypatch.setattr(launches.Exchange.serve, "__defaults__", (found,))
     monkeypatch.setattr(launches._tell, "__defaults__", (found,))
+    monkeypatch.setattr(launches._launch_at, "__defaults__", (found,))
     return found
 
 
@@ -94,6 +95,35 @@ def test_a_failure_is_heard_at_once_and_the_word_launches_the_ranks(pods: list[L
         pod.tell_of_start()
     after = listen(heard[0].serial + 1, 0)
     assert (after.launch, after.pods, after.failures) == (1, 2, [])
+
+
+def test_a_pod_waits_until_pod_0_has_ended_the_scheduler_of_the_launch_before(pods: list[Launches], tmp_path) -> None:
+    pods[1].await_first_pod(lambda: pytest.fail("nothing is to be waited for in the first launch"))
+    for rank, pod in enumerate(pods):
+        (tmp_path / f"launch-{rank}").write_text("1\n")
+        pod.meet()
+    pods[0].await_first_pod(lambda: pytest.fail("pod 0 waits for itself"))
+    asked: list[bool] = []
+
+    def is_stopped() -> bool:
+        asked.append(True)
+        if len(asked) == 3:
+            pods[0].tell_of_start()
+        return False
+
+    pods[1].await_first_pod(is_stopped)
+    assert len(asked) == 3
+
+
+def test_a_pod_waits_for_pod_0_no_longer_than_it_is_wanted(pods: list[Launches], tmp_path, monkeypatch) -> None:
+    (tmp_path / "launch-1").write_text("1\n")
+    pods[1].meet()
+    pods[1].await_first_pod(lambda: True)
+    (tmp_path / "launch-1").write_text("2\n")
+    pods[1].await_first_pod(never)  # another launch is called for
+    pods[1].meet()
+    monkeypatch.setattr(launches, "CALL_SECONDS", 0.2)
+    pods[1].await_first_pod(never)
 
 
 def test_a_request_to_stop_ends_the_waiting(pods: list[Launches], listen) -> None:
@@ -297,3 +327,10 @@ def test_whoever_has_gone_before_the_answer_is_a_line(capfd, caplog) -> None:
             server.handle_error(None, ("10.0.0.9", 40000))
     assert "10.0.0.9" in caplog.text
     assert "Traceback" not in capfd.readouterr().err + caplog.text
+
+
+@pytest.mark.parametrize("address", ["....", "1.2.3.4.5", "::::", "ab..c"])
+def test_a_call_whose_address_is_none_calls_for_no_launch(address: str) -> None:
+    """Looked up, some of these end in a UnicodeError and not in an error of the network."""
+    assert LaunchCall.parse(f"3 anew {address}") == LaunchCall()
+    assert LaunchCall.parse("3 anew FD00::1") == LaunchCall(3, is_anew=True, scheduler="fd00::1")

@@ -1,5 +1,7 @@
 """What a rank refuses before it meets the others, and what it shows until then."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,8 @@ from arcface_api.contract.run_config import RunConfig
 from arcface_api.errors import InvalidInput
 from arcface_api.resource.spec import LossSpec, ModelSpec
 from arcface_trainer.distributed.collectives import World
+from arcface_trainer.heartbeat import Phase
+from arcface_trainer.training import rank
 from arcface_trainer.training.rank import _check_same_data, _is_compared, _ProgressBoard, build_training_loop
 from support.builders.training_plan import make_plan
 from support.processes.trainings import write_image_folder, write_run_config
@@ -36,6 +40,25 @@ def test_rank_0_says_who_it_is_before_there_is_a_loop_and_with_its_report_afterw
     assert (board.shown().job_uid, board.shown().attempt, board.shown().skipped_images) == ("a", 2, 0)
     board.report = lambda: TrainerReport(skipped_images=7)
     assert (board.shown().job_uid, board.shown().skipped_images) == ("a", 7)
+
+
+def test_where_a_start_went_is_told_once_when_the_first_step_is_over(caplog, monkeypatch):
+    clock = iter([0.5, 2.75, 4.0])
+    monkeypatch.setattr(rank, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    told = []
+    account = rank.StartAccount(0.0)
+    enter = account.told_before(lambda *phase: told.append(phase))
+    account.end("images")
+    enter(Phase.START, 7)
+    account.end("join")
+    with caplog.at_level("INFO"):
+        enter(Phase.START, 7)
+        assert not caplog.messages
+        enter(Phase.STEP, 8)
+        enter(Phase.START, 9)  # as where a backbone thaws
+        enter(Phase.STEP, 10)
+    assert caplog.messages == ["started step=8 seconds: images=0.50 join=2.25 first_step=1.25"]
+    assert told == [(Phase.START, 7), (Phase.START, 7), (Phase.STEP, 8), (Phase.START, 9), (Phase.STEP, 10)]
 
 
 class WorldOf:

@@ -2,6 +2,8 @@
 
 import mindspore
 
+from arcface_trainer import standby
+
 
 def _main() -> None:
     """Serve until all ranks have left."""
@@ -10,4 +12,5 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
+    standby.arguments()
     _main()

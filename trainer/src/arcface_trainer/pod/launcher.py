@@ -6,6 +6,7 @@ anew, in place (`launches`), or the pod ends.
 """
 
 import contextlib
+import functools
 import os
 import signal
 import tempfile
@@ -16,11 +17,12 @@ from pathlib import Path
 
 from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import ArcFaceError, ExitCode, Stopped
-from arcface_trainer import shared_memory
+from arcface_trainer import shared_memory, standby
 from arcface_trainer.pod import pinning
 from arcface_trainer.pod.launches import Launches
 from arcface_trainer.pod.pod_states import PodStates
 from arcface_trainer.pod.processes import GRACE_SECONDS, RankProcess, SchedulerProcess, rank_environment, shell_status
+from arcface_trainer.pod.standbys import Standbys
 from arcface_trainer.pod.watchdog import Watchdog
 
 POLL_SECONDS = 0.1
@@ -63,9 +65,9 @@ def _run(config_path: Path) -> tuple[reports.TrainerReport, int]:
     # Signals before children: one that comes in between must not be lost.
     ranks, signals = list[RankProcess](), list[int]()
     _forward_signals(ranks, signals)
-    with shared_memory.folder_of_launcher() as states:
+    with shared_memory.folder_of_launcher() as states, contextlib.closing(Standbys()) as standbys:
         variables = os.environ if states is None else os.environ | {pod_environment.STATES: str(states)}
-        pod = _Pod(config_path, config, variables, ranks, signals)
+        pod = _Pod(config_path, config, variables, ranks, signals, standbys)
         if states is None:
             return pod.launch_until_the_end(launches)
         kept = PodStates(config, launches, states, ranks, signals)
@@ -91,6 +93,12 @@ class _Pod:
     """Of the present launch."""
     signals: list[int]
     """Requests to stop that have come."""
+    standbys: Standbys
+
+    @functools.cached_property
+    def shares(self) -> list[frozenset[int]]:
+        """Cores of each rank; the machine is asked once, which takes npu-smi its time."""
+        return [frozenset(share) for share in pinning.core_shares(self.config.ranks)]
 
     def launch_until_the_end(self, launches: Launches) -> tuple[reports.TrainerReport, int]:
         """Launch the ranks until none are wanted any more; the pod's report and exit status."""
@@ -103,26 +111,32 @@ class _Pod:
     def launch(self, launches: Launches) -> tuple[reports.TrainerReport, int] | None:
         """Run the ranks; the pod's report and exit status, None where the operator calls for another launch."""
         identity, ranks = launches.identity, self.config.ranks
-        shares = pinning.core_shares(ranks)
         self.ranks.clear()
         with tempfile.TemporaryDirectory(prefix="arcface-") as folder, contextlib.ExitStack() as stack:
             environments = [
                 rank_environment(self.variables, ranks, identity, launches.meeting, local)
                 for local in range(ranks.per_pod)
             ]
+            launches.await_first_pod(lambda: bool(self.signals))
             process: SchedulerProcess | None = None
             if launches.meeting is not None and identity.rank == 0:
-                process = SchedulerProcess.start(environments[0])
+                process = SchedulerProcess.start(self.standbys, environments[0])
                 stack.callback(process.end, self.ranks)
             for local, environment in enumerate(environments):
-                rank = RankProcess.start(self.config_path, Path(folder), identity.rank + local, local, environment)
-                os.sched_setaffinity(rank.process.pid, shares[local])
-                self.ranks.append(rank)
+                program = standby.Program(RankProcess.MODULE, environment, is_logged=True, cores=self.shares[local])
+                self.ranks.append(RankProcess.start(self.standbys, program, self.config_path, Path(folder), local))
             if self.signals:
                 for rank in self.ranks:
                     rank.stop()
             launches.tell_of_start()
-            return _wait(self.ranks, Watchdog.of(self.config.stall_seconds), process, lambda: launches.is_called)
+            watchdog = Watchdog.of(self.config.stall_seconds)
+            return _wait(self.ranks, watchdog, process, functools.partial(self._is_called, launches))
+
+    def _is_called(self, launches: Launches) -> bool:
+        """Whether the operator calls for another launch, for which processes are kept once all ranks train."""
+        if launches.identity.launch_file is not None and all(rank.has_stepped for rank in self.ranks):
+            self.standbys.prepare()
+        return launches.is_called
 
     def is_launched_again(self, launches: Launches, report: reports.TrainerReport) -> bool:
         """Whether ranks that have failed are to be launched again, by the operator's word."""

@@ -40,6 +40,7 @@ LISTENING_SECONDS = 3.0
 """For which whoever has listened is taken to do so again."""
 TELL_SECONDS = 2.0
 LONGEST_BODY = 1 << 16
+LAUNCH_PATH = "/launch"
 
 
 @dataclass
@@ -81,9 +82,15 @@ class Exchange:
             self._heard_at = time.monotonic()
             return self._gang_word()
 
+    @property
+    def newest(self) -> int:
+        """The latest launch that a pod has said to have come to."""
+        with self._changed:
+            return max((word.launch for word in self._words.values()), default=0)
+
     def _gang_word(self) -> words.GangWord:
         """All words as one."""
-        newest = max((word.launch for word in self._words.values()), default=0)
+        newest = self.newest
         found = [word for word in self._words.values() if word.launch == newest]
         return words.GangWord(
             job_uid=self.identity.job_uid,
@@ -116,8 +123,10 @@ class _Handler(StateHandler):
     timeout = words.LONGEST_WAIT_SECONDS + 10.0
 
     def do_GET(self) -> None:  # noqa: N802 - the name that http.server asks for
-        """The operator listens."""
+        """The operator listens, or a launcher asks which launch the gang has come to."""
         path, _, query = self.path.partition("?")
+        if path == LAUNCH_PATH:
+            return self.answer(200, str(self.server.exchange.newest).encode())
         if path != "/gang":
             return super().do_GET()
         try:
@@ -161,6 +170,18 @@ def _tell(word: words.PodWord, address: str, port: int = LAUNCHER_PORT) -> bool 
     return None
 
 
+def _launch_at(address: str, port: int = LAUNCHER_PORT) -> int:
+    """The launch that pod 0 has come to; 0 where it does not say."""
+    connection = http.client.HTTPConnection(address, port, timeout=TELL_SECONDS)
+    try:
+        connection.request("GET", LAUNCH_PATH)
+        return words.LaunchCall.parse(connection.getresponse().read(LONGEST_BODY).decode("ascii", "replace")).launch
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()
+
+
 @dataclass
 class Launches:
     """Which launch a pod is at, and what its launcher says of it."""
@@ -200,6 +221,19 @@ class Launches:
             self.meeting = rendezvous.meet(self.identity, self._call)
         launch = call.launch if self.meeting is None else max(call.launch, self.meeting.launch)
         self.identity = replace(self.identity, launch=max(self.identity.launch, launch))
+
+    def await_first_pod(self, is_stopped: Callable[[], bool]) -> None:
+        """Wait for pod 0 to come to a later launch, for as long as for a word.
+
+        MindSpore's scheduler is that of the launch before until then, and refuses a rank as one that it has already.
+        """
+        if self.identity.rank == 0 or self.meeting is None:
+            return
+        deadline = time.monotonic() + CALL_SECONDS
+        while _launch_at(self.meeting.scheduler) < self.identity.launch and time.monotonic() < deadline:
+            if is_stopped() or self.is_called:
+                return
+            time.sleep(POLL_SECONDS)
 
     def tell_of_start(self) -> None:
         """Say that the ranks of a later launch have been started: the operator waits for all pods to come to it.

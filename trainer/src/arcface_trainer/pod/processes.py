@@ -4,7 +4,6 @@ The scheduler runs beside rank 0; without it no rank joins the others.
 """
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -14,13 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from typing import IO, Self
+from typing import IO, ClassVar, Self
 
 from arcface_api.contract import pod_environment as pods, reports, run_config
 from arcface_api.errors import ExitCode, Stopped
-from arcface_trainer import heartbeat
+from arcface_trainer import heartbeat, standby
 from arcface_trainer.device import compute_environment
 from arcface_trainer.pod.rendezvous import MeetingPoint
+from arcface_trainer.pod.standbys import Standbys
 
 NODE_TIMEOUT_SECONDS = "60"
 """After this time without a heartbeat a rank counts as dead and MindSpore ends its peers."""
@@ -90,14 +90,11 @@ def _heartbeat_interval(environment: Mapping[str, str], world_size: int) -> dict
     return dict.fromkeys(bounds, str(seconds)) if is_ours else {}
 
 
-def module_command(module: str) -> list[str]:
-    """Command of a process that runs a module and dies with this one."""
-    return [sys.executable, "-m", "arcface_api.parent_death", str(os.getpid()), module]
-
-
 @dataclass(slots=True)
 class RankProcess:
     """A rank and the end of its log."""
+
+    MODULE: ClassVar[str] = "arcface_trainer.training.rank"
 
     rank: int
     process: subprocess.Popen[bytes]
@@ -111,19 +108,13 @@ class RankProcess:
     """Updates that it had made when it was last looked at."""
 
     @classmethod
-    def start(cls, config: Path, folder: Path, rank: int, local: int, environment: dict[str, str]) -> Self:
+    def start(cls, standbys: Standbys, program: standby.Program, config: Path, folder: Path, local: int) -> Self:
         """Start rank number `local` of this pod; it leaves its report in `folder`."""
+        rank = int(program.environment[pods.NODE_ID])
         report_path = folder / f"rank-{rank}.json"
-        # A session of its own keeps a terminal's Ctrl-C from reaching the rank beside the signal that is passed on.
-        process = subprocess.Popen(
-            [*module_command("arcface_trainer.training.rank"), config, report_path, str(local)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        process = standbys.start(program, str(config), str(report_path), str(local))
         tail: deque[str] = deque(maxlen=LOG_LINES)
-        assert process.stdout is not None  # noqa: S101 - PIPE was asked for
+        assert process.stdout is not None  # noqa: S101 - its output was asked for
         reader = Thread(target=_copy_log, args=(process.stdout, tail), daemon=True)
         reader.start()
         return cls(rank, process, report_path, tail, reader)
@@ -175,6 +166,12 @@ class RankProcess:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(seconds)
 
+    @property
+    def has_stepped(self) -> bool:
+        """Whether its start is over, with the first step."""
+        beat = self.beat()
+        return beat is not None and beat.phase is not heartbeat.Phase.START
+
     def beat(self) -> heartbeat.Beat | None:
         """What it is doing; None until it trains."""
         beat = heartbeat.read_beat(self.report_path.with_suffix(heartbeat.SUFFIX))
@@ -213,16 +210,17 @@ class RankProcess:
 class SchedulerProcess:
     """MindSpore's scheduler, and since when it is gone."""
 
+    MODULE: ClassVar[str] = "arcface_trainer.distributed.scheduler"
+
     process: subprocess.Popen[bytes]
     grace_seconds: float = GRACE_SECONDS
     gone_since: float | None = None
     """Seconds of `time.monotonic`."""
 
     @classmethod
-    def start(cls, environment: dict[str, str]) -> Self:
+    def start(cls, standbys: Standbys, environment: dict[str, str]) -> Self:
         """Start it with the environment of a rank."""
-        command = module_command("arcface_trainer.distributed.scheduler")
-        return cls(subprocess.Popen(command, env=environment | {pods.ROLE: pods.SCHEDULER}, start_new_session=True))
+        return cls(standbys.start(standby.Program(cls.MODULE, environment | {pods.ROLE: pods.SCHEDULER})))
 
     def loss(self, ranks: Sequence[RankProcess]) -> str | None:
         """What is said of a scheduler that is gone while no rank is done; ranks that have not joined wait for it.

@@ -6,8 +6,9 @@ The launcher starts it with the rank variables in its environment. It builds the
 import logging
 import signal
 import sys
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -16,13 +17,14 @@ import numpy as np
 from arcface_api import names
 from arcface_api.contract import pod_environment, reports, run_config
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, Stopped
+from arcface_trainer import standby
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
 from arcface_trainer.checkpoint.fine_tuning import FineTuning
 from arcface_trainer.checkpoint.pod_memory import PodMemory
 from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.data.loader import open_loader
 from arcface_trainer.distributed.collectives import World, init_distributed
-from arcface_trainer.heartbeat import SUFFIX, Heartbeat
+from arcface_trainer.heartbeat import SUFFIX, Enter, Heartbeat, Phase
 from arcface_trainer.metrics import TrainMetrics, serve
 from arcface_trainer.plan import TrainingPlan
 from arcface_trainer.step.frozen_step import FrozenStep
@@ -35,15 +37,44 @@ from arcface_trainer.training.verification import build_verifier
 LOG = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
+class StartAccount:
+    """Where the seconds of a start go, from the moment on that MindSpore has been imported: a line of the log."""
+
+    _ended_at: float = field(default_factory=time.monotonic)
+    """Seconds of the clock at the end of the last part."""
+    _parts: dict[str, float] = field(default_factory=dict)
+
+    def end(self, part: str) -> None:
+        """What was done since the last part is a part with this name."""
+        began_at, self._ended_at = self._ended_at, time.monotonic()
+        self._parts[part] = self._ended_at - began_at
+
+    def told_before(self, enter: Enter) -> Enter:
+        """Tell it as soon as the results of the first step are there, and `enter` of every phase."""
+
+        def entered(phase: Phase, step: int) -> None:
+            if phase is not Phase.START and self._parts:
+                self.end("first_step")
+                parts = " ".join(f"{part}={seconds:.2f}" for part, seconds in self._parts.items())
+                LOG.info("started step=%d seconds: %s", step, parts)
+                self._parts.clear()
+            enter(phase, step)
+
+        return entered
+
+
 def _main(config_path: Path, report_path: Path, local_rank: int) -> int:
     """Run the rank and write its report; returns the exit status."""
     identity = pod_environment.RankIdentity.from_environment()
     logging.basicConfig(level=logging.INFO if identity.rank == 0 else logging.WARNING, format=names.LOG_FORMAT)
+    LOG.info("rank begins launch=%d", identity.launch)
     loop: TrainingLoop | None = None
     failure: reports.ReportedFailure | None = None
     try:
-        loop = build_training_loop(run_config.RunConfig.read(config_path), identity, local_rank)
-        loop.enter = Heartbeat(report_path.with_suffix(SUFFIX)).enter
+        account = StartAccount()
+        loop = build_training_loop(run_config.RunConfig.read(config_path), identity, local_rank, account)
+        loop.enter = account.told_before(Heartbeat(report_path.with_suffix(SUFFIX)).enter)
         loop.run()
     except ArcFaceError as error:
         (LOG.info if isinstance(error, Stopped) else LOG.error)("%s", error)
@@ -56,7 +87,10 @@ def _main(config_path: Path, report_path: Path, local_rank: int) -> int:
 
 
 def build_training_loop(
-    config: run_config.RunConfig, identity: pod_environment.RankIdentity, local_rank: int
+    config: run_config.RunConfig,
+    identity: pod_environment.RankIdentity,
+    local_rank: int,
+    account: StartAccount | None = None,
 ) -> TrainingLoop:
     """A loop that is ready to run, its figures served; the run configuration goes no further than here.
 
@@ -69,6 +103,7 @@ def build_training_loop(
         InvalidInput: where configuration, data, checkpoints or verification sets cannot be used.
     """
     rank, ranks, training = identity.rank, config.ranks, config.training
+    account = StartAccount() if account is None else account
     if identity.world_size != ranks.world_size:
         raise InvalidInput(f"MS_WORKER_NUM={identity.world_size}, but the run has {ranks.world_size} ranks")
     metrics, board = TrainMetrics(rank), _ProgressBoard(identity)
@@ -76,7 +111,9 @@ def build_training_loop(
     serve(identity.address, port, metrics, board.shown if rank == 0 else None)
     loader = open_loader(config.data, training, ranks, rank, Path(config.checkpoint.directory))
     plan = TrainingPlan.of(config, loader.sampler, loader.faces)
+    account.end("images")
     world = init_distributed(ranks, identity, config.precision)
+    account.end("join")
     _check_same_data(plan, world, config.data.directory)
     stop = StopRequest.install()
     train_step = build_train_step(plan, training, world)
@@ -95,6 +132,7 @@ def build_training_loop(
     loop.graph_cache = GraphCache(folder, rank, plan.class_count, plan.total_batch_size, recipe)
     loop.frozen_step = FrozenStep(train_step) if plan.model.freeze_epochs else None
     board.report = loop.report
+    account.end("build")
     return loop
 
 
@@ -155,4 +193,5 @@ class StopRequest:
 
 
 if __name__ == "__main__":
-    sys.exit(_main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])))
+    CONFIG, REPORT, LOCAL_RANK = standby.arguments()
+    sys.exit(_main(Path(CONFIG), Path(REPORT), int(LOCAL_RANK)))
