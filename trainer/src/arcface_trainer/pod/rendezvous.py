@@ -99,7 +99,7 @@ def _own_if_first(identity: pod_environment.RankIdentity) -> str:
 def _address(text: str, source: str) -> str:
     """The scheduler's address; MindSpore takes no names."""
     try:
-        return str(ipaddress.ip_address(text))
+        return str(ipaddress.ip_address(text.encode("ascii").decode()))
     except ValueError:
         raise InvalidInput(f"{source}: {text!r} for rank 0 is no IP address: the operator writes it") from None
 
