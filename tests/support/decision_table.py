@@ -192,7 +192,7 @@ def deletion_word(action: Delete) -> str:
     """The deletion of a pod, or of a Job."""
     if action.resource == "jobs":
         return "delete:predecessor"
-    verb = {None: "delete", 0: "force", 5: "hurry"}[action.grace_seconds]
+    verb = {None: "delete", 0: "force", 10: "hurry"}[action.grace_seconds]
     return f"{verb}:{short_name(action.name)}"
 
 

@@ -240,7 +240,8 @@ def assert_goes_on(old: ArcFaceTrainingJobStatus, new: ArcFaceTrainingJobStatus,
     """Counters do not fall, limits hold, and no end is left."""
     assert all(after >= before for before, after in zip(counters(old), counters(new), strict=True))
     assert new.counted_restarts - new.forgiven_restarts <= facts.backoff_limit
-    others = new.attempt - new.restarts - (new.training_completion_time is not None)
+    kept = sum(each.rung in {"InPlace", "OnePod"} for each in new.recoveries)  # restarts in the same attempt
+    others = new.attempt + kept - new.restarts - (new.training_completion_time is not None)
     assert others in ({0, 1} if facts.is_paused else {0})
     assert old.training_completion_time in {None, new.training_completion_time}
     if old.phase in {"Succeeded", "Failed"}:

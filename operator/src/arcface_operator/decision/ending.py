@@ -20,7 +20,7 @@ SUSPENDING = "Suspending"
 """Reason of the condition Suspended while pods leave."""
 SUSPENDING_REASONS = frozenset({SUSPENDING, REFUSED, UNAVAILABLE})
 """With those that it has where the API server does not let them go."""
-BEREFT_SECONDS = 5
+BEREFT_SECONDS = 10
 """For a pod to end in whose ranks wait for a peer that is dead."""
 AFTER_SAVING = frozenset({ExitCode.DONE, ExitCode.STOPPED})
 """Exit codes of ranks that have ended together."""
@@ -126,7 +126,7 @@ def removal(
         *(_deletion(context, pod, condition) for pod in (*asked, *hurried)),
         *(replace(_deletion(context, pod, condition), grace_seconds=0) for pod in stuck),
     ]
-    if context.has_rank_table and any(pod.component == stages.TRAINING.component for pod in asked):
+    if context.has_rank_table and any(_is_rank(pod) for pod in asked):
         table = config_maps.build_rank_table_map(context.job, INITIALIZING, context.now, context.settings)
         return (Apply(table, "RankTableReady"), *deletions)
     return tuple(deletions)
@@ -138,13 +138,17 @@ def _deletion(context: DecisionContext, pod: PodView, condition: ConditionType) 
     return Delete(resource="pods", name=pod.name, uid=pod.uid, grace_seconds=grace, condition=condition)
 
 
+def _is_rank(pod: PodView) -> bool:
+    """Whether a pod has ranks: spare pods have none, and are in no rank table."""
+    return pod.component == stages.TRAINING.component and pod.attempt != NO_ATTEMPT
+
+
 def _is_bereft(context: DecisionContext, pod: PodView) -> bool:
     """Whether a rank pod has lost a peer to a fault: its ranks wait inside a collective, and save nothing until killed.
 
     A peer that was asked to stop leaves only when all of them have saved.
     """
-    is_rank = pod.component == stages.TRAINING.component and pod.attempt != NO_ATTEMPT
-    if not is_rank or context.status.phase != "Restarting":
+    if not _is_rank(pod) or context.status.phase != "Restarting":
         return False
     peers = context.observed.gangs.get((pod.component, pod.attempt), ())
     failed = any(peer.ended is not None and peer.ended.exit_code not in AFTER_SAVING for peer in peers)

@@ -324,12 +324,12 @@ LEAVING = {"leaves_at": ago(-99), "grace_seconds": 120}
         pytest.param((make_worker(0, -1),), "WholeGang", ["hurry:0"], id="gone"),
         pytest.param((make_worker(0, -1, **LEAVING),), "WholeGang", ["hurry:0"], id="gone, its peer has long to leave"),
         pytest.param(
-            (make_worker(0, -1, **LEAVING | {"grace_seconds": 5}),), "WholeGang", [], id="gone, its peer ends"
+            (make_worker(0, -1, **LEAVING | {"grace_seconds": 10}),), "WholeGang", [], id="gone, its peer ends"
         ),
         pytest.param((make_worker(0, -1),), "Elastic", ["delete:0"], id="gone before the gang grows"),
     ],
 )
-def test_ranks_that_wait_for_a_dead_peer_get_five_seconds_to_end_in(pods: Any, rung: Any, words: list[str]) -> None:
+def test_ranks_that_wait_for_a_dead_peer_get_few_seconds_to_end_in(pods: Any, rung: Any, words: list[str]) -> None:
     known = [] if rung is None else [Recovery(rung=rung, cause="PodLost", since=ago(5))]
     failure = FailureStatus(reason="PodLost", message="pod quick-worker-1 is gone", pod="quick-worker-1")
     plan = plan_in("Restarting", {"pods": pods}, {"recoveries": known, "failure": failure})

@@ -65,6 +65,7 @@ class PodMemory:
                     "no states are kept in memory: the pod of rank %d has %d MiB for them and %d would take",
                     first, there // KIBIBYTE, needed // KIBIBYTE,
                 )  # fmt: skip
+                shutil.rmtree(own._folder_of(world.rank), ignore_errors=True)  # of a launch that had room
                 return None
         return own
 

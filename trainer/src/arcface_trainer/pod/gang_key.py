@@ -7,6 +7,7 @@ its stead, learns nothing that opens another pod. Each attempt has a key of its 
 
 import hmac
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,7 @@ class GangKey:
         with os.fdopen(descriptor, "wb") as file:
             file.write(secret)
         for old in directory.glob(f"{PREFIX}*"):
-            if old != path:
+            if _attempt_of(old) < attempt:  # a pod of an attempt before may be the last to ask
                 old.unlink(missing_ok=True)
         return cls(secret)
 
@@ -56,3 +57,9 @@ class GangKey:
     def has_signed(self, signature: str | None, *parts: bytes) -> bool:
         """Whether a message comes from a launcher of the gang."""
         return hmac.compare_digest((signature or "").encode(), self.sign(*parts).encode())
+
+
+def _attempt_of(path: Path) -> int:
+    """The attempt whose key lies in a file; the last of all where the name has none."""
+    text = path.name.rpartition("-")[2]
+    return int(text) if text.isascii() and text.isdecimal() else sys.maxsize

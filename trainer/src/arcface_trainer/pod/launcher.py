@@ -33,31 +33,32 @@ LEAVE_SECONDS = 120.0
 
 def launch(config_path: Path, termination_log: Path | None) -> int:
     """Run the ranks of this pod to their end; returns the pod's exit status."""
-    try:
-        report, status = _run_until_stopped(config_path)
-    except ArcFaceError as error:
+
+    def tell(report: reports.TrainerReport) -> None:
         if termination_log is not None:
-            reports.TrainerReport(failure=reports.failure_from(error)).write(termination_log)
+            report.write(termination_log)
+
+    try:
+        return _run_until_stopped(config_path, tell)
+    except ArcFaceError as error:
+        tell(reports.TrainerReport(failure=reports.failure_from(error)))
         raise
-    if termination_log is not None:
-        report.write(termination_log)
-    return status
 
 
 class _StopAsked(BaseException):
     """A signal came. No Exception, which logging, for one, would swallow."""
 
 
-def _run_until_stopped(config_path: Path) -> tuple[reports.TrainerReport, int]:
+def _run_until_stopped(config_path: Path, tell: Callable[[reports.TrainerReport], None]) -> int:
     _end_on_signals()
     try:
-        return _run(config_path)
+        return _run(config_path, tell)
     except _StopAsked:
         raise Stopped("stopped before the pods had met; nothing had to be saved") from None
 
 
-def _run(config_path: Path) -> tuple[reports.TrainerReport, int]:
-    """Launch the ranks, again as often as the operator asks for it, until the pod has come to its end."""
+def _run(config_path: Path, tell: Callable[[reports.TrainerReport], None]) -> int:
+    """Launch the ranks, again as often as the operator asks for it, until the pod has come to its end; its status."""
     config = run_config.RunConfig.read(config_path)
     identity = pod_environment.RankIdentity.from_environment()
     launches = Launches.begin(identity)
@@ -67,18 +68,19 @@ def _run(config_path: Path) -> tuple[reports.TrainerReport, int]:
     _forward_signals(ranks, signals)
     with shared_memory.folder_of_launcher() as states, contextlib.closing(Standbys()) as standbys:
         variables = os.environ if states is None else os.environ | {pod_environment.STATES: str(states)}
-        pod = _Pod(config_path, config, variables, ranks, signals, standbys)
+        pod = _Pod(config_path, config, variables, ranks, signals, standbys, tell)
         if states is None:
             return pod.launch_until_the_end(launches)
         kept = PodStates(config, launches, states, ranks, signals)
         kept.begin()
         try:
-            end = pod.launch_until_the_end(launches)
+            status = pod.launch_until_the_end(launches)
         except _StopAsked:  # between two launches
+            _forward_signals(ranks, signals)  # another one would end the saving
             kept.end(ExitCode.STOPPED)
             raise
-        kept.end(end[1])
-        return end
+        kept.end(status)
+        return status
 
 
 @dataclass(frozen=True)
@@ -94,18 +96,24 @@ class _Pod:
     signals: list[int]
     """Requests to stop that have come."""
     standbys: Standbys
+    tell: Callable[[reports.TrainerReport], None]
+    """Leave a report."""
 
     @functools.cached_property
     def shares(self) -> list[frozenset[int]]:
         """Cores of each rank; the machine is asked once, which takes npu-smi its time."""
         return [frozenset(share) for share in pinning.core_shares(self.config.ranks)]
 
-    def launch_until_the_end(self, launches: Launches) -> tuple[reports.TrainerReport, int]:
-        """Launch the ranks until none are wanted any more; the pod's report and exit status."""
+    def launch_until_the_end(self, launches: Launches) -> int:
+        """Launch the ranks until none are wanted any more; the pod's exit status.
+
+        Its report is left at once: whoever asks it to end may not give it the time to save what is in memory.
+        """
         while True:
             end = self.launch(launches)
             if end is not None and not self.is_launched_again(launches, end[0]):
-                return end
+                self.tell(end[0])
+                return end[1]
             self.meet(launches)
 
     def launch(self, launches: Launches) -> tuple[reports.TrainerReport, int] | None:

@@ -34,6 +34,8 @@ LOSS_SECONDS = 90.0
 """Patience where a pod may be lost, which shows at the latest by its node: that is told 40 to 50 s after its end."""
 POLL_SECONDS = 0.05
 TRIES = 3
+ASK_SECONDS = 0.2
+"""Between two questions of a pod to pod 0, which all other pods ask."""
 AGAIN_SECONDS = 0.5
 """From when nobody answered to the next try."""
 LISTENING_SECONDS = 3.0
@@ -83,14 +85,15 @@ class Exchange:
             return self._gang_word()
 
     @property
-    def newest(self) -> int:
-        """The latest launch that a pod has said to have come to."""
+    def launch(self) -> int:
+        """The launch that this pod has come to."""
         with self._changed:
-            return max((word.launch for word in self._words.values()), default=0)
+            own = self._words.get(self.identity.rank)
+            return 0 if own is None else own.launch
 
     def _gang_word(self) -> words.GangWord:
         """All words as one."""
-        newest = self.newest
+        newest = max((word.launch for word in self._words.values()), default=0)
         found = [word for word in self._words.values() if word.launch == newest]
         return words.GangWord(
             job_uid=self.identity.job_uid,
@@ -126,7 +129,7 @@ class _Handler(StateHandler):
         """The operator listens, or a launcher asks which launch the gang has come to."""
         path, _, query = self.path.partition("?")
         if path == LAUNCH_PATH:
-            return self.answer(200, str(self.server.exchange.newest).encode())
+            return self.answer(200, str(self.server.exchange.launch).encode())
         if path != "/gang":
             return super().do_GET()
         try:
@@ -227,13 +230,13 @@ class Launches:
 
         MindSpore's scheduler is that of the launch before until then, and refuses a rank as one that it has already.
         """
-        if self.identity.rank == 0 or self.meeting is None:
+        if self.identity.rank == 0 or self.meeting is None or not self.identity.launch:
             return
         deadline = time.monotonic() + CALL_SECONDS
         while _launch_at(self.meeting.scheduler) < self.identity.launch and time.monotonic() < deadline:
             if is_stopped() or self.is_called:
                 return
-            time.sleep(POLL_SECONDS)
+            time.sleep(ASK_SECONDS)
 
     def tell_of_start(self) -> None:
         """Say that the ranks of a later launch have been started: the operator waits for all pods to come to it.

@@ -20,13 +20,10 @@ from arcface_trainer.pod.processes import RankProcess
 
 LOG = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
-RETRY_SECONDS = 5.0
-"""After a look that went wrong."""
-FETCH_SECONDS = 60.0
-"""For fetching states, while all other pods wait for this one."""
+FETCH_SECONDS = 20.0
+"""For fetching states: the operator waits 30 s for all pods to start their ranks anew (`launchSeconds`)."""
 SAVE_SECONDS = 25.0
 """For the last state: of a pod's 120 s of grace its ranks may have taken 90 (`watchdog`)."""
-LEAVE_SECONDS = 5.0
 POLL_SECONDS = 0.1
 STILL_SECONDS = 1.0
 """Without a step or a save after a request to stop: ranks may wait for a dead peer."""
@@ -62,7 +59,7 @@ class PodStates:
         """Keep no copies any more, and save the newest state where the ranks have failed to."""
         self._ended.set()
         for thread in self._threads:
-            thread.join(LEAVE_SECONDS)
+            thread.join(SAVE_SECONDS)  # one of them may be saving
         if exit_code not in {ExitCode.DONE, *NEVER_RETRIED}:
             self._save_last()
 
@@ -103,9 +100,8 @@ class PodStates:
 
         gang = peers.Peers(self.config, self.launches, self.folder)
         copies = mirror.Mirror(gang, lambda: self._ended.is_set() or bool(self.signals))
-        is_well = True
-        while not self._ended.wait(LOOK_SECONDS if is_well else RETRY_SECONDS):
-            is_well = copies.look()
+        while not self._ended.wait(LOOK_SECONDS):
+            copies.look()
 
     def _save_where_ranks_stand_still(self) -> None:
         """Begin to save as soon as ranks that are asked to stop get nowhere: a pod that lost a peer has few seconds."""

@@ -135,6 +135,8 @@ class StateServer(ThreadingHTTPServer):
     """A launcher's port."""
 
     daemon_threads = True
+    request_queue_size = 1024
+    """All pods of a gang may ask that of pod 0 at once."""
     shelf: Shelf | None = None
     """What is shown."""
 
