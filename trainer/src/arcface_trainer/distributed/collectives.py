@@ -6,7 +6,6 @@ one rank both are the identity and no communication group is needed.
 """
 
 import logging
-import signal
 import time
 from typing import cast
 
@@ -20,7 +19,6 @@ from arcface_api.resource.spec import Precision
 from arcface_trainer.device import Chip, configure_device
 
 LOG = logging.getLogger(__name__)
-WAKE_SECONDS = 1.0
 
 
 class Collectives(nn.Cell):
@@ -128,25 +126,6 @@ def init_distributed(ranks: run_config.RunRanks, identity: pod_environment.RankI
     LOG.info("device number=%d chip=%s", identity.device, chip.name if chip is not None else "CPU")
     if ranks.world_size > 1:
         started = time.monotonic()
-        _join(chip)
+        mindspore.communication.init()
         LOG.info("ranks joined world_size=%d seconds=%.1f", ranks.world_size, time.monotonic() - started)
     return World(ranks.world_size, identity.rank, chip)
-
-
-def _join(chip: Chip | None) -> None:
-    """Wait for the other ranks.
-
-    On a CPU, MindSpore 2.10 asks for each rank's address and sleeps 3 s where that is not there yet, 20 times
-    (`CollectiveNode::SynchronizeAddresses`); it nearly never is, since ranks learn at different moments that all have
-    joined. A signal ends that sleep and none of MindSpore's others, which go on after it.
-    """
-    if chip is not None:
-        mindspore.communication.init()
-        return
-    before = signal.signal(signal.SIGALRM, lambda *_: None)
-    signal.setitimer(signal.ITIMER_REAL, WAKE_SECONDS, WAKE_SECONDS)
-    try:
-        mindspore.communication.init()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
