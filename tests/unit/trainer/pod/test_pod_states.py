@@ -33,7 +33,6 @@ class StandingRank:
 def no_haste(monkeypatch):
     monkeypatch.setattr(mirror, "SPREAD_SECONDS", 0.0)
     monkeypatch.setattr(pod_states, "LOOK_SECONDS", 0.02)
-    monkeypatch.setattr(pod_states, "RETRY_SECONDS", 0.02)
 
 
 @pytest.fixture
