@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from arcface_api.contract.launcher_words import GangWord
 from arcface_api.contract.reports import EvaluatorReport, TrainerReport
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import ArcFaceTrainingJobStatus, Progress
@@ -41,7 +42,8 @@ class LocalInWorld(LocalReconciler):
         super().__init__(job, _WorldPods(self), SETTINGS, narrator, StopRequests())
         self.clock = self._seconds
         self.probe = self._answer
-        self.listen = lambda _: None
+        self.word: GangWord | None = None
+        self.listen = lambda _: self.word
 
     def _seconds(self) -> float:
         return self.world.now.timestamp()

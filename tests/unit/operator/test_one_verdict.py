@@ -11,12 +11,13 @@ from typing import Any, Protocol
 
 import pytest
 
+from arcface_api.contract.launcher_words import GangWord
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import ArcFaceTrainingJobStatus
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.fault_table.table import TABLE, Blame, Remedy, Row
-from arcface_operator.decision.observation import stuck_since
+from arcface_operator.decision.observation import HeardWords, stuck_since
 from support.builders.jobs import make_job
 from support.builders.views import SETTINGS, make_report
 from support.fakes.cluster_world import World
@@ -67,16 +68,8 @@ def half_done(world: World) -> World:
     return world.exited(PEER, 0, report).exited(VICTIM, 0, report)
 
 
-UNTOLD = {
-    "a card that MindX calls faulty",
-    "quota that a queue takes back",
-    "a launcher that does not start its ranks anew",
-    "a pod that another one does not take the place of",
-}
-"""Nobody tells a run on one machine of them: there are no MindX and no queue, and no launchers of pods in a world.
-
-The last follows from another fault (`recovery/test_one_pod.py`).
-"""
+UNTOLD = {"a card that MindX calls faulty", "quota that a queue takes back"}
+"""Nobody tells a run on one machine of them: there are no MindX and no queue."""
 ROWS = [row for row in TABLE if row.fault not in UNTOLD]
 GATHERING, STARTING, TRAINING = "gathering", "starting", "training"
 FAULTS: dict[str, tuple[str, Callable[[World], World]]] = {
@@ -109,6 +102,8 @@ class Side(Protocol):
 
     world: World
     report: TrainerReport | None
+    word: GangWord | None
+    """What the launcher of pod 0 answers."""
 
     @property
     def status(self) -> ArcFaceTrainingJobStatus:
@@ -124,6 +119,7 @@ class Operator:
     def __init__(self, job: ArcFaceTrainingJob) -> None:
         self.world = World(job=job)
         self.report: TrainerReport | None = None
+        self.word: GangWord | None = None
         self.stuck_since: dict[str, datetime] = {}
 
     @property
@@ -133,7 +129,8 @@ class Operator:
     def look(self) -> None:
         seen = self.world.observe(report=self.report)
         self.stuck_since = stuck_since(seen.pods, self.stuck_since, self.world.now)
-        plan = decide(replace(seen, stuck_since=self.stuck_since), SETTINGS, self.world.now)
+        words = None if self.word is None else HeardWords(self.word, self.world.now)
+        plan = decide(replace(seen, stuck_since=self.stuck_since, words=words), SETTINGS, self.world.now)
         self.world = self.world.carried_out(plan)
 
 
@@ -152,8 +149,45 @@ def bring_up(side: Side, moment: str) -> None:
         assert side.status.phase == "Training"
 
 
-def verdict_of(side: Side, fault: str) -> dict[str, Any]:
-    """What becomes of a job that a fault strikes."""
+def replacing(side: Side) -> None:
+    """From no pods to a gang at work that has lost one, which is made anew alone."""
+    bring_up(side, TRAINING)
+    side.report, side.world = None, side.world.pod_gone(VICTIM)
+    side.look()
+    side.look()
+    assert (side.status.phase, side.status.attempt, side.status.restarts) == ("Restarting", 0, 1)
+
+
+def left_behind(side: Side) -> None:
+    """The new pod runs, and the launcher of the other one does not follow."""
+    replacing(side)
+    side.world = side.world.started(VICTIM)
+    side.look()
+    assert side.status.phase == "Starting"
+    side.word = GangWord(attempt=0, serial=1, launch=1, pods=1)
+    side.world = side.world.later(SETTINGS.launch_seconds)
+    side.look()
+
+
+def not_replaced(side: Side) -> None:
+    """There is no room for the new pod."""
+    replacing(side)
+    side.world = side.world.unschedulable(VICTIM).later(SETTINGS.replace_seconds)
+    side.look()
+
+
+IN_VAIN: dict[str, Callable[[Side], None]] = {
+    "a launcher that does not start its ranks anew": left_behind,
+    "a pod that another one does not take the place of": not_replaced,
+}
+"""Faults that follow from another one, and are a restart more: a pod was made anew in vain."""
+
+
+def struck(side: Side, fault: str) -> None:
+    """From no pods to what has been done about a fault."""
+    if fault in IN_VAIN:
+        IN_VAIN[fault](side)
+        return
     moment, strike = FAULTS[fault]
     bring_up(side, moment)
     side.world = strike(side.world)
@@ -162,6 +196,11 @@ def verdict_of(side: Side, fault: str) -> dict[str, Any]:
         side.world = side.world.later(SETTINGS.incurable_seconds / 2)
         if side.status.attempt or side.status.restarts or side.status.phase == "Failed":
             break
+
+
+def verdict_of(side: Side, fault: str) -> dict[str, Any]:
+    """What becomes of a job that a fault strikes."""
+    struck(side, fault)
     status = side.status
     failure = None if status.failure is None else (status.failure.reason, status.failure.exit_code, status.failure.rank)
     return {
@@ -183,19 +222,20 @@ def make(rules: tuple[dict[str, Any], ...] = ()) -> ArcFaceTrainingJob:
 def expected(row: Row) -> dict[str, Any]:
     """What a row says in the words of a status."""
     remedy, blame = row.verdict.remedy, row.verdict.blame
-    restarts = int(remedy in {Remedy.RESTART, Remedy.RESTART_FREE})
+    before = int(row.fault in IN_VAIN)
+    restarts = before + int(remedy in {Remedy.RESTART, Remedy.RESTART_FREE})
     return {
         "phase": {Remedy.FAIL: "Failed", Remedy.LET_GO: "Queued"}.get(remedy, "Restarting"),
         "attempt": int(remedy is not Remedy.FAIL and row.fault not in ALONE),
         "restarts": restarts,
         "counted": int(remedy is Remedy.RESTART),
-        "capped": int(remedy is Remedy.RESTART_FREE and blame is not Blame.QUEUE),
+        "capped": before + int(remedy is Remedy.RESTART_FREE and blame is not Blame.QUEUE),
         "avoided": ["node-1"] if blame is Blame.NODE else [],
     }
 
 
 def test_every_row_of_the_table_is_tried() -> None:
-    assert set(FAULTS) == {row.fault for row in ROWS}
+    assert {*FAULTS, *IN_VAIN} == {row.fault for row in ROWS}
     assert {row.fault for row in TABLE if row not in ROWS} == UNTOLD
 
 

@@ -21,6 +21,8 @@ FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 1.0, 30.0
 """Between two questions that came to nothing."""
 BREATH_SECONDS = 0.1
 """Between two answers: a launcher that always has something new must not keep the operator busy."""
+UNHEARD = -1
+"""Less than any serial: a launcher answers it at once, also one that has nothing to tell."""
 SIZE_LIMIT = 1 << 17
 """Bytes of an answer: eight failures with the last lines of their logs."""
 
@@ -76,25 +78,26 @@ class WordListener:
 
     async def _listen(self, ref: JobRef, place: Place) -> None:
         """Ask again and again."""
-        serial, pause = 0, FIRST_PAUSE_SECONDS
+        serial, pause = UNHEARD, FIRST_PAUSE_SECONDS
         while True:
             word = await self._ask(place, serial)
             if word is None or (word.job_uid, word.attempt) != (place.job_uid, place.attempt):
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LAST_PAUSE_SECONDS)
                 continue
-            pause = FIRST_PAUSE_SECONDS
-            if word.serial != serial:
-                serial = word.serial
-                self._keep(ref, word)
+            serial, pause = word.serial, FIRST_PAUSE_SECONDS
+            self._keep(ref, word)
             await asyncio.sleep(BREATH_SECONDS)
 
     def _keep(self, ref: JobRef, word: GangWord) -> None:
-        """A new word; peers of the first that failed are waited for from that on."""
-        last = self.words.get(ref)
+        """An answer; peers of the first that failed are waited for from that on. Only what is new is acted on."""
+        last, now = self.words.get(ref), self.now()
+        is_known = last is not None and last.gang == word
         is_later = last is not None and last.gang.failures and last.gang.launch == word.launch
-        self.words[ref] = HeardWords(word, last.at if last is not None and is_later else self.now())
-        self.heard(ref)
+        at = last.at if last is not None and (is_known or is_later) else now
+        self.words[ref] = HeardWords(word, at, answered_at=now)
+        if word.serial and not is_known:
+            self.heard(ref)
 
     async def _ask(self, place: Place, after: int) -> GangWord | None:
         """One question; None where there is no answer to it."""

@@ -146,6 +146,13 @@ class HeardWords:
     gang: launcher_words.GangWord
     at: datetime
     """When it was heard."""
+    answered_at: datetime | None = None
+    """When an answer has last said so; None for when it was heard."""
+
+    @property
+    def last_at(self) -> datetime:
+        """The moment whose state they tell."""
+        return self.answered_at or self.at
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -158,8 +158,10 @@ class LocalReconciler:
         elif self.clock() >= self.next_word:
             self.next_word = self.clock() + WORD_SECONDS
             word = self.listen(first.address)
-            if word is not None and (self.words is None or word != self.words.gang):
-                self.words = observation.HeardWords(word, self.now())
+            if word is not None:
+                last, now = self.words, self.now()
+                at = last.at if last is not None and last.gang == word else now
+                self.words = observation.HeardWords(word, at, answered_at=now)
         return self.words
 
 

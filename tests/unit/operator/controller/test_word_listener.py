@@ -1,7 +1,9 @@
 """What is heard of launchers: the real one of pod 0 speaks, over a real connection."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -72,6 +74,19 @@ def test_a_failure_is_heard_when_it_is_said(exchange: Exchange) -> None:
         again = listener.listen(REF, PLACE)
         assert again is not None
         assert [each.rank for each in again.gang.failures] == [1, 0]
+
+    listening(scenario)
+
+
+def test_a_launcher_with_nothing_to_say_is_known_to_answer_and_causes_no_look(exchange: Exchange) -> None:
+    moments = itertools.count()
+
+    async def scenario(listener: WordListener, heard: asyncio.Event) -> None:
+        listener.now = lambda: NOW + timedelta(seconds=next(moments))
+        listener.listen(REF, PLACE)
+        while (words := listener.words.get(REF)) is None or words.answered_at == words.at:
+            await asyncio.sleep(0.01)
+        assert (words.gang.serial, words.at, heard.is_set()) == (0, NOW, False)
 
     listening(scenario)
 

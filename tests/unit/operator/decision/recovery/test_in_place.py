@@ -43,8 +43,8 @@ def test_a_launch_that_only_pods_know_of_goes_on() -> None:
     assert told(follow("2", None, launch=0)) == [("quick-worker-1", "2")]
 
 
-def heard(launch: int, pods: int) -> HeardWords:
-    return HeardWords(GangWord(attempt=2, serial=3, launch=launch, pods=pods), ago(1))
+def heard(launch: int, pods: int, answered: float = 0.0) -> HeardWords:
+    return HeardWords(GangWord(attempt=2, serial=3, launch=launch, pods=pods), ago(99), answered_at=ago(answered))
 
 
 @pytest.mark.parametrize(
@@ -52,9 +52,12 @@ def heard(launch: int, pods: int) -> HeardWords:
     [
         pytest.param(None, LIMIT - 1, None, id="not heard yet"),
         pytest.param(heard(1, 2), 10 * LIMIT, None, id="all have started their ranks"),
-        pytest.param(None, LIMIT, "0 of 2 pods", id="not heard"),
+        pytest.param(None, 10 * LIMIT, None, id="nobody can be heard"),
+        pytest.param(heard(0, 2, answered=LIMIT), 2 * LIMIT - 1, None, id="not heard any more"),
+        pytest.param(heard(1, 1, answered=LIMIT), 2 * LIMIT - 1, None, id="not heard any more since the first"),
         pytest.param(heard(0, 2), LIMIT, "0 of 2 pods", id="all stay behind"),
         pytest.param(heard(1, 1), LIMIT, "1 of 2 pods", id="one stays behind"),
+        pytest.param(heard(1, 1, answered=LIMIT), 2 * LIMIT, "1 of 2 pods", id="one stayed behind in its time"),
     ],
 )
 def test_launchers_that_do_not_follow_in_time_are_made_anew(
@@ -67,6 +70,12 @@ def test_launchers_that_do_not_follow_in_time_are_made_anew(
         assert (status.phase, status.attempt, status.launch) == ("Restarting", 3, 0)
         assert (status.counted_restarts, status.failure.reason) == (1, "NotLaunched")
         assert status.failure.message == f"{message} have started their ranks anew within {LIMIT:g} s"
+
+
+def test_launchers_that_have_never_said_anything_are_made_anew_by_their_silent_answer() -> None:
+    """Those of the release before do not heed every call."""
+    silence = HeardWords(GangWord(attempt=2, serial=0, launch=0, pods=0), ago(0))
+    assert follow("1", "1", words=silence, since=LIMIT).status.failure.reason == "NotLaunched"
 
 
 def test_the_time_to_start_in_begins_with_the_launch() -> None:

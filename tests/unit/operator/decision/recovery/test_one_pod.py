@@ -172,11 +172,24 @@ def test_a_pod_is_not_waited_for_where_the_others_have_come_to_the_end_of_the_tr
 
 def test_launchers_that_do_not_follow_have_all_pods_made_anew_from_when_the_new_one_runs() -> None:
     world = recovered(look(at_work().pod_gone(LOST)).later(200), LOST)
-    two, all_ = (HeardWords(GangWord(attempt=0, serial=9, launch=1, pods=pods), world.now) for pods in (2, 3))
     late = world.later(SETTINGS.launch_seconds)
+    two, all_ = (HeardWords(GangWord(attempt=0, serial=9, launch=1, pods=pods), late.now) for pods in (2, 3))
     assert look(world.later(SETTINGS.launch_seconds - 9), words=two).status.attempt == 0
     assert look(late, words=all_).status.attempt == 0
     assert_all_anew(look(late, words=two), ("PodLost", "NotLaunched"))
+
+
+@pytest.mark.parametrize("before", [None, 0, 1])
+def test_a_gang_that_cannot_be_heard_keeps_its_pods(before: int | None) -> None:
+    """The operator is cut off from port 9399, from the start or since a word of a launch."""
+    begun = at_work()
+    said = None if before is None else HeardWords(GangWord(attempt=0, serial=1, launch=before, pods=1), begun.now)
+    world = recovered(look(begun.evicted(LOST), words=said), LOST)
+    for _ in range(3):
+        world = look(world.later(SETTINGS.launch_seconds), words=said)
+    assert (world.status.phase, world.status.attempt, world.status.restarts) == ("Starting", 0, 1)
+    trains = look(world, words=said, report=make_report(9)).status
+    assert (trains.phase, trains.attempt) == ("Training", 0)
 
 
 def test_a_pod_that_is_lost_again_before_a_step_has_all_pods_made_anew() -> None:
