@@ -12,10 +12,10 @@ from arcface_operator.decision.evaluation import evaluation_hash
 from arcface_operator.kubernetes.client import CreateMode, JobRef
 from arcface_operator.kubernetes.device_faults import DeviceFaultReader
 from arcface_operator.kubernetes.executor import ActionExecutor
+from arcface_operator.manifests.workload import QueueView
 from support.builders.jobs import job_document
 from support.builders.views import NOW, SETTINGS, make_prerequisites
 from support.decision_table import status_in
-from support.fakes.kueue import NoQueues
 from support.fakes.words import Listener
 
 REF = JobRef("default", "quick")
@@ -40,6 +40,8 @@ class FailingCluster:
     """Services and ConfigMaps as the operator's cache has them."""
     lacks: tuple[str, ...] = ()
     """Kinds of which it is known that the job has none."""
+    queue: QueueView | None = None
+    """Kueue's part."""
     asked: list[str] = field(default_factory=list)
     """Writes, in their order."""
     seconds: float = 0.0
@@ -128,6 +130,17 @@ def body(phase: Any, status: Any = None, **spec: Any) -> dict[str, Any]:
     return document
 
 
+@dataclass
+class Queues:
+    """Reads what Kueue says of the job."""
+
+    cluster: FailingCluster
+
+    async def read(self, _job: Any) -> QueueView | None:
+        """All of it."""
+        return self.cluster.queue
+
+
 class Controller:
     """The operator's controller on a job of a cluster."""
 
@@ -136,7 +149,7 @@ class Controller:
         self.cluster, self.jobs, self.queue = cluster, JobStore(), WorkQueue()
         self.jobs.upsert(job)
         parts = {"api": api, "pods": api, "prerequisites": api, "poller": api, "device_faults": DeviceFaultReader(api)}
-        parts |= {"queues": NoQueues(), "listener": Listener()}
+        parts |= {"queues": Queues(cluster), "listener": Listener()}
         self.reconciler = Reconciler(
             jobs=self.jobs,
             observer=Observer(

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Literal
 
 from arcface_api.resource.status import ArcFaceTrainingJobStatus, ConditionType
-from arcface_operator.decision.answers.action_failure import Family
+from arcface_operator.decision.answers.action_failure import Family, Purpose
 from arcface_operator.manifests.metadata import Manifest
 
 
@@ -125,7 +125,13 @@ class Plan:
 
 def family_of(action: Request) -> Family:
     """The actions that an action waits with where one of them has failed."""
-    return action.condition, isinstance(action, Delete | DeletePodGroup | WriteWorkloadStatus | DeleteJob)
+    match action:
+        case Delete() | DeletePodGroup() | DeleteJob():
+            return action.condition, Purpose.REMOVAL
+        case WriteWorkloadStatus():
+            return action.condition, Purpose.TELLING_KUEUE
+        case Apply() | DryRunCreate() | Create() | Annotate():
+            return action.condition, Purpose.MAKING
 
 
 def earliest(*seconds: float | None) -> float | None:

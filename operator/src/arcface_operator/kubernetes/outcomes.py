@@ -71,11 +71,11 @@ def failure_of(job: ArcFaceTrainingJob, action: decided.Request, error: Exceptio
     is_new = isinstance(action, decided.Apply | decided.DryRunCreate | decided.Create)
     is_unknown = is_new and status == client.NOT_FOUND  # its kind, or its namespace
     words = error.message if isinstance(error, client.ApiError) else str(error)
-    condition, is_removal = decided.family_of(action)
+    condition, purpose = decided.family_of(action)
     joint = " " if isinstance(error, Refused | NotYet) else ": "
     return ActionFailure(
         condition=condition,
-        is_removal=is_removal,
+        purpose=purpose,
         message=f"{_object_of(job, action)}{joint}{words}",
         is_lasting=isinstance(error, Refused) or status in client.REFUSED or is_unknown,
         retry_after_seconds=error.retry_after_seconds if isinstance(error, client.ApiError) else None,

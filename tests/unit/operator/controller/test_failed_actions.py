@@ -3,12 +3,18 @@
 import asyncio
 import json
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from arcface_api.contract.pod_environment import LAUNCH_ANNOTATION
 from arcface_api.names import API_VERSION, KIND
+from arcface_api.resource.status import ElasticStatus, Replacement
+from arcface_operator.decision import plan
+from arcface_operator.decision.observation import NO_ATTEMPT
+from arcface_operator.kubernetes import outcomes
 from arcface_operator.kubernetes.client import FIELD_MANAGER, IN_FLIGHT, ApiError, Unreachable
+from arcface_operator.manifests.workload import QueueView, WorkloadView
 from support.builders.views import ASCEND, SETTINGS, ago, make_ended, make_evaluator, make_worker
 from support.fakes.failing_cluster import UID, Controller, FailingCluster, body
 
@@ -19,6 +25,7 @@ LONG = 100.0
 TWO = {"workers": {"replicas": 2}}
 EVALUATED: dict[str, Any] = {"evaluation": {"claimName": "sets", "sets": ["lfw"]}}
 TEMPLATE = {"evaluation": {**EVALUATED["evaluation"], "template": {"spec": {"nodeSelector": {"disk": "fast"}}}}}
+KUEUE = {**TWO, "scheduling": {"gang": "kueue", "queue": "npu"}}
 VOLCANO = {"scheduling": {"gang": "volcano", "queue": "npu"}}
 TABLE = {"workers": ASCEND, "training": {"precision": "fp32"}}
 TTL = {"runPolicy": {"ttlSecondsAfterFinished": 0}}
@@ -58,10 +65,11 @@ class Kind:
     away: frozenset[str] = frozenset()
     objects: tuple[Any, ...] | None = None
     lacks: tuple[str, ...] = ()
+    queue: QueueView | None = None
 
     def controller(self, error: Exception | None) -> Controller:
         """With requests of this kind failing."""
-        seen = dict(self.found), self.away, self.objects, self.lacks
+        seen = dict(self.found), self.away, self.objects, self.lacks, self.queue
         cluster = FailingCluster(self.pods, self.verb, self.what, error, *seen)
         return Controller(cluster, self.job)
 
@@ -83,8 +91,43 @@ CREATED = found("configmaps/quick-config", "c", managedFields=BY_CREATION, resou
 OLD = found("pods/quick-worker-0", "worker-0-1")
 JOB = found("arcfacetrainingjobs/quick", UID)
 BATCH_JOB = found("jobs/quick-evaluate", "job-1")
+WORKLOAD = found("workloads/quick-0", "w")
+SPARE = found("pods/quick-spare-2", "spare")
 STUCK = workers(1, leaves_at=ago(999), node="node-7")
 FIRST, EVALUATOR = "quick-worker-0", "quick-evaluate"
+
+
+def queue(*conditions: str) -> QueueView:
+    """Kueue has a Workload of the gang, of which these conditions hold."""
+    workload = WorkloadView(
+        name="quick-0",
+        uid="w",
+        version="7",
+        generation=1,
+        owner=UID,
+        component="worker",
+        evaluation=None,
+        is_leaving=False,
+        is_active=True,
+        assignment=None,
+        conditions={kind: {"type": kind, "status": "True"} for kind in conditions},
+    )
+    return QueueView(workloads={"worker": workload})
+
+
+def small_gang(*spares: Any) -> tuple[dict[str, Any], tuple[Any, ...]]:
+    """A job that trains with two of its three pods and looks for room for the third, and its pods."""
+    size = ElasticStatus(attempt=2, pods=2, changed_at=ago(SETTINGS.grow_seconds))
+    job = body("Training", {"elastic": size}, workers={"replicas": 3, "minReplicas": 2})
+    return job, (*workers(), *spares)
+
+
+NEW = {"launch": 1, "replacement": Replacement(pod=1, launch=1), "restarted_at": ago(1)}
+WITH_NEW = (
+    make_worker(0, 2, owner=UID),
+    make_worker(1, 2, owner=UID, phase="Pending", annotations={LAUNCH_ANNOTATION: "1"}),
+)
+ENDED_SPARE = make_ended(2, NO_ATTEMPT, name="quick-spare-2", uid="spare", owner=UID, created=ago(999))
 
 KINDS = {
     "service": Kind("apply", "Service", "Ready", body(None, **TWO)),
@@ -103,6 +146,16 @@ KINDS = {
     "repair": Kind("apply", "Service", "Ready", body("Training", **TWO), workers(), objects=()),
     "repair of a table": Kind("apply", "table", "RankTableReady", body("Training", **TABLE), with_cards(), objects=()),
     "scheduler's annotation": Kind("merge", FIRST, "Training", body("Starting", **TWO), workers(annotations={}), POD),
+    "launch's annotation": Kind("merge", FIRST, "Training", body("Restarting", NEW, **TWO), WITH_NEW, POD),
+    "spare pod": Kind("create", "Pod", "FullSize", *small_gang()),
+    "removal of a spare pod": Kind("delete", "quick-spare-2", "FullSize", *small_gang(ENDED_SPARE), SPARE),
+    "workload": Kind("create", "Workload", "Ready", body("Queued", **KUEUE), queue=QueueView(workloads={})),
+    "workload of before": Kind(
+        "delete", "quick-0", "Ready", body("Queued", **KUEUE), found=WORKLOAD, queue=queue("Finished")
+    ),
+    "workload's status": Kind(
+        "merge", "status", "Ready", body("Training", **KUEUE), workers(), queue=queue("Admitted")
+    ),
     "suspension": Kind("delete", FIRST, "Suspended", body("Training", **SUSPEND), workers(), POD),
     "suspension's pod group": Kind("delete", "quick", "Suspended", body("Training", **SUSPEND, **VOLCANO), (), GROUP),
     "pod after the end": Kind("delete", FIRST, "Ready", body("Failed", **TWO), workers(), POD),
@@ -134,8 +187,9 @@ LASTING = {"400", "403", "404", "422"}
 
 
 def is_gone(kind: Kind, error: str) -> bool:
-    """What is to go, or to be told, and is not there: there is nothing to tell of."""
-    return error == "404" and kind.verb in {"delete", "merge"}
+    """What is to go, or to be told, and is not there, or is another one by now: there is nothing to tell of."""
+    is_newer = error == "409" and kind is KINDS["workload's status"]
+    return is_newer or (error == "404" and kind.verb in {"delete", "merge"})
 
 
 @pytest.mark.parametrize("error", ERRORS)
@@ -179,6 +233,19 @@ def looked_at(cluster: FailingCluster, job: dict[str, Any]) -> Controller:
     return asyncio.run(play())
 
 
+def test_no_kind_of_request_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    met, failure_of = set(), outcomes.failure_of
+
+    def noted(job: Any, action: plan.Request, error: Exception) -> Any:
+        met.add(type(action))
+        return failure_of(job, action, error)
+
+    monkeypatch.setattr(outcomes, "failure_of", noted)
+    for case in KINDS.values():
+        asyncio.run(case.controller(ERRORS["500"]).look())
+    assert met == set(get_args(plan.Request))
+
+
 @pytest.mark.parametrize("error", ERRORS)
 def test_an_event_that_cannot_be_written_keeps_nothing_from_being_done(error: str) -> None:
     controller = looked_at(FailingCluster((), "create", "Event", ERRORS[error]), body(None, **TWO))
@@ -206,6 +273,19 @@ def test_what_is_to_go_does_not_wait_for_what_cannot_be_written() -> None:
     controller = looked_at(cluster, case.job)
     assert controller.condition("RankTableReady")["reason"] == "Refused"
     assert "delete quick-worker-0" in cluster.asked
+
+
+def test_pods_that_are_to_go_do_not_wait_until_kueue_can_be_told_something() -> None:
+    async def play() -> None:
+        controller = KINDS["workload's status"].controller(ERRORS["429"])
+        await controller.look()
+        controller.cluster.pods = tuple(make_ended(index, 2, 1, owner=UID) for index in range(2))
+        for _ in range(2):
+            await controller.look(after=1.0)
+        assert {f"delete quick-worker-{index}" for index in range(2)} <= set(controller.cluster.asked)
+        assert controller.tries() == 1
+
+    asyncio.run(play())
 
 
 def test_pods_are_not_told_of_a_table_that_is_not_there() -> None:

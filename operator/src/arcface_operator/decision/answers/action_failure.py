@@ -1,6 +1,7 @@
 """An action that came to nothing: what the API server said, and which condition depends on it."""
 
 from dataclasses import dataclass
+from enum import Enum
 
 from arcface_api.resource.status import ConditionType
 
@@ -8,9 +9,20 @@ REFUSED, UNAVAILABLE = "Refused", "Unavailable"
 """Reasons of a condition whose action failed: refused for good, as long as nobody changes anything, or for now."""
 UNREADABLE = "Unreadable"
 """Reason of Ready where a release could not read the job, and did nothing."""
-Family = tuple[ConditionType, bool]
-"""Actions that one condition depends on and that build on each other, apart from those that take something away."""
-CREATION: Family = ("Ready", False)
+
+
+class Purpose(Enum):
+    """What actions are for that build on each other; those for one purpose wait for none for another."""
+
+    MAKING = "making"
+    REMOVAL = "removal"
+    TELLING_KUEUE = "telling Kueue"
+    """Its webhook may be away for long, and nothing but Kueue's own books depends on it."""
+
+
+Family = tuple[ConditionType, Purpose]
+"""Actions for one purpose that one condition depends on."""
+CREATION: Family = ("Ready", Purpose.MAKING)
 """What pods need, and the pods."""
 
 
@@ -20,8 +32,8 @@ class ActionFailure:
 
     condition: ConditionType
     """What cannot become true without it."""
-    is_removal: bool = False
-    """Whether something was to go rather than to be made."""
+    purpose: Purpose = Purpose.MAKING
+    """What it was for."""
     message: str
     """The object and the server's words."""
     is_lasting: bool
@@ -32,7 +44,7 @@ class ActionFailure:
     @property
     def family(self) -> Family:
         """The actions that wait with this one until it is tried again."""
-        return self.condition, self.is_removal
+        return self.condition, self.purpose
 
     @property
     def reason(self) -> str:
