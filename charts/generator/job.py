@@ -188,7 +188,7 @@ def numerics() -> list[Panel]:
         ),
         curves(
             "Steps left out",
-            "Since loss or gradient were not finite. Ten in a row end the training with exit code 3.",
+            "Since loss or gradient were not finite. Ten of twenty send the ranks back to a checkpoint, once.",
             "none",
             target(f"max(increase(arcface_train_skipped_steps_total{{{RANKS}}}{RATE}))", "steps"),
             min=0,

@@ -200,7 +200,7 @@ def test_helm_test_trains_where_it_is_told_to() -> None:
     assert container["args"][:2] == ["--namespace=a", "--phase=Succeeded"]
     pod = build_worker_pod(ArcFaceTrainingJob.from_json(json.dumps(without_hooks(job)), "test job"), 0, 0, Settings())
     (drawing,) = pod["spec"]["initContainers"]
-    assert drawing["image"] == "arcface-trainer:0.1.0"
+    assert drawing["image"] == Settings().trainer_image
     assert drawing["securityContext"] == pod["spec"]["containers"][0]["securityContext"]
     (mount,) = drawing["volumeMounts"]
     claims = {each["name"]: each.get("persistentVolumeClaim") for each in pod["spec"]["volumes"]}

@@ -15,6 +15,10 @@ from testbed.control_plane.cluster import ControlPlane
 
 SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "cluster-template-policy.yaml"
 HOST_PATH = {"volumes": [{"name": "root", "hostPath": {"path": "/"}}]}
+TOKEN = {"volumes": [{"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}]}
+SETTINGS = {"volumes": [{"name": "settings", "projected": {"sources": [{"configMap": {"name": "settings"}}]}}]}
+ADMIN = [{"name": "trainer", "securityContext": {"runAsUser": 0, "capabilities": {"add": ["SYS_ADMIN"]}}}]
+BOUNDED = [{"name": "trainer", "env": [], "securityContext": {"capabilities": {"drop": ["ALL"]}}}]
 PRIVILEGED = [{"name": "trainer", "securityContext": {"privileged": True}}]
 
 
@@ -47,12 +51,16 @@ def test_templates_are_kept_from_the_node(api: httpx.Client, policed: str) -> No
         ({"evaluation": evaluation}, "hostNetwork, hostPID or hostIPC"),
         (in_workers({"hostPID": True}), "hostNetwork, hostPID or hostIPC"),
         (in_workers({"serviceAccountName": "admin"}), "may not choose an account"),
+        (in_workers({"serviceAccount": "admin"}), "may not choose an account"),
+        (in_workers(TOKEN), "tokens of accounts"),
+        (in_workers({"containers": ADMIN}), "may not add capabilities"),
+        (in_workers({"initContainers": ADMIN}), "may not add capabilities"),
         (in_workers({"containers": PRIVILEGED}), "privileged containers"),
         (in_workers({"initContainers": PRIVILEGED}), "privileged containers"),
     ]
     for spec, sentence in refused:
         answered = asked(api, policed, **spec)
         assert (answered.status_code, sentence in answered.text) == (422, True), answered.text
-    harmless = {"nodeSelector": {"npu": "yes"}, "containers": [{"name": "trainer", "env": []}], "volumes": []}
+    harmless = {"nodeSelector": {"npu": "yes"}, "containers": BOUNDED, **SETTINGS}
     for spec in ({}, in_workers(harmless), {"evaluation": {"claimName": "sets"}}):
         assert asked(api, policed, **spec).status_code == httpx.codes.CREATED

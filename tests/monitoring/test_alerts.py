@@ -45,9 +45,9 @@ def in_phase(phase: str) -> dict[str, str]:
     return job("arcface_job_phase", f',phase="{phase}"', "1x240")
 
 
-def waits(phase: str, reason: str) -> dict[str, str]:
+def waits(phase: str, reason: str, values: str = "0x1600") -> dict[str, str]:
     """The job, which has waited since the first minute."""
-    return job("arcface_job_waiting_start_timestamp_seconds", f',phase="{phase}",reason="{reason}"', "0x1600")
+    return job("arcface_job_waiting_start_timestamp_seconds", f',phase="{phase}",reason="{reason}"', values)
 
 
 def restarts(values: str) -> dict[str, str]:
@@ -59,6 +59,13 @@ def table(ready: str) -> dict[str, str]:
     """A rank table of 16 ranks."""
     name = "arcface_job_rank_table_ranks"
     return job(name, ',state="ready"', ready) | job(name, ',state="total"', "16x30")
+
+
+def handed_table(ready: str, total: str) -> dict[str, str]:
+    """Its ranks as two leaders serve them, with minutes of none between."""
+    name, later = "arcface_job_rank_table_ranks", "_x11 {}x20"
+    known = handed_over(name, ',state="ready"', f"{ready}x9 stale", later.format(ready))
+    return known | handed_over(name, ',state="total"', f"{total}x9 stale", later.format(total))
 
 
 LONG_MINUTES = 200
@@ -189,14 +196,42 @@ CASES = [
         "cut off from one leader and from the next",
     ),
     ("ArcFaceRankTableStuck", {**table("8x30"), **in_phase("Starting")}, 12, OF_JOBS, "half of it"),
+    (
+        "ArcFaceRankTableStuck",
+        {**handed_table("8", "16"), **in_phase("Starting")},
+        14,
+        OF_JOBS,
+        "half of it under two leaders",
+    ),
     ("ArcFaceRankTableStuck", {**table("0 8 16x30"), **in_phase("Starting")}, 12, None, "whole after two minutes"),
     ("ArcFaceRankTableStuck", {**table("0x30"), **in_phase("Queued")}, 12, None, "waits in a queue"),
     ("ArcFaceRankTableStuck", {**table("8x30"), **in_phase("Failed")}, 12, None, "has ended"),
     ("ArcFaceJobPending", waits("Pending", "DevicesMissing"), 70, {**OF_JOBS, "reason": "DevicesMissing"}, "no card"),
     ("ArcFaceJobPending", waits("Pending", "DevicesMissing"), 50, None, "not for an hour yet"),
     ("ArcFaceJobPending", waits("Queued", "Queued"), 70, None, "a queue's business"),
+    (
+        "ArcFaceJobPending",
+        waits("Pending", "Creating", "0x58 stale"),
+        62,
+        None,
+        "what was said before it started stays for a while",
+    ),
     ("ArcFaceJobQueued", waits("Queued", "Queued"), 1500, {**OF_JOBS, "reason": "Queued"}, "a day"),
     ("ArcFaceJobQueued", waits("Queued", "Queued"), 1200, None, "a night"),
+    (
+        "ArcFaceJobQueued",
+        {**waits("Pending", "ClaimMissing", "0x1490 stale"), **waits("Queued", "Queued", "_x1491 0x109")},
+        1550,
+        None,
+        "a day for a claim, and an hour for room",
+    ),
+    (
+        "ArcFaceJobQueued",
+        {**waits("Pending", "ClaimMissing", "0x9 stale"), **waits("Queued", "Queued", "_x10 0x1600")},
+        1500,
+        OF_JOBS | {"reason": "Queued"},
+        "a moment for its pods, and a day for room",
+    ),
     ("ArcFaceJobRestartsForEver", restarts("0+1x60"), 60, OF_JOBS, "each minute"),
     ("ArcFaceJobRestartsForEver", restarts("0x9 5x60"), 60, None, "five in an hour"),
     ("ArcFaceJobRestartsForEver", restarts("40x60"), 60, None, "all of them long ago"),

@@ -94,10 +94,15 @@ def _restarts_capped(job: Manifest) -> Iterator[Sample]:
 
 
 def _waiting_start(job: Manifest) -> Iterator[Sample]:
-    """Since when a job cannot have pods at work, and why; absent while nothing keeps it from that."""
-    phase, ready = _status_of(job).get("phase"), _condition(job, "Ready", "False")
+    """Since when a job cannot have pods at work, and why; absent while nothing keeps it from that.
+
+    A suspension is none of the wait: the condition keeps its time through it, and the job starts anew after it.
+    """
+    status, ready = _status_of(job), _condition(job, "Ready", "False")
+    phase = status.get("phase")
     if phase in WAITING_PHASES and ready is not None:
-        yield (phase, ready["reason"]), _unix_time(ready["lastTransitionTime"])
+        moments = _unix_time(ready["lastTransitionTime"]), _unix_time(status.get("startTime"))
+        yield (phase, ready["reason"]), max((each for each in moments if each is not None), default=None)
 
 
 def _unreadable(job: Manifest) -> Iterator[Sample]:

@@ -37,12 +37,13 @@ def with_device_class(job: ArcFaceTrainingJob, settings: Settings) -> tuple[ArcF
 
 
 def _class_of(wanted: str, settings: Settings) -> DeviceClass | None:
-    """The class of that name, else the first with that resource; None for the devices of the settings themselves."""
+    """The class of that name, else the first that names that resource; None where the settings alone say it.
+
+    One may name the settings' own resource: jobs that ask for no kind are then of that class, and on its nodes.
+    """
     classes = settings.device_classes
-    named = next((each for each in classes if each.name == wanted), None)
-    if named is not None or wanted == settings.resource_name:
-        return named
-    return next((each for each in classes if each.resource_name == wanted), None)
+    named = (each for each in classes if each.name == wanted)
+    return next(named, next((each for each in classes if each.resource_name == wanted), None))
 
 
 def _with_workers(job: ArcFaceTrainingJob, **fields: Any) -> ArcFaceTrainingJob:

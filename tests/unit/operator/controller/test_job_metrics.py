@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from arcface_api.resource.status import EvaluationStatus, GateResult, IjbResult, PairResult
+from arcface_api.resource.status import Condition, EvaluationStatus, GateResult, IjbResult, PairResult
 from arcface_operator.controller.job_metrics import FAMILIES, JobCollector
 from arcface_operator.decision.decide import decide
 from support.builders.jobs import make_job
@@ -14,6 +14,7 @@ from support.builders.views import SETTINGS, ago, make_report, make_worker, stor
 from support.decision_table import observation_in, status_in
 
 JOB = {"namespace": "faces", "name": "r100"}
+NO_ROOM = {"phase": "Pending", "is_ready": False, "address": None, "node": None}
 
 
 def job(status: dict[str, Any] | None = None, **workers: Any) -> dict[str, Any]:
@@ -64,6 +65,10 @@ def not_ready(reason: str) -> dict[str, str]:
     return {"type": "Ready", "status": "False", "reason": reason, "lastTransitionTime": since}
 
 
+def queued_since(seconds: float) -> Condition:
+    return Condition(type="Ready", status="False", reason="Queued", message="", last_transition_time=ago(seconds))
+
+
 @pytest.mark.parametrize("phase", ["Pending", "Queued", "Restarting"])
 def test_a_job_that_waits_tells_since_when_and_for_what(phase: str) -> None:
     waits = job({"phase": phase, "conditions": [not_ready("ClaimMissing")]})
@@ -76,6 +81,23 @@ def test_a_job_that_waits_tells_since_when_and_for_what(phase: str) -> None:
 def test_a_job_that_does_not_want_to_start_waits_for_nothing(phase: str) -> None:
     told = job({"phase": phase, "conditions": [not_ready("Refused")]})
     assert value(told, "waiting_start_timestamp_seconds", phase=phase, reason="Refused") is None
+
+
+def test_a_suspension_is_none_of_the_wait() -> None:
+    """The operator's decisions from one queue, through two days at rest, to the next."""
+    status = status_in("Queued", conditions=[queued_since(180_000)], start_time=ago(180_000))
+    without_room = (make_worker(0, **NO_ROOM), make_worker(1, **NO_ROOM))
+    looks: list[Any] = [
+        ("Queued", True, (), 172_800),
+        ("Suspended", False, (), 60),
+        ("Pending", False, without_room, 50),
+    ]
+    for phase, suspend, pods, seconds in looks:
+        assert status.phase == phase
+        looked_at = make_job(workers={"replicas": 2}, suspend=suspend).model_copy(update={"status": status})
+        status = decide(observation_in(phase, looked_at, {"pods": pods}), SETTINGS, ago(seconds)).status
+    told = job(json.loads(status.to_json()))
+    assert value(told, "waiting_start_timestamp_seconds", phase="Queued", reason="Queued") == ago(60).timestamp()
 
 
 def test_what_the_operator_decides_of_a_job_without_pods_is_read_as_waiting() -> None:

@@ -13,6 +13,7 @@ NODES = {"accelerator-type": "module-910b-8"}
 CCE = DeviceClass(name="cce", resource_name="huawei.com/ascend-1980", device_annotation="cce/configuration")
 A2 = DeviceClass(name="a2", chip_family="ascend-910b", trainer_image="trainer:a2", node_selector=NODES)
 MIXED = Settings(device_classes=(CCE, A2))
+OWN_IMAGE = Settings().trainer_image
 
 
 def on_cards(resource: str | None = None, first: str | None = None, **fields: Any) -> ArcFaceTrainingJob:
@@ -41,9 +42,9 @@ def test_the_resource_that_a_job_gets(asked: str | None, first: str | None, give
 @pytest.mark.parametrize(
     ("asked", "annotation", "family", "image"),
     [
-        (None, "ascend.kubectl.kubernetes.io/ascend-910-configuration", "ascend-910", "arcface-trainer:0.1.0"),
-        ("cce", "cce/configuration", "ascend-910", "arcface-trainer:0.1.0"),
-        ("huawei.com/ascend-1980", "cce/configuration", "ascend-910", "arcface-trainer:0.1.0"),
+        (None, "ascend.kubectl.kubernetes.io/ascend-910-configuration", "ascend-910", OWN_IMAGE),
+        ("cce", "cce/configuration", "ascend-910", OWN_IMAGE),
+        ("huawei.com/ascend-1980", "cce/configuration", "ascend-910", OWN_IMAGE),
         ("a2", "ascend.kubectl.kubernetes.io/ascend-910-configuration", "ascend-910b", "trainer:a2"),
     ],
 )
@@ -67,6 +68,17 @@ def test_the_nodes_of_a_class_are_those_of_all_its_pods_unless_the_job_says_othe
     own = {"spec": {"nodeSelector": {"accelerator-type": "module-910b-16", "zone": "b"}, "tolerations": []}}
     job, _ = device_class.with_device_class(on_cards("a2", template=own), MIXED)
     assert job.spec.workers.template == own
+
+
+@pytest.mark.parametrize("asked", [None, "huawei.com/Ascend910", "a1"])
+def test_jobs_that_name_no_kind_are_of_the_class_with_the_releases_own_resource(asked: str | None) -> None:
+    a1 = DeviceClass(name="a1", resource_name="huawei.com/Ascend910", node_selector={"accelerator-type": "module"})
+    mixed = Settings(device_classes=(A2, a1))
+    job, settings = device_class.with_device_class(on_cards(asked), mixed)
+    assert job.spec.workers.template == {"spec": {"nodeSelector": {"accelerator-type": "module"}}}
+    assert (job.spec.workers.device_resource, settings.trainer_image) == ("huawei.com/Ascend910", OWN_IMAGE)
+    job, _ = device_class.with_device_class(on_cards("a2"), mixed)
+    assert job.spec.workers.template == {"spec": {"nodeSelector": NODES}}
 
 
 @pytest.mark.parametrize("template", [{"spec": "pod"}, {"spec": {"nodeSelector": ["a"]}}])
