@@ -89,13 +89,22 @@ def _next_step(context: DecisionContext) -> Plan:
         return ending.after_end(context)
     if (sentence := starting.refusal(context)) is not None:
         return ending.fail(context, "InvalidSpec", sentence)
-    if context.spec.suspend:
-        return ending.suspend(training.with_end_report(context) if context.stage is stages.TRAINING else context)
+    if (paused := _pause(context)) is not None:
+        return paused
     plan = _by_phase(context)
     if plan.status.phase not in FINAL_PHASES and (sentence := active_deadline_seconds.exceeded(context)) is not None:
         # An end that was reached in time counts even where it is seen late.
         return ending.fail(context, "DeadlineExceeded", sentence)
     return plan
+
+
+def _pause(context: DecisionContext) -> Plan | None:
+    """What a suspension comes to, also one that is called off before its pods have left; None where the job goes on."""
+    is_pausing = context.spec.suspend or ending.is_suspending(context)
+    done = gang.done_meanwhile(context) if is_pausing else None
+    if done is not None or not context.spec.suspend:
+        return done
+    return ending.suspend(training.with_end_report(context) if context.stage is stages.TRAINING else context)
 
 
 def _by_phase(context: DecisionContext) -> Plan:

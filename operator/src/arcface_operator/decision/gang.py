@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from arcface_api.resource.status import ElasticStatus, FailureStatus
 from arcface_operator.decision import ending, evaluation, room, stages, starting, training
-from arcface_operator.decision.context import ROOM, DecisionContext
+from arcface_operator.decision.context import ROOM, DecisionContext, condition
 from arcface_operator.decision.fault_table.table import NODE_LOST, POD_LOST, Remedy
 from arcface_operator.decision.faults import Fault, card_fault, digest, fault_of, located, pod_fault, worst
 from arcface_operator.decision.plan import Action, Plan, earliest
@@ -129,6 +129,23 @@ def is_blamed(context: DecisionContext) -> bool:
     told = ladder.with_told_ends(context)
     fault = _gang_fault(told)
     return fault is not None and fault.is_blamed and not settle_seconds.seconds_left(told, fault)
+
+
+def done_meanwhile(context: DecisionContext) -> Plan | None:
+    """The end of a stage that a suspension meets: what is done is never done again. The next look suspends the rest.
+
+    An evaluation that is not the one wished for any more is judged by nobody.
+    """
+    status, course = context.status, _course(context)
+    if status.phase in {None, "Suspended"} or not _is_done(context) or course.unfinished(context) is not None:
+        return None
+    if context.stage is stages.EVALUATION and status.evaluation_hash != evaluation.evaluation_hash(context.job):
+        return None
+    done = replace(context, status=course.complete(context).status)
+    if condition(done.status, "Suspended") is not None:
+        why = f"the {context.stage.work} was done before"
+        done = done.with_condition("Suspended", truth=False, reason="Done", message=why)
+    return Plan(status=done.status, look_again_seconds=0.0)
 
 
 def _course(context: DecisionContext) -> _Course:

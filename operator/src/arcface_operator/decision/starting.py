@@ -94,6 +94,8 @@ def start(context: DecisionContext) -> Plan:
         context = (scheduling_deadline_seconds.begun if is_free else scheduling_deadline_seconds.put_off)(context)
         if (wait := _before_first_pod(context)) is not None:
             return wait
+    elif (message := _unplaced(context)) is not None:
+        return _await_placement(context, message)
     context = _with_defaults(context)
     # The pods' events come long before that, unless somebody keeps them from us.
     return Plan(
@@ -140,8 +142,9 @@ def _before_first_pod(context: DecisionContext) -> Plan | None:
         message = f"attempt {context.status.attempt} waits: the one before it ended before it ran"
         return replace(_wait_for(context, "BackOff", message), look_again_seconds=left)
     if (pod := _namesake(context)) is not None:
+        keeper = ending.lingering(context, [pod])
         message = f"pod {pod.name} of an earlier job of this name is to leave"
-        return _wait_for(context, "PodsLeaving", message)
+        return _wait_for(context, "PodsLeaving", message if keeper is None else f"{message}: {keeper}")
     if context.observed.prerequisites is None:
         return Plan(status=context.status, look_again_seconds=0.0)  # looked at in the phase that is now begun
     if unmet := prerequisites.unmet_prerequisites(context.job, context.observed.prerequisites):
@@ -157,6 +160,24 @@ def _queue(context: DecisionContext, wait: scheduling_gang.Wait) -> Plan:
         status=queued.with_status(phase="Queued").status,
         actions=(*_dry_runs(context), *wait.actions),
         look_again_seconds=context.settings.check_seconds,
+    )
+
+
+def _unplaced(context: DecisionContext) -> str | None:
+    """Why it is not known where Kueue wants the rest of a gang; None where it is."""
+    if any(workload.POD_GROUP_SIZE in pod.annotations for pod in context.pods):
+        return None  # an earlier release made them: Kueue has admitted the pods themselves
+    wait = scheduling_gang.awaited(context)
+    return None if wait is None else wait.message
+
+
+def _await_placement(context: DecisionContext, message: str) -> Plan:
+    """The rest of a gang is not made: elsewhere it would be past Kueue's books, or find no room."""
+    waiting = context.with_condition("Ready", truth=False, reason="Queued", message=message)
+    return Plan(
+        status=waiting.status,
+        actions=calls.announcement(context),
+        look_again_seconds=earliest(context.settings.check_seconds, one_pod.seconds_left(context)),
     )
 
 

@@ -1,5 +1,6 @@
 """What a job waits for before anything is taken, what it cannot be run with, and what its user wishes meanwhile."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -99,6 +100,7 @@ OVER = "Failed Failed=DeadlineExceeded !Complete=DeadlineExceeded"
 PAUSED = "Suspended !Ready=Suspended !Training=Suspended Suspended=Suspended"
 PAUSING = "!Ready=Suspended !Suspended=Suspending"
 UNTOLD, UNTELLING = f"{PAUSED} !RankTableReady=Suspended", f"{PAUSING} !RankTableReady=Suspended"
+DONE = "Pending +next !Training=Trained !Evaluated=Pending"
 ON_LOST_NODE = {"pods": (make_worker(0, leaves_at=ago(31)),), "lost_nodes": frozenset({"node-0"})}
 WISHES = [
     *row(
@@ -120,6 +122,38 @@ WISHES = [
     *row(
         "suspend, the pods have left their nodes",
         {"pods": (make_ended(0, code=143), make_ended(1, code=143)), "evaluator": None},
+        spec={"suspend": True},
+        waiting=f"{PAUSED} delete:0,1",
+        suspended=f"{PAUSED} delete:0,1",
+        gang=f"{PAUSED} delete:0,1",
+        evaluating="Suspended !Evaluated=Suspended Suspended=Suspended delete:0,1",
+        ended="",
+    ),
+    *row(
+        "suspend, all ranks are done",
+        {"pods": (make_ended(0), make_ended(1)), "evaluator": None},
+        spec={"suspend": True, "evaluation": None},
+        waiting="Succeeded Complete=Succeeded !Training=Trained",
+        none=f"{PAUSED} delete:0,1",
+        suspended=f"{PAUSED} delete:0,1",
+        gang="Succeeded Complete=Succeeded !Training=Trained",
+        evaluating="Suspended !Evaluated=Suspended Suspended=Suspended delete:0,1",
+        ended="",
+    ),
+    *row(
+        "suspend, all ranks are done, to be evaluated",
+        {"pods": (make_ended(0), make_ended(1)), "evaluator": None},
+        spec={"suspend": True},
+        waiting=DONE,
+        none=f"{PAUSED} delete:0,1",
+        suspended=f"{PAUSED} delete:0,1",
+        gang=DONE,
+        evaluating="Suspended !Evaluated=Suspended Suspended=Suspended delete:0,1",
+        ended="",
+    ),
+    *row(
+        "suspend, all ranks have ended well but short of the last step",
+        {"pods": (make_ended(0, message=make_report(7).to_json()), make_ended(1)), "evaluator": None},
         spec={"suspend": True},
         waiting=f"{PAUSED} delete:0,1",
         suspended=f"{PAUSED} delete:0,1",
@@ -247,6 +281,37 @@ def test_ready_says_what_is_missing_and_it_is_looked_for_again(seen: dict[str, A
     assert plan.look_again_seconds == SETTINGS.check_seconds
 
 
+RANKS_DONE = (make_ended(0), make_ended(1))
+
+
+@pytest.mark.parametrize(
+    ("pod", "keeper"),
+    [
+        pytest.param({"leaves_at": ago(-60)}, "", id="has time left"),
+        pytest.param(
+            {"leaves_at": ago(5), "phase": "Failed", "finalizers": ("x.io/kept",)},
+            ": pod quick-worker-1 has left, finalizer x.io/kept keeps it; whoever set that must take it away",
+            id="finalizer",
+        ),
+        pytest.param(
+            {"leaves_at": ago(31)},
+            f": pod quick-worker-1 on node node-1 should have left by {ago(31).isoformat()}; look at its node",
+            id="node",
+        ),
+    ],
+)
+def test_what_keeps_a_pod_of_an_earlier_job_is_named(pod: dict[str, Any], keeper: str) -> None:
+    earlier = make_worker(1, owner="uid-0", **pod)
+    plan = decide(observation_in("Pending", make_job(workers={"replicas": 2}), {"earlier": (earlier,)}), SETTINGS, NOW)
+    ready = condition(plan.status, "Ready")
+    assert ready.reason == "PodsLeaving"
+    assert ready.message == f"pod quick-worker-1 of an earlier job of this name is to leave{keeper}"
+
+
+def with_status(job: Any, status: Any) -> Any:
+    return job.model_copy(update={"status": status})
+
+
 def stopping(phase: Any, *pods: PodView) -> Any:
     """The status of a job that was told to suspend while these pods leave."""
     job = make_job(workers={"replicas": 2}, suspend=True).model_copy(update={"status": status_in(phase)})
@@ -275,6 +340,29 @@ def test_a_job_is_suspended_once_its_pods_have_saved_and_left() -> None:
     assert (status.phase, status.checkpoint, status.progress.step) == ("Training", checkpoint, 9)
     assert condition(status, "Suspended").message == "spec.suspend is true, 2 pods are still to leave"
     assert stopping("Training", *RESTING).phase == "Suspended"
+
+
+@pytest.mark.parametrize("suspend", [True, False])
+def test_ranks_that_come_to_the_end_in_their_grace_period_never_train_again(suspend: bool) -> None:
+    pods = (make_ended(0, leaves_at=ago(-60)), make_ended(1, leaves_at=ago(-60)))
+    job = make_job(workers={"replicas": 2}, suspend=suspend)
+    job = job.model_copy(update={"status": stopping("Training", *LEAVING)})
+    plan = decide(observation_in("Training", job, {"pods": pods}), SETTINGS, NOW)
+    suspended = condition(plan.status, "Suspended")
+    assert (plan.status.phase, plan.status.training_completion_time) == ("Succeeded", NOW)
+    assert (suspended.status, suspended.reason) == ("False", "Done")
+
+
+def test_a_job_that_is_done_with_its_training_is_suspended_at_the_next_look_and_evaluates_when_it_goes_on() -> None:
+    job, seen = make_job(workers={"replicas": 2}, evaluation=EVALUATION, suspend=True), {"pods": RANKS_DONE}
+    done = decide(observation_in("Training", with_status(job, status_in("Training")), seen), SETTINGS, NOW)
+    assert done.look_again_seconds == 0
+    resting = with_status(job, done.status)
+    suspended = decide(replace(observation_in("Pending", resting, {}), pods=RANKS_DONE), SETTINGS, NOW).status
+    assert (suspended.phase, suspended.training_completion_time) == ("Suspended", NOW)
+    resumed = with_status(make_job(workers={"replicas": 2}, evaluation=EVALUATION), suspended)
+    plan = decide(observation_in("Suspended", resumed, {}), SETTINGS, NOW)
+    assert [word for action in plan.actions if (word := action_word(action))] == ["apply:config", "create:evaluator"]
 
 
 def test_a_job_that_was_created_suspended_begins_with_the_first_attempt() -> None:

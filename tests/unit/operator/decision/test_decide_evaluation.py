@@ -187,6 +187,20 @@ ROWS = [
         **dict.fromkeys(("waiting", "suspended", "course"), "Suspended !Evaluated=Suspended delete:0,1,evaluator"),
     ),
     *stage(
+        "suspend, done",
+        DONE,
+        spec={"suspend": True},
+        **dict.fromkeys(("waiting", "course"), SUCCEEDED),
+        suspended="Suspended !Evaluated=Suspended delete:0,1,evaluator",
+    ),
+    *stage(
+        "suspend, done but another evaluation is wished for",
+        DONE,
+        spec={"suspend": True},
+        status={"evaluation_hash": "f" * 64},
+        **dict.fromkeys(("waiting", "suspended", "course"), "Suspended !Evaluated=Suspended delete:0,1,evaluator"),
+    ),
+    *stage(
         "another evaluation is wished for",
         DONE,
         status={"evaluation_hash": "f" * 64},

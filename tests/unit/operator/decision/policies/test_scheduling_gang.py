@@ -7,6 +7,7 @@ import pytest
 
 from arcface_api.contract.pod_environment import COMPONENT_LABEL
 from arcface_operator.decision.decide import decide
+from arcface_operator.decision.plan import Create
 from arcface_operator.manifests.workload import POD_GROUP_SIZE, QueueView
 from support.builders.jobs import make_job
 from support.builders.views import GRACE, NOW, SETTINGS, evaluator_report, make_prerequisites, make_report
@@ -236,6 +237,33 @@ def test_while_workloads_cannot_be_seen_nothing_is_begun_and_nothing_ended() -> 
     world = training()
     plan = decide(replace(world.observe(report=make_report(9)), queue=None), SETTINGS, world.now)
     assert (plan.status.phase, plan.actions) == ("Training", ())
+
+
+def half_made() -> World:
+    """A gang of whose pods the operator has made one before it died."""
+    world = kueue.admitted(queued(), "quick")
+    plan = decide(world.observe(), SETTINGS, world.now)
+    pods = [action for action in plan.actions if isinstance(action, Create)]
+    return world.carried_out(plan, [action for action in plan.actions if action not in pods[1:]])
+
+
+def one_lost() -> World:
+    """A gang at work that has lost one of its pods."""
+    return training(runPolicy={"backoffLimit": 3}).pod_gone("quick-worker-1")
+
+
+@pytest.mark.parametrize("begun", [half_made, one_lost])
+@pytest.mark.parametrize("problem", [None, "there is no ResourceFlavor 'npu'"])
+def test_the_rest_of_a_gang_is_not_made_while_its_place_is_unknown(begun: Any, problem: str | None) -> None:
+    world = begun()
+    for _ in range(3):
+        unseen = None if problem is None else replace(world.queue(), placement=None, problem=problem)
+        plan = decide(replace(world.observe(), queue=unseen), SETTINGS, world.now)
+        world = world.carried_out(plan)
+    assert (set(world.pods), ready(world)[1]) == ({"quick-worker-0"}, "Queued")
+    assert ready(world)[2] == (problem or "Kueue's Workloads have not been seen yet; may the operator list them?")
+    world = look(world)
+    assert [pod["spec"]["nodeSelector"] for pod in world.pods.values()] == [{"pool": "npu"}] * 2
 
 
 def test_what_kueue_needs_and_lacks_is_named() -> None:
