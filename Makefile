@@ -69,7 +69,7 @@ previous: setup ## Keep wheels and chart of a commit (COMMIT=...) as the release
 release: setup ## Build wheels and chart of the newest commit into dist/ (BASE=NAME@sha256:... for the images, too)
 	$(BIN)/python release/build.py $(if $(BASE),--images $(BASE))
 
-audit: setup ## Ask the package index for known weaknesses of all locked packages; names those it could not ask about
+audit: setup ## Ask the package index for known weaknesses of the images' locked packages; names those it could not ask about
 	$(BIN)/python release/audit.py
 
 check-images: setup ## Build both images from their Dockerfiles and look into them (root; downloads half a gigabyte)
