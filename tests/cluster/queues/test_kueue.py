@@ -198,6 +198,7 @@ def test_the_operator_may_die_after_any_write_of_a_job_that_queues(
         operator.wait_until_it_leads()
     for life in lived:
         assert_it_went_well(life.status)
+        assert life.died_after, f"nobody died in {life.name}"
 
 
 def live_in_a_queue(kueue: Kueue, jobs: TrainingJobs, _: object) -> dict[str, Any]:

@@ -3,11 +3,13 @@
     Pending -> QuotaReserved -> Admitted -> Evicted (quota still held) -> Pending, once its controller gives it back
 
 Its scheduler sets admission and QuotaReserved, which resets Evicted; Admitted follows; an eviction sets Evicted and
-waits for the controller, however long that takes; `spec.active: false` keeps it from coming back. The real manager runs
-in tests/cluster/queues.
+waits for the controller, however long that takes; `spec.active: false` keeps it from coming back. PodsReady is the
+controller's word; where `waitForPodsReady` is on, too long without it is an eviction. The real manager runs in
+tests/cluster/queues.
 """
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from arcface_operator.manifests.metadata import Manifest
@@ -51,6 +53,16 @@ def admitted(world: World, gang: str) -> World:
 def evicted(world: World, gang: str, reason: str = "Preempted") -> World:
     """Kueue wants the quota of a Workload back."""
     return changed(world, gang, Evicted=("True", reason, "Preempted to accommodate a workload of higher priority"))
+
+
+def timed_out(world: World, gang: str, seconds: float) -> World:
+    """Kueue waits so long for ready pods, at first and again, before it evicts an admitted Workload."""
+    conditions = conditions_of(world, gang)
+    ready = conditions.get("PodsReady", {"status": "False", "reason": "WaitForStart"})
+    since = conditions["Admitted"] if ready["reason"] == "WaitForStart" else ready
+    ends = datetime.fromisoformat(since["lastTransitionTime"]) + timedelta(seconds=seconds)
+    is_late = ready["status"] == "False" and conditions["Admitted"]["status"] == "True" and world.now >= ends
+    return evicted(world, gang, "PodsReadyTimeout") if is_late else world
 
 
 def deactivated(world: World, gang: str) -> World:

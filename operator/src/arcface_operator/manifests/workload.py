@@ -31,6 +31,8 @@ SPEC_FIELDS = ("nodeSelector", "affinity", "tolerations", "priorityClassName", "
 """Of a pod: what Kueue counts and chooses flavours by. A field that is newer than Kueue's schema would be refused."""
 COMES_BACK = frozenset({"Preempted", "NodeFailures"})
 """Reasons of an eviction after which a Workload may be admitted at once; after others Kueue says when."""
+WAIT_FOR_RECOVERY = "WaitForRecovery"
+"""Kueue's word for pods that were ready and are not, by which it knows that their `recoveryTimeout` runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,14 +215,24 @@ def released(workload: WorkloadView, now: datetime) -> Manifest:
         "Admitted": ("False", "NoReservation", "The workload has no reservation"),
         "Requeued": ("True" if reason in COMES_BACK else "False", reason, message),
     }
-    if workload.has("PodsReady"):
+    if "PodsReady" in workload.conditions:
+        # Kueue counts from the next admission only where it reads this reason, else still from the loss of a pod.
         changes["PodsReady"] = ("False", "WaitForStart", "The pods were stopped")
     return {"admission": None, "conditions": _with_conditions(workload, changes, now)}
 
 
-def with_ready_pods(workload: WorkloadView, now: datetime) -> Manifest:
-    """The status of a Workload all of whose pods are ready: where `waitForPodsReady` is on, others are evicted."""
-    return {"conditions": _with_conditions(workload, {"PodsReady": ("True", "Started", "All pods are ready")}, now)}
+def with_readiness(workload: WorkloadView, now: datetime, *, is_complete: bool) -> Manifest:
+    """The status of a Workload whose pods have become ready, or are not all ready any more.
+
+    Where `waitForPodsReady` is on, Kueue evicts it after `timeout` without the first, and after `recoveryTimeout` from
+    the second on; the reasons tell it which of them runs.
+    """
+    if is_complete:
+        is_again = workload.conditions.get("PodsReady", {}).get("reason") == WAIT_FOR_RECOVERY
+        told = ("True", "Recovered" if is_again else "Started", "All pods are ready")
+    else:
+        told = ("False", WAIT_FOR_RECOVERY, "Not all pods are ready any more")
+    return {"conditions": _with_conditions(workload, {"PodsReady": told}, now)}
 
 
 def finished(workload: WorkloadView, reason: str, message: str, now: datetime) -> Manifest:

@@ -69,7 +69,7 @@ def awaited(context: DecisionContext) -> Wait | None:
 
 
 def settlement(context: DecisionContext) -> tuple[Action, ...]:
-    """What Kueue is told of Workloads: that pods are ready, that quota is needed no more, or not for a while."""
+    """What Kueue is told of Workloads: whether pods are ready, that quota is needed no more, or not for a while."""
     actions = (
         action
         for stage in STAGES
@@ -90,10 +90,17 @@ def _settled(context: DecisionContext, stage: Stage, workload: kueue.WorkloadVie
         return _delete(workload) if is_suspended else None
     if is_over and all(pod.has_left_its_node for pod in pods):
         return _write(workload, kueue.finished(workload, *_outcome(context, stage), context.now))
-    is_complete = stage is context.stage and context.missing_pod is None and all(map(_is_ready, context.pods))
-    if is_complete and workload.may_run and not workload.has("PodsReady"):
-        return _write(workload, kueue.with_ready_pods(workload, context.now))
-    return None
+    return None if is_over else _told_of_readiness(context, workload)
+
+
+def _told_of_readiness(context: DecisionContext, workload: kueue.WorkloadView) -> Action | None:
+    """Whether all pods are ready, where Kueue does not know: it waits for them, at first and again, only so long."""
+    if context.spec.suspend or not workload.may_run:
+        return None  # what it holds goes back, and nobody waits for its pods
+    is_complete = context.missing_pod is None and all(map(_is_ready, context.pods))
+    if is_complete == workload.has("PodsReady"):
+        return None
+    return _write(workload, kueue.with_readiness(workload, context.now, is_complete=is_complete))
 
 
 def _is_ready(pod: PodView) -> bool:

@@ -15,6 +15,8 @@ from support.fakes import kueue
 from support.fakes.cluster_world import World
 
 GRACE_SECONDS = GRACE.total_seconds()
+PAUSE = 600
+"""Longer than any before a restart."""
 EVALUATION = {"claimName": "sets", "sets": ["lfw"]}
 
 
@@ -98,6 +100,59 @@ def test_a_gang_that_is_ready_says_so_once_lest_kueue_evict_it() -> None:
     before = kueue.of(world, "quick")
     assert kueue.conditions_of(world, "quick")["PodsReady"]["status"] == "True"
     assert kueue.of(look(world, make_report(3)), "quick") == before
+
+
+def crashed(world: World) -> World:
+    """All ranks have failed and their pods are gone; those of the next attempt, made at once or later, lack nodes."""
+    for name in world.pods:
+        world = world.exited(name, 1)
+    return look(look(world).swept())
+
+
+def at_work(world: World) -> World:
+    """All pods have started, and the operator has looked."""
+    for name in world.pods:
+        world = world.started(name)
+    return look(world, times=2)
+
+
+def pods_ready(world: World) -> tuple[str, str]:
+    found = kueue.conditions_of(world, "quick")["PodsReady"]
+    return found["status"], found["reason"]
+
+
+def test_kueue_hears_of_pods_that_are_lost_and_of_their_recovery() -> None:
+    world = training(runPolicy={"backoffLimit": 3})
+    assert pods_ready(world) == ("True", "Started")
+    for _ in range(2):
+        world = crashed(world)
+        assert pods_ready(world) == ("False", "WaitForRecovery")
+        assert kueue.of(look(world.later(9)), "quick") == kueue.of(world, "quick"), "its time is that of the loss"
+        world = at_work(look(world.later(PAUSE)))
+        assert pods_ready(world) == ("True", "Recovered")
+
+
+@pytest.mark.parametrize("seconds", [60.0, 24 * 3600.0])
+def test_a_gang_without_room_for_its_next_attempt_holds_its_quota_no_longer_than_kueue_waits(seconds: float) -> None:
+    world = crashed(training(runPolicy={"backoffLimit": 3}).later(2 * seconds))
+    assert not evicts(world.later(seconds - 1), seconds)
+    world = look(kueue.timed_out(look(world.later(seconds)), "quick", seconds))
+    world = look(stopped(world), times=2)
+    assert (world.status.phase, kueue.holds_quota(world, "quick"), world.pods) == ("Queued", False, {})
+    world = look(kueue.admitted(world.later(seconds), "quick"))
+    assert not evicts(world.later(seconds - 1), seconds), "the new attempt has the whole time"
+    assert pods_ready(at_work(world)) == ("True", "Started")
+
+
+def evicts(world: World, seconds: float) -> bool:
+    evicted = kueue.conditions_of(kueue.timed_out(world, "quick", seconds), "quick").get("Evicted", {})
+    return evicted.get("status") == "True"
+
+
+def test_nobody_waits_for_pods_that_leave_for_good() -> None:
+    for world in (training().with_spec(suspend=True), training().exited("quick-worker-0", 3)):
+        leaving = look(look(world).pod_gone("quick-worker-1"))
+        assert pods_ready(leaving) == ("True", "Started")
 
 
 def test_a_preempted_gang_saves_gives_back_and_comes_back_uncounted() -> None:
