@@ -129,7 +129,8 @@ def _report_of(
     """What is told of the sets that are done; the operator rounds no numbers."""
     measured: dict[str, float | None] = dict.fromkeys(metrics)
     for each in documents:
-        measured |= each.sets[0].measured
+        # A document of before may hold what was asked for then: the digest goes by what is asked for now.
+        measured |= {metric: value for metric, value in each.sets[0].measured.items() if metric in measured}
     return reports.EvaluatorReport(
         checkpoint=checkpoint,
         results=[result.in_status for each in documents for result in each.results],

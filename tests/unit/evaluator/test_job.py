@@ -244,6 +244,16 @@ def test_gates_that_ask_for_more_have_a_set_computed_again(tmp_path, monkeypatch
     assert report.figures.by_metric(["lfw.auc"]) == {"lfw.auc": 1.0}
 
 
+def test_a_gate_that_is_taken_out_leaves_the_others_judged_by_what_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("arcface_evaluator.job._write_summary", lambda *_: None)
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+    gates = [GateSpec(metric="lfw.eer", max=0.5), GateSpec(metric="lfw.auc", min=0.5)]
+    evaluate(tmp_path, ["lfw"], gates=gates)
+    report, announced = evaluate(tmp_path, ["lfw"], unexpected, gates=gates[1:])
+    assert announced == ["lfw: evaluated before"]
+    assert report.figures.by_metric(["lfw.auc"]) == {"lfw.auc": 1.0}
+
+
 def test_a_claim_that_cannot_be_written_costs_one_line(tmp_path, caplog):
     write_pairs(tmp_path / "lfw.bin", pairs=20)
     write_pairs(tmp_path / "calfw.bin", pairs=10)
