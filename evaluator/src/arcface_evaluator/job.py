@@ -98,7 +98,7 @@ class _OpenedJob:
         if asked is None:
             raise errors.InvalidInput(f"job {config.job}: spec.evaluation is absent, there is nothing to evaluate")
         sets = open_sets(set_files(asked))
-        opened = [release.open_ijb(Path(asked.directory) / names.RELEASES / name) for name in asked.ijb]
+        opened = [_open_release(Path(asked.directory) / names.RELEASES / name) for name in asked.ijb]
         releases = [(each, release_images.open_images(each)) for each in opened]
         checkpoint = checkpoint_folder(Path(config.checkpoint.directory))
         return cls(
@@ -121,6 +121,16 @@ class _OpenedJob:
 
     def _metrics_of(self, name: str) -> list[str]:
         return [metric for metric in self.metrics if metric.startswith(f"{name}.")]
+
+
+def _open_release(folder: Path) -> release.IjbRelease:
+    """A template set; what is told of it goes by its name, which the job knows by its folder's."""
+    opened = release.open_ijb(folder)
+    if opened.name != folder.name:
+        raise errors.InvalidInput(
+            f"{folder}: its files are those of {opened.name}; call the folder so, here and in ijb"
+        )
+    return opened
 
 
 def _report_of(

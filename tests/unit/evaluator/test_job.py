@@ -63,6 +63,14 @@ def test_releases_are_verified_beside_the_sets(tmp_path):
     assert len(announced) == 3
 
 
+def test_a_release_by_another_name_than_its_folders_is_refused_before_the_network_is_loaded(tmp_path):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+    folder = write_release(tmp_path, "IJBC")
+    folder.rename(folder.with_name("IJBC_clean"))
+    with pytest.raises(InvalidInput, match=r"IJBC_clean: its files are those of IJBC; call the folder so"):
+        evaluate(tmp_path, ["lfw"], unexpected, ijb=["IJBC_clean"])
+
+
 def test_figures_that_gates_ask_for_are_reported(tmp_path):
     write_pairs(tmp_path / "lfw.bin", pairs=20)
     metrics = ["lfw.eer", "lfw.auc", "lfw.tar@1e-1", "lfw.tar@1e-6", "lfw.African.accuracy"]
