@@ -6,7 +6,7 @@ DISTRIBUTIONS := api faces operator trainer evaluator
 PREVIOUS := tests/cluster/upgrade/previous
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart fmt lint type test test-alone test-wholes check fuzz chaos chaos-trainings testbed previous release audit check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-intervals bench-checkpoint bench-data bench-trainer bench-partial-fc bench-recovery bench-elastic bench-scale bench-start dashboard-images page-image clean
+.PHONY: help setup quickstart fmt lint type test test-parts test-trainings test-clusters check fuzz chaos chaos-trainings testbed previous release audit check-images crds chart lock bench-quickstart bench-finetune bench-lfw bench-operator bench-rank-table bench-rank-table-look bench-eval bench-ijb bench-intervals bench-checkpoint bench-data bench-trainer bench-partial-fc bench-recovery bench-elastic bench-scale bench-start dashboard-images page-image clean
 
 ##@ Use
 help: ## Show this list
@@ -40,17 +40,20 @@ lint: setup ## Check format, lint rules and import contracts
 type: setup ## Check types (mypy strict)
 	$(BIN)/mypy
 
-# In one process beside the others, which take longer and mostly wait for a cluster.
-ALONE := tests/unit tests/chart tests/docs tests/fuzz tests/monitoring tests/packaging
+PARTS := tests/unit tests/chart tests/docs tests/fuzz tests/monitoring tests/packaging
 
+# Begun from the left, two at a time: clusters mostly wait and take longest, trainings would slow each other down.
 test: setup ## Run all tests, in two processes beside each other
-	$(MAKE) --no-print-directory --jobs=2 test-alone test-wholes
+	$(MAKE) --no-print-directory --jobs=2 --keep-going test-clusters test-parts test-trainings
 
-test-alone: setup
-	$(BIN)/pytest $(ALONE)
+test-clusters: setup
+	$(BIN)/pytest $(PARTS:%=--ignore=%) --ignore=tests/training
 
-test-wholes: setup
-	$(BIN)/pytest $(ALONE:%=--ignore=%)
+test-parts: setup
+	$(BIN)/pytest $(PARTS)
+
+test-trainings: setup
+	$(BIN)/pytest tests/training
 
 check: lint type test ## Everything CI checks
 
