@@ -31,8 +31,9 @@ GROUPS_REMARK = "Decided with the thresholds of all pairs; an EER has a threshol
 COMPARISON_HEADINGS = ("set", "figure", "run", "difference", "95 % interval", "only first", "only run", "p", "verdict")
 COMPARISON_REMARK = (
     "The same pairs, judged by both. Difference: the run less the first one, in %. Only first, only run: pairs that "
-    "one of them judges rightly. p: of counts at least as uneven, were both equally good (McNemar's exact test); one "
-    "in twenty comparisons of equal runs is called different."
+    "one of them judges rightly. p: of counts at least as uneven, were both equally good (McNemar's exact test); of a "
+    "rate at a FAR it allows for the luck of each run's own threshold, too. One in twenty comparisons of equal runs is "
+    "called different."
 )
 Runs = Mapping[str, document.EvaluationFile]
 

@@ -237,8 +237,9 @@ def test_the_page_has_the_digits_of_the_terminal_and_not_of_rounded_results(tmp_
 def test_runs_that_do_not_belong_together_cannot_be_compared(tmp_path, pairs, capsys):
     evaluated("pairs", *pairs, "--json", tmp_path / "one.json")
     document = json.loads((tmp_path / "one.json").read_text())
+    others = [{**entry, "sha256": "0" * 64} for entry in document["inputs"]]
     for name, changed in {
-        "other": {"inputs": [{**entry, "sha256": "0" * 64} for entry in document["inputs"]]},
+        "other": {"sets": [{**document["sets"][0], "inputs": others}]},
         "resultless": {"results": []},
         "curved": {"curves": [{**document["curves"][0], "fpr": [0.0]}]},
     }.items():
@@ -250,7 +251,7 @@ def test_runs_that_do_not_belong_together_cannot_be_compared(tmp_path, pairs, ca
         assert run(["evaluate", "compare", *files, "--report", str(tmp_path / "page")]) == 2
         said[name] = capsys.readouterr().err
         assert said[name].count("\n") == 1
-    assert "different files called small" in said["other"]
+    assert "small: one and other have looked at different files" in said["other"]
     assert "without a result" in said["resultless"]
     assert "do not belong together" in said["curved"]
 
