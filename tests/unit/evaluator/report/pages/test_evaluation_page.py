@@ -200,11 +200,24 @@ def test_the_comparison_tells_differences_intervals_and_the_test(tmp_path):
     page = evaluation_page.write_page(tmp_path, runs).read_text()
     (row,) = re.findall(r"<tr><td>lfw</td>(.*?)</tr>", page)
     cells = re.findall(r"<td>(.*?)</td>", row)
-    assert cells[:3] == ["accuracy", "b", "+50.000"]
-    assert cells[4:] == ["0", "10", "0.002", "b is better"]
-    low, high = map(float, cells[3].split(" to "))
+    assert cells[:2] == ["accuracy", "+50.000"]
+    assert cells[3:] == ["better", "0.002", "0", "10"]
+    low, high = map(float, cells[2].split(" to "))
     assert 20 < low < 50 < high < 75
     assert (tmp_path / "comparison-differences.png").is_file()
+    runs["c"] = compared([False] * 20)
+    assert (
+        "<tr><td>c</td><td>lfw</td><td>accuracy</td><td>-50.000</td>"
+        in evaluation_page.write_page(tmp_path, runs).read_text()
+    )
+
+
+def test_long_names_of_runs_leave_the_plot_of_differences_its_room(tmp_path):
+    """Of two runs neither is named in it; text begins and ends within the drawing."""
+    runs = {name * 12: compared(right) for name, right in {"one/": [True] * 20, "other/": [False] * 20}.items()}
+    section = evaluation_page.write_page(tmp_path, runs).read_text().split('aria-label="Comparison: differences"')[1]
+    assert ">difference to the first run in %<" in section
+    assert "one/one/" not in section.split("</figure>")[0]
 
 
 def compared(right):
