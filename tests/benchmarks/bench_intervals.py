@@ -1,4 +1,6 @@
-"""How often 95 % intervals hold the truth, by simulation: `python bench_intervals.py [REPETITIONS]` prints a table.
+"""How often 95 % intervals hold the truth, and how often equal models are called different, by simulation.
+
+`python bench_intervals.py [REPETITIONS]` prints a table of each.
 
 Scores are normal numbers, so that the true rates are known in closed form. Where persons are shared, each adds a number
 of its own to all scores of its pairs. The last line is the time that the intervals take at IJB-C's size.
@@ -6,23 +8,35 @@ of its own to all scores of its pairs. The last line is the time that the interv
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 
 from arcface_evaluator.metrics.intervals import accuracy_interval, tar_intervals
 from arcface_evaluator.metrics.roc import tar_at_far
+from arcface_evaluator.report.comparison import Comparison, compare_runs
 from arcface_faces.pairs.protocol import fold_accuracy
 from arcface_faces.scores import Scores, Subjects
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from support.builders.evaluated import evaluated
+
 REPETITIONS = 1000
+MOST_COMPARISONS = 300
+"""Repetitions of what takes as long as several intervals."""
+MOST_CALLED = 0.07
+COMPARISON_HEADINGS = "| figure | equal models called different | truly better by | found | its interval holds |"
 NORMAL = NormalDist()
 ENOUGH = 0.93
 SHARED = 0.4
 """Standard deviation of what a person adds to the scores of its pairs; that of the scores is 1."""
 Trial = tuple[float, float, float]
 """Lower end, upper end, truth."""
+Trials = Iterator[tuple[Comparison, float | None]]
+"""Comparisons of two models, with the difference in truth where it is known."""
 
 
 def rate_trials(beyond: int, far: float, random: np.random.Generator) -> Iterator[Trial]:
@@ -32,27 +46,36 @@ def rate_trials(beyond: int, far: float, random: np.random.Generator) -> Iterato
     truth = 1 - NORMAL.cdf(NORMAL.inv_cdf(1 - far) - shift)
     while True:
         scores = Scores(random.standard_normal(len(is_same)) + shift * is_same, is_same)
-        (interval,) = tar_intervals(scores, tar_at_far(scores, [far])).values()
-        yield *interval, truth
+        (found,) = tar_intervals(scores, tar_at_far(scores, [far])).values()
+        yield found.low, found.high, truth
 
 
 def shared_trials(persons: int, far: float, random: np.random.Generator) -> Iterator[Trial]:
     """The same where every person's template meets ten probes of its own, and three of each other person."""
-    shift, own, other = 3.0, 10, 3
+    shift, subjects = 3.0, _meetings(persons)
+    is_same = subjects.first == subjects.second
+    truth = 1 - NORMAL.cdf(NORMAL.inv_cdf(1 - far) - shift)
+    while True:
+        scores = Scores(shift * is_same + _shared_noise(subjects, random), is_same, subjects=subjects)
+        (found,) = tar_intervals(scores, tar_at_far(scores, [far])).values()
+        yield found.low, found.high, truth
+
+
+def _meetings(persons: int) -> Subjects:
+    own, other = 10, 3
     one, two = (side.astype(np.int32) for side in np.nonzero(~np.eye(persons, dtype=bool)))
     first = np.concatenate([np.repeat(np.arange(persons, dtype=np.int32), own), np.repeat(one, other)])
     second = np.concatenate([np.repeat(np.arange(persons, dtype=np.int32), own), np.repeat(two, other)])
-    is_same = first == second
-    subjects = Subjects(first, second, np.arange(persons, dtype=np.int32))
-    rest = np.where(is_same, np.sqrt(1 - SHARED**2), np.sqrt(1 - 2 * SHARED**2))
-    truth = 1 - NORMAL.cdf(NORMAL.inv_cdf(1 - far) - shift)
-    while True:
-        drawn = SHARED * random.standard_normal(persons)
-        alike = np.where(is_same, SHARED * random.standard_normal(persons)[first], drawn[first] + drawn[second])
-        score = shift * is_same + alike + rest * random.standard_normal(len(first))
-        scores = Scores(score, is_same, subjects=subjects)
-        (interval,) = tar_intervals(scores, tar_at_far(scores, [far])).values()
-        yield *interval, truth
+    return Subjects(first, second, np.arange(persons, dtype=np.int32))
+
+
+def _shared_noise(subjects: Subjects, random: np.random.Generator) -> np.ndarray:
+    """(P,) numbers of variance 1, of which persons add a part."""
+    first, second, persons = subjects.first, subjects.second, len(subjects.subject)
+    rest = np.where(first == second, np.sqrt(1 - SHARED**2), np.sqrt(1 - 2 * SHARED**2))
+    drawn = SHARED * random.standard_normal(persons)
+    alike = np.where(first == second, SHARED * random.standard_normal(persons)[first], drawn[first] + drawn[second])
+    return alike + rest * random.standard_normal(len(first))
 
 
 def accuracy_trials(pairs: int, accuracy: float, random: np.random.Generator) -> Iterator[Trial]:
@@ -69,10 +92,103 @@ def procedure_trials(pairs: int, accuracy: float, random: np.random.Generator) -
 
 
 def _judged(pairs: int, accuracy: float, random: np.random.Generator) -> Scores:
+    return _in_folds(random.standard_normal(pairs), accuracy)
+
+
+def _in_folds(noise: np.ndarray, accuracy: float) -> Scores:
+    pairs = len(noise)
     is_same, apart = np.arange(pairs) % 2 == 0, -NORMAL.inv_cdf(1 - accuracy)
-    distances = np.clip(2 + 0.25 * (random.standard_normal(pairs) - np.where(is_same, apart, -apart)), 0, 4)
+    distances = np.clip(2 + 0.25 * (noise - np.where(is_same, apart, -apart)), 0, 4)
     chosen = fold_accuracy(distances, is_same).threshold_of_pairs(pairs)
     return Scores(-distances, is_same, is_accepted=distances < chosen)
+
+
+def rate_comparisons(
+    genuine: int, impostors: int, far: float, gap: float, alike: float, random: np.random.Generator
+) -> Trials:
+    """Two models on the same pairs of strangers, whose errors have a correlation; the other's genuine pairs score more.
+
+    Beside each comparison the difference in truth.
+    """
+    is_same = np.arange(genuine + impostors) < genuine
+    yield from _compared(is_same, None, far, gap, alike, lambda: random.standard_normal(len(is_same)))
+
+
+def shared_comparisons(persons: int, far: float, gap: float, alike: float, random: np.random.Generator) -> Trials:
+    """The same on pairs that share persons."""
+    subjects = _meetings(persons)
+    is_same = subjects.first == subjects.second
+    yield from _compared(is_same, subjects, far, gap, alike, lambda: _shared_noise(subjects, random))
+
+
+def _compared(
+    is_same: np.ndarray, subjects: Subjects | None, far: float, gap: float, alike: float, draw: Callable[[], np.ndarray]
+) -> Trials:
+    shifts = (3.0, 3.0 + gap)
+    one, other = (1 - NORMAL.cdf(NORMAL.inv_cdf(1 - far) - shift) for shift in shifts)
+    while True:
+        common = np.sqrt(alike) * draw()
+        runs = [
+            evaluated(Scores(common + np.sqrt(1 - alike) * draw() + shift * is_same, is_same, subjects=subjects),
+                      fars=(far,))
+            for shift in shifts
+        ]  # fmt: skip
+        (comparison,) = compare_runs(dict(zip(("first", "second"), runs, strict=True)))
+        yield comparison, other - one
+
+
+def fold_comparisons(pairs: int, accuracies: tuple[float, float], alike: float, random: np.random.Generator) -> Trials:
+    """Accuracies in ten folds, each model with thresholds of its own; in truth they differ as they do on average."""
+    while True:
+        common = np.sqrt(alike) * random.standard_normal(pairs)
+        runs = [
+            evaluated(_in_folds(common + np.sqrt(1 - alike) * random.standard_normal(pairs), accuracy), fars=(0.1,))
+            for accuracy in accuracies
+        ]
+        found = compare_runs(dict(zip(("first", "second"), runs, strict=True)))
+        yield next(each for each in found if each.figure == "accuracy"), None
+
+
+def print_comparisons(name: str, equal: Trials, better: Trials, repetitions: int) -> bool:
+    """A row of the table; whether few enough of equal models are called different."""
+    called = np.mean([each.test.verdict != "undecided" for each, _ in islice(equal, repetitions)])
+    found, (known, *_) = zip(*islice(better, repetitions), strict=True)
+    truth = float(np.mean([each.test.difference for each in found])) if known is None else known
+    power = np.mean([each.test.verdict == "second" for each in found])
+    held = np.mean([low <= truth <= high for low, high in (each.test.interval for each in found)])
+    print(f"| {name} | {called:.1%} | {truth:+.4f} | {power:.1%} | {held:.1%} |", flush=True)
+    return bool(called <= MOST_CALLED and held >= ENOUGH)
+
+
+def comparisons() -> dict[str, tuple[Trials, Trials]]:
+    """Of equal models and with a better one, by what is compared; each draws from the same seed."""
+
+    def drawn(trials: Callable[..., Trials], *options: object) -> Trials:
+        return trials(*options, random=np.random.default_rng(0))
+
+    rates = ((2000, 10_000, 1e-3, 0.5, 0.0), (2000, 10_000, 1e-3, 0.5, 0.7), (3000, 3_000, 1e-3, 0.5, 0.7),
+             (2000, 10_000, 1e-2, 0.3, 0.0), (2000, 10_000, 1e-1, 0.2, 0.7))  # fmt: skip
+    folds = ((100, 0.8, 0.95, 0.7), (600, 0.9, 0.95, 0.0), (600, 0.9, 0.95, 0.7), (6000, 0.99, 0.995, 0.7))
+    return {
+        **{
+            f"TAR at FAR {far:g}, {genuine} and {impostors} pairs, correlation {alike:g}": (
+                drawn(rate_comparisons, genuine, impostors, far, 0.0, alike),
+                drawn(rate_comparisons, genuine, impostors, far, gap, alike),
+            )
+            for genuine, impostors, far, gap, alike in rates
+        },
+        "TAR at FAR 0.01, 60 persons who share 10620 impostors, correlation 0.7": (
+            drawn(shared_comparisons, 60, 1e-2, 0.0, 0.7),
+            drawn(shared_comparisons, 60, 1e-2, 0.5, 0.7),
+        ),
+        **{
+            f"accuracy of {pairs} pairs, {one:g}, correlation {alike:g}": (
+                drawn(fold_comparisons, pairs, (one, one), alike),
+                drawn(fold_comparisons, pairs, (one, other), alike),
+            )
+            for pairs, one, other, alike in folds
+        },
+    }
 
 
 def print_coverage(name: str, trials: Iterator[Trial], repetitions: int) -> bool:
@@ -123,9 +239,15 @@ def main() -> None:
         },
     }
     held = [print_coverage(name, trials, repetitions) for name, trials in rows.items()]
+    print(f"\n{COMPARISON_HEADINGS}\n| --- | --- | --- | --- | --- |")
+    fair = [
+        print_comparisons(name, *trials, min(repetitions, MOST_COMPARISONS)) for name, trials in comparisons().items()
+    ]
     print_time()
     if not all(held):
         sys.exit(f"an interval holds the truth in less than {ENOUGH:.0%}")
+    if not all(fair):
+        sys.exit(f"more than {MOST_CALLED:.0%} of equal models are called different, or an interval holds too seldom")
 
 
 if __name__ == "__main__":

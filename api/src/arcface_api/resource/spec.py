@@ -320,7 +320,7 @@ class GateSpec(Model):
     model_config = ConfigDict(json_schema_extra=rules.validations(rules.GATE_IS_BOUNDED))
 
     metric: GateMetric
-    """`lfw.accuracy`, `lfw.eer`, `lfw.auc`, `IJBC.tar@1e-4` and the like; a group's as `rfw.African.accuracy`."""
+    """`lfw.accuracy`, `lfw.eer`, `lfw.auc`, `lfw.fnmr@0.35`, `IJBC.tar@1e-4`; a group's as `rfw.African.accuracy`."""
     min: float | None = Field(default=None, ge=0, le=1)
     """Least value that passes."""
     max: float | None = Field(default=None, ge=0, le=1)
@@ -377,8 +377,8 @@ class EvaluationSpec(Model):
         return self
 
     def _has_figure(self, metric: str) -> bool:
-        beginnings = [*(f"{name}." for name in self.sets), *(f"{name}.tar@" for name in self.ijb)]
-        return metric.startswith(tuple(beginnings))
+        of_templates = {f"{name}.{figure}" for name in self.ijb for figure in rules.TEMPLATE_FIGURES}
+        return metric in of_templates or metric.startswith(tuple(f"{name}." for name in self.sets))
 
 
 class SchedulingSpec(Model):

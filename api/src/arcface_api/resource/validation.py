@@ -54,10 +54,14 @@ SET_NAME = Form(
     "[A-Za-z0-9][A-Za-z0-9_.-]*",
     "must be a name of letters, digits, '_', '-' and '.' that starts with a letter or digit",
 )
+FIGURE = "(accuracy|eer|auc|tar@[1-9]([.][0-9]+)?e-[1-6]|(fmr|fnmr)@-?(0([.][0-9]+)?|1([.]0+)?))"
+"""What gates may name of a pair set, and what the evaluator takes their names apart by."""
+TEMPLATE_FIGURES = tuple(f"tar@1e-{decade}" for decade in range(1, 7))
+"""What they may name of a set in `ijb`."""
 METRIC = Form(
-    r"[A-Za-z0-9][A-Za-z0-9_.-]*\.(accuracy|eer|auc|tar@1e-[1-6])",
-    "must be <set>.accuracy, <set>.eer, <set>.auc or <set>.tar@<rate> with a rate of 1e-6, 1e-5, 1e-4, 1e-3, 1e-2 or "
-    "1e-1, or a group's, as in <set>.<group>.accuracy",
+    f"[A-Za-z0-9][A-Za-z0-9_.-]*[.]{FIGURE}",
+    "must be <set>.accuracy, <set>.eer, <set>.auc, <set>.tar@<rate> with a rate such as 1e-4 or 2.5e-3 from 1e-6 on, "
+    "<set>.fmr@<score> or <set>.fnmr@<score> with a score from -1 to 1, or a group's, as in <set>.<group>.accuracy",
 )
 PATH_PART = "([^/.][^/]*|[.][^/.][^/]*|[.][.][^/]+)"
 RELATIVE_PATH = Form(
@@ -136,8 +140,9 @@ ROUNDS_NEED_SETS = Rule(
 )
 GATES_ARE_ABOUT_SETS = Rule(
     "self.gates.all(g, self.sets.exists(s, g.metric.startsWith(s + '.'))"
-    f" || self.ijb.exists(s, g.metric.startsWith(s + '.tar@')) || !g.metric.matches(r'^{METRIC.pattern}$'))",
-    "every gate must be about a set in sets or the tar of a set in ijb",
+    f" || self.ijb.exists(s, {list(TEMPLATE_FIGURES)}.exists(f, g.metric == s + '.' + f))"
+    f" || !g.metric.matches(r'^{METRIC.pattern}$'))",
+    "every gate must be about a set in sets, or tar@1e-1, 1e-2, ... 1e-6 of a set in ijb",
 )
 GATE_IS_BOUNDED = Rule(
     "(has(self.min) || has(self.max)) && (!has(self.min) || !has(self.max) || self.min <= self.max)",

@@ -115,9 +115,7 @@ def ijb(*, root: Path, cache: bool | None, **options: Unpack[sources.JudgingOpti
 @click.option("--report", type=sources.FILE, help="Folder for a page with all of them.")
 def compare(documents: tuple[Path, ...], report: Path | None) -> None:
     """Tell whether the second and later evaluations, files of --json, are better than the first on the same pairs."""
-    runs = {path.stem: document.EvaluationFile.read(path) for path in documents}
-    if len(runs) < len(documents):
-        raise InvalidInput("runs are told apart by the names of their files: rename those that are equal")
+    runs = document.read_all(documents)
     comparisons = list(comparison.compare_runs(runs))
     if comparisons:
         outputs.Outputs(None, None).show(comparison.comparison_table(comparisons))

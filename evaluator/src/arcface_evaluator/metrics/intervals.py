@@ -13,6 +13,7 @@ pairs beyond gets a bound of Clopper's and Pearson's as a draw of the beta distr
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,15 @@ HALVINGS = 60
 TERMS, ENOUGH = 10_000, 1e-14
 """Of the continued fraction: at most, and the relative change that ends it."""
 Interval = tuple[float, float]
+
+
+class TarInterval(NamedTuple):
+    """Of a true accept rate in truth at its false accept rate."""
+
+    low: float
+    high: float
+    impostor_effect: float
+    """Design effect at the threshold: how many impostors tell as much as one pair of strangers."""
 
 
 def share_interval(share: float, size: float) -> Interval:
@@ -70,7 +80,7 @@ def accuracy_interval(scores: Scores) -> Interval:
 
 def tar_intervals(
     scores: Scores, rates: Sequence[roc.TarAtFar], curve: ErrorCurve | None = None
-) -> dict[float, Interval]:
+) -> dict[float, TarInterval]:
     """Intervals of the true accept rates by their false accept rates; none where a rate could not be told.
 
     The curve of the scores, which takes long to make where pairs are many, is made where it is not given.
@@ -79,21 +89,23 @@ def tar_intervals(
     if not thresholds:
         return {}
     genuine, impostors = (Dependence.of(scores, members) for members in (scores.is_same, ~scores.is_same))
-    ranks = {far: _drawn_ranks(far, impostors, scores.score >= level) for far, level in thresholds.items()}
+    effects = {far: impostors.design_effect(scores.score >= level) for far, level in thresholds.items()}
     known = error_curve(scores) if curve is None else curve
-    return {
-        far: _tar_interval(known, ranks[far], genuine.design_effect(scores.score >= level))
+    bounds = {
+        far: _tar_interval(
+            known, _drawn_ranks(far, impostors.size, effects[far]), genuine.design_effect(scores.score >= level)
+        )
         for far, level in thresholds.items()
     }
+    return {far: TarInterval(low, high, effects[far]) for far, (low, high) in bounds.items()}
 
 
-def _drawn_ranks(far: float, impostors: Dependence, is_accepted: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _drawn_ranks(far: float, impostors: int, effect: float) -> NDArray[np.int64]:
     """(2, DRAWS) ranks of the impostors, from 1 for the highest, that the threshold in truth lies between.
 
     Where impostors depend on one another the number beyond it varies as if each came `effect` times.
     """
-    effect = impostors.design_effect(is_accepted)
-    drawn = np.random.default_rng(SEED).binomial(max(1, round(impostors.size / effect)), far, DRAWS)
+    drawn = np.random.default_rng(SEED).binomial(max(1, round(impostors / effect)), far, DRAWS)
     return np.array([np.floor(drawn * effect), np.ceil((drawn + 1) * effect)], np.int64)
 
 

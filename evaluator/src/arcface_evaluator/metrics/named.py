@@ -1,20 +1,36 @@
-"""Figures by the names of gates: `accuracy`, `eer`, `auc`, `tar@1e-4`, of a group `African.accuracy`."""
+"""Figures by the names of gates: `accuracy`, `eer`, `auc`, `tar@1e-4`, `fnmr@0.35`, of a group `African.accuracy`."""
 
+import math
+import re
+
+from arcface_api.resource.validation import FIGURE
 from arcface_evaluator.metrics import error_rates, roc
 from arcface_faces.scores import Scores
 
 
 def figure(scores: Scores, name: str) -> float | None:
-    """A figure of a set; None where the set has no such group, or its pairs cannot tell."""
-    group, _, kind = name.rpartition(".")
-    if group:
-        found = dict(scores.by_group()).get(group)
-        return None if found is None else figure(found, kind)
+    """A figure of a set; None where the set has no such group, or its pairs cannot tell.
+
+    Raises:
+        ValueError: where gates cannot be called so.
+    """
+    parts = re.fullmatch(f"(?:(?P<group>.+)[.])?(?P<figure>{FIGURE})", name)
+    if parts is None:
+        raise ValueError(f"no figure is called {name}")
+    group, (kind, _, at) = parts["group"], parts["figure"].partition("@")
+    found = scores if group is None else dict(scores.by_group()).get(group)
+    return None if found is None else _figure(found, kind, float(at or "nan"))
+
+
+def _figure(scores: Scores, kind: str, at: float) -> float | None:
     if kind == "accuracy":
         return None if scores.is_right is None else float(scores.is_right.mean())
+    if kind in {"fmr", "fnmr"}:
+        rate = float(error_rates.rates_at(scores, [at])[kind == "fnmr"][0])
+        return None if math.isnan(rate) else rate
     if scores.is_same.all() or not scores.is_same.any():
         return None
-    if kind.startswith("tar@"):
-        return roc.tar_at_far(scores, [float(kind.removeprefix("tar@"))])[0].nearest
+    if kind == "tar":
+        return roc.tar_at_far(scores, [at])[0].nearest
     curve = error_rates.error_curve(scores)
     return curve.eer if kind == "eer" else curve.auc

@@ -4,9 +4,12 @@ Only pairs that one of them judges rightly and the other wrongly tell them apart
 pair would be a coin's throw: the exact test of McNemar (1947). The interval of the difference draws the three shares
 (only the one is right, only the other, both or none) from what the counts leave open: a Dirichlet distribution with
 Jeffreys' prior. Where pairs share persons all counts are divided by the design effect (Rao and Scott, 1981).
+
+True accept rates at a false accept rate have thresholds that were chosen on the impostors, each model's own. That moves
+all genuine pairs at once, of which McNemar's test knows nothing: it calls most pairs of equal models different.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +54,64 @@ def paired_test(first: NDArray[np.bool_], second: NDArray[np.bool_], effect: flo
     pairs, only_first, only_second = len(first), int(np.sum(first & ~second)), int(np.sum(second & ~first))
     fewer, more = sorted((only_first / effect, only_second / effect))
     tail = 0.5 if fewer == more else intervals.beta_distribution(0.5, more, fewer + 1)
-    counts = np.array([only_first, only_second, pairs - only_first - only_second]) / effect + 0.5
-    shares = np.random.default_rng(intervals.SEED).dirichlet(counts, intervals.DRAWS)
-    low, high = np.quantile(shares[:, 1] - shares[:, 0], intervals.LEVEL)
+    low, high = np.quantile(_drawn_differences(only_first, only_second, pairs, effect), intervals.LEVEL)
     difference = (only_second - only_first) / pairs
     return PairedTest(pairs, only_first, only_second, difference, (float(low), float(high)), min(1.0, 2 * tail))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedPairs:
+    """What one model accepts at its threshold of a false accept rate, and its curve around it."""
+
+    genuine: NDArray[np.bool_]
+    """(G,) which genuine pairs, G at least 1."""
+    false_accepts: NDArray[np.uint32]
+    """Which impostors, by their numbers; where they are many, those among some that are the same for all models."""
+    fpr: NDArray[np.float64]
+    """(C,) rising false accept rates."""
+    tpr: NDArray[np.float64]
+    """(C,) true accept rates there."""
+    impostors: int
+    genuine_effect: float
+    """How many genuine pairs tell as much as one of strangers."""
+    impostor_effect: float
+    """Likewise of impostors."""
+
+
+def paired_rate_test(first: AcceptedPairs, second: AcceptedPairs, far: float) -> PairedTest:
+    """Compare true accept rates at a false accept rate on the same pairs.
+
+    As for the interval of a rate, how many impostors are beyond the thresholds in truth is drawn again and again, and
+    with it the rates; here for both models together, whose thresholds share as much luck as their false accepts are
+    the same. Where few genuine pairs tell the models apart, McNemar's probability is the larger one, and taken.
+    """
+    effect = max(first.genuine_effect, second.genuine_effect)
+    known = paired_test(first.genuine, second.genuine, effect)
+    drawn = _drawn_differences(known.only_first, known.only_second, known.pairs, effect)
+    one, other = (
+        np.interp((beyond + 0.5) / side.impostors, side.fpr, side.tpr)
+        for side, beyond in zip((first, second), _drawn_beyond(first, second, far), strict=True)
+    )
+    luck = drawn + other - one
+    differences = known.difference + luck - luck.mean()
+    tail = (1 + min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))) / (1 + len(differences))
+    low, high = np.quantile(differences, intervals.LEVEL)
+    probability = min(1.0, max(known.probability, 2 * float(tail)))
+    return replace(known, interval=(float(low), float(high)), probability=probability)
+
+
+def _drawn_beyond(first: AcceptedPairs, second: AcceptedPairs, far: float) -> NDArray[np.float64]:
+    """(2, DRAWS) impostors beyond the threshold of each model that has the false accept rate in truth."""
+    effect = max(first.impostor_effect, second.impostor_effect)
+    common = len(np.intersect1d(first.false_accepts, second.false_accepts))
+    share = min(1.0, (2 * common + 1) / (len(first.false_accepts) + len(second.false_accepts) + 2))
+    random, size = np.random.default_rng(intervals.SEED + 1), max(1, round(first.impostors / effect))
+    both, one, other = (random.binomial(size, far * part, intervals.DRAWS) for part in (share, 1 - share, 1 - share))
+    return effect * np.array([both + one, both + other])
+
+
+def _drawn_differences(only_first: int, only_second: int, pairs: int, effect: float) -> NDArray[np.float64]:
+    """(DRAWS,) what the counts leave open of the difference in truth, by thresholds that are taken as they are."""
+    counts = np.array([only_first, only_second, pairs - only_first - only_second]) / effect + 0.5
+    shares = np.random.default_rng(intervals.SEED).dirichlet(counts, intervals.DRAWS)
+    return np.asarray(shares[:, 1] - shares[:, 0])

@@ -7,11 +7,16 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from arcface_api.errors import explained
+from arcface_api.errors import InvalidInput, explained
 from arcface_api.model import Model
 from arcface_api.resource import status
 from arcface_evaluator.report import figures as set_figures, outcomes as pair_outcomes, provenance, searches
 from arcface_faces import positioned_file, whole_file
+
+JUDGED = {".npy", ".onnx", ".mindir", ".json", ".groups"}
+"""Ends of files that are judged, or that say of pairs what does not decide on them, whatever they are called."""
+LISTS = {".txt", ".csv"}
+"""Ends of the files of a set of templates, which begin with its name."""
 
 
 class PairAccuracy(Model):
@@ -177,10 +182,45 @@ class EvaluationFile(Numbers):
             }
         )
 
-    def sha256_of(self, dataset: str) -> str | None:
-        """Hash of the file that has a set's pairs; None where no input is called so."""
-        names = {dataset, f"{dataset.lower()}_template_pair_label"}
-        return next((file.sha256 for file in self.inputs if Path(file.path).stem in names), None)
+    @property
+    def datasets(self) -> list[str]:
+        """Names of the sets, each once."""
+        names = [
+            *(each.dataset for each in self.results),
+            *(each.dataset for each in self.ijb),
+            *(each.dataset for each in self.identification),
+            *(each.dataset for each in self.all_pairs),
+            *(each.dataset for each in self.outcomes),
+        ]
+        return list(dict.fromkeys(names))
+
+    def hashes_of(self, dataset: str) -> dict[str, str]:
+        """Hashes of the files that say who is compared with whom in a set, by what a set calls them."""
+        inputs = next((record.inputs for record in self.sets if record.dataset == dataset), self.inputs)
+        found: dict[str, str] = {}
+        for file in inputs:
+            path = Path(file.path)
+            if path.stem == dataset and path.suffix not in JUDGED:
+                found.setdefault("file", file.sha256)  # a folder of images may be called so, too, and comes last
+            elif path.name.lower().startswith(f"{dataset}_".lower()) and path.suffix in LISTS:
+                found[path.name.lower()] = file.sha256
+        return found
+
+    def counts_of(self, dataset: str) -> dict[str, int]:
+        """How much there is in a set, in words."""
+        counts = dict[str, int]()
+        for curves in self.curves:
+            if curves.dataset == dataset:
+                counts |= {"pairs of one person": sum(curves.genuine), "pairs of two persons": sum(curves.impostors)}
+        for found in self.identification:
+            if found.dataset == dataset:
+                counts |= {f"templates enrolled in {each.gallery}": each.enrolled for each in found.galleries}
+                counts |= {f"probes with a mate in {each.gallery}": each.mated for each in found.galleries}
+        for rates in self.all_pairs:
+            if rates.dataset == dataset:
+                of_group = "" if rates.group is None else f" of {rates.group}"
+                counts |= {f"images{of_group}": rates.images, f"pairs of one person{of_group}": rates.genuine}
+        return counts
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -191,3 +231,18 @@ class EvaluationFile(Numbers):
     def write(self, path: Path) -> None:
         """Write it for people and programs, whole or not at all."""
         whole_file.write_whole(path, self.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n")
+
+
+def read_all(paths: Sequence[Path]) -> dict[str, EvaluationFile]:
+    """Documents by as much of the ends of their paths as tells them apart.
+
+    Raises:
+        InvalidInput: where one cannot be read, or comes twice.
+    """
+    files = [path.resolve() for path in paths]
+    for path, file in zip(paths, files, strict=True):
+        if files.count(file) > 1:
+            raise InvalidInput(f"{path}: comes twice; compare different evaluations")
+    stems = provenance.named_apart([file.with_suffix("") for file in files])
+    names = stems if len(stems) == len(files) else provenance.named_apart(files)
+    return {name: EvaluationFile.read(path) for name, path in zip(names, paths, strict=True)}

@@ -73,7 +73,7 @@ def details_of(found: PairScores) -> PairDetails:
     )
 
 
-def rates_of(dataset: str, result: ChoiceRates, bounds: Mapping[str, intervals.Interval] | None = None) -> IjbRates:
+def rates_of(dataset: str, result: ChoiceRates, bounds: Mapping[str, intervals.TarInterval] | None = None) -> IjbRates:
     """The numbers of one choice."""
     return IjbRates(
         dataset=dataset,
@@ -86,11 +86,11 @@ def rates_of(dataset: str, result: ChoiceRates, bounds: Mapping[str, intervals.I
         },
         published={roc.far_name(rate.far): rate.published for rate in result.rates if rate.published is not None},
         unresolved=[roc.far_name(rate.far) for rate in result.rates if rate.nearest is None],
-        intervals=dict(bounds or {}),
+        intervals={far: (each.low, each.high) for far, each in (bounds or {}).items()},
     )
 
 
-def intervals_of(rates: Sequence[roc.TarAtFar], measured: Measured) -> dict[str, intervals.Interval]:
+def intervals_of(rates: Sequence[roc.TarAtFar], measured: Measured) -> dict[str, intervals.TarInterval]:
     """How sure the rates of some scores are."""
     found = intervals.tar_intervals(measured.scores, rates, measured.curve)
     return {roc.far_name(far): bounds for far, bounds in found.items()}

@@ -38,6 +38,8 @@ class OperatingPoint(Model):
     """False non-match rate there, likewise."""
     interval: tuple[float, float] | None = None
     """95 % interval of the false non-match rate at that false match rate."""
+    impostor_effect: float | None = Field(default=None, ge=1)
+    """Design effect: how many pairs of two persons tell as much as one of strangers; absent for a group."""
 
 
 class GroupFigures(Model):
@@ -81,14 +83,14 @@ class SetFigures(Model):
 
 
 def figures_of(
-    dataset: str, measured: Measured, rates: Sequence[roc.TarAtFar], bounds: Mapping[str, intervals.Interval]
+    dataset: str, measured: Measured, rates: Sequence[roc.TarAtFar], bounds: Mapping[str, intervals.TarInterval]
 ) -> SetFigures:
     """Everything at once; the rates at false accept rates and their intervals are those of the scores."""
     chosen = [rate for rate in rates if rate.threshold is not None and math.isfinite(rate.threshold)]
     ends = [bounds[roc.far_name(rate.far)] for rate in chosen]
     points = [
-        point.model_copy(update={"interval": (1 - high, 1 - low)})
-        for point, (low, high) in zip(_points_of(measured.scores, chosen), ends, strict=True)
+        point.model_copy(update={"interval": (1 - high, 1 - low), "impostor_effect": effect})
+        for point, (low, high, effect) in zip(_points_of(measured.scores, chosen), ends, strict=True)
     ]
     return SetFigures(
         dataset=dataset,

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from arcface_api.contract.history import History, HistoryLine
-from arcface_api.errors import printable
 from arcface_api.resource.status import Verification
+from arcface_evaluator.report import provenance
 
 Histories = Mapping[str, History]
 """By the names that people are shown."""
@@ -24,13 +24,7 @@ def read_histories(paths: Sequence[Path]) -> dict[str, History]:
     The names are relative paths, and text: pages, event files and terminals take no others.
     """
     folders = list(dict.fromkeys(path.resolve() for path in paths))
-    ways = [folder.relative_to(folder.anchor).parts for folder in folders]
-    names: list[str] = []
-    for count in range(1, max(map(len, ways)) + 1):
-        names = [printable("/".join(way[-count:])) for way in ways]
-        if len(set(names)) == len(names):
-            break
-    return {name: History.read(folder) for name, folder in zip(names, folders, strict=True)}
+    return {name: History.read(folder) for name, folder in provenance.named_apart(folders).items()}
 
 
 def runs_table(histories: Histories) -> Table:

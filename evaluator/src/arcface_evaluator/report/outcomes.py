@@ -1,10 +1,11 @@
 """What became of each pair, kept in a document so that two evaluations can be compared pair by pair.
 
-A bit a pair: 1.4 KB for the 6,000 pairs of LFW with its rates, 20 KB for the genuine pairs of IJB-C at six rates.
+A bit a pair: 1.4 KB for the 6,000 pairs of LFW with its rates, 20 KB for the genuine pairs of IJB-C at six rates. Of
+impostors the numbers of some thousand at most that are accepted, for what two models' thresholds have in common.
 """
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Self
 
 import numpy as np
@@ -14,6 +15,11 @@ from pydantic import Field, model_validator
 from arcface_api.model import Model
 from arcface_evaluator.metrics import dependence, roc
 from arcface_faces.scores import Scores
+
+RATE = "tar@"
+"""How figures begin that are rates of genuine pairs."""
+MOST_FALSE_ACCEPTS = 4096
+"""Of a rate that are kept as a rule: enough for the share that two models have in common, within 2 %."""
 
 
 class Outcomes(Model):
@@ -30,20 +36,36 @@ class Outcomes(Model):
 
     effect: float = Field(default=1.0, ge=1, allow_inf_nan=False)
     """Design effect: how many pairs tell as much as one of strangers."""
+    false_accepts: str | None = None
+    """Of a rate: rising numbers of the impostors that it accepts among the set's pairs, 32 bits each, little-endian, in
+    base64; where they are many, of those whose number a step divides that goes by their number and the rate only."""
 
     @classmethod
-    def of(cls, dataset: str, figure: str, kind: dependence.Dependence, is_right: NDArray[np.bool_]) -> "Outcomes":
+    def of(
+        cls,
+        dataset: str,
+        figure: str,
+        kind: dependence.Dependence,
+        is_right: NDArray[np.bool_],
+        false_accepts: NDArray[np.int64] | None = None,
+    ) -> "Outcomes":
         """Pack those of one kind of pairs, of all (P,)."""
-        packed = base64.b64encode(np.packbits(is_right[kind.members]).tobytes()).decode("ascii")
-        return cls(dataset=dataset, figure=figure, pairs=kind.size, right=packed, effect=kind.design_effect(is_right))
+        return cls(
+            dataset=dataset,
+            figure=figure,
+            pairs=kind.size,
+            right=_base64(np.packbits(is_right[kind.members])),
+            effect=kind.design_effect(is_right),
+            false_accepts=None if false_accepts is None else _base64(false_accepts.astype("<u4")),
+        )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         try:
-            packed = base64.b64decode(self.right, validate=True)
+            packed, numbers = (base64.b64decode(text, validate=True) for text in (self.right, self.false_accepts or ""))
         except ValueError:
-            packed = b""
-        if len(packed) != (self.pairs + 7) // 8:
+            packed, numbers = b"", b""
+        if len(packed) != (self.pairs + 7) // 8 or len(numbers) % 4:
             raise ValueError(f"{self.dataset}: the outcomes of {self.figure} are not those of {self.pairs} pairs")
         return self
 
@@ -52,6 +74,11 @@ class Outcomes(Model):
         """(pairs,) the bits."""
         return np.unpackbits(np.frombuffer(base64.b64decode(self.right), np.uint8), count=self.pairs).astype(np.bool_)
 
+    @property
+    def false_accept_numbers(self) -> NDArray[np.uint32] | None:
+        """(A,) the numbers; None where earlier releases kept none."""
+        return None if self.false_accepts is None else np.frombuffer(base64.b64decode(self.false_accepts), "<u4")
+
 
 def outcomes_of(dataset: str, scores: Scores, rates: list[roc.TarAtFar]) -> Iterator[Outcomes]:
     """What is kept of a set: its decisions where the protocol decides, and the genuine pairs at each rate."""
@@ -59,6 +86,24 @@ def outcomes_of(dataset: str, scores: Scores, rates: list[roc.TarAtFar]) -> Iter
         everyone = dependence.Dependence.of(scores, np.ones(len(scores), np.bool_))
         yield Outcomes.of(dataset, "accuracy", everyone, scores.is_right)
     genuine = dependence.Dependence.of(scores, scores.is_same)
-    for rate in rates:
-        if rate.threshold is not None:
-            yield Outcomes.of(dataset, f"tar@{roc.far_name(rate.far)}", genuine, scores.score >= rate.threshold)
+    thresholds = {rate.far: rate.threshold for rate in rates if rate.threshold is not None}
+    false_accepts = _false_accepts(scores, len(scores) - genuine.size, thresholds)
+    for far, threshold in thresholds.items():
+        is_accepted = scores.score >= threshold
+        yield Outcomes.of(dataset, f"{RATE}{roc.far_name(far)}", genuine, is_accepted, false_accepts[far])
+
+
+def _false_accepts(scores: Scores, impostors: int, thresholds: Mapping[float, float]) -> dict[float, NDArray[np.int64]]:
+    """Numbers of the impostors from each threshold on; all pairs are looked through once."""
+    lowest = min(thresholds.values(), default=np.inf)
+    candidates = np.flatnonzero((scores.score >= lowest) & ~scores.is_same)
+    found = {}
+    for far, threshold in thresholds.items():
+        step = max(1, int(far * impostors / MOST_FALSE_ACCEPTS))
+        kept = candidates[candidates % step == 0] if step > 1 else candidates
+        found[far] = kept[scores.score[kept] >= threshold]
+    return found
+
+
+def _base64(values: NDArray[np.uint8] | NDArray[np.uint32]) -> str:
+    return base64.b64encode(values.tobytes()).decode("ascii")

@@ -64,6 +64,17 @@ class InputFile(Model):
             return cls(path=printable(str(path)), sha256=hashlib.file_digest(opened, "sha256").hexdigest())
 
 
+def named_apart(paths: Sequence[Path]) -> dict[str, Path]:
+    """Resolved paths, each once, by as much of their ends as tells them apart, as text."""
+    ways = [path.relative_to(path.anchor).parts for path in paths]
+    names: list[str] = []
+    for count in range(1, max(map(len, ways)) + 1):
+        names = [printable("/".join(way[-count:])) for way in ways]
+        if len(set(names)) == len(names):
+            break
+    return dict(zip(names, paths, strict=True))
+
+
 class HashedImages(Protocol):
     """A folder of images, hashed as one."""
 

@@ -1,6 +1,7 @@
 import pytest
 
 from arcface_api.errors import InvalidInput
+from arcface_api.resource import validation as rules
 from support.builders.jobs import make_job
 
 ASCEND = {"accelerator": "ascend"}
@@ -69,13 +70,32 @@ def test_a_path_in_a_claim_may_have_dots_in_its_names(path):
     assert make_job(data={"path": path}).spec.data.path == path
 
 
-@pytest.mark.parametrize("metric", ["lfw", "lfw.f1", "IJBC.tar@1e-7", ".accuracy", "lfw.accuracy ", "lfw.tar@0.1"])
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "lfw",
+        "lfw.f1",
+        "IJBC.tar@1e-7",
+        ".accuracy",
+        "lfw.accuracy ",
+        "lfw.tar@0.1",
+        "lfw.fnmr@1.1",
+        "lfw.fnmr",
+        "lfw.fmr@.5",
+    ],
+)
 def test_a_gate_is_a_figure_by_its_name(metric):
     gates = [{"metric": metric, "min": 0.5}]
     assert refusal(evaluation={"claimName": "faces", "gates": gates}).startswith("spec.evaluation.gates[0].metric: ")
 
 
-@pytest.mark.parametrize("metric", ["lfw.accuracy", "lfw.eer", "lfw.auc", "lfw.tar@1e-3", "lfw.African.accuracy"])
+@pytest.mark.parametrize(
+    "metric",
+    [
+        *("lfw.accuracy", "lfw.eer", "lfw.auc", "lfw.tar@1e-3", "lfw.tar@2.5e-4", "lfw.fnmr@0.35", "lfw.fmr@-0.1"),
+        *("lfw.African.accuracy", "lfw.African.fnmr@1.0"),
+    ],
+)
 def test_a_gate_may_be_about_every_figure_of_a_set_and_of_its_groups(metric):
     gates = [{"metric": metric, "max": 0.5}]
     (gate,) = make_job(evaluation={"claimName": "faces", "gates": gates}).spec.evaluation.gates
@@ -98,6 +118,13 @@ def test_a_template_set_of_ones_own_has_a_name_like_any_other_set_and_gates():
     gates = [{"metric": "TinyFace.tar@1e-4", "min": 0.5}]
     assert make_job(evaluation={"claimName": "faces", "ijb": ["TinyFace"], "gates": gates}).spec.evaluation.gates
     assert refusal(evaluation={"claimName": "faces", "ijb": ["../x"]}).startswith("spec.evaluation.ijb[0]: ")
+
+
+@pytest.mark.parametrize("figure", ["eer", "accuracy", "fnmr@0.35", "tar@2e-4"])
+def test_of_a_template_set_a_gate_may_name_the_rates_that_are_reported(figure):
+    gates = [{"metric": f"IJBC.{figure}", "min": 0.5}]
+    said = refusal(evaluation={"claimName": "faces", "ijb": ["IJBC"], "gates": gates})
+    assert said == f"spec.evaluation: {rules.GATES_ARE_ABOUT_SETS.message}"
 
 
 def test_a_gate_may_be_about_a_set_with_dots_in_its_name():

@@ -80,7 +80,7 @@ def test_a_rate_is_held_though_its_threshold_hangs_on_few_impostors(beyond, far)
     held, widths = 0, []
     for _ in range(trials):
         scores = Scores(random.standard_normal(len(is_same)) + shift * is_same, is_same)
-        ((low, high),) = tar_intervals(scores, tar_at_far(scores, [far])).values()
+        ((low, high, _),) = tar_intervals(scores, tar_at_far(scores, [far])).values()
         held += low <= truth <= high
         widths.append(high - low)
     assert held >= 0.93 * trials
@@ -116,5 +116,5 @@ def test_rates_that_cannot_be_told_have_no_interval():
 def test_a_perfect_rate_keeps_what_its_genuine_pairs_leave_open():
     is_same = np.arange(2020) < 20
     scores = Scores(np.where(is_same, 1.0, np.linspace(0, 0.5, 2020)), is_same)
-    ((low, high),) = tar_intervals(scores, tar_at_far(scores, [0.1])).values()
+    ((low, high, _),) = tar_intervals(scores, tar_at_far(scores, [0.1])).values()
     assert (low, high) == (pytest.approx(share_interval(1.0, 20)[0], abs=0.01), 1.0)

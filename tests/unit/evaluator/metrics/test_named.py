@@ -19,6 +19,11 @@ SCORES = Scores(SCORE, SAME, SCORE > 0.5, GROUPS)
         ("auc", (4 + 2.5 + 2) / 12),
         ("eer", 0.25 + 5 / 28),
         ("tar@1e-1", None),  # four impostors cannot tell
+        ("fnmr@0.6", 1 / 3),
+        ("fmr@0.6", 2 / 4),
+        ("fmr@-1", 1.0),
+        ("African.fnmr@0.65", 0.5),
+        ("nobody.fmr@0.5", None),
         ("African.accuracy", 0.5),
         ("African.auc", (2 + 0.5) / 4),
         ("U.S. Asian.accuracy", 2 / 3),
@@ -33,9 +38,17 @@ def test_a_figure_by_its_name(name, expected):
 def test_a_rate_by_its_name():
     scores = Scores(np.concatenate([[0.9, 0.4], np.linspace(0, 0.5, 100)]), np.arange(102) < 2)
     assert figure(scores, "tar@1e-1") == 0.5
+    assert figure(scores, "tar@1.5e-1") == 0.5
+    assert figure(scores, "tar@9e-1") == 1.0
 
 
-@pytest.mark.parametrize("name", ["eer", "auc", "tar@1e-1"])
+@pytest.mark.parametrize("name", ["fnmr", "fnmr@", "tar", "f1", "tar@0.1", "African", "eer@1", ".eer", "fnmr@2"])
+def test_what_gates_cannot_name_is_no_figure(name):
+    with pytest.raises(ValueError, match=f"no figure is called {name}"):
+        figure(SCORES, name)
+
+
+@pytest.mark.parametrize("name", ["eer", "auc", "tar@1e-1", "fmr@0.5"])
 def test_pairs_of_one_kind_have_no_curve(name):
     assert figure(Scores(SCORE, np.ones(7, bool)), name) is None
     assert figure(Scores(SCORE, SAME), "accuracy") is None

@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 
 from arcface_api.command import run
+from arcface_api.errors import InvalidInput
 from arcface_evaluator.metrics.dependence import Dependence
+from arcface_evaluator.metrics.paired import paired_test
+from arcface_evaluator.metrics.roc import tar_at_far
 from arcface_evaluator.report.comparison import compare_runs
-from arcface_evaluator.report.document import EvaluationFile
-from arcface_evaluator.report.outcomes import Outcomes, outcomes_of
+from arcface_evaluator.report.document import EvaluationFile, read_all
+from arcface_evaluator.report.outcomes import MOST_FALSE_ACCEPTS, Outcomes, outcomes_of
 from arcface_evaluator.report.provenance import InputFile
+from arcface_evaluator.report.searches import AllPairsRates
 from arcface_faces.scores import Scores, Subjects
+from support.builders.evaluated import evaluated
 from support.builders.verification_set import write_pairs
 
 
@@ -52,9 +57,74 @@ def test_genuine_pairs_are_kept_at_each_rate_with_what_they_tell():
     (kept,) = outcomes_of("IJBC", scores, rates)
     assert (kept.figure, kept.pairs, kept.effect) == ("tar@1e-1", 20, 2.0)
     assert kept.is_right.tolist() == (score[:20] >= 0.5).tolist()
+    assert kept.false_accept_numbers.tolist() == []
 
 
-@pytest.mark.parametrize("changed", [{"pairs": 25}, {"right": "?"}, {"right": "AAAA" * 1000}, {"effect": 0}])
+def test_false_accepts_are_kept_by_their_numbers_some_where_they_are_many():
+    is_same, score = np.arange(200_000) < 1000, np.random.default_rng(0).uniform(size=200_000)
+    rates = tar_at_far(Scores(score, is_same), [1e-3, 0.1])
+    few, many = outcomes_of("IJBC", Scores(score, is_same), rates)
+    impostors = np.arange(200_000)[~is_same]
+    assert few.false_accept_numbers.tolist() == impostors[score[~is_same] >= rates[0].threshold].tolist()
+    every_fourth = impostors[(impostors % 4 == 0) & (score[~is_same] >= rates[1].threshold)]
+    assert many.false_accept_numbers.tolist() == every_fourth.tolist()
+    assert MOST_FALSE_ACCEPTS < len(every_fourth) < 2 * MOST_FALSE_ACCEPTS
+
+
+def runs_of(gap, random):
+    """Two models whose errors are half the same; ten impostors are beyond the threshold."""
+    is_same, common = np.arange(1300) < 300, random.standard_normal(1300)
+    scores = [common + random.standard_normal(1300) + 4.2 * is_same + shift * is_same for shift in (0, gap)]
+    return {name: evaluated(Scores(score, is_same), fars=(1e-2,)) for name, score in zip("ab", scores, strict=True)}
+
+
+def test_equal_models_whose_thresholds_are_luck_are_seldom_called_different():
+    random, called, alone = np.random.default_rng(0), 0, 0
+    for _ in range(40):
+        runs = runs_of(0, random)
+        (found,) = compare_runs(runs)
+        called += found.test.verdict != "undecided"
+        one, other = (run.outcomes[0].is_right for run in runs.values())
+        alone += paired_test(one, other).verdict != "undecided"
+    assert called <= 4
+    assert alone >= 10  # McNemar's test by itself
+
+
+def test_a_better_model_is_found_though_thresholds_are_luck():
+    random = np.random.default_rng(0)
+    assert sum(next(compare_runs(runs_of(1.2, random))).test.verdict == "second" for _ in range(20)) >= 18
+
+
+def test_thresholds_that_hang_on_the_same_impostors_share_their_luck():
+    runs = runs_of(0.3, np.random.default_rng(0))
+    (apart,) = compare_runs(runs)
+    (of_a,) = runs["a"].outcomes
+    (of_b,) = runs["b"].outcomes
+    same = of_b.model_copy(update={"false_accepts": of_a.false_accepts})
+    (alike,) = compare_runs({**runs, "b": runs["b"].model_copy(update={"outcomes": [same]})})
+    widths = [each.test.interval[1] - each.test.interval[0] for each in (alike, apart)]
+    assert widths[0] < 0.8 * widths[1]
+    assert alike.test.difference == apart.test.difference
+
+
+@pytest.mark.parametrize("missing", ["curves", "figures"])
+def test_rates_are_not_compared_without_all_that_they_need(missing):
+    runs = runs_of(3, np.random.default_rng(0))
+    assert list(compare_runs({**runs, "b": runs["b"].model_copy(update={missing: []})})) == []
+    earlier = [each.model_copy(update={"false_accepts": None}) for each in runs["b"].outcomes]
+    assert list(compare_runs({**runs, "b": runs["b"].model_copy(update={"outcomes": earlier})})) == []
+
+
+def test_other_numbers_of_impostors_cannot_be_compared():
+    runs = runs_of(0, np.random.default_rng(0))
+    (curve,) = runs["b"].curves
+    other = curve.model_copy(update={"impostors": [*curve.impostors, 1]})
+    with pytest.raises(InvalidInput, match=r"lfw: 1000 pairs of two persons in a but 1001 in b"):
+        list(compare_runs({**runs, "b": runs["b"].model_copy(update={"curves": [other]})}))
+
+
+@pytest.mark.parametrize("changed", [{"pairs": 25}, {"right": "?"}, {"right": "AAAA" * 1000}, {"effect": 0},
+                                     {"falseAccepts": "?"}, {"falseAccepts": "AAA="}])  # fmt: skip
 def test_outcomes_that_are_none_are_one_line(tmp_path, capsys, changed):
     written = json.loads(document([True] * 20).to_json())
     written["outcomes"][0] |= changed
@@ -69,6 +139,53 @@ def test_other_numbers_of_pairs_cannot_be_compared(tmp_path, capsys):
         (tmp_path / f"{name}.json").write_text(document([True] * pairs).to_json())
     assert run(["evaluate", "compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 2
     assert "20 pairs in a but 30 in b" in capsys.readouterr().err
+
+
+def of_inputs(*files, dataset="IJBC"):
+    inputs = [InputFile(path=path, sha256=sha256 * 64) for path, sha256 in files]
+    return document([True, False], dataset=dataset).model_copy(update={"inputs": inputs})
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        of_inputs(("a/lfw.bin", "1"), dataset="lfw"),
+        of_inputs(("meta/ijbc_face_tid_mid.txt", "1"), ("meta/ijbc_template_pair_label.txt", "2")),
+        of_inputs(("meta/TinyFace_1N_gallery.csv", "1"), ("meta/TinyFace_1N_probe.csv", "2"), dataset="TinyFace"),
+        of_inputs(("faces.csv", "1"), ("faces", "2"), dataset="faces"),
+    ],
+)
+def test_a_set_is_the_same_where_each_of_its_files_is(one):
+    """What was judged may be called as it likes, as embeddings of a set by its name are."""
+    dataset = one.outcomes[0].dataset
+    judged = [InputFile(path=f"{dataset}.npy", sha256="8" * 64), InputFile(path=f"{dataset}.onnx", sha256="9" * 64)]
+    assert list(compare_runs({"a": one, "b": one.model_copy(update={"inputs": [*judged, *one.inputs]})}))
+    for place in range(len(one.inputs) if dataset != "faces" else 1):
+        inputs = list(one.inputs)
+        inputs[place] = inputs[place].model_copy(update={"sha256": "0" * 64})
+        with pytest.raises(InvalidInput, match=f"{dataset}: a and c have looked at different files"):
+            list(compare_runs({"a": one, "b": one, "c": one.model_copy(update={"inputs": inputs})}))
+
+
+def test_lists_of_other_sizes_cannot_be_compared():
+    rates = AllPairsRates(dataset="faces", images=4, labels=2, genuine=2, impostors=4, tar_at_far={}, thresholds={},
+                          unresolved=[])  # fmt: skip
+    one = of_inputs(("faces.npy", "1"), dataset="faces").model_copy(update={"all_pairs": [rates]})
+    other = one.model_copy(update={"all_pairs": [rates.model_copy(update={"images": 5})]})
+    with pytest.raises(InvalidInput, match="faces: 4 images in a but 5 in b"):
+        list(compare_runs({"a": one, "b": other}))
+
+
+def test_runs_are_called_by_what_tells_their_files_apart(tmp_path, capsys):
+    for name in ("a/lfw.json", "b/lfw.json", "b/lfw.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(document([True, False]).to_json())
+    one, other, text = (tmp_path / name for name in ("a/lfw.json", "b/lfw.json", "b/lfw.txt"))
+    assert list(read_all([one])) == ["lfw"]
+    assert list(read_all([one, other])) == ["a/lfw", "b/lfw"]
+    assert list(read_all([other, text])) == ["lfw.json", "lfw.txt"]
+    assert run(["evaluate", "compare", str(one), str(one)]) == 2
+    assert capsys.readouterr().err == f"arcface evaluate: {one}: comes twice; compare different evaluations\n"
 
 
 def test_two_evaluations_tell_who_is_better_without_a_page(tmp_path, capsys):

@@ -102,7 +102,12 @@ def folds_plot(folds: Mapping[str, Sequence[float]]) -> plots.Plot:
 
 
 def differences_plot(comparisons: Sequence[comparison.Comparison]) -> plots.Plot:
-    """Differences to the first run with their intervals, in percent, the first comparison on top."""
+    """Differences to the first run with their intervals, in percent, the first comparison on top.
+
+    Names of runs, which may be long, are told where there are several only.
+    """
+    is_one = len({each.second for each in comparisons}) == 1
+    labels = [f"{each.dataset} {each.figure}" + ("" if is_one else f"\n{each.second}") for each in comparisons]
 
     def paint(axes: Axes) -> None:
         rows = range(len(comparisons), 0, -1)
@@ -112,10 +117,10 @@ def differences_plot(comparisons: Sequence[comparison.Comparison]) -> plots.Plot
             axes.plot([low, high], [row, row], color=colour, linewidth=2)
             axes.plot(100 * each.test.difference, row, "o", color=colour)
         axes.axvline(0, color=plots.INK, linewidth=0.8)
-        axes.set_yticks(rows, [f"{each.dataset} {each.figure}\n{each.second}" for each in comparisons], fontsize=7)
+        axes.set_yticks(rows, labels, fontsize=8)
         axes.set_ylim(0.4, len(comparisons) + 0.6)
 
-    return plots.draw("differences", f"difference to {comparisons[0].first} in %", "", paint)
+    return plots.draw("differences", "difference to the first run in %", "", paint)
 
 
 def _decades(axes: Axes, left: float) -> None:

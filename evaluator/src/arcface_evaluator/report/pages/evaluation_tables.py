@@ -28,11 +28,13 @@ POINTS_REMARK = (
 )
 GROUP_HEADINGS = ("run", "group", "pairs", "accuracy", "95 % interval", "EER", "")
 GROUPS_REMARK = "Decided with the thresholds of all pairs; an EER has a threshold of its own."
-COMPARISON_HEADINGS = ("set", "figure", "run", "difference", "95 % interval", "only first", "only run", "p", "verdict")
+COMPARISON_HEADINGS = ("run", "set", "figure", "difference", "95 % interval", "verdict", "p", "only first", "only run")
+VERDICTS = {"first": "worse", "second": "better", "undecided": "no difference shown"}
 COMPARISON_REMARK = (
     "The same pairs, judged by both. Difference: the run less the first one, in %. Only first, only run: pairs that "
-    "one of them judges rightly. p: of counts at least as uneven, were both equally good (McNemar's exact test); one "
-    "in twenty comparisons of equal runs is called different."
+    "one of them judges rightly. p: of counts at least as uneven, were both equally good (McNemar's exact test); of a "
+    "rate at a FAR it allows for the luck of each run's own threshold, too. One in twenty comparisons of equal runs is "
+    "called different."
 )
 Runs = Mapping[str, document.EvaluationFile]
 
@@ -122,15 +124,14 @@ def _errors(found: set_figures.SetFigures | None) -> list[str]:
 
 def comparison_table(compared: Sequence[comparison.Comparison]) -> Table:
     """A row for each run beside the first one."""
-    return Table(COMPARISON_HEADINGS, [_comparison_row(each) for each in compared], COMPARISON_REMARK)
+    return by_run(COMPARISON_HEADINGS, [_comparison_row(each) for each in compared], COMPARISON_REMARK)
 
 
 def _comparison_row(each: comparison.Comparison) -> list[str]:
     test = each.test
     low, high = (f"{100 * end:+.3f}" for end in test.interval)
-    counts = [str(test.only_first), str(test.only_second), f"{test.probability:.2g}"]
-    return [each.dataset, each.figure, each.second, f"{100 * test.difference:+.3f}", f"{low} to {high}", *counts,
-            each.verdict]  # fmt: skip
+    verdict = [VERDICTS[test.verdict], f"{test.probability:.2g}", str(test.only_first), str(test.only_second)]
+    return [each.second, each.dataset, each.figure, f"{100 * test.difference:+.3f}", f"{low} to {high}", *verdict]
 
 
 def tables_of(runs: Runs, found: SetResults) -> list[Table]:

@@ -200,11 +200,24 @@ def test_the_comparison_tells_differences_intervals_and_the_test(tmp_path):
     page = evaluation_page.write_page(tmp_path, runs).read_text()
     (row,) = re.findall(r"<tr><td>lfw</td>(.*?)</tr>", page)
     cells = re.findall(r"<td>(.*?)</td>", row)
-    assert cells[:3] == ["accuracy", "b", "+50.000"]
-    assert cells[4:] == ["0", "10", "0.002", "b is better"]
-    low, high = map(float, cells[3].split(" to "))
+    assert cells[:2] == ["accuracy", "+50.000"]
+    assert cells[3:] == ["better", "0.002", "0", "10"]
+    low, high = map(float, cells[2].split(" to "))
     assert 20 < low < 50 < high < 75
     assert (tmp_path / "comparison-differences.png").is_file()
+    runs["c"] = compared([False] * 20)
+    assert (
+        "<tr><td>c</td><td>lfw</td><td>accuracy</td><td>-50.000</td>"
+        in evaluation_page.write_page(tmp_path, runs).read_text()
+    )
+
+
+def test_long_names_of_runs_leave_the_plot_of_differences_its_room(tmp_path):
+    """Of two runs neither is named in it; text begins and ends within the drawing."""
+    runs = {name * 12: compared(right) for name, right in {"one/": [True] * 20, "other/": [False] * 20}.items()}
+    section = evaluation_page.write_page(tmp_path, runs).read_text().split('aria-label="Comparison: differences"')[1]
+    assert ">difference to the first run in %<" in section
+    assert "one/one/" not in section.split("</figure>")[0]
 
 
 def compared(right):
@@ -237,8 +250,9 @@ def test_the_page_has_the_digits_of_the_terminal_and_not_of_rounded_results(tmp_
 def test_runs_that_do_not_belong_together_cannot_be_compared(tmp_path, pairs, capsys):
     evaluated("pairs", *pairs, "--json", tmp_path / "one.json")
     document = json.loads((tmp_path / "one.json").read_text())
+    others = [{**entry, "sha256": "0" * 64} for entry in document["inputs"]]
     for name, changed in {
-        "other": {"inputs": [{**entry, "sha256": "0" * 64} for entry in document["inputs"]]},
+        "other": {"sets": [{**document["sets"][0], "inputs": others}]},
         "resultless": {"results": []},
         "curved": {"curves": [{**document["curves"][0], "fpr": [0.0]}]},
     }.items():
@@ -250,7 +264,7 @@ def test_runs_that_do_not_belong_together_cannot_be_compared(tmp_path, pairs, ca
         assert run(["evaluate", "compare", *files, "--report", str(tmp_path / "page")]) == 2
         said[name] = capsys.readouterr().err
         assert said[name].count("\n") == 1
-    assert "different files called small" in said["other"]
+    assert "small: one and other have looked at different files" in said["other"]
     assert "without a result" in said["resultless"]
     assert "do not belong together" in said["curved"]
 
