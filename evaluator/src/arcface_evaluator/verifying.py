@@ -20,7 +20,7 @@ from arcface_evaluator.protocols import template_pairs, templates
 from arcface_evaluator.report import document, entries, figures, outcomes, provenance
 from arcface_evaluator.sets import release, release_images
 from arcface_faces.embedding import embedder, vectors
-from arcface_faces.pairs import groups, pair_set as pair_sets, protocol
+from arcface_faces.pairs import pair_set as pair_sets, protocol
 from arcface_faces.progress import progress_bar
 from arcface_faces.scores import Scores, Subjects
 
@@ -59,8 +59,7 @@ def embed_all(images: NamedImages, network: Callable[[], embedder.Embedder]) -> 
 
 def verify_pairs(pair_set: pair_sets.PairSet, embeddings_NVD: vectors.Embeddings) -> protocol.PairScores:
     """Judge a set, whose pairs may be of groups."""
-    of_groups = groups.read_groups(pair_set.path, len(pair_set.is_same))
-    return protocol.verify(pair_set.name, embeddings_NVD, pair_set.is_same, of_groups)
+    return protocol.verify(pair_set.name, embeddings_NVD, pair_set.is_same, pair_set.groups)
 
 
 def pairs_task(
@@ -80,12 +79,11 @@ def pairs_task(
             figure=partial(named.figure, found.scores),
         )
 
-    of_groups = groups.groups_file(pair_set.path)
     return SetTask(
         name=pair_set.name,
         images=len(pair_set),
         protocol=provenance.PairProtocol(),
-        inputs=lambda: provenance.hashed([pair_set.path, *([of_groups] if of_groups.is_file() else []), *source]),
+        inputs=lambda: provenance.hashed([*pair_set.files, *source]),
         judge=judge,
         metrics=metrics,
     )

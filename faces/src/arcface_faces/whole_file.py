@@ -33,6 +33,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         hidden.unlink(missing_ok=True)
 
 
+@contextmanager
+def undoing(written: Path | None) -> Iterator[None]:
+    """Takes a file that was just written away again where what belongs to it, made inside, fails."""
+    try:
+        yield
+    except BaseException:
+        if written is not None:
+            written.unlink(missing_ok=True)
+        raise
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file by `replacing` it; what is no file, as a pipe, is written to.
 

@@ -71,6 +71,14 @@ def test_a_release_by_another_name_than_its_folders_is_refused_before_the_networ
         evaluate(tmp_path, ["lfw"], unexpected, ijb=["IJBC_clean"])
 
 
+def test_groups_of_other_pairs_are_refused_before_the_network_is_loaded(tmp_path):
+    for name in ("lfw", "rfw"):
+        write_pairs(tmp_path / f"{name}.bin", pairs=20)
+    (tmp_path / "rfw.groups").write_text("African\n" * 21)
+    with pytest.raises(InvalidInput, match=r"rfw\.groups: has 21 lines for the 20 pairs of rfw\.bin"):
+        evaluate(tmp_path, ["lfw", "rfw"], unexpected)
+
+
 def test_figures_that_gates_ask_for_are_reported(tmp_path):
     write_pairs(tmp_path / "lfw.bin", pairs=20)
     metrics = ["lfw.eer", "lfw.auc", "lfw.tar@1e-1", "lfw.tar@1e-6", "lfw.African.accuracy"]

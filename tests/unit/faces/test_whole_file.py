@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_faces.whole_file import check_writable, write_whole
+from arcface_faces.whole_file import check_writable, undoing, write_whole
 
 OLD, NEW = "what was there\n", "x" * 100_000 + "\n"
 
@@ -31,6 +31,18 @@ def full_disk():
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_file_goes_where_what_belongs_to_it_fails(tmp_path):
+    path = tmp_path / "set.bin"
+    for text, remain in (("x", []), (NEW, ["set.bin"])):
+        path.write_text(text)
+        with contextlib.suppress(InvalidInput), undoing(path):
+            if text != NEW:
+                raise InvalidInput("a disk that is full")
+        assert names(tmp_path) == remain
+    with undoing(None):
+        pass
 
 
 def test_what_was_there_outlives_a_disk_that_is_full(tmp_path):

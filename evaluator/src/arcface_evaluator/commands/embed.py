@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Unpack
 
 import click
-import numpy as np
 
-from arcface_api.errors import InvalidInput, explained
+from arcface_api.errors import InvalidInput
 from arcface_evaluator import networks
 from arcface_evaluator.commands import pairs, sources
 from arcface_evaluator.sets import named_images
 from arcface_faces import whole_file
 from arcface_faces.datasets import dataset
+from arcface_faces.embedding import vectors
 from arcface_faces.image_files import framing
 from arcface_faces.pairs import pair_set
 from arcface_faces.progress import progress_bar
@@ -40,21 +40,20 @@ def embed(
     names_file = out.with_suffix(".csv")
     if out.suffix != ".npy":
         raise InvalidInput(f"--out {out}: the name of the embeddings ends in .npy")
-    for option, path in (("--out", out), ("--out", names_file), ("--dropped", dropped)):
-        if path is not None:
-            pairs.check_new(option, path)
+    pairs.check_new(("--out", out), ("--out", names_file), ("--dropped", dropped))
     found = _open_images(images, records, bin_file, options)
     source = networks.open_source(options)
     if source is None:
         raise InvalidInput("give one of --checkpoint and --model")
     if dropped is not None:
         found = _without_dropped(found, dropped)
-    with source.embedder() as embedder, progress_bar("images", len(found)) as advance:
-        embeddings = embedder(found, advance)
-    header = ["image", "identity"][: len(found.name(0))]
-    pairs.write_table(names_file, [header, *map(found.name, range(len(found)))])
-    with explained(out, "cannot be written", "name another file"), whole_file.replacing(out) as file:
-        np.save(file, embeddings)
+    with whole_file.undoing(dropped):
+        with source.embedder() as embedder, progress_bar("images", len(found)) as advance:
+            embeddings = embedder(found, advance)
+        vectors.write_embeddings(out, embeddings)
+        with whole_file.undoing(out):
+            header = ["image", "identity"][: len(found.name(0))]
+            pairs.write_table(names_file, [header, *map(found.name, range(len(found)))])
     count, _, dimensions = embeddings.shape
     click.echo(f"{out}: {count} images, {dimensions} numbers each for original and mirrored; names in {names_file}")
 

@@ -58,18 +58,15 @@ def make(
     with explained(images, "cannot be looked into", "correct --images"):
         if not images.is_dir():
             raise InvalidInput(f"{images}: is no folder; correct --images")
-    check_new("--output", output)
-    check_new("--output", groups.groups_file(output))
-    if dropped is not None:
-        check_new("--dropped", dropped)
+    check_new(*_files_of(output), ("--dropped", dropped))
     frame = framing.choose_framing(options["landmarks"], options["detector"], resize=options["resize"])
     folder = tree.ImageTree(images, options["links"] or "inside")
     made = pair_list.make_set(pair_list.read_list(list_file), folder, frame)
     if dropped is not None:
         write_table(dropped, [["line", "first", "second", "same", "reason"], *map(_dropped_row, made.dropped)])
     made.check()
-    pair_set.write_pairs(output, made.images, made.is_same)
-    groups.write_groups(output, made.groups)
+    with whole_file.undoing(dropped):
+        _write_set(output, made.images, made.is_same, made.groups)
     click.echo(f"{output}: {made.account()}")
     for entry in made.dropped[:3]:
         click.echo(f"line {entry.pair.line}: {entry.reason}", err=True)
@@ -82,20 +79,37 @@ def join(*, sets: tuple[Path, ...], output: Path) -> None:
     """Write SETS, such as RFW's four, as one whose groups they are, each called as its file."""
     if len(sets) < 2:
         raise InvalidInput(f"{sets[0]}: give two sets at least")
-    for path in (output, groups.groups_file(output)):
-        check_new("--output", path)
+    check_new(*_files_of(output))
     images, is_same, names = joining.join(pair_set.open_sets(sets))
-    pair_set.write_pairs(output, images, is_same)
-    groups.write_groups(output, names)
+    _write_set(output, images, is_same, names)
     click.echo(f"{output}: {len(is_same)} pairs in {len(sets)} groups")
 
 
-def check_new(option: str, path: Path) -> None:
-    """InvalidInput where a file cannot be written without replacing one."""
-    with explained(f"{option} {path}", "cannot be looked for", "name another file"):
-        if path.exists() or not path.parent.is_dir():
-            reason = "exists already" if path.exists() else "its folder is not there"
-            raise InvalidInput(f"{option} {path}: {reason}; name another file")
+def _files_of(output: Path) -> list[tuple[str, Path]]:
+    """What is written of a set, by the option that names it."""
+    return [("--output", output), ("--output", groups.groups_file(output))]
+
+
+def _write_set(output: Path, images: list[bytes], is_same: list[bool], names: list[str]) -> None:
+    """A set and the groups of its pairs, both or none."""
+    pair_set.write_pairs(output, images, is_same)
+    with whole_file.undoing(output):
+        groups.write_groups(output, names)
+
+
+def check_new(*outputs: tuple[str, Path | None]) -> None:
+    """InvalidInput, naming the option, where a file cannot be written, or would replace one or another output."""
+    places = set()
+    for option, path in outputs:
+        if path is None:
+            continue
+        with explained(f"{option} {path}", "cannot be looked for", "name another file"):
+            place = path.resolve()
+            if path.exists() or place in places:
+                reason = "exists already" if path.exists() else "is the name of another output"
+                raise InvalidInput(f"{option} {path}: {reason}; name another file")
+        whole_file.check_writable(path, option)
+        places.add(place)
 
 
 def write_table(path: Path, rows: Iterable[Sequence[object]]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.errors import InvalidInput, explained
+from arcface_faces import whole_file
 from arcface_faces.positioned_file import open_regular
 
 Embeddings = NDArray[np.float32]
@@ -48,6 +49,15 @@ def read_embeddings(path: Path, images: int, views: Views = "separate") -> Embed
     if _halves_look_alike(embeddings):
         LOG.warning("%s: the halves of its rows look like two views of an image: give --views concatenated", path)
     return embeddings
+
+
+def write_embeddings(path: Path, embeddings_NVD: Embeddings) -> None:
+    """Write a `.npy`, whole or not at all; ArcFaceError where it cannot be written."""
+    whole = np.ascontiguousarray(embeddings_NVD)
+    with explained(path, "cannot be written", "name another file"), whole_file.replacing(path) as file:
+        # numpy.save() does not tell a full disk from anything else.
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))  # type: ignore[no-untyped-call]
+        file.write(whole.data)
 
 
 def _separated(path: Path, stored: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from arcface_api.errors import InvalidInput, explained
+from arcface_api.errors import InvalidInput
 from arcface_faces.pairs import groups, pair_set, protocol
 
 
@@ -19,10 +19,8 @@ def join(sets: Sequence[pair_set.PairSet]) -> tuple[list[bytes], list[bool], lis
     """
     groups.check_names("the sets", [each.name for each in sets])
     for each in sets:
-        file = groups.groups_file(each.path)
-        with explained(file, "cannot be looked for", "mend its rights"):
-            if file.exists():
-                raise InvalidInput(f"{file}: its set has groups already; join sets that have none")
+        if each.groups is not None:
+            raise InvalidInput(f"{groups.groups_file(each.path)}: its set has groups already; join sets without")
     ends = [np.cumsum([0, *protocol.fold_sizes(len(each.is_same))]).tolist() for each in sets]
     pairs = [
         (each, pair)

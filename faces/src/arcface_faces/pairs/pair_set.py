@@ -18,8 +18,10 @@ from arcface_api.errors import InvalidInput, explained
 from arcface_faces import whole_file
 from arcface_faces.embedding.embedder import Images, decoding_threads
 from arcface_faces.images import Decode, Image, decode, decode_scaled
+from arcface_faces.pairs import groups
 from arcface_faces.pairs.protocol import check_foldable
 from arcface_faces.pickle import machine, stream, values
+from arcface_faces.scores import Groups
 
 SHAPE = "a pair set is a list of encoded images and a list of truth values, as a tuple"
 PICKLE_PROTOCOL = 4
@@ -48,7 +50,14 @@ class PairSet:
     name: str
     path: Path
     stored: PairPickle
+    groups: Groups | None
+    """Of its pairs, where a file beside it says so."""
     decode: Decode
+
+    @property
+    def files(self) -> list[Path]:
+        """What was read."""
+        return [self.path, *([] if self.groups is None else [groups.groups_file(self.path)])]
 
     @property
     def is_same(self) -> NDArray[np.bool_]:
@@ -83,7 +92,7 @@ def decoder(*, resize: bool) -> Decode:
 
 
 def read_pair_set(path: Path, decode: Decode = decode_aligned) -> PairSet:
-    """Open a `.bin`; InvalidInput where images and truth values do not make pairs."""
+    """Open a `.bin` and the groups beside it; InvalidInput where images and truth values do not make pairs."""
     stored = read_pair_pickle(path)
     images, pairs = len(stored.slices), len(stored.is_same)
     if not images:
@@ -92,7 +101,7 @@ def read_pair_set(path: Path, decode: Decode = decode_aligned) -> PairSet:
         raise InvalidInput(f"{path}: holds {images} images, an odd number: images 2i and 2i + 1 make pair i")
     if images != 2 * pairs:
         raise InvalidInput(f"{path}: holds {images} images but {pairs} truth values; they should be {images // 2}")
-    return PairSet(path.stem, path, stored, decode)
+    return PairSet(path.stem, path, stored, groups.read_groups(path, pairs), decode)
 
 
 def open_sets(paths: Iterable[Path], decode: Decode = decode_aligned) -> list[PairSet]:

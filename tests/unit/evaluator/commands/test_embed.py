@@ -145,6 +145,13 @@ def test_nothing_is_replaced_and_nothing_half_written(tmp_path, model, images, c
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "m.onnx"]
 
 
+def test_no_output_takes_the_place_of_another(tmp_path, model, images, capsys):
+    command = ("--model", model, "--images", images, "-o", tmp_path / "out.npy")
+    for name in ("out.csv", "out.npy"):
+        said = refused(capsys, *command, "--dropped", tmp_path / name)
+        assert f"--dropped {tmp_path / name}: is the name of another output" in said
+
+
 def test_names_that_are_no_text_are_kept(tmp_path, model, images):
     (images / "b.png").rename(os.fsdecode(os.fsencode(images) + b"/b\xe9.png"))
     assert status("--model", model, "--images", images, "-o", tmp_path / "out.npy") == 0

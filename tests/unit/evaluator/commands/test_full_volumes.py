@@ -1,5 +1,6 @@
 """What commands write on a volume that is full or may not be written: one line, and nothing half written."""
 
+import itertools
 import json
 import re
 
@@ -33,6 +34,15 @@ def inputs(tmp_path_factory):
     return folder
 
 
+PAGE = 4096
+"""Bytes that a small file takes, and what is written beside it does not find."""
+NO_SPACE = (1, r"\(No space left on device\): this may pass, try again")
+ENDS = {
+    "full": NO_SPACE,
+    "nearly full": NO_SPACE,
+    "read-only": (2, r"(\(Read-only file system\): |may not be written; )name another f"),
+}
+"""Exit code, and what is said."""
 COMMANDS = {
     "evaluate --json": "evaluate pairs --embeddings {0}/lfw.npy --bin {0}/lfw.bin --json {1}/out.json",
     "evaluate --report": "evaluate pairs --embeddings {0}/lfw.npy --bin {0}/lfw.bin --report {1}/page",
@@ -59,19 +69,19 @@ def volume(tmp_path):
         yield folder
 
 
-@pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
-    ("trouble", "code", "said"),
+    ("trouble", "command"),
     [
-        ("full", 1, r"\(No space left on device\): this may pass, try again"),
-        ("read-only", 2, r"(\(Read-only file system\): |may not be written; )name another f"),
+        *itertools.product(["full", "read-only"], COMMANDS),
+        *itertools.product(["nearly full"], ["embed", "embed --dropped", "pairs make", "pairs join"]),
     ],
 )
-def test_one_line_says_so_and_nothing_is_half_written(inputs, volume, capsys, command, trouble, code, said):
+def test_one_line_says_so_and_nothing_is_half_written(inputs, volume, capsys, command, trouble):
+    code, said = ENDS[trouble]
     (volume / "page").mkdir()
     (volume / "page" / "report.html").write_text("an earlier one")
-    if trouble == "full":
-        small_volume.fill(volume)
+    if trouble != "read-only":
+        small_volume.fill(volume, left=PAGE if trouble == "nearly full" else 0)
     else:
         small_volume.make_read_only(volume)
     before = sorted(volume.rglob("*"))

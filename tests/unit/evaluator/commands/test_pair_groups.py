@@ -57,6 +57,19 @@ def test_sets_are_joined_to_one_of_groups_fold_by_fold(tmp_path, capsys):
     assert "exists already" in capsys.readouterr().err
 
 
+def test_groups_of_other_pairs_are_told_before_anything_is_embedded(tmp_path, capsys):
+    write_pairs(tmp_path / "good.bin", pairs=20)
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+    (tmp_path / "lfw.groups").write_text("x\n" * 19)
+    np.save(tmp_path / "e.npy", np.eye(40, dtype=np.float32))
+    judged = ["--embeddings", tmp_path / "e.npy", "--embeddings", tmp_path / "e.npy", "--bin", tmp_path / "good.bin"]
+    for words in (["pairs", *judged, tmp_path / "lfw.bin"], ["check", tmp_path / "good.bin", tmp_path / "lfw.bin"]):
+        assert run(["evaluate", *map(str, words)]) == 2
+        told = capsys.readouterr()
+        assert "lfw.groups: has 19 lines for the 20 pairs of lfw.bin" in told.err
+        assert told.out == ""  # the good set was not begun with
+
+
 def test_a_set_with_groups_is_not_joined(tmp_path, capsys):
     for name in ("a", "b"):
         write_pairs(tmp_path / f"{name}.bin", pairs=20)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.embedding.vectors import read_embeddings
+from arcface_faces.embedding.vectors import read_embeddings, write_embeddings
 
 ROWS = np.random.default_rng(3).normal(size=(6, 2, 5)).astype(np.float32)
 
@@ -34,6 +34,15 @@ def test_other_floating_types_are_rounded_to_float32(tmp_path, dtype):
 
 def test_order_of_axes_in_the_file_does_not_matter(tmp_path):
     np.testing.assert_array_equal(read_embeddings(saved(tmp_path / "e.npy", np.asfortranarray(ROWS)), 6), ROWS)
+
+
+def test_what_is_written_is_read_by_numpy(tmp_path):
+    vectors = np.arange(24, dtype=np.float32).reshape(3, 2, 4)
+    for name, array in {"plain.npy": vectors, "strided.npy": vectors[:, ::-1, ::2], "fortran.npy": vectors.T}.items():
+        write_embeddings(tmp_path / name, array)
+        found = np.load(tmp_path / name)
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, array)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -3,7 +3,7 @@
 import pytest
 
 from arcface_api.errors import InvalidInput
-from arcface_faces.pairs.groups import groups_file, read_groups, write_groups
+from arcface_faces.pairs.groups import check_names, groups_file, read_groups, write_groups
 from arcface_faces.pairs.pair_list import read_list
 
 
@@ -37,6 +37,12 @@ def test_too_many_groups_are_none(tmp_path):
     groups_file(tmp_path / "rfw.bin").write_text("".join(f"{number}\n" for number in range(1001)))
     with pytest.raises(InvalidInput, match="names 1001 groups"):
         read_groups(tmp_path / "rfw.bin", 1001)
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "two\rlines", "\udcff"])
+def test_a_name_that_makes_no_line_of_text_is_refused(name):
+    with pytest.raises(InvalidInput, match="has line ends or bytes that are no text"):
+        check_names("pairs.csv", ["Asian", name])
 
 
 @pytest.mark.parametrize("header", ["", "first,second,same,group\n"])
