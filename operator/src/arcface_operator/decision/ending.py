@@ -13,7 +13,7 @@ from arcface_operator.decision.context import ROOM, DecisionContext, condition, 
 from arcface_operator.decision.observation import NO_ATTEMPT, PodView
 from arcface_operator.decision.plan import Apply, Delete, DeleteJob, DeletePodGroup, Plan, Request, earliest
 from arcface_operator.decision.policies import clean_pod_policy, ttl_seconds_after_finished
-from arcface_operator.decision.recovery import ladder
+from arcface_operator.decision.recovery import ladder, one_pod
 from arcface_operator.manifests import config_maps, gang, metadata
 
 SUSPENDING = "Suspending"
@@ -146,10 +146,13 @@ def _is_rank(pod: PodView) -> bool:
 def _is_bereft(context: DecisionContext, pod: PodView) -> bool:
     """Whether a rank pod has lost a peer to a fault: its ranks wait inside a collective, and save nothing until killed.
 
-    A peer that was asked to stop leaves only when all of them have saved.
+    A peer that was asked to stop leaves only when all of them have saved. A pod that is made anew alone is bereft, too,
+    once the others end their ranks without it.
     """
     if not _is_rank(pod) or context.status.phase != "Restarting":
         return False
+    if pod in one_pod.replaced(context):
+        return not one_pod.may_still_save(context)
     peers = context.observed.gangs.get((pod.component, pod.attempt), ())
     failed = any(peer.ended is not None and peer.ended.exit_code not in AFTER_SAVING for peer in peers)
     last, failure = context.status.recoveries[-1:], context.status.failure

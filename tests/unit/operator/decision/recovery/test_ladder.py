@@ -17,7 +17,7 @@ from support.builders.plans import plan_in
 from support.builders.views import SETTINGS, ago, make_ended, make_report, make_worker
 from support.decision_table import action_word
 
-WELL = GangState(is_at_work=True, is_told=True, is_whole=True, has_lost_one=False, was_in_vain=False)
+WELL = GangState(is_at_work=True, is_told=True, is_whole=True, has_lost_one=False, is_unheard=False, was_in_vain=False)
 LOSS = replace(WELL, is_told=False, is_whole=False, has_lost_one=True)
 STATES = {
     "a launcher waits, all pods run": WELL,
@@ -25,10 +25,12 @@ STATES = {
     "pods have ended or leave": replace(WELL, is_whole=False),
     "the ranks have not begun": replace(WELL, is_at_work=False),
     "in place was in vain": replace(WELL, was_in_vain=True),
+    "a launcher has told of it and is not heard any more": replace(WELL, is_unheard=True),
     "one pod is lost": LOSS,
     "one pod is lost, and its peers tell of it": replace(LOSS, is_told=True),
     "one pod is lost while the ranks begin": replace(LOSS, is_at_work=False),
     "one pod is lost after another, or after its ranks": replace(LOSS, was_in_vain=True),
+    "one pod is lost, and nobody hears the others": replace(LOSS, is_unheard=True),
 }
 ONE_POD = {"one pod is lost", "one pod is lost, and its peers tell of it"}
 
