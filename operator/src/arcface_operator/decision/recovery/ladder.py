@@ -147,7 +147,10 @@ def begun(context: DecisionContext, rung: Rung, fault: Fault) -> DecisionContext
 
 
 def closed(context: DecisionContext, report: TrainerReport) -> DecisionContext:
-    """The context in which the newest recovery is over, where a step is told of that none was before it."""
+    """The context in which the newest recovery is over, where a step is told of that none was before it.
+
+    A suspension in between is not of its time, which then is that of the resumption.
+    """
     known, progress = context.status.recoveries, report.progress
     if not known or known[-1].seconds is not None or progress is None:
         return context
@@ -156,7 +159,7 @@ def closed(context: DecisionContext, report: TrainerReport) -> DecisionContext:
         return context
     last = known[-1]
     lost = None if last.step is None else max(0, last.step - resumed)
-    seconds = (context.now - last.since).total_seconds()
+    seconds = (context.now - max(last.since, context.status.start_time or last.since)).total_seconds()
     over = last.model_copy(update={"seconds": max(0.0, seconds), "steps_lost": lost})
     return context.with_status(recoveries=[*known[:-1], over])
 

@@ -169,6 +169,25 @@ def test_a_recovery_is_over_with_the_first_new_step(report: Any, seconds: float 
     assert (found.seconds, found.steps_lost) == (seconds, lost)
 
 
+def test_a_suspension_is_not_of_a_recoverys_time() -> None:
+    """What is kept of it is the time from the resumption."""
+    recovery = Recovery(rung="InPlace", cause="RankDied", since=ago(9999), step=9)
+    status = {"recoveries": [recovery], "start_time": ago(8)}
+    (found,) = decided(None, "Starting", status, report=told(5, 4)).status.recoveries
+    assert (found.seconds, found.steps_lost) == (8.0, 5)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_pod_that_is_gone_before_its_ranks_start_anew_in_it_has_all_pods_made_anew(lost: int) -> None:
+    """Another one in its place would look for peers that have met already."""
+    recovery = Recovery(rung="InPlace", cause="RankDied", since=ago(1), step=9)
+    known = {"recoveries": [recovery], "launch": 1, "restarted_at": ago(1)}
+    plan = decided(None, "Restarting", known, pods=(make_worker(1 - lost),))
+    assert (plan.status.phase, plan.status.attempt, plan.status.launch) == ("Restarting", 3, 0)
+    assert [each.cause for each in plan.status.recoveries] == ["RankDied", "PodLost"]
+    assert [word for action in plan.actions if (word := action_word(action)) is not None] == [f"hurry:{1 - lost}"]
+
+
 def test_only_the_last_recoveries_are_kept() -> None:
     over = [Recovery(rung="WholeGang", cause=f"c{n}", since=ago(99), seconds=1.0) for n in range(10)]
     kept = decided(heard(word(1)), status={"recoveries": over}).status.recoveries

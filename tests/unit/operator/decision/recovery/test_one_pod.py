@@ -98,6 +98,15 @@ def test_a_lost_pod_is_made_anew_and_the_others_stay(loss: str) -> None:
     assert (trains.phase, trains.attempt, trains.recoveries[-1].seconds is None) == ("Training", 0, False)
 
 
+def test_an_evaluation_has_nothing_to_do_with_a_pod_that_was_made_anew_while_it_trained() -> None:
+    world = at_work(evaluation={"claimName": "sets", "sets": ["lfw"]}).pod_gone(LOST)
+    world = look(recovered(look(world), LOST), report=make_report(9))
+    for name in NAMES:
+        world = world.exited(name, 0)
+    status = look(world).status
+    assert (status.attempt, status.launch, status.replacement) == (1, 0, None)
+
+
 def test_the_others_start_their_ranks_while_the_new_pod_is_on_its_way() -> None:
     world = look(at_work().pod_gone(LOST))
     assert calls(world) == [f"1 anew {address(world, NAMES[0])}"] * 3
