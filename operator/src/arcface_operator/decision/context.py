@@ -99,16 +99,22 @@ class DecisionContext:
 
     @property
     def old_pods(self) -> tuple[PodView, ...]:
-        """Pods of the stage's earlier attempts; the spare ones once these are gone, and keep their room until then."""
+        """Pods of the stage's earlier attempts; the spare ones once these are gone, and keep their room until then.
+
+        Nobody waits for a spare one on a node that is lost: nobody needs its name.
+        """
         present = self.stage.component, self.status.attempt
         gangs = {gang: pods for gang, pods in self.observed.gangs.items() if gang[0] == present[0] and gang != present}
         spare = gangs.pop((self.stage.component, NO_ATTEMPT), ())
-        return tuple(pod for pods in gangs.values() for pod in pods) or spare
+        lost = [pod for pod in self.spare_pods if pod.node in self.observed.lost_nodes]
+        there = tuple(pod for pod in spare if pod not in lost)
+        return tuple(pod for pods in gangs.values() for pod in pods) or there
 
     @property
     def spare_pods(self) -> tuple[PodView, ...]:
-        """Pods that wait for room for a larger gang."""
-        return self.observed.gangs.get((TRAINING.component, NO_ATTEMPT), ())
+        """Pods that wait for room for a larger gang; a rank pod that has lost its label has a rank pod's name."""
+        job, unnumbered = self.job.metadata.name, self.observed.gangs.get((TRAINING.component, NO_ATTEMPT), ())
+        return tuple(pod for pod in unnumbered if pod.name != TRAINING.pod_name(job, pod.index))
 
     @property
     def gang_size(self) -> int:

@@ -43,8 +43,8 @@ GANG_PHASES: frozenset[Phase | None] = frozenset({"Starting", "Training", "Evalu
 def nodes_in_question(observed: Observation, settings: Settings, now: datetime) -> frozenset[str]:
     """Nodes to look at before the decision: a lost one keeps pods from leaving, or is to blame for their faults."""
     context = _context_of(observed, settings, now)
-    pods = [pod for pod in observed.pods if ending.is_overdue(context, pod)]
-    pods += one_pod.replaced(context)
+    pods = [pod for pod in (*observed.pods, *observed.earlier) if ending.is_overdue(context, pod)]
+    pods += (*one_pod.replaced(context), *context.spare_pods)
     is_wanted = context.job.metadata.deletion_timestamp is None and not context.spec.suspend
     if is_wanted and context.status.phase in GANG_PHASES:
         silent = context.pods[:1] if context.is_out_of_sight else ()
@@ -129,11 +129,11 @@ def _repairs(context: DecisionContext, plan: Plan) -> tuple[Action, ...]:
 
 
 def _tidying(context: DecisionContext) -> tuple[Action, ...]:
-    """Deletion of what still holds devices although the training is done."""
+    """Deletion of what holds devices, or a name, and does nothing."""
     predecessor, name = context.observed.predecessor, evaluator_name(context.job.metadata.name)
     kind = context.stage.condition
     jobs = () if predecessor is None else (Delete(resource="jobs", name=name, uid=predecessor, condition=kind),)
-    others = (*jobs, *scheduling_gang.settlement(context))
+    others = (*jobs, *ending.removal_of_earlier(context), *scheduling_gang.settlement(context))
     if context.status.phase in GROUPLESS_PHASES or context.spec.suspend:
         return others
     return (*ending.removal_of_idle(context), *others)
@@ -143,10 +143,7 @@ def _limits_left(context: DecisionContext) -> tuple[float | None, ...]:
     """Times until a job that goes on must be looked at, whatever it waits for."""
     if context.status.phase in GROUPLESS_PHASES or context.spec.suspend:
         return ()
-    left = active_deadline_seconds.seconds_left(context)
-    if context.stage is stages.TRAINING:
-        return (left,)
-    return left, ending.idle_seconds(context)
+    return active_deadline_seconds.seconds_left(context), ending.idle_seconds(context)
 
 
 def _with_counts(context: DecisionContext, status: ArcFaceTrainingJobStatus) -> ArcFaceTrainingJobStatus:

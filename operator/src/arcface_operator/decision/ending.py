@@ -12,8 +12,8 @@ from arcface_operator.decision.answers.action_failure import REFUSED, UNAVAILABL
 from arcface_operator.decision.context import ROOM, DecisionContext, condition, true_since
 from arcface_operator.decision.observation import NO_ATTEMPT, PodView
 from arcface_operator.decision.plan import Apply, Delete, DeleteJob, DeletePodGroup, Plan, Request, earliest
-from arcface_operator.decision.policies import clean_pod_policy, ttl_seconds_after_finished
-from arcface_operator.decision.recovery import ladder
+from arcface_operator.decision.policies import clean_pod_policy, min_replicas, ttl_seconds_after_finished
+from arcface_operator.decision.recovery import ladder, one_pod
 from arcface_operator.manifests import config_maps, gang, metadata
 
 SUSPENDING = "Suspending"
@@ -102,13 +102,24 @@ def after_end(context: DecisionContext) -> Plan:
 
 
 def removal_of_idle(context: DecisionContext) -> tuple[Request, ...]:
-    """Deletion of rank pods that hold devices although the training is done."""
-    return removal(context, clean_pod_policy.idle_workers(context), context.stage.condition)
+    """Deletion of rank pods that hold devices although the training is done, and of spare ones that show nothing."""
+    workers = removal(context, clean_pod_policy.idle_workers(context), context.stage.condition)
+    return (*workers, *removal(context, min_replicas.idle_spares(context), "FullSize"))
+
+
+def removal_of_earlier(context: DecisionContext) -> tuple[Request, ...]:
+    """Deletion by force of what an earlier job of this name has left on lost nodes.
+
+    Kubernetes has asked it to leave, and nobody else follows that up; the names are the job's now.
+    """
+    theirs = (pod for pod in context.observed.earlier if pod.owner is not None)
+    return tuple(_forced(context, pod, "Ready") for pod in theirs if _is_stuck(context, pod))
 
 
 def idle_seconds(context: DecisionContext) -> float | None:
-    """When to look at rank pods whose training is done."""
-    idle = removal_seconds(context, clean_pod_policy.idle_workers(context))
+    """When to look at rank pods whose training is done, and at spare ones that show nothing."""
+    pods = (*clean_pod_policy.idle_workers(context), *min_replicas.idle_spares(context))
+    idle = removal_seconds(context, pods)
     return earliest(idle, clean_pod_policy.settling_seconds(context))
 
 
@@ -124,7 +135,7 @@ def removal(
     stuck = [pod for pod in pods if _is_stuck(context, pod)]
     deletions = [
         *(_deletion(context, pod, condition) for pod in (*asked, *hurried)),
-        *(replace(_deletion(context, pod, condition), grace_seconds=0) for pod in stuck),
+        *(_forced(context, pod, condition) for pod in stuck),
     ]
     if context.has_rank_table and any(_is_rank(pod) for pod in asked):
         table = config_maps.build_rank_table_map(context.job, INITIALIZING, context.now, context.settings)
@@ -138,6 +149,11 @@ def _deletion(context: DecisionContext, pod: PodView, condition: ConditionType) 
     return Delete(resource="pods", name=pod.name, uid=pod.uid, grace_seconds=grace, condition=condition)
 
 
+def _forced(context: DecisionContext, pod: PodView, condition: ConditionType) -> Delete:
+    """Deletion of a pod without its node's consent."""
+    return replace(_deletion(context, pod, condition), grace_seconds=0)
+
+
 def _is_rank(pod: PodView) -> bool:
     """Whether a pod has ranks: spare pods have none, and are in no rank table."""
     return pod.component == stages.TRAINING.component and pod.attempt != NO_ATTEMPT
@@ -146,10 +162,13 @@ def _is_rank(pod: PodView) -> bool:
 def _is_bereft(context: DecisionContext, pod: PodView) -> bool:
     """Whether a rank pod has lost a peer to a fault: its ranks wait inside a collective, and save nothing until killed.
 
-    A peer that was asked to stop leaves only when all of them have saved.
+    A peer that was asked to stop leaves only when all of them have saved. A pod that is made anew alone is bereft, too,
+    once the others end their ranks without it.
     """
     if not _is_rank(pod) or context.status.phase != "Restarting":
         return False
+    if pod in one_pod.replaced(context):
+        return not one_pod.may_still_save(context)
     peers = context.observed.gangs.get((pod.component, pod.attempt), ())
     failed = any(peer.ended is not None and peer.ended.exit_code not in AFTER_SAVING for peer in peers)
     last, failure = context.status.recoveries[-1:], context.status.failure

@@ -49,7 +49,8 @@ def open_stage(context: DecisionContext) -> Plan:
         context = context.with_condition("Evaluated", truth=False, reason="InvalidSpec", message=sentence)
         return ending.fail(context, "InvalidSpec", sentence)
     context = starting.with_fresh_stage(context, "the training is done, the evaluation is about to start")
-    return starting.start(context.with_status(phase="Pending", attempt=context.status.attempt + 1, launch=0))
+    attempt = context.status.attempt + 1
+    return starting.start(context.with_status(phase="Pending", attempt=attempt, launch=0, replacement=None))
 
 
 def _with_reopening(context: DecisionContext) -> DecisionContext:

@@ -179,9 +179,14 @@ def _pod_fault(context: DecisionContext) -> Fault | None:
 
 
 def _fault_while_gathering(context: DecisionContext) -> Fault | None:
-    """What is wrong with a gang that is not whole: a program is blamed only where it had met the others."""
+    """What is wrong with a gang that is not whole: a program is blamed only where it had met the others.
+
+    A pod that is gone before its ranks were seen to start anew in it is lost as any: the others would not meet another.
+    """
     if (fault := scheduling_gang.withdrawn(context)) is not None:
         return fault
+    if context.launch and (missing := context.missing_pod) is not None:
+        return fault_of(_lost_pod(context, missing))
     fault = _pod_fault(context)
     return room.incurable(context) if fault is None or fault.is_blamed else fault
 

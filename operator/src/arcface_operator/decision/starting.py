@@ -9,7 +9,7 @@ from arcface_api.errors import InvalidInput
 from arcface_operator.decision import ending, prerequisites, room, stages
 from arcface_operator.decision.context import ROOM, DecisionContext, condition
 from arcface_operator.decision.observation import PodView
-from arcface_operator.decision.plan import Action, Apply, Create, Delete, DryRunCreate, Plan, earliest
+from arcface_operator.decision.plan import Action, Apply, Create, DryRunCreate, Plan, earliest
 from arcface_operator.decision.policies import (
     avoid_node_seconds,
     min_replicas,
@@ -257,12 +257,11 @@ def _built(context: DecisionContext, build: stages.PodBuilder, indices: list[int
 
 def look_for_room(context: DecisionContext) -> tuple[Action, ...]:
     """Spare pods beside a gang at work that has fewer pods than it should have."""
-    queue, ended = context.observed.queue, min_replicas.ended_spares(context)
+    queue = context.observed.queue
     if context.spec.scheduling.gang == "kueue" and (queue is None or queue.placement is None):
         return ()  # it is not known where they would have to go
     pods = _built(context, worker_pod.build_spare_pod, min_replicas.missing_spares(context))
-    left = (Delete(resource="pods", name=pod.name, uid=pod.uid, condition="FullSize") for pod in ended)
-    return (*(Create(pod, "FullSize") for pod in pods), *left)
+    return tuple(Create(pod, "FullSize") for pod in pods)
 
 
 def _to_be_written(context: DecisionContext) -> list[metadata.Manifest]:

@@ -8,8 +8,9 @@ import pytest
 from arcface_api.contract.reports import ReportedFailure
 from arcface_api.resource.status import CheckpointStatus
 from arcface_operator.decision.context import condition
-from arcface_operator.decision.decide import decide
+from arcface_operator.decision.decide import decide, nodes_in_question
 from arcface_operator.decision.observation import ClaimView, Ended, PodView
+from arcface_operator.decision.plan import Delete
 from support.builders.jobs import make_job
 from support.builders.views import (
     ASCEND,
@@ -306,6 +307,31 @@ def test_what_keeps_a_pod_of_an_earlier_job_is_named(pod: dict[str, Any], keeper
     ready = condition(plan.status, "Ready")
     assert ready.reason == "PodsLeaving"
     assert ready.message == f"pod quick-worker-1 of an earlier job of this name is to leave{keeper}"
+
+
+@pytest.mark.parametrize(
+    ("owner", "left_since", "is_lost", "is_forced"),
+    [
+        pytest.param("uid-0", 30, True, True, id="its node is lost"),
+        pytest.param("uid-0", 29, True, False, id="its time is not over"),
+        pytest.param("uid-0", 999, False, False, id="its node answers"),
+        pytest.param("uid-0", None, True, False, id="nobody has asked it to leave"),
+        pytest.param(None, 999, True, False, id="it is nobody's"),
+    ],
+)
+@pytest.mark.parametrize("name", ["quick-worker-1", "quick-worker-7"])
+def test_a_pod_of_an_earlier_job_on_a_lost_node_is_removed_by_force(
+    name: str, owner: str | None, left_since: float | None, is_lost: bool, is_forced: bool
+) -> None:
+    leaves_at = None if left_since is None else ago(left_since)
+    earlier = make_worker(1, name=name, owner=owner, leaves_at=leaves_at)
+    lost = frozenset({"node-1"} if is_lost else ())
+    observed = observation_in("Pending", make_job(workers={"replicas": 2}), {"earlier": (earlier,), "lost_nodes": lost})
+    asked = left_since is not None and left_since >= SETTINGS.force_delete_seconds
+    assert nodes_in_question(observed, SETTINGS, NOW) == ({"node-1"} if asked else set())
+    removed = [action for action in decide(observed, SETTINGS, NOW).actions if isinstance(action, Delete)]
+    expected = Delete(resource="pods", name=name, uid=earlier.uid, grace_seconds=0)
+    assert removed == ([expected] if is_forced else [])
 
 
 def with_status(job: Any, status: Any) -> Any:

@@ -217,10 +217,10 @@ START = [
 def fault(name: str, gang: str, code: int | None, spec: Any = None, **fields: Any) -> list[Any]:
     """A row in which rank pod 1 has failed and rank pod 0 runs: it matters only to a whole gang.
 
-    Of a gang at work the pod is made anew alone.
+    Of a gang at work the pod is made anew alone, and leaves soon: its peers wait for its place.
     """
     seen = {"pods": (make_worker(0), make_ended(1, code=code, **fields))}
-    alone = gang.replace("+", "*").replace(":0,1", ":1 annotate:0")
+    alone = gang.replace("+", "*").replace("delete", "hurry").replace(":0,1", ":1 annotate:0")
     return row(name, seen, spec=spec, **FILLED, gang=gang, training=alone, ended="delete:0")
 
 

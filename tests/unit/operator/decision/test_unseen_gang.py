@@ -12,7 +12,7 @@ from arcface_operator.decision.answers.sighting import Reach, Sighting
 from arcface_operator.decision.context import condition
 from arcface_operator.decision.decide import decide, nodes_in_question
 from support.builders.jobs import make_job
-from support.builders.views import ASCEND, SETTINGS, make_report
+from support.builders.views import ASCEND, NOW, SETTINGS, make_report
 from support.fakes.cluster_world import World
 
 DAY = 24 * 3600
@@ -29,7 +29,7 @@ def look(world: World, reach: Reach | None = None, since: float = 0, report: Tra
     seen = None if reach is None else sighting(world, reach, since)
     if report is not None:
         seen = sighting(world, Reach.ANSWERS)
-    observed = world.observe(report=report, sighting=seen)
+    observed = replace(world.observe(report=report, sighting=seen), watched_since=NOW)
     observed = replace(observed, lost_nodes=world.lost_nodes & nodes_in_question(observed, SETTINGS, world.now))
     return world.carried_out(decide(observed, SETTINGS, world.now))
 
@@ -91,6 +91,26 @@ def test_a_gang_out_of_sight_is_judged_by_its_pods() -> None:
     world = unseen(look(started(), report=make_report(7)), Reach.NO_ROUTE).exited(RANKS[1], 1).later(60)
     again = look(world)
     assert (again.status.phase, again.status.counted_restarts) == ("Restarting", 1)
+
+
+@pytest.mark.parametrize("has_trained", [False, True], ids=["from the start", "from the middle"])
+def test_a_deleted_pod_of_a_gang_at_which_both_ports_are_denied_has_all_pods_made_anew(*, has_trained: bool) -> None:
+    """Port 9400 tells no progress, port 9399 no words."""
+    reach = Reach.TIMED_OUT
+    begun = unseen(look(started(), report=make_report(7)) if has_trained else started(), reach, 1200)
+    world = look(begun.pod_deleted(RANKS[1]), reach, DAY)
+    status = world.status
+    assert (status.phase, status.attempt, status.restarts, status.counted_restarts) == ("Restarting", 1, 1, 0)
+    assert all("deletionTimestamp" in pod["metadata"] for pod in world.pods.values())
+    world = look(world.later(SETTINGS.termination_grace_seconds).swept())
+    assert sorted(world.pods) == list(RANKS)
+    for name in RANKS:
+        world = world.started(name)
+    world = unseen(look(look(world)), reach, 3600)
+    assert (world.status.phase, world.status.attempt, world.status.restarts) == ("Starting", 1, 1)
+    for name in RANKS:
+        world = world.exited(name, 0)
+    assert look(world).status.phase == "Succeeded"
 
 
 def test_a_late_start_is_held_against_ranks_that_answer_alone() -> None:

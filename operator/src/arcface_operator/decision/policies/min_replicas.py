@@ -52,16 +52,17 @@ def _patience(context: DecisionContext) -> float:
 def more(context: DecisionContext) -> int | None:
     """Pods that there is room for by now, None where it is for no more than the gang has, or others are waited for."""
     lacking, spare = _lacking(context), context.spare_pods
-    placed = [pod for pod in spare if pod.index in lacking and _is_placed(pod)]
+    placed = [pod for pod in spare if pod.index in lacking and _is_placed(context, pod)]
     first = min((pod.scheduled_at for pod in placed if pod.scheduled_at is not None), default=None)
     is_looked_at = all(pod.is_without_room for pod in spare if pod.waits_for_room)
     is_late = is_looked_at and context.is_past(first, GATHERING_SECONDS)
     return context.gang_size + len(placed) if placed and (is_late or len(placed) == len(lacking)) else None
 
 
-def _is_placed(pod: PodView) -> bool:
-    """Whether a spare pod has got room."""
-    return pod.node is not None and pod.ended is None and not pod.is_leaving
+def _is_placed(context: DecisionContext, pod: PodView) -> bool:
+    """Whether a spare pod has got room, on a node that answers."""
+    has_node = pod.node is not None and pod.node not in context.observed.lost_nodes
+    return has_node and pod.ended is None and not pod.is_leaving
 
 
 def missing_spares(context: DecisionContext) -> list[int]:
@@ -70,11 +71,14 @@ def missing_spares(context: DecisionContext) -> list[int]:
     return [index for index in _lacking(context) if index not in there]
 
 
-def ended_spares(context: DecisionContext) -> list[PodView]:
-    """Spare pods that have come to an end, and have left their node in peace for a while."""
-    limit = context.settings.partial_gang_seconds
-    ended = (pod for pod in context.spare_pods if pod.ended is not None and not pod.is_leaving)
-    return [pod for pod in ended if context.is_past(pod.created, limit)]
+def idle_spares(context: DecisionContext) -> list[PodView]:
+    """Spare pods that show nothing: on a lost node, or at an end, and have left their node in peace for a while."""
+    limit, lost, pods = context.settings.partial_gang_seconds, context.observed.lost_nodes, context.spare_pods
+    if context.stage is not TRAINING:
+        return []
+    over = [pod for pod in pods if pod.ended is not None and context.is_past(pod.created, limit)]
+    ended = over if context.status.phase == TRAINING.at_work else []
+    return [pod for pod in pods if pod.node in lost or pod in ended]
 
 
 def _lacking(context: DecisionContext) -> range:

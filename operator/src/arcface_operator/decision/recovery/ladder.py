@@ -15,7 +15,7 @@ from arcface_api.contract.launcher_words import PodWord
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.resource.status import MOST_RECOVERIES, ArcFaceTrainingJobStatus, Recovery
 from arcface_operator.decision import stages
-from arcface_operator.decision.context import DecisionContext
+from arcface_operator.decision.context import DecisionContext, latest, true_since
 from arcface_operator.decision.fault_table.table import Blame
 from arcface_operator.decision.faults import Fault
 from arcface_operator.decision.observation import Ended, PodView
@@ -37,6 +37,12 @@ class Rung(Enum):
 
 STAYING = frozenset({Rung.IN_PLACE.value, Rung.ONE_POD.value})
 """Rungs on which all or most pods stay."""
+SILENCE_SECONDS = 60.0
+"""Without an answer of pod 0's launcher until nobody is taken to hear it.
+
+From a question that came to nothing to the answer of the next one it may take a pause of 30 s, 2 s for a connection and
+20 s for a newer word.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +57,15 @@ class GangState:
     """Whether all of its pods run and none of them leaves."""
     has_lost_one: bool
     """Whether all but one of its pods go on, and another may take the place of that one."""
+    is_unheard: bool
+    """Whether nobody hears its launchers, which then end their pods with their ranks."""
     was_in_vain: bool
     """Whether its ranks were started anew with all or all but one of their pods, and no new step was seen since."""
 
 
 def rung_of(blame: Blame, gang: GangState) -> Rung:
     """The rung to take."""
-    if not gang.is_at_work or gang.was_in_vain or blame is Blame.JOB:
+    if not gang.is_at_work or gang.is_unheard or gang.was_in_vain or blame is Blame.JOB:
         return Rung.WHOLE_GANG
     if gang.has_lost_one:
         return Rung.ONE_POD
@@ -80,8 +88,21 @@ def _state(context: DecisionContext, fault: Fault) -> GangState:
         is_told=bool(told_failures(context)),
         is_whole=context.missing_pod is None and all(pod.goes_on for pod in context.pods),
         has_lost_one=one_pod.lost_alone(context, fault) is not None,
+        is_unheard=_is_unheard(context),
         was_in_vain=is_open(context.status) and last is not None and last.rung in STAYING,
     )
+
+
+def _is_unheard(context: DecisionContext) -> bool:
+    """Whether pod 0 runs and its launcher does not answer: the network is in between, or it is of an earlier release.
+
+    Where pod 0 is the lost one, nobody is asked, and its peers wait for the call that makes it anew.
+    """
+    heard, watched = context.observed.words, context.observed.watched_since
+    if watched is None or not any(pod.index == 0 and pod.goes_on for pod in context.pods):
+        return False
+    at_work = true_since(context.status, "Training")
+    return context.is_past(latest(watched, at_work, None if heard is None else heard.last_at), SILENCE_SECONDS)
 
 
 def told_failures(context: DecisionContext) -> tuple[PodWord, ...]:
@@ -126,7 +147,10 @@ def begun(context: DecisionContext, rung: Rung, fault: Fault) -> DecisionContext
 
 
 def closed(context: DecisionContext, report: TrainerReport) -> DecisionContext:
-    """The context in which the newest recovery is over, where a step is told of that none was before it."""
+    """The context in which the newest recovery is over, where a step is told of that none was before it.
+
+    A suspension in between is not of its time, which then is that of the resumption.
+    """
     known, progress = context.status.recoveries, report.progress
     if not known or known[-1].seconds is not None or progress is None:
         return context
@@ -135,7 +159,7 @@ def closed(context: DecisionContext, report: TrainerReport) -> DecisionContext:
         return context
     last = known[-1]
     lost = None if last.step is None else max(0, last.step - resumed)
-    seconds = (context.now - last.since).total_seconds()
+    seconds = (context.now - max(last.since, context.status.start_time or last.since)).total_seconds()
     over = last.model_copy(update={"seconds": max(0.0, seconds), "steps_lost": lost})
     return context.with_status(recoveries=[*known[:-1], over])
 

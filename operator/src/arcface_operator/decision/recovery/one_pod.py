@@ -79,7 +79,9 @@ def launch_of(pod: PodView) -> int:
 
 
 def may_still_save(context: DecisionContext) -> bool:
-    """Whether the pod of before was asked to leave and its ranks may save with all others: they are not ended yet."""
+    """Whether the pod of before was asked to leave and its ranks may save with all others: none has been called yet."""
+    if any(launch_of(pod) == context.launch for pod in context.pods):
+        return False
     lost = context.observed.lost_nodes
     return any(
         pod.is_leaving and pod.ended is None and pod.node not in lost and not context.is_past(pod.leaves_at, 0)

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from arcface_api.contract.pod_environment import ATTEMPT_LABEL
 from arcface_api.contract.run_config import RunConfig
 from arcface_operator.decision.answers.action_failure import ActionFailure
-from arcface_operator.decision.decide import decide
+from arcface_operator.decision.decide import decide, nodes_in_question
 from arcface_operator.decision.plan import Delete, EmitEvent, Plan
 from arcface_operator.settings import Settings
 from support.builders.jobs import make_job
@@ -259,6 +260,42 @@ def test_nodes_that_come_back_one_after_the_other_are_waited_for_as_long_as_no_d
     assert condition(world)[1].startswith("3 of 4 pods since ")
     assert staying(look(world.later(PAUSE - 1), make_report(15))) == ["worker-0", "worker-1", "worker-2"]
     assert "spare-3" in staying(look(world.later(PAUSE), make_report(15)))
+
+
+def with_spare_on_a_silent_node() -> World:
+    """Two spare pods have nodes, and that of one of them does not answer any more."""
+    world = with_room_for(spares_out(), "spare-2", "spare-3", prefix="spare")
+    assert "node-2" in nodes_in_question(world.observe(), SETTINGS, world.now)
+    return replace(world, lost_nodes=frozenset({"node-2"}))
+
+
+def test_a_spare_pod_on_a_silent_node_is_no_room_and_another_is_made_once_it_is_removed_by_force() -> None:
+    world = look(with_spare_on_a_silent_node(), make_report(13))
+    assert (world.status.phase, staying(world)) == ("Training", ["spare-3", "worker-0", "worker-1"])
+    alone = world.pod_gone("quick-spare-3")
+    assert look(alone.later(149), make_report(13)).pods["quick-spare-2"] == world.pods["quick-spare-2"]
+    world = look(look(alone.later(150), make_report(13)), make_report(13))
+    assert "spare-2" in staying(world)
+    assert "nodeName" not in world.pods["quick-spare-2"]["spec"]
+
+
+def test_a_rank_pod_without_its_label_is_no_spare_one() -> None:
+    """It has a name that a rank pod needs, also where its node is silent."""
+    world = with_room_for(lost(training(), "worker-3"), "worker-0", "worker-1", "worker-2", "worker-3")
+    labels = {**world.pods["quick-worker-3"]["metadata"]["labels"], ATTEMPT_LABEL: ""}
+    world = world.with_metadata("quick-worker-3", labels=labels)
+    world = look(replace(world, lost_nodes=frozenset({"node-3"})))
+    assert staying(world) == ["worker-0", "worker-1", "worker-2"]
+    assert "worker-3" in staying(look(look(world.later(150))))
+
+
+def test_a_gang_that_grows_does_not_wait_for_a_spare_pod_on_a_silent_node() -> None:
+    world = look(with_spare_on_a_silent_node().later(30), make_report(13))
+    assert (world.status.phase, world.status.elastic.pods) == ("Queued", 3)
+    world = settled(world)
+    assert staying(world) == ["worker-0", "worker-1", "worker-2"]
+    assert "quick-spare-2" in world.pods
+    assert "quick-spare-2" not in look(world.later(150)).pods
 
 
 def test_a_gang_that_grows_and_finds_the_room_taken_becomes_small_again() -> None:

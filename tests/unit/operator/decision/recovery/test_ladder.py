@@ -17,7 +17,7 @@ from support.builders.plans import plan_in
 from support.builders.views import SETTINGS, ago, make_ended, make_report, make_worker
 from support.decision_table import action_word
 
-WELL = GangState(is_at_work=True, is_told=True, is_whole=True, has_lost_one=False, was_in_vain=False)
+WELL = GangState(is_at_work=True, is_told=True, is_whole=True, has_lost_one=False, is_unheard=False, was_in_vain=False)
 LOSS = replace(WELL, is_told=False, is_whole=False, has_lost_one=True)
 STATES = {
     "a launcher waits, all pods run": WELL,
@@ -25,10 +25,12 @@ STATES = {
     "pods have ended or leave": replace(WELL, is_whole=False),
     "the ranks have not begun": replace(WELL, is_at_work=False),
     "in place was in vain": replace(WELL, was_in_vain=True),
+    "a launcher has told of it and is not heard any more": replace(WELL, is_unheard=True),
     "one pod is lost": LOSS,
     "one pod is lost, and its peers tell of it": replace(LOSS, is_told=True),
     "one pod is lost while the ranks begin": replace(LOSS, is_at_work=False),
     "one pod is lost after another, or after its ranks": replace(LOSS, was_in_vain=True),
+    "one pod is lost, and nobody hears the others": replace(LOSS, is_unheard=True),
 }
 ONE_POD = {"one pod is lost", "one pod is lost, and its peers tell of it"}
 
@@ -165,6 +167,25 @@ def test_a_recovery_is_over_with_the_first_new_step(report: Any, seconds: float 
     recovery = Recovery(rung="InPlace", cause="RankDied", since=ago(7), step=9)
     (found,) = decided(None, "Starting", {"recoveries": [recovery], "launch": 1}, report=report).status.recoveries
     assert (found.seconds, found.steps_lost) == (seconds, lost)
+
+
+def test_a_suspension_is_not_of_a_recoverys_time() -> None:
+    """What is kept of it is the time from the resumption."""
+    recovery = Recovery(rung="InPlace", cause="RankDied", since=ago(9999), step=9)
+    status = {"recoveries": [recovery], "start_time": ago(8)}
+    (found,) = decided(None, "Starting", status, report=told(5, 4)).status.recoveries
+    assert (found.seconds, found.steps_lost) == (8.0, 5)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_pod_that_is_gone_before_its_ranks_start_anew_in_it_has_all_pods_made_anew(lost: int) -> None:
+    """Another one in its place would look for peers that have met already."""
+    recovery = Recovery(rung="InPlace", cause="RankDied", since=ago(1), step=9)
+    known = {"recoveries": [recovery], "launch": 1, "restarted_at": ago(1)}
+    plan = decided(None, "Restarting", known, pods=(make_worker(1 - lost),))
+    assert (plan.status.phase, plan.status.attempt, plan.status.launch) == ("Restarting", 3, 0)
+    assert [each.cause for each in plan.status.recoveries] == ["RankDied", "PodLost"]
+    assert [word for action in plan.actions if (word := action_word(action)) is not None] == [f"hurry:{1 - lost}"]
 
 
 def test_only_the_last_recoveries_are_kept() -> None:

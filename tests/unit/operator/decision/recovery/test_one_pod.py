@@ -10,6 +10,7 @@ from arcface_api.contract.launcher_words import GangWord
 from arcface_api.contract.pod_environment import LAUNCH_ANNOTATION
 from arcface_api.contract.rank_table import RankTableDocument
 from arcface_api.resource.status import Condition
+from arcface_operator.decision.answers.sighting import Reach, Sighting
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import HeardWords
 from arcface_operator.decision.plan import Plan
@@ -41,6 +42,14 @@ def at_work(**spec: Any) -> World:
     world = look(look(look(world)), report=make_report(7)).later(60)
     assert world.status.phase == "Training"
     return world
+
+
+def unseen(world: World) -> World:
+    """The gang once nobody gets through to its first pod."""
+    since = world.now
+    seen = Sighting(reach=Reach.TIMED_OUT, endpoint="10.244.0.1:9400", since=since)
+    world = world.later(SETTINGS.unreachable_seconds)
+    return world.written(decide(replace(world.observe(), sighting=seen), SETTINGS, world.now).status)
 
 
 def calls(world: World) -> list[str]:
@@ -89,6 +98,15 @@ def test_a_lost_pod_is_made_anew_and_the_others_stay(loss: str) -> None:
     assert (trains.phase, trains.attempt, trains.recoveries[-1].seconds is None) == ("Training", 0, False)
 
 
+def test_an_evaluation_has_nothing_to_do_with_a_pod_that_was_made_anew_while_it_trained() -> None:
+    world = at_work(evaluation={"claimName": "sets", "sets": ["lfw"]}).pod_gone(LOST)
+    world = look(recovered(look(world), LOST), report=make_report(9))
+    for name in NAMES:
+        world = world.exited(name, 0)
+    status = look(world).status
+    assert (status.attempt, status.launch, status.replacement) == (1, 0, None)
+
+
 def test_the_others_start_their_ranks_while_the_new_pod_is_on_its_way() -> None:
     world = look(at_work().pod_gone(LOST))
     assert calls(world) == [f"1 anew {address(world, NAMES[0])}"] * 3
@@ -119,6 +137,35 @@ def test_a_pod_on_a_lost_node_saves_nothing_and_is_taken_away_by_force() -> None
     world = look(world.later(200))
     assert LOST not in world.pods
     assert LOST in look(world).pods
+
+
+def graces(world: World) -> list[int | None]:
+    """Seconds that each pod that leaves has to end in."""
+    return [pod["metadata"].get("deletionGracePeriodSeconds") for _, pod in sorted(world.pods.items())]
+
+
+@pytest.mark.parametrize("is_leaving", [False, True], ids=["nobody has asked it to leave", "it is being deleted"])
+def test_a_pod_whose_peers_wait_for_its_place_has_ten_seconds_to_leave(is_leaving: bool) -> None:
+    """Its node is silent: nobody tells of its ranks, and the others end theirs."""
+    world = at_work().pod_deleted(LOST) if is_leaving else unseen(at_work())
+    world = look(replace(world, lost_nodes=frozenset({"node-1"})))
+    assert [each.rung for each in world.status.recoveries] == ["OnePod"]
+    assert (graces(world), [bool(call) for call in calls(world)]) == ([None, 10, None], [True, False, True])
+    world = look(world.later(39))
+    assert LOST in world.pods
+    assert LOST not in look(world.later(1)).pods, "30 s after these"
+
+
+def test_a_pod_that_saves_with_all_others_keeps_its_time_until_it_has_saved() -> None:
+    world = look(at_work().pod_deleted(LOST))
+    assert graces(world) == [None, 120, None]
+    assert graces(look(world.exited(LOST, 143))) == [None, 10, None], "a sidecar may still be there"
+
+
+def test_whoever_has_not_heard_the_call_hears_it_though_the_lost_pod_is_slow_to_leave() -> None:
+    world = look(replace(unseen(at_work()), lost_nodes=frozenset({"node-1"})), 2)
+    assert [bool(call) for call in calls(world)] == [True, False, False], "the operator has died in between"
+    assert [bool(call) for call in calls(look(replace(world, lost_nodes=frozenset())))] == [True, False, True]
 
 
 def assert_all_anew(world: World, reasons: tuple[str, ...]) -> None:
@@ -190,6 +237,28 @@ def test_a_gang_that_cannot_be_heard_keeps_its_pods(before: int | None) -> None:
     assert (world.status.phase, world.status.attempt, world.status.restarts) == ("Starting", 0, 1)
     trains = look(world, words=said, report=make_report(9)).status
     assert (trains.phase, trains.attempt) == ("Training", 0)
+
+
+@pytest.mark.parametrize(
+    ("lost", "asked", "answered", "rung"),
+    [
+        pytest.param(LOST, 60, None, "WholeGang", id="nobody has ever heard it"),
+        pytest.param(LOST, 999, 60, "WholeGang", id="nobody hears it any more"),
+        pytest.param(LOST, 59, None, "OnePod", id="it is not asked for long"),
+        pytest.param(LOST, 999, 59, "OnePod", id="it has answered of late"),
+        pytest.param(NAMES[0], 999, None, "OnePod", id="the lost one is asked no more, and waited for by the others"),
+    ],
+)
+@pytest.mark.parametrize("loss", [World.evicted, World.pod_deleted, World.pod_gone])
+def test_a_gang_that_nobody_hears_does_not_wait_for_words(
+    loss: Callable[[World, str], World], lost: str, asked: float, answered: float | None, rung: str
+) -> None:
+    begun = at_work()
+    word = GangWord(attempt=0, serial=0, launch=0, pods=0)
+    words = None if answered is None else HeardWords(word, begun.now, begun.later(-answered).now)
+    status = look(loss(begun, lost), watched_since=begun.later(-asked).now, words=words).status
+    assert (status.phase, [each.rung for each in status.recoveries]) == ("Restarting", [rung])
+    assert (status.attempt, status.restarts, status.counted_restarts) == (int(rung == "WholeGang"), 1, 0)
 
 
 def test_a_pod_that_is_lost_again_before_a_step_has_all_pods_made_anew() -> None:
