@@ -10,6 +10,8 @@ import gzip
 import hashlib
 import io
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -76,8 +78,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Build wheels, chart and, with a base, images of the newest commit.")
     parser.add_argument("--images", metavar="BASE@sha256:...", help="Python's image, by its digest, to build both on.")
     base = parser.parse_args().images
-    if base is not None and "@sha256:" not in base:
-        parser.error(f"--images {base}: name the base by its digest, NAME@sha256:...")
+    if base is not None and not re.fullmatch(r"\S+@sha256:[0-9a-f]{64}", base):
+        parser.error(f"--images {base}: name the base by its digest, NAME@sha256:... with 64 hexadecimal digits")
+    if base is not None and shutil.which("docker") is None:
+        parser.error("docker: is not on the path: install it with buildx, or build without --images")
     if DIST.exists() and any(DIST.iterdir()):
         parser.error(f"{DIST}: is not empty: move what an earlier build left")
     DIST.mkdir(exist_ok=True)

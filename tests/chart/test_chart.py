@@ -14,6 +14,7 @@ from arcface_operator.kubernetes.election import LEASE_NAME
 from arcface_operator.manifests.worker_pod import build_worker_pod
 from arcface_operator.settings import DeviceClass, Settings
 from support.builders.jobs import make_job
+from support.printed_commands import printed_commands
 from support.shipped import DASHBOARDS, RULES
 from testbed.images.builder import REPOSITORY
 from testbed.programs.binaries import binary
@@ -25,7 +26,7 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 RIGHTS = yaml.safe_load((REPOSITORY / "operator" / "src" / "arcface_operator" / "kubernetes" / "rbac.yaml").read_text())
 EVERYTHING = ("monitoring.podMonitors=true", "monitoring.rules=true", "networkPolicy.enabled=true")
 OWN_VALUES = {"trainer_image", "resource_name", "device_annotation", "chip_family", "device_classes"}
-OWN_VALUES |= {"driver_mounts", "driver_files"}
+OWN_VALUES |= {"driver_mounts", "driver_files", "fixed_user"}
 """Settings that have values outside of `settings`."""
 
 
@@ -197,7 +198,7 @@ def test_helm_test_trains_where_it_is_told_to() -> None:
     assert claim["spec"]["storageClassName"] == "fast"
     assert "storageClassName" not in objects("test.training=true")["PersistentVolumeClaim", name]["spec"]
     (container,) = waiting["spec"]["containers"]
-    assert container["args"][:2] == ["--namespace=a", "--phase=Succeeded"]
+    assert container["args"] == ["--namespace=a", "--phase=Succeeded", "--seconds=900"]
     pod = build_worker_pod(ArcFaceTrainingJob.from_json(json.dumps(without_hooks(job)), "test job"), 0, 0, Settings())
     (drawing,) = pod["spec"]["initContainers"]
     assert drawing["image"] == Settings().trainer_image
@@ -206,6 +207,16 @@ def test_helm_test_trains_where_it_is_told_to() -> None:
     claims = {each["name"]: each.get("persistentVolumeClaim") for each in pod["spec"]["volumes"]}
     assert claims[mount["name"]] == claims["data"] == {"claimName": name}  # none of them only reads it
     assert pod["spec"]["imagePullSecrets"] == [{"name": "login"}]
+
+
+def test_the_page_and_the_notes_give_helm_more_time_than_a_training_has() -> None:
+    """`helm test` waits for each hook for `--timeout`, which is 5 minutes unless it is given."""
+    (printed,) = (line for line in printed_commands("docs/install.md", "Does it train?") if "helm test" in line)
+    minutes = re.search(r" --timeout=(\d+)m$", printed)
+    assert minutes is not None
+    assert int(minutes[1]) * 60 > VALUES["test"]["seconds"]
+    assert "helm test x --namespace here\n" in notes()
+    assert "helm test x --namespace here --timeout=1300s\n" in notes("test.training=true", "test.seconds=1000")
 
 
 def without_hooks(job: dict[str, Any]) -> dict[str, Any]:
@@ -348,10 +359,14 @@ def test_the_longest_release_name_gives_names_that_kubernetes_takes() -> None:
     assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name) for name in names)
 
 
+def notes(*values: str) -> str:
+    """What Helm prints after the installation."""
+    chosen = [f"--set={value}" for value in (*IMAGES, *values)]
+    return run([str(binary("helm")), "install", "x", str(CHART), "--dry-run=client", "--namespace", "here", *chosen])
+
+
 def test_notes_name_the_next_command() -> None:
-    images = [f"--set={value}" for value in IMAGES]
-    shown = run([str(binary("helm")), "install", "x", str(CHART), "--dry-run=client", "--namespace", "here", *images])
-    assert "kubectl -n here rollout status deployment/x-arcface-operator" in shown
+    assert "kubectl -n here rollout status deployment/x-arcface-operator" in notes()
 
 
 def pod_of(*values: str, name: str = "arcface-operator") -> dict[str, Any]:
@@ -381,6 +396,20 @@ def test_a_cluster_may_choose_the_user() -> None:
     bare = pod_of("podSecurityContext=null", "securityContext=null")["spec"]
     assert "securityContext" not in bare
     assert "securityContext" not in bare["containers"][0]
+
+
+@pytest.mark.parametrize("value", ["podSecurityContext.runAsUser=null", "podSecurityContext=null"])
+def test_a_cluster_that_chooses_the_operators_user_chooses_that_of_jobs(value: str) -> None:
+    """Those of `helm test`, too, which are jobs as any others."""
+    found = objects("test.training=true", value)
+    config = found["ConfigMap", "arcface-operator-settings"]
+    settings = Settings.from_json(json.dumps(yaml.safe_load(config["data"]["settings.yaml"])), "settings")
+    tested = without_hooks(found["ArcFaceTrainingJob", "trains-arcface-operator"])
+    job = ArcFaceTrainingJob.from_json(json.dumps(tested), "test job")
+    pods = [found["Pod", f"arcface-operator-{name}"] for name in ("test", "trains")]
+    for pod in (*pods, build_worker_pod(job, 0, 0, settings)):
+        for holder in (pod["spec"], *pod["spec"]["containers"], *pod["spec"].get("initContainers", [])):
+            assert not {"runAsUser", "fsGroup"} & holder.get("securityContext", {}).keys()
 
 
 def test_arguments_and_variables_of_ones_own_come_after_ours() -> None:

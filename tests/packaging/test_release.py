@@ -58,10 +58,18 @@ def test_helm_takes_the_package(releases: list[Path]) -> None:
     assert from_package == from_folder
 
 
-def test_a_base_without_a_digest_is_refused() -> None:
-    command = [sys.executable, ROOT / "release" / "build.py", "--images", "python:3.11"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (ended.returncode, "name the base by its digest" in ended.stderr) == (2, True)
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ("python:3.11", "--images python:3.11: name the base by its digest"),
+        ("python@sha256:abc", "--images python@sha256:abc: name the base by its digest"),
+        ("python@sha256:" + "a" * 64, "docker: is not on the path"),
+    ],
+)
+def test_images_that_cannot_be_built_are_refused_before_all_else(base: str, message: str) -> None:
+    command = [sys.executable, ROOT / "release" / "build.py", "--images", base]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": ""})
+    assert (ended.returncode, message in ended.stderr.splitlines()[-1]) == (2, True), ended.stderr
 
 
 def test_what_a_place_holds_is_listed() -> None:

@@ -43,6 +43,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   "deviceClasses" .Values.ascend.deviceClasses
   "driverMounts" .Values.ascend.driverMounts
   "driverFiles" .Values.ascend.driverFiles
+  "fixedUser" (hasKey (.Values.podSecurityContext | default dict) "runAsUser")
 -}}
 {{- toYaml (merge $own .Values.settings) }}
 {{- end }}

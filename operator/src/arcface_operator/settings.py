@@ -39,6 +39,8 @@ class Settings(Model):
     """Lines for people, or an object of JSON a line with time, level, logger, message and exception."""
     termination_grace_seconds: int = Field(default=120, ge=1)
     """Time a pod has to save a checkpoint when it is asked to stop."""
+    fixed_user: bool = True
+    """Whether pods of jobs have user, group and fsGroup 1000, which templates may change; else the cluster does."""
     resource_name: str = Field(default=ASCEND_910, min_length=1)
     """Extended resource of one device, for jobs that name none."""
     device_annotation: str = Field(default="ascend.kubectl.kubernetes.io/ascend-910-configuration", min_length=1)

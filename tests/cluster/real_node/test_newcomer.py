@@ -1,8 +1,11 @@
 """A newcomer's first hour by README and pages: from `helm install` to a verified training, every command as printed.
 
 What a newcomer has made of it before: images in a registry (here they lie on the node under that registry's names) and
-volumes (here folders that wait for their claims). What is changed in what is printed: the chart asks for no disk, which
-this node does not account for, and the first job draws fewer faces, for which its gate is too high.
+volumes (here folders that wait for their claims). The operator's image is what its Dockerfile makes, the trainer's a
+stand-in: a bare image into whose pods the API server mounts this environment's Python, with MindSpore and our packages
+(`python_policy`); `make check-images` builds and looks into the real one, where no job runs. The clone is a copy of
+charts, crds and examples. What is changed in what is printed: the chart asks for no disk, which this node does not
+account for, and the first job draws fewer faces, for which its gate is too high, so that it has none.
 """
 
 import json

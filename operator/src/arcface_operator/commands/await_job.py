@@ -39,7 +39,7 @@ def await_job(job: str, namespace: str, phase: str, seconds: float) -> None:
 
 
 async def _await(job: client.JobRef, phase: str, seconds: float) -> None:
-    """Look at the job now and then.
+    """Look at the job now and then, and tell of what has changed.
 
     Raises:
         ArcFaceError: where it is not in the phase in time, or has ended in another; with what was last seen of it.
@@ -48,7 +48,10 @@ async def _await(job: client.JobRef, phase: str, seconds: float) -> None:
     remedy = "see `kubectl get arcfacejobs -A` and the operator's log"
     try:
         async with asyncio.timeout(seconds), credentials.open_client() as connection:
-            while (seen := await state_of(job, client.Api(connection))).phase != phase:
+            while (state := await state_of(job, client.Api(connection))).phase != phase:
+                if state != seen:
+                    seen = state
+                    click.echo(f"{job}: {seen}", err=True)
                 if seen.phase in ENDS:
                     raise ArcFaceError(f"{job}: {seen}, and will not be {phase}; {remedy}")
                 await asyncio.sleep(POLL_SECONDS)
@@ -70,7 +73,13 @@ async def state_of(job: client.JobRef, api: client.Api) -> State:
 
 
 def _why(status: dict[str, Any]) -> str:
-    """Reasons and messages of the conditions by which a job cannot run or has failed."""
-    telling = {("Ready", "False"), ("Failed", "True")}
-    found = [each for each in status.get("conditions") or [] if (each.get("type"), each.get("status")) in telling]
+    """Reasons and messages of the conditions by which a job cannot run, is still starting, or has failed."""
+    found = [each for each in status.get("conditions") or [] if _tells(each)]
     return ", ".join(f"{each.get('reason')}: {each.get('message')}" for each in found)
+
+
+def _tells(condition: dict[str, Any]) -> bool:
+    """Whether a condition keeps a job where it is: so does one of pods that start, and names images they lack."""
+    truth = condition.get("status")
+    is_starting = (truth, condition.get("reason")) == ("False", "Starting")
+    return is_starting or (condition.get("type"), truth) in {("Ready", "False"), ("Failed", "True")}

@@ -21,9 +21,7 @@ def _default_pod_spec(job: ArcFaceTrainingJob, settings: Settings) -> Manifest:
         "terminationGracePeriodSeconds": settings.termination_grace_seconds,
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": 1000,
-            "runAsGroup": 1000,
-            "fsGroup": 1000,
+            **({"runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000} if settings.fixed_user else {}),
             # A recursive change of owner on millions of images would take longer than some trainings.
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},

@@ -16,6 +16,7 @@ LIST = "/apis/arcface.io/v1alpha1/namespaces/faces/arcfacetrainingjobs", {"field
 REFUSED = ApiError(403, "arcfacetrainingjobs is forbidden")
 WAITS = {"type": "Ready", "status": "False", "reason": "ClaimMissing", "message": "faces"}
 TRAINS = {"type": "Training", "status": "False", "reason": "NotStarted", "message": "no pods"}
+STARTS = {"type": "Training", "status": "False", "reason": "Starting", "message": "pod quick-0: ImagePullBackOff"}
 FAILED = {"type": "Failed", "status": "True", "reason": "Diverged", "message": "nan"}
 
 
@@ -27,6 +28,11 @@ FAILED = {"type": "Failed", "status": "True", "reason": "Diverged", "message": "
         pytest.param({"status": {"conditions": []}}, "nobody has acted on it", id="without a phase"),
         pytest.param(
             {"status": {"phase": "Pending", "conditions": [WAITS, TRAINS]}}, "Pending (ClaimMissing: faces)", id="waits"
+        ),
+        pytest.param(
+            {"status": {"phase": "Starting", "conditions": [STARTS]}},
+            "Starting (Starting: pod quick-0: ImagePullBackOff)",
+            id="starts",
         ),
         pytest.param({"status": {"phase": "Failed", "conditions": [FAILED]}}, "Failed (Diverged: nan)", id="failed"),
         pytest.param(None, "there is no such job", id="absent"),
@@ -76,7 +82,14 @@ def wait_for(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
 
 def test_it_waits_until_the_job_is_there(wait_for: Callable[..., Result]) -> None:
     result = wait_for("", "Pending", "Suspended")
-    assert (result.exit_code, result.output) == (0, "faces/quick: Suspended\n")
+    assert (result.exit_code, result.stdout) == (0, "faces/quick: Suspended\n")
+
+
+def test_it_tells_of_each_change_while_it_waits(wait_for: Callable[..., Result]) -> None:
+    assert wait_for("Pending", "Pending", "Starting", "Suspended").stderr.splitlines() == [
+        "faces/quick: Pending",
+        "faces/quick: Starting",
+    ]
 
 
 def test_it_says_what_it_last_saw(wait_for: Callable[..., Result]) -> None:
