@@ -92,14 +92,13 @@ class Shelf:
     """Of pods; that of pod 0 is told by all."""
 
     @classmethod
-    def of(cls, folder: Path, pod: int, directory: Path, job_uid: str | None, attempt: int) -> "Shelf | None":
-        """That of a pod, with its gang's key; None while another pod writes that.
+    def of(cls, folder: Path, pod: int, directory: Path, job_uid: str | None, attempt: int) -> "Shelf":
+        """That of a pod, with its gang's key.
 
         Raises:
-            OSError: where the volume has none and takes none.
+            OSError, ArcFaceError: where the volume has none and takes none.
         """
-        key = GangKey.of(directory, job_uid, attempt)
-        return None if key is None else cls(folder, pod, key)
+        return cls(folder, pod, GangKey.of(directory, job_uid, attempt))
 
     def note(self, said: Address) -> Addresses:
         """Know where a pod is; where all are."""
