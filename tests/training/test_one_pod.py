@@ -29,7 +29,7 @@ def reconciler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loca
     """A run that goes on until the test ends it; its ranks write down what they take."""
     (tmp_path / "ids").mkdir()
     monkeypatch.setenv("IDS_FOLDER", str(tmp_path / "ids"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).with_name("ids_of_ranks")), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).with_name("recorder")), prepend=os.pathsep)
     claims = {
         "faces": write_image_folder(tmp_path / "faces", each=IMAGES // 4),
         "checkpoints": tmp_path / "checkpoints",
@@ -68,7 +68,8 @@ def launcher_of(reconciler: LocalReconciler, index: int) -> int:
 
 def taken(folder: Path, rank: int) -> list[tuple[int, tuple[int, ...]]]:
     """Each step of a rank with its images; a line that a kill has cut off counts for nothing."""
-    lines = (folder / f"{rank}.ids").read_text().splitlines(keepends=True)
+    processes = sorted(folder.glob(f"{rank}.*.ids"), key=lambda path: path.stat().st_mtime_ns)
+    lines = (line for path in processes for line in path.read_text().splitlines(keepends=True))
     rows = (line.split() for line in lines if line.endswith("\n"))
     return [(int(step), tuple(map(int, ids))) for step, *ids in rows]
 

@@ -1,21 +1,24 @@
 """What launchers of pods hear and say at their port, and the operator's word for another launch of their ranks."""
 
+import http.client
 import io
 import ipaddress
 import json
 import re
 import socket
+import time
 from collections.abc import Callable, Sequence
 from random import Random
 from threading import Condition
 from typing import Any
+from unittest import mock
 
 from arcface_api.contract.launcher_words import GangWord, HeardWord, LaunchCall, PodWord
 from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.reports import ReportedFailure
 from arcface_api.errors import InvalidInput
 from arcface_operator.decision.observation import HeardWords
-from arcface_trainer.pod import gang_key, launches, rendezvous, state_server
+from arcface_trainer.pod import gang_key, launches, rendezvous, state_client, state_server
 from fuzz import scratch
 from fuzz.mutation import mutate_json, mutate_text
 from fuzz.target import Target
@@ -37,6 +40,7 @@ def targets() -> list[Target]:
     """Of launchers."""
     return [
         Target(name="launcher-request", samples=_REQUESTS, read=_answered, agrees=_is_heard, mutate=_mutate_request),
+        Target(name="states-answer", samples=_ANSWERS, read=_told, agrees=_is_what_was_told, mutate=_mutate_answer),
         Target(name="gang-word", samples=[GANG.to_json().encode()], read=_decided, agrees=is_taken, mutate=mutate_json),
         Target(name="launch", samples=_CALLS, read=_launch, agrees=_is_that_launch, mutate=mutate_text),
         Target(
@@ -118,6 +122,63 @@ def _is_heard(data: bytes, value: tuple[launches.Exchange, bytes]) -> bool:
     return (
         is_of_gang and is_part(json.loads(word.to_json()), told) and HeardWord.model_validate_json(answer) is not None
     )
+
+
+def _signed(body: bytes) -> bytes:
+    """What another launcher of the gang answers to any question; each path has a signature of its own."""
+    signatures = [SHELF.key.sign(b"answer", path, body).encode() for path in (b"/states/0/2", b"/pods")]
+    head = b"HTTP/1.0 200 OK\r\nX-Arcface-Signature: %b\r\nContent-Length: %d\r\n\r\n"
+    return head % (signatures[b"addresses" in body], len(body)) + body
+
+
+_ANSWERS = [
+    _signed(state_server.States(states=[state_server.State(rank=2, step=8, manifest="0a" * 32)]).to_json().encode()),
+    _signed(b'{"states":[]}'),
+    _signed(b'{"addresses":[{"pod":0,"address":"10.0.0.11"},{"pod":2,"address":"fd00::1"}],"later":1}'),
+]
+
+
+def _mutate_answer(random: Random, sample: bytes, others: Sequence[bytes]) -> bytes:
+    """Changes of the whole, or of a body that is signed all the same."""
+    if random.random() < 0.3:
+        return mutate_text(random, sample, others)
+    return _signed(mutate_json(random, sample.partition(b"\r\n\r\n")[2], others))
+
+
+class _Answering(http.client.HTTPConnection):
+    """A connection to a launcher that answers this, whatever it is asked."""
+
+    data = b""
+
+    def connect(self) -> None:
+        """Without a socket."""
+        self.sock: Any = mock.Mock(makefile=lambda *_: io.BytesIO(self.data))
+
+
+def _told(data: bytes) -> state_server.States | state_server.Addresses:
+    peer = state_client.Peer("10.0.0.2", SHELF.key, time.monotonic() + 60)
+    with mock.patch("http.client.HTTPConnection", type("Connection", (_Answering,), {"data": data})):
+        try:
+            if b"addresses" in data:
+                return peer.announce(state_server.Address(pod=2, address="10.0.0.3"))
+            return peer.states(0, 2)
+        except http.client.HTTPException as error:
+            raise InvalidInput(f"is no HTTP: {type(error).__name__}") from error
+
+
+def _is_what_was_told(data: bytes, value: state_server.States | state_server.Addresses) -> bool:
+    """It is signed, as it is, and all that was taken is in it; addresses are such to the system's own reader."""
+    text = re.split(rb"\r?\n\r?\n", data, maxsplit=1)[1].decode("utf-8", "replace")
+    told, _ = json.JSONDecoder().raw_decode(text.lstrip())
+    for each in getattr(value, "addresses", []):
+        socket.inet_pton(socket.AF_INET6 if ":" in each.address else socket.AF_INET, each.address)
+    if isinstance(value, state_server.Addresses):
+        pairs = zip(value.addresses, told["addresses"], strict=True)
+        return all(
+            (one.pod, ipaddress.ip_address(one.address)) == (other["pod"], ipaddress.ip_address(other["address"]))
+            for one, other in pairs
+        )
+    return is_part(json.loads(value.to_json()), told)
 
 
 def _decided(data: bytes) -> Any:

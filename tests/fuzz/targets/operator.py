@@ -14,8 +14,10 @@ import yaml
 from arcface_api.contract import rank_table, rank_table_rules, reports
 from arcface_api.resource import crd
 from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_operator.commands import operator as command
 from arcface_operator.decision.rank_table import RankTable
 from arcface_operator.preflight import job_file
+from arcface_operator.settings import Settings
 from fuzz import scratch
 from fuzz.mutation import mutate_json, mutate_text
 from fuzz.target import Target
@@ -44,11 +46,31 @@ def targets() -> list[Target]:
             mutate=mutate_json,
             seconds=YAML_SECONDS,
         ),
+        Target(name="settings", samples=_SETTINGS, read=_settings, agrees=_are_those_settings, mutate=mutate_text),
         Target(name="annotation", samples=_annotations(), read=_table, agrees=_is_sound, mutate=mutate_json),
         Target(name="end-of-trainer", samples=TRAINERS, read=_after_trainer, agrees=is_taken, mutate=mutate_json),
         Target(name="served-report", samples=TRAINERS, read=_after_progress, agrees=is_taken, mutate=mutate_json),
         Target(name="end-of-evaluator", samples=EVALUATORS, read=_after_evaluator, agrees=is_taken, mutate=mutate_json),
     ]
+
+
+_SETTINGS = [
+    b"settleSeconds: 2\nrestartsInPlace: false\nlogLevel: debug\n",
+    b"launchSeconds: 1e1\ndriverMounts: [/usr/local/Ascend/driver]\ntrainerImage: 'r.example/t:0.1.0'\n",
+    b"deviceClasses:\n- {name: b, resourceName: huawei.com/Ascend910, nodeSelector: {chip: b}}\n",
+]
+
+
+def _settings(data: bytes) -> Settings:
+    return command._read_settings(scratch.write("settings.yaml", data))
+
+
+def _are_those_settings(data: bytes, value: Settings) -> bool:
+    """Each is what it is to a plain reader, but for numbers such as 1e1, which that takes for text."""
+    told = yaml.safe_load(data.decode()) or {}
+    kept = json.loads(value.model_dump_json(by_alias=True, exclude_unset=True))
+    is_alike = kept.keys() == told.keys()
+    return is_alike and all(is_part(each, told[name]) or float(told[name]) == each for name, each in kept.items())
 
 
 _DOCUMENT = job_document(

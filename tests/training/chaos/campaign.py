@@ -73,7 +73,7 @@ class Training:
         volumes = (f"faces={self.faces}", f"checkpoints={self.folder / 'checkpoints'}")
         options = [option for volume in volumes for option in ("--volume", volume)]
         variables = {
-            "PYTHONPATH": str(HERE / "recorder"),
+            "PYTHONPATH": str(HERE.parent / "recorder"),
             "IDS_FOLDER": str(self.folder / "ids"),
             "LD_PRELOAD": str(self.disk),
             "DISK_FOLDER": str(self.folder / "checkpoints"),

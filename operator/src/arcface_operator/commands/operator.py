@@ -11,6 +11,7 @@ import yaml
 from arcface_api.errors import InvalidInput, explained
 from arcface_operator.commands.log_lines import start_log
 from arcface_operator.controller.operator import Options, run
+from arcface_operator.preflight.job_file import JobLoader
 from arcface_operator.settings import Settings
 
 REMEDY = "give the operator's settings with --settings"
@@ -53,9 +54,10 @@ def _read_settings(file: Path | None) -> Settings:
     try:
         with explained(file, "cannot be read", REMEDY):
             content = file.read_text()
-        text = json.dumps(yaml.safe_load(content) or {})
+        # Without it 1e-3 is a text, and what PyYAML's constructors trip over is a traceback.
+        text = json.dumps(JobLoader(content).get_single_data() or {})
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{file}: cannot be read ({error}); {REMEDY}") from None
-    except (yaml.YAMLError, TypeError) as error:
+    except (yaml.YAMLError, TypeError, ValueError) as error:
         raise InvalidInput(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
     return Settings.from_json(text, str(file))

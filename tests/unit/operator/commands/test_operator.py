@@ -2,11 +2,14 @@
 
 import resource
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from arcface_api.errors import InvalidInput
 from arcface_operator.commands import operator as command
+from arcface_operator.settings import Settings
 
 
 @pytest.fixture
@@ -43,3 +46,22 @@ def test_a_limit_that_is_wider_already_is_left_alone(monkeypatch: pytest.MonkeyP
     soft, _ = limits
     monkeypatch.setattr(command, "MOST_FILES", soft - 1)
     assert limit_while_it_runs(monkeypatch) == soft
+
+
+def test_numbers_of_settings_are_read_as_kubectl_reads_them(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("settleSeconds: 5e-1\ntrainerImage: 2024-05-06\n")
+    settings = command._read_settings(file)
+    assert (settings.settle_seconds, settings.trainer_image) == (0.5, "2024-05-06")
+    file.write_text("# all as it is\n")
+    assert command._read_settings(file) == Settings()
+
+
+@pytest.mark.parametrize(
+    "text", ["settleSeconds: !!int ''", f"settleSeconds: {'9' * 5000}", "[" * 5000, "? {a: b}\n: 1"]
+)
+def test_settings_that_are_no_yaml_of_plain_values_are_refused_in_a_line(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(text)
+    with pytest.raises(InvalidInput, match=r"settings\.yaml: not valid YAML: [^\n]+$"):
+        command._read_settings(file)

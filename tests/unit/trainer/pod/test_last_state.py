@@ -1,6 +1,9 @@
 """The newest state in memory as a checkpoint: whole, or none at all."""
 
+import itertools
+import os
 import shutil
+import sys
 from threading import Barrier, Thread
 
 import pytest
@@ -93,7 +96,7 @@ def test_launchers_that_end_at_once_publish_it_once(pods, volume):
 def test_the_copies_of_a_lost_pods_heads_make_it_whole(pods, volume, monkeypatch):
     monkeypatch.setattr(mirror, "SPREAD_SECONDS", 0.0)
     first, second = pods
-    assert first.mirror().look()
+    first.mirror().look()
     shutil.rmtree(second.folder)
     assert saved(first)
     check_is_the_state(volume / NAME)
@@ -108,7 +111,7 @@ def test_without_a_lost_pods_heads_there_is_no_checkpoint(pods, volume):
 def test_copies_of_another_course_of_the_training_are_left_out(pods, volume, monkeypatch):
     monkeypatch.setattr(mirror, "SPREAD_SECONDS", 0.0)
     first, second = pods
-    assert first.mirror().look()
+    first.mirror().look()
     for rank in (0, 1):
         shutil.rmtree(first.state(rank, 8))
     first.keep(8, course=2.0)
@@ -187,3 +190,37 @@ def test_a_checkpoint_of_the_step_that_appears_meanwhile_stays(pods, volume):
     with pytest.raises(OSError, match=NAME):
         state.save()
     assert (volume / NAME / "manifest.json").read_text() == "of another"
+
+
+EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"}
+"""Of the interpreter, before what a file system is asked for."""
+
+
+def save_until(pod, event):
+    """Have a launcher save in a process that is killed before it asks for that; whether it came through before."""
+    if (child := os.fork()) == 0:
+        left = itertools.count(event, -1)
+        sys.addaudithook(lambda name, _: os._exit(9) if name in EVENTS and next(left) == 0 else None)
+        last_of(pod).save()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_killed_at_any_moment_it_has_published_all_or_nothing_and_the_older_one_is_whole(pods, volume):
+    saving(volume)(4)
+    (volume / ".writing-u-3").mkdir()
+    older = {path.name: path.read_bytes() for path in (volume / "step-00000004").iterdir()}
+    found, events = [], itertools.count(0, 3)
+    saved(pods[0])
+    while not save_until(pods[1], next(events)):
+        found.append(published(volume)[1:])
+        assert {path.name: path.read_bytes() for path in (volume / "step-00000004").iterdir()} == older
+        if found[-1]:
+            check_is_the_state(volume / NAME)
+            shutil.rmtree(volume / NAME)
+        shutil.rmtree(volume / ".writing-u-3")  # as the next gang does
+        (volume / ".writing-u-3").mkdir()
+        saved(pods[0])
+    check_is_the_state(volume / NAME)
+    assert len(found) > 15
+    assert found == sorted(found)  # none, up to the rename

@@ -1,17 +1,19 @@
 """Copies of another pod's heads, over real connections: what is kept, what is refused, and what a new pod gets back."""
 
+import itertools
 import json
 import shutil
 import socketserver
 import time
 from dataclasses import replace
-from threading import Thread
+from threading import Thread, Timer
 
 import pytest
 
 from arcface_api.contract.pod_environment import LAUNCHER_PORT
 from arcface_faces import checkpoint
 from arcface_trainer.pod import mirror, state_client
+from arcface_trainer.pod.rendezvous import MeetingPoint
 from support.builders.pod_memories import head_of
 from support.builders.saved_states import flip_the_last_bit, rewrite_manifest
 
@@ -33,8 +35,13 @@ def pods(gang):
         pod.keep(4)
     copies = first.mirror(), second.mirror()
     for each in (*copies, copies[0]):
-        assert each.look()
+        each.look()
     return first, second, *copies
+
+
+def soon():
+    """A deadline that nothing here should come to."""
+    return time.monotonic() + 30
 
 
 def files(folder):
@@ -56,8 +63,8 @@ def test_there_are_as_many_steps_as_the_owner_has_and_the_last_stays_until_anoth
     for step in (8, 12):
         for pod in (first, second):
             pod.keep(step)
-        assert copies.look()
-        assert copies.look()  # there is nothing new
+        copies.look()
+        copies.look()  # there is nothing new
     assert seen == [STEPS[:1], STEPS[:1], STEPS[1:2], STEPS[1:2]]
     assert first.copies() == STEPS[1:]
 
@@ -65,10 +72,10 @@ def test_there_are_as_many_steps_as_the_owner_has_and_the_last_stays_until_anoth
 def test_a_state_that_the_own_ranks_do_not_have_yet_waits_for_them(pods):
     first, second, copies, _ = pods
     second.keep(8)
-    assert copies.look()
+    copies.look()
     assert first.copies() == STEPS[:1]
     first.keep(8)
-    assert copies.look()
+    copies.look()
     assert first.copies() == STEPS[:2]
 
 
@@ -76,7 +83,7 @@ def test_a_state_of_another_course_of_the_training_is_not_kept(pods):
     first, second, copies, _ = pods
     first.keep(8)
     second.keep(8, course=2.0)
-    assert not copies.look()
+    copies.look()
     assert first.copies() == STEPS[:1]
 
 
@@ -86,7 +93,7 @@ def test_a_state_made_again_takes_the_place_of_the_one_before(pods):
         shutil.rmtree(pod.folder / f"rank-{pod.rank}")
         shutil.rmtree(pod.folder / f"rank-{pod.rank + 1}")
         pod.keep(4, course=2.0)
-    assert copies.look()
+    copies.look()
     assert files(first.copy(2, 2, 4))[HEAD] == files(second.state(2, 4))[HEAD]
 
 
@@ -113,12 +120,12 @@ def test_a_file_that_is_not_what_was_announced_costs_that_copy_alone(pods, damag
     for pod in (first, second):
         pod.keep(8)
     damage(second.state(2, 8) / HEAD)
-    assert not copies.look()
+    copies.look()
     assert first.copies() == STEPS[:1]
     for pod in (first, second):
         pod.keep(12)
-    assert copies.look()
-    assert first.copies() == [STEPS[0], STEPS[2]]
+    copies.look()
+    assert first.copies() == [STEPS[2]]
 
 
 def test_no_more_bytes_are_taken_than_were_announced(pods):
@@ -127,7 +134,7 @@ def test_no_more_bytes_are_taken_than_were_announced(pods):
         pod.keep(8)
     announced = files(second.state(2, 8))[HEAD]
     longer(second.state(2, 8) / HEAD)
-    assert copies.look()
+    copies.look()
     assert files(first.copy(2, 2, 8))[HEAD] == announced
 
 
@@ -142,7 +149,7 @@ def test_what_changes_while_it_is_copied_is_not_kept(pods, monkeypatch):
         rewrite_manifest(second.state(3, 8), lambda document: document.update(epoch=9))
 
     monkeypatch.setattr(state_client.Peer, "fetch", fetch_and_change)
-    assert not copies.look()
+    copies.look()
     assert first.copies() == STEPS[:1]
 
 
@@ -155,7 +162,7 @@ def test_copies_stay_within_their_budget(gang, budget, kept, caplog):
     first.peers.addresses(first.peers.shelf())
     copies = small.mirror()
     for _ in range(2):
-        assert copies.look()
+        copies.look()
     assert small.copies() == kept
     assert caplog.text.count("are not copied") == (not kept)
 
@@ -167,9 +174,10 @@ def test_a_quarter_of_the_free_memory_is_the_most_where_no_budget_is_named(pods,
     )
     for pod in (first, second):
         pod.keep(8)
+    monkeypatch.setattr(mirror, "AGAIN_SECONDS", 0.0)
     for free, kept in ((4 * 2 * heads - heads - 8000, STEPS[:1]), (4 * 2 * heads, STEPS[:2])):
         monkeypatch.setattr(mirror, "free_bytes", lambda _, free=free: free)
-        assert copies.look()
+        copies.look()
         assert first.copies() == kept
 
 
@@ -192,7 +200,7 @@ def test_a_copy_comes_in_slowly(pods, monkeypatch):
     for pod in (first, second):
         pod.keep(8)
     began = time.monotonic()
-    assert copies.look()
+    copies.look()
     assert time.monotonic() - began >= 0.3
 
 
@@ -241,17 +249,21 @@ def test_a_stranger_at_the_address_of_a_lost_pod_costs_nothing_but_the_copy(pods
     places = second.launches.identity.address.rpartition(".")[0]
     with answering(f"{places}.99", answer) as stranger:
         copies._address = f"{places}.99"
-        assert not copies.look()
+        for pod in (first, second):
+            pod.keep(8)
+        copies.look()
         stranger.shutdown()
-    assert copies.look()  # where it is is asked again
     assert first.copies() == STEPS[:1]
+    monkeypatch.undo()
+    copies.look()  # where it is is asked again
+    assert first.copies() == STEPS[:2]
 
 
 def test_the_launcher_of_another_attempt_is_not_answered(pods, gang):
     later = gang[2](2, 4, attempt=4)
     later.keep(4)
     copies = later.mirror()
-    assert not copies.look()
+    copies.look()
     assert later.copies() == []
 
 
@@ -259,9 +271,9 @@ def test_a_pod_in_the_place_of_a_lost_one_gets_its_states_back_to_the_bit(pods, 
     first, second, copies, _ = pods
     for pod in (first, second):
         pod.keep(8)
-    assert copies.look()
+    copies.look()
     replaced = gang[2](2, 3, launch=1)
-    for each in mirror.fetch_states(replaced.peers, 30):
+    for each in mirror.fetch_states(replaced.peers, soon()):
         each.publish()
     for step in (4, 8):
         for rank in (2, 3):
@@ -273,20 +285,70 @@ def test_a_pod_in_the_place_of_a_lost_one_gets_its_states_back_to_the_bit(pods, 
     first.launches.identity = replace(first.launches.identity, launch=1)  # and the training goes on
     first.keep(12)
     replaced.keep(12)
-    assert copies.look()
+    copies.look()
     assert first.copies() == STEPS[1:]
+
+
+def test_a_new_pod_0_is_told_where_its_keeper_is_by_that_one_and_waits_for_it_until_its_deadline(pods, gang):
+    first, second, _, copies = pods
+    for pod in (first, second):
+        pod.keep(8)
+    copies.look()
+    replaced = gang[2](0, 3, launch=1)
+
+    def meet():
+        second.launches.identity = replace(second.launches.identity, launch=1)
+        second.launches.meeting = MeetingPoint(replaced.launches.identity.address)
+        copies.look()
+
+    meanwhile = Timer(0.5, meet)
+    meanwhile.start()
+    for each in mirror.fetch_states(replaced.peers, soon()):
+        each.publish()
+    meanwhile.join()
+    assert files(replaced.state(1, 8)) == files(first.state(1, 8))
+
+
+@pytest.mark.parametrize("gone", [(4,), (4, 8)], ids=["one", "all"])
+def test_copies_beside_which_the_own_ranks_have_no_state_any_more_are_removed(pods, gone):
+    first, second, copies, _ = pods
+    for pod in (first, second):
+        pod.keep(8)
+    copies.look()
+    for rank, step in itertools.product((0, 1), gone):  # ranks that go on from elsewhere, or have no room for states
+        shutil.rmtree(first.state(rank, step))
+    copies.look()
+    assert first.copies() == [name for name in STEPS[:2] if int(name[5:]) not in gone]
+
+
+def test_a_state_that_could_not_be_copied_is_left_for_a_minute_and_nothing_of_it_stays(pods, monkeypatch):
+    first, second, copies, _ = pods
+    for pod in (first, second):
+        pod.keep(8)
+    damaged = second.state(3, 8) / "head-000000008.safetensors"
+    flip_the_last_bit(damaged)
+    asked, ask = [], state_client.Peer.fetch
+    monkeypatch.setattr(state_client.Peer, "fetch", lambda *call: (asked.append(call[1].rank), ask(*call)))
+    for _ in range(3):
+        copies.look()
+    assert asked == [2, 3]
+    assert [path.name for path in (first.folder / "copies-of-2").iterdir()] == STEPS[:1]
+    flip_the_last_bit(damaged)
+    copies._tried_at -= mirror.AGAIN_SECONDS
+    copies.look()
+    assert first.copies() == STEPS[:2]
 
 
 def test_a_state_of_a_course_that_was_left_is_not_brought_back(pods, gang):
     first, second, copies, _ = pods
     for pod in (first, second):
         pod.keep(8)
-    assert copies.look()
+    copies.look()
     for rank in (0, 1):  # its ranks went back to step 4, and have come to another state after step 8
         shutil.rmtree(first.state(rank, 8))
     first.keep(8, course=2.0)
     replaced = gang[2](2, 3, launch=1)
-    found = mirror.fetch_states(replaced.peers, 30)
+    found = mirror.fetch_states(replaced.peers, soon())
     assert {each.final.name for each in found} == {STEPS[0]}
 
 
@@ -295,20 +357,19 @@ def test_a_damaged_copy_is_not_brought_back_and_an_older_one_is(pods, gang, dama
     first, second, copies, _ = pods
     for pod in (first, second):
         pod.keep(8)
-    assert copies.look()
+    copies.look()
     damage(first.copy(2, 2, 8) / HEAD)
     replaced = gang[2](2, 3, launch=1)
-    assert {each.final.name for each in mirror.fetch_states(replaced.peers, 30)} == {STEPS[0]}
+    assert {each.final.name for each in mirror.fetch_states(replaced.peers, soon())} == {STEPS[0]}
 
 
 def test_a_new_pod_without_a_keeper_or_without_room_gets_nothing(pods, gang, monkeypatch):
-    monkeypatch.setattr(mirror, "FIND_SECONDS", 0.0)
     replaced = gang[2](2, 3, launch=1)
     monkeypatch.setattr(mirror, "free_bytes", lambda _: 100)
-    assert mirror.fetch_states(replaced.peers, 30) == []
+    assert mirror.fetch_states(replaced.peers, soon()) == []
     alone = gang[2](0, 5, job_uid="v", launch=1)
     with pytest.raises(state_client.FAULTS, match="has not said where it is"):
-        mirror.fetch_states(alone.peers, 30)
+        mirror.fetch_states(alone.peers, time.monotonic())
 
 
 def test_the_manifest_of_a_copy_is_the_one_that_the_rank_wrote(pods):

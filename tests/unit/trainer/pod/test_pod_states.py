@@ -63,7 +63,7 @@ def test_pods_keep_each_others_states_and_one_that_is_lost_costs_none(gang, volu
 
 
 def test_a_new_pod_of_a_gang_without_copies_starts_soon_and_from_the_volume(gang, volume, monkeypatch, caplog):
-    monkeypatch.setattr(mirror, "FIND_SECONDS", 0.0)
+    monkeypatch.setattr(pod_states, "FETCH_SECONDS", 0.0)
     replaced = gang[2](2, 3, launch=1)
     late = states(replaced)
     late.begin()
@@ -129,6 +129,38 @@ def test_ranks_that_stand_still_when_they_are_asked_to_stop_have_their_state_sav
     for each in waiting:
         each.signals.append(15)
     wait_until(lambda: list(volume.glob("step-*")))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "patience"),
+    [(0.2, 1.0), (1.5, 3.0), (60.0, 4.0)],
+    ids=["short steps", "long ones", "such as a pod that lost a peer cannot wait for"],
+)
+def test_ranks_whose_steps_take_long_are_waited_for_longer(gang, volume, monkeypatch, seconds, patience):
+    rank, waited = StandingRank(), []
+    each = states(gang[0], [rank])
+    rank.beat = lambda: Beat(Phase.STEP, rank.step, rank.step * seconds)
+
+    def wait(asked):
+        waited.append(asked)
+        rank.step += 2  # since the last look
+        if len(waited) == 3:
+            each.signals.append(15)
+        return False
+
+    monkeypatch.setattr(each._ended, "wait", wait)
+    each._save_where_ranks_stand_still()
+    assert waited[-1] == pytest.approx(patience)
+    assert waited[:-1] == [pod_states.POLL_SECONDS] * 3
+
+
+def test_a_pod_of_a_later_launch_says_where_it_is_before_its_ranks_have_left_a_state(gang):
+    first, _, another = gang
+    each = states(another(2, 3, launch=1))
+    first.peers.addresses(first.peers.shelf())  # it has no states either
+    each.begin()
+    wait_until(lambda: 2 in first.peers.shelf().addresses)
+    each.end(0)
 
 
 def steps(rank):

@@ -96,7 +96,8 @@ def test_another_pod_that_has_the_address_says_so(pod):
 
 def test_where_a_pod_is_is_taken_from_the_gang_alone(pod):
     key, good = pod.launches.server.shelf.key, b'{"pod":2,"address":"127.0.0.1"}'
-    for content, status in ((good, 200), (b'{"pod":-1}', 400), (b"\xff", 400)):
+    others = [b'{"pod":4,"address":"%b"}' % address for address in (b"..", b"fe80::1%..", b"pod-0", b"")]
+    for content, status in ((good, 200), *((bad, 400) for bad in (b'{"pod":-1}', b"\xff", *others))):
         assert ask(pod, "/pods", signed(key, "/pods", "POST", content), content, "POST")[0] == status
     for content in (good, b"x" * 2000):
         assert ask(pod, "/pods", signed(key, "/pods", "POST", b"other"), content, "POST")[0] == 404

@@ -84,6 +84,11 @@ class Exchange:
             self._heard_at = time.monotonic()
             return self._gang_word()
 
+    def others_at(self, launch: int) -> int:
+        """Pods beside this one that have come to a launch."""
+        with self._changed:
+            return sum(word.launch >= launch for rank, word in self._words.items() if rank != self.identity.rank)
+
     @property
     def launch(self) -> int:
         """The launch that this pod has come to."""
@@ -225,25 +230,36 @@ class Launches:
         launch = call.launch if self.meeting is None else max(call.launch, self.meeting.launch)
         self.identity = replace(self.identity, launch=max(self.identity.launch, launch))
 
-    def await_first_pod(self, is_stopped: Callable[[], bool]) -> None:
-        """Wait for pod 0 to come to a later launch, for as long as for a word.
+    def await_gang(self, pods: int, is_stopped: Callable[[], bool]) -> None:
+        """Wait until ranks of a later launch may start, for as long as for a word; those of the one before have ended.
 
-        MindSpore's scheduler is that of the launch before until then, and refuses a rank as one that it has already.
+        Pod 0 waits for all other pods to say so: a rank that loses MindSpore's scheduler looks for it for 20 s and
+        registers with that of the next launch, too, which then refuses the rank that takes its place (2.10,
+        `ComputeGraphNode::ReRegister`). The others wait for pod 0 to have started that scheduler.
         """
-        if self.identity.rank == 0 or self.meeting is None or not self.identity.launch:
+        if self.meeting is None or not self.identity.launch:
             return
+        if self.identity.rank:
+            self._tell_of_launch()
         deadline = time.monotonic() + CALL_SECONDS
-        while _launch_at(self.meeting.scheduler) < self.identity.launch and time.monotonic() < deadline:
+        while not self._is_gang_ready(self.meeting, pods) and time.monotonic() < deadline:
             if is_stopped() or self.is_called:
                 return
-            time.sleep(ASK_SECONDS)
+            time.sleep(ASK_SECONDS if self.identity.rank else POLL_SECONDS)
+
+    def _is_gang_ready(self, meeting: rendezvous.MeetingPoint, pods: int) -> bool:
+        if self.identity.rank:
+            return _launch_at(meeting.scheduler) >= self.identity.launch
+        return self.exchange is None or self.exchange.others_at(self.identity.launch) >= pods - 1
 
     def tell_of_start(self) -> None:
-        """Say that the ranks of a later launch have been started: the operator waits for all pods to come to it.
+        """Say in pod 0 that it has started a later launch: the other pods, and the operator, wait for that."""
+        if self.identity.launch and self.exchange is not None:
+            self._tell(None, None)
 
-        A new pod 0 may run before its launcher answers.
-        """
-        if self.identity.launch and self._tell(None, None) is None:
+    def _tell_of_launch(self) -> None:
+        """Say that this pod has come to a later launch; a new pod 0 may run before its launcher answers."""
+        if self._tell(None, None) is None:
             Thread(target=self._tell_again, args=(self.identity.launch,), daemon=True, name="tell").start()
 
     def _tell_again(self, launch: int) -> None:

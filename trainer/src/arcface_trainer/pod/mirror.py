@@ -37,8 +37,9 @@ MEBIBYTE = 1 << 20
 SPREAD_SECONDS = 4.0
 """Over which a copy comes in: the next one is due ten seconds after the last."""
 LOOK_SECONDS = 60.0
-FIND_SECONDS = 10.0
-"""For a keeper to say where it is."""
+"""For a copy to come in."""
+AGAIN_SECONDS = 60.0
+"""Between two tries at a state, which may never fit or come in: it would take the link from the training for ever."""
 POLL_SECONDS = 0.1
 HIDDEN = ".copy"
 FETCHED = ".fetched-"
@@ -56,34 +57,44 @@ class Mirror:
     _launch: int | None = None
     """At which the own address was told."""
     _said: set[str] = field(default_factory=set)
+    _tried: dict[int, str] = field(default_factory=dict)
+    """Manifests, by rank, of the state that was tried last."""
+    _tried_at: float = 0.0
+    """By the monotonic clock."""
 
-    def look(self) -> bool:
-        """Copy the newest state of the other pod unless it is there; whether nothing went wrong."""
+    def look(self) -> None:
+        """Copy the newest state of the other pod unless it is there; what goes wrong is told in the log."""
         try:
-            if (shelf := self.peers.shelf()) is not None and (peer := self._owner(shelf)) is not None:
+            shelf = self.peers.shelf()
+            self._remove_useless(shelf)
+            if (peer := self._owner(shelf)) is not None:
                 self._copy_newest(shelf, peer)
         except FAULTS as error:
             self._address = None
             self._say(f"the states of rank {self.peers.owner} are not copied: {error}")
-            return False
-        return True
 
     def _owner(self, shelf: Shelf) -> Peer | None:
         """The launcher of the pod whose states are kept; None while it has not said where it is."""
         launch = self.peers.launches.identity.launch
         if self._address is None or self._launch != launch:
             self._address, self._launch = self.peers.addresses(shelf).of(self.peers.owner), launch
-        return None if self._address is None else Peer(self._address, shelf.key, LOOK_SECONDS)
+        return None if self._address is None else Peer(self._address, shelf.key, time.monotonic() + LOOK_SECONDS)
 
     def _copy_newest(self, shelf: Shelf, peer: Peer) -> None:
         owner = self.peers.owner
         offered = peer.states(owner, owner)
         step = next(iter(offered.whole_steps(self.peers.ranks_of(owner))), None)
-        if step is None or shelf.states(owner).of_step(step) == offered.of_step(step):
+        if step is None or shelf.states(owner).of_step(step) == (announced := offered.of_step(step)):
             return
-        own = shelf.path(shelf.pod, shelf.pod, checkpoint.folder_name(step))
-        if own.is_dir():  # else the own ranks are about to have it
+        own, now = shelf.path(shelf.pod, shelf.pod, checkpoint.folder_name(step)), time.monotonic()
+        is_left = announced == self._tried and now < self._tried_at + AGAIN_SECONDS
+        if is_left or not own.is_dir():  # the own ranks are about to have it
+            return
+        self._tried, self._tried_at = announced, now
+        try:
             self._copy(shelf, peer, offered, checkpoint.read_manifest(own))
+        finally:
+            shutil.rmtree(shelf.copies(owner) / HIDDEN, ignore_errors=True)
 
     def _copy(self, shelf: Shelf, peer: Peer, offered: States, own: checkpoint.CheckpointManifest) -> None:
         """Copy the state that goes with an own one."""
@@ -97,13 +108,15 @@ class Mirror:
         size = sum(entry.size for _, entry in heads)
         if not self._has_room(shelf, COPIES * size):
             return
-        self._make_room(shelf, step)
+        self._remove_useless(shelf)
+        final = hidden.with_name(checkpoint.folder_name(step))
+        shutil.rmtree(final, ignore_errors=True)
         pace = _Pace(SPREAD_SECONDS / max(1, size), self.is_over)
         for rank, entry in heads:
             peer.fetch(StatePath(owner, owner, rank, step), entry, hidden / f"rank-{rank}", pace.keep)
         if peer.states(owner, owner).of_step(step) != offered.of_step(step):
             raise ArcFaceError(f"what they have of step {step} has changed meanwhile")
-        hidden.rename(hidden.with_name(checkpoint.folder_name(step)))
+        hidden.rename(final)
 
     def _has_room(self, shelf: Shelf, needed: int) -> bool:
         """Whether copies may be kept."""
@@ -117,12 +130,10 @@ class Mirror:
             )
         return needed <= room
 
-    def _make_room(self, shelf: Shelf, step: int) -> None:
-        """Remove all copies but the newest one before a step."""
-        there = checkpoint.checkpoints(shelf.copies(self.peers.owner))
-        kept = [folder for folder in there if checkpoint.step_of(folder) < step][: COPIES - 1]
-        for folder in there:
-            if folder not in kept:
+    def _remove_useless(self, shelf: Shelf) -> None:
+        """Remove copies of states that this pod has no part of any more: what all ranks have alike went with that."""
+        for folder in checkpoint.checkpoints(shelf.copies(self.peers.owner)):
+            if not shelf.path(shelf.pod, shelf.pod, folder.name).is_dir():
                 shutil.rmtree(folder)
 
     def _say(self, message: str) -> None:
@@ -162,13 +173,17 @@ class Fetched:
         self.folder.rename(self.final)
 
 
-def fetch_states(peers: Peers, seconds: float) -> list[Fetched]:
-    """What the keeper has of this pod's states, each whole or not at all, within a time.
+def fetch_states(peers: Peers, deadline: float) -> list[Fetched]:
+    """What the keeper has of this pod's states, each whole or not at all.
+
+    Args:
+        peers: of this pod.
+        deadline: up to which is waited for the keeper, and for its answers, by the monotonic clock.
 
     Raises:
         OSError, HTTPException, ArcFaceError: where there is nothing to be had.
     """
-    shelf, peer = _keeper(peers, seconds)
+    shelf, peer = _keeper(peers, deadline)
     copies = peer.states(peers.keeper, shelf.pod)
     found: list[Fetched] = []
     for step in copies.whole_steps(peers.ranks_of(shelf.pod)):
@@ -179,17 +194,14 @@ def fetch_states(peers: Peers, seconds: float) -> list[Fetched]:
     return found
 
 
-def _keeper(peers: Peers, seconds: float) -> tuple[Shelf, Peer]:
+def _keeper(peers: Peers, deadline: float) -> tuple[Shelf, Peer]:
     """The launcher of the pod that keeps the states of this one, as soon as it has said where it is."""
-    began = time.monotonic()
-    while True:
-        shelf = peers.shelf()
-        address = None if shelf is None else peers.addresses(shelf).of(peers.keeper)
-        if shelf is not None and address is not None:
-            return shelf, Peer(address, shelf.key, seconds - (time.monotonic() - began))
-        if time.monotonic() > began + FIND_SECONDS:
+    shelf = peers.shelf()
+    while (address := peers.addresses(shelf).of(peers.keeper)) is None:
+        if time.monotonic() > deadline:
             raise ArcFaceError(f"the pod of rank {peers.keeper} has not said where it is")
         time.sleep(POLL_SECONDS)
+    return shelf, Peer(address, shelf.key, deadline)
 
 
 def _fetch(peers: Peers, shelf: Shelf, peer: Peer, copies: States, step: int) -> list[Fetched]:

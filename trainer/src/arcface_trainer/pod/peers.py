@@ -8,6 +8,7 @@ Each launcher says to that of pod 0 where it is, and is told where the others ar
 without a rank table, and for a pod that takes the place of another.
 """
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,15 +62,14 @@ class Peers:
         """Ranks of a pod."""
         return range(pod, pod + self.config.ranks.per_pod)
 
-    def shelf(self) -> Shelf | None:
-        """What this pod shows; None while another pod writes the key, or where it has no port.
+    def shelf(self) -> Shelf:
+        """What this pod shows.
 
         Raises:
-            OSError, InvalidInput: where the volume has no key and takes none.
+            OSError, ArcFaceError: where the volume has no key and takes none.
         """
         server, identity = self.launches.server, self.launches.identity
-        if server is None:
-            return None
+        assert server is not None  # noqa: S101 - a pod without a port has no peers
         if server.shelf is None:
             directory = Path(self.config.checkpoint.directory)
             server.shelf = Shelf.of(self.folder, identity.rank, directory, identity.job_uid, identity.attempt or 0)
@@ -84,7 +84,7 @@ class Peers:
         own, meeting = Address(pod=shelf.pod, address=self.launches.identity.address), self.launches.meeting
         if shelf.pod == 0 or meeting is None:
             return shelf.note(own)
-        return Peer(meeting.scheduler, shelf.key, MEETING_SECONDS).announce(own)
+        return Peer(meeting.scheduler, shelf.key, time.monotonic() + MEETING_SECONDS).announce(own)
 
     def take_manifests(
         self, peer: Peer, offered: States, first: StatePath, folder: Path

@@ -7,6 +7,7 @@ reads checkpoints is loaded when there are some: NumPy takes its time, and ranks
 
 import logging
 import shutil
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
@@ -21,12 +22,19 @@ from arcface_trainer.pod.processes import RankProcess
 LOG = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
 FETCH_SECONDS = 20.0
-"""For fetching states: the operator waits 30 s for all pods to start their ranks anew (`launchSeconds`)."""
+"""For fetching states, up to when their keeper has said where it is included.
+
+The operator waits 30 s for all pods to start their ranks anew (`launchSeconds`).
+"""
 SAVE_SECONDS = 25.0
 """For the last state: of a pod's 120 s of grace its ranks may have taken 90 (`watchdog`)."""
 POLL_SECONDS = 0.1
 STILL_SECONDS = 1.0
-"""Without a step or a save after a request to stop: ranks may wait for a dead peer."""
+"""Without a step or a save after a request to stop, at least: ranks may wait for a dead peer."""
+STILL_STEPS = 2.0
+"""In as much time as so many steps took, where that is longer."""
+MOST_STILL_SECONDS = 4.0
+"""A pod that lost a peer is given 10 s to end in; where steps take long, a save of theirs may begin beside this one."""
 
 
 @dataclass
@@ -78,10 +86,10 @@ class PodStates:
 
         gang = peers.Peers(self.config, self.launches, self.folder)
         try:
-            work = in_background(lambda: mirror.fetch_states(gang, FETCH_SECONDS), "fetch")
-            for _ in range(int(FETCH_SECONDS / POLL_SECONDS)):
-                if work.done() or self.signals or self._ended.wait(POLL_SECONDS):
-                    break
+            deadline = time.monotonic() + FETCH_SECONDS
+            work = in_background(lambda: mirror.fetch_states(gang, deadline), "fetch")
+            while time.monotonic() < deadline and not work.done() and not self.signals:
+                self._ended.wait(POLL_SECONDS)
             found = work.result(0)
             for each in found:  # here and not there: who comes too late must not change what ranks have found
                 each.publish()
@@ -92,8 +100,11 @@ class PodStates:
             shutil.rmtree(left, ignore_errors=True)
 
     def _keep_copies(self) -> None:
-        """Look at the other pod's states again and again, as soon as there are own ones."""
-        while not self._has_states:
+        """Look at the other pod's states again and again, as soon as there are own ones.
+
+        In a later launch at once: a new pod 0 waits to be told where this one is.
+        """
+        while not self._has_states and not self.launches.identity.launch:
             if self._ended.wait(LOOK_SECONDS):
                 return
         from arcface_trainer.pod import mirror, peers  # noqa: PLC0415 - see above
@@ -105,12 +116,17 @@ class PodStates:
 
     def _save_where_ranks_stand_still(self) -> None:
         """Begin to save as soon as ranks that are asked to stop get nowhere: a pod that lost a peer has few seconds."""
+        beats: list[Beat | None] = []
+        step_seconds = 0.0
         while not self.signals:
             if self._ended.wait(POLL_SECONDS):
                 return
+            before, beats = beats, self._beats()
+            step_seconds = max(_step_seconds(before, beats), default=step_seconds)
         beats = self._beats()
         is_saving = any(beat is not None and beat.phase is Phase.CHECKPOINT for beat in beats)
-        if not self._ended.wait(STILL_SECONDS) and not is_saving and self._beats() == beats:
+        patience = min(max(STILL_SECONDS, STILL_STEPS * step_seconds), MOST_STILL_SECONDS)
+        if not self._ended.wait(patience) and not is_saving and self._beats() == beats:
             self._save_last()
 
     def _beats(self) -> list[Beat | None]:
@@ -133,3 +149,9 @@ class PodStates:
         if state is not None:
             is_whole = state.save()
             LOG.info("the newest state in memory is on the volume step=%d is_whole=%s", state.step, is_whole)
+
+
+def _step_seconds(before: list[Beat | None], after: list[Beat | None]) -> list[float]:
+    """What a step has taken the ranks that have made some between two looks."""
+    pairs = [(old, new) for old, new in zip(before, after, strict=False) if old is not None and new is not None]
+    return [(new.began_at - old.began_at) / (new.step - old.step) for old, new in pairs if new.step > old.step]

@@ -8,7 +8,7 @@ import hashlib
 import http.client
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from arcface_api.contract.pod_environment import LAUNCHER_PORT
@@ -48,14 +48,13 @@ class StatePath:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another launcher of the gang, which is asked for a time."""
+    """Another launcher of the gang."""
 
     address: str
     key: GangKey
-    seconds: float
-    """After which nothing is read any more."""
+    deadline: float
+    """By the monotonic clock; after it nothing is read any more."""
     port: int = LAUNCHER_PORT
-    _began: float = field(default_factory=time.monotonic)
 
     def announce(self, own: Address) -> Addresses:
         """Say to pod 0 where the own pod is; where the others are."""
@@ -124,7 +123,7 @@ class Peer:
 
     def _block(self, response: http.client.HTTPResponse, size: int) -> bytes:
         """The next bytes, as soon as there are some; none at the end, and none where none are wanted."""
-        if time.monotonic() > self._began + self.seconds:
+        if time.monotonic() > self.deadline:
             raise self._refused("the answer takes too long")
         return response.read1(size) if size > 0 else b""
 

@@ -9,6 +9,7 @@ a state is never looked for. Nobody is answered before the pod has the key.
 """
 
 import hashlib
+import ipaddress
 import logging
 import re
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from arcface_api.contract.pod_environment import LAUNCHER_PORT
 from arcface_api.model import Model
@@ -39,6 +40,14 @@ class Address(Model):
     """First rank of the pod."""
     address: str
     """Its IP address."""
+
+    @field_validator("address")
+    @classmethod
+    def _check_address(cls, address: str) -> str:
+        """ValueError for a name, which would be looked up, and for a scope, which no pod has."""
+        if "%" in address:
+            raise ValueError("must have no scope")
+        return str(ipaddress.ip_address(address))
 
 
 class Addresses(Model):
@@ -92,14 +101,13 @@ class Shelf:
     """Of pods; that of pod 0 is told by all."""
 
     @classmethod
-    def of(cls, folder: Path, pod: int, directory: Path, job_uid: str | None, attempt: int) -> "Shelf | None":
-        """That of a pod, with its gang's key; None while another pod writes that.
+    def of(cls, folder: Path, pod: int, directory: Path, job_uid: str | None, attempt: int) -> "Shelf":
+        """That of a pod, with its gang's key.
 
         Raises:
-            OSError: where the volume has none and takes none.
+            OSError, ArcFaceError: where the volume has none and takes none.
         """
-        key = GangKey.of(directory, job_uid, attempt)
-        return None if key is None else cls(folder, pod, key)
+        return cls(folder, pod, GangKey.of(directory, job_uid, attempt))
 
     def note(self, said: Address) -> Addresses:
         """Know where a pod is; where all are."""
