@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 
@@ -33,6 +34,8 @@ class Outcome:
     story: draw.Story
     happened: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    rungs: list[str] = field(default_factory=list)
+    """Of its recoveries."""
 
     def __str__(self) -> str:
         lines = [f"- {line}" for line in sorted(self.happened)]
@@ -91,6 +94,8 @@ class Course:
 
     def live(self) -> None:
         """From the job's creation until nothing of it is left."""
+        if self.story.min_replicas is not None:
+            self.mishaps.give_room(openings.room_label(self.story), self.story.replicas, self.story.seed)
         self._create()
         try:
             for event in self.story.events:
@@ -114,6 +119,8 @@ class Course:
                 "accelerator": "ascend" if self.story.is_ascend else "cpu",
                 "replicas": self.story.replicas,
                 "devicesPerWorker": self.story.devices,
+                **({} if self.story.min_replicas is None else {"minReplicas": self.story.min_replicas}),
+                **openings.template(self.story),
             },
             training={"precision": "fp32"},
             runPolicy=openings.run_policy(self.story),
@@ -142,6 +149,8 @@ class Course:
         try:
             if event.kind in draw.BY_USERS:
                 self._by_user(event.kind)
+            elif event.kind == draw.ROOM_LOST:
+                return self._lose_room(_worker(event.rank))
             else:
                 self.mishaps.befall(
                     event.kind, "quick-evaluate" if event.phase == "Evaluating" else _worker(event.rank)
@@ -149,6 +158,29 @@ class Course:
         except (LookupError, TestbedError):
             return False
         return True
+
+    def _lose_room(self, name: str) -> bool:
+        """Until the gang has gone on without a pod and is whole again, or has ended; whether it had that pod."""
+        running = self.stage.nodes.is_running
+        if not self._comes_to(lambda status: status["phase"] == "Training" and running(self.jobs.namespace, name)):
+            return False
+        attempt = self.jobs.status()["attempt"]
+        give_back = self.mishaps.lose_room(name)
+        if self._comes_to(lambda status: status["phase"] == "Training" and _size(status, attempt) is not None):
+            give_back()
+            try:
+                self._comes_to(lambda status: _size(status, attempt) == self.story.replicas)
+            except AssertionError:
+                raise AssertionError("there is room for all, and the gang stays small") from None
+        return True
+
+    def _comes_to(self, condition: Callable[[dict[str, Any]], bool]) -> bool:
+        """Wait until a condition holds; False where the job has ended before."""
+        ends = self.jobs.wait_until(
+            lambda status: status.get("phase") in draw.ENDED or ("phase" in status and condition(status)),
+            seconds=self.stage.seconds,
+        )
+        return ends["phase"] not in draw.ENDED
 
     def _by_user(self, kind: str) -> None:
         if kind == "suspended":
@@ -165,7 +197,7 @@ class Course:
             self.hits.clear()
             self._create()
 
-    def _end(self) -> dict[str, object]:
+    def _end(self) -> dict[str, Any]:
         return self.jobs.wait_until(_is_over_or("Failed"), seconds=self.stage.seconds)
 
     def _rest(self) -> None:
@@ -188,11 +220,15 @@ class Course:
     def _is_nothing_left(self) -> bool:
         return not self.jobs.exists() and not any(self.jobs.children(kind) for kind in KINDS)
 
-    def _judge(self, status: dict[str, object]) -> None:
+    def _judge(self, status: dict[str, Any]) -> None:
         """The end that what happened allows; faults that came as a stage ended may have met nobody."""
-        faults = self.account.faults(self.job)
+        deaths = self.stage.nodes.rank_deaths(self.job)
+        self.outcome.rungs += [each["rung"] for each in status.get("recoveries", [])]
+        faults = self.account.faults(self.job, deaths)
         is_alone = self.losses == self.stage.losses
-        evidence = Evidence(story=self.story, hits=self.hits, faults=faults, is_alone=is_alone)
+        told = (each for _, each in self.account.statuses[self.job] if "elastic" in each)
+        sizes = {each["elastic"]["pods"] for each in told}
+        evidence = Evidence(story=self.story, hits=self.hits, faults=faults, is_alone=is_alone, sizes=sizes)
         self.outcome.broken += objections(evidence, status)
 
 
@@ -200,5 +236,11 @@ def _worker(rank: int) -> str:
     return f"quick-worker-{rank}"
 
 
-def _is_over_or(phase: str) -> Callable[[dict[str, object]], bool]:
+def _size(status: dict[str, Any], after: int) -> int | None:
+    """Pods of a gang whose size was changed after an attempt."""
+    size: dict[str, int] = status.get("elastic", {})
+    return size["pods"] if size.get("attempt", 0) > after else None
+
+
+def _is_over_or(phase: str) -> Callable[[dict[str, Any]], bool]:
     return lambda status: status.get("phase") in {phase, "Succeeded", "Failed"}

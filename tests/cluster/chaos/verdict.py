@@ -7,8 +7,8 @@ from typing import Any
 from cluster.chaos import draw, openings
 from support.processes import training_jobs as played
 
-MOST_FOR_ONE = 2
-"""Restarts after one fault: pods that are played start no ranks anew, so that a gang is made anew after a pod was."""
+FALLS = {"NotLaunched", "NotReplaced"}
+"""Causes of restarts that follow another one in vain, and do not count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,8 @@ class Evidence:
     """By component, from fewest to most, as the witness saw them."""
     is_alone: bool
     """Whether nothing befell its neighbours that it feels, too."""
+    sizes: Collection[int] = ()
+    """Of an elastic gang, as its statuses told them."""
 
     @property
     def opening(self) -> int:
@@ -57,7 +59,9 @@ class Evidence:
     @property
     def is_exact(self) -> bool:
         """Whether there is but one way for it to have gone."""
-        is_plain = self.story.opening in {"as usual", "crashes", *draw.HARMLESS} and not self.is_fatal
+        is_plain = (
+            self.story.opening in {"as usual", "crashes", "found standing still", *draw.HARMLESS} and not self.is_fatal
+        )
         return is_plain and self.is_alone and {*self.hits} <= draw.UNDISTURBED
 
 
@@ -70,6 +74,10 @@ def objections(evidence: Evidence, status: Mapping[str, Any]) -> Iterator[str]:
         yield f"{counted} restarts are counted after at most {most} faults"
     if evidence.is_exact:
         yield from _inexact(evidence, status)
+    story = evidence.story
+    smallest = story.replicas if story.min_replicas is None else story.min_replicas
+    if not all(smallest <= size <= story.replicas for size in evidence.sizes):
+        yield f"a gang of {smallest} to {story.replicas} pods had {sorted(evidence.sizes)}"
     saved = status.get("checkpoint")
     if phase == "Succeeded" and (saved is None or saved["step"] != played.CHECKPOINT["step"]):
         yield f"succeeded with the checkpoint {saved}"
@@ -83,5 +91,6 @@ def _inexact(evidence: Evidence, status: Mapping[str, Any]) -> Iterator[str]:
     if phase == "Succeeded" and evidence.must_fail:
         yield f"{phase} after {total} faults with backoffLimit {evidence.story.back_off_limit}"
     restarts, counted = status.get("restarts", 0), status.get("countedRestarts", 0)
-    if phase == "Succeeded" and (counted not in total or restarts > MOST_FOR_ONE * total[-1]):
+    falls = sum(each["cause"] in FALLS for each in status.get("recoveries", []))
+    if phase == "Succeeded" and (counted not in total or restarts != counted + falls):
         yield f"{restarts} restarts, {counted} of which count, after {total} faults"
