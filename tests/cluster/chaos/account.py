@@ -118,14 +118,16 @@ class Account:
         """By component: how many faults of its own a job had, from fewest to most.
 
         Pods of an attempt that fail together are one fault; where each was made anew alone they are as many as pods.
-        Ranks that die in a launch are one, too. A fault of a gang whose pod is being made anew may be excused, so that
-        launches are told apart only in attempts of which no pod has failed.
+        Ranks that die in a launch are one, too, and so are those that die of another's death, where they are heard of
+        first. A fault of a gang whose pod is being made anew may be excused, so that launches are told apart only in
+        attempts of which no pod has failed.
         """
         failed = [life for life in self.pods.values() if life.job == job and life.has_failed]
         most = Counter(life.component for life in failed)
         fewest = {(life.component, life.attempt) for life in failed}
-        most["worker"] += len(deaths)
-        places = {(str(death.attempt), death.launch) for death in deaths}
+        ended = {life.address for life in failed}
+        most["worker"] += sum(not (death.ends_pod and death.address in ended) for death in deaths)
+        places = {(str(death.attempt), death.launch) for death in deaths if death.is_own}
         launched = {place for place in places if ("worker", place[0]) not in fewest}
         least = Counter(component for component, _ in fewest) + Counter(worker=len(launched))
         return {component: range(least[component], count + 1) for component, count in most.items() if count}

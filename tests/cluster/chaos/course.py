@@ -19,9 +19,11 @@ from support.waiting import wait_until
 from testbed.control_plane.api_answers import found
 from testbed.control_plane.pods import own_namespace
 from testbed.programs.commands import TestbedError
+from testbed.schedulers.kueue_objects import Workloads
 
 KINDS = ("pods", "services", "configmaps")
 AT_ONCE = 16
+QUEUE, URGENT_NAME = "faces", "others"
 REST_SECONDS = 1.0
 """In which nobody writes what belongs to a job at rest."""
 SUSPENSION = draw.Event("Training", 0.1, "suspended")
@@ -83,9 +85,11 @@ class Course:
     losses: int = 0
     """Nodes that had been lost when it was made."""
     mishaps: PodMishaps = field(init=False)
+    workloads: Workloads = field(init=False)
 
     def __post_init__(self) -> None:
         self.mishaps = PodMishaps(self.stage, self.jobs)
+        self.workloads = Workloads(self.jobs.api, self.jobs.namespace)
 
     @property
     def story(self) -> draw.Story:
@@ -96,6 +100,8 @@ class Course:
         """From the job's creation until nothing of it is left."""
         if self.story.min_replicas is not None:
             self.mishaps.give_room(openings.room_label(self.story), self.story.replicas, self.story.seed)
+        if self.story.is_queued:
+            self.workloads.add_queue(QUEUE, self.story.name)
         self._create()
         try:
             for event in self.story.events:
@@ -112,6 +118,7 @@ class Course:
         wait_until(self._is_nothing_left, self.stage.rest_seconds)
 
     def _create(self) -> None:
+        scheduling = {"scheduling": {"gang": "kueue", "queue": QUEUE}} if self.story.is_queued else {}
         spec = {"evaluation": {"claimName": "faces", "sets": ["lfw"]}} if self.story.is_evaluated else {}
         self.losses = self.stage.losses
         self.jobs.create(
@@ -125,6 +132,7 @@ class Course:
             training={"precision": "fp32"},
             runPolicy=openings.run_policy(self.story),
             **spec,
+            **scheduling,
         )
         self.job = self.jobs.read()["metadata"]["uid"]
 
@@ -151,6 +159,8 @@ class Course:
                 self._by_user(event.kind)
             elif event.kind == draw.ROOM_LOST:
                 return self._lose_room(_worker(event.rank))
+            elif event.kind == draw.WITHDRAWN:
+                self._withdraw_quota()
             else:
                 self.mishaps.befall(
                     event.kind, "quick-evaluate" if event.phase == "Evaluating" else _worker(event.rank)
@@ -173,6 +183,16 @@ class Course:
             except AssertionError:
                 raise AssertionError("there is room for all, and the gang stays small") from None
         return True
+
+    def _withdraw_quota(self) -> None:
+        """Until nothing of the job is there; then the quota is free again."""
+        self.workloads.add_urgent(URGENT_NAME, QUEUE, self.story.replicas * self.story.devices)
+        wait_until(lambda: self.workloads.holds(URGENT_NAME, "Admitted"), self.stage.seconds)
+        self._comes_to(lambda status: status["phase"] in {"Queued", "Pending"} and not self._holds_cards())
+        self.workloads.delete(URGENT_NAME)
+
+    def _holds_cards(self) -> bool:
+        return any(pod["status"].get("phase") not in draw.ENDED for pod in self.jobs.children("pods"))
 
     def _comes_to(self, condition: Callable[[dict[str, Any]], bool]) -> bool:
         """Wait until a condition holds; False where the job has ended before."""
@@ -218,7 +238,8 @@ class Course:
             self.outcome.broken.append(f"at rest was written: {written[:3]}")
 
     def _is_nothing_left(self) -> bool:
-        return not self.jobs.exists() and not any(self.jobs.children(kind) for kind in KINDS)
+        is_queued = self.story.is_queued and bool(self.workloads.all())
+        return not self.jobs.exists() and not is_queued and not any(self.jobs.children(kind) for kind in KINDS)
 
     def _judge(self, status: dict[str, Any]) -> None:
         """The end that what happened allows; faults that came as a stage ended may have met nobody."""
@@ -228,7 +249,8 @@ class Course:
         is_alone = self.losses == self.stage.losses
         told = (each for _, each in self.account.statuses[self.job] if "elastic" in each)
         sizes = {each["elastic"]["pods"] for each in told}
-        evidence = Evidence(story=self.story, hits=self.hits, faults=faults, is_alone=is_alone, sizes=sizes)
+        seen = {"faults": faults, "deaths": deaths, "sizes": sizes, "is_alone": is_alone}
+        evidence = Evidence(story=self.story, hits=self.hits, **seen)
         self.outcome.broken += objections(evidence, status)
 
 

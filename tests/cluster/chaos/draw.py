@@ -34,7 +34,9 @@ OPENINGS = (*HARMLESS, *UNSEEN_FAULTS, "crashes", "found standing still", "refus
 """How a pod of the first attempt begins where that is not as usual."""
 OF_ASCEND = frozenset({"table late", "device withheld"})
 
-Cast = Literal["one replica", "two replicas", "two releases"]
+WITHDRAWN = "quota withdrawn"
+"""Somebody more urgent is given the quota of a job, and leaves; of jobs that queue."""
+Cast = Literal["one replica", "two replicas", "two releases", "queues"]
 AWAY = (
     "refused",
     "cut off",
@@ -53,9 +55,10 @@ WEATHER: dict[Cast, tuple[str, ...]] = {
     "one replica": ("killed", "stopped", "clock ahead", "clock behind", "API server restarted", *AWAY),
     "two replicas": ("killed", "stopped", "cut off", "clock ahead", "API server restarted"),
     "two releases": ("handed over", "handed over", "killed", *AWAY),
+    "queues": ("killed", "stopped", "clock ahead", "clock behind", *AWAY),
 }
 """What befalls operators and API server, by who plays the operator."""
-CALM: dict[Cast, float] = {"one replica": 0.3, "two replicas": 0.7, "two releases": 0.2}
+CALM: dict[Cast, float] = {"one replica": 0.3, "two replicas": 0.7, "two releases": 0.2, "queues": 0.6}
 """Share of stories without: a leader is replaced after 15 s only, for all of the stories that are played then."""
 ELASTIC = 0.2
 """Share of gangs that are elastic."""
@@ -98,6 +101,8 @@ class Story:
     events: tuple[Event, ...]
     min_replicas: int | None = None
     """Of an elastic job, which trains until it has been small and is of its full size again."""
+    is_queued: bool = False
+    """Whether it goes through Kueue, with a quota of its own size."""
     gives_up: float | None = None
     """After which ranks die of a peer's death; None: they wait for it."""
 
@@ -116,6 +121,7 @@ class Story:
         head = f"seed {self.seed}: {self.replicas} pods x {self.devices}, {kind}, trains {self.trains_seconds:.2f} s"
         head += "" if self.min_replicas is None else f", at least {self.min_replicas} pods"
         head += "" if self.gives_up is None else f", peers die after {self.gives_up:.1f} s"
+        head += ", queues" if self.is_queued else ""
         policy = f"backoffLimit {self.back_off_limit}, cleanPodPolicy {self.clean_pod_policy}"
         begins = [f"pod {self.opening_rank} begins: {self.opening}"] if self.opening != "as usual" else []
         return "\n  ".join([f"{head}, {policy}", *begins, *map(str, self.events)])
@@ -125,6 +131,8 @@ def draw(seed: int, cast: Cast = "one replica") -> Story:
     """The story of a seed: one mishap or two, perhaps an odd beginning, perhaps weather."""
     random = Random(f"chaos {seed} {cast}")
     replicas, is_ascend, is_evaluated = random.choice((1, 2, 2, 3)), random.random() < 0.6, random.random() < 0.5
+    is_queued = cast == "queues"
+    is_ascend = is_ascend or is_queued  # the quota is of cards
     phases: tuple[Phase, ...] = ("Starting", "Training", "Training", "Evaluating")[: 4 if is_evaluated else 3]
     kinds = random.choices([kind for kind in MISHAPS if is_ascend or kind not in OF_CARDS], k=random.choice((1, 1, 2)))
     events = [Event(random.choice(phases), random.random(), kind, random.randrange(replicas)) for kind in kinds]
@@ -134,11 +142,14 @@ def draw(seed: int, cast: Cast = "one replica") -> Story:
     opening = "as usual"
     if random.random() < 0.3:
         opening = random.choice([name for name in OPENINGS if is_ascend or name not in OF_ASCEND])
+    if is_queued:
+        events.append(Event(random.choice(phases), random.random(), WITHDRAWN))
     min_replicas = random.randint(1, replicas - 1) if replicas > 1 and random.random() < ELASTIC else None
     if min_replicas is not None:
         events.append(Event("Training", 0.5 + random.random(), ROOM_LOST, random.randrange(replicas)))
     return Story(
         min_replicas=min_replicas,
+        is_queued=is_queued,
         gives_up=random.choice((None, None, 0.5 + random.random())),
         seed=seed,
         replicas=replicas,

@@ -105,7 +105,7 @@ def _opened(story: Story, usual: Script, *, is_odd: bool) -> Script:
         "table late": (replace(usual, devices=Devices(delay=LATE_SECONDS)), usual),
         "out of sight": (silent, silent),
         "deaf to SIGTERM": (replace(usual, stops=None), usual),
-        "crashes": (replace(usual, ranks=dies), usual),
+        "crashes": (replace(usual, ranks=dies), replace(usual, stops=0.8)),
         "endless": (idle, idle),
         "found standing still": (replace(usual, ranks=stalls), usual),
         "refused by its kubelet": (replace(usual, refusal=Refusal()), usual),

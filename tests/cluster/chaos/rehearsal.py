@@ -144,7 +144,8 @@ class Rehearsal(Life):
         rests = ["at rest was written"] if self.version > version else []
         status = self.world.status.model_dump(mode="json", by_alias=True, exclude_none=True)
         hits = [HITS[each.kind] for each in self.facts.troubles] + ["suspended"] * self.facts.is_paused
-        evidence = Evidence(story=STORY, hits=hits, faults=self.account.faults(JOB, self.deaths), is_alone=True)
+        faults = self.account.faults(JOB, self.deaths)
+        evidence = Evidence(story=STORY, hits=hits, faults=faults, deaths=self.deaths, is_alone=True)
         return [*rests, *self.account.judge(), *objections(evidence, status)]
 
     def _show(self, world: World) -> None:

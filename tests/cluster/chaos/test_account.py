@@ -187,5 +187,10 @@ def test_no_pod_is_beyond_the_size_of_its_attempt() -> None:
 def test_ranks_that_died_in_a_launch_are_a_fault_of_their_own_where_no_pod_has_failed() -> None:
     deaths = [RankDeath(JOB, 0, launch, pod, 1) for launch, pod in ((0, 0), (0, 1), (1, 0))]
     assert Account().faults(JOB, deaths) == {"worker": range(2, 4)}
+    peer = RankDeath(JOB, 1, 0, 0, 1, is_own=False)
+    assert Account().faults(JOB, [*deaths, peer]) == {"worker": range(2, 5)}
+    assert Account().faults(JOB, [peer]) == {"worker": range(2)}
     failed = seen(("ADDED", pod(1, phase="Failed", **ended(137))))
     assert failed.faults(JOB, deaths) == {"worker": range(1, 5)}
+    with_its_pod = RankDeath(JOB, 0, 0, 0, 137, address="10.0.0.0", ends_pod=True)
+    assert failed.faults(JOB, [with_its_pod]) == {"worker": range(1, 2)}

@@ -1,11 +1,12 @@
 """Whether a job has come to an end that what happened to it allows, and counts what it must."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cluster.chaos import draw, openings
 from support.processes import training_jobs as played
+from testbed.fake_nodes.played_ranks import RankDeath
 
 FALLS = {"NotLaunched", "NotReplaced"}
 """Causes of restarts that follow another one in vain, and do not count."""
@@ -22,6 +23,8 @@ class Evidence:
     """By component, from fewest to most, as the witness saw them."""
     is_alone: bool
     """Whether nothing befell its neighbours that it feels, too."""
+    deaths: Collection[RankDeath] = ()
+    """Of ranks, as they were played."""
     sizes: Collection[int] = ()
     """Of an elastic gang, as its statuses told them."""
 
@@ -74,6 +77,7 @@ def objections(evidence: Evidence, status: Mapping[str, Any]) -> Iterator[str]:
         yield f"{counted} restarts are counted after at most {most} faults"
     if evidence.is_exact:
         yield from _inexact(evidence, status)
+    yield from _needless(evidence, [each["rung"] for each in status.get("recoveries", [])])
     story = evidence.story
     smallest = story.replicas if story.min_replicas is None else story.min_replicas
     if not all(smallest <= size <= story.replicas for size in evidence.sizes):
@@ -83,6 +87,17 @@ def objections(evidence: Evidence, status: Mapping[str, Any]) -> Iterator[str]:
         yield f"succeeded with the checkpoint {saved}"
     if phase == "Succeeded" and evidence.story.is_evaluated and "evaluation" not in status:
         yield "succeeded without its evaluation"
+
+
+def _needless(evidence: Evidence, rungs: Sequence[str]) -> Iterator[str]:
+    """Rungs that nothing led to."""
+    launches = {(death.attempt, death.launch) for death in evidence.deaths}
+    if rungs.count("InPlace") > len(launches):
+        yield f"{rungs.count('InPlace')} times InPlace, and ranks died in {len(launches)} launches"
+    if "OnePod" in rungs and evidence.story.replicas == 1:
+        yield "OnePod of a gang of one pod"
+    if "Elastic" in rungs and evidence.story.min_replicas is None:
+        yield "Elastic without minReplicas"
 
 
 def _inexact(evidence: Evidence, status: Mapping[str, Any]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.reports import ReportedFailure, TrainerReport
 from arcface_api.errors import ExitCode, InvalidInput
 from arcface_trainer.pod.launches import Launches
-from testbed.fake_nodes.played_ranks import MeetingPlace, PlayedRanks
+from testbed.fake_nodes.played_ranks import MeetingPlace, PlayedRanks, RankDeath
 from testbed.fake_nodes.scripts import Ending, Ranks, as_text
 
 POLL_SECONDS = 0.05
@@ -166,6 +166,8 @@ class PlayedLauncher:
             self.is_meeting = False
             ending = self._launch(launches)
             if ending is not None and not self._is_launched_again(launches, ending):
+                if ending.exit_code not in {0, ExitCode.STOPPED}:
+                    self.played.ended(self.identity.address)
                 return ending
             self.is_meeting = True
             launches.meet()
@@ -194,8 +196,7 @@ class PlayedLauncher:
         now, script = time.monotonic(), self._scripted(place.launch)
         seconds, is_stopped, vain = self.played.look(place, now)
         if (death := self.death) is not None:
-            self.played.died(place, self.identity.rank, death.exit_code)
-            return self._dead(place, death, seconds)
+            return self._died(place, death, seconds)
         if self.stops_at is not None and now >= self.stops_at:
             self.played.stop(place, now)
             return self._dead(place, STOPPED, seconds)
@@ -203,13 +204,19 @@ class PlayedLauncher:
             return self._dead(place, STOPPED, seconds)
         if script.trains is not None and seconds is not None and seconds >= script.trains:
             if script.ending.exit_code:
-                self.played.died(place, self.identity.rank, script.ending.exit_code)
-                return self._dead(place, script.ending, seconds)
+                return self._died(place, script.ending, seconds)
             report = TrainerReport.parse(as_text(script.ending.message))
             return Ending() if report is None else Ending(message=self._signed(report, place.launch))
         if script.gives_up is not None and vain is not None and vain >= script.gives_up:
-            return self._dead(place, GIVEN_UP, seconds)
+            return self._died(place, GIVEN_UP, seconds, is_own=False)
         return None
+
+    def _died(self, place: MeetingPlace, ending: Ending, seconds: float | None, *, is_own: bool = True) -> Ending:
+        """The same of ranks that nobody asked to end."""
+        own = self.identity
+        where = {"job_uid": place.job_uid, "attempt": place.attempt, "launch": place.launch, "address": own.address}
+        self.played.died(RankDeath(pod=own.rank, exit_code=ending.exit_code, is_own=is_own, **where))
+        return self._dead(place, ending, seconds)
 
     def _dead(self, place: MeetingPlace, ending: Ending, seconds: float | None) -> Ending:
         """The end of ranks that have failed, with a report that tells why."""

@@ -6,7 +6,7 @@ have met; with one that is dead they agree on nothing.
 """
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 
 
@@ -57,7 +57,7 @@ class Meeting:
 
 @dataclass(frozen=True, slots=True)
 class RankDeath:
-    """The end of a pod's ranks by themselves; those of peers that died of it are none of these."""
+    """The end of a pod's ranks that nobody asked for."""
 
     job_uid: str | None
     attempt: int
@@ -65,6 +65,12 @@ class RankDeath:
     pod: int
     """First rank."""
     exit_code: int
+    is_own: bool = True
+    """Whether by themselves, and not of a peer's."""
+    address: str = ""
+    """Of the pod."""
+    ends_pod: bool = False
+    """Whether the pod ended with them, since nobody called for another launch."""
 
 
 class PlayedRanks:
@@ -74,6 +80,14 @@ class PlayedRanks:
         self.lock = Lock()
         self.meetings: defaultdict[MeetingPlace, Meeting] = defaultdict(Meeting)
         self.deaths: list[RankDeath] = []
+
+    def ended(self, address: str) -> None:
+        """A pod ends with its ranks, which have died."""
+        with self.lock:
+            for place, death in reversed([*enumerate(self.deaths)]):
+                if death.address == address:
+                    self.deaths[place] = replace(death, ends_pod=True)
+                    return
 
     def join(self, place: MeetingPlace, pod: int, pods: int, now: float) -> None:
         """See `Meeting`."""
@@ -97,10 +111,10 @@ class PlayedRanks:
             vain = None if meeting.lost_at is None else now - meeting.lost_at
             return meeting.seconds(now), meeting.stopped_at is not None, vain
 
-    def died(self, place: MeetingPlace, pod: int, exit_code: int) -> None:
-        """Ranks have died by themselves."""
+    def died(self, death: RankDeath) -> None:
+        """Ranks have died."""
         with self.lock:
-            self.deaths.append(RankDeath(place.job_uid, place.attempt, place.launch, pod, exit_code))
+            self.deaths.append(death)
 
     def deaths_of(self, job_uid: str) -> list[RankDeath]:
         """Those of a job."""

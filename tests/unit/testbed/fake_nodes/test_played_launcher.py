@@ -131,6 +131,15 @@ def test_where_nobody_listens_the_pod_ends_as_its_rank_did_and_the_other_waits_i
     pods.launchers[1].end_ranks(CRASH)
     wait_until(lambda: exit_codes(pods) == {1: 1})
     assert pods.launchers[0].place is not None
+    assert [(death.exit_code, death.is_own, death.ends_pod) for death in pods.played.deaths] == [(1, True, True)]
+
+
+def test_peers_that_give_a_dead_one_up_die_of_it(pods: Pods) -> None:
+    pods.script = Ranks(progress=LIVE, gives_up=0.1)
+    pods.begin()
+    pods.launchers[1].kill()
+    wait_until(lambda: exit_codes(pods) == {0: 1})
+    assert [(death.pod, death.is_own) for death in pods.played.deaths] == [(0, False)]
 
 
 def test_a_pod_in_the_place_of_pod_0_is_met_at_the_address_of_the_call(pods: Pods) -> None:
