@@ -96,7 +96,7 @@ fuzz: setup ## Change valid files, lists and messages in every way and read them
 
 RUNS ?= 100
 CAST ?= one replica
-chaos: setup ## Draw jobs and faults and play them on a real control plane (SEED=0 RUNS=100 CAST="one replica", "two replicas", "two releases"): nothing that must hold breaks
+chaos: setup ## Draw jobs and faults and play them on a real control plane (SEED=0 RUNS=100 CAST="one replica", "two replicas", "two releases", "queues"): nothing that must hold breaks
 	SEED=$(SEED) RUNS=$(RUNS) CAST="$(CAST)" $(BIN)/pytest tests/cluster/chaos --capture=no
 
 chaos-trainings: setup ## Kill, stop and starve real trainings at drawn moments (SEED=0 RUNS=100, about half a minute each)

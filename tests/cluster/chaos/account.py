@@ -5,17 +5,19 @@ against the pods and the rank table that there were when it was written.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from arcface_api.contract.pod_environment import ATTEMPT_LABEL, COMPONENT_LABEL, RANK_INDEX_LABEL
+from arcface_api.contract.pod_environment import ATTEMPT_LABEL, COMPONENT_LABEL, RANK_INDEX_LABEL, SPARE
 from arcface_api.contract.rank_table import RankTableDocument
+from cluster.chaos.draw import ENDED
+from cluster.chaos.recoveries import untrue_recoveries
+from testbed.fake_nodes.played_ranks import RankDeath
 from testbed.fake_nodes.scripts import label_of
 
 Manifest = dict[str, Any]
 RISING = ("attempt", "restarts", "countedRestarts", "forgivenRestarts")
-ENDED = {"Succeeded", "Failed"}
 TABLE, TABLE_KEY = "rings-config-quick", "hccl.json"
 LATER = 10**18
 """A version after all others."""
@@ -61,6 +63,8 @@ class Account:
     """By uid, those that are gone included."""
     statuses: dict[str, list[tuple[int, Manifest]]] = field(default_factory=dict)
     """Of each job by its uid, with their versions."""
+    gaps: int = 0
+    """In what was seen of pods since the first one: for which births are told too late."""
     tables: list[tuple[int, RankTableDocument | None]] = field(default_factory=list)
 
     def see_job(self, kind: str, job: Manifest, at: str) -> None:
@@ -100,6 +104,7 @@ class Account:
 
     def lose_sight(self, uids: set[str], version: int) -> None:
         """After a gap in what was seen: the pods that there are; others are gone, nobody saw when."""
+        self.gaps += bool(self.pods)
         for uid, life in self.pods.items():
             if uid not in uids and life.over == LATER:
                 life.over, life.is_taken = min(life.born + 1, version), True
@@ -109,15 +114,23 @@ class Account:
         later = [each for uid, known in self.statuses.items() for each in self._judged(uid, known)]
         return [*self.broken, *later]
 
-    def faults(self, job: str) -> dict[str, range]:
+    def faults(self, job: str, deaths: Sequence[RankDeath] = ()) -> dict[str, range]:
         """By component: how many faults of its own a job had, from fewest to most.
 
         Pods of an attempt that fail together are one fault; where each was made anew alone they are as many as pods.
+        Ranks that die in a launch are one, too, and so are those that die of another's death, where they are heard of
+        first. A fault of a gang whose pod is being made anew may be excused, so that launches are told apart only in
+        attempts of which no pod has failed.
         """
         failed = [life for life in self.pods.values() if life.job == job and life.has_failed]
-        pods = Counter(life.component for life in failed)
-        attempts = Counter(component for component, _ in {(life.component, life.attempt) for life in failed})
-        return {component: range(attempts[component], most + 1) for component, most in pods.items()}
+        most = Counter(life.component for life in failed)
+        fewest = {(life.component, life.attempt) for life in failed}
+        ended = {life.address for life in failed}
+        most["worker"] += sum(not (death.ends_pod and death.address in ended) for death in deaths)
+        places = {(str(death.attempt), death.launch) for death in deaths if death.is_own}
+        launched = {place for place in places if ("worker", place[0]) not in fewest}
+        least = Counter(component for component, _ in fewest) + Counter(worker=len(launched))
+        return {component: range(least[component], count + 1) for component, count in most.items() if count}
 
     def _born(self, pod: Manifest) -> PodLife:
         """A new pod, beside those that are alive."""
@@ -131,6 +144,8 @@ class Account:
         return life
 
     def _compare(self, life: PodLife, other: PodLife) -> None:
+        if SPARE in {life.attempt, other.attempt}:
+            return
         if life.attempt != other.attempt:
             self.broken.append(f"{life} was made while {other} was alive")
         elif (life.component, life.index) == (other.component, other.index):
@@ -147,6 +162,8 @@ class Account:
                 yield f"RankTableReady is true of attempt {status.get('attempt')}, and its table is not whole"
             held = truth.get("RankTableReady", False)
             was_done = min(was_done, version if "trainingCompletionTime" in status else LATER)
+        workers = [life for life in self.pods.values() if (life.job, life.component) == (job, "worker")]
+        yield from untrue_recoveries(known, workers, is_whole=not self.gaps)
         again = (life for life in self.pods.values() if life.component == "worker" and life.born > was_done)
         yield from (f"{life} was made after the training was done" for life in again if life.job == job)
 

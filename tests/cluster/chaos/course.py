@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 
@@ -18,9 +19,11 @@ from support.waiting import wait_until
 from testbed.control_plane.api_answers import found
 from testbed.control_plane.pods import own_namespace
 from testbed.programs.commands import TestbedError
+from testbed.schedulers.kueue_objects import Workloads
 
 KINDS = ("pods", "services", "configmaps")
 AT_ONCE = 16
+QUEUE, URGENT_NAME = "faces", "others"
 REST_SECONDS = 1.0
 """In which nobody writes what belongs to a job at rest."""
 SUSPENSION = draw.Event("Training", 0.1, "suspended")
@@ -33,6 +36,8 @@ class Outcome:
     story: draw.Story
     happened: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    rungs: list[str] = field(default_factory=list)
+    """Of its recoveries."""
 
     def __str__(self) -> str:
         lines = [f"- {line}" for line in sorted(self.happened)]
@@ -80,9 +85,11 @@ class Course:
     losses: int = 0
     """Nodes that had been lost when it was made."""
     mishaps: PodMishaps = field(init=False)
+    workloads: Workloads = field(init=False)
 
     def __post_init__(self) -> None:
         self.mishaps = PodMishaps(self.stage, self.jobs)
+        self.workloads = Workloads(self.jobs.api, self.jobs.namespace)
 
     @property
     def story(self) -> draw.Story:
@@ -91,6 +98,10 @@ class Course:
 
     def live(self) -> None:
         """From the job's creation until nothing of it is left."""
+        if self.story.min_replicas is not None:
+            self.mishaps.give_room(openings.room_label(self.story), self.story.replicas, self.story.seed)
+        if self.story.is_queued:
+            self.workloads.add_queue(QUEUE, self.story.name)
         self._create()
         try:
             for event in self.story.events:
@@ -107,6 +118,7 @@ class Course:
         wait_until(self._is_nothing_left, self.stage.rest_seconds)
 
     def _create(self) -> None:
+        scheduling = {"scheduling": {"gang": "kueue", "queue": QUEUE}} if self.story.is_queued else {}
         spec = {"evaluation": {"claimName": "faces", "sets": ["lfw"]}} if self.story.is_evaluated else {}
         self.losses = self.stage.losses
         self.jobs.create(
@@ -114,10 +126,13 @@ class Course:
                 "accelerator": "ascend" if self.story.is_ascend else "cpu",
                 "replicas": self.story.replicas,
                 "devicesPerWorker": self.story.devices,
+                **({} if self.story.min_replicas is None else {"minReplicas": self.story.min_replicas}),
+                **openings.template(self.story),
             },
             training={"precision": "fp32"},
             runPolicy=openings.run_policy(self.story),
             **spec,
+            **scheduling,
         )
         self.job = self.jobs.read()["metadata"]["uid"]
 
@@ -142,6 +157,10 @@ class Course:
         try:
             if event.kind in draw.BY_USERS:
                 self._by_user(event.kind)
+            elif event.kind == draw.ROOM_LOST:
+                return self._lose_room(_worker(event.rank))
+            elif event.kind == draw.WITHDRAWN:
+                self._withdraw_quota()
             else:
                 self.mishaps.befall(
                     event.kind, "quick-evaluate" if event.phase == "Evaluating" else _worker(event.rank)
@@ -149,6 +168,39 @@ class Course:
         except (LookupError, TestbedError):
             return False
         return True
+
+    def _lose_room(self, name: str) -> bool:
+        """Until the gang has gone on without a pod and is whole again, or has ended; whether it had that pod."""
+        running = self.stage.nodes.is_running
+        if not self._comes_to(lambda status: status["phase"] == "Training" and running(self.jobs.namespace, name)):
+            return False
+        attempt = self.jobs.status()["attempt"]
+        give_back = self.mishaps.lose_room(name)
+        if self._comes_to(lambda status: status["phase"] == "Training" and _size(status, attempt) is not None):
+            give_back()
+            try:
+                self._comes_to(lambda status: _size(status, attempt) == self.story.replicas)
+            except AssertionError:
+                raise AssertionError("there is room for all, and the gang stays small") from None
+        return True
+
+    def _withdraw_quota(self) -> None:
+        """Until nothing of the job is there; then the quota is free again."""
+        self.workloads.add_urgent(URGENT_NAME, QUEUE, self.story.replicas * self.story.devices)
+        wait_until(lambda: self.workloads.holds(URGENT_NAME, "Admitted"), self.stage.seconds)
+        self._comes_to(lambda status: status["phase"] in {"Queued", "Pending"} and not self._holds_cards())
+        self.workloads.delete(URGENT_NAME)
+
+    def _holds_cards(self) -> bool:
+        return any(pod["status"].get("phase") not in draw.ENDED for pod in self.jobs.children("pods"))
+
+    def _comes_to(self, condition: Callable[[dict[str, Any]], bool]) -> bool:
+        """Wait until a condition holds; False where the job has ended before."""
+        ends = self.jobs.wait_until(
+            lambda status: status.get("phase") in draw.ENDED or ("phase" in status and condition(status)),
+            seconds=self.stage.seconds,
+        )
+        return ends["phase"] not in draw.ENDED
 
     def _by_user(self, kind: str) -> None:
         if kind == "suspended":
@@ -165,7 +217,7 @@ class Course:
             self.hits.clear()
             self._create()
 
-    def _end(self) -> dict[str, object]:
+    def _end(self) -> dict[str, Any]:
         return self.jobs.wait_until(_is_over_or("Failed"), seconds=self.stage.seconds)
 
     def _rest(self) -> None:
@@ -186,13 +238,19 @@ class Course:
             self.outcome.broken.append(f"at rest was written: {written[:3]}")
 
     def _is_nothing_left(self) -> bool:
-        return not self.jobs.exists() and not any(self.jobs.children(kind) for kind in KINDS)
+        is_queued = self.story.is_queued and bool(self.workloads.all())
+        return not self.jobs.exists() and not is_queued and not any(self.jobs.children(kind) for kind in KINDS)
 
-    def _judge(self, status: dict[str, object]) -> None:
+    def _judge(self, status: dict[str, Any]) -> None:
         """The end that what happened allows; faults that came as a stage ended may have met nobody."""
-        faults = self.account.faults(self.job)
+        deaths = self.stage.nodes.rank_deaths(self.job)
+        self.outcome.rungs += [each["rung"] for each in status.get("recoveries", [])]
+        faults = self.account.faults(self.job, deaths)
         is_alone = self.losses == self.stage.losses
-        evidence = Evidence(story=self.story, hits=self.hits, faults=faults, is_alone=is_alone)
+        told = (each for _, each in self.account.statuses[self.job] if "elastic" in each)
+        sizes = {each["elastic"]["pods"] for each in told}
+        seen = {"faults": faults, "deaths": deaths, "sizes": sizes, "is_alone": is_alone}
+        evidence = Evidence(story=self.story, hits=self.hits, **seen)
         self.outcome.broken += objections(evidence, status)
 
 
@@ -200,5 +258,11 @@ def _worker(rank: int) -> str:
     return f"quick-worker-{rank}"
 
 
-def _is_over_or(phase: str) -> Callable[[dict[str, object]], bool]:
+def _size(status: dict[str, Any], after: int) -> int | None:
+    """Pods of a gang whose size was changed after an attempt."""
+    size: dict[str, int] = status.get("elastic", {})
+    return size["pods"] if size.get("attempt", 0) > after else None
+
+
+def _is_over_or(phase: str) -> Callable[[dict[str, Any]], bool]:
     return lambda status: status.get("phase") in {phase, "Succeeded", "Failed"}

@@ -22,9 +22,31 @@ class PodMishaps:
         self.stage, self.jobs = stage, jobs
         self.faulty: list[tuple[str, str]] = []
         """Nodes and cards that are called faulty."""
+        self.room: tuple[str, list[str]] = ("", [])
+        """Label of the nodes that are the story's alone, and these."""
+
+    def give_room(self, label: str, pods: int, seed: int) -> None:
+        """So many nodes are the story's, others' too."""
+        names = self.stage.nodes.names
+        self.room = label, [names[(seed + number) % len(names)] for number in range(pods)]
+        for node in self.room[1]:
+            self._label(node, label, "yes")
+
+    def lose_room(self, name: str) -> Callable[[], None]:
+        """A pod is evicted, and its node takes it no more; what gives the room back."""
+        node, label = self.stage.nodes.pod(self.jobs.namespace, name).node.name, self.room[0]
+        self._label(node, label, None)
+        self.stage.nodes.evict(self.jobs.namespace, name)
+        return lambda: self._label(node, label, "yes")
+
+    def _label(self, node: str, label: str, value: str | None) -> None:
+        patch = json.dumps({"metadata": {"labels": {label: value}}})
+        answer(self.jobs.api.patch(f"/api/v1/nodes/{node}", content=patch, headers={"Content-Type": MERGE}))
 
     def mend(self) -> None:
-        """No card is called faulty any more."""
+        """No card is called faulty any more, no node is the story's."""
+        for node in self.room[1]:
+            self._label(node, self.room[0], None)
         for card in self.faulty:
             self.stage.cluster_info.mend(*card)
         self.faulty.clear()
@@ -46,7 +68,11 @@ class PodMishaps:
             acts[kind]()
             return
         code, reason, _ = draw.FAULTS[kind]
-        self._end_program(name, Ending(exit_code=code, reason=reason, message=_report(code)))
+        end = self._end_ranks if "worker" in name and kind not in draw.OF_PODS else self._end_program
+        end(name, Ending(exit_code=code, reason=reason, message=_report(code)))
+
+    def _end_ranks(self, name: str, ending: Ending) -> None:
+        self.stage.nodes.end_ranks(self.jobs.namespace, name, ending)
 
     def _end_program(self, name: str, ending: Ending) -> None:
         if not self.stage.nodes.pod(self.jobs.namespace, name).is_running:
@@ -72,7 +98,7 @@ class PodMishaps:
         card = pod["spec"]["nodeName"], device_name(int(devices[0]["device_id"]))
         self.stage.cluster_info.tell(*card)
         self.faulty.append(card)
-        self._end_program(name, Ending(exit_code=1))
+        self._end_ranks(name, Ending(exit_code=1))
 
     def _spoil_table(self) -> None:
         """Somebody writes nonsense into the rank table."""

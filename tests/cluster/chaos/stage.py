@@ -34,8 +34,12 @@ QUICK = {
     "checkSeconds": 0.2,
     "incurableSeconds": 1.5,
     "terminationGraceSeconds": 1,
-    "launchSeconds": 2,
+    "launchSeconds": 5,
+    "replaceSeconds": 20,
+    "shrinkSeconds": 2,
+    "growSeconds": 3,
 }
+"""Rungs of the ladder are what users have, in a hurry."""
 CHANGES = str(Path(operator_changes.__file__))
 GONE = {"code": 410, "reason": "Expired", "message": "too old resource version"}
 TROUBLES = {
@@ -224,6 +228,7 @@ def set_up(
     of: Sequence[Release],
     namespace: str | None = None,
     wrong: str | None = None,
+    settings: Mapping[str, object] = QUICK,
 ) -> Iterator[Stage]:
     """Operators for all namespaces or one, each behind a proxy of its own; perhaps wrong in a respect."""
     arguments = [] if cast == "two replicas" else ["--no-leader-election"]
@@ -231,7 +236,7 @@ def set_up(
     with ExitStack() as stack:
         replicas = []
         for turn, release in enumerate(of):
-            operator = release.operator(plane, folder / str(turn), *arguments, **QUICK)
+            operator = release.operator(plane, folder / str(turn), *arguments, **settings)
             replica = Replica(release, operator, stack.enter_context(ApiProxy(plane, release.user, GROUPS)))
             operator.kubeconfig = replica.proxy.kubeconfig(folder / str(turn) / "kubeconfig")
             operator.launch = replica.launch

@@ -5,6 +5,7 @@ from typing import Any
 
 from arcface_api.contract.pod_environment import ATTEMPT_LABEL, COMPONENT_LABEL, RANK_INDEX_LABEL
 from cluster.chaos.account import TABLE, TABLE_KEY, Account, untrue_conditions
+from testbed.fake_nodes.played_ranks import RankDeath
 
 JOB = "the job"
 
@@ -123,3 +124,73 @@ def test_counters_the_checkpoint_and_an_end_never_go_back() -> None:
 def test_a_condition_that_says_more_than_happened_is_noticed() -> None:
     true = {"type": "Complete", "status": "True"}
     assert untrue_conditions({"phase": "Training", "conditions": [true]}) == ["Complete is True in phase Training"]
+
+
+def trains(version: int, *rungs: str, phase: str = "Training", **status: Any) -> tuple[str, dict[str, Any]]:
+    """A job whose recoveries but for the last are over, and the last one where a step has been seen since."""
+    is_over = {"seconds": 1.0, "stepsLost": 5}
+    known = [
+        {"rung": rung, "cause": "c", "since": str(place), "step": 75, **is_over} for place, rung in enumerate(rungs)
+    ]
+    if status.pop("is_open", False):
+        known[-1] = {name: value for name, value in known[-1].items() if name not in is_over}
+    return "MODIFIED", job(version, phase, restarts=len(rungs), recoveries=known, **status)
+
+
+def test_a_restart_in_place_makes_no_pod_anew_and_another_one_the_pod_that_it_names() -> None:
+    before = ("ADDED", pod(1)), ("ADDED", pod(2, index=1)), trains(3)
+    again = pod(6, index=1)
+    again["metadata"]["uid"] = "new"
+    lost = ("DELETED", pod(5, index=1)), ("ADDED", again)
+    begun, over = {"launch": 1, "is_open": True}, {"launch": 1}
+    assert seen(*before, trains(4, "InPlace", **begun), trains(7, "InPlace", **over)).judge() == []
+    wrong = seen(*before, trains(4, "InPlace", **begun), *lost, trains(7, "InPlace", **over))
+    assert wrong.judge() == ["InPlace made pods ['1'] anew in attempt 0"]
+    for place, said in ((1, []), (0, ["OnePod made pods ['1'] anew in attempt 0"])):
+        named = {"replacement": {"pod": place, "launch": 1}}
+        told = trains(4, "OnePod", **begun, **named), *lost, trains(7, "OnePod", **over, **named)
+        assert seen(*before, *told).judge() == said
+
+
+def test_attempt_restarts_and_launch_rise_as_the_rung_says() -> None:
+    def said(rung: str, **status: Any) -> list[str]:
+        return seen(trains(1, attempt=2, launch=3), trains(2, rung, is_open=True, **status)).judge()
+
+    assert said("InPlace", attempt=2, launch=4) == said("WholeGang", attempt=3, launch=0) == []
+    assert said("InPlace", attempt=2, launch=5) == [
+        "InPlace led from attempt, restart and launch (2, 0, 3) to (2, 1, 5)"
+    ]
+    assert said("Elastic", attempt=3, launch=0) == [
+        "Elastic led from attempt, restart and launch (2, 0, 3) to (3, 1, 0)"
+    ]
+    assert seen(trains(1), ("MODIFIED", job(2, "Training", restarts=1))).judge() == ["restart 1 is no recovery"]
+
+
+def test_a_recovery_comes_to_its_end_and_loses_the_steps_since_the_checkpoint() -> None:
+    done = {"phase": "Succeeded", "attempt": 1}
+    complete = trains(2, "WholeGang", is_open=True, **done)
+    complete[1]["status"]["conditions"] = [{"type": "Complete", "status": "True"}]
+    assert seen(trains(1), complete).judge() == ["WholeGang never came to its end"]
+    over = trains(2, "WholeGang", attempt=1)
+    over[1]["status"]["recoveries"][0]["stepsLost"] = 4
+    assert seen(trains(1), over).judge() == ["4 steps were lost of 75"]
+
+
+def test_no_pod_is_beyond_the_size_of_its_attempt() -> None:
+    small = "MODIFIED", job(1, "Training", attempt=1, elastic={"attempt": 1, "pods": 1})
+    assert seen(small, ("ADDED", pod(2, attempt=1))).judge() == []
+    assert seen(small, ("ADDED", pod(2, attempt=1, index=1))).judge() == [
+        "quick-worker-1 of attempt 1 is one more than the 1 of its attempt"
+    ]
+
+
+def test_ranks_that_died_in_a_launch_are_a_fault_of_their_own_where_no_pod_has_failed() -> None:
+    deaths = [RankDeath(JOB, 0, launch, pod, 1) for launch, pod in ((0, 0), (0, 1), (1, 0))]
+    assert Account().faults(JOB, deaths) == {"worker": range(2, 4)}
+    peer = RankDeath(JOB, 1, 0, 0, 1, is_own=False)
+    assert Account().faults(JOB, [*deaths, peer]) == {"worker": range(2, 5)}
+    assert Account().faults(JOB, [peer]) == {"worker": range(2)}
+    failed = seen(("ADDED", pod(1, phase="Failed", **ended(137))))
+    assert failed.faults(JOB, deaths) == {"worker": range(1, 5)}
+    with_its_pod = RankDeath(JOB, 0, 0, 0, 137, address="10.0.0.0", ends_pod=True)
+    assert failed.faults(JOB, [with_its_pod]) == {"worker": range(1, 2)}

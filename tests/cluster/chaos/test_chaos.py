@@ -3,16 +3,34 @@
 import os
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
 from cluster.chaos import course, draw, stage
 from testbed.control_plane.cluster import ControlPlane
 from testbed.fake_nodes.nodes import FakeNodes
+from testbed.schedulers.kueue import Kueue
+from testbed.schedulers.kueue_objects import FLAVOUR, URGENT, cluster_queue
 
-SEED, RUNS = int(os.environ.get("SEED", "1")), int(os.environ.get("RUNS", "8"))
+SEED, RUNS = int(os.environ.get("SEED", "355")), int(os.environ.get("RUNS", "8"))
+"""Eight of which jobs recover by each rung of the ladder, where the machine lets faults meet them in time."""
 CAST = cast("draw.Cast", os.environ.get("CAST", "one replica"))
 REST_SECONDS = 2.0
+
+
+@contextmanager
+def queues(plane: ControlPlane, folder: Path, stories: Sequence[draw.Story]) -> Iterator[None]:
+    """Kueue's manager, with quota for each of the jobs that queue, where there are any."""
+    queued = [story for story in stories if story.is_queued]
+    if not queued:
+        yield
+        return
+    with Kueue(plane, folder / "kueue") as manager:
+        quotas = [cluster_queue(story.name, story.replicas * story.devices) for story in queued]
+        manager.apply([FLAVOUR, URGENT, *quotas])
+        yield
 
 
 def test_whatever_happens_nothing_that_must_hold_is_broken(
@@ -23,6 +41,7 @@ def test_whatever_happens_nothing_that_must_hold_is_broken(
     with (
         stage.releases(control_plane, tmp_path, CAST) as of,
         stage.set_up(control_plane, all_fake_nodes, tmp_path, CAST, of) as set_up,
+        queues(control_plane, tmp_path, stories),
     ):
         outcomes = course.play_all(set_up, stories)
         since = control_plane.audit_log.size()
@@ -34,7 +53,9 @@ def test_whatever_happens_nothing_that_must_hold_is_broken(
     minutes = (time.monotonic() - began) / 60
     kinds = Counter(f"{'operator: ' * each.is_weather}{each.kind}" for story in stories for each in story.events)
     kinds += Counter(f"begins: {story.opening}" for story in stories if story.opening != "as usual")
+    rungs = Counter(rung for outcome in outcomes for rung in outcome.rungs)
     print(f"{CAST}, seeds {SEED} to {SEED + RUNS - 1}: {len(broken)} broken, {RUNS / minutes:.0f} runs a minute")  # noqa: T201
+    print("; ".join(f"{rung} {count}" for rung, count in rungs.most_common()))  # noqa: T201
     print("; ".join(f"{kind} {count}" for kind, count in kinds.most_common()))  # noqa: T201
     assert not broken, "\n\n".join(map(str, broken))
     assert not written, written

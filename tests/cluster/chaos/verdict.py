@@ -1,14 +1,15 @@
 """Whether a job has come to an end that what happened to it allows, and counts what it must."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cluster.chaos import draw, openings
 from support.processes import training_jobs as played
+from testbed.fake_nodes.played_ranks import RankDeath
 
-MOST_FOR_ONE = 2
-"""Restarts after one fault: pods that are played start no ranks anew, so that a gang is made anew after a pod was."""
+FALLS = {"NotLaunched", "NotReplaced"}
+"""Causes of restarts that follow another one in vain, and do not count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,10 @@ class Evidence:
     """By component, from fewest to most, as the witness saw them."""
     is_alone: bool
     """Whether nothing befell its neighbours that it feels, too."""
+    deaths: Collection[RankDeath] = ()
+    """Of ranks, as they were played."""
+    sizes: Collection[int] = ()
+    """Of an elastic gang, as its statuses told them."""
 
     @property
     def opening(self) -> int:
@@ -57,7 +62,9 @@ class Evidence:
     @property
     def is_exact(self) -> bool:
         """Whether there is but one way for it to have gone."""
-        is_plain = self.story.opening in {"as usual", "crashes", *draw.HARMLESS} and not self.is_fatal
+        is_plain = (
+            self.story.opening in {"as usual", "crashes", "found standing still", *draw.HARMLESS} and not self.is_fatal
+        )
         return is_plain and self.is_alone and {*self.hits} <= draw.UNDISTURBED
 
 
@@ -70,11 +77,27 @@ def objections(evidence: Evidence, status: Mapping[str, Any]) -> Iterator[str]:
         yield f"{counted} restarts are counted after at most {most} faults"
     if evidence.is_exact:
         yield from _inexact(evidence, status)
+    yield from _needless(evidence, [each["rung"] for each in status.get("recoveries", [])])
+    story = evidence.story
+    smallest = story.replicas if story.min_replicas is None else story.min_replicas
+    if not all(smallest <= size <= story.replicas for size in evidence.sizes):
+        yield f"a gang of {smallest} to {story.replicas} pods had {sorted(evidence.sizes)}"
     saved = status.get("checkpoint")
     if phase == "Succeeded" and (saved is None or saved["step"] != played.CHECKPOINT["step"]):
         yield f"succeeded with the checkpoint {saved}"
     if phase == "Succeeded" and evidence.story.is_evaluated and "evaluation" not in status:
         yield "succeeded without its evaluation"
+
+
+def _needless(evidence: Evidence, rungs: Sequence[str]) -> Iterator[str]:
+    """Rungs that nothing led to."""
+    launches = {(death.attempt, death.launch) for death in evidence.deaths}
+    if rungs.count("InPlace") > len(launches):
+        yield f"{rungs.count('InPlace')} times InPlace, and ranks died in {len(launches)} launches"
+    if "OnePod" in rungs and evidence.story.replicas == 1:
+        yield "OnePod of a gang of one pod"
+    if "Elastic" in rungs and evidence.story.min_replicas is None:
+        yield "Elastic without minReplicas"
 
 
 def _inexact(evidence: Evidence, status: Mapping[str, Any]) -> Iterator[str]:
@@ -83,5 +106,6 @@ def _inexact(evidence: Evidence, status: Mapping[str, Any]) -> Iterator[str]:
     if phase == "Succeeded" and evidence.must_fail:
         yield f"{phase} after {total} faults with backoffLimit {evidence.story.back_off_limit}"
     restarts, counted = status.get("restarts", 0), status.get("countedRestarts", 0)
-    if phase == "Succeeded" and (counted not in total or restarts > MOST_FOR_ONE * total[-1]):
+    falls = sum(each["cause"] in FALLS for each in status.get("recoveries", []))
+    if phase == "Succeeded" and (counted not in total or restarts != counted + falls):
         yield f"{restarts} restarts, {counted} of which count, after {total} faults"

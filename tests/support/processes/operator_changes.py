@@ -113,6 +113,32 @@ def restarts_for_nothing(decide: Decide, observed: Any, settings: Any, now: Any)
     return with_status(plan, phase="Restarting", restarts=1, attempt=1)
 
 
+def counts_ranks_twice(decide: Decide, observed: Any, settings: Any, now: Any) -> planned.Plan:
+    """A restart in place counts twice."""
+    plan = decide(observed, settings, now)
+    is_in_place = plan.status.launch > observed.job.status.launch
+    return with_status(plan, counted_restarts=plan.status.counted_restarts + 1) if is_in_place else plan
+
+
+def calls_each_rung_in_place(decide: Decide, observed: Any, settings: Any, now: Any) -> planned.Plan:
+    """Ranks alone are said to be started anew, also where a pod is."""
+    plan = decide(observed, settings, now)
+    told = [each.model_copy(update={"rung": "InPlace"}) for each in plan.status.recoveries]
+    return with_status(plan, recoveries=told)
+
+
+def never_recovers(decide: Decide, observed: Any, settings: Any, now: Any) -> planned.Plan:
+    """No recovery ever comes to its end."""
+    plan = decide(observed, settings, now)
+    told = [each.model_copy(update={"seconds": None, "steps_lost": None}) for each in plan.status.recoveries]
+    return with_status(plan, recoveries=told)
+
+
+def never_grows_back(decide: Decide, observed: Any, settings: Any, now: Any) -> planned.Plan:
+    """No gang that is small looks for room."""
+    return decide(observed, settings.model_copy(update={"grow_seconds": 1e9}), now)
+
+
 def leave_something_behind() -> None:
     """With the pods comes a ConfigMap that belongs to nobody."""
     create = executor.ActionExecutor._create
@@ -139,6 +165,10 @@ WRONG: dict[str, Wrong] = {
         writes_at_rest,
         skips_the_evaluation,
         restarts_for_nothing,
+        counts_ranks_twice,
+        calls_each_rung_in_place,
+        never_recovers,
+        never_grows_back,
     )
 }
 LEAVES_SOMETHING = leave_something_behind.__name__

@@ -38,7 +38,7 @@ QUICK = {
     "terminationGraceSeconds": 5,
     "replaceSeconds": 0,
 }
-"""Periods for tests, which have no hours to wait. Pods that are played have no launchers that could meet a new pod."""
+"""Periods for tests, which have no hours to wait. Most pods that are played have no launchers to meet a new pod."""
 DEFAULTS = json.loads(Settings().to_json())
 """What users have, for measurements."""
 

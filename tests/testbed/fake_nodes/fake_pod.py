@@ -7,13 +7,19 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 
-from arcface_api.contract.pod_environment import LAUNCHER_PORT, METRICS_PORT
+from arcface_api.contract.pod_environment import LAUNCHER_PORT, METRICS_PORT, RANK_TABLE_ANNOTATION
 from testbed.ascend.annotations import Chips, Holder, annotations_of, device_name
 from testbed.control_plane.api_client import MERGE, STRATEGIC, ApiClient
 from testbed.fake_nodes import pod_status
+from testbed.fake_nodes.played_launcher import PlayedLauncher
 from testbed.fake_nodes.pod_status import PodFacts, Status
+from testbed.fake_nodes.pod_volumes import PodVolumes
 from testbed.fake_nodes.progress_server import ProgressServer
-from testbed.fake_nodes.scripts import KILLED, Devices, Document, Ending, Eviction, Refusal, Script, as_text
+from testbed.fake_nodes.scripts import KILLED, Devices, Document, Ending, Eviction, Manifest, Refusal, Script, as_text
+
+SYNC_SECONDS = 2.0
+"""After which ConfigMaps are looked at again, where a pod waits for something."""
+BuildLauncher = Callable[["FakePod"], PlayedLauncher]
 
 
 class Order(Enum):
@@ -64,10 +70,15 @@ class FakePod:
     address: str
     api: ApiClient
     progress: ProgressServer
+    volumes: PodVolumes
+    build_launcher: BuildLauncher
+    launcher: PlayedLauncher | None = None
     orders: asyncio.Queue = field(default_factory=asyncio.Queue)
     is_leaving: asyncio.Event = field(default_factory=asyncio.Event)
     grace_seconds: float = 0.0
     devices: list[int] = field(default_factory=list)
+    table: str | None = None
+    """The rank table that the pod was touched for."""
     started_at: str | None = None
     is_running: bool = False
     task: asyncio.Task | None = None
@@ -108,27 +119,57 @@ class FakePod:
 
     async def wait_for_start(self) -> Ending | Eviction | Order | None:
         """What ends the pod before it runs; None when it is to run."""
-        if self.script.starts == 0:
-            return None
-        await self.write(pod_status.waiting(self.facts, self.script.waiting, self.node.address))
-        order = await self.next_order(self.script.starts)
-        return None if order is Order.START else order
+        if self.script.starts != 0:
+            await self.write(pod_status.waiting(self.facts, self.script.waiting, self.node.address))
+            order = await self.next_order(self.script.starts)
+            if order not in {None, Order.START}:
+                return order
+        while self.script.ranks is not None and not await self.volumes.sync():
+            if (order := await self.next_order(SYNC_SECONDS)) is not None:
+                return order
+        return None
 
     async def run(self) -> Ending | Eviction:
         """Run until something ends it."""
         self.started_at = pod_status.now()
         is_ready = self.script.is_ready
-        async with self.serving():
+        async with self.launching(), self.serving():
             await self.write(pod_status.running(self.facts, self.address, self.node.address, is_ready=is_ready))
             self.is_running = True
             order = await self.next_order(self.script.runs) or self.script.ending
             return await self.stop() if order is Order.DELETE else order
+
+    @asynccontextmanager
+    async def launching(self) -> AsyncIterator[None]:
+        """With its launcher, where it has one; what that sees of the cluster is kept up to date."""
+        if self.script.ranks is None:
+            yield
+            return
+        self.launcher = self.build_launcher(self)
+        self.launcher.start()
+        syncing = asyncio.create_task(self.sync_while_waiting(self.launcher))
+        try:
+            yield
+        finally:
+            self.launcher.kill()
+            syncing.cancel()
+
+    async def sync_while_waiting(self, launcher: PlayedLauncher) -> None:
+        """A kubelet looks at ConfigMaps now and then; only who waits for them needs it."""
+        while True:
+            await asyncio.sleep(SYNC_SECONDS)
+            if launcher.is_meeting and self.node.reachable.is_set():
+                await self.volumes.sync()
 
     async def stop(self) -> Ending | Eviction:
         """Be told to stop, and be killed when the grace period is over."""
         await self.node.reachable.wait()
         stops = self.script.stops
         is_in_time = stops is not None and stops <= self.grace_seconds
+        if self.launcher is not None:
+            if is_in_time:
+                self.launcher.stop(stops)
+            return await self.next_order(self.grace_seconds) or KILLED
         order = await self.next_order(stops if is_in_time else self.grace_seconds)
         return order or (self.script.stopped if is_in_time else KILLED)
 
@@ -136,15 +177,22 @@ class FakePod:
         """The next order; None if there is none within some seconds."""
         try:
             async with asyncio.timeout(seconds):
-                return await self.orders.get()
+                order = await self.orders.get()
         except TimeoutError:
             return None
+        if isinstance(order, Exception):
+            raise order
+        return order
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """Answer at the pod's address what the script has an answer to."""
         served = {METRICS_PORT: self.script.progress, LAUNCHER_PORT: self.script.launcher}
         async with AsyncExitStack() as places:
+            if (launcher := self.launcher) is not None:
+                answer = self.while_reachable(launcher.progress)
+                await places.enter_async_context(self.progress.at(self.address, METRICS_PORT, answer))
+                served = {}
             for port, document in served.items():
                 if document is not None:
                     answer = self.answer(document, time.monotonic())
@@ -154,12 +202,25 @@ class FakePod:
     def answer(self, document: Document | Callable[[float], Document], started: float) -> Callable[[], str | None]:
         """What is answered from a moment on, unless the node is lost."""
 
-        def text() -> str | None:
-            if not self.node.reachable.is_set():
-                return None
+        def text() -> str:
             return as_text(document(time.monotonic() - started) if callable(document) else document)
 
-        return text
+        return self.while_reachable(text)
+
+    def while_reachable(self, text: Callable[[], str | None]) -> Callable[[], str | None]:
+        """An answer that nobody gets from a lost node."""
+        return lambda: text() if self.node.reachable.is_set() else None
+
+    async def show(self, manifest: Manifest) -> None:
+        """Let the container see what has been written to its pod, once the node is reachable."""
+        if self.script.ranks is None:
+            return
+        await self.node.reachable.wait()
+        table = manifest["metadata"].get("annotations", {}).get(RANK_TABLE_ANNOTATION)
+        self.volumes.show(manifest)
+        if table != self.table:
+            self.table = table
+            await self.volumes.sync()
 
     async def write(self, status: Status) -> None:
         """Write the pod's status, once the node is reachable."""

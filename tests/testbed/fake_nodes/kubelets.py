@@ -1,22 +1,31 @@
 """The kubelets of all fake nodes: one event loop, one watch on pods."""
 
 import asyncio
+import functools
 import itertools
+import json
 import random
 import ssl
+import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any
 
+from arcface_api.contract.pod_environment import RUN_CONFIG, RankIdentity
 from arcface_api.names import ASCEND_910
 from testbed.control_plane.api_client import MERGE, STRATEGIC, ApiClient
 from testbed.fake_nodes import node_objects
 from testbed.fake_nodes.fake_pod import FakeNode, FakePod
+from testbed.fake_nodes.played_launcher import PlayedLauncher
+from testbed.fake_nodes.played_ranks import PlayedRanks
 from testbed.fake_nodes.pod_status import facts_of
+from testbed.fake_nodes.pod_volumes import PodVolumes, container_environment
 from testbed.fake_nodes.progress_server import ProgressServer
-from testbed.fake_nodes.scripts import Chooser, Manifest, by_rank
+from testbed.fake_nodes.scripts import Chooser, Ending, Manifest, by_rank
 
 HEARTBEAT_SECONDS = 30.0
 STOP_SECONDS = 10.0
@@ -43,10 +52,17 @@ class Kubelets:
         self.errors: list[BaseException] = []
         self.is_up = threading.Event()
         self.addresses = pod_addresses()
+        self.ranks = PlayedRanks()
+        self.folder = tempfile.TemporaryDirectory(prefix="fake-nodes-")
 
     async def run(self) -> None:
         """Register the nodes and play their pods until `end` is set; then take the nodes away."""
         self.loop, self.end = asyncio.get_running_loop(), asyncio.Event()
+        with self.folder:
+            await self.play_pods()
+
+    async def play_pods(self) -> None:
+        """See `run`."""
         async with self.api, self.progress:
             await self.for_all_nodes(self.register)
             tasks = [self.spawn(self.follow_pods()), self.spawn(self.beat())]
@@ -126,6 +142,8 @@ class Kubelets:
         """Begin to play a new pod of ours; let one that is deleted know it."""
         metadata = manifest["metadata"]
         pod = self.pods.get(metadata["uid"]) or self.begin(manifest)
+        if pod is not None and pod.script.ranks is not None:
+            self.spawn(pod.show(manifest))
         if pod is not None and "deletionTimestamp" in metadata:
             pod.delete(metadata.get("deletionGracePeriodSeconds", 0))
 
@@ -136,10 +154,34 @@ class Kubelets:
             return None
         facts = facts_of(manifest, ASCEND_910)
         choose = self.choosers.get(facts.namespace, by_rank({}))
-        pod = FakePod(facts, choose(manifest), node, next(self.addresses), self.api, self.progress)
+        read_map = functools.partial(self.read_map, facts.namespace)
+        volumes = PodVolumes(manifest, Path(self.folder.name) / facts.uid, read_map)
+        build = functools.partial(self.build_launcher, manifest)
+        pod = FakePod(facts, choose(manifest), node, next(self.addresses), self.api, self.progress, volumes, build)
         self.pods[facts.uid] = self.by_name[facts.namespace, facts.name] = pod
         pod.task = self.spawn(pod.play())
         return pod
+
+    async def read_map(self, namespace: str, name: str) -> Manifest | None:
+        """A ConfigMap."""
+        found: Manifest | None = await self.api.request("GET", f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+        return found
+
+    def build_launcher(self, manifest: Manifest, pod: FakePod) -> PlayedLauncher:
+        """The launcher of a pod, by its variables and its run configuration, as its container finds them."""
+        own = RankIdentity.from_environment(container_environment(manifest, pod.address))
+        files = {name: getattr(own, name) for name in ("launch_file", "scheduler_file", "rank_table")}
+        seen = {name: pod.volumes.path(path) for name, path in files.items() if path is not None}
+        config = json.loads(pod.volumes.path(Path(RUN_CONFIG)).read_text())
+        loop, orders = self.loop, pod.orders
+
+        def ended(end: Ending | Exception) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody plays any more
+                loop.call_soon_threadsafe(orders.put_nowait, end)
+
+        pods = own.world_size // config["ranks"]["perPod"]
+        is_reachable = pod.node.reachable.is_set
+        return PlayedLauncher(replace(own, **seen), pods, pod.script.ranks, self.ranks, is_reachable, ended)
 
     def forget(self, uid: str) -> None:
         """End the play of a pod that is gone."""

@@ -15,6 +15,7 @@ from typing import Any, Self
 from testbed.control_plane.cluster import ControlPlane
 from testbed.fake_nodes.fake_pod import FakePod, Order
 from testbed.fake_nodes.kubelets import Kubelets
+from testbed.fake_nodes.played_ranks import RankDeath
 from testbed.fake_nodes.scripts import Chooser, Ending, Eviction, Script
 from testbed.programs.commands import TestbedError
 
@@ -86,6 +87,17 @@ class FakeNodes:
         """End the process of a pod."""
         self.order(namespace, name, ending)
 
+    def end_ranks(self, namespace: str, name: str, ending: Ending) -> None:
+        """End ranks of a pod with a launcher; LookupError where none are there."""
+        launcher = self.pod(namespace, name).launcher
+        if launcher is None:
+            raise LookupError(f"pod {namespace}/{name} has no launcher")
+        launcher.end_ranks(ending)
+
+    def rank_deaths(self, job_uid: str) -> list[RankDeath]:
+        """How often ranks of a job have died by themselves."""
+        return self.kubelets.ranks.deaths_of(job_uid)
+
     def evict(self, namespace: str, name: str, eviction: Eviction = LOW_MEMORY) -> None:
         """Let the kubelet throw a pod out."""
         self.order(namespace, name, eviction)
@@ -101,6 +113,11 @@ class FakeNodes:
         if found is None:
             raise LookupError(f"no pod {namespace}/{name} on the fake nodes")
         return found
+
+    def is_running(self, namespace: str, name: str) -> bool:
+        """Whether there is such a pod, and it runs."""
+        found = self.kubelets.by_name.get((namespace, name))
+        return found is not None and found.is_running
 
     def lose(self, node: str) -> None:
         """Let a node fall silent, which the control plane knows at once; its pods stay as they are, deleted or not."""

@@ -63,6 +63,26 @@ class Devices:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """The ranks of a pod with the trainer's own launcher (`played_launcher`); all times are in seconds."""
+
+    trains: float | None = None
+    """From the meeting of all ranks of the gang to the ending; None: until something ends them."""
+    ending: Ending = Ending()
+    """How they end by themselves; others wait in vain for ranks that end badly."""
+    progress: Document | Callable[[float], Document | None] | None = None
+    """What rank 0 tells once all have met, or a function of the seconds since then; None: it does not answer."""
+    gives_up: float | None = None
+    """After which ranks that wait for a dead one die of it, too; None: never."""
+    again: "Ranks | None" = None
+    """Those of later launches; None: the same."""
+
+    def told(self, seconds: float) -> Document | None:
+        """What rank 0 tells after so much training."""
+        return self.progress(seconds) if callable(self.progress) else self.progress
+
+
+@dataclass(frozen=True, kw_only=True)
 class Script:
     """The life of a pod; all times are in seconds."""
 
@@ -86,6 +106,8 @@ class Script:
     """What /progress answers while it runs, or a function of the seconds it has run; None: nothing listens."""
     launcher: Document | None = None
     """What /gang says while it runs, as a launcher with nothing new to tell; None: nothing listens."""
+    ranks: Ranks | None = None
+    """What runs under its launcher, which says then when it ends and what is answered; None: it has none."""
     devices: Devices | None = Devices()
     """None: the device plugin says nothing about the pod."""
 

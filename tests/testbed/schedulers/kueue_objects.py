@@ -18,9 +18,9 @@ def of_kueue(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
     return {"apiVersion": VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
-def cluster_queue(name: str) -> dict[str, Any]:
-    """Quota for two cards, for all namespaces; higher priorities take it from lower ones."""
-    quota = {"name": "npu", "resources": [{"name": NPU, "nominalQuota": 2}]}
+def cluster_queue(name: str, cards: int = 2) -> dict[str, Any]:
+    """Quota for some cards, for all namespaces; higher priorities take it from lower ones."""
+    quota = {"name": "npu", "resources": [{"name": NPU, "nominalQuota": cards}]}
     spec = {
         "namespaceSelector": {},
         "preemption": {"withinClusterQueue": "LowerPriority"},
@@ -61,13 +61,13 @@ class Workloads:
         conditions = self.all()[name].get("status", {}).get("conditions", [])
         return any(item["type"] == kind and item["status"] == "True" for item in conditions)
 
-    def add_urgent(self, name: str, queue: str) -> None:
-        """Somebody else's, which needs both cards before all others."""
+    def add_urgent(self, name: str, queue: str, cards: int = 2) -> None:
+        """Somebody else's, which needs all cards before all others."""
         container = {"name": "main", "image": "none", "resources": {"requests": {NPU: "1"}, "limits": {NPU: "1"}}}
         pod = {"spec": {"restartPolicy": "Never", "containers": [container]}}
         spec = {
             "queueName": queue,
-            "podSets": [{"name": "main", "count": 2, "template": pod}],
+            "podSets": [{"name": "main", "count": cards, "template": pod}],
             "priority": URGENT["value"],
             "priorityClassRef": {"group": "scheduling.k8s.io", "kind": "PriorityClass", "name": "urgent"},
         }
