@@ -1,4 +1,4 @@
-"""Names that other tools see: of the resource, of devices, of archives; and the lines of logs."""
+"""Names that other tools see: of the resource, of devices, of figures, of archives; and the lines of logs."""
 
 from typing import Final
 
@@ -16,6 +16,8 @@ ASCEND_NPU = "huawei.com/npu"
 """The same for cards of A5 (950)."""
 ACCELERATOR_TYPE = "accelerator-type"
 """Label of a node with the kind of its machine (MindCluster, docs/en/scheduling/api/k8s.md, table 4)."""
+FIGURE = "(accuracy|eer|auc|tar@[1-9]([.][0-9]+)?e-[1-6]|(fmr|fnmr)@-?(0([.][0-9]+)?|1([.]0+)?))"
+"""What gates may name of a pair set, and what the evaluator takes their names apart by."""
 RELEASES = "IJB_release"
 """Folder below an evaluation's path that holds IJBB and IJBC, as in the archives that they come in."""
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"

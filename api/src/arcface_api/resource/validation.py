@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
+from arcface_api.names import FIGURE
+
 KEYWORD = "x-kubernetes-validations"
 CHILD_NAME_LIMIT = 63
 """Longest host name (RFC 1035) and label value."""
@@ -54,10 +56,8 @@ SET_NAME = Form(
     "[A-Za-z0-9][A-Za-z0-9_.-]*",
     "must be a name of letters, digits, '_', '-' and '.' that starts with a letter or digit",
 )
-FIGURE = "(accuracy|eer|auc|tar@[1-9]([.][0-9]+)?e-[1-6]|(fmr|fnmr)@-?(0([.][0-9]+)?|1([.]0+)?))"
-"""What gates may name of a pair set, and what the evaluator takes their names apart by."""
 TEMPLATE_FIGURES = tuple(f"tar@1e-{decade}" for decade in range(1, 7))
-"""What they may name of a set in `ijb`."""
+"""What gates may name of a set in `ijb`."""
 METRIC = Form(
     f"[A-Za-z0-9][A-Za-z0-9_.-]*[.]{FIGURE}",
     "must be <set>.accuracy, <set>.eer, <set>.auc, <set>.tar@<rate> with a rate such as 1e-4 or 2.5e-3 from 1e-6 on, "

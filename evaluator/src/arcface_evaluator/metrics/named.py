@@ -3,7 +3,7 @@
 import math
 import re
 
-from arcface_api.resource.validation import FIGURE
+from arcface_api.names import FIGURE
 from arcface_evaluator.metrics import error_rates, roc
 from arcface_faces.scores import Scores
 
