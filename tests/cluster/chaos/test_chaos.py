@@ -14,8 +14,10 @@ from testbed.fake_nodes.nodes import FakeNodes
 from testbed.schedulers.kueue import Kueue
 from testbed.schedulers.kueue_objects import FLAVOUR, URGENT, cluster_queue
 
-SEED, RUNS = int(os.environ.get("SEED", "355")), int(os.environ.get("RUNS", "8"))
-"""Eight of which jobs recover by each rung of the ladder, where the machine lets faults meet them in time."""
+EIGHT = (134, 156, 303, 378, 716, 730, 2509, 2574)
+"""Seeds of each run of the tests: jobs recover by every rung, where the machine lets faults meet them in time."""
+SEED, RUNS = int(os.environ.get("SEED", "0")), int(os.environ.get("RUNS", "0"))
+SEEDS = range(SEED, SEED + RUNS) if RUNS else EIGHT
 CAST = cast("draw.Cast", os.environ.get("CAST", "one replica"))
 REST_SECONDS = 2.0
 
@@ -37,7 +39,7 @@ def test_whatever_happens_nothing_that_must_hold_is_broken(
     control_plane: ControlPlane, all_fake_nodes: FakeNodes, tmp_path: Path
 ) -> None:
     began = time.monotonic()
-    stories = [draw.draw(seed, CAST) for seed in range(SEED, SEED + RUNS)]
+    stories = [draw.draw(seed, CAST) for seed in SEEDS]
     with (
         stage.releases(control_plane, tmp_path, CAST) as of,
         stage.set_up(control_plane, all_fake_nodes, tmp_path, CAST, of) as set_up,
@@ -54,7 +56,8 @@ def test_whatever_happens_nothing_that_must_hold_is_broken(
     kinds = Counter(f"{'operator: ' * each.is_weather}{each.kind}" for story in stories for each in story.events)
     kinds += Counter(f"begins: {story.opening}" for story in stories if story.opening != "as usual")
     rungs = Counter(rung for outcome in outcomes for rung in outcome.rungs)
-    print(f"{CAST}, seeds {SEED} to {SEED + RUNS - 1}: {len(broken)} broken, {RUNS / minutes:.0f} runs a minute")  # noqa: T201
+    speed = f"{len(stories) / minutes:.0f} runs a minute"
+    print(f"{CAST}, seeds {SEEDS[0]} to {SEEDS[-1]}: {len(broken)} broken, {speed}")  # noqa: T201
     print("; ".join(f"{rung} {count}" for rung, count in rungs.most_common()))  # noqa: T201
     print("; ".join(f"{kind} {count}" for kind, count in kinds.most_common()))  # noqa: T201
     assert not broken, "\n\n".join(map(str, broken))

@@ -37,6 +37,8 @@ FOUND = {
 LEFT = "Course._is_nothing_left"
 NEVER_GROWS = wrong.never_grows_back.__name__
 """Found out by a real scheduler alone, which tells of room."""
+STAYS = {wrong.does_not_wait_for_old_pods.__name__: "Course._rest.<locals>.is_clean"}
+"""Said where a machine is so slow that old pods have left before the next ones are made: those are never removed."""
 SECONDS = 60.0
 """For a story that comes to no end."""
 TRAINS_SECONDS = 8.0
@@ -101,7 +103,7 @@ def test_real_ones_that_are_wrong_are_found_out(
         place = folder, "one replica", of, story.name, name, settings
         with stage.set_up(control_plane, all_fake_nodes, *place) as set_up:
             set_up.rest_seconds = REST_SECONDS
-            if name == NEVER_GROWS:
+            if name in {*STAYS, NEVER_GROWS}:
                 set_up.seconds = SECONDS
             return course.play(set_up, witness, story)
 
@@ -113,5 +115,6 @@ def test_real_ones_that_are_wrong_are_found_out(
     ):
         outcomes = dict(zip(names, threads.map(play, range(len(names)), names), strict=True))
     said = {name: " ".join(outcome.broken) for name, outcome in outcomes.items()}
-    missed = [name for name in names if FOUND.get(name, LEFT) not in said[name]]
+    expected = {name: {FOUND.get(name, LEFT), STAYS.get(name, FOUND.get(name, LEFT))} for name in names}
+    missed = [name for name in names if not any(sentence in said[name] for sentence in expected[name])]
     assert not missed, "\n\n".join(f"{name}: {outcomes[name]}" for name in missed)

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from threading import Event, Thread
+from threading import Event, Thread, current_thread
 
 from arcface_api.contract.launcher_words import LaunchCall
 from arcface_api.contract.pod_environment import RankIdentity
@@ -25,23 +25,22 @@ GIVEN_UP = Ending(exit_code=1)
 """Of ranks that give a dead one up."""
 
 
-class _Killed(SystemExit):
-    """The pod is over. Threads end by it without a word."""
-
-
 class _StopAsked(BaseException):
     """A request to stop came while no rank was there."""
 
 
 class _CalledLaunches(Launches):
-    """Those of a pod that ends when it is killed, whatever it waits for: each wait looks for a call."""
+    """Those of a pod that ends when it is killed, whatever it waits for: each wait looks for a call.
+
+    Python lets a thread end by SystemExit without a word, and by that itself alone: `Launches` has threads of its own.
+    """
 
     pod: "PlayedLauncher"
 
     def _call(self) -> LaunchCall:
         if self.pod.is_over.is_set():
-            raise _Killed
-        if self.pod.is_meeting and self.pod.is_stopped:
+            raise SystemExit
+        if self.pod.is_meeting and self.pod.is_stopped and current_thread() is self.pod.thread:
             raise _StopAsked
         return super()._call()
 
@@ -69,6 +68,7 @@ class PlayedLauncher:
     """Of its ranks, which is to come."""
     place: MeetingPlace | None = None
     """Of its ranks, while they are there."""
+    thread: Thread | None = None
     connections: list[socket.socket] = field(default_factory=list)
 
     @property
@@ -78,7 +78,8 @@ class PlayedLauncher:
 
     def start(self) -> None:
         """Begin, in a thread."""
-        Thread(target=self._run, daemon=True, name=f"launcher {self.identity.address}").start()
+        self.thread = Thread(target=self._run, daemon=True, name=f"launcher {self.identity.address}")
+        self.thread.start()
 
     def stop(self, seconds: float) -> None:
         """SIGTERM: its ranks need so long to save."""
@@ -122,7 +123,7 @@ class PlayedLauncher:
         self._watch_connections(launches)
         try:
             ending: Ending | Exception = self._launch_until_the_end(launches)
-        except _Killed:
+        except SystemExit:
             return
         except _StopAsked:
             ending = STOPPED
