@@ -33,8 +33,8 @@ VERDICTS = {"first": "worse", "second": "better", "undecided": "no difference sh
 COMPARISON_REMARK = (
     "The same pairs, judged by both. Difference: the run less the first one, in %. Only first, only run: pairs that "
     "one of them judges rightly. p: of counts at least as uneven, were both equally good (McNemar's exact test); of a "
-    "rate at a FAR it allows for the luck of each run's own threshold, too. One in twenty comparisons of equal runs is "
-    "called different."
+    "rate at a FAR it allows for the luck of each run's own threshold, too. About one in twenty comparisons of equal "
+    "runs is called different."
 )
 Runs = Mapping[str, document.EvaluationFile]
 
