@@ -125,11 +125,9 @@ class _OpenedJob:
 
 def _open_release(folder: Path) -> release.IjbRelease:
     """A template set; what is told of it goes by its name, which the job knows by its folder's."""
-    opened = release.open_ijb(folder)
-    if opened.name != folder.name:
-        raise errors.InvalidInput(
-            f"{folder}: its files are those of {opened.name}; call the folder so, here and in ijb"
-        )
+    opened = release.open_ijb(folder, "anywhere")  # in the evaluator's pod there is nothing but what the job mounts
+    if (sentence := reports.misnamed_release(folder, opened.name)) is not None:
+        raise errors.InvalidInput(sentence)
     return opened
 
 

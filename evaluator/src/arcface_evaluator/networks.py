@@ -43,6 +43,8 @@ APPLIES_TO = {
     "ranks": ("checkpoint", "model"),
     "cache": ("checkpoint",),
     "views": ("embeddings",),
+    "resize": ("checkpoint", "model"),
+    "links": ("checkpoint", "model"),
 }
 """The sources that each other option is for."""
 SPELLINGS = {"output_name": "--output", "cache": "--cache/--no-cache"}
@@ -165,15 +167,16 @@ def checkpoint_source(
 
 
 def open_source(options: NetworkOptions, **others: object) -> Source | None:
-    """The checkpoint or model that is asked for; None where there are `embeddings` among the other options instead.
+    """The checkpoint or model that is asked for; None where there are `embeddings` among the options instead.
 
     Raises:
         InvalidInput: also where an option is given that does not apply: it would be thought to have had an effect.
     """
     given = {name for name, value in {**options, **others}.items() if value is not None and value != ()}
+    *most, last = (_spelled(source) for source in SOURCES if source in options)
     sources = given & set(SOURCES)
     if len(sources) != 1:
-        raise InvalidInput(f"give one of {', '.join(map(_spelled, SOURCES[:-1]))} and {_spelled(SOURCES[-1])}")
+        raise InvalidInput(f"give one of {', '.join(most)} and {last}")
     (source,) = sources
     for option in sorted(given & APPLIES_TO.keys()):
         if source not in APPLIES_TO[option]:
@@ -212,6 +215,8 @@ def _open_model(path: Path, options: NetworkOptions, batch_size: int, ranks: int
 
     opened = open_onnx(path, declared, name)
     _hint_at_range(path, opened.preprocessing)
+    if opened.batch_size and options["batch_size"] not in {None, opened.batch_size}:
+        raise InvalidInput(f"--batch-size {batch_size}: {path} takes {opened.batch_size} at a time: leave it out")
     load = partial(load_onnx, path, declared, name)
     return Source(load, opened.batch_size or batch_size, ranks, path, weights=opened.files[1:])
 

@@ -9,7 +9,8 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
 from threading import Thread
 
 from arcface_api.contract.reports import EvaluatorReport
@@ -50,6 +51,13 @@ class ImageCount:
         self.progress = EvaluationProgress(images=self.progress.images + number, updated_at=datetime.now(UTC))
 
 
+class _Server(ThreadingTCPServer):
+    """No HTTPServer, which has its address looked up: for seconds where no name server answers."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+
 @contextmanager
 def serving(address: str, port: int, report: Callable[[], EvaluatorReport]) -> Iterator[int]:
     """Serve the report while the context lasts; an evaluation goes on where that cannot be done.
@@ -58,7 +66,7 @@ def serving(address: str, port: int, report: Callable[[], EvaluatorReport]) -> I
         The port, which differs from the one asked for when that is 0; 0 where nothing is served.
     """
     try:
-        server = ThreadingHTTPServer((address, port), _handler(report))
+        server = _Server((address, port), _handler(report))
     except OSError as error:
         LOG.warning("progress is not served address=%s:%s reason=%s", address, port, error.strerror)
         yield 0
@@ -66,7 +74,7 @@ def serving(address: str, port: int, report: Callable[[], EvaluatorReport]) -> I
     thread = Thread(target=server.serve_forever, daemon=True, name="progress")
     thread.start()
     try:
-        yield server.server_port
+        yield server.server_address[1]
     finally:
         server.shutdown()
         thread.join()

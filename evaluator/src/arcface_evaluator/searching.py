@@ -1,5 +1,6 @@
 """1:N identification on sets of templates, and all images of a list against all: from embeddings to documents."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from arcface_evaluator.protocols import all_pairs, identification, templates
 from arcface_evaluator.report import document, provenance, search_entries as entries, searches as types
 from arcface_evaluator.sets import galleries, labelled_list, release, release_images
 from arcface_faces.embedding.vectors import Embeddings
+
+LOG = logging.getLogger(__name__)
 
 
 def identification_task(
@@ -91,9 +94,13 @@ def _joined(parts: Sequence[galleries.Subjects]) -> galleries.Subjects:
 
 
 def compare_list(listed: labelled_list.LabelledList, embeddings_NVD: Embeddings) -> list[types.AllPairsRates]:
-    """Rates of all images, then of each group by itself where the list has groups."""
+    """Rates of all images, then of each group by itself where the list has groups; unknown ones are told of."""
     found = [entries.all_pairs_rates(listed.name, None, all_pairs.compare_all(embeddings_NVD, listed.labels))]
     for group, members in listed.groups.items():
-        rates = all_pairs.compare_all(embeddings_NVD[members], listed.labels[members])
+        try:
+            rates = all_pairs.compare_all(embeddings_NVD[members], listed.labels[members])
+        except InvalidInput as error:
+            LOG.warning("%s: group %s: its rates are unknown: %s", listed.name, group, error)
+            rates = all_pairs.count_pairs(listed.labels[members])
         found.append(entries.all_pairs_rates(listed.name, group, rates))
     return found

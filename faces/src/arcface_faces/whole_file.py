@@ -57,8 +57,13 @@ def write_whole(path: Path, text: str) -> None:
         if not is_replaced(path):
             path.write_text(text, encoding="utf-8")
             return
-        with replacing(path.resolve()) as file:
+        with replacing(real(path)) as file:
             file.write(text.encode())
+
+
+def real(path: Path) -> Path:
+    """Where a path leads; links that lead in a circle are no error, as they are for `Path.resolve`."""
+    return Path(os.path.realpath(path))
 
 
 def is_replaced(path: Path) -> bool:
@@ -93,7 +98,7 @@ def check_writable(path: Path, option: str) -> None:
     with explained(f"{option} {path}", "cannot be looked for", REMEDY):
         if path.is_dir():
             raise InvalidInput(f"{option} {path}: is a folder; name a file in it")
-        target = path.resolve()
+        target = real(path)
         if not target.parent.is_dir():
             raise InvalidInput(f"{option} {path}: its folder is not there; make it or name another file")
         is_other = target.exists() and not target.is_file()

@@ -250,13 +250,17 @@ def test_a_missed_gate_fails_the_job_with_its_results_kept(jobs: TrainingJobs, f
     assert status["evaluation"]["checkpoint"] == EVALUATED.checkpoint
 
 
-def test_an_evaluator_that_fails_for_good_fails_the_job(jobs: TrainingJobs, fake_nodes: FakeNodes) -> None:
-    told = {"failure": {"reason": "InvalidInput", "message": "lfw.bin: no such file", "exitCode": 2}}
+def test_an_evaluator_that_fails_for_good_fails_the_job_with_the_sets_that_were_done_kept(
+    jobs: TrainingJobs, fake_nodes: FakeNodes
+) -> None:
+    failure = {"reason": "InvalidInput", "message": "cfp_fp.bin: image 7: does not decode", "exitCode": 2}
+    told = {**json.loads(EVALUATED.to_json()), "failure": failure}
     fake_nodes.play(jobs.namespace, goes_well(Script(runs=0.0, ending=Ending(exit_code=2, message=told))))
-    jobs.create(evaluation=EVALUATION)
+    jobs.create(evaluation={**EVALUATION, "sets": ["lfw", "cfp_fp"]})
     status = jobs.wait_for("Failed")
     assert condition(status, "Failed")["reason"] == "EvaluationFailed"
-    assert "lfw.bin: no such file" in status["failure"]["message"]
+    assert failure["message"] in status["failure"]["message"]
+    assert status["evaluation"]["results"] == [{"dataset": "lfw", "accuracy": 0.998, "std": 0.003, "pairs": 6000}]
 
 
 def test_a_failed_evaluation_is_opened_again_by_an_annotation(jobs: TrainingJobs, fake_nodes: FakeNodes) -> None:

@@ -97,7 +97,11 @@ def _is_whole(data: bytes, rows: int) -> bool:
     return len(lines) == rows + 1 and not re.search(between + rb"\s*[-+.]*[0-9]", lines[0])
 
 
-_LABELS = [b"image,label\na.jpg,ann\nb.jpg,bob\n", b"a.jpg;ann;old\nb.jpg;ann;young\n", b"a.jpg ann\nb.jpg bob\n"]
+_LABELS = [
+    b"image,label\na.jpg,ann\nb.jpg,bob\nc.jpg,bob\n",
+    b"a.jpg;ann;old\nb.jpg;ann;young\nc.jpg;bob;old\n",
+    b"a.jpg ann\nb.jpg bob\nc.jpg ann\n",
+]
 
 
 def _labels(data: bytes) -> labelled_list.LabelledList:

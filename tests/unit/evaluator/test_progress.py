@@ -49,3 +49,9 @@ def test_the_count_is_served_as_it_is_when_it_is_asked_for():
 def test_a_port_that_is_taken_does_not_end_the_evaluation():
     with serving("127.0.0.1", 0, EvaluatorReport) as port, serving("127.0.0.1", port, EvaluatorReport) as none:
         assert none == 0
+
+
+def test_a_name_server_that_is_silent_holds_nothing_up(monkeypatch):
+    monkeypatch.setattr("socket.getfqdn", lambda _name="": pytest.fail("a name is looked up"))
+    with serving("127.0.0.1", 0, EvaluatorReport) as port:
+        assert told(port) == EvaluatorReport()

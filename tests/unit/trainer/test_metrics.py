@@ -159,3 +159,9 @@ def test_a_taken_port_is_one_clear_error():
         ArcFaceError, match=rf"127\.0\.0\.1:{port}: metrics cannot be served \(Address already in use\)"
     ):
         serve("127.0.0.1", port, TrainMetrics(1), None)
+
+
+def test_a_name_server_that_is_silent_holds_nothing_up(monkeypatch):
+    monkeypatch.setattr("socket.getfqdn", lambda _name="": pytest.fail("a name is looked up"))
+    port = serve("127.0.0.1", 0, TrainMetrics(0), None)
+    assert httpx.get(f"http://127.0.0.1:{port}/metrics").status_code == 200

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from socketserver import ThreadingMixIn
+from socketserver import TCPServer, ThreadingMixIn
 from statistics import median
 from threading import Thread
 from typing import TYPE_CHECKING, Self, cast
@@ -241,6 +241,13 @@ class TrainMetrics:
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+
+    def server_bind(self) -> None:
+        """Take the port, without a look-up of the address's name: it lasts for seconds where no name server answers."""
+        TCPServer.server_bind(self)
+        host, self.server_port = self.socket.getsockname()[:2]
+        self.server_name = str(host)
+        self.setup_environ()
 
 
 class _SilentHandler(WSGIRequestHandler):

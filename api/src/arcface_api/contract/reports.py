@@ -215,6 +215,13 @@ class SetCounts(Model):
     """IJB releases, likewise."""
 
 
+def misnamed_release(folder: Path, name: str) -> str | None:
+    """What is wrong with a template set whose files have another name than its folder, by which a job knows it."""
+    return (
+        None if folder.name == name else f"{folder}: its files are those of {name}; call the folder so, here and in ijb"
+    )
+
+
 def failure_from(error: Exception, rank: int | None = None) -> ReportedFailure:
     """The failure that an error means; of an error that is not ours, its kind is told, too."""
     if isinstance(error, ArcFaceError):

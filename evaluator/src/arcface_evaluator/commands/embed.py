@@ -41,12 +41,14 @@ def embed(
     if out.suffix != ".npy":
         raise InvalidInput(f"--out {out}: the name of the embeddings ends in .npy")
     pairs.check_new(("--out", out), ("--out", names_file), ("--dropped", dropped))
-    found = _open_images(images, records, bin_file, options)
     source = networks.open_source(options)
+    found = _open_images(images, records, bin_file, options)
     if source is None:
-        raise InvalidInput("give one of --checkpoint and --model")
+        raise ValueError("embeddings of images are made by a network")
     if dropped is not None:
         found = _without_dropped(found, dropped)
+    else:
+        named_images.check_landmarks(found)
     with whole_file.undoing(dropped):
         with source.embedder() as embedder, progress_bar("images", len(found)) as advance:
             embeddings = embedder(found, advance)
@@ -77,7 +79,7 @@ def _open_images(
     frame = framing.choose_framing(options["landmarks"], options["detector"], resize=options["resize"])
     if records is not None:
         return named_images.TrainingImages(records, dataset.open_dataset(records), frame)
-    return named_images.open_files(images or Path(), options["links"] or "inside", frame)
+    return named_images.open_files(images or Path(), options["links"], frame)
 
 
 def _without_dropped(found: named_images.NamedImages, path: Path) -> named_images.NamedImages:

@@ -14,6 +14,7 @@ from arcface_evaluator.report import comparison, document
 from arcface_evaluator.sets import release, release_images
 from arcface_faces.datasets import faults
 from arcface_faces.embedding import embedder
+from arcface_faces.image_files import tree
 from arcface_faces.images import decode_any_size
 from arcface_faces.pairs import pair_set as pair_sets
 from arcface_faces.progress import progress_bar
@@ -39,7 +40,7 @@ def pairs(
     *, bins: tuple[Path, ...], resize: bool, more_bins: tuple[Path, ...], **options: Unpack[sources.JudgingOptions]
 ) -> None:
     """Verify pair sets in 10 folds and print accuracy and deviation of each."""
-    with sources.opened_source(options) as source:
+    with sources.opened_source(options, resize=sources.unless_shown(options, resize or None)) as source:
         paths = _set_paths(bins, more_bins)
         sets = pair_sets.open_sets(paths, pair_sets.decoder(resize=resize))
         source.check_count(len(sets))
@@ -55,8 +56,17 @@ def pairs(
 @click.option("--ijb", "releases", type=sources.FILE, multiple=True, help="Folder of an IJB release; may be repeated.")
 @sources.RESIZE
 @click.option("--quick", is_flag=True, help="Of the images of IJB releases look at the first bytes only.")
+@sources.LINKS
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], resize: bool, quick: bool, as_json: bool) -> None:
+def check(
+    *,
+    bins: tuple[Path, ...],
+    releases: tuple[Path, ...],
+    resize: bool,
+    quick: bool,
+    links: tree.Links | None,
+    as_json: bool,
+) -> None:
     """Check that the sets BINS and IJB releases can be evaluated and count their pairs.
 
     All images are decoded; one that decodes with a part lost is refused, too. Those of an IJB release must be images
@@ -64,15 +74,21 @@ def check(*, bins: tuple[Path, ...], releases: tuple[Path, ...], resize: bool, q
     """
     if not bins and not releases:
         raise InvalidInput("give at least one verification set, or an IJB release with --ijb")
+    for option, is_given, has_any, what in (
+        ("--resize", resize, bins, "verification sets"),
+        ("--quick", quick, releases, "--ijb"),
+        ("--links", links, releases, "--ijb"),
+    ):
+        if is_given and not has_any:
+            raise InvalidInput(f"{option} is for {what}: leave it out")
     sets, opened = (
         pair_sets.open_sets(bins, pair_sets.decoder(resize=resize)),
-        [release.open_ijb(folder) for folder in releases],
+        [release.open_ijb(folder, links or "inside") for folder in releases],
     )
     for pair_set in sets:
         _check_images(faults.StoredImages(len(pair_set), pair_set.stored_image, pair_set.decode))
     for images in map(release_images.open_images, opened):
-        with progress_bar(images.name, len(images)) as advance:
-            images.check_sizes(advance)
+        images.check_sizes()
         if quick:
             continue
         _check_images(faults.StoredImages(len(images), images.stored_image, decode_any_size))
@@ -98,13 +114,14 @@ def _check_images(images: faults.StoredImages) -> None:
 @sources.judging_options(sources.FILE_OF_EMBEDDINGS)
 @sources.ROOT
 @sources.CACHE
-def ijb(*, root: Path, cache: bool | None, **options: Unpack[sources.JudgingOptions]) -> None:
+@sources.LINKS
+def ijb(*, root: Path, cache: bool | None, links: tree.Links | None, **options: Unpack[sources.JudgingOptions]) -> None:
     """Verify templates of IJB-B or IJB-C one to one and print TAR at FAR.
 
     Rows of the embeddings are in the order of *_face_tid_mid.txt.
     """
-    with sources.opened_source(options, cache=cache) as source:
-        opened = release.open_ijb(root)
+    with sources.opened_source(options, cache=cache, links=sources.unless_shown(options, links)) as source:
+        opened = release.open_ijb(root, links or "inside")
         origin = source.templates(opened)
         task = verifying.release_task(opened, source.files, origin.embed, origin.images)
         outputs.Outputs.of(options).judge([task], source, opened.files)

@@ -11,7 +11,7 @@ import click
 from rich import box, cells, console
 from rich.table import Table
 
-from arcface_api.errors import InvalidInput, explained
+from arcface_api.errors import InvalidInput, explained, printable
 from arcface_evaluator import evaluation
 from arcface_evaluator.commands import sources
 from arcface_evaluator.report import document, entries
@@ -48,7 +48,9 @@ class Outputs:
         """
         self._check([*inputs, *source.files, *([] if source.checkpoint is None else [source.checkpoint])])
         documents, hardest = list[document.EvaluationFile](), list[entries.HardPairs]()
-        for done in evaluation.evaluate(tasks, None if source.checkpoint is None else str(source.checkpoint)):
+        for done in evaluation.evaluate(
+            tasks, None if source.checkpoint is None else printable(str(source.checkpoint))
+        ):
             if self.json_file is not None or self.report is not None:
                 documents.append(done.document())
             if self.json_file is not None and whole_file.is_replaced(self.json_file):

@@ -104,7 +104,7 @@ def check_new(*outputs: tuple[str, Path | None]) -> None:
         if path is None:
             continue
         with explained(f"{option} {path}", "cannot be looked for", "name another file"):
-            place = path.resolve()
+            place = whole_file.real(path)
             if path.exists() or place in places:
                 reason = "exists already" if path.exists() else "is the name of another output"
                 raise InvalidInput(f"{option} {path}: {reason}; name another file")

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 import click
 
-from arcface_api.errors import InvalidInput
+from arcface_api.errors import InvalidInput, printable
 from arcface_evaluator import networks, verifying
 from arcface_evaluator.sets import release, release_images
 from arcface_faces.embedding import embedder, vectors
+from arcface_faces.image_files import tree
 
 FILE = click.Path(path_type=Path)
 MOST_AT_ONCE = 65_536
@@ -30,6 +31,7 @@ NETWORK = (
 """What embeds images."""
 ROOT = click.option("--root", type=FILE, required=True, help="Folder of the set, such as IJB_release/IJBC.")
 CACHE = click.option("--cache/--no-cache", default=None, help="Keep embeddings beside the checkpoint, as by default.")
+LINKS = click.option("--links", type=click.Choice(tree.LINKS), help="Where links of images lead; inside by default.")
 RESIZE = click.option("--resize", is_flag=True, help="Scale images that are aligned and square in another size.")
 FILES_OF_EMBEDDINGS = click.option(
     "--embeddings", type=FILE, multiple=True, help=".npy (N, D) or (N, 2, D), one for each set."
@@ -44,6 +46,7 @@ JUDGING = (
 """How embeddings are read, and what is made of what they show."""
 
 Command = TypeVar("Command", bound=Callable[..., None])
+T = TypeVar("T")
 
 
 def _one_file(_context: click.Context, _option: click.Parameter, file: Path | None) -> tuple[Path, ...]:
@@ -62,6 +65,11 @@ class JudgingOptions(networks.NetworkOptions):
     views: vectors.Views | None
     json_file: Path | None
     report: Path | None
+
+
+def unless_shown(options: JudgingOptions, value: T) -> T | None:
+    """An option about the images of a set, which apply without a network, too, where a page shows some."""
+    return value if options["report"] is None else None
 
 
 def network_options(command: Command) -> Command:
@@ -112,7 +120,7 @@ class EmbeddingSource:
     @property
     def run_name(self) -> str:
         """How pages call what is judged."""
-        return self.files[0].stem if self.checkpoint is None else self.checkpoint.name
+        return printable(self.files[0].stem if self.checkpoint is None else self.checkpoint.name)
 
     def check_count(self, sets: int) -> None:
         """InvalidInput where there are files of embeddings, but not one for each set."""
@@ -145,9 +153,9 @@ class EmbeddingSource:
 
 
 @contextmanager
-def opened_source(options: JudgingOptions, *, cache: bool | None = None) -> Iterator[EmbeddingSource]:
+def opened_source(options: JudgingOptions, *, cache: bool | None = None, **others: object) -> Iterator[EmbeddingSource]:
     """What is judged, checked as far as that goes before it is loaded; InvalidInput where options do not apply."""
-    network = networks.open_source(options, cache=cache)
+    network = networks.open_source(options, cache=cache, **others)
     with ExitStack() as stack:
 
         @functools.cache

@@ -9,7 +9,7 @@ float64, one pair after the other, so that the threshold is that of float64; gen
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,13 @@ class AllPairs:
     impostors: int
     """Pairs of two labels."""
     rates: list[FarRate]
+
+    @property
+    def fault(self) -> str | None:
+        """Why rates cannot be told, if that is so."""
+        if self.genuine and self.impostors:
+            return None
+        return f"{self.genuine} pairs of images have one label and {self.impostors} two: there must be both"
 
 
 class UnitVectors:
@@ -130,6 +137,14 @@ class _Highest:
             )
 
 
+def count_pairs(labels: NDArray[np.int64], fars: Sequence[float] = FARS) -> AllPairs:
+    """What labels (N,) alone tell; the rates are unknown."""
+    sizes, images = np.unique(labels, return_counts=True)[1], len(labels)
+    genuine = int((sizes * (sizes - 1) // 2).sum())
+    unknown = [FarRate(far, None, None) for far in fars]
+    return AllPairs(images, len(sizes), genuine, images * (images - 1) // 2 - genuine, unknown)
+
+
 def compare_all(embeddings_NVD: Embeddings, labels: NDArray[np.int64], fars: Sequence[float] = FARS) -> AllPairs:
     """Rates over all pairs of different images.
 
@@ -141,22 +156,19 @@ def compare_all(embeddings_NVD: Embeddings, labels: NDArray[np.int64], fars: Seq
     Raises:
         InvalidInput: where there is no pair of one label, or none of two, or where embeddings hardly differ.
     """
-    sizes = np.unique(labels, return_counts=True)[1]
-    images = len(labels)
-    genuine = int((sizes * (sizes - 1) // 2).sum())
-    impostors = images * (images - 1) // 2 - genuine
-    if not genuine or not impostors:
-        raise InvalidInput(f"{genuine} pairs of images have one label and {impostors} two: there must be both")
+    counted = count_pairs(labels, fars)
+    if counted.fault is not None:
+        raise InvalidInput(counted.fault)
     units = UnitVectors(embeddings_NVD)
-    falling = _highest_impostors(units, labels, int(max(fars) * impostors) + 2)
-    thresholds = [_threshold(falling, far, impostors) for far in fars]
+    falling = _highest_impostors(units, labels, int(max(fars) * counted.impostors) + 2)
+    thresholds = [_threshold(falling, far, counted.impostors) for far in fars]
     told = [threshold for threshold in thresholds if threshold is not None]
-    accepted = iter(_count_genuine(units, labels, told) / genuine)
+    accepted = iter(_count_genuine(units, labels, told) / counted.genuine)
     rates = [
         FarRate(far, None if threshold is None else float(next(accepted)), threshold)
         for far, threshold in zip(fars, thresholds, strict=True)
     ]
-    return AllPairs(images, len(sizes), genuine, impostors, rates)
+    return replace(counted, rates=rates)
 
 
 def _threshold(falling: NDArray[np.float64], far: float, impostors: int) -> float | None:

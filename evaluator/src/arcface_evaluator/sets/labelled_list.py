@@ -4,16 +4,21 @@ A line is an image, named as its file below the folder of images; labels and gro
 begins with `image,label` is a heading. Encodings and separators are those of `delimited`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from arcface_api.errors import InvalidInput, explained
-from arcface_evaluator.sets.release_images import hash_images
-from arcface_faces import delimited, images as faces, positioned_file
+from arcface_api.errors import InvalidInput, explained, printable
+from arcface_evaluator.protocols import all_pairs
+from arcface_evaluator.sets import release_images
+from arcface_faces import delimited, image_header, images as faces, positioned_file
+from arcface_faces.image_files import tree
 
 HEADING = ["image", "label"]
 WIDTHS = {2, 3}
@@ -41,33 +46,59 @@ class ListedImages:
 
     name: str
     """The list's."""
-    folder: Path
+    below: tree.ImageTree
+    """Where they are."""
     files: list[str]
 
     def __len__(self) -> int:
         """Number of images."""
         return len(self.files)
 
+    @property
+    def folder(self) -> Path:
+        """With all images."""
+        return self.below.folder
+
     @cached_property
     def sha256(self) -> str:
         """Hash of all images."""
-        return hash_images(self.name, self.folder, self.files)
+        return release_images.hash_images(self.name, self.folder, self.files)
 
     def image(self, number: int, /) -> faces.Image:
         """One of them; InvalidInput where it is none of 112x112, or not below the folder."""
-        path = self.folder / self.files[number]
+        with self._opened(number) as file:
+            content = file.read()
+        return faces.decode(content, str(self.folder / self.files[number]))
+
+    def check(self) -> None:
+        """Look at the first bytes of all images before any is embedded; InvalidInput names the first that is wrong."""
+        release_images.check_all(self.name, len(self), self._check_image)
+
+    def _check_image(self, number: int) -> None:
+        with self._opened(number) as file:
+            stated = image_header.stated_size(file)
+        if stated != (faces.IMAGE_SIZE, faces.IMAGE_SIZE):
+            self.image(number)  # tells what is wrong
+
+    @contextmanager
+    def _opened(self, number: int) -> Iterator[BinaryIO]:
+        """The file of an image, if it is below the folder; a link may lead elsewhere where that is allowed."""
+        name = Path(self.files[number])
+        path = self.folder / name
         with explained(path, "cannot be read", "correct the list or --images"):
-            if not path.resolve().is_relative_to(self.folder.resolve()):
+            if name.is_absolute() or ".." in name.parts:
                 raise InvalidInput(f"{path}: lies outside of {self.folder}: copy it there and correct the list")
-            content = positioned_file.read_regular(path)
-        return faces.decode(content, str(path))
+            self.below.check_place(path, str(path))
+            with positioned_file.open_regular(path) as file:
+                yield file
 
 
 def read_labelled_list(path: Path) -> LabelledList:
     """Read and check a list.
 
     Raises:
-        InvalidInput: naming the first line that is not like the others, or an image that comes twice.
+        InvalidInput: naming the first line that is not like the others, or an image that comes twice; where all
+            images are of one person, or no two are.
     """
     rows = _rows(path)
     lines: dict[str, int] = {}
@@ -76,8 +107,10 @@ def read_labelled_list(path: Path) -> LabelledList:
         if lines.setdefault(image, row.line) != row.line:
             raise InvalidInput(f"{path} line {row.line}: {image} came in line {lines[image]}; list each image once")
     labels = np.unique([row.fields[1] for row in rows], return_inverse=True)[1]
+    if (fault := all_pairs.count_pairs(labels).fault) is not None:
+        raise InvalidInput(f"{path}: {fault}")
     words = [group for row in rows for group in row.fields[2:]]
-    return LabelledList(path.stem, list(lines), labels, _groups(words))
+    return LabelledList(printable(path.stem), list(lines), labels, _groups(words))
 
 
 def _rows(path: Path) -> list[delimited.Row]:

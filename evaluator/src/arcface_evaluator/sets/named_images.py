@@ -116,15 +116,17 @@ class ChosenImages:
         return self.images.name(self.numbers[number])
 
 
-def open_files(path: Path, links: tree.Links, frame: framing.Framing) -> FileImages:
+def open_files(path: Path, links: tree.Links | None, frame: framing.Framing) -> FileImages:
     """The images below a folder, or those of a list with a path a line, relative to the list's folder.
 
     Raises:
-        InvalidInput: naming the first line of a list whose file is missing.
+        InvalidInput: naming the first line of a list whose file is missing; for `links`, since it leads anywhere.
     """
     with explained(path, "cannot be looked into", "correct --images"):
         if path.is_dir():
-            return FileImages(path, tree.ImageTree(path, links).names(), frame)
+            return FileImages(path, tree.ImageTree(path, links or "inside").names(), frame)
+    if links is not None:
+        raise InvalidInput(f"--links is for a folder of images: leave it out with the list {path}")
     names = []
     for number, line in enumerate(delimited.read_lines(path, "--images is a folder or a list of files"), start=1):
         if not (name := line.strip()):
@@ -136,6 +138,13 @@ def open_files(path: Path, links: tree.Links, frame: framing.Framing) -> FileIma
     if not names:
         raise InvalidInput(f"{path}: names no images")
     return FileImages(path.parent, names, frame)
+
+
+def check_landmarks(images: NamedImages) -> None:
+    """InvalidInput names the first image that the list of landmarks leaves out, where they are aligned by one."""
+    if isinstance(images, FileImages | TrainingImages) and isinstance(images.frame, framing.ByLandmarks):
+        for number in range(len(images)):
+            images.frame.listed.of(images.name(number)[0])
 
 
 def usable_images(images: NamedImages, advance: progress.Advance) -> tuple[ChosenImages, list[tuple[int, str]]]:

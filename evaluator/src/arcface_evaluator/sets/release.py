@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from arcface_api.errors import InvalidInput, explained
+from arcface_api.errors import InvalidInput, explained, printable
 from arcface_evaluator.protocols import template_pairs, templates
+from arcface_faces.image_files import tree
 
 IMAGES_FOLDER = "loose_crop"
 META = "meta"
@@ -51,6 +52,8 @@ class TemplateSet:
     """Landmarks and detector's scores; None where images are aligned."""
     images: list[str]
     """(N,) file names below loose_crop."""
+    links: tree.Links = "inside"
+    """Where they may lead."""
     points: NDArray[np.float64] | None
     """(N, 5, 2) landmarks in pixels."""
     scores: NDArray[np.float64]
@@ -87,19 +90,19 @@ class IjbRelease(TemplateSet):
         return *self.member_files, self.pairs_file
 
 
-def open_ijb(folder: Path) -> IjbRelease:
+def open_ijb(folder: Path, links: tree.Links = "inside") -> IjbRelease:
     """Read and check the three files of a set.
 
     Raises:
         InvalidInput: where a file is missing, malformed, or does not agree with the others.
     """
-    opened = open_templates(folder)
+    opened = open_templates(folder, links)
     pairs_file = opened.members_file.with_name(opened.members_file.name.replace(MEMBERS, PAIRS))
     fields = {field.name: getattr(opened, field.name) for field in dataclasses.fields(opened)}
     return IjbRelease(**fields, pairs_file=pairs_file, pairs=_read_pairs(pairs_file, opened))
 
 
-def open_templates(folder: Path) -> TemplateSet:
+def open_templates(folder: Path, links: tree.Links = "inside") -> TemplateSet:
     """Read and check the two files that say what a set's templates are made of.
 
     Raises:
@@ -119,6 +122,7 @@ def open_templates(folder: Path) -> TemplateSet:
         members_file=members_file,
         marks_file=None if is_aligned else marks_file,
         images=members[0],
+        links=links,
         points=points,
         scores=scores,
         templates=templates.Templates(ids, index, _integers(members_file, members[2], "media")),
@@ -142,7 +146,7 @@ def _find_members(folder: Path) -> tuple[str, Path]:
         names = ", ".join(path.name for path in found) or "none"
         raise InvalidInput(f"{meta}: must hold one file NAME{MEMBERS} and holds {names}; --root is one set's folder")
     name = found[0].name.removesuffix(MEMBERS)
-    return (name.upper() if name.upper() in RELEASED else name), found[0]
+    return (name.upper() if name.upper() in RELEASED else printable(name)), found[0]
 
 
 def _read_pairs(path: Path, opened: TemplateSet) -> template_pairs.TemplatePairs:

@@ -21,7 +21,8 @@ from arcface_api.errors import ArcFaceError, InvalidInput, explained
 from arcface_evaluator.sets.release import IMAGES_FOLDER, TemplateSet
 from arcface_faces import checkpoint, image_header, images as faces, positioned_file
 from arcface_faces.embedding import embedder, vectors
-from arcface_faces.progress import Advance, progress_bar
+from arcface_faces.image_files import tree
+from arcface_faces.progress import progress_bar
 
 LOG = logging.getLogger(__name__)
 
@@ -103,22 +104,23 @@ class ReleaseImages:
         elif shape[:2] != (faces.IMAGE_SIZE, faces.IMAGE_SIZE):
             raise InvalidInput(f"{path}: the image is {shape[1]}x{shape[0]} and not aligned: add the file of landmarks")
 
-    def check_sizes(self, advance: Advance) -> None:
+    def check_sizes(self) -> None:
         """Look at the first bytes of all images, as `check_size` does; InvalidInput names the first that is wrong."""
-        with ThreadPoolExecutor(embedder.decoding_threads(), thread_name_prefix="check") as pool:
-            for _ in pool.map(self.check_size, range(len(self))):
-                advance(1)
+        check_all(self.name, len(self), self.check_size)
 
 
 def open_images(opened: TemplateSet) -> ReleaseImages:
     """Check that every image is there and can be aligned, before the first is embedded."""
     folder = opened.folder / IMAGES_FOLDER
     with explained(folder, "cannot be read", "it holds the release's images"), os.scandir(folder) as entries:
-        present = {entry.name for entry in entries}
+        is_link = {entry.name: entry.is_symlink() for entry in entries}
+    below = tree.ImageTree(folder, opened.links)
     listed = opened.marks_file or opened.members_file
     for number, name in enumerate(opened.images, start=1):
-        if name not in present:  # nor is a name that leads out of the folder
+        if name not in is_link:  # nor is a name that leads out of the folder
             raise InvalidInput(f"{folder / name}: is missing, line {number} of {listed} names it")
+        if is_link[name]:
+            below.check_place(folder / name, str(folder / name))
     return ReleaseImages(opened.name, folder, opened.images, _open_alignment(opened))
 
 
@@ -197,6 +199,14 @@ def cached_embeddings(cache: EmbeddingCache | None, embed: Callable[[], vectors.
     if cache is not None:
         cache.store(embeddings)
     return embeddings
+
+
+def check_all(name: str, count: int, check: Callable[[int], object]) -> None:
+    """Look at the images of a set; what the check raises of the first that is wrong."""
+    threads = ThreadPoolExecutor(embedder.decoding_threads(), thread_name_prefix="check")
+    with threads as pool, progress_bar(f"checking {name}", count) as advance:
+        for _ in pool.map(check, range(count)):
+            advance(1)
 
 
 def hash_images(name: str, folder: Path, files: list[str]) -> str:

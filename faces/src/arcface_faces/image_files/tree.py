@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from arcface_api.errors import InvalidInput, explained
+from arcface_faces import whole_file
 from arcface_faces.image_files import suffixes
 
 Links = Literal["inside", "anywhere"]
@@ -33,7 +34,7 @@ class ImageTree:
                 found = next((path for path in self._candidates(name) if path.is_file()), None)
                 if found is None:
                     raise InvalidInput(shown)
-                self._check_place(found, shown)
+                self.check_place(found, shown)
         except ValueError as error:  # a name with a zero byte
             raise InvalidInput(f"{shown!a}: {error}") from None
         return found
@@ -59,8 +60,9 @@ class ImageTree:
         if not suffixes.is_image(path.suffix):
             yield from (path.with_name(path.name + suffix) for suffix in suffixes.SUFFIXES)
 
-    def _check_place(self, path: Path, shown: str) -> None:
-        if self.links == "inside" and not path.resolve().is_relative_to(self.folder.resolve()):
+    def check_place(self, path: Path, shown: str) -> None:
+        """InvalidInput, naming what is `shown`, where a path leads out of the folder and may not."""
+        if self.links == "inside" and not whole_file.real(path).is_relative_to(whole_file.real(self.folder)):
             raise InvalidInput(f"{shown}: leads out of {self.folder} by a link: allow it with --links anywhere")
 
     def _walk(self, folder: Path, above: frozenset[Path], others: Counter[str]) -> Iterator[str]:
@@ -79,11 +81,11 @@ class ImageTree:
                 entries = [entry for entry in found if not entry.name.startswith(".")]
         for entry in entries:
             path = Path(entry.path)
-            if entry.is_dir():
-                self._check_place(path, entry.path)
+            if path.is_dir() if entry.is_symlink() else entry.is_dir():  # of links in a circle the entry cannot tell
+                self.check_place(path, entry.path)
                 yield from self._walk(path, above | {real}, others)
             elif suffixes.is_image(path.suffix):
-                self._check_place(path, entry.path)
+                self.check_place(path, entry.path)
                 yield str(path.relative_to(self.folder))
             else:
                 others[path.suffix.lower()] += 1

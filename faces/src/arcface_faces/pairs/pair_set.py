@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.contract.run_config import RunEvaluation
-from arcface_api.errors import InvalidInput, explained
+from arcface_api.errors import InvalidInput, explained, printable
 from arcface_faces import whole_file
 from arcface_faces.embedding.embedder import Images, decoding_threads
 from arcface_faces.images import Decode, Image, decode, decode_scaled
@@ -101,7 +101,7 @@ def read_pair_set(path: Path, decode: Decode = decode_aligned) -> PairSet:
         raise InvalidInput(f"{path}: holds {images} images, an odd number: images 2i and 2i + 1 make pair i")
     if images != 2 * pairs:
         raise InvalidInput(f"{path}: holds {images} images but {pairs} truth values; they should be {images // 2}")
-    return PairSet(path.stem, path, stored, groups.read_groups(path, pairs), decode)
+    return PairSet(printable(path.stem), path, stored, groups.read_groups(path, pairs), decode)
 
 
 def open_sets(paths: Iterable[Path], decode: Decode = decode_aligned) -> list[PairSet]:

@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from arcface_api.command import GROUP
-from arcface_api.contract.reports import DataStats
+from arcface_api.contract import reports
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, explained
 from arcface_api.names import RELEASES
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec, EvaluationSpec
@@ -38,10 +38,10 @@ def count_data(spec: ArcFaceTrainingJobSpec, volumes: Mapping[str, Path]) -> Cou
     return Counts(identities=stats.identities, images=stats.images)
 
 
-def _read_stats(directory: Path, min_images: int) -> DataStats:
+def _read_stats(directory: Path, min_images: int) -> reports.DataStats:
     """What `arcface data stats` says."""
     answer = _ask("spec.data", "data", "stats", str(directory), "--min-images", str(min_images), "--json")
-    return DataStats.from_ours(answer, "arcface data stats")
+    return reports.DataStats.from_ours(answer, "arcface data stats")
 
 
 def steps_per_epoch(spec: ArcFaceTrainingJobSpec, counts: Counts) -> int:
@@ -85,7 +85,12 @@ def check_evaluation_sets(evaluation: EvaluationSpec, volumes: Mapping[str, Path
     if files:
         _ask("spec.evaluation.sets", "evaluate", "check", *map(str, files))
     for name in evaluation.ijb:
-        _ask("spec.evaluation.ijb", "evaluate", "check", "--quick", "--ijb", str(directory / RELEASES / name))
+        folder = directory / RELEASES / name
+        options = ("--quick", "--links", "anywhere", "--json", "--ijb")
+        answer = _ask("spec.evaluation.ijb", "evaluate", "check", *options, str(folder))
+        (found,) = reports.SetCounts.from_ours(answer, "arcface evaluate check").ijb
+        if (sentence := reports.misnamed_release(folder, found.name)) is not None:
+            raise InvalidInput(f"spec.evaluation.ijb: {sentence}")
 
 
 def is_installed(command: str) -> bool:

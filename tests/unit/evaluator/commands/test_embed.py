@@ -110,6 +110,14 @@ def test_landmarks_align_what_is_not(tmp_path, model, images):
     assert np.abs(found[0, 0] - corner_network(aligned.transpose(2, 0, 1)[None])[0]).max() <= 1
 
 
+def test_an_image_that_the_landmarks_leave_out_is_told_before_any_is_embedded(tmp_path, model, images, capsys):
+    (images / "b.png").write_bytes(b"no image")  # would be the first to be read
+    points = " ".join(map(str, TEMPLATE.ravel()))
+    (tmp_path / "p.txt").write_text(f"b.png {points}\n")
+    command = ("--model", model, "--images", images, "-o", tmp_path / "out.npy", "--landmarks", tmp_path / "p.txt")
+    assert "p.txt: has no landmarks of sub dir/a.png: add a line for it" in refused(capsys, *command)
+
+
 def test_photographs_are_not_taken_for_aligned_faces(tmp_path, model, images, capsys):
     (images / "b.png").write_bytes(encoded_image(3, 250, 250))
     command = ("--model", model, "--images", images, "-o", tmp_path / "out.npy")
@@ -163,7 +171,10 @@ def test_names_that_are_no_text_are_kept(tmp_path, model, images):
     [
         (["--model", "m.onnx"], "one of --images, --records and --bin"),
         (["--model", "m.onnx", "--images", "images", "--bin", "s.bin"], "one of --images, --records and --bin"),
-        (["--images", "images"], "one of --checkpoint"),
+        (["--images", "images"], "give one of --checkpoint and --model"),
+        (["--model", "m.onnx", "--images", "list.txt", "--links", "inside"], "leave it out with the list list.txt"),
+        (["--model", "m.onnx", "--records", "images", "--links", "inside"], "--links is for --images: leave it out"),
+        (["--model", "m.onnx", "--bin", "s.bin", "--detector", "d.onnx"], "leave them out with --bin"),
         (["--model", "m.onnx", "--bin", "s.bin", "--links", "anywhere"], "--links is for --images"),
         (["--model", "m.onnx", "--bin", "s.bin", "--landmarks", "p.txt"], "leave them out with --bin"),
         (["--model", "m.onnx", "--images", "none"], "none: cannot be read"),
@@ -171,6 +182,7 @@ def test_names_that_are_no_text_are_kept(tmp_path, model, images):
 )
 def test_bad_arguments_get_one_line(tmp_path, model, images, capsys, monkeypatch, words, said):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.txt").write_text("images/b.png\n")
     assert said in refused(capsys, *words, "-o", "out.npy")
 
 

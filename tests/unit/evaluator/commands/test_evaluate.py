@@ -130,33 +130,6 @@ def test_bad_arguments_get_one_line(small, capsys):
     assert "2 sets are called 'small'" in refused(capsys, "--embeddings", embeddings, "--bin", bin_file, same_name)
 
 
-SOURCES = {"--checkpoint": "c", "--model": "m.onnx", "--embeddings": "e.npy"}
-APPLIES = {
-    "--mean": ("0.5", ["--model"]),
-    "--scale": ("0.5", ["--model"]),
-    "--channels": ("RGB", ["--model"]),
-    "--output": ("embedding", ["--model"]),
-    "--batch-size": ("64", ["--checkpoint", "--model"]),
-    "--ranks": ("1", ["--checkpoint", "--model"]),
-    "--views": ("separate", ["--embeddings"]),
-}
-
-
-@pytest.mark.parametrize("option", APPLIES)
-@pytest.mark.parametrize("source", SOURCES)
-def test_an_option_that_does_not_apply_is_an_error(small, capsys, option, source):
-    value, sources = APPLIES[option]
-    said = refused(capsys, source, SOURCES[source], "--bin", small / "small.bin", option, value)
-    is_told = f"{option} is for {' and '.join(sources)}: leave it out with {source}" in said
-    assert is_told == (source not in sources)
-
-
-@pytest.mark.parametrize("words", ["--cache", "--no-cache"])
-def test_only_a_checkpoint_has_embeddings_kept_beside_it(capsys, words):
-    assert run(["evaluate", "ijb", "--embeddings", "e.npy", "--root", "IJBC", words]) == 2
-    assert "--cache/--no-cache is for --checkpoint: leave it out with --embeddings" in capsys.readouterr().err
-
-
 def test_channels_alone_say_nothing(small, capsys):
     options = ["--model", small / "m.onnx", "--channels", "BGR", "--bin", small / "small.bin"]
     assert "--channels BGR: goes with --mean and --scale" in refused(capsys, *options)

@@ -1,6 +1,7 @@
 """`evaluate identify` and `evaluate all-pairs` as a user sees them, beside loops over all candidates."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -133,6 +134,88 @@ def test_all_images_of_a_list_are_compared_and_each_group_by_itself(tmp_path, ca
             assert each["tarAtFar"][far] == pytest.approx(np.mean(scores[first][is_same] > threshold))
             assert each["thresholds"][far] == pytest.approx(threshold, abs=1e-11)
     assert "all against all" in capsys.readouterr().out
+
+
+def test_a_group_of_one_kind_of_pairs_is_told_and_the_others_are_judged(tmp_path, capsys, caplog):
+    np.save(tmp_path / "e.npy", np.random.default_rng(2).standard_normal((10, 6)).astype(np.float32))
+    lines = [
+        f"{row}.jpg,{label},{group}" for row, (label, group) in enumerate(zip("1122334555", "aaaabbbbcc", strict=True))
+    ]
+    (tmp_path / "faces.csv").write_text("\n".join(lines))
+    options = ["--embeddings", tmp_path / "e.npy", "--list", tmp_path / "faces.csv", "--json", tmp_path / "o.json"]
+    assert status("all-pairs", *options) == 0
+    found = {each.get("group"): each for each in json.loads((tmp_path / "o.json").read_text())["allPairs"]}
+    assert [(group, each["genuine"], each["impostors"]) for group, each in found.items()] == [
+        (None, 6, 39),
+        ("a", 2, 4),
+        ("b", 1, 5),
+        ("c", 1, 0),
+    ]
+    assert found["c"]["unresolved"] == ["1e-6", "1e-5", "1e-4"]
+    assert found["c"]["tarAtFar"] == {}
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told == (
+        "faces: group c: its rates are unknown: 1 pairs of images have one label and 0 two: there must be both"
+    )
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["c", "2", "1", "1", "0", "-", "-", "-"] in rows
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """Words of a command without a checkpoint's network, of which nothing may be asked: eight images, a list."""
+    (tmp_path / "images").mkdir()
+    for row in range(8):
+        (tmp_path / "images" / f"{row}.png").write_bytes(encoded_image(row // 2))
+    (tmp_path / "faces.csv").write_text("\n".join(f"{row}.png,{row // 2}" for row in range(8)))
+    (tmp_path / "step-00000010").mkdir()
+    (tmp_path / "step-00000010" / "manifest.json").write_text("{}")
+    words = ["all-pairs", "--checkpoint", tmp_path / "step-00000010", "--list", tmp_path / "faces.csv"]
+    return [*words, "--images", tmp_path / "images"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "6.png: cannot be read (No such file or directory)"),
+        (b"no image", "6.png: does not decode"),
+        (encoded_image(1, 40, 40), "6.png: the image is 40x40 and not 112x112"),
+    ],
+)
+def test_an_image_of_a_list_that_cannot_be_used_is_told_before_the_network_is_loaded(
+    tmp_path, listed, capsys, content, said
+):
+    image = tmp_path / "images" / "6.png"
+    image.unlink()
+    if content is not None:
+        image.write_bytes(content)
+    assert status(*listed) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("label", "said"), [("1", "6 pairs of images have one label and 0 two"), ("{row}", "0 pairs")])
+def test_a_list_without_both_kinds_of_pairs_is_refused_before_the_network_is_loaded(
+    tmp_path, listed, capsys, label, said
+):
+    (tmp_path / "faces.csv").write_text("\n".join(f"{row}.png,{label.format(row=row)}" for row in range(4)))
+    assert status(*listed) == 2
+    assert f"faces.csv: {said}" in capsys.readouterr().err
+
+
+def test_links_of_a_lists_images_lead_out_where_that_is_allowed(tmp_path, listed, capsys, monkeypatch):
+    monkeypatch.setattr("arcface_evaluator.networks.load_checkpoint", lambda *_: corner_network)
+    (tmp_path / "images" / "6.png").rename(tmp_path / "elsewhere.png")
+    (tmp_path / "images" / "6.png").symlink_to(tmp_path / "elsewhere.png")
+    assert status(*listed) == 2
+    assert "6.png: leads out of" in capsys.readouterr().err
+    assert status(*listed, "--links", "anywhere") == 0
+
+
+def test_a_checkpoint_may_have_a_name_that_is_no_text(tmp_path, listed, monkeypatch):
+    monkeypatch.setattr("arcface_evaluator.networks.load_checkpoint", lambda *_: corner_network)
+    listed[2] = listed[2].rename(tmp_path / os.fsdecode(b"step-\xe9"))
+    assert status(*listed, "--json", tmp_path / "o.json") == 0
+    assert json.loads((tmp_path / "o.json").read_text())["checkpoint"] == str(tmp_path) + r"/step-\udce9"
 
 
 def test_images_of_a_list_are_embedded_by_a_network(tmp_path, monkeypatch):

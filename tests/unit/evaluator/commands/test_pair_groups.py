@@ -1,6 +1,7 @@
 """From a list with groups to lines, documents and the worst group."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -68,6 +69,19 @@ def test_groups_of_other_pairs_are_told_before_anything_is_embedded(tmp_path, ca
         told = capsys.readouterr()
         assert "lfw.groups: has 19 lines for the 20 pairs of lfw.bin" in told.err
         assert told.out == ""  # the good set was not begun with
+
+
+def test_names_of_files_that_are_no_text_are_told_of_as_they_can_be(tmp_path):
+    np.save(tmp_path / "e.npy", np.eye(40, dtype=np.float32))
+    sets = [tmp_path / os.fsdecode(name) for name in (b"f\xfcr.bin", b"\xe9.bin")]
+    for path in sets:
+        write_pairs(path, pairs=20)
+    judged = ["--embeddings", tmp_path / "e.npy", "--bin", sets[0], "--json", tmp_path / "o.json"]
+    for words in (["evaluate", "pairs", *judged], ["pairs", "join", *sets, "-o", tmp_path / "all.bin"]):
+        with pytest.raises(SystemExit, match="0"):
+            run([str(word) for word in words])
+    assert json.loads((tmp_path / "o.json").read_text())["results"][0]["dataset"] == r"f\udcfcr"
+    assert set((tmp_path / "all.groups").read_text().split()) == {r"f\udcfcr", r"\udce9"}
 
 
 def test_a_set_with_groups_is_not_joined(tmp_path, capsys):

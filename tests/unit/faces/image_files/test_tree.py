@@ -27,6 +27,13 @@ def test_links_within_the_folder_are_followed_and_end(folder):
     assert ImageTree(folder).find("again/x y.JPG") == folder / "again" / "x y.JPG"
 
 
+def test_links_in_a_circle_are_of_no_image(tmp_path):
+    (tmp_path / "a.png").symlink_to("a.png")
+    assert ImageTree(tmp_path).names() == ["a.png"]  # whoever reads it is told
+    with pytest.raises(InvalidInput, match=r"a\.png"):
+        ImageTree(tmp_path).find("a.png")
+
+
 @pytest.mark.parametrize(("link", "name"), [("l.png", "l.png"), ("there", "there/o.png")])
 def test_links_out_of_the_folder_are_followed_where_the_setting_says_so(folder, link, name):
     (folder / link).symlink_to(folder.parent / "outside" / ("o.png" if link == name else ""))

@@ -39,9 +39,9 @@ def test_too_many_groups_are_none(tmp_path):
         read_groups(tmp_path / "rfw.bin", 1001)
 
 
-@pytest.mark.parametrize("name", ["two\nlines", "two\rlines", "\udcff"])
-def test_a_name_that_makes_no_line_of_text_is_refused(name):
-    with pytest.raises(InvalidInput, match="has line ends or bytes that are no text"):
+@pytest.mark.parametrize("name", ["two\nlines", "two\rlines"])
+def test_a_name_that_makes_no_line_is_refused(name):
+    with pytest.raises(InvalidInput, match="has ends of lines"):
         check_names("pairs.csv", ["Asian", name])
 
 

@@ -143,3 +143,11 @@ def test_a_port_that_is_in_use_is_told_of_and_ends_nothing(pod, caplog):
     assert state_server.serve_states(pod.launches.identity.address) is None
     assert "no copies of states" in caplog.text
     assert time.monotonic() - began < 5
+
+
+def test_a_name_server_that_is_silent_holds_nothing_up(monkeypatch):
+    monkeypatch.setattr("socket.getfqdn", lambda _name="": pytest.fail("a name is looked up"))
+    server = state_server.serve_states("127.0.0.1", 0)
+    assert server is not None
+    server.shutdown()
+    server.server_close()

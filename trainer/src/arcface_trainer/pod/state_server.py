@@ -13,8 +13,9 @@ import ipaddress
 import logging
 import re
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import ThreadingTCPServer
 from threading import Thread
 
 from pydantic import Field, ValidationError, field_validator
@@ -139,10 +140,11 @@ class Shelf:
         return States(states=found)
 
 
-class StateServer(ThreadingHTTPServer):
-    """A launcher's port."""
+class StateServer(ThreadingTCPServer):
+    """A launcher's port. No HTTPServer, which has its address looked up: for seconds where no name server answers."""
 
     daemon_threads = True
+    allow_reuse_address = True
     request_queue_size = 1024
     """All pods of a gang may ask that of pod 0 at once."""
     shelf: Shelf | None = None
