@@ -10,7 +10,7 @@ from rich.text import Text
 
 from arcface_api.errors import InvalidInput, explained
 from arcface_api.resource.status import Verification
-from arcface_evaluator.commands.outputs import print_table
+from arcface_evaluator.commands.outputs import text_of
 from arcface_faces import checkpoint as checkpoints, checkpoint_writing
 
 FOLDER = click.Path(path_type=Path)
@@ -28,12 +28,12 @@ def show(directory: Path) -> None:
     """Tell what a checkpoint holds; of a folder of checkpoints, a line for each."""
     folders = _checkpoints(directory)
     if not _is_checkpoint(directory):
-        print_table(_overview(folders))
+        click.echo(text_of(_overview(folders)))
         return
     manifest = checkpoints.read_manifest(directory)
     for name, value in _facts(manifest):
         click.echo(f"{name:<20} {value}")
-    print_table(_files_table(manifest))
+    click.echo(text_of(_files_table(manifest)))
 
 
 @checkpoint.command()

@@ -2,14 +2,14 @@
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import click
 from rich import box, cells, console
-from rich.table import Table
+from rich.table import Column, Table
 
 from arcface_api.errors import InvalidInput, explained, printable
 from arcface_evaluator import evaluation
@@ -19,6 +19,8 @@ from arcface_faces import whole_file
 
 WIDTH, WIDEST, LONGEST_WORD = 80, 10_000, 8
 """Columns: of a table as a rule and at most, and of a word that is not broken."""
+WIDEST_NAME = 33
+"""Of the first column where a table has to be divided, with its edges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +134,37 @@ def _fix_numbers(table: Table) -> int:
 
 
 def print_table(table: Table) -> None:
-    """Print a table to standard output."""
-    click.echo(text_of(table))
+    """Print a table to standard output; one that is wider than 80 columns as several that begin with the first one."""
+    for part in _parts(table):
+        click.echo(text_of(part))
+
+
+def _parts(table: Table) -> Iterator[Table]:
+    first, *others = table.columns
+    room, shown = WIDTH - 1 - min(_width_of(first), WIDEST_NAME), list[Column]()
+    for column in others:
+        if shown and sum(map(_width_of, [*shown, column])) > room:
+            yield _with_columns(table, [first, *shown])
+            shown = []
+        shown.append(column)
+    yield _with_columns(table, [first, *shown])
+
+
+def _width_of(column: Column) -> int:
+    """With what separates it from the next one."""
+    return 3 + max(map(cells.cell_len, [str(column.header), *map(str, column.cells)]))
+
+
+def _with_columns(table: Table, columns: Sequence[Column]) -> Table:
+    """Some columns of a table; names fold where they are too long for 80 columns."""
+    part = Table(title=table.title)
+    for column in columns:
+        part.add_column(column.header, justify=column.justify, overflow="fold")
+    for row in zip(*(column.cells for column in columns), strict=True):
+        part.add_row(*row)
+    if _console(io.StringIO()).measure(part).maximum > WIDTH:
+        part.width = WIDTH
+    return part
 
 
 def write_page(report: Path, runs: dict[str, document.EvaluationFile], hardest: Sequence[entries.HardPairs]) -> None:

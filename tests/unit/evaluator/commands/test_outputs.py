@@ -5,7 +5,7 @@ import re
 import pytest
 from rich.table import Table
 
-from arcface_evaluator.commands.outputs import narrowed, text_of
+from arcface_evaluator.commands.outputs import narrowed, print_table, text_of
 from arcface_evaluator.metrics.paired import PairedTest
 from arcface_evaluator.report.comparison import Comparison, comparison_table
 from arcface_evaluator.report.search_entries import identification_table
@@ -44,6 +44,23 @@ def test_tables_fit_80_columns_with_every_digit(table, numbers):
     rows = [set(re.split(r"\s{1,}", line)) for line in lines]
     for number in numbers:
         assert sum(set(number.split()) <= row for row in rows) >= 2, number
+
+
+@pytest.mark.parametrize("name", ["faces", "a-training-of-somebody/with-a-long-name/" * 3], ids=["short", "long"])
+@pytest.mark.parametrize("columns", [2, 9, 30])
+def test_a_table_that_is_too_wide_becomes_several_with_every_digit(capsys, name, columns):
+    table, numbers = Table(title="[a] course"), [f"0.{number:05}" for number in range(columns)]
+    for heading in ("", *(f"accuracy {number}" for number in range(columns))):
+        table.add_column(heading, justify="right" if heading else "left")
+    table.add_row(name, *numbers)
+    table.add_row("other", *numbers)
+    print_table(table)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if "│" in line]
+    assert [cell for row in rows if row[0] == "other" for cell in row[1:]] == numbers
+    first = [row[0] for row in rows if row[0] != "other"]
+    assert name in "".join(first)
 
 
 def test_only_numbers_make_a_table_wider():
