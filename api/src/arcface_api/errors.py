@@ -74,7 +74,7 @@ class Stopped(ArcFaceError):  # noqa: N818
     exit_code = ExitCode.STOPPED
 
 
-_PASSING = frozenset(
+PASSING = frozenset(
     {
         errno.EIO,  # a disk or a network volume that hiccups
         errno.ESTALE,  # NFS: the server was restarted or the file replaced
@@ -100,14 +100,14 @@ _PASSING = frozenset(
         errno.EADDRINUSE,
     }
 )
+"""Errors after which the same call may go well later."""
+PASSING_WHERE_WRITTEN = PASSING | {errno.EROFS}
+"""Those of a place that took writes before: it is read-only for a while."""
 
 
-def _is_passing(error: OSError) -> bool:
-    """Whether the same call may go well later."""
-    return error.errno in _PASSING
-
-
-def _failure(subject: Path | str, deed: str, error: OSError, remedy: str) -> ArcFaceError:
+def _failure(
+    subject: Path | str, deed: str, error: OSError, remedy: str, passing: frozenset[int] = PASSING
+) -> ArcFaceError:
     """What an error means, to be raised.
 
     Args:
@@ -115,16 +115,23 @@ def _failure(subject: Path | str, deed: str, error: OSError, remedy: str) -> Arc
         deed: what could not be done, as in `cannot be read`.
         error: what the system said.
         remedy: what the user may do where the error lasts.
+        passing: as for `explained`.
     """
     reason = error.strerror or str(error) or type(error).__name__
-    if _is_passing(error):
+    if error.errno in passing:
         return ArcFaceError(f"{subject}: {deed} ({reason}): this may pass, try again")
     return InvalidInput(f"{subject}: {deed} ({reason}): {remedy}")
 
 
 @contextmanager
-def explained(subject: Path | str, deed: str, remedy: str) -> Iterator[None]:
+def explained(subject: Path | str, deed: str, remedy: str, passing: frozenset[int] = PASSING) -> Iterator[None]:
     """Raise `_failure` for any error of the system inside.
+
+    Args:
+        subject: the file or folder, or what else was touched.
+        deed: what could not be done, as in `cannot be read`.
+        remedy: what the user may do where the error lasts.
+        passing: numbers of the errors that are worth another try.
 
     Raises:
         ArcFaceError: where another try may go well.
@@ -133,7 +140,7 @@ def explained(subject: Path | str, deed: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _failure(subject, deed, error, remedy) from error
+        raise _failure(subject, deed, error, remedy, passing) from error
 
 
 PAUSES = (0.1, 1.0, 5.0)
@@ -157,7 +164,7 @@ def persistently(read: Callable[[], T], subject: Path | str, deed: str, remedy: 
         try:
             return read()
         except OSError as error:
-            if not _is_passing(error):
+            if error.errno not in PASSING:
                 raise _failure(subject, deed, error, remedy) from error
         sleep(pause)
     with explained(subject, deed, remedy):

@@ -31,6 +31,19 @@ def draw(folder):
     write_dataset(folder / "out", REQUEST, lambda _: None)
 
 
+def test_a_volume_that_took_checkpoints_before_is_read_only_for_a_while(tmp_path, monkeypatch):
+    """Its newest state may be in the pods' memory, which an exit that is never retried would lose."""
+    write_checkpoint(tmp_path / "out")
+
+    def refuse(path, *_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(ArcFaceError, match=r"Read-only file system\): this may pass, try again") as caught:
+        prepare_checkpoints(tmp_path)
+    assert type(caught.value) is ArcFaceError
+
+
 @pytest.mark.parametrize("write", [prepare_checkpoints, export, draw])
 @pytest.mark.parametrize(
     ("number", "kind"),

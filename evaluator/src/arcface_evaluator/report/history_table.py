@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +14,9 @@ from arcface_evaluator.report import provenance
 
 Histories = Mapping[str, History]
 """By the names that people are shown."""
+_Figure = Callable[[HistoryLine], float | None]
+USUAL_STEPS = 20
+"""Of the lines of older releases, which do not tell how many steps they are over."""
 RUN_HEADINGS = ("", "step", "epoch", "loss", "img/s", "data wait", "ranks", "starts", "accuracy", "best")
 EPOCH_HEADINGS = ("epoch", "step", "loss", "learning rate", "img/s", "data wait")
 
@@ -48,8 +51,8 @@ def run_row(name: str, history: History) -> list[str]:
         done if start is None else f"{done}/{start.total_steps}",
         "" if last is None else f"{last.epoch:.2f}",
         "" if last is None else _loss(last.loss),
-        _over(figures, lambda line: line.images_per_second, median, "{:.0f}"),
-        _over(figures, lambda line: line.data_wait_percent, fmean, "{:.1f} %"),
+        "" if not (rates := _told(figures, lambda line: line.images_per_second)) else f"{median(rates):.0f}",
+        _mean(figures, lambda line: line.data_wait_percent, _seconds, "{:.1f} %"),
         "" if start is None else str(start.world_size),
         str(len(history.starts)),
         "" if not history.verifications else f"{_mean_accuracy(history.verifications[-1]):.5f}",
@@ -63,7 +66,7 @@ def epoch_headings(history: History) -> tuple[str, ...]:
 
 
 def epoch_rows(history: History) -> list[list[str]]:
-    """Means over the log intervals that ended in an epoch, and the accuracies after it."""
+    """Means over the steps or the time of the log intervals that ended in an epoch, and the accuracies after it."""
     lines: dict[int, list[HistoryLine]] = {}
     for line in history.figures:
         lines.setdefault(math.ceil(line.epoch), []).append(line)
@@ -87,10 +90,10 @@ def _epoch_cells(epoch: int, lines: Sequence[HistoryLine]) -> list[str]:
     return [
         str(epoch),
         str(lines[-1].step) if lines else "",
-        _over(lines, lambda line: line.loss, fmean, "{:.4f}"),
+        _mean(lines, lambda line: line.loss, _steps, "{:.4f}"),
         "" if rate is None else f"{rate:.6g}",
-        _over(lines, lambda line: line.images_per_second, fmean, "{:.0f}"),
-        _over(lines, lambda line: line.data_wait_percent, fmean, "{:.1f} %"),
+        _mean(lines, lambda line: line.images_per_second, _seconds, "{:.0f}"),
+        _mean(lines, lambda line: line.data_wait_percent, _seconds, "{:.1f} %"),
     ]
 
 
@@ -100,15 +103,25 @@ def _accuracy_cells(verification: Verification | None, datasets: Sequence[str]) 
     return [f"{found[name]:.5f}" if name in found else "" for name in datasets]
 
 
-def _over(
-    lines: Iterable[HistoryLine],
-    figure: Callable[[HistoryLine], float | None],
-    middle: Callable[[list[float]], float],
-    shown: str,
-) -> str:
-    """The middle of a figure over those lines that tell it; nothing where none does."""
-    values = [value for line in lines if (value := figure(line)) is not None]
-    return shown.format(middle(values)) if values else ""
+def _mean(lines: Iterable[HistoryLine], figure: _Figure, weight: Callable[[HistoryLine], float], shown: str) -> str:
+    """The weighted mean of a figure over those lines that tell it; nothing where none does."""
+    weighted = [(value, weight(line)) for line in lines if (value := figure(line)) is not None]
+    total = sum(share for _, share in weighted)
+    return shown.format(sum(value * share for value, share in weighted) / total) if total > 0 else ""
+
+
+def _told(lines: Iterable[HistoryLine], figure: _Figure) -> list[float]:
+    return [value for line in lines if (value := figure(line)) is not None]
+
+
+def _steps(line: HistoryLine) -> float:
+    """What a line is over: one before a save or a copy is over few steps."""
+    return USUAL_STEPS if line.steps is None else line.steps
+
+
+def _seconds(line: HistoryLine) -> float:
+    """The time that a line is over; steps where it tells none."""
+    return _steps(line) * (1.0 if line.step_milliseconds is None else max(line.step_milliseconds, 0.0) / 1000)
 
 
 def _loss(loss: float | None) -> str:

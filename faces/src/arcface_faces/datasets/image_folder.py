@@ -171,8 +171,10 @@ def _images_in(folder: str, others: Counter[str]) -> list[_Entry]:
     def choose(entry: os.DirEntry[str]) -> _Entry | None:
         if entry.name.startswith("."):
             return None
+        if entry.is_dir():
+            return None
         if not suffixes.is_image(_suffix(entry.name)):
-            return None if entry.is_dir() else (entry.name, _NO_IMAGE)
+            return entry.name, _NO_IMAGE
         try:
             return entry.name, entry.stat().st_size
         except FileNotFoundError:  # a link to nowhere, which whoever reads it is told

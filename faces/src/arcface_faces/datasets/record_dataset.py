@@ -12,6 +12,9 @@ from arcface_faces.datasets.index import Column, DatasetIndex, IndexedDataset, S
 from arcface_faces.datasets.index_store import IndexStore
 from arcface_faces.records import files, layout, recordio
 
+RULES = "2"
+"""Of reading the files; raised where indexes by older ones may hold what is refused now."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
@@ -66,9 +69,8 @@ class RecordDataset(IndexedDataset):
 
 def _made_from(directory: Path) -> str:
     """Sizes and times; a file out of reach has none, which the reading then reports."""
-    return " ".join(
-        _size_and_time(directory / name) for name in (files.RECORDS_FILE, files.INDEX_FILE, files.PROPERTY_FILE)
-    )
+    names = (files.RECORDS_FILE, files.INDEX_FILE, files.PROPERTY_FILE)
+    return " ".join([RULES, *(_size_and_time(directory / name) for name in names)])
 
 
 def _size_and_time(path: Path) -> str:

@@ -12,6 +12,7 @@ float32 and exact only up to 2^24; above it `property` tells a, and the heads of
 one tell where that is.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -25,8 +26,11 @@ from arcface_faces.records.index import Index, read_index
 from arcface_faces.records.recordio import MAGIC_BYTES, RecordFile
 from arcface_faces.records.table import RecordTable, read_heads
 
+LOG = logging.getLogger(__name__)
 SAMPLES = 256
 """Identities whose first and last images must say themselves what the identity records say of them."""
+MOST_NAMED = 5
+"""Keys that a message names."""
 ALIGNMENT = 4
 """Bytes that the length of a record is filled up to a multiple of."""
 LONGEST_SPAN = 1 << 20
@@ -95,7 +99,12 @@ class _RecordSet:
             if self._say_the_same(images, counts):
                 _check_announced(images.keys, images.identities, self.announced, self.file.path)
                 return images
-        return RecordImages.of(self.heads(1, stop), self.announced, self.file.path)
+        heads = self.heads(1, stop)
+        if counts is not None:
+            _check_numbered_otherwise(heads, images, self.file.path)
+        if stop < len(self.lines):
+            LOG.warning("%s: the heads of its images tell whose they are, not its identity records", self.file.path)
+        return RecordImages.of(heads, self.announced, self.file.path)
 
     def _check_all_listed(self, heads: RecordTable) -> None:
         """InvalidInput where a record begins between those that the index lists, or before or behind them."""
@@ -131,11 +140,15 @@ class _RecordSet:
         first, stop = header.labels[0].tolist()
         if first == key_count or (first == first // 1 and 1 <= first < key_count == stop):
             return int(first)
+        image, numbering = "", ""
+        if header.image_sizes[0] > 0:
+            image = f"; or key 0 is an image of identity {first:g} with an array of labels, as im2rec packs several"
+            numbering = ", or give each image one label, or the first one key 1"
         raise InvalidInput(
             f"{records}: key 0 announces ({first:g}, {stop:g}), which fits no reading: images up to key {first - 1:g} "
             f"and identities up to key {stop - 1:g}, but the index ends at key {key_count - 1}; or images alone up to "
-            f"key {first - 1:g}, but more or less than that follow: copy {files.RECORDS_FILE} and {files.INDEX_FILE} "
-            "again, together"
+            f"key {first - 1:g}, but more or less than that follow{image}: copy {files.RECORDS_FILE} and "
+            f"{files.INDEX_FILE} again, together{numbering}"
         )
 
     def _image_counts(self, stop: int) -> NDArray[np.int64] | None:
@@ -188,6 +201,23 @@ class _RecordSet:
         keys = np.unique(np.concatenate([lasts - counts[chosen] + 1, lasts]))
         heads = read_heads(self.file, self.index, self.lines[keys])
         return np.array_equal(heads.labels[:, 0], images.identities[keys - 1])
+
+
+def _check_numbered_otherwise(heads: RecordTable, images: RecordImages, records: Path) -> None:
+    """InvalidInput where the heads of no more than half of the images name other people than the identity records."""
+    labels, count = heads.labels[:, 0], len(images.keys)
+    others = np.flatnonzero(labels != images.identities)
+    if 2 * len(others) > count:
+        return
+    named = [f"key {heads.keys[row]} {labels[row]:g} and not {images.identities[row]}" for row in others[:MOST_NAMED]]
+    told = ", ".join([*named, *([f"{len(others) - MOST_NAMED} more"] if len(others) > MOST_NAMED else [])])
+    heads_say = f"the heads of {len(others)} of {count} images name other people than the identity records ({told})"
+    if len(others) <= identity_bounds.FEW * count:
+        raise InvalidInput(f"{records}: {heads_say}: they are damaged, copy it again")
+    raise InvalidInput(
+        f"{records}: can be read in two ways: {heads_say}, so that either may number people: copy it again, or "
+        "pack the images anew with 'arcface data pack'"
+    )
 
 
 def _whole_labels(heads: RecordTable, announced: files.Property | None, records: Path) -> NDArray[np.int32]:

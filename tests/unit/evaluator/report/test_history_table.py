@@ -1,12 +1,15 @@
 """The names by which trainings are told apart."""
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from arcface_api.contract.history import History
+from arcface_api.contract.history import History, HistoryLine
 from arcface_evaluator.report import history_table
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -23,3 +26,37 @@ def test_names_are_relative_paths_and_text(monkeypatch, paths, names):
     monkeypatch.setattr(History, "read", lambda path: History([], [], 0, path))
     read = history_table.read_histories([Path(os.fsdecode(path)) for path in paths])
     assert list(read) == names
+
+
+def test_an_epoch_weighs_its_lines_by_their_steps_and_rates_by_their_time():
+    """A short line stands before each save: 40 steps of 10 ms, and 1 of 600 ms that waited for images."""
+    lines = [
+        HistoryLine(
+            stretch="a",
+            at=NOW,
+            step=step,
+            epoch=step / 100,
+            steps=steps,
+            loss=loss,
+            learning_rate=0.1,
+            images_per_second=32 / seconds,
+            step_milliseconds=1000 * seconds,
+            data_wait_percent=wait,
+        )
+        for step, steps, loss, seconds, wait in [
+            (20, None, 2.0, 0.01, 1.0),
+            (40, 20, 2.0, 0.01, 1.0),
+            (41, 1, 10.0, 0.6, 90.0),
+        ]
+    ]
+    history = History([], lines, 0)
+    (row,) = history_table.epoch_rows(history)
+    epoch_loss, images, seconds = (40 * 2.0 + 10.0) / 41, 41 * 32, 40 * 0.01 + 0.6
+    wait = (0.4 * 1 + 0.6 * 90) / seconds
+    assert row == ["1", "41", f"{epoch_loss:.4f}", "0.1", f"{images / seconds:.0f}", f"{wait:.1f} %"]
+    assert history_table.run_row("a", history)[5] == f"{wait:.1f} %"
+
+
+def test_an_epoch_whose_lines_are_over_no_step_has_no_mean():
+    line = HistoryLine(stretch="a", at=NOW, step=1, epoch=0.1, steps=0, loss=2.0, learning_rate=0.1)
+    assert history_table.epoch_rows(History([], [line], 0)) == [["1", "1", "", "0.1", "", ""]]

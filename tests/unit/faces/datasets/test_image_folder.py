@@ -54,7 +54,8 @@ def shown(faces):
 def test_files_of_other_kinds_are_told_when_the_images_are_listed(images, caplog):
     for name in ("Ann/a.webp", "Bob/b.WEBP", "Bob/c.bmp"):
         (images / name).touch()
-    (images / "Ann" / "subfolder").mkdir()
+    for name in ("subfolder", "named like one.jpg"):
+        (images / "Ann" / name).mkdir()
     settle(images)
     for _ in range(2):
         assert len(open_dataset(images).labels) == 6

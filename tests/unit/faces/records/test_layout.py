@@ -76,10 +76,42 @@ def test_identity_records_spare_the_heads_of_the_images(tmp_path, bytes_read, mo
     )
 
 
-def test_images_that_number_people_otherwise_are_gone_by(tmp_path):
+def test_images_that_number_people_otherwise_are_gone_by(tmp_path, caplog):
     """As a part of a larger set keeps that one's numbers."""
     part = {key: record(image(7 * ((key - 1) // 2) + 3, key, b"x")) for key in range(1, 5)}
     assert found(tmp_path, {**CLASSIC, **part}) == ([1, 2, 3, 4], [3, 3, 10, 10])
+    assert caplog.messages == [
+        f"{tmp_path / 'train.rec'}: the heads of its images tell whose they are, not its identity records"
+    ]
+
+
+def four_people(**others):
+    """Six images each, whose heads name them but for some; key 24 is the last image of all."""
+    people = {key: others.get(f"key_{key}", (key - 1) // 6) for key in range(1, 25)}
+    images = {key: record(image(person, key, b"x")) for key, person in people.items()}
+    identities = {25 + person: record(labelled((6.0 * person + 1, 6.0 * person + 7))) for person in range(4)}
+    return {**images, **identities, 0: record(labelled((25.0, 29.0)))}
+
+
+def test_a_few_images_that_name_another_person_are_damaged_and_named(tmp_path, caplog):
+    """A flipped bit makes 3 of 2: it moves no image to another person, and does not change how the set is read."""
+    with pytest.raises(
+        InvalidInput,
+        match=r"train.rec: the heads of 2 of 24 images name other people than the identity records \(key 9 5 and "
+        r"not 1, key 24 2 and not 3\): they are damaged, copy it again",
+    ):
+        found(tmp_path, four_people(key_24=2, key_9=5))
+    assert found(tmp_path, four_people(key_9=5))[1] == np.repeat(range(4), 6).tolist(), "which its reader is told"
+    assert caplog.messages == []
+
+
+def test_heads_that_number_a_part_of_the_people_otherwise_leave_two_readings(tmp_path):
+    with pytest.raises(
+        InvalidInput,
+        match=r"can be read in two ways: the heads of 6 of 24 images name other people than the identity records "
+        r"\(key 19 7 and not 3, .*, 1 more\), so that either may number people: .* 'arcface data pack'",
+    ):
+        found(tmp_path, four_people(**{f"key_{key}": 7 for key in range(19, 25)}))
 
 
 def test_an_identity_without_images_keeps_its_number(tmp_path):
@@ -113,6 +145,12 @@ def test_records_that_the_index_does_not_list_are_not_read_with_the_image_before
             id="header of a larger set",
         ),
         pytest.param({**IMAGES, 0: record(labelled((4.0, 2.0)))}, "fits no reading", id="one image too few"),
+        pytest.param(
+            {**IMAGES, 0: record(labelled((0.0,), b"x"))},
+            "; or key 0 is an image of identity 0 with an array of labels, as im2rec packs several: copy train.rec and "
+            "train.idx again, together, or give each image one label, or the first one key 1",
+            id="an image with an array of labels",
+        ),
         pytest.param({**IMAGES, 0: record(labelled((2.5, 5.0)))}, "fits no reading", id="no whole number"),
         pytest.param({**IMAGES, 0: record(labelled((0.0, 5.0)))}, "fits no reading", id="no image"),
         pytest.param(

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -76,6 +77,15 @@ def test_whatever_is_damaged_is_refused_and_the_one_before_is_used(tmp_path, sav
         assert resume(Loaded(), tmp_path, PLAN, World(1, 0)).step == 4, (file.name, place)
         file.write_bytes(whole)
     assert resume(Loaded(), tmp_path, PLAN, World(1, 0)).step == 8
+
+
+def test_however_many_newer_ones_are_damaged_a_sound_one_is_found(tmp_path, save):
+    save(1)
+    for step in range(2, 11):
+        newer = shutil.copytree(tmp_path / "step-00000001", tmp_path / f"step-{step:08d}")
+        rewrite_manifest(newer, lambda document, step=step: document.update(step=step))
+        flip_the_last_bit(newer / BACKBONE_FILE)
+    assert resume(Loaded(), tmp_path, PLAN, World(1, 0)).step == 1
 
 
 def test_no_later_checkpoint_is_looked_at_than_is_wanted(tmp_path, save):

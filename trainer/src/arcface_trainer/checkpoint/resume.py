@@ -12,8 +12,6 @@ from arcface_trainer.distributed.collectives import World
 from arcface_trainer.plan import TrainingPlan
 
 LOG = logging.getLogger(__name__)
-CANDIDATES = 8
-"""Newest checkpoints that are tried."""
 NONE = -1
 ANY = 2**63
 """A step that no training comes to."""
@@ -75,10 +73,7 @@ def resume(
 
 
 def _candidates(directory: Path, plan: TrainingPlan, world: World, newest_step: int) -> tuple[int, list[int]]:
-    """Number of folders named like checkpoints, and the steps of the complete ones, newest first, as rank 0 sees them.
-
-    No more than `CANDIDATES` steps.
-    """
+    """Number of folders named like checkpoints, and steps of the complete ones, newest first, as rank 0 sees them."""
     found: list[Path] = []
     steps: list[int] = []
     if world.is_first:
@@ -87,9 +82,8 @@ def _candidates(directory: Path, plan: TrainingPlan, world: World, newest_step: 
             _check_same_run(manifest, plan, folder)
             if manifest.step <= newest_step:
                 steps.append(manifest.step)
-    padded = (steps + [NONE] * CANDIDATES)[:CANDIDATES]
-    count, *shared = world.all_gather([len(found), *padded])[0].tolist()
-    return count, [step for step in shared if step != NONE]
+    count, complete = world.all_gather([len(found), len(steps)])[0].tolist()
+    return count, world.all_gather(steps or [NONE] * complete)[0].tolist() if complete else []
 
 
 def _check_same_run(manifest: checkpoint.CheckpointManifest, plan: TrainingPlan, folder: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from arcface_api.contract.run_config import UNPUBLISHED, RunCheckpoint
-from arcface_api.errors import ArcFaceError, explained
+from arcface_api.errors import PASSING, PASSING_WHERE_WRITTEN, ArcFaceError, explained
 from arcface_api.resource.status import CheckpointStatus, Verification
 from arcface_faces import checkpoint
 from arcface_faces.checkpoint_writing import head_name, sync_folder, write_manifest, write_tensors
@@ -65,10 +65,12 @@ class CheckpointWriter:
     def prepare(self) -> None:
         """Shut earlier gangs out and make room for this one; rank 0 calls it before any rank saves.
 
-        InvalidInput where the directory cannot be written to, so that it is told before the first step.
+        InvalidInput where the directory cannot be written to, so that it is told before the first step; ArcFaceError
+        where that may pass, as of a read-only volume that holds checkpoints of this run.
         """
         remedy = f"the folder must be writable for user {os.getuid()}, mend its rights or choose another one for "
-        with explained(self.directory, "checkpoints cannot be written", remedy + "spec.checkpoint"):
+        passing = PASSING_WHERE_WRITTEN if checkpoint.checkpoints(self.directory) else PASSING
+        with explained(self.directory, "checkpoints cannot be written", remedy + "spec.checkpoint", passing):
             self.directory.mkdir(parents=True, exist_ok=True)
             if self.room.exists():
                 _remove_folder(self.room)
