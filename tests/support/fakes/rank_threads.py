@@ -25,6 +25,9 @@ class ThreadWorld:
     def all_gather(self, numbers: list[int]) -> NDArray[np.int32]:
         return np.array(self._joined("all_gather", numbers), np.int32)
 
+    def all_gather_doubles(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.array(self._joined("all_gather_doubles", numbers))
+
     def all_mean(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.mean(self._joined("all_mean", values), axis=0, dtype=np.float32)
 

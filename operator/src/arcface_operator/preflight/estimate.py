@@ -147,6 +147,8 @@ class Estimate(Model):
     """Beside the devices that there are."""
     host: HostMemory
     """Of pod 0."""
+    host_when_small: int | None
+    """Of the same where an elastic gang has minReplicas pods; absent where it never has fewer than all."""
     collectives: list[Collective]
     """Of one step."""
     storage: Storage
@@ -159,6 +161,7 @@ def estimate(spec: ArcFaceTrainingJobSpec, counts: Counts) -> Estimate:
     network = network_size(spec.model)
     fresh_loss = expected_initial_loss(spec.loss, counts.identities, spec.model.embedding_size, spec.total_batch_size)
     memory = device_memory(spec, counts, network)
+    memory_when_small, host_when_small = _totals_when_small(spec, counts, network)
     return Estimate(
         counts=counts,
         total_batch_size=spec.total_batch_size,
@@ -169,9 +172,10 @@ def estimate(spec: ArcFaceTrainingJobSpec, counts: Counts) -> Estimate:
         learning_rate=spec.learning_rate,
         initial_loss=fresh_loss if spec.model.init_from is None else None,
         memory=memory,
-        memory_when_small=_memory_when_small(spec, counts, network),
+        memory_when_small=memory_when_small,
         cards=_cards_for(spec, memory.total),
         host=host_memory(spec, counts, network, memory),
+        host_when_small=host_when_small,
         collectives=collectives(spec, network),
         storage=storage(spec, counts, network),
     )
@@ -201,15 +205,22 @@ def device_memory(spec: ArcFaceTrainingJobSpec, counts: Counts, network: Network
     return DeviceMemory(**parts, total=sum(parts.values()))
 
 
-def _memory_when_small(spec: ArcFaceTrainingJobSpec, counts: Counts, network: NetworkSize) -> int | None:
-    """Memory of rank 0 of the smallest gang: it takes the same total batch in more parts, and holds more classes."""
+def _totals_when_small(
+    spec: ArcFaceTrainingJobSpec, counts: Counts, network: NetworkSize
+) -> tuple[int, int] | tuple[None, None]:
+    """Memory of rank 0 and of pod 0 of the smallest gang; none where the gang never has fewer pods than all.
+
+    It takes the same total batch in more parts, and holds more classes.
+    """
     workers, at_once = spec.workers, spec.training.micro_batch_size
     if not workers.is_elastic:
-        return None
+        return None, None
     few = workers.model_copy(update={"replicas": workers.min_replicas})
     parts = -(-spec.total_batch_size // (at_once * few.world_size))
     training = spec.training.model_copy(update={"batch_size": at_once * parts, "gradient_accumulation": parts})
-    return device_memory(spec.model_copy(update={"workers": few, "training": training}), counts, network).total
+    small = spec.model_copy(update={"workers": few, "training": training})
+    device = device_memory(small, counts, network)
+    return device.total, host_memory(small, counts, network, device).total
 
 
 def _cards_for(spec: ArcFaceTrainingJobSpec, needed: int) -> list[Card]:

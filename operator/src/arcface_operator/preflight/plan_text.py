@@ -51,9 +51,10 @@ def _device(plan: Estimate) -> list[tuple[str, str]]:
 
 def _host(plan: Estimate) -> list[tuple[str, str]]:
     """Memory of a node."""
-    host = plan.host
+    host, small = plan.host, plan.host_when_small
     rows = [
         ("memory of pod 0 on its node, at least", size(host.total)),
+        *([] if small is None else [("  with minReplicas pods, at least", size(small))]),
         ("  MindSpore itself", size(host.mindspore)),
         ("  index of the images", size(host.index)),
         ("  decoded images", size(host.batches)),

@@ -140,3 +140,15 @@ def test_a_rank_of_the_smallest_gang_holds_more_classes_and_adds_its_gradients_u
         )
     )
     assert estimate(make_job(workers=whole).spec, MS1MV2).memory_when_small is None
+
+
+@pytest.mark.parametrize("accelerator", ["ascend", "cpu"])
+def test_pod_0_of_the_smallest_gang_is_told_like_a_job_of_that_size(accelerator: str) -> None:
+    """Eight pods' 1,024 images by one pod: eight parts of 128, all decoded there, and all classes in its copy."""
+    workers = {"accelerator": accelerator, "replicas": 8, "devicesPerWorker": 1}
+    training = {"precision": "fp32", "batchSize": 128}
+    elastic = estimate(make_job(workers={**workers, "minReplicas": 1}, training=training).spec, MS1MV2)
+    in_parts = {**training, "batchSize": 1024, "gradientAccumulation": 8}
+    alone = estimate(make_job(workers={**workers, "replicas": 1}, training=in_parts).spec, MS1MV2)
+    assert elastic.host_when_small == alone.host.total > elastic.host.total
+    assert alone.host_when_small is None

@@ -47,9 +47,12 @@ def test_a_rank_alone_has_no_traffic() -> None:
     assert [line.split()[-1] for line in text.splitlines() if line.startswith("traffic")] == ["none"]
 
 
-def test_an_elastic_gang_has_a_figure_for_its_smallest_size() -> None:
+def test_an_elastic_gang_has_figures_of_device_and_host_for_its_smallest_size() -> None:
     workers = {"accelerator": "ascend", "replicas": 4}
     assert "minReplicas" not in plan_text(estimate(make_job(workers=workers).spec, MS1MV2))
     plan = estimate(make_job(workers={**workers, "minReplicas": 1}).spec, MS1MV2)
-    (line,) = [line for line in plan_text(plan).splitlines() if "minReplicas" in line]
-    assert line.split("  ")[-1].strip() == size(plan.memory_when_small)
+    lines = [line for line in plan_text(plan).splitlines() if "minReplicas" in line]
+    assert [line.split("  ")[-1].strip() for line in lines] == [
+        size(plan.memory_when_small),
+        size(plan.host_when_small),
+    ]

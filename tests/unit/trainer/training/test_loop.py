@@ -105,7 +105,7 @@ def test_a_state_that_is_due_is_that_of_its_step(tmp_path, device):
 def test_all_steps_have_ended_and_are_judged_before_the_network_is(tmp_path, device):
     judged = []
 
-    def verify(step):
+    def verify(step, _loss_check):
         judged.append((step, loop.meter.step, device.events[-1]))
         return found(step, 0.9)
 
@@ -261,7 +261,7 @@ def test_a_rank_that_fails_leaves_when_the_step_in_flight_has_ended(tmp_path, de
 def test_whoever_watches_is_told_what_the_rank_begins_once_it_has_made_a_step(tmp_path, device):
     told, verifier = (
         [],
-        SimpleNamespace(is_due=lambda step: step == 3, verify=lambda step: found(step, 0.9), pair_seconds=()),
+        SimpleNamespace(is_due=lambda step: step == 3, verify=lambda step, _check: found(step, 0.9), pair_seconds=()),
     )
     loop = make_loop(tmp_path, device, steps=4, verifier=verifier)
     loop.enter = lambda phase, step: told.append(f"{phase.name} {step}")
@@ -304,7 +304,7 @@ def test_the_time_of_a_step_is_from_end_to_end_without_what_is_done_between(tmp_
         now.seconds += 2.0
         return now.seconds
 
-    def verify(step):
+    def verify(step, _loss_check):
         now.seconds += 50.0
         return found(step, 0.9)
 
@@ -340,7 +340,9 @@ def test_every_rank_tells_how_many_images_it_skipped_and_rank_0_the_rest():
 
 
 def test_the_history_has_each_log_interval_the_end_and_each_verification(tmp_path, device):
-    verifier = SimpleNamespace(is_due=lambda step: step == 30, verify=lambda step: found(step, 0.9), pair_seconds=())
+    verifier = SimpleNamespace(
+        is_due=lambda step: step == 30, verify=lambda step, _check: found(step, 0.9), pair_seconds=()
+    )
     loop = make_loop(tmp_path, device, steps=45, verifier=verifier)
     loop.history = HistoryWriter.start(tmp_path, loop.plan, RankIdentity(), 0)
     loop.run()

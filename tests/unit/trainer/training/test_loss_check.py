@@ -6,7 +6,7 @@ from arcface_api.resource.spec import InitFromSpec, LossSpec, ModelSpec
 from arcface_trainer.step.loss_scale import FLOOR
 from arcface_trainer.step.votes import NO_VOTES, StepResult
 from arcface_trainer.training.loss_check import LossCheck, initial_loss_warning
-from arcface_trainer.training.verdict import MOST_SKIPS, RollBackDue
+from arcface_trainer.training.verdict import MOST_SKIPS, WINDOW, RollBackDue
 from support.builders.training_plan import make_plan
 
 
@@ -94,8 +94,35 @@ def test_at_its_floor_an_alarm_names_the_scale_once_and_ten_more_send_the_traini
     floor, skips = check.warnings
     assert floor.startswith("the loss scale is down to its floor of 1 since gradients overflow in float16: lower ")
     assert skips == "9 of the last 9 steps were left out, the last one at step 9: a sum over the ranks not finite"
+    check.check(overflow(FLOOR), MOST_SKIPS)
     with pytest.raises(RollBackDue):
-        check.check(overflow(FLOOR), MOST_SKIPS)
+        check.check(overflow(FLOOR), MOST_SKIPS + 1)
+
+
+@pytest.mark.parametrize(("rate", "flat", "is_found"), [(0.1, 5.405, True), (1.0, 5.405, False), (1.0, 7.0, True)])
+def test_a_loss_that_stands_still_is_held_against_chance_among_the_classes_that_are_compared(rate, flat, is_found):
+    """Of 1,000 classes: ln 1000 is 6.908, ln 103.6 is 4.640 of a tenth of them and four images' own."""
+    check = LossCheck(make_plan(class_count=1000, loss=LossSpec(scale=8.0, margin=0.1, sample_rate=rate)))
+    still = StepResult(flat, 1.0, is_applied=True, votes=NO_VOTES, waits=(0.0,), ended_at=0.0)
+    found = []
+    for step in range(1, WINDOW + 1):
+        try:
+            check.check(still, step)
+        except RollBackDue as due:
+            found.append((step, due.verdict.first_step))
+    assert found == ([(WINDOW, 1)] if is_found else [])
+
+
+@pytest.mark.parametrize(("ranks", "where"), [([2], " on rank 2"), ([0, 1, 2], "")])
+def test_a_verification_without_numbers_sends_the_training_back_once_and_ends_it_then(ranks, where):
+    check, said = LossCheck(make_plan()), f"the embeddings of the verification not finite{where} after step 20"
+    check.check_embeddings([], step=20)
+    with pytest.raises(RollBackDue, match=f"^{said}$") as due:
+        check.check_embeddings(ranks, step=20)
+    assert due.value.verdict.first_step == 19, "the state after step 20 is the one that gave none"
+    check.begin_again()
+    with pytest.raises(Diverged, match=rf"^{said}, although the training went back once: lower training\.optimizer"):
+        check.check_embeddings(ranks, step=20)
 
 
 def test_after_a_roll_back_the_same_again_is_the_end_and_says_what_to_do():

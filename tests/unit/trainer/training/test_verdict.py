@@ -6,15 +6,15 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, strategies as st
 
-from arcface_trainer.step.faults import Fault
-from arcface_trainer.step.loss_scale import FLOOR
+from arcface_trainer.step.faults import CENTERS, IN_A_SUM, Fault
+from arcface_trainer.step.loss_scale import CEILING, FLOOR, INITIAL
 from arcface_trainer.step.votes import NO_VOTES, StepResult
 from arcface_trainer.training.verdict import MOST_SKIPS, WINDOW, Action, History, chance_loss, verdict
 
 CLASSES = 1000
 FRESH = History(chance_loss(CLASSES))
 GOOD = StepResult(3.0, 1.0, is_applied=True, votes=NO_VOTES, waits=(0.0,), ended_at=0.0)
-EMBEDDINGS = Fault("the embeddings", 2, is_gradient=False)
+EMBEDDINGS = Fault("the embeddings", 2, is_scaled=False)
 GRADIENT = Fault("the gradient of layer3..output", 1)
 
 
@@ -67,16 +67,43 @@ def test_a_training_that_went_back_once_has_diverged():
     assert (everywhere.action, everywhere.rank) == (Action.DIVERGED, None)
 
 
+def halved(scale, count):
+    """Results of so many steps in a row whose gradients are not finite, from a loss scale down to its floor."""
+    return [bad(GRADIENT, loss=3.0, loss_scale=max(FLOOR, scale / 2**number)) for number in range(1, count + 1)]
+
+
 def test_overflows_that_a_smaller_loss_scale_may_cure_count_for_nothing():
-    halvings = [bad(GRADIENT, loss=3.0, loss_scale=2.0 ** (15 - number)) for number in range(15)]
-    assert {each.action for each in judge(halvings)} == {Action.SKIP}
-    at_its_floor = judge([*halvings, *[bad(GRADIENT, loss=3.0, loss_scale=FLOOR)] * WINDOW])
-    assert (at_its_floor[-1].action, len(at_its_floor)) == (Action.ROLL_BACK, 15 + MOST_SKIPS)
+    from_first_to_floor = halved(INITIAL, 16)
+    assert from_first_to_floor[-1].loss_scale == FLOOR
+    fits = replace(GOOD, loss_scale=FLOOR)
+    assert {each.action for each in judge([*from_first_to_floor, fits])[:-1]} == {Action.SKIP}
+    assert {each.action for each in judge([*halved(CEILING, 1), *[replace(GOOD, loss_scale=CEILING / 2)] * 3])[1:]} == {
+        Action.GO_ON
+    }
 
 
-@pytest.mark.parametrize("fault", [EMBEDDINGS, Fault("the running statistics", 0, is_gradient=False)])
-def test_no_scale_cures_what_the_forward_pass_made(fault):
-    assert judge([bad(fault, loss=3.0, loss_scale=1024.0)] * WINDOW)[-1].action is Action.ROLL_BACK
+@pytest.mark.parametrize(
+    ("scale", "steps"), [(CEILING, WINDOW), (INITIAL, WINDOW), (8.0, 3 + MOST_SKIPS)], ids=["ceiling", "initial", "low"]
+)
+def test_a_row_of_halvings_that_cure_nothing_ends_within_a_log_interval_and_is_named_by_its_first_step(scale, steps):
+    found = judge([*moving(7), *halved(scale, 5 * WINDOW)])
+    assert (found[-1].action, len(found)) == (Action.ROLL_BACK, 7 + steps)
+    assert (found[-1].first_step, found[-1].rank) == (107, 1)
+    assert found[-1].cause.startswith("the gradient of layer3..output not finite on rank 1 at step 107 and ")
+
+
+@pytest.mark.parametrize("fault", [EMBEDDINGS, Fault(CENTERS, 0, is_scaled=False)])
+def test_no_scale_cures_what_it_does_not_multiply(fault):
+    falling = [bad(fault, loss=3.0, loss_scale=2.0 ** (15 - number)) for number in range(15)]
+    found = judge([GOOD, *falling])
+    assert (found[-1].action, found[-1].first_step, len(found)) == (Action.ROLL_BACK, 101, 1 + MOST_SKIPS)
+
+
+@pytest.mark.parametrize("scale", [2.0**16, FLOOR])
+def test_a_scale_that_has_not_fallen_cures_nothing(scale):
+    """While the backbone is frozen it stays where it is."""
+    found = judge([replace(GOOD, loss_scale=scale), *[bad(IN_A_SUM, loss=30.0, loss_scale=scale)] * WINDOW])
+    assert (found[-1].action, found[-1].first_step, len(found)) == (Action.ROLL_BACK, 101, 1 + MOST_SKIPS)
 
 
 def test_no_scale_cures_a_loss_that_is_not_finite():

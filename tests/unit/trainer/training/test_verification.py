@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from arcface_api.contract.run_config import RunEvaluation
-from arcface_api.errors import Diverged, InvalidInput
+from arcface_api.errors import InvalidInput
 from arcface_api.resource.spec import ModelSpec
 from arcface_evaluator.report.entries import result_of
 from arcface_evaluator.verifying import embed_all, verify_pairs
@@ -13,10 +13,13 @@ from arcface_faces.pairs.pair_set import read_pair_set
 from arcface_trainer.checkpoint.state import Verifications
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.network.backbones import as_function, build_backbone, host_arrays, named_parameters
+from arcface_trainer.training.loss_check import LossCheck
+from arcface_trainer.training.verdict import RollBackDue
 from arcface_trainer.training.verification import Verifier, build_verifier, most_pairs, open_pair_shard
 from support.builders.training_plan import make_plan
 from support.builders.verification_set import corner_network, encoded_image, write_pairs, write_set
 from support.builders.verifications import found
+from support.fakes.rank_threads import run_ranks
 
 EVERYTHING = 10_000
 
@@ -81,6 +84,7 @@ def test_a_damaged_image_is_told_by_the_rank_that_would_look_at_it(evaluation, t
 
 MODEL = ModelSpec(backbone="iresnet18", width=0.0625, stem_stride=2, embedding_size=16)
 PLAN = make_plan(model=MODEL, steps_per_epoch=10, epochs=5)
+CHECK = LossCheck(PLAN)
 
 
 class Scripted:
@@ -124,7 +128,7 @@ def test_it_is_due_at_the_ends_of_every_so_many_epochs_and_at_the_end():
 
 def test_each_rank_tells_how_long_it_took_for_a_pair():
     verifier = make_verifier(0.8)
-    verifier.verify(20)
+    verifier.verify(20, CHECK)
     (seconds,) = verifier.pair_seconds
     assert seconds > 0
 
@@ -139,14 +143,14 @@ def test_what_was_verified_before_a_restart_is_not_verified_again():
 def test_the_best_one_stays_until_a_better_one_comes():
     verifier = make_verifier(0.8, 0.9, 0.85)
     for step in (20, 40, 50):
-        verifier.verify(step)
+        verifier.verify(step, CHECK)
     assert (verifier.verifications.last.step, verifier.verifications.best.step) == (50, 40)
 
 
 def test_the_network_that_is_judged_has_the_weights_of_the_moment():
     verifier = make_verifier(0.8, 0.9, 0.85)
     for step in (20, 40, 50):
-        verifier.verify(step)
+        verifier.verify(step, CHECK)
     first, second, third = verifier.pairs.answers
     assert not np.allclose(first, second)
     assert not np.allclose(second, third)
@@ -156,11 +160,22 @@ def test_the_network_that_is_judged_has_the_weights_of_the_moment():
     )
 
 
-def test_a_network_that_gives_no_numbers_has_diverged():
-    verifier = make_verifier(0.8)
-    verifier.network = lambda images: np.full((len(images), 16), np.nan, np.float32)
-    with pytest.raises(Diverged, match=r"embeddings of the verification are not finite .*learningRate"):
-        verifier.verify(20)
+def test_all_ranks_go_back_where_the_network_gives_no_numbers_on_one(evaluation):
+    def rank_main(world):
+        verifier = make_verifier()
+        verifier.pairs = open_pair_shard(evaluation, EVERYTHING, world.size, world.rank, 5)
+        verifier.network = spoiled_network if world.rank == 1 else corner_network
+        verifier.world = world
+        with pytest.raises(RollBackDue) as due:
+            verifier.verify(20, CHECK)
+        return due.value.verdict.cause, due.value.verdict.rank, verifier.verifications.last
+
+    told = ("the embeddings of the verification not finite on rank 1 after step 20", 1, None)
+    assert run_ranks(3, rank_main) == [told] * 3
+
+
+def spoiled_network(images):
+    return np.full((len(images), 16), np.nan, np.float32)
 
 
 @pytest.mark.parametrize(

@@ -45,13 +45,14 @@ class Accumulation(nn.Cell):
         loss, length, *sums = self.gradient_step.of_images(images, labels_b)
         given = (loss, length * self.share, *sums)
         for index in range(len(given)):
-            self.add(self.found[index], given[index], is_first)
-        self.add(self.moved, self.statistics.moved() * self.share, is_first)
+            add(self.found[index], given[index], is_first)
+        add(self.moved, self.statistics.moved() * self.share, is_first)
         return loss
 
-    def add(self, total: Parameter, x: Tensor, is_first: Tensor) -> None:
-        """Not a sum with zeros to begin with: what a step has found that was not finite ends with it."""
-        ops.assign(total, ops.where(is_first, x, total + x))
+
+def add(total: Parameter, x: Tensor, is_first: Tensor) -> None:
+    """Not a sum with zeros to begin with: what a step has found that was not finite ends with it."""
+    ops.assign(total, ops.where(is_first, x, total + x))
 
 
 class AccumulatedUpdate(nn.Cell):
@@ -72,13 +73,14 @@ class AccumulatedUpdate(nn.Cell):
 class MicroBatchedStep:
     """A step whose images a rank takes one micro-batch after another."""
 
-    def __init__(self, ending: StateUpdate, micro_batches: int) -> None:
+    def __init__(self, accumulation: nn.Cell, update: nn.Cell, micro_batches: int) -> None:
+        """Make it of a graph that adds a micro-batch's results up, and of one that ends a step with the sums."""
         self._micro_batches = micro_batches
-        self.accumulation = Accumulation(ending, micro_batches)
-        self._update = AccumulatedUpdate(ending, self.accumulation)
+        self.accumulation = accumulation
+        self._update = update
 
     def run(self, images: NDArray[np.uint8], labels: NDArray[np.int32], votes_N: Tensor, rate: Tensor) -> Tensor:
-        """What `StateUpdate` returns for a rank's share of a step: images (n * b, 3, 112, 112) and labels (n * b,)."""
+        """What the update returns for a rank's share of a step: images (n * b, 3, 112, 112) and labels (n * b,)."""
         parts = zip(np.split(images, self._micro_batches), np.split(labels, self._micro_batches), strict=True)
         for number, (images_b, labels_b) in enumerate(parts):
             self.accumulation(Tensor(images_b), Tensor(labels_b), Tensor(number == 0))

@@ -34,8 +34,8 @@ class Fault:
     """Or the group of tensors."""
     rank: int | None = None
     """None where several ranks have it, or none by itself."""
-    is_gradient: bool = True
-    """Whether the backward pass made it, which a lower loss scale may cure."""
+    is_scaled: bool = True
+    """Whether the loss scale multiplies it, as it does the backbone's gradients alone: a lower one may cure them."""
 
     def __str__(self) -> str:
         where = "" if self.rank is None else f" on rank {self.rank}"
@@ -117,4 +117,4 @@ def read_faults(findings: Sequence[float], names: Sequence[str]) -> Fault:
         return IN_A_SUM
     ranks = [rank for rank, each in enumerate(findings) if each == earliest]
     first = len(names) - int(earliest)
-    return Fault(names[first], ranks[0] if len(ranks) == 1 else None, is_gradient=first >= len(FORWARD))
+    return Fault(names[first], ranks[0] if len(ranks) == 1 else None, is_scaled=first > names.index(CENTERS))

@@ -117,10 +117,16 @@ class TrainStep(DeviceStep):
         self.statistics = GuardedStatistics(backbones.running_statistics(gradient_step.backbone))
         self.loss_scale = gradient_step.loss_scale
         ending = StateUpdate(gradient_step, self.update, self.statistics)
-        self.graphs = WholeStep(ending) if micro_batches == 1 else accumulation.MicroBatchedStep(ending, micro_batches)
+        self.micro_batches = micro_batches
+        self.graphs = WholeStep(ending) if micro_batches == 1 else _in_micro_batches(ending, micro_batches)
 
     def _run(self, images: NDArray[np.uint8], labels: NDArray[np.int32], votes_N: Tensor, rate: Tensor) -> Tensor:
         return self.graphs.run(images, labels, votes_N, rate)
+
+
+def _in_micro_batches(ending: StateUpdate, micro_batches: int) -> accumulation.MicroBatchedStep:
+    sums = accumulation.Accumulation(ending, micro_batches)
+    return accumulation.MicroBatchedStep(sums, accumulation.AccumulatedUpdate(ending, sums), micro_batches)
 
 
 def _head_momentum(classifier: Classifier | SampledClassifier, optimizer: OptimizerSpec) -> FlatMomentum | RowMomentum:

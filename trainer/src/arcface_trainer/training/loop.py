@@ -270,7 +270,7 @@ class TrainingLoop:
     def _verify(self, verifier: Verifier, step: int) -> None:
         self._begin(Phase.VERIFICATION, step)
         started = time.monotonic()
-        verification = verifier.verify(step)
+        verification = verifier.verify(step, self.loss_check)
         self.meter.pair_seconds = verifier.pair_seconds
         seconds = time.monotonic() - started
         self.metrics.set_verification(verification, seconds)

@@ -4,11 +4,12 @@ import logging
 import math
 from dataclasses import dataclass, field, replace
 
+from arcface_api.class_sampling import compared_classes
 from arcface_api.errors import Diverged
 from arcface_api.initial_loss import expected_initial_loss, margin_cost
 from arcface_api.resource.spec import LossSpec
 from arcface_trainer.plan import TrainingPlan
-from arcface_trainer.step import loss_scale, votes
+from arcface_trainer.step import faults, loss_scale, votes
 from arcface_trainer.training import verdict
 
 LOG = logging.getLogger(__name__)
@@ -27,16 +28,19 @@ class LossCheck:
     _warnings: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.history = verdict.History(verdict.chance_loss(self.plan.class_count))
+        plan = self.plan
+        compared = compared_classes(plan.class_count, plan.loss.sample_rate, plan.total_batch_size)
+        self.history = verdict.History(verdict.chance_loss(compared))
 
     @property
     def warnings(self) -> list[str]:
         """What looks wrong without ending the training."""
-        skips = self.history.skips
+        history = self.history
+        skips = history.skips
         if not skips:
             return self._warnings
         last = f"the last one at step {skips[-1].step}: {skips[-1].fault}"
-        return [*self._warnings, f"{len(skips)} of the last {len(self.history.recent)} steps were left out, {last}"]
+        return [*self._warnings, f"{history.left_out} of the last {len(history.recent)} steps were left out, {last}"]
 
     def check(self, result: votes.StepResult, step: int) -> None:
         """Judge the step that followed `step` updates.
@@ -48,16 +52,29 @@ class LossCheck:
         if step == 0 and self.plan.model.init_from is None:
             self.check_first_loss(result.loss)
         found, self.history = verdict.verdict(result, step, self.history)
-        if found.action is verdict.Action.ROLL_BACK:
-            raise verdict.RollBackDue(found)
-        if found.action is verdict.Action.DIVERGED:
-            raise Diverged(f"{found.cause}, although the training went back once: {REMEDY}", found.rank)
+        _end_stretch(found)
         if found.action is verdict.Action.SKIP:
             self._tell_of_skip(found, result)
 
+    def check_embeddings(self, ranks: list[int], step: int) -> None:
+        """Judge the network after `step` updates, whose embeddings were not finite in a verification on these ranks.
+
+        The training's were: what differs are the averaged statistics of the normalisations. Some update before has
+        spoilt them, so the state after `step` is not one to go back to.
+
+        Raises:
+            RollBackDue, Diverged: where there are such ranks, as `check`.
+        """
+        if ranks:
+            fault = faults.Fault(
+                "the embeddings of the verification", ranks[0] if len(ranks) == 1 else None, is_scaled=False
+            )
+            first = verdict.JudgedStep(step - 1, math.nan, fault)
+            _end_stretch(verdict.gone_wrong(f"{fault} after step {step}", first, self.history))
+
     def begin_again(self) -> None:
         """Judge anew after a roll-back, the only one there will be."""
-        self.history = replace(self.history, has_rolled_back=True, recent=())
+        self.history = replace(self.history, has_rolled_back=True, recent=(), loss_scale=None)
 
     def _tell_of_skip(self, found: verdict.Verdict, result: votes.StepResult) -> None:
         """A line in the log; an alarm where the loss scale can fall no further.
@@ -90,6 +107,14 @@ class LossCheck:
     def _warn(self, warning: str) -> None:
         LOG.warning(warning)
         self._warnings = [*self._warnings, warning]  # a new list: another thread may be writing the report
+
+
+def _end_stretch(found: verdict.Verdict) -> None:
+    """Raise what the loop goes back or ends by, where the verdict is that it must."""
+    if found.action is verdict.Action.ROLL_BACK:
+        raise verdict.RollBackDue(found)
+    if found.action is verdict.Action.DIVERGED:
+        raise Diverged(f"{found.cause}, although the training went back once: {REMEDY}", found.rank)
 
 
 def initial_loss_warning(

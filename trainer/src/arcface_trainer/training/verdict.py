@@ -5,15 +5,18 @@ the same step. A step whose numbers are not finite has changed nothing (`step.up
 and no more is done. Many of them, or a loss that does not move at all, mean that the weights are beyond help. Both show
 within a log interval.
 
-A gradient that overflows while the loss scale is above its floor is no sign of divergence: the scale halves and the
-next step may fit. At the floor, and in precisions without a scale, it is one, as a loss that is not finite always is.
+A gradient of the backbone that overflows is no sign of divergence by itself where the loss scale has halved for it: the
+next step may fit. Where the scale has not moved (at its floor, while the backbone is frozen, in precisions without one)
+it is one, as a loss that is not finite always is. What no scale cures, such as NaN from another cause, looks the same
+at first, so a row of steps that are left out ends within the window, whatever the scale does: a fresh run has the scale
+halve no more than 16 times.
 """
 
 import math
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from arcface_trainer.step import loss_scale, votes
+from arcface_trainer.step import votes
 from arcface_trainer.step.faults import Fault
 
 WINDOW = 20
@@ -55,7 +58,9 @@ class JudgedStep:
     """Updates before it."""
     loss: float
     fault: Fault | None = None
-    """What was not finite, and where, in a step that no loss scale cures."""
+    """What was not finite, and where, in a step that was left out."""
+    may_fit: bool = False
+    """Whether the loss scale has halved for it, so that the next step may fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +71,26 @@ class History:
     """Loss of a network that knows nothing, without any margin; a network that has learnt may well stand still."""
     has_rolled_back: bool = False
     recent: tuple[JudgedStep, ...] = ()
+    loss_scale: float | None = None
+    """After the last step; None where there is none, and until a step has told it."""
 
     @property
     def skips(self) -> list[JudgedStep]:
-        """Steps of the window that were left out."""
-        return [judged for judged in self.recent if judged.fault is not None]
+        """Steps of the window that were left out and that no loss scale cures."""
+        return [judged for judged in self.recent if judged.fault is not None and not judged.may_fit]
+
+    @property
+    def left_out(self) -> int:
+        """How many of them there are, with those that a loss scale may cure."""
+        return sum(judged.fault is not None for judged in self.recent)
+
+    @property
+    def first_skip(self) -> JudgedStep:
+        """The first one of the row of left out steps, halvings among them, that led to what no loss scale cures."""
+        first = self.recent.index(self.skips[0]) if self.skips else 0
+        while first > 0 and self.recent[first - 1].fault is not None:
+            first -= 1
+        return self.recent[first]
 
     @property
     def is_flat(self) -> bool:
@@ -79,9 +99,9 @@ class History:
         is_bad = len(losses) == WINDOW and min(losses) > self.chance_loss
         return is_bad and max(losses) - min(losses) <= FLAT * max(losses)
 
-    def with_step(self, judged: JudgedStep) -> "History":
-        """The history after one more step."""
-        return replace(self, recent=(*self.recent, judged)[-WINDOW:])
+    def with_step(self, judged: JudgedStep, loss_scale: float | None) -> "History":
+        """The history after one more step and with the loss scale that the next one has."""
+        return replace(self, recent=(*self.recent, judged)[-WINDOW:], loss_scale=loss_scale)
 
 
 class RollBackDue(Exception):  # noqa: N818 - no error: another try, from an earlier state
@@ -93,35 +113,37 @@ class RollBackDue(Exception):  # noqa: N818 - no error: another try, from an ear
 
 
 def chance_loss(class_count: int) -> float:
-    """Cross-entropy of even odds."""
+    """Cross-entropy of even odds between the classes that a step compares with."""
     return math.log(class_count)
 
 
 def verdict(result: votes.StepResult, step: int, history: History) -> tuple[Verdict, History]:
     """What follows from the step that came after `step` updates, and the history for the next one."""
     fault = None if result.is_applied else result.fault
-    if fault is not None and _may_fit_at_a_lower_scale(result):
-        return Verdict(Action.SKIP, f"{fault} at step {step}", step), history
-    history = history.with_step(JudgedStep(step, result.loss, fault))
-    if len(history.skips) >= MOST_SKIPS:
-        first = history.skips[0]
-        cause = f"{first.fault} at step {first.step} and {MOST_SKIPS} of {len(history.recent)} steps up to {step}"
-        return _gone_wrong(cause, first, history), history
+    may_fit = fault is not None and _may_fit_at_a_lower_scale(result, history.loss_scale)
+    history = history.with_step(JudgedStep(step, result.loss, fault, may_fit), result.loss_scale)
+    if history.left_out == WINDOW or len(history.skips) >= MOST_SKIPS:
+        first = history.first_skip
+        cause = f"{first.fault} at step {first.step} and {history.left_out} of {len(history.recent)} steps up to {step}"
+        return gone_wrong(cause, first, history), history
     if fault is not None:
         return Verdict(Action.SKIP, f"{fault} at step {step}", step), history
     if history.is_flat:
         first = history.recent[0]
         cause = f"the loss stands still at {result.loss:.4f} on all ranks from step {first.step} to {step}"
-        return _gone_wrong(cause, first, history), history
+        return gone_wrong(cause, first, history), history
     return Verdict(Action.GO_ON), history
 
 
-def _may_fit_at_a_lower_scale(result: votes.StepResult) -> bool:
-    """Whether a gradient alone has overflowed and the loss scale can still fall."""
-    is_gradient_alone = math.isfinite(result.loss) and result.fault.is_gradient
-    return is_gradient_alone and result.loss_scale is not None and result.loss_scale > loss_scale.FLOOR
+def _may_fit_at_a_lower_scale(result: votes.StepResult, scale_before: float | None) -> bool:
+    """Whether a gradient alone has overflowed and the loss scale has fallen; that of a first step is taken to have."""
+    is_scaled_alone = math.isfinite(result.loss) and result.fault.is_scaled
+    if not is_scaled_alone or result.loss_scale is None:
+        return False
+    return scale_before is None or result.loss_scale < scale_before
 
 
-def _gone_wrong(cause: str, first: JudgedStep, history: History) -> Verdict:
+def gone_wrong(cause: str, first: JudgedStep, history: History) -> Verdict:
+    """The verdict where the weights are beyond help, since this step."""
     action = Action.DIVERGED if history.has_rolled_back else Action.ROLL_BACK
     return Verdict(action, cause, first.step, None if first.fault is None else first.fault.rank)

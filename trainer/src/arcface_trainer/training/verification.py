@@ -12,7 +12,6 @@ from mindspore import nn
 from numpy.typing import NDArray
 
 from arcface_api.contract.run_config import RunEvaluation
-from arcface_api.errors import Diverged
 from arcface_api.resource.status import PairResult, Verification
 from arcface_faces.embedding.embedder import Network, embed
 from arcface_faces.images import Image
@@ -23,6 +22,7 @@ from arcface_trainer.checkpoint.state import TrainingState, Verifications
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.network import backbones, layers
 from arcface_trainer.plan import TrainingPlan
+from arcface_trainer.training.loss_check import LossCheck
 
 SAMPLE_SEED = 0
 """The same pairs at every verification and on every rank."""
@@ -145,6 +145,8 @@ class Verifier:
     """What it has found; a checkpoint that cannot be saved takes its best one back."""
     pair_seconds: tuple[float, ...] = ()
     """That each rank took for one of its pairs in the last one; 0 of a rank that had none."""
+    _is_finite: bool = True
+    """Whether this rank's embeddings have been, in the one that is under way."""
 
     def is_due(self, step: int) -> bool:
         """Whether the network after this step is to be judged and has not been."""
@@ -152,29 +154,32 @@ class Verifier:
         is_end = step % self.every_steps == 0 or step == self.plan.total_steps
         return step > 0 and is_end and (last is None or last.step < step)
 
-    def verify(self, step: int) -> Verification:
-        """Judge the network after `step`; Diverged where it gives no numbers."""
+    def verify(self, step: int, loss_check: LossCheck) -> Verification:
+        """Judge the network after `step`.
+
+        Raises:
+            RollBackDue, Diverged: on all ranks alike, where it gives no numbers on one of them.
+        """
         backbones.assign(
             backbones.named_parameters(self.backbone), self.state.backbone(self.world), "the network in training"
         )
-        started = time.monotonic()
+        started, self._is_finite = time.monotonic(), True
         own = self.pairs.distances(self._embed)
         seconds = (time.monotonic() - started) / max(1, np.isfinite(own).sum())
-        rows = self.world.all_gather_doubles(np.append(own, seconds))
-        self.pair_seconds = tuple(rows[:, -1].tolist())
-        results = self.pairs.results(rows[:, :-1])
+        rows = self.world.all_gather_doubles(np.append(own, (seconds, self._is_finite)))
+        loss_check.check_embeddings(np.flatnonzero(rows[:, -1] == 0).tolist(), step)
+        self.pair_seconds = tuple(rows[:, -2].tolist())
+        results = self.pairs.results(rows[:, :-2])
         found = Verification(epoch=self.plan.epoch(step), step=step, results=results)
         self.verifications.add(found)
         return found
 
     def _embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Any numbers where the network gives none: a rank that failed here would leave its peers waiting for it."""
         embeddings = self.network(images)
-        if not np.isfinite(embeddings).all():
-            raise Diverged(
-                "embeddings of the verification are not finite though the training's are: the averaged statistics of "
-                "the batch normalisations have overflowed; lower training.optimizer.learningRate"
-            )
-        return embeddings
+        is_finite = bool(np.isfinite(embeddings).all())
+        self._is_finite = self._is_finite and is_finite
+        return embeddings if is_finite else np.zeros_like(embeddings)
 
 
 def build_verifier(
