@@ -175,7 +175,7 @@ class PlayedLauncher:
 
     def _launch(self, launches: Launches) -> Ending | None:
         """The ranks of one launch; their end, None where another one is called for."""
-        launches.await_first_pod(lambda: self.is_stopped)
+        launches.await_gang(self.pods, lambda: self.is_stopped)
         own, point = launches.identity, launches.meeting
         scheduler = own.address if point is None else point.scheduler
         place = MeetingPlace(own.job_uid, own.attempt or 0, own.launch, scheduler)
