@@ -13,6 +13,7 @@ import pytest
 from arcface_api.contract.launcher_words import GangWord
 from arcface_api.contract.pod_environment import LAUNCHER_PORT, RankIdentity
 from arcface_api.contract.reports import TrainerReport
+from arcface_trainer.pod import launches
 from support.processes.training_jobs import LIVE, WELL
 from support.waiting import wait_until
 from testbed.fake_nodes.played_launcher import PlayedLauncher
@@ -151,7 +152,8 @@ def test_a_pod_in_the_place_of_pod_0_is_met_at_the_address_of_the_call(pods: Pod
     assert not pods.ends
 
 
-def test_who_heeds_no_call_is_met_by_nobody(pods: Pods) -> None:
+def test_who_heeds_no_call_is_met_by_nobody(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launches, "CALL_SECONDS", 0.5)  # in which all old ranks are to end
     pods.begin()
     pods.launchers[0].kill()
     new = pods.add(0, call="1 anew")
