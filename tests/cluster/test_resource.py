@@ -141,7 +141,7 @@ INVALID = [
     pytest.param(evaluation(sets=["lfw", "lfw"]), "spec.evaluation", SETS_DIFFER.message, id="a set twice"),
     pytest.param(evaluation(ijb=["IJBC", "IJBC"]), "spec.evaluation", SETS_DIFFER.message, id="an IJB set twice"),
     pytest.param(gate("vgg2_fp.accuracy"), "spec.evaluation", GATES_ARE_ABOUT_SETS.message, id="gate about no set"),
-    pytest.param(gate("IJBB.tar@1e-4"), "spec.evaluation", GATES_ARE_ABOUT_SETS.message, id="gate about no IJB set"),
+    pytest.param(gate("IJBC.accuracy"), "spec.evaluation", GATES_ARE_ABOUT_SETS.message, id="accuracy of an IJB set"),
     pytest.param(
         evaluation(gates=[{"metric": "lfw.eer"}]), "spec.evaluation.gates[0]", GATE_IS_BOUNDED.message, id="no bound"
     ),
@@ -295,7 +295,7 @@ FIXED = {
 CHANGEABLE = {
     "suspend": True,
     "runPolicy": {"backoffLimit": 5},
-    "evaluation": {"claimName": "faces", "sets": ["lfw"]},
+    "evaluation": {"claimName": "faces", "ijb": ["my.IJBC"], "gates": [{"metric": "my.IJBC.tar@2.5e-4", "min": 0.9}]},
 }
 
 

@@ -177,6 +177,7 @@ def release_task(
             shown=entries.table_of(opened.name, found.choices),
             measure=partial(_ijb_numbers, opened, found),
             hardest=partial(_hardest_of_release, opened, found.scores),
+            figure=partial(named.figure, found.scores),
         )
 
     return SetTask(

@@ -81,9 +81,13 @@ def test_groups_of_other_pairs_are_refused_before_the_network_is_loaded(tmp_path
 
 def test_figures_that_gates_ask_for_are_reported(tmp_path):
     write_pairs(tmp_path / "lfw.bin", pairs=20)
-    metrics = ["lfw.eer", "lfw.auc", "lfw.tar@1e-1", "lfw.tar@1e-6", "lfw.African.accuracy"]
-    report, _ = evaluate(tmp_path, ["lfw"], gates=[GateSpec(metric=metric, max=1.0) for metric in metrics])
-    assert report.figures.by_metric(metrics) == {"lfw.eer": 0.0, "lfw.auc": 1.0, "lfw.tar@1e-1": 1.0}
+    write_release(tmp_path, "IJBC")
+    measured = {"lfw.eer": 0.0, "lfw.auc": 1.0, "lfw.tar@1e-1": 1.0}
+    measured |= {"IJBC.eer": 0.0, "IJBC.auc": 1.0, "IJBC.tar@2.5e-2": 1.0, "IJBC.fnmr@0.5": 0.0, "IJBC.fmr@-1": 1.0}
+    metrics = [*measured, "lfw.tar@1e-6", "IJBC.tar@1e-6", "lfw.African.accuracy"]
+    gates = [GateSpec(metric=metric, max=1.0) for metric in metrics]
+    report, _ = evaluate(tmp_path, ["lfw"], ijb=["IJBC"], gates=gates)
+    assert report.figures.by_metric(metrics) == measured
 
 
 def test_a_missing_release_is_named_before_the_network_is_loaded(tmp_path):

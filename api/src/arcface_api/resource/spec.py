@@ -377,8 +377,8 @@ class EvaluationSpec(Model):
         return self
 
     def _has_figure(self, metric: str) -> bool:
-        of_templates = {f"{name}.{figure}" for name in self.ijb for figure in rules.TEMPLATE_FIGURES}
-        return metric in of_templates or metric.startswith(tuple(f"{name}." for name in self.sets))
+        of_templates = any(rules.is_of_template_set(metric, name) for name in self.ijb)
+        return of_templates or metric.startswith(tuple(f"{name}." for name in self.sets))
 
 
 class SchedulingSpec(Model):

@@ -6,7 +6,8 @@ pair would be a coin's throw: the exact test of McNemar (1947). The interval of 
 Jeffreys' prior. Where pairs share persons all counts are divided by the design effect (Rao and Scott, 1981).
 
 True accept rates at a false accept rate have thresholds that were chosen on the impostors, each model's own. That moves
-all genuine pairs at once, of which McNemar's test knows nothing: it calls most pairs of equal models different.
+all genuine pairs at once, of which McNemar's test knows nothing: it calls most pairs of equal models different. The
+thresholds of an accuracy, which ten folds choose on pairs that they share, move pairs of all folds at once.
 """
 
 from dataclasses import dataclass, replace
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 from arcface_evaluator.metrics import intervals
 
 SIGNIFICANT = 0.05
+FOLDS_EFFECT = 1 + 10 / 9
+"""How many pairs of ten folds tell as much as one whose threshold is known: folds times (1 / folds + pairs of a fold /
+pairs that its threshold was chosen on)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,18 @@ def paired_test(first: NDArray[np.bool_], second: NDArray[np.bool_], effect: flo
     return PairedTest(pairs, only_first, only_second, difference, (float(low), float(high)), min(1.0, 2 * tail))
 
 
+def paired_accuracy_test(first: NDArray[np.bool_], second: NDArray[np.bool_], effect: float = 1.0) -> PairedTest:
+    """Compare decisions in ten folds, each by the threshold that is best on the other nine.
+
+    Thresholds that are chosen on pairs in common have luck in common, which shows in none of the counts. What these
+    leave open is drawn for as many pairs as Nadeau and Bengio (2003) would count; where few pairs tell the models
+    apart, McNemar's probability is the larger one, and taken.
+    """
+    known = paired_test(first, second, effect)
+    counts = known.only_first, known.only_second, known.pairs
+    return _allowing(known, _drawn_differences(*counts, FOLDS_EFFECT * effect))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedPairs:
     """What one model accepts at its threshold of a false accept rate, and its curve around it."""
@@ -93,7 +109,11 @@ def paired_rate_test(first: AcceptedPairs, second: AcceptedPairs, far: float) ->
         for side, beyond in zip((first, second), _drawn_beyond(first, second, far), strict=True)
     )
     luck = drawn + other - one
-    differences = known.difference + luck - luck.mean()
+    return _allowing(known, known.difference + luck - luck.mean())
+
+
+def _allowing(known: PairedTest, differences: NDArray[np.float64]) -> PairedTest:
+    """A test by known thresholds, with what their luck leaves open of the difference, as draws of it (DRAWS,)."""
     tail = (1 + min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))) / (1 + len(differences))
     low, high = np.quantile(differences, intervals.LEVEL)
     probability = min(1.0, max(known.probability, 2 * float(tail)))
@@ -104,7 +124,8 @@ def _drawn_beyond(first: AcceptedPairs, second: AcceptedPairs, far: float) -> ND
     """(2, DRAWS) impostors beyond the threshold of each model that has the false accept rate in truth."""
     effect = max(first.impostor_effect, second.impostor_effect)
     common = len(np.intersect1d(first.false_accepts, second.false_accepts))
-    share = min(1.0, (2 * common + 1) / (len(first.false_accepts) + len(second.false_accepts) + 2))
+    # One more of each model's own: of few that are the same not all would be so again.
+    share = 2 * common / (len(first.false_accepts) + len(second.false_accepts) + 2)
     random, size = np.random.default_rng(intervals.SEED + 1), max(1, round(first.impostors / effect))
     both, one, other = (random.binomial(size, far * part, intervals.DRAWS) for part in (share, 1 - share, 1 - share))
     return effect * np.array([both + one, both + other])

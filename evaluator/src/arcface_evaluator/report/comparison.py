@@ -59,7 +59,7 @@ def _test(
 ) -> paired.PairedTest | None:
     """The test of a figure; None where a document does not hold all that it needs."""
     if not mine.figure.startswith(outcomes.RATE):
-        return paired.paired_test(mine.is_right, theirs.is_right, max(mine.effect, theirs.effect))
+        return paired.paired_accuracy_test(mine.is_right, theirs.is_right, max(mine.effect, theirs.effect))
     one, other = _accepted(first, mine), _accepted(second, theirs)
     if one is None or other is None:
         return None

@@ -120,8 +120,16 @@ def test_a_template_set_of_ones_own_has_a_name_like_any_other_set_and_gates():
     assert refusal(evaluation={"claimName": "faces", "ijb": ["../x"]}).startswith("spec.evaluation.ijb[0]: ")
 
 
-@pytest.mark.parametrize("figure", ["eer", "accuracy", "fnmr@0.35", "tar@2e-4"])
-def test_of_a_template_set_a_gate_may_name_the_rates_that_are_reported(figure):
+@pytest.mark.parametrize("figure", ["eer", "auc", "fnmr@0.35", "fmr@-0.1", "tar@1e-1", "tar@2.5e-4"])
+def test_of_a_template_set_a_gate_may_name_every_figure_of_its_curve(figure):
+    gates = [{"metric": f"my.IJBC.{figure}", "min": 0.5}]
+    assert make_job(evaluation={"claimName": "faces", "ijb": ["my.IJBC"], "gates": gates}).spec.evaluation.gates
+    said = refusal(evaluation={"claimName": "faces", "ijb": ["IJBC", "my"], "gates": gates})
+    assert said == f"spec.evaluation: {rules.GATES_ARE_ABOUT_SETS.message}"
+
+
+@pytest.mark.parametrize("figure", ["accuracy", "African.eer", "African.accuracy"])
+def test_a_template_set_has_no_accuracy_and_no_groups_to_gate(figure):
     gates = [{"metric": f"IJBC.{figure}", "min": 0.5}]
     said = refusal(evaluation={"claimName": "faces", "ijb": ["IJBC"], "gates": gates})
     assert said == f"spec.evaluation: {rules.GATES_ARE_ABOUT_SETS.message}"

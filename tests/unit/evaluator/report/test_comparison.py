@@ -15,6 +15,7 @@ from arcface_evaluator.report.document import EvaluationFile, read_all
 from arcface_evaluator.report.outcomes import MOST_FALSE_ACCEPTS, Outcomes, outcomes_of
 from arcface_evaluator.report.provenance import InputFile
 from arcface_evaluator.report.searches import AllPairsRates
+from arcface_faces.pairs.protocol import fold_accuracy
 from arcface_faces.scores import Scores, Subjects
 from support.builders.evaluated import evaluated
 from support.builders.verification_set import write_pairs
@@ -93,6 +94,36 @@ def test_equal_models_whose_thresholds_are_luck_are_seldom_called_different():
 def test_a_better_model_is_found_though_thresholds_are_luck():
     random = np.random.default_rng(0)
     assert sum(next(compare_runs(runs_of(1.2, random))).test.verdict == "second" for _ in range(20)) >= 18
+
+
+def folds_of(gap, random):
+    """Two models with errors that are much the same, each judged in ten folds by thresholds of its own."""
+    is_same, common = np.arange(600) % 2 == 0, 0.97 * random.standard_normal(600)
+    for shift in (0.5, 0.5 + gap):
+        score = common + 0.22 * random.standard_normal(600) + np.where(is_same, shift, -shift)
+        distances = np.clip(2 - 0.25 * score, 0, 4)
+        yield (distances < fold_accuracy(distances, is_same).threshold_of_pairs(600)) == is_same
+
+
+def test_equal_models_whose_folds_share_the_luck_of_thresholds_are_seldom_called_different():
+    random, held, called, alone = np.random.default_rng(0), 0, 0, 0
+    for _ in range(100):
+        one, other = folds_of(0, random)
+        (found,) = compare_runs({"a": document(one), "b": document(other)})
+        called += found.test.verdict != "undecided"
+        held += found.test.interval[0] <= 0 <= found.test.interval[1]
+        alone += paired_test(one, other).verdict != "undecided"
+    assert called <= 7
+    assert held >= 93
+    assert alone >= 12  # McNemar's test by itself
+
+
+def test_a_better_model_is_found_though_folds_share_the_luck_of_thresholds():
+    random, found = np.random.default_rng(0), 0
+    for _ in range(20):
+        one, other = folds_of(0.4, random)
+        found += next(compare_runs({"a": document(one), "b": document(other)})).verdict == "b is better"
+    assert found >= 17
 
 
 def test_thresholds_that_hang_on_the_same_impostors_share_their_luck():

@@ -32,9 +32,8 @@ COMPARISON_HEADINGS = ("run", "set", "figure", "difference", "95 % interval", "v
 VERDICTS = {"first": "worse", "second": "better", "undecided": "no difference shown"}
 COMPARISON_REMARK = (
     "The same pairs, judged by both. Difference: the run less the first one, in %. Only first, only run: pairs that "
-    "one of them judges rightly. p: of counts at least as uneven, were both equally good (McNemar's exact test); of a "
-    "rate at a FAR it allows for the luck of each run's own threshold, too. About one in twenty comparisons of equal "
-    "runs is called different."
+    "one of them judges rightly. p: of counts at least as uneven, were both equally good (McNemar's exact test); it "
+    "allows for the luck of thresholds, too. At most about one in twenty comparisons of equal runs is called different."
 )
 Runs = Mapping[str, document.EvaluationFile]
 
