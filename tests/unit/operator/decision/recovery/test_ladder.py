@@ -188,6 +188,14 @@ def test_a_recovery_is_over_with_the_first_new_step(report: Any, seconds: float 
     assert (found.seconds, found.steps_lost) == (seconds, lost)
 
 
+def test_a_recovery_is_over_with_the_training_where_no_step_was_left_to_be_made() -> None:
+    recovery = Recovery(rung="InPlace", cause="RankDied", since=ago(7), step=100)
+    pods = make_ended(0, message=told(100, 100).to_json()), make_ended(1)
+    status = decided(None, status={"recoveries": [recovery], "launch": 1}, pods=pods).status
+    assert status.training_completion_time is not None
+    assert [(each.seconds, each.steps_lost) for each in status.recoveries] == [(7.0, 0)]
+
+
 def test_a_suspension_is_not_of_a_recoverys_time() -> None:
     """What is kept of it is the time from the resumption."""
     recovery = Recovery(rung="InPlace", cause="RankDied", since=ago(9999), step=9)
