@@ -24,7 +24,7 @@ LOG_LINES = 20
 LINE_LIMIT = 500
 """Characters of a log line that status keeps."""
 REASON_LIMIT, MESSAGE_LIMIT = 128, 4096
-"""Characters of what a pod says of its end: that of a kubelet is no longer, a launcher's word may be."""
+"""Characters of what is said of a failure: a kubelet's message is no longer, a launcher's or a webhook's may be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,13 +158,12 @@ def _is_results(message: str) -> bool:
 def digest(pod: PodView, ranks_per_pod: int, reason: str, message: str) -> FailureStatus:
     """What is known of every pod that something is wrong with."""
     rank = max(pod.index, 0) * ranks_per_pod if pod.component == stages.TRAINING.component else None
-    reason, message = reason[:REASON_LIMIT], message[:MESSAGE_LIMIT]
-    return FailureStatus(reason=reason, message=message, rank=rank, pod=pod.name, node=pod.node)
+    return FailureStatus(reason=reason[:REASON_LIMIT], message=message, rank=rank, pod=pod.name, node=pod.node)
 
 
 def one_line(text: str) -> str:
-    """Text without line breaks."""
-    return " ".join(text.split())
+    """Text from outside without line breaks, as far as a status keeps it."""
+    return " ".join(text.split())[:MESSAGE_LIMIT]
 
 
 def worst(faults: Iterable[tuple[PodView, Fault]]) -> Fault | None:

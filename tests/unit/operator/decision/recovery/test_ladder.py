@@ -109,7 +109,7 @@ def test_a_word_of_any_length_leaves_a_status_that_can_be_written() -> None:
     failure = ReportedFailure(reason="R" * 60_000, message="m" * 60_000, exit_code=1, log=["l" * 60_000])
     plan = decided(heard(word(1, failure=failure), at=SETTINGS.settle_seconds))
     assert plan.status.phase == "Restarting"
-    assert len(plan.status.failure.message) == MESSAGE_LIMIT
+    assert plan.status.failure.message == f"pod quick-worker-1: {'m' * MESSAGE_LIMIT}"
     assert plan.status.recoveries[-1].cause == "R" * REASON_LIMIT
     assert len(plan.status.to_json()) < 10_000
 
