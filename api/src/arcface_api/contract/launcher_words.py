@@ -71,7 +71,7 @@ class PodWord(Model):
     """First rank of the pod."""
     failure: ReportedFailure | None = None
     """Why its ranks have been ended; absent while they run."""
-    step: int | None = Field(default=None, ge=0)
+    step: int | None = Field(default=None, ge=0, le=2**53)
     """Last step that one of them had made."""
 
 

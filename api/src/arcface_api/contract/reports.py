@@ -36,8 +36,8 @@ class ReportedFailure(Model):
     """One line for people."""
     rank: int | None = Field(default=None, ge=0)
     """Rank that failed first in this pod; of a training that has diverged, that where it began, in whatever pod."""
-    exit_code: int
-    """Exit code of that rank."""
+    exit_code: int = Field(ge=-(2**31), lt=2**31)
+    """Exit code of that rank, within what Kubernetes holds one in."""
     log: list[str] = []
     """Last lines it logged."""
 

@@ -317,7 +317,7 @@ class Recovery(Model):
     step: Number | None = None
     """Last step that was known to be made before."""
     seconds: Measured | None = None
-    """From then to the first new step that was seen; absent until there is one."""
+    """From then to the first new step that was seen, or the training's end; absent until there is one."""
     steps_lost: Number | None = None
     """Steps that were made again, as far as they were known."""
 

@@ -33,4 +33,4 @@ def _figure(scores: Scores, kind: str, at: float) -> float | None:
     if kind == "tar":
         return roc.tar_at_far(scores, [at])[0].nearest
     curve = error_rates.error_curve(scores)
-    return curve.eer if kind == "eer" else curve.auc
+    return {"eer": curve.eer, "auc": curve.auc}[kind]

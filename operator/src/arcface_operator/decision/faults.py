@@ -23,6 +23,8 @@ CONSEQUENCES: frozenset[str] = frozenset({"RankDied", "Stalled"})
 LOG_LINES = 20
 LINE_LIMIT = 500
 """Characters of a log line that status keeps."""
+REASON_LIMIT, MESSAGE_LIMIT = 128, 4096
+"""Characters of what is said of a failure: a kubelet's message is no longer, a launcher's or a webhook's may be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,12 +158,12 @@ def _is_results(message: str) -> bool:
 def digest(pod: PodView, ranks_per_pod: int, reason: str, message: str) -> FailureStatus:
     """What is known of every pod that something is wrong with."""
     rank = max(pod.index, 0) * ranks_per_pod if pod.component == stages.TRAINING.component else None
-    return FailureStatus(reason=reason, message=message, rank=rank, pod=pod.name, node=pod.node)
+    return FailureStatus(reason=reason[:REASON_LIMIT], message=message, rank=rank, pod=pod.name, node=pod.node)
 
 
 def one_line(text: str) -> str:
-    """Text without line breaks."""
-    return " ".join(text.split())
+    """Text from outside without line breaks, as far as a status keeps it."""
+    return " ".join(text.split())[:MESSAGE_LIMIT]
 
 
 def worst(faults: Iterable[tuple[PodView, Fault]]) -> Fault | None:

@@ -89,8 +89,11 @@ def with_live_report(context: DecisionContext) -> DecisionContext:
 
 def with_last_report(context: DecisionContext) -> DecisionContext:
     """The context with what the first pod said at its end."""
-    context = with_end_report(context)
-    return context.with_condition("Training", truth=False, reason=stages.TRAINED, message="every rank has ended well")
+    report = _end_report(context)
+    context = context.with_condition(
+        "Training", truth=False, reason=stages.TRAINED, message="every rank has ended well"
+    )
+    return context if report is None else _with_report(context, report)
 
 
 def unfinished(context: DecisionContext) -> faults.Fault | None:

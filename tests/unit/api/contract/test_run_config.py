@@ -40,6 +40,15 @@ def test_a_newer_image_reads_what_an_older_operator_left_out(tmp_path):
     assert (RunConfig.read(path).recipe, RunConfig.read(path).attempt) == (None, 0)
 
 
+@pytest.mark.parametrize("metric", ["lfw.f9@0.35", "lfw.African.dprime", "IJBC.rank@1"])
+def test_a_figure_that_only_a_later_release_knows_is_refused_by_its_gate(tmp_path, metric):
+    path = tmp_path / "run.json"
+    gates = [{"metric": "lfw.accuracy", "min": 0.9}, {"metric": metric, "min": 0.1}]
+    written(path, evaluation={"claim": "sets", "directory": "/sets", "sets": ["lfw"], "ijb": ["IJBC"], "gates": gates})
+    with pytest.raises(InvalidInput, match=r"run\.json: evaluation\.gates\[1\]\.metric: must be <set>\.accuracy"):
+        RunConfig.read(path)
+
+
 def test_a_configuration_of_a_later_version_is_refused_with_the_remedy(tmp_path):
     path = tmp_path / "run.json"
     written(path, schemaVersion=SCHEMA_VERSION + 1)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from arcface_evaluator.metrics import named
 from arcface_evaluator.metrics.named import figure
 from arcface_faces.scores import Groups, Scores
 
@@ -46,6 +47,12 @@ def test_a_rate_by_its_name():
 def test_what_gates_cannot_name_is_no_figure(name):
     with pytest.raises(ValueError, match=f"no figure is called {name}"):
         figure(SCORES, name)
+
+
+def test_a_name_that_is_allowed_before_it_is_computed_gets_no_other_figure(monkeypatch):
+    monkeypatch.setattr(named, "FIGURE", f"{named.FIGURE}|f9")
+    with pytest.raises(KeyError, match="f9"):
+        figure(SCORES, "f9")
 
 
 @pytest.mark.parametrize("name", ["eer", "auc", "tar@1e-1", "fmr@0.5"])

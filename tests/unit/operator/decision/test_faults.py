@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from arcface_api.contract.reports import EvaluatorReport, ReportedFailure, TrainerReport, termination_message
 from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision.fault_table.table import INIT_FAILED, POD_FAILED, Remedy
-from arcface_operator.decision.faults import located, pod_fault, worst
+from arcface_operator.decision.faults import MESSAGE_LIMIT, located, one_line, pod_fault, worst
 from arcface_operator.decision.observation import PodView
 from support.builders.views import ago, make_ended, make_evaluator, make_worker
 
@@ -256,3 +256,8 @@ def test_a_rank_of_the_pod_itself_of_none_or_of_no_pod_that_is_there_leaves_the_
 
 def test_without_faults_nothing_is_acted_on() -> None:
     assert worst([]) is None
+
+
+def test_words_from_outside_are_kept_in_one_line_and_no_more_of_them_than_a_status_holds() -> None:
+    assert one_line(" denied:\n  no\tquota ") == "denied: no quota"
+    assert one_line("denied " * 10**6) == ("denied " * 10**6)[:MESSAGE_LIMIT]

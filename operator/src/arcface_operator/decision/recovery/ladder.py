@@ -147,7 +147,7 @@ def begun(context: DecisionContext, rung: Rung, fault: Fault) -> DecisionContext
 
 
 def closed(context: DecisionContext, report: TrainerReport) -> DecisionContext:
-    """The context in which the newest recovery is over, where a step is told of that none was before it.
+    """The context in which the newest recovery is over, by a step that none was before it, or since none is left.
 
     A suspension in between is not of its time, which then is that of the resumption.
     """
@@ -155,7 +155,7 @@ def closed(context: DecisionContext, report: TrainerReport) -> DecisionContext:
     if not known or known[-1].seconds is not None or progress is None:
         return context
     resumed = 0 if report.checkpoint is None else report.checkpoint.resumed_from_step or 0
-    if progress.step <= resumed:
+    if progress.step <= resumed and not stages.is_trained(context.status):
         return context
     last = known[-1]
     lost = None if last.step is None else max(0, last.step - resumed)

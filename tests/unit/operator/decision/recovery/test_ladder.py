@@ -1,5 +1,6 @@
 """Which rung of the ladder a fault is met with, and what the status keeps of it."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from arcface_api.contract.pod_environment import LAUNCH_ANNOTATION
 from arcface_api.contract.reports import ReportedFailure
 from arcface_api.resource.status import CheckpointStatus, Recovery
 from arcface_operator.decision.fault_table.table import Blame
+from arcface_operator.decision.faults import MESSAGE_LIMIT, REASON_LIMIT
 from arcface_operator.decision.observation import HeardWords
 from arcface_operator.decision.plan import Annotate, EmitEvent, Plan
 from arcface_operator.decision.recovery.ladder import GangState, Rung, rung_of
@@ -103,6 +105,23 @@ def test_words_of_others_say_nothing(words: HeardWords) -> None:
     assert (plan.status.phase, plan.actions) == ("Training", ())
 
 
+def test_a_word_of_any_length_leaves_a_status_that_can_be_written() -> None:
+    failure = ReportedFailure(reason="R" * 60_000, message="m" * 60_000, exit_code=1, log=["l" * 60_000])
+    plan = decided(heard(word(1, failure=failure), at=SETTINGS.settle_seconds))
+    assert plan.status.phase == "Restarting"
+    assert plan.status.failure.message == f"pod quick-worker-1: {'m' * MESSAGE_LIMIT}"
+    assert plan.status.recoveries[-1].cause == "R" * REASON_LIMIT
+    assert len(plan.status.to_json()) < 10_000
+
+
+@pytest.mark.parametrize(("step", "code", "is_one"), [(2**53, -9, True), (2**53 + 1, 1, False), (1, 2**31, False)])
+def test_a_word_with_a_number_that_no_status_holds_is_none(step: int, code: int, is_one: bool) -> None:
+    failure = {"reason": "RankDied", "message": "gone", "exitCode": code}
+    told = {"attempt": 2, "launch": 0, "rank": 1, "step": step, "failure": failure}
+    answer = {"attempt": 2, "serial": 1, "launch": 0, "pods": 2, "failures": [told]}
+    assert (GangWord.parse(json.dumps(answer).encode()) is not None) == is_one
+
+
 IN_VAIN = Recovery(rung="InPlace", cause="RankDied", since=ago(5))
 LEAVING = make_worker(0, leaves_at=ago(-9))
 WHOLE_GANG = ["delete:0", "delete:1"]
@@ -167,6 +186,14 @@ def test_a_recovery_is_over_with_the_first_new_step(report: Any, seconds: float 
     recovery = Recovery(rung="InPlace", cause="RankDied", since=ago(7), step=9)
     (found,) = decided(None, "Starting", {"recoveries": [recovery], "launch": 1}, report=report).status.recoveries
     assert (found.seconds, found.steps_lost) == (seconds, lost)
+
+
+def test_a_recovery_is_over_with_the_training_where_no_step_was_left_to_be_made() -> None:
+    recovery = Recovery(rung="InPlace", cause="RankDied", since=ago(7), step=100)
+    pods = make_ended(0, message=told(100, 100).to_json()), make_ended(1)
+    status = decided(None, status={"recoveries": [recovery], "launch": 1}, pods=pods).status
+    assert status.training_completion_time is not None
+    assert [(each.seconds, each.steps_lost) for each in status.recoveries] == [(7.0, 0)]
 
 
 def test_a_suspension_is_not_of_a_recoverys_time() -> None:
