@@ -81,8 +81,8 @@ def _untrue_pods(
         return
     attempt = own[0][1].get("attempt", 0)
     made = {life.index for life in workers if life.attempt == str(attempt) and own[0][0] < life.born < version}
-    place = own[-1][1].get("replacement", {}).get("pod")
-    if made != ({str(place)} if last["rung"] == "OnePod" else set()):
+    places = {str(each["replacement"]["pod"]) for _, each in own if each.get("replacement")}
+    if made != (places if last["rung"] == "OnePod" else set()):
         yield f"{last['rung']} made pods {sorted(made)} anew in attempt {attempt}"
 
 
