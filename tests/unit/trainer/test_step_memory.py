@@ -1,15 +1,20 @@
 """What `arcface plan` says of momentum and gradients is what a step holds of them, counted on the step itself."""
 
+import pytest
+from mindspore import Tensor
+
 from arcface_api.resource.spec import LossSpec, OptimizerSpec
 from arcface_faces.checkpoint import class_range
 from arcface_operator.preflight.data import Counts
 from arcface_operator.preflight.estimate import device_memory
 from arcface_operator.preflight.layers import network_size
-from arcface_trainer.distributed.collectives import Collectives
+from arcface_trainer.distributed.collectives import Collectives, World
 from arcface_trainer.head.classifier import Classifier, initial_centers
 from arcface_trainer.network.backbones import build_backbone
+from arcface_trainer.step.frozen_step import FrozenStep
 from arcface_trainer.step.gradients import GradientStep
 from arcface_trainer.step.train_step import TrainStep
+from support import small_step
 from support.builders.jobs import make_job
 
 CLASSES, EMBEDDING = 11, 16
@@ -36,6 +41,22 @@ def test_a_step_holds_what_the_plan_says() -> None:
     assert planned.momentum == joined
     assert planned.gradients == as_made + joined
     assert planned.head == 3 * centers.velocity.nbytes
+
+
+def test_a_step_of_the_head_alone_compares_the_images_of_a_micro_batch_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The plan counts the logits of so many."""
+    compared, compare = [], Classifier.compare
+
+    def compare_and_count(self: Classifier, embeddings: Tensor, *others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        compared.append(len(embeddings))
+        return compare(self, embeddings, *others)
+
+    monkeypatch.setattr(Classifier, "compare", compare_and_count)
+    frozen, split = FrozenStep(small_step.small_step(World(1, 0), 4)), small_step.split_for(1, 4)
+    small_step.launch_share(frozen, split, 0, *small_step.small_batch())
+    assert compared == [split.micro_batch_size] * 4 == [12] * 4
 
 
 def test_a_step_in_micro_batches_keeps_the_sums_that_the_plan_says() -> None:

@@ -66,10 +66,15 @@ def epoch_headings(history: History) -> tuple[str, ...]:
 
 
 def epoch_rows(history: History) -> list[list[str]]:
-    """Means over the steps or the time of the log intervals that ended in an epoch, and the accuracies after it."""
+    """Means over the steps or the time of an epoch's log intervals, and the accuracies after it.
+
+    An interval that crosses an epoch's end counts for each epoch by the steps in it; for the last one alone where the
+    history does not tell how many steps it or an epoch has.
+    """
     lines: dict[int, list[HistoryLine]] = {}
     for line in history.figures:
-        lines.setdefault(math.ceil(line.epoch), []).append(line)
+        for epoch, part in _by_epoch(line, None if history.start is None else history.start.steps_per_epoch):
+            lines.setdefault(epoch, []).append(part)
     verified = {verification.epoch: verification for verification in history.verifications}
     sets = datasets_of([history])
     return [
@@ -84,14 +89,28 @@ def datasets_of(histories: Iterable[History]) -> list[str]:
     return list(dict.fromkeys(result.dataset for verification in verifications for result in verification.results))
 
 
+def _by_epoch(line: HistoryLine, epoch_steps: int | None) -> list[tuple[int, HistoryLine]]:
+    """A line's parts by their epochs; a learning rate has the last one alone, whose step it is of."""
+    steps = line.steps or 0
+    if epoch_steps is None or not 0 < steps <= USUAL_STEPS:  # trainers write no longer ones, older releases none
+        return [(math.ceil(line.epoch), line)]
+    begin = max(0, line.step - steps)
+    ends = [*range((begin // epoch_steps + 1) * epoch_steps, line.step, epoch_steps), line.step]
+    parts = [line.model_copy(update={"step": end, "learning_rate": None}) for end in ends[:-1]] + [line]
+    return [
+        (math.ceil(end / epoch_steps), part.model_copy(update={"steps": end - start}))
+        for start, end, part in zip([begin, *ends], ends, parts, strict=False)
+    ]
+
+
 def _epoch_cells(epoch: int, lines: Sequence[HistoryLine]) -> list[str]:
     """What the log intervals of an epoch say together."""
-    rate = lines[-1].learning_rate if lines else None
+    rates = _told(lines, lambda line: line.learning_rate)
     return [
         str(epoch),
         str(lines[-1].step) if lines else "",
         _mean(lines, lambda line: line.loss, _steps, "{:.4f}"),
-        "" if rate is None else f"{rate:.6g}",
+        f"{rates[-1]:.6g}" if rates else "",
         _mean(lines, lambda line: line.images_per_second, _seconds, "{:.0f}"),
         _mean(lines, lambda line: line.data_wait_percent, _seconds, "{:.1f} %"),
     ]
@@ -114,7 +133,7 @@ def _told(lines: Iterable[HistoryLine], figure: _Figure) -> list[float]:
     return [value for line in lines if (value := figure(line)) is not None]
 
 
-def _steps(line: HistoryLine) -> float:
+def _steps(line: HistoryLine) -> int:
     """What a line is over: one before a save or a copy is over few steps."""
     return USUAL_STEPS if line.steps is None else line.steps
 

@@ -165,7 +165,8 @@ class _Names:
 def _images_in(folder: str, others: Counter[str]) -> list[_Entry]:
     """Names of the image files of one identity, in their order, with their sizes in bytes.
 
-    Hidden files, as macOS leaves them, are left out; other files are counted by the ends of their names.
+    Hidden files, as macOS leaves them, are left out; other files are counted by the ends of their names. InvalidInput
+    where an image is a link to nowhere.
     """
 
     def choose(entry: os.DirEntry[str]) -> _Entry | None:
@@ -177,8 +178,9 @@ def _images_in(folder: str, others: Counter[str]) -> list[_Entry]:
             return entry.name, _NO_IMAGE
         try:
             return entry.name, entry.stat().st_size
-        except FileNotFoundError:  # a link to nowhere, which whoever reads it is told
-            return entry.name, 0
+        except FileNotFoundError:
+            remedy = "copy the image there or remove the link"
+            raise InvalidInput(f"{entry.path}: is a link to nowhere: {remedy}") from None
 
     files = _sorted_entries(folder, choose)
     others.update(_suffix(name).lower() for name, size in files if size == _NO_IMAGE)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from arcface_api.contract.history import History, HistoryLine
+from arcface_api.contract.history import History, HistoryLine, StretchStart
 from arcface_evaluator.report import history_table
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -55,6 +55,23 @@ def test_an_epoch_weighs_its_lines_by_their_steps_and_rates_by_their_time():
     wait = (0.4 * 1 + 0.6 * 90) / seconds
     assert row == ["1", "41", f"{epoch_loss:.4f}", "0.1", f"{images / seconds:.0f}", f"{wait:.1f} %"]
     assert history_table.run_row("a", history)[5] == f"{wait:.1f} %"
+
+
+def test_a_line_that_crosses_an_epochs_end_counts_for_each_epoch_by_its_steps():
+    """Epochs of 15 steps; lines of 20 steps end after steps 20, 40, 60."""
+    start = StretchStart(job="a", world_size=1, total_batch_size=32, steps_per_epoch=15, total_steps=60)
+    begun = HistoryLine(stretch="a", at=NOW, step=0, epoch=0, start=start)
+    lines = [
+        HistoryLine(stretch="a", at=NOW, step=step, epoch=step / 15, steps=20, loss=loss, learning_rate=loss / 10)
+        for step, loss in [(20, 3.0), (40, 2.0), (60, 1.0)]
+    ]
+    second, third = (5 * 3.0 + 10 * 2.0) / 15, (10 * 2.0 + 5 * 1.0) / 15
+    assert history_table.epoch_rows(History([begun], [begun, *lines], 0)) == [
+        ["1", "15", "3.0000", "", "", ""],
+        ["2", "30", f"{second:.4f}", "0.3", "", ""],
+        ["3", "45", f"{third:.4f}", "0.2", "", ""],
+        ["4", "60", "1.0000", "0.1", "", ""],
+    ]
 
 
 def test_an_epoch_whose_lines_are_over_no_step_has_no_mean():

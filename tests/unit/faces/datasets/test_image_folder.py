@@ -124,12 +124,13 @@ def test_an_index_that_knows_no_sizes_is_made_anew(images, monkeypatch):
     assert index.stat().st_ino != before
 
 
-def test_a_link_to_nowhere_is_an_image_that_cannot_be_read(images):
-    (images / "Ann" / "2.jpg").symlink_to(images / "none.jpg")
-    faces = open_dataset(images)
-    assert len(faces.labels) == 7
-    with pytest.raises(InvalidInput, match=r"Ann/2\.jpg: cannot be read"):
-        faces.image_bytes(2)
+def test_a_link_to_nowhere_is_refused_by_its_name_and_one_to_an_image_is_an_image(images):
+    link = images / "Ann" / "2.jpg"
+    link.symlink_to(images / "loose.jpg")
+    assert shown(open_dataset(images))[2] == "of nobody"
+    (images / "loose.jpg").unlink()
+    with pytest.raises(InvalidInput, match=rf"^{link}: is a link to nowhere: copy the image there or remove the link$"):
+        open_dataset(images)
 
 
 def test_a_new_identity_is_seen(images):

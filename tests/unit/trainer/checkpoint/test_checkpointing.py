@@ -4,6 +4,7 @@ Votes come one step late, as the training's loop hands them over.
 """
 
 import errno
+import os
 import re
 import subprocess
 import time
@@ -146,6 +147,74 @@ def test_a_way_back_that_a_crash_cuts_short_is_found_again_or_gone_again(tmp_pat
     noted = read_manifest(newest_complete(tmp_path))
     assert (noted.roll_back.to_step, noted.roll_back.skipped_batches, noted.roll_back.cause) == (first, 4, "the loss")
     assert checkpoints.newest.sha256 == manifest_sha256(newest_complete(tmp_path))
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("place", ["set_aside", "write_manifest"])
+def test_a_way_back_goes_on_where_the_volume_refuses_and_is_noted_by_the_next_save(
+    tmp_path, monkeypatch, place, number
+):
+    training = Training(tmp_path, Disk())
+    for _ in range(2):
+        training.train(EVERY)
+        training.let_and_train_until_saved()
+    (first, second), checkpoints = training.saved, training.checkpointing
+    training.state.load = training.state.load_loss_scale = lambda *_, **__: None
+    module = "arcface_trainer.checkpoint.writer."
+    monkeypatch.setattr(module + {"set_aside": "_set_aside"}.get(place, place), _refuse_by(number))
+    training.step = checkpoints.roll_back(first + 3, "the loss", training.metrics)
+    assert (training.step, checkpoints.newest.step) == (first, first)
+    assert checkpoints.newest.sha256 == manifest_sha256(tmp_path / f"step-{first:08d}")
+    assert os.strerror(number) in checkpoints.warnings[0]
+    assert training.metric("arcface_train_checkpoint_failures_total") == 1
+    assert read_manifest(tmp_path / f"step-{first:08d}").roll_back is None
+    monkeypatch.undo()
+    late = time.monotonic() + checkpointing.RETRY_SECONDS
+    monkeypatch.setattr(checkpointing, "time", SimpleNamespace(monotonic=lambda: late))
+    training.train(2)
+    training.let_and_train_until_saved()
+    assert first < training.saved[-1] < second, "it is tried again as a save that failed"
+    assert read_manifest(newest_complete(tmp_path)).roll_back == checkpoints.rolled_back
+    assert (tmp_path / f"superseded-step-{second:08d}").is_dir()
+    assert checkpoints.warnings == []
+
+
+def test_who_resumes_before_a_way_back_could_be_noted_goes_it_again_and_may_note_it_then(tmp_path, monkeypatch):
+    """It goes back once in a run, whatever is noted: the second time in that run ends it (`training.loop`)."""
+    training = Training(tmp_path, Disk())
+    training.train(EVERY)
+    training.let_and_train_until_saved()
+    training.state.load = training.state.load_loss_scale = lambda *_, **__: None
+    monkeypatch.setattr("arcface_trainer.checkpoint.writer.write_manifest", _refuse_by(errno.EROFS))
+    training.checkpointing.roll_back(EVERY + 3, "the loss", training.metrics)
+    monkeypatch.undo()
+    settings, given = training.checkpointing.settings, (PLAN, World(1, 0), RankIdentity(attempt=1))
+    resumed = Checkpointing.start(settings, training.state, *given)
+    assert (resumed.resumed.step, resumed.rolled_back) == (EVERY, None)
+    resumed.roll_back(EVERY + 3, "the loss", training.metrics)
+    again = Checkpointing.start(settings, training.state, *given)
+    assert resumed.rolled_back is not None
+    assert again.rolled_back == resumed.rolled_back
+
+
+def test_a_volume_that_is_read_only_when_damaged_checkpoints_are_to_be_renamed_is_worth_a_retry(tmp_path, monkeypatch):
+    training = Training(tmp_path, Disk())
+    for _ in range(2):
+        training.train(EVERY)
+        training.let_and_train_until_saved()
+    flip_the_last_bit(tmp_path / f"step-{training.saved[-1]:08d}" / BACKBONE_FILE)
+    training.state.load = training.state.load_loss_scale = lambda *_, **__: None
+    monkeypatch.setattr("arcface_trainer.checkpoint.writer._set_aside", _refuse_by(errno.EROFS))
+    with pytest.raises(ArcFaceError, match=r"cannot be renamed \(Read-only file system\): this may pass") as caught:
+        Checkpointing.start(training.checkpointing.settings, training.state, PLAN, World(1, 0), RankIdentity())
+    assert type(caught.value) is ArcFaceError
+
+
+def _refuse_by(number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    return refuse
 
 
 def _crash(*_):

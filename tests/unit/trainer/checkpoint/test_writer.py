@@ -2,14 +2,16 @@
 
 import os
 import resource
+from pathlib import Path
 
 import pytest
 
 from arcface_api.errors import ArcFaceError, Diverged, InvalidInput
 from arcface_api.resource.status import PairResult, Verification
-from arcface_faces.checkpoint import newest_complete, read_manifest
+from arcface_faces.checkpoint import RollBack, newest_complete, read_manifest
 from arcface_faces.checkpoint_writing import write_manifest
 from arcface_trainer.checkpoint import writer as writer_module
+from arcface_trainer.checkpoint.saving import Saver
 from arcface_trainer.checkpoint.state import Verifications
 from support.builders.saved_states import ArrayState, make_writer, saving
 
@@ -75,11 +77,13 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_first_step(tmp_pa
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_an_existing_folder_of_another_user_is_refused(tmp_path):
+@pytest.mark.parametrize("deed", ["listed", "written"])
+def test_an_existing_folder_of_another_user_is_refused(tmp_path, deed):
+    """pytest's folders are root's alone, /etc may be read by all."""
     os.seteuid(65534)
     try:
-        with pytest.raises(InvalidInput, match=r"cannot be written \(Permission denied\)"):
-            make_writer(tmp_path).prepare()
+        with pytest.raises(InvalidInput, match=rf"cannot be {deed} \(Permission denied\)"):
+            make_writer(tmp_path if deed == "listed" else Path("/etc")).prepare()
     finally:
         os.seteuid(0)
 
@@ -114,6 +118,19 @@ def test_a_checkpoint_saved_after_falling_back_is_kept_and_found(tmp_path, save)
     save(5)
     assert newest_complete(tmp_path).name == "step-00000005"
     assert (tmp_path / "superseded-step-00000008").is_dir()
+
+
+def test_what_a_way_back_could_not_put_aside_is_put_aside_by_a_later_checkpoint(tmp_path):
+    """The run was at 8, went back to 4, could not rename 8, has saved 6 and now saves 10; keep_last is 2."""
+    saver = Saver(make_writer(tmp_path))
+    saver.writer.prepare()
+    way_back = RollBack(cause="the loss", from_step=5, to_step=4, skipped_batches=2, rate_factor=0.5)
+    for step, noted in ((4, None), (8, None), (6, way_back), (10, way_back)):
+        if step == 10:
+            (tmp_path / "superseded-step-00000008").rename(tmp_path / "step-00000008")
+        saver.begin(saver.writer.snapshot(ArrayState(), step, Verifications(), noted))
+        assert saver.finish().failure is None
+    assert names(tmp_path, "s*") == ["step-00000006", "step-00000010", "superseded-step-00000008"]
 
 
 def test_a_checkpoint_is_never_removed_for_one_of_the_same_step(tmp_path, save):

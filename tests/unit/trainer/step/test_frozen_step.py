@@ -159,6 +159,7 @@ def test_a_share_of_the_classes_and_micro_batches_give_the_centres_of_a_whole_st
         if number == 0:
             assert found.loss == pytest.approx(expected.loss, rel=1e-5)
             assert found.embedding_norm > 0
+            assert found.compared == expected.compared
     for name in ("centers", "momentum of centers"):
         np.testing.assert_allclose(after[0][name], expected_state[name], rtol=0, atol=1e-5, err_msg=name)
     assert differing(before, after[1]) == {"centers", "momentum of centers"}
@@ -167,4 +168,5 @@ def test_a_share_of_the_classes_and_micro_batches_give_the_centres_of_a_whole_st
     shown = np.isin(np.arange(small_step.MANY), many_classes()[1])
     for number in range(2):
         np.testing.assert_array_equal(moved[number], drawn[number] | shown)
+    assert expected.compared == moved[0].sum()
     assert (drawn[0] != drawn[1]).any()

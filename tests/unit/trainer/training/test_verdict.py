@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
@@ -118,6 +119,19 @@ def test_a_loss_that_stands_still_above_chance_is_found_within_a_log_interval(lo
     last = judge([*moving(7), *flat])[-1]
     assert (last.action, last.first_step) == (Action.ROLL_BACK, 107)
     assert last.cause.startswith(f"the loss stands still at {loss:.4f} on all ranks from step 107 to ")
+
+
+@pytest.mark.parametrize(("margin_cost", "is_found"), [(8.0, True), (-0.5, False)])
+def test_a_collapsed_loss_stands_still_though_each_step_draws_another_number_of_classes(margin_cost, is_found):
+    """Embeddings without length: the loss is ln(others + exp(-cost)) + cost, of about 10,000 classes."""
+    counts = np.random.default_rng(0).integers(9_900, 10_100, WINDOW)
+    losses = np.log(counts - 1 + np.exp(-margin_cost)) + margin_cost
+    assert np.ptp(losses) > 1e-3, "else the losses themselves stood still"
+    drawn = [replace(GOOD, loss=float(loss), compared=float(count)) for loss, count in zip(losses, counts, strict=True)]
+    found = judge([*moving(7), *drawn])
+    assert (found[-1].action is Action.ROLL_BACK, len(found)) == (is_found, 7 + WINDOW)
+    moved = [replace(each, loss=each.loss + 1e-3 * (step % 2)) for step, each in enumerate(drawn)]
+    assert {each.action for each in judge(moved)} == {Action.GO_ON}
 
 
 @pytest.mark.parametrize("loss", [0.0, 1e-7, 0.5, chance_loss(CLASSES)])

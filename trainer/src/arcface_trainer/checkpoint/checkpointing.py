@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Self
 
 from arcface_api.contract import pod_environment, run_config
-from arcface_api.errors import ArcFaceError, explained
+from arcface_api.errors import PASSING_WHERE_WRITTEN, ArcFaceError, explained
 from arcface_api.resource.status import BestCheckpoint, CheckpointStatus
 from arcface_faces import checkpoint
 from arcface_trainer.checkpoint.fine_tuning import FineTuning
@@ -113,7 +113,8 @@ class Checkpointing:
         if resumed is None:
             return cls(settings, state, Saver(writer), Verifications(), memory=memory)
         if world.is_first:
-            with explained(directory, "damaged checkpoints cannot be renamed", "mend the rights of the folder"):
+            remedy = "mend the rights of the folder"
+            with explained(directory, "damaged checkpoints cannot be renamed", remedy, PASSING_WHERE_WRITTEN):
                 writer.set_aside(resumed.step + 1, DAMAGED)  # else they would have been resumed from
         found, newest = Verifications(resumed.verification, resumed.best), _published_until(resumed.step, settings)
         return cls(settings, state, Saver(writer), found, resumed, newest, rolled_back=resumed.roll_back, memory=memory)
@@ -189,13 +190,13 @@ class Checkpointing:
         Args:
             first_step: updates before the first step that went wrong; its batch and those before it are left out.
             cause: why, in words.
-            metrics: told how a save under way ends.
+            metrics: told how a save under way ends, and where the way back cannot be noted.
 
         Returns:
             Updates of the checkpoint, the same on all ranks, which call together; None where there is none.
 
         Raises:
-            ArcFaceError, InvalidInput: as resuming does, or where the way back cannot be noted.
+            ArcFaceError, InvalidInput: as resuming does.
         """
         self._take(self.saver.finish(), metrics)
         if self.memory is not None:
@@ -211,10 +212,10 @@ class Checkpointing:
             skipped_batches=first_step + 1 - found.step,
             rate_factor=RATE_FACTOR,
         )
-        if writer.world.is_first:
-            self.newest = writer.go_back(found.model_copy(update={"roll_back": self.rolled_back}))
-        self.verifications.go_back(found.verification, found.best)
         self.is_waiting, self._retry_at, self._begun_step = False, None, None
+        if writer.world.is_first:
+            self._note_way_back(found.model_copy(update={"roll_back": self.rolled_back}), metrics)
+        self.verifications.go_back(found.verification, found.best)
         LOG.warning("the training %s", self.rolled_back.in_words)
         return found.step
 
@@ -225,6 +226,15 @@ class Checkpointing:
             return None
         path = self.settings.path_of(Path(self.settings.directory) / checkpoint.folder_name(best.step))
         return BestCheckpoint(path=path, step=best.step, accuracy=best.mean_accuracy)
+
+    def _note_way_back(self, manifest: checkpoint.CheckpointManifest, metrics: TrainMetrics) -> None:
+        """Have whoever resumes know it; a volume that refuses is told of it by the next save, which is soon."""
+        writer = self.saver.writer
+        try:
+            writer.go_back(manifest)
+        except ArcFaceError as error:
+            self._take_failure(SaveResult(manifest.step, error, is_own_failure=True), error, metrics)
+        self.newest = status_of(writer.directory / checkpoint.folder_name(manifest.step), manifest, self.settings)
 
     def _current(self, step: int, votes: StepVotes) -> StepVotes:
         """What of the votes was cast after the last save began; no bit is none of a save that has just begun."""

@@ -150,12 +150,12 @@ class CheckpointWriter:
         try:
             # Before the manifest is written, which is refused to a gang whose room is gone: one that hangs in a dead
             # volume meanwhile and comes back later knows none of its successor's checkpoints, and touches none.
-            there = checkpoint.checkpoints(self.directory)
-            final = self._publish(manifest, [each for each in there if checkpoint.step_of(each) >= step])
+            there, left = checkpoint.checkpoints(self.directory), self._superseded(step, roll_back)
+            final = self._publish(manifest, left)
         except (OSError, ArcFaceError):
             self.discard(step)
             raise
-        older = [each for each in there if checkpoint.step_of(each) < step]
+        older = [each for each in there if each not in left]
         for old in older[self.settings.keep_last - 1 :]:
             if best is None or checkpoint.step_of(old) != best.step:
                 shutil.rmtree(old, ignore_errors=True)
@@ -167,24 +167,32 @@ class CheckpointWriter:
             if checkpoint.step_of(folder) >= first_step:
                 _set_aside(folder, prefix)
 
-    def go_back(self, manifest: checkpoint.CheckpointManifest) -> CheckpointStatus:
+    def go_back(self, manifest: checkpoint.CheckpointManifest) -> None:
         """Put what is newer than a checkpoint aside and note in its manifest why, so that whoever resumes knows it.
 
         In this order: whoever resumes between the two goes the same way again.
 
         Raises:
-            ArcFaceError: where the disk refuses.
+            ArcFaceError: where the disk refuses; the next checkpoint makes up for both.
         """
-        final = self.directory / checkpoint.folder_name(manifest.step)
-        with explained(final, "the way back cannot be noted", "mend the rights of the folder"):
+        final, remedy = self.directory / checkpoint.folder_name(manifest.step), "mend the rights of the folder"
+        with explained(final, "the way back is not noted before the next save", remedy, PASSING_WHERE_WRITTEN):
             self.set_aside(manifest.step + 1, SUPERSEDED)
             write_manifest(final, manifest.to_json())
-        return status_of(final, manifest, self.settings)
 
     def discard(self, step: int) -> None:
         """Make room on the disk after a save that failed."""
         with contextlib.suppress(OSError):
             _remove_folder(self._hidden(step))
+
+    def _superseded(self, step: int, roll_back: checkpoint.RollBack | None) -> list[Path]:
+        """Checkpoints of this step and beyond, and those that a way back has left but could not put aside."""
+        left = [each for each in checkpoint.checkpoints(self.directory) if checkpoint.step_of(each) >= step]
+        if roll_back is not None:
+            for folder, found in checkpoint.complete_checkpoints(self.directory):
+                if roll_back.to_step < found.step < step and found.roll_back != roll_back:
+                    left.append(folder)
+        return left
 
     def _publish(self, manifest: checkpoint.CheckpointManifest, superseded: list[Path]) -> Path:
         hidden, final = self._hidden(manifest.step), self.directory / checkpoint.folder_name(manifest.step)

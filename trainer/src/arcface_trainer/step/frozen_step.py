@@ -63,7 +63,9 @@ class _HeadParts(nn.Cell):
         parts, loss, length, gradient_P = self.parts, found[0], found[1], found[-1]
         squared_norm, nothing = (gradient_P * gradient_P).sum().reshape((1,)), ops.zeros_like(loss)
         faults_R = self.find_faults((length, nothing, loss), squared_norm, [])
-        shared = parts.collectives.all_sum(ops.concat((loss, votes_N, faults_R, squared_norm, *found[2:-1])))
+        shared = parts.collectives.all_sum(
+            ops.concat((loss, parts.counted(votes_N), faults_R, squared_norm, *found[2:-1]))
+        )
         summary = ops.concat((shared[:1] / parts.collectives.world_size, length, nothing, shared[1:]))
         is_sound = summary[parts.first_fault : parts.faults_end].sum() == 0
         is_finite = ops.logical_and(ops.isfinite(shared).all(), is_sound)

@@ -6,7 +6,7 @@ Tensor suffixes: b images of this rank, C classes of this rank, D embedding size
 ranks, S running statistics.
 """
 
-from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from mindspore import Parameter, ParameterTuple, Tensor, float32, nn, ops
 
 from arcface_trainer.distributed.collectives import Collectives
 from arcface_trainer.head.classifier import Classifier
@@ -64,7 +64,8 @@ class GradientStep(nn.Cell):
         sizes = {name: weight.size for name, weight in named_parameters(backbone).items() if weight.requires_grad}
         self.groups = faults.Groups.of(sizes, self.buckets)
         self.find_faults = faults.FaultFinder(self.groups, ranks, collectives.rank)
-        self.first_fault = 3 + votes.votes_size(ranks)
+        self.draws_classes = isinstance(classifier, SampledClassifier)
+        self.first_fault = 3 + votes.votes_size(ranks) + self.draws_classes
         self.faults_end = self.first_fault + ranks
         self.loss_scale = loss_scale
         self.overflow_flag = overflow_flag
@@ -73,8 +74,9 @@ class GradientStep(nn.Cell):
         """A summary (4+N+R,), and the gradients: (P,) of each bucket, then of the centres.
 
         The summary holds loss, this rank's mean embedding length, squared norm of the backbone's gradient, and, added
-        up over all ranks, their votes, their faults and the squared norms of their centres' gradients; where the chip
-        saturates also (5+N+R,) on how many of them it did. The loss is the mean of what the ranks have of it, too.
+        up over all ranks, their votes, their faults and the squared norms of their centres' gradients. It is longer by
+        the number of classes that are compared with, behind the votes, where they are drawn, and where the chip
+        saturates by that of ranks on which it did, at the end. The loss is the mean of what the ranks have of it, too.
 
         Args:
             images: uint8 RGB (b, 3, 112, 112) as decoded.
@@ -114,13 +116,19 @@ class GradientStep(nn.Cell):
         centers_squared_norm = (d_centers_P * d_centers_P).sum().reshape((1,))
         forward = (length, moved_S.sum().reshape((1,)), loss)
         faults_R = self.find_faults(forward, centers_squared_norm, messages)
-        own_part = ops.concat((loss, votes_N, faults_R, centers_squared_norm, *found[2:first]))
+        own_part = ops.concat((loss, self.counted(votes_N), faults_R, centers_squared_norm, *found[2:first]))
         summed, shared = self.collectives.all_sum_in_order(messages, own_part)
         if self.loss_scale is not None:
             summed = [message / self.loss_scale.scale for message in summed]
         joint_loss = shared[:1] / self.collectives.world_size
         summary = ops.concat((joint_loss, length, _squared_norm(summed).reshape((1,)), shared[1:]))
         return summary, (*summed, d_centers_P)
+
+    def counted(self, votes_N: Tensor) -> Tensor:
+        """The votes and behind them, where a step draws classes, how many of this rank's it compares with."""
+        if not self.draws_classes:
+            return votes_N
+        return ops.concat((votes_N, self.classifier.selection.used_C[-1:].astype(float32)))
 
 
 def _squared_norm(vectors: list[Tensor]) -> Tensor:

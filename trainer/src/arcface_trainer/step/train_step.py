@@ -4,7 +4,8 @@ One graph does all of it where a rank takes its images at once, and not two: a t
 another graph takes three times as long as the gradients themselves (42 against 10 ms an image in one run; MindSpore
 2.10 on one CPU core, IResNet-18 at width 0.25, batch 32). Where it takes them in micro-batches, what two graphs share
 stays on the device (`accumulation`).
-The host sees ten numbers a step and two for each rank, and the ranks sum what they found with the last gradients.
+The host sees ten numbers a step, one more where it draws classes, and two for each rank; the ranks sum what they found
+with the last gradients.
 
 Tensor suffixes: b images of this rank, N votes of a rank (see `votes`).
 """
@@ -96,11 +97,12 @@ class DeviceStep(ABC):
         ended_at = time.monotonic()
         (loss, length, _, stop, save, bits, keep, *rest), (is_applied, scale) = numbers[:-2], numbers[-2:]
         votes = StepVotes(stop > 0, save > 0, round(bits), keep > 0)
-        ranks = self.gradient_step.collectives.world_size
-        waits = tuple(rest[:ranks])
-        fault = faults.read_faults(rest[ranks : 2 * ranks], self.gradient_step.groups.names)
-        loss_scale = None if self.gradient_step.loss_scale is None else scale
-        return StepResult(loss, length, bool(is_applied), votes, waits, ended_at, loss_scale, fault)
+        parts = self.gradient_step
+        waits = tuple(rest[: parts.collectives.world_size])
+        compared = numbers[parts.first_fault - 1] if parts.draws_classes else None
+        fault = faults.read_faults(numbers[parts.first_fault : parts.faults_end], parts.groups.names)
+        loss_scale = None if parts.loss_scale is None else scale
+        return StepResult(loss, length, bool(is_applied), votes, waits, ended_at, loss_scale, fault, compared)
 
 
 class TrainStep(DeviceStep):

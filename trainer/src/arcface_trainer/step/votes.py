@@ -59,3 +59,5 @@ class StepResult:
     """Factor on the next step's loss before differentiation; None where the precision needs none."""
     fault: Fault = IN_A_SUM
     """What was not finite in a step that was not applied."""
+    compared: float | None = None
+    """Classes of all ranks that the step compared with; None where it is all of them, always."""

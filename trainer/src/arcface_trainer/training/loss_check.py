@@ -4,7 +4,6 @@ import logging
 import math
 from dataclasses import dataclass, field, replace
 
-from arcface_api.class_sampling import compared_classes
 from arcface_api.errors import Diverged
 from arcface_api.initial_loss import expected_initial_loss, margin_cost
 from arcface_api.resource.spec import LossSpec
@@ -28,9 +27,7 @@ class LossCheck:
     _warnings: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        plan = self.plan
-        compared = compared_classes(plan.class_count, plan.loss.sample_rate, plan.total_batch_size)
-        self.history = verdict.History(verdict.chance_loss(compared))
+        self.history = verdict.History(verdict.chance_loss(self.plan.class_count))
 
     @property
     def warnings(self) -> list[str]:
@@ -69,7 +66,7 @@ class LossCheck:
             fault = faults.Fault(
                 "the embeddings of the verification", ranks[0] if len(ranks) == 1 else None, is_scaled=False
             )
-            first = verdict.JudgedStep(step - 1, math.nan, fault)
+            first = verdict.JudgedStep(step - 1, math.nan, fault=fault)
             _end_stretch(verdict.gone_wrong(f"{fault} after step {step}", first, self.history))
 
     def begin_again(self) -> None:

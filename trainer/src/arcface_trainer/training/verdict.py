@@ -24,7 +24,11 @@ WINDOW = 20
 MOST_SKIPS = 10
 """Of the window, from which on the run has gone wrong; none of them has changed the weights."""
 FLAT = 1e-6
-"""Spread of the losses of a window, as a share of them, that float32's rounding explains: other images, same loss."""
+"""Spread of the losses of a window, as a share of them, that float32's rounding explains: other images, same loss.
+
+Where a step draws its classes, their number moves, and with it the loss by its logarithm: the spread is that of the
+loss above chance.
+"""
 
 
 class Action(Enum):
@@ -57,6 +61,8 @@ class JudgedStep:
     step: int
     """Updates before it."""
     loss: float
+    chance: float = 0.0
+    """Loss of a network that knows nothing, among the classes that this step compared with."""
     fault: Fault | None = None
     """What was not finite, and where, in a step that was left out."""
     may_fit: bool = False
@@ -68,7 +74,10 @@ class History:
     """The last steps, oldest first, and what has been done about such before."""
 
     chance_loss: float
-    """Loss of a network that knows nothing, without any margin; a network that has learnt may well stand still."""
+    """Loss of a network that knows nothing, without any margin, where a step does not tell how many it compares with.
+
+    A network that has learnt may well stand still.
+    """
     has_rolled_back: bool = False
     recent: tuple[JudgedStep, ...] = ()
     loss_scale: float | None = None
@@ -94,10 +103,10 @@ class History:
 
     @property
     def is_flat(self) -> bool:
-        """Whether the loss of a network that knows nothing has not moved over the whole window."""
-        losses = [judged.loss for judged in self.recent]
-        is_bad = len(losses) == WINDOW and min(losses) > self.chance_loss
-        return is_bad and max(losses) - min(losses) <= FLAT * max(losses)
+        """Whether the loss of a network that knows nothing has moved with its chance alone over the whole window."""
+        excess = [judged.loss - judged.chance for judged in self.recent]
+        is_bad = len(excess) == WINDOW and min(excess) > 0
+        return is_bad and max(excess) - min(excess) <= FLAT * max(judged.loss for judged in self.recent)
 
     def with_step(self, judged: JudgedStep, loss_scale: float | None) -> "History":
         """The history after one more step and with the loss scale that the next one has."""
@@ -112,8 +121,8 @@ class RollBackDue(Exception):  # noqa: N818 - no error: another try, from an ear
         self.verdict = verdict
 
 
-def chance_loss(class_count: int) -> float:
-    """Cross-entropy of even odds between the classes that a step compares with."""
+def chance_loss(class_count: float) -> float:
+    """Cross-entropy of even odds between the classes that a step compares with, a whole number of them."""
     return math.log(class_count)
 
 
@@ -121,7 +130,8 @@ def verdict(result: votes.StepResult, step: int, history: History) -> tuple[Verd
     """What follows from the step that came after `step` updates, and the history for the next one."""
     fault = None if result.is_applied else result.fault
     may_fit = fault is not None and _may_fit_at_a_lower_scale(result, history.loss_scale)
-    history = history.with_step(JudgedStep(step, result.loss, fault, may_fit), result.loss_scale)
+    chance = history.chance_loss if result.compared is None else chance_loss(result.compared)
+    history = history.with_step(JudgedStep(step, result.loss, chance, fault, may_fit), result.loss_scale)
     if history.left_out == WINDOW or len(history.skips) >= MOST_SKIPS:
         first = history.first_skip
         cause = f"{first.fault} at step {first.step} and {history.left_out} of {len(history.recent)} steps up to {step}"

@@ -15,7 +15,7 @@ REMARK = (
     "of the rank that waited longest for its images. Accuracies are means over the sets. A dotted line: the training "
     "was started again there, a cross: a figure was no finite number."
 )
-EPOCH_REMARK = "Means over the log intervals that ended in the epoch, and the verification after it."
+EPOCH_REMARK = "Means over the log intervals of the epoch, by their steps in it, and the verification after it."
 LARGEST_DRAWN = 1e30
 """Beyond it a figure is a gap: axes of numbers that are still larger cannot be divided, and show nothing."""
 FEW_POINTS = 60
