@@ -118,12 +118,15 @@ def told_by(port: int, scale: float) -> tuple[float, float]:
 
 
 def raise_scale(config: Path, folder: Path, scale: float, epochs: int = EPOCHS) -> float:
-    """Write another loss scale into a checkpoint, and another end of the training into it and the configuration."""
+    """Write another loss scale into a checkpoint, and another end of the training into all and the configuration."""
     content = json.loads(config.read_text())
     content["training"]["epochs"] = epochs
     config.write_text(json.dumps(content))
-    changes = {"loss_scale": LossScale(scale=scale, good_steps=0), "total_steps": epochs * STEPS}
-    write_manifest(folder, checkpoint.read_manifest(folder).model_copy(update=changes).to_json())
+    for each in checkpoint.checkpoints(folder.parent):
+        changes: dict[str, Any] = {"total_steps": epochs * STEPS}
+        if each == folder:
+            changes["loss_scale"] = LossScale(scale=scale, good_steps=0)
+        write_manifest(each, checkpoint.read_manifest(each).model_copy(update=changes).to_json())
     return scale
 
 
