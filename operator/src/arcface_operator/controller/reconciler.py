@@ -146,7 +146,7 @@ class Reconciler:
             tracker.failures = 0
         except client.ApiError as error:
             seconds = self._count_failure(tracker, str(error), error.retry_after_seconds)
-        except client.Unreachable as error:
+        except (client.Unreachable, outcomes.Refused) as error:
             seconds = self._count_failure(tracker, str(error))
         except Exception:  # a job that cannot be handled must not keep the others from it
             LOG.exception("job %s: this should not have happened", ref)
@@ -206,7 +206,8 @@ class Reconciler:
             return None
         had_failed, tracker.failed = bool(tracker.failed), (*held, *failed)
         if failed:
-            tracker.retry_at = self.clock() + tracker.count_vain_try(failed, self.settings.check_seconds)
+            seconds = tracker.count_vain_try(failed, self.settings.check_seconds)
+            tracker.retry_at = max(tracker.retry_at, self.clock() + seconds)  # what others were asked to wait counts
             await asyncio.gather(*(self._emit(job, item) for item in failed[:1] if item.is_lasting))
             return 0.0
         if not tracker.failed:

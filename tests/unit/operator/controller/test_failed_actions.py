@@ -371,6 +371,27 @@ def test_a_job_that_is_made_anew_waits_until_the_pods_of_the_earlier_one_have_le
     asyncio.run(play())
 
 
+def test_a_servers_wish_outlasts_what_else_fails_meanwhile() -> None:
+    job, pods = small_gang()
+
+    async def play() -> None:
+        cluster = FailingCluster(pods, "create", "Pod", ERRORS["429"])
+        controller = Controller(cluster, job)
+        await controller.look()
+        assert controller.tries() == 1
+        cluster.verb, cluster.what, cluster.error = "merge", FIRST, ERRORS["500"]
+        cluster.pods = workers(annotations={})
+        await controller.look(after=2.0)
+        assert controller.tries() == 1, "something else fails"
+        cluster.error = None
+        await controller.look(after=RETRY_AFTER - 3)
+        assert cluster.asked.count("create Pod") == 1
+        await controller.look(after=LONG)
+        assert cluster.asked.count("create Pod") > 1
+
+    asyncio.run(play())
+
+
 def test_what_was_refused_of_an_earlier_job_of_the_name_does_not_hold_up_the_new_one() -> None:
     async def play() -> None:
         controller = Controller(FailingCluster((), "create", "Pod", ERRORS["403"]), body("Pending", **TWO))
