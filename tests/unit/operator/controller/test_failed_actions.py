@@ -222,6 +222,48 @@ def test_a_failed_action_is_told_by_its_condition_and_tried_again_in_time(kind: 
     asyncio.run(play())
 
 
+READS: dict[str, tuple[str, dict[str, Any], tuple[Any, ...], str]] = {
+    "pod groups of a suspended job": ("podgroups", body("Training", **SUSPEND, **VOLCANO), workers(), "delete"),
+    "pod groups after the end": ("podgroups", body("Failed", **TWO, **VOLCANO), workers(), "delete"),
+    "queue of a suspended job": ("queue", body("Restarting", suspend=True, **KUEUE), workers(1), "delete"),
+    "claims": ("prerequisites", body(None, **TWO), (), ""),
+    "claims of the next attempt": ("prerequisites", body("Restarting", **TWO), (), ""),
+}
+"""What is read, where, and what is done without it."""
+
+
+@pytest.mark.parametrize("error", ["403", "429", "500", "unreachable"])
+@pytest.mark.parametrize("kind", READS)
+def test_what_cannot_be_read_is_told_and_keeps_nothing_from_being_done_that_does_not_need_it(
+    kind: str, error: str
+) -> None:
+    what, job, pods, deed = READS[kind]
+
+    async def play() -> None:
+        cluster = FailingCluster(pods, "read", what, ERRORS[error])
+        controller = Controller(cluster, job)
+        await controller.look()
+        told = controller.condition("Ready")
+        assert WORDS in told["message"]
+        assert (told["status"], told["reason"]) == ("False", "Refused" if error in LASTING else "Unavailable")
+        writes = [asked for asked in cluster.asked if not asked.endswith((" status", " Event"))]
+        assert [asked.split()[0] for asked in writes] == [deed] * len(writes)
+        assert bool(writes) == bool(deed)
+        cluster.error = None
+        await controller.look(after=LONG)
+        assert WORDS not in controller.condition("Ready")["message"]
+        assert deed or "create Pod" in cluster.asked
+
+    asyncio.run(play())
+
+
+def test_a_suspension_asks_nobody_about_cards() -> None:
+    pods, lost = workers(leaves_at=ago(999), node="node-7"), frozenset({"node-7"})
+    cluster = FailingCluster(pods, "read", "configmaps", ERRORS["500"], POD, lost)
+    looked_at(cluster, body("Training", workers=ASCEND, suspend=True))
+    assert "delete quick-worker-0" in cluster.asked
+
+
 def looked_at(cluster: FailingCluster, job: dict[str, Any]) -> Controller:
     """After one look."""
 
