@@ -55,7 +55,13 @@ class FailingCluster:
 
     async def read(self, _job: Any) -> Any:
         """Prerequisites."""
+        self.show("prerequisites")
         return make_prerequisites()
+
+    def show(self, what: str) -> None:
+        """A read, of what or by a path."""
+        if self.error is not None and self.verb == "read" and self.what in what:
+            raise self.error
 
     def lost(self, names: Any) -> frozenset[str]:
         """Nodes."""
@@ -78,6 +84,7 @@ class FailingCluster:
 
     async def find(self, path: str) -> Any:
         """An object."""
+        self.show(path)
         return next((item for end, item in self.found.items() if path.endswith(end)), None)
 
     async def create(self, manifest: Any, mode: Any = None, **_: Any) -> Any:
@@ -138,6 +145,7 @@ class Queues:
 
     async def read(self, _job: Any) -> QueueView | None:
         """All of it."""
+        self.cluster.show("queue")
         return self.cluster.queue
 
 

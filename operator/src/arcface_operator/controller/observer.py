@@ -2,23 +2,27 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.controller.jobs import JobTracker
 from arcface_operator.controller.progress_poller import Answer, ProgressPoller, Question
 from arcface_operator.controller.word_listener import Place, WordListener
 from arcface_operator.decision import decide as needs, ending, stages
+from arcface_operator.decision.answers.action_failure import ActionFailure
 from arcface_operator.decision.context import launch_of
 from arcface_operator.decision.observation import HeardWords, ObjectView, Observation, PodView, stuck_since
 from arcface_operator.decision.recovery import ladder
-from arcface_operator.kubernetes import client, informer
+from arcface_operator.kubernetes import client, informer, outcomes
 from arcface_operator.kubernetes.device_faults import DeviceFaultReader
 from arcface_operator.kubernetes.prerequisites import PrerequisitesReader
 from arcface_operator.kubernetes.queues import QueueReader
 from arcface_operator.settings import Settings
+
+Part = TypeVar("Part")
 
 
 @dataclass
@@ -39,34 +43,40 @@ class Observer:
     """Services and ConfigMaps of a job, as far as they are watched."""
 
     async def observe(self, job: ArcFaceTrainingJob, tracker: JobTracker) -> Observation:
-        """One job and everything about it; while all is well, the API server is asked for nothing."""
+        """One job and everything about it; while all is well, the API server is asked for nothing.
+
+        A part that cannot be read is unknown, and keeps nothing from being done that does not need it.
+        """
         phase, stage, children = job.status.phase, stages.stage_of(job.status), self.pods.of(tracker.ref)
         # A job of this name before this one may have left children that are still to go.
         pods = tuple(pod for pod in children if pod.owner == job.metadata.uid)
         tracker.stuck_since = stuck_since(pods, tracker.stuck_since, self.now())
         is_empty = not any(pod.component == stage.component for pod in pods)
         waits = phase in needs.WAITING_PHASES and is_empty
+        unread: list[ActionFailure] = []
         answer = self._answer(job, pods, tracker) if phase in needs.GANG_PHASES else None
         observed = Observation(
             job=job,
             pods=pods,
             earlier=tuple(pod for pod in children if pod.owner != job.metadata.uid),
             predecessor=_predecessor(job, children),
-            prerequisites=await self.prerequisites.read(job) if waits else None,
+            prerequisites=await _read("what the job needs", self.prerequisites.read(job), unread) if waits else None,
             report=None if answer is None else answer.report,
             sighting=None if answer is None else answer.sighting,
             words=self._words(job, pods, tracker),
-            queue=await self.queues.read(job),
-            groups=await self._groups(job),
+            queue=await _read("what Kueue says", self.queues.read(job), unread),
+            groups=await _read("the pod groups", self._groups(job), unread),
             stuck_since=tracker.stuck_since,
             watched_since=tracker.since,
             failures=tracker.failed,
             objects=self.objects(tracker.ref),
         )
         nodes = needs.nodes_in_question(observed, self.settings, self.now())
+        observed = replace(observed, unread=tuple(unread))
         if not nodes:
             return observed
-        has_cards = job.spec.workers.accelerator == "ascend" and phase in needs.GANG_PHASES
+        # Without knowing of cards nobody is to be blamed; a job that is suspended blames nobody.
+        has_cards = job.spec.workers.accelerator == "ascend" and phase in needs.GANG_PHASES and not job.spec.suspend
         faults = await self.device_faults.read(nodes) if has_cards else {}
         return replace(observed, lost_nodes=self.prerequisites.lost(nodes), device_faults=faults)
 
@@ -114,6 +124,15 @@ class Observer:
             return None
         uid, attempt = job.metadata.uid, job.status.attempt
         return self.listener.listen(tracker.ref, Place(address=first.address, job_uid=uid, attempt=attempt))
+
+
+async def _read(what: str, reading: Awaitable[Part], unread: list[ActionFailure]) -> Part | None:
+    """A part of an observation; None, and why among what is unread, where the API server does not show it."""
+    try:
+        return await reading
+    except (client.ApiError, client.Unreachable) as error:
+        unread.append(outcomes.failure_to_read(what, error))
+        return None
 
 
 def _predecessor(job: ArcFaceTrainingJob, children: Iterable[PodView]) -> str | None:

@@ -6,7 +6,7 @@ A status is written at once where something has happened, and where only figures
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -143,10 +143,9 @@ class Reconciler:
         began = self.clock()
         try:
             seconds = await self._reconcile(tracker)
-            tracker.failures = 0
         except client.ApiError as error:
             seconds = self._count_failure(tracker, str(error), error.retry_after_seconds)
-        except client.Unreachable as error:
+        except (client.Unreachable, outcomes.Refused) as error:
             seconds = self._count_failure(tracker, str(error))
         except Exception:  # a job that cannot be handled must not keep the others from it
             LOG.exception("job %s: this should not have happened", ref)
@@ -177,15 +176,25 @@ class Reconciler:
             return None
         tracker = self._tracker_of(job, tracker)
         job, settings = with_device_class(job, self.settings)
-        plan = decide(await self.observer.observe(job, tracker), settings, self.now())
+        observed = await self.observer.observe(job, tracker)
+        plan = decide(observed, settings, self.now())
         try:
-            return await self._carry_out(job, plan, tracker)
+            seconds = await self._carry_out(job, plan, tracker)
+            return earliest(seconds, self._count_unread(tracker, observed.unread))
         except outcomes.Refused as error:  # the status, which cannot tell of itself
             failure = ActionFailure(condition="Ready", message=str(error), is_lasting=True)
             await self._emit(job, failure)
             return tracker.count_vain_try([failure], self.settings.check_seconds)
         except outcomes.NamespaceLeaves:
             return self.settings.check_seconds
+
+    def _count_unread(self, tracker: JobTracker, unread: Sequence[ActionFailure]) -> float | None:
+        """Time until what could not be read is asked for again; None where all could."""
+        if not unread:
+            tracker.failures = 0
+            return None
+        wish = max((item.retry_after_seconds or 0.0 for item in unread), default=0.0)
+        return self._count_failure(tracker, unread[0].message, wish)
 
     def _tracker_of(self, job: ArcFaceTrainingJob, tracker: JobTracker) -> JobTracker:
         """The job's tracker; that of an earlier job of its name is of no use to it."""
@@ -206,7 +215,8 @@ class Reconciler:
             return None
         had_failed, tracker.failed = bool(tracker.failed), (*held, *failed)
         if failed:
-            tracker.retry_at = self.clock() + tracker.count_vain_try(failed, self.settings.check_seconds)
+            seconds = tracker.count_vain_try(failed, self.settings.check_seconds)
+            tracker.retry_at = max(tracker.retry_at, self.clock() + seconds)  # what others were asked to wait counts
             await asyncio.gather(*(self._emit(job, item) for item in failed[:1] if item.is_lasting))
             return 0.0
         if not tracker.failed:

@@ -87,7 +87,11 @@ class Watches:
     def _wake_those_with_claim(self, claim: JobRef) -> None:
         """Jobs may have waited for a claim."""
         for job in self.store.cache:
-            metadata, spec = job["metadata"], job["spec"]
-            names = (spec.get(section, {}).get("claimName") for section in SECTIONS_WITH_CLAIMS)
-            if metadata["namespace"] == claim.namespace and claim.name in names:
+            if job["metadata"]["namespace"] == claim.namespace and claim.name in _claims_of(job["spec"]):
                 self.queue.wake(JobRef.of(job))
+
+
+def _claims_of(spec: Manifest) -> set[str]:
+    """Names of the claims in a spec that may not have been read yet, nor be readable."""
+    model, named = spec.get("model") or {}, (spec.get(section) for section in SECTIONS_WITH_CLAIMS)
+    return {section.get("claimName", "") for section in (*named, model.get("initFrom")) if section}

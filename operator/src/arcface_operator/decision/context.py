@@ -127,7 +127,7 @@ class DecisionContext:
         present = {pod.index for pod in self.pods}
         return next((index for index in range(self.gang_size) if index not in present), None)
 
-    @property
+    @cached_property
     def launch(self) -> int:
         """The present launch of the attempt's ranks; pods know it, too, and an earlier release leaves it to them."""
         return launch_of(self.status, self.pods)

@@ -118,7 +118,8 @@ def _by_phase(context: DecisionContext) -> Plan:
 def _with_answers(context: DecisionContext, actions: Iterable[Action]) -> DecisionContext:
     """The context with what was heard of actions that are still to be taken, and with nothing of pods that are gone."""
     pending = {family_of(action) for action in actions if not isinstance(action, EmitEvent)}
-    context = context.with_failures(item for item in context.observed.failures if item.family in pending)
+    failed = [item for item in context.observed.failures if item.family in pending]
+    context = context.with_failures([*failed, *context.observed.unread])
     return context if context.status.phase in GANG_PHASES else context.with_nobody_to_see()
 
 

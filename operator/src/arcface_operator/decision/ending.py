@@ -1,7 +1,6 @@
 """The ends of a job: suspended, failed, succeeded; and taking away what it has, by force where a node is gone."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from arcface_api.contract.rank_table import INITIALIZING
 from arcface_api.errors import ExitCode
@@ -113,7 +112,7 @@ def removal_of_earlier(context: DecisionContext) -> tuple[Request, ...]:
     Kubernetes has asked it to leave, and nobody else follows that up; the names are the job's now.
     """
     theirs = (pod for pod in context.observed.earlier if pod.owner is not None)
-    return tuple(_forced(context, pod, "Ready") for pod in theirs if _is_stuck(context, pod))
+    return tuple(_deletion(pod, "Ready", 0) for pod in theirs if _is_stuck(context, pod))
 
 
 def idle_seconds(context: DecisionContext) -> float | None:
@@ -130,12 +129,13 @@ def removal(
 
     The rank table is taken back first: nobody may start from a table with lost pods.
     """
+    bereft = _bereft(context, pods)
     asked = [pod for pod in pods if not pod.is_leaving]
-    hurried = [pod for pod in pods if (pod.grace_seconds or 0) > BEREFT_SECONDS and _is_bereft(context, pod)]
+    hurried = [pod for pod in pods if (pod.grace_seconds or 0) > BEREFT_SECONDS and pod.uid in bereft]
     stuck = [pod for pod in pods if _is_stuck(context, pod)]
     deletions = [
-        *(_deletion(context, pod, condition) for pod in (*asked, *hurried)),
-        *(_forced(context, pod, condition) for pod in stuck),
+        *(_deletion(pod, condition, BEREFT_SECONDS if pod.uid in bereft else None) for pod in (*asked, *hurried)),
+        *(_deletion(pod, condition, 0) for pod in stuck),
     ]
     if context.has_rank_table and any(_is_rank(pod) for pod in asked):
         table = config_maps.build_rank_table_map(context.job, INITIALIZING, context.now, context.settings)
@@ -143,15 +143,9 @@ def removal(
     return tuple(deletions)
 
 
-def _deletion(context: DecisionContext, pod: PodView, condition: ConditionType) -> Delete:
-    """Deletion of a pod, in less time than it may have where it has nothing to save."""
-    grace = BEREFT_SECONDS if _is_bereft(context, pod) else None
-    return Delete(resource="pods", name=pod.name, uid=pod.uid, grace_seconds=grace, condition=condition)
-
-
-def _forced(context: DecisionContext, pod: PodView, condition: ConditionType) -> Delete:
-    """Deletion of a pod without its node's consent."""
-    return replace(_deletion(context, pod, condition), grace_seconds=0)
+def _deletion(pod: PodView, condition: ConditionType, grace_seconds: int | None) -> Delete:
+    """Deletion of a pod, in less time than it may have where one is given; in none without its node's consent."""
+    return Delete(resource="pods", name=pod.name, uid=pod.uid, grace_seconds=grace_seconds, condition=condition)
 
 
 def _is_rank(pod: PodView) -> bool:
@@ -159,17 +153,24 @@ def _is_rank(pod: PodView) -> bool:
     return pod.component == stages.TRAINING.component and pod.attempt != NO_ATTEMPT
 
 
-def _is_bereft(context: DecisionContext, pod: PodView) -> bool:
-    """Whether a rank pod has lost a peer to a fault: its ranks wait inside a collective, and save nothing until killed.
+def _bereft(context: DecisionContext, pods: Sequence[PodView]) -> frozenset[str]:
+    """Uids of rank pods that have lost a peer to a fault: their ranks wait in a collective, and save nothing any more.
 
     A peer that was asked to stop leaves only when all of them have saved. A pod that is made anew alone is bereft, too,
     once the others end their ranks without it.
     """
-    if not _is_rank(pod) or context.status.phase != "Restarting":
-        return False
-    if pod in one_pod.replaced(context):
-        return not one_pod.may_still_save(context)
-    peers = context.observed.gangs.get((pod.component, pod.attempt), ())
+    if context.status.phase != "Restarting":
+        return frozenset()
+    alone = {pod.uid for pod in one_pod.replaced(context)}
+    ranks = [pod for pod in pods if _is_rank(pod)]
+    broken = {attempt for attempt in {pod.attempt for pod in ranks} if _is_broken(context, attempt)}
+    saves = bool(alone) and one_pod.may_still_save(context)
+    return frozenset(pod.uid for pod in ranks if (not saves if pod.uid in alone else pod.attempt in broken))
+
+
+def _is_broken(context: DecisionContext, attempt: int) -> bool:
+    """Whether an attempt has lost a pod to a fault."""
+    peers = context.observed.gangs.get((stages.TRAINING.component, attempt), ())
     failed = any(peer.ended is not None and peer.ended.exit_code not in AFTER_SAVING for peer in peers)
     last, failure = context.status.recoveries[-1:], context.status.failure
     if failed or not last or failure is None or last[0].rung != ladder.Rung.WHOLE_GANG.value:

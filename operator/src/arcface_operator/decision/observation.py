@@ -184,6 +184,8 @@ class Observation:
     """Nodes that are gone or do not answer, of those with pods that should have left."""
     failures: tuple[ActionFailure, ...] = ()
     """Actions that came to nothing when they were last tried."""
+    unread: tuple[ActionFailure, ...] = ()
+    """Parts of this observation that the API server does not show: they are as if nothing was known of them."""
     earlier: tuple[PodView, ...] = ()
     """Pods under the job's label that belong to another object, such as an earlier job of this name."""
     device_faults: Mapping[str, tuple[DeviceFault, ...]] = field(default_factory=dict)

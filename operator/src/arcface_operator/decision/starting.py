@@ -146,7 +146,8 @@ def _before_first_pod(context: DecisionContext) -> Plan | None:
         message = f"pod {pod.name} of an earlier job of this name is to leave"
         return _wait_for(context, "PodsLeaving", message if keeper is None else f"{message}: {keeper}")
     if context.observed.prerequisites is None:
-        return Plan(status=context.status, look_again_seconds=0.0)  # looked at in the phase that is now begun
+        # Looked at in the phase that is now begun, or once it can be read.
+        return Plan(status=context.status, look_again_seconds=None if context.observed.unread else 0.0)
     if unmet := prerequisites.unmet_prerequisites(context.job, context.observed.prerequisites):
         return _wait_for(context, unmet[0].reason, "; ".join(item.message for item in unmet))
     wait = scheduling_gang.awaited(context)

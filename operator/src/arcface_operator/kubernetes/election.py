@@ -80,7 +80,7 @@ class Candidate:
             lease = await self.api.find(self._path)
             if lease is None:
                 await self.api.create(self._record({"metadata": {"name": LEASE_NAME, "namespace": self.namespace}}))
-            elif self._may_take(lease["spec"]):
+            elif self._may_take(lease.get("spec") or {}):
                 await self.api.replace(self._path, self._record(lease))
             else:
                 return False
@@ -95,24 +95,25 @@ class Candidate:
         record = (spec.get("holderIdentity") or "", spec.get("renewTime") or "")
         if record != self.observed:
             self.observed, self.observed_at = record, self.clock()
-        has_run_out = self.clock() - self.observed_at > spec.get("leaseDurationSeconds", LEASE_SECONDS)
+        has_run_out = self.clock() - self.observed_at > (spec.get("leaseDurationSeconds") or LEASE_SECONDS)
         return record[0] in {"", self.identity} or has_run_out
 
     def _record(self, lease: Manifest) -> Manifest:
         """The Lease with us as its holder."""
-        spec, stamp = lease.get("spec", {}), self.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        spec, stamp = lease.get("spec") or {}, self.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         is_ours = spec.get("holderIdentity") == self.identity
         ours = {"holderIdentity": self.identity, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": stamp}
         if not is_ours:
-            ours |= {"acquireTime": stamp, "leaseTransitions": spec.get("leaseTransitions", 0) + bool(spec)}
+            ours |= {"acquireTime": stamp, "leaseTransitions": (spec.get("leaseTransitions") or 0) + bool(spec)}
         return {"apiVersion": API_VERSION, "kind": "Lease", **lease, "spec": {**spec, **ours}}
 
     async def _release(self) -> None:
         """Leave the Lease to whoever comes first, if it is still ours."""
         with contextlib.suppress(ApiError, Unreachable):
             lease = await self.api.get(self._path)
-            if lease["spec"].get("holderIdentity") == self.identity:
-                given_back = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+            spec = lease.get("spec") or {}
+            if spec.get("holderIdentity") == self.identity:
+                given_back = {**spec, "holderIdentity": "", "leaseDurationSeconds": 1}
                 await self.api.replace(self._path, {**lease, "spec": given_back})
 
     @property

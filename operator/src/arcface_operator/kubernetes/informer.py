@@ -65,6 +65,11 @@ class Informer(Generic[Key, View]):
         reflector = self.reflectors.get(namespace) or self.reflectors.get(None)
         return reflector is not None and reflector.is_current
 
+    def is_known(self, namespace: str | None = None) -> bool:
+        """Whether the objects of a namespace have been seen, be it before a watch broke, and are still ours to see."""
+        reflector = self.reflectors.get(namespace) or self.reflectors.get(None)
+        return reflector is not None and reflector.is_listed.is_set() and not reflector.is_refused
+
     def lacks(self, item: Manifest) -> bool:
         """Whether an object is known not to be there, by its name and key."""
         metadata = item["metadata"]
@@ -75,7 +80,7 @@ class Informer(Generic[Key, View]):
         """Whether the objects of a namespace have been seen, once they have been asked for."""
         reflector = self.reflectors.get(namespace) or self.reflectors[None]
         await reflector.has_tried.wait()
-        return reflector.is_listed.is_set() and not reflector.is_refused
+        return self.is_known(namespace)
 
     @property
     def is_settled(self) -> bool:

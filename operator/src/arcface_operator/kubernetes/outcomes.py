@@ -65,6 +65,18 @@ def finalizers(found: Manifest) -> str:
     return f", for which it waits on its finalizers {', '.join(names)}" if names else ""
 
 
+def failure_to_read(what: str, error: client.ApiError | client.Unreachable) -> ActionFailure:
+    """What it means for a job that a part of what is to be known of it cannot be read."""
+    if isinstance(error, client.Unreachable):
+        return ActionFailure(condition="Ready", message=f"reading {what}: {error}", is_lasting=False)
+    return ActionFailure(
+        condition="Ready",
+        message=f"reading {what}: {error.message}",
+        is_lasting=error.status in client.REFUSED,
+        retry_after_seconds=error.retry_after_seconds,
+    )
+
+
 def failure_of(job: ArcFaceTrainingJob, action: decided.Request, error: Exception) -> ActionFailure:
     """What it means that an action failed."""
     status = error.status if isinstance(error, client.ApiError) else None

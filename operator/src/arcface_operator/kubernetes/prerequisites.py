@@ -98,7 +98,7 @@ class PrerequisitesReader:
         """Devices of the job's resource on each node that has any; None where nothing is known of nodes."""
         if job.spec.workers.accelerator != "ascend":
             return ()
-        if not self.nodes.is_current():
+        if not self.nodes.is_known():
             return None
         counts = (node.allocatable.get(job.spec.workers.device_resource, "0") for node in self.nodes.cache)
         return tuple(int(count) for count in counts if count.isdigit() and count != "0")
@@ -114,7 +114,13 @@ class PrerequisitesReader:
         return () if needed in kinds else (f"{needed} of {version}",)
 
     def lost(self, names: Iterable[str]) -> frozenset[str]:
-        """Those of the nodes that are gone or do not answer; none where nothing is known of nodes."""
-        if not self.nodes.is_current():
+        """Those of the nodes that are gone or do not answer; none where nothing is known of nodes.
+
+        From a watch that broke to the next list the last one counts, but a node that it does not have may be new.
+        """
+        if not self.nodes.is_known():
             return frozenset()
-        return frozenset(name for name in names if not any(node.is_ready for node in self.nodes.of(name)))
+        is_current, of = self.nodes.is_current(), self.nodes.of
+        return frozenset(
+            name for name in names if not any(node.is_ready for node in of(name)) and (is_current or of(name))
+        )

@@ -108,9 +108,9 @@ class QueueReader:
         try:
             found = await self.api.find(f"{collection(version, plural, None)}/{name}")
         except ApiError as error:
-            if error.status != FORBIDDEN:
-                raise
-            sentence = f"{where}: the operator may not read {kind} {name}; give its role `get` on {plural}"
+            sentence = f"{where}: {kind} {name} cannot be read: {error.message}"
+            if error.status == FORBIDDEN:
+                sentence = f"{where}: the operator may not read {kind} {name}; give its role `get` on {plural}"
             raise _NotToBeHad(sentence) from None
         if found is None:
             raise _NotToBeHad(f"{where}: there is no {kind} {name!r}; create it")

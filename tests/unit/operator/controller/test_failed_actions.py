@@ -222,6 +222,48 @@ def test_a_failed_action_is_told_by_its_condition_and_tried_again_in_time(kind: 
     asyncio.run(play())
 
 
+READS: dict[str, tuple[str, dict[str, Any], tuple[Any, ...], str]] = {
+    "pod groups of a suspended job": ("podgroups", body("Training", **SUSPEND, **VOLCANO), workers(), "delete"),
+    "pod groups after the end": ("podgroups", body("Failed", **TWO, **VOLCANO), workers(), "delete"),
+    "queue of a suspended job": ("queue", body("Restarting", suspend=True, **KUEUE), workers(1), "delete"),
+    "claims": ("prerequisites", body(None, **TWO), (), ""),
+    "claims of the next attempt": ("prerequisites", body("Restarting", **TWO), (), ""),
+}
+"""What is read, where, and what is done without it."""
+
+
+@pytest.mark.parametrize("error", ["403", "429", "500", "unreachable"])
+@pytest.mark.parametrize("kind", READS)
+def test_what_cannot_be_read_is_told_and_keeps_nothing_from_being_done_that_does_not_need_it(
+    kind: str, error: str
+) -> None:
+    what, job, pods, deed = READS[kind]
+
+    async def play() -> None:
+        cluster = FailingCluster(pods, "read", what, ERRORS[error])
+        controller = Controller(cluster, job)
+        await controller.look()
+        told = controller.condition("Ready")
+        assert WORDS in told["message"]
+        assert (told["status"], told["reason"]) == ("False", "Refused" if error in LASTING else "Unavailable")
+        writes = [asked for asked in cluster.asked if not asked.endswith((" status", " Event"))]
+        assert [asked.split()[0] for asked in writes] == [deed] * len(writes)
+        assert bool(writes) == bool(deed)
+        cluster.error = None
+        await controller.look(after=LONG)
+        assert WORDS not in controller.condition("Ready")["message"]
+        assert deed or "create Pod" in cluster.asked
+
+    asyncio.run(play())
+
+
+def test_a_suspension_asks_nobody_about_cards() -> None:
+    pods, lost = workers(leaves_at=ago(999), node="node-7"), frozenset({"node-7"})
+    cluster = FailingCluster(pods, "read", "configmaps", ERRORS["500"], POD, lost)
+    looked_at(cluster, body("Training", workers=ASCEND, suspend=True))
+    assert "delete quick-worker-0" in cluster.asked
+
+
 def looked_at(cluster: FailingCluster, job: dict[str, Any]) -> Controller:
     """After one look."""
 
@@ -367,6 +409,27 @@ def test_a_job_that_is_made_anew_waits_until_the_pods_of_the_earlier_one_have_le
         controller.cluster.pods = ()
         await controller.look()
         assert controller.cluster.asked.count("create Pod") == 2
+
+    asyncio.run(play())
+
+
+def test_a_servers_wish_outlasts_what_else_fails_meanwhile() -> None:
+    job, pods = small_gang()
+
+    async def play() -> None:
+        cluster = FailingCluster(pods, "create", "Pod", ERRORS["429"])
+        controller = Controller(cluster, job)
+        await controller.look()
+        assert controller.tries() == 1
+        cluster.verb, cluster.what, cluster.error = "merge", FIRST, ERRORS["500"]
+        cluster.pods = workers(annotations={})
+        await controller.look(after=2.0)
+        assert controller.tries() == 1, "something else fails"
+        cluster.error = None
+        await controller.look(after=RETRY_AFTER - 3)
+        assert cluster.asked.count("create Pod") == 1
+        await controller.look(after=LONG)
+        assert cluster.asked.count("create Pod") > 1
 
     asyncio.run(play())
 

@@ -288,6 +288,16 @@ def test_a_job_that_cannot_be_read_says_so_once_and_keeps_its_status() -> None:
     assert {**status, "conditions": []} == {**job["status"], "conditions": []}
 
 
+def test_a_status_that_is_refused_of_a_job_that_cannot_be_read_is_told_in_a_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = Server(lambda verb, _: verb == "replace")
+    look(server, body("Training", workers={"replicas": 2}, model={"backbone": "vit"}), *workers())
+    assert server.asked == ["replace status"]
+    assert [record.exc_info for record in caplog.records if record.exc_info] == []
+    assert any("job default/quick: status: " in record.getMessage() for record in caplog.records)
+
+
 def test_what_an_earlier_release_could_not_read_is_not_said_of_a_job_that_is_looked_after_again() -> None:
     job = body("Training", workers={"replicas": 2})
     (ready,) = [item for item in job["status"]["conditions"] if item["type"] == "Ready"]

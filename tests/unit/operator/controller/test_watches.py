@@ -9,9 +9,10 @@ import pytest
 from arcface_api.contract.pod_environment import JOB_LABEL
 from arcface_operator.controller.jobs import JobStore, WorkQueue
 from arcface_operator.controller.watches import Watches
+from arcface_operator.decision.prerequisites import claims_of
 from arcface_operator.kubernetes import informer
 from arcface_operator.kubernetes.client import ApiError, JobRef
-from support.builders.jobs import job_document
+from support.builders.jobs import job_document, make_job
 
 Look = Callable[[JobStore, Watches], object]
 JOBS = "/apis/arcface.io/v1alpha1/"
@@ -129,6 +130,29 @@ def test_jobs_are_found_when_their_kind_comes_after_the_operator() -> None:
         return bool(known(store))
 
     watch(server, until=found)
+
+
+FOUR_CLAIMS: dict[str, Any] = {
+    "data": {"claimName": "faces"},
+    "checkpoint": {"claimName": "checkpoints"},
+    "evaluation": {"claimName": "sets", "sets": ["lfw"]},
+    "model": {"initFrom": {"claimName": "models", "path": "a"}},
+}
+
+
+@pytest.mark.parametrize("name", claims_of(make_job(**FOUR_CLAIMS)))
+def test_each_claim_that_a_job_names_wakes_it(name: str) -> None:
+    async def play() -> set[JobRef]:
+        api: Any = Server()
+        queue, store = WorkQueue(), JobStore()
+        watches = Watches(api, store, queue, ())
+        job = body("faces")
+        store.upsert({**job, "spec": {**job["spec"], **FOUR_CLAIMS}})
+        metadata = {"name": name, "namespace": "faces", "uid": "1", "resourceVersion": "1"}
+        watches.claims.upsert({"metadata": metadata, "spec": {}, "status": {"phase": "Bound"}})
+        return set(queue.timers)
+
+    assert asyncio.run(play()) == {JobRef("faces", "quick")}
 
 
 def test_a_claim_wakes_the_jobs_that_name_it() -> None:

@@ -190,3 +190,19 @@ def test_the_leadership_holds_while_a_large_gang_is_created(is_shared: bool) -> 
             asyncio.run(play())
     else:
         assert asyncio.run(play()) == 768
+
+
+@pytest.mark.parametrize("spec", [{}, {"spec": None}, {"spec": {"leaseDurationSeconds": None}}], ids=repr)
+def test_a_lease_that_says_nothing_is_free(spec: dict[str, Any]) -> None:
+    """An administrator may have made it, or emptied it."""
+
+    async def play() -> str:
+        server = Server()
+        server.lease = {"metadata": {"resourceVersion": "1"}, **spec}
+        leading = asyncio.create_task(candidate(server).lead(asyncio.Event().wait))  # type: ignore[arg-type]
+        await until(lambda: leading.done() or server.renewals > 0)
+        leading.cancel()
+        await asyncio.wait({leading})
+        return str((server.lease["spec"] or {}).get("leaseTransitions"))
+
+    assert asyncio.run(play()) in {"0", "1"}

@@ -47,9 +47,9 @@ class Server:
 
 
 def reader(
-    server: Server, *watched: dict[str, Any], nodes: tuple[dict[str, Any], ...] | None = ()
+    server: Server, *watched: dict[str, Any], nodes: tuple[dict[str, Any], ...] | None = (), is_broken: bool = False
 ) -> PrerequisitesReader:
-    """A reader that watches some claims and nodes; None: it may not watch nodes."""
+    """A reader that watches some claims and nodes; None: it may not watch nodes; broken: their watch just has."""
     api: Any = server
     claims = Informer(api, ("v1", "persistentvolumeclaims"), Cache(JobRef.of, view_claim_and_class, print), (None,))
     known = Informer(api, ("v1", "nodes"), Cache(lambda item: str(item["metadata"]["name"]), view_node, print), (None,))
@@ -57,7 +57,11 @@ def reader(
         claims.upsert(each)
     for each in nodes or ():
         known.upsert(each)
-    known.reflectors[None].is_current = nodes is not None
+    reflector = known.reflectors[None]
+    reflector.is_current = nodes is not None and not is_broken
+    if nodes is None:
+        reflector.is_refused = True
+    reflector.is_listed.set()  # the right to may have been there before
     return PrerequisitesReader(api, claims, known)
 
 
@@ -115,3 +119,10 @@ def test_nodes_that_are_gone_or_silent_are_lost_and_none_is_where_nothing_is_kno
     names = ("well", "silent", "sick", "gone")
     assert reader(Server(), nodes=nodes).lost(names) == {"silent", "sick", "gone"}
     assert reader(Server(), nodes=None).lost(names) == frozenset()
+
+
+def test_after_a_broken_watch_the_last_list_of_nodes_counts_and_one_it_lacks_may_be_new() -> None:
+    nodes = (node("well"), node("silent", ready="Unknown"))
+    broken = reader(Server(), claim("faces"), claim("checkpoints"), nodes=nodes, is_broken=True)
+    assert broken.lost(("well", "silent", "new")) == {"silent"}
+    assert read(broken, ASCEND_JOB).devices == (8, 8)
