@@ -61,7 +61,15 @@ def build_images(tree: Path, version: str, commit: str, epoch: int, base: str) -
     chosen = [f"--build-arg={name}={value}" for name, value in arguments.items()]
     for part in ("operator", "trainer"):
         name = f"arcface-{part}:{version}"
-        command = ["docker", "buildx", "build", f"--file=Dockerfile.{part}", f"--tag={name}", *chosen]
+        command = [
+            "docker",
+            "buildx",
+            "build",
+            f"--file=Dockerfile.{part}",
+            f"--tag={name}",
+            "--provenance=false",
+            *chosen,
+        ]
         archive = DIST / f"arcface-{part}-{version}.oci.tar"
         subprocess.run(
             [*command, f"--output=type=oci,dest={archive},rewrite-timestamp=true", "."], cwd=tree, check=True

@@ -1,4 +1,4 @@
-"""What an image holds, as CycloneDX 1.6: Python distributions and Debian packages.
+"""What an image holds, as CycloneDX 1.6: Python distributions and the packages of Debian or Ubuntu.
 
 It runs inside of the image:
 
@@ -11,6 +11,7 @@ import json
 import platform
 import re
 import sys
+import urllib.parse
 from collections.abc import Iterator
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
@@ -40,7 +41,15 @@ def debian_components() -> Iterator[dict[str, Any]]:
         fields = dict(re.findall(r"^(Package|Version|Architecture|Status): (.+)$", block, re.MULTILINE))
         if fields.get("Status", "").endswith(" installed"):
             name, version = fields["Package"], fields["Version"]
-            yield component(name, version, f"pkg:deb/debian/{name}@{version}?arch={fields['Architecture']}", None)
+            yield component(name, version, debian_purl(name, version, fields["Architecture"]), None)
+
+
+def debian_purl(name: str, version: str, architecture: str) -> str:
+    """Package URL of an installed package, of the distribution that /etc/os-release names."""
+    told = platform.freedesktop_os_release()
+    distribution = told["ID"] + (f"-{told['VERSION_ID']}" if "VERSION_ID" in told else "")
+    quoted = (urllib.parse.quote(each, safe=":") for each in (name, version))
+    return f"pkg:deb/{told['ID']}/{'@'.join(quoted)}?arch={architecture}&distro={distribution}"
 
 
 def component(name: str, version: str, purl: str, license_name: str | None) -> dict[str, Any]:

@@ -113,6 +113,7 @@ def test_settings_are_those_of_the_operator() -> None:
         ("ascend.driverMounts={usr}", "does not match pattern"),
         ("ascend.driverFiles={etc}", "does not match pattern"),
         ("ascend.deviceClasses[0].chipFamily=b", "missing property 'name'"),
+        ("networkPolicy.apiServerPorts=null", "missing property 'apiServerPorts'"),
         ("settings.logFormat=xml", "value must be one of 'text', 'json'"),
         ("fullnameOverride=Faces", "does not match pattern"),
         ("image.repository=", "image.repository: no registry holds the images: build and push them"),
@@ -184,6 +185,19 @@ def test_helm_test_has_the_operator_act_where_it_looks_for_jobs() -> None:
         assert not budget.items() <= pod["metadata"]["labels"].items()
 
 
+def test_the_pods_of_helm_test_are_placed_as_the_operator_is() -> None:
+    chosen = ("podLabels.team=faces", "podAnnotations.mesh=off", "priorityClassName=high")
+    affinity = "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
+    found = objects("test.training=true", *chosen, f"{affinity}.matchFields[0].key=metadata.name")
+    operator = found["Deployment", "arcface-operator"]["spec"]["template"]["spec"]
+    for name in ("arcface-operator-test", "arcface-operator-trains"):
+        pod = found["Pod", name]
+        assert (pod["metadata"]["labels"]["team"], pod["metadata"]["annotations"]["mesh"]) == ("faces", "off")
+        assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+        for field in ("priorityClassName", "affinity"):
+            assert pod["spec"][field] == operator[field]
+
+
 def test_helm_test_trains_where_it_is_told_to() -> None:
     """Each hook waits for the one before; the claim comes after its job, which must be gone before the claim can be."""
     chosen = ("test.training=true", "test.storageClassName=fast", "namespaces={a}", "imagePullSecrets[0].name=login")
@@ -202,6 +216,7 @@ def test_helm_test_trains_where_it_is_told_to() -> None:
     pod = build_worker_pod(ArcFaceTrainingJob.from_json(json.dumps(without_hooks(job)), "test job"), 0, 0, Settings())
     (drawing,) = pod["spec"]["initContainers"]
     assert drawing["image"] == Settings().trainer_image
+    assert drawing["resources"]["limits"] == {"memory": "2Gi"}
     assert drawing["securityContext"] == pod["spec"]["containers"][0]["securityContext"]
     (mount,) = drawing["volumeMounts"]
     claims = {each["name"]: each.get("persistentVolumeClaim") for each in pod["spec"]["volumes"]}

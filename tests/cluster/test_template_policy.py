@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from support.builders.jobs import job_document
-from support.job_requests import STRICT, jobs_path
+from support.job_requests import MERGE, STRICT, create, jobs_path
 from support.waiting import wait_until
 from testbed.control_plane.cluster import ControlPlane
 
@@ -33,7 +33,8 @@ def in_workers(pod: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def policed(control_plane: ControlPlane, api: httpx.Client, namespace: str) -> Iterator[str]:
-    """A namespace that the policy is bound to, and no other."""
+    """A namespace that the policy is bound to, and no other; the job `older` asked before for what is refused."""
+    create(api, namespace, "older", suspend=False, **in_workers(HOST_PATH))
     policy, binding = yaml.safe_load_all(SAMPLE.read_text())
     here = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
     binding["spec"]["matchResources"] = {"namespaceSelector": here}
@@ -64,3 +65,21 @@ def test_templates_are_kept_from_the_node(api: httpx.Client, policed: str) -> No
     harmless = {"nodeSelector": {"npu": "yes"}, "containers": BOUNDED, **SETTINGS}
     for spec in ({}, in_workers(harmless), {"evaluation": {"claimName": "sets"}}):
         assert asked(api, policed, **spec).status_code == httpx.codes.CREATED
+
+
+def test_a_job_from_before_the_policy_is_changed_and_deleted_as_any_other(api: httpx.Client, policed: str) -> None:
+    older = f"{jobs_path(policed)}/older"
+
+    def patched(**change: Any) -> httpx.Response:
+        return api.patch(older, headers=MERGE, json=change)
+
+    for harmless in ({"spec": {"suspend": True}}, {"metadata": {"annotations": {"team": "faces"}}}):
+        answered = patched(**harmless)
+        assert answered.status_code == httpx.codes.OK, answered.text
+    worse = patched(spec={"evaluation": {"claimName": "sets", "template": {"spec": {"hostPID": True}}}})
+    assert "templates may not" in worse.text, worse.text
+    foreground = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground"}
+    assert api.request("DELETE", older, json=foreground).is_success
+    released = patched(metadata={"finalizers": None})  # what the garbage collector does at last, if it has not yet
+    assert released.status_code in {httpx.codes.OK, httpx.codes.NOT_FOUND}, released.text
+    assert api.get(older).status_code == httpx.codes.NOT_FOUND

@@ -78,6 +78,8 @@ CASES = [
     ("ArcFaceJobStalled", ranks("arcface_train_step", "0+1x30"), 20, None, "steps"),
     ("ArcFaceJobStalled", ranks("arcface_train_step", "0x30"), 20, None, "compiles before its first step"),
     ("ArcFaceJobStalled", ranks("arcface_train_step", "0+1x14 14x8 15+1x30"), 23, None, "verifies for 8 minutes"),
+    ("ArcFaceJobStalled", ranks("arcface_train_step", "0+1x14 14x20 15+1x30"), 35, None, "verifies for 20 minutes"),
+    ("ArcFaceJobStalled", ranks("arcface_train_step", "0+1x14 14x40"), 41, OF_RANKS, "a hang that began at step 14"),
     ("ArcFaceJobDiverging", ranks("arcface_train_skipped_steps_total", "0+1x30", "0+1x30"), 15, OF_RANKS, "skips"),
     ("ArcFaceJobDiverging", ranks("arcface_train_skipped_steps_total", "2x30", "2x30"), 15, None, "skipped long ago"),
     (
@@ -206,7 +208,7 @@ CASES = [
     ("ArcFaceRankTableStuck", {**table("0 8 16x30"), **in_phase("Starting")}, 12, None, "whole after two minutes"),
     ("ArcFaceRankTableStuck", {**table("0x30"), **in_phase("Queued")}, 12, None, "waits in a queue"),
     ("ArcFaceRankTableStuck", {**table("8x30"), **in_phase("Failed")}, 12, None, "has ended"),
-    ("ArcFaceJobPending", waits("Pending", "DevicesMissing"), 70, {**OF_JOBS, "reason": "DevicesMissing"}, "no card"),
+    ("ArcFaceJobPending", waits("Pending", "DevicesMissing"), 75, {**OF_JOBS, "reason": "DevicesMissing"}, "no card"),
     ("ArcFaceJobPending", waits("Pending", "DevicesMissing"), 50, None, "not for an hour yet"),
     ("ArcFaceJobPending", waits("Queued", "Queued"), 70, None, "a queue's business"),
     (
@@ -216,6 +218,15 @@ CASES = [
         None,
         "what was said before it started stays for a while",
     ),
+    (
+        "ArcFaceJobPending",
+        {**waits("Queued", "Queued", "0x99 stale"), **waits("Queued", "ClaimMissing", "_x100 0x30")},
+        115,
+        {**OF_JOBS, "reason": "ClaimMissing"},
+        "its claim vanishes while it is queued",
+    ),
+    ("ArcFaceJobQueued", waits("Queued", "PartlyHeld"), 1500, {**OF_JOBS, "reason": "PartlyHeld"}, "room for a part"),
+    ("ArcFaceJobQueued", waits("Queued", "ClaimMissing"), 1500, None, "another alert tells of claims"),
     ("ArcFaceJobQueued", waits("Queued", "Queued"), 1500, {**OF_JOBS, "reason": "Queued"}, "a day"),
     ("ArcFaceJobQueued", waits("Queued", "Queued"), 1200, None, "a night"),
     (
@@ -384,6 +395,15 @@ def test_an_alert_fires_on_what_it_is_for(
 ) -> None:
     interval = "10m" if minute > LONG_MINUTES else "1m"
     fulfilled(promtool, tmp_path, expectation(alert, series, minute, labels), interval=interval)
+
+
+@pytest.mark.parametrize(("phase", "reason"), [("Restarting", "Restarting"), ("Pending", "Creating")])
+def test_a_minute_after_an_hour_in_a_queue_is_no_alert(promtool: str, tmp_path: Path, phase: str, reason: str) -> None:
+    series = waits("Queued", "Queued", "0x260 stale") | waits(phase, reason, "_x261 0x3 stale")
+    test = expectation("ArcFaceJobPending", series, 75, None) | {"interval": "15s"}
+    (look,) = test["promql_expr_test"]
+    look["expr"] = f"last_over_time({look['expr']}[12m])"
+    fulfilled(promtool, tmp_path, test, interval="15s")
 
 
 def test_series_of_a_cluster_give_alerts_of_that_cluster(promtool: str, tmp_path: Path) -> None:

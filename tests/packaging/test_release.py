@@ -83,3 +83,15 @@ def test_what_a_place_holds_is_listed() -> None:
     )
     assert named["arcface-api"]["licenses"] == [{"license": {"name": "Apache-2.0"}}]
     assert named["click"]["purl"].startswith("pkg:pypi/click@8.")
+
+
+def test_packages_are_named_with_their_distribution() -> None:
+    """As https://github.com/package-url/purl-spec has it: distribution as namespace, what URLs cannot hold encoded."""
+    script = ROOT / "release" / "sbom.py"
+    code = f"""
+import platform, runpy
+platform.freedesktop_os_release = lambda: {{"ID": "ubuntu", "VERSION_ID": "22.04"}}
+print(runpy.run_path({str(script)!r})["debian_purl"]("libstdc++6", "1:12.3.0-1ubuntu1~22.04+b1", "arm64"))
+"""
+    told = run([sys.executable, "-c", code]).strip()
+    assert told == "pkg:deb/ubuntu/libstdc%2B%2B6@1:12.3.0-1ubuntu1~22.04%2Bb1?arch=arm64&distro=ubuntu-22.04"

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from arcface_api.model import Model
 from arcface_api.names import ASCEND_910
@@ -97,3 +97,12 @@ class Settings(Model):
     """Time for which a job's pods go elsewhere, if they can, after a fault that was blamed on their node."""
     force_delete_seconds: float = Field(default=30, ge=0)
     """Time after its grace period at which a pod on a lost node is removed without that node's consent."""
+
+    @field_validator("device_classes")
+    @classmethod
+    def _have_names_of_their_own(cls, classes: tuple[DeviceClass, ...]) -> tuple[DeviceClass, ...]:
+        """Refuse two classes of one name: a job that asks for it would get either."""
+        names = [each.name for each in classes]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two classes are named {twice[0]!r}; give each a name of its own")
+        return classes

@@ -1,8 +1,11 @@
 {{/* Labels and annotations of what `helm test` makes; takes the context and the weight by which hooks follow each other. */}}
 {{- define "arcface.testMetadata" -}}
 labels:
-  {{- merge (dict "app.kubernetes.io/component" "test") (include "arcface.labels" .context | fromYaml) | toYaml | nindent 2 }}
+  {{- merge (dict "app.kubernetes.io/component" "test") (include "arcface.labels" .context | fromYaml) (.labels | default dict) | toYaml | nindent 2 }}
 annotations:
+  {{- with .annotations }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
   helm.sh/hook: test
   helm.sh/hook-weight: {{ .weight | quote }}
   helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
@@ -20,7 +23,8 @@ kind: Pod
 metadata:
   name: {{ .name }}
   namespace: {{ .context.Release.Namespace }}
-  {{- include "arcface.testMetadata" . | nindent 2 }}
+  {{- $own := dict "labels" .context.Values.podLabels "annotations" .context.Values.podAnnotations }}
+  {{- include "arcface.testMetadata" (merge $own .) | nindent 2 }}
 {{- with .context }}
 spec:
   restartPolicy: Never
@@ -30,6 +34,9 @@ spec:
   {{- with .Values.imagePullSecrets }}
   imagePullSecrets:
     {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.priorityClassName }}
+  priorityClassName: {{ . }}
   {{- end }}
   {{- with .Values.podSecurityContext }}
   securityContext:
@@ -53,6 +60,10 @@ spec:
   {{- end }}
   {{- with .Values.tolerations }}
   tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.affinity }}
+  affinity:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 {{- end }}

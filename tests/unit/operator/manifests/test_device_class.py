@@ -1,9 +1,11 @@
 """Which devices a job gets: its own word, else what it was given first, else what its release offers."""
 
+import json
 from typing import Any
 
 import pytest
 
+from arcface_api.errors import InvalidInput
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.manifests import device_class, evaluator_pod, worker_pod
 from arcface_operator.settings import DeviceClass, Settings
@@ -90,3 +92,9 @@ def test_a_template_that_is_none_is_left_for_its_refusal(template: dict[str, Any
 def test_a_job_on_cpus_has_no_devices() -> None:
     job = make_job(workers={"resourceName": "a2"})
     assert device_class.with_device_class(job, MIXED) == (job, MIXED)
+
+
+def test_two_classes_of_one_name_are_refused() -> None:
+    classes = [{"name": "a2"}, {"name": "b"}, {"name": "a2", "resourceName": "example.com/npu"}]
+    with pytest.raises(InvalidInput, match=r"settings\.yaml: deviceClasses: two classes are named 'a2'"):
+        Settings.from_json(json.dumps({"deviceClasses": classes}), "settings.yaml")

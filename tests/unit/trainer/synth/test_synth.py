@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from arcface_faces.images import decode
+from arcface_trainer.synth import dataset
 from arcface_trainer.synth.dataset import (
     SynthRequest,
     pair_images,
@@ -131,3 +132,14 @@ def test_images_are_jpeg_of_the_size_that_training_wants():
     for data in training_images(REQUEST, 0):
         assert data.startswith(b"\xff\xd8")
         assert decode(data, "drawn").shape == (112, 112, 3)
+
+
+@pytest.mark.parametrize(("cores", "processes"), [(2, 2), (192, 8)])
+def test_no_more_than_eight_processes_draw(monkeypatch, tmp_path, cores, processes):
+    def executor(count, *_args, **_options):
+        raise RuntimeError(count)
+
+    monkeypatch.setattr(dataset.os, "sched_getaffinity", lambda _pid: set(range(cores)))
+    monkeypatch.setattr(dataset, "ProcessPoolExecutor", executor)
+    with pytest.raises(RuntimeError, match=f"^{processes}$"):
+        write_dataset(tmp_path, REQUEST, advance=int)
