@@ -12,7 +12,7 @@ from arcface_operator.manifests.workload import POD_GROUP_SIZE, QueueView
 from support.builders.jobs import make_job
 from support.builders.views import GRACE, NOW, SETTINGS, evaluator_report, make_prerequisites, make_report
 from support.fakes import kueue
-from support.fakes.cluster_world import World
+from support.fakes.cluster_world import World, unready
 
 GRACE_SECONDS = GRACE.total_seconds()
 PAUSE = 600
@@ -100,6 +100,12 @@ def test_a_gang_that_is_ready_says_so_once_lest_kueue_evict_it() -> None:
     before = kueue.of(world, "quick")
     assert kueue.conditions_of(world, "quick")["PodsReady"]["status"] == "True"
     assert kueue.of(look(world, make_report(3)), "quick") == before
+
+
+def test_a_sidecar_that_is_not_ready_makes_no_gang_unready() -> None:
+    """Kueue evicts a gang that is not ready for longer than `waitForPodsReady` allows."""
+    world = look(unready(training(), "quick-worker-1"), make_report(2))
+    assert pods_ready(world) == ("True", "Started")
 
 
 def crashed(world: World) -> World:
