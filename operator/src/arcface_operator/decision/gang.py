@@ -352,6 +352,9 @@ def _has_run(context: DecisionContext) -> bool:
 def _with_next_attempt(context: DecisionContext, *, has_run: bool) -> DecisionContext:
     """The context with another attempt of the same size, which waits where the ones before it never ran."""
     attempt, size = context.status.attempt, context.status.elastic
+    if one_pod.present(context) is not None:
+        # It had room for all but one pod: it has not waited for room as a gang yet.
+        context = context.with_condition("Scheduled", truth=None, reason="Restarting", message="the pods start anew")
     if size is not None and size.attempt == attempt:
         context = context.with_status(elastic=size.model_copy(update={"attempt": attempt + 1}))
     return context.with_status(

@@ -63,15 +63,16 @@ def counts(world: World) -> tuple[Any, int, int, int]:
     return status.phase, status.attempt, status.restarts, status.counted_restarts
 
 
-def ready(world: World) -> tuple[str, str, str]:
-    (found,) = [item for item in world.status.conditions if item.type == "Ready"]
+def ready(world: World, kind: str = "Ready") -> tuple[str, str, str]:
+    (found,) = [item for item in world.status.conditions if item.type == kind]
     return found.status, found.reason, found.message
 
 
 def test_a_job_that_waits_holds_no_pods_and_tells_what_kueue_says() -> None:
     world = queued()
     assert world.pods == {}
-    assert ready(world) == ("False", "Queued", f"waits for quota in Kueue's queue npu: {kueue.NO_QUOTA}")
+    for kind in ("Ready", "Scheduled"):
+        assert ready(world, kind) == ("False", "Queued", f"waits for quota in Kueue's queue npu: {kueue.NO_QUOTA}")
     (workload,) = world.workloads.values()
     assert workload["spec"]["queueName"] == "npu"
     assert [(item["name"], item["count"]) for item in workload["spec"]["podSets"]] == [("main", 2)]
