@@ -44,8 +44,8 @@ def test_a_job_trains_evaluates_and_tells_its_story(
     assert status["checkpoint"] == CHECKPOINT
     assert status["evaluation"]["results"] == [{"dataset": "lfw", "accuracy": 0.998, "std": 0.003, "pairs": 6000}]
     assert {item["type"]: item["status"] for item in status["conditions"]} == {
-        "Ready": "True",
-        "Scheduled": "True",
+        "Ready": "False",
+        "Scheduled": "False",
         "Training": "False",
         "CheckpointAvailable": "True",
         "Evaluated": "True",

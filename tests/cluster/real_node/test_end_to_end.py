@@ -64,7 +64,7 @@ def test_ascend_pods_get_rank_table_and_environment_by_the_protocol(node: RealNo
             assert sorted(visible, key=int) == [device["device_id"] for device in written[index]["devices"]]
             seconds = int(environment["seen"]) - int(lines[-1])
             assert 0 <= seconds <= 2, "the rank table took too long from its completion to the pod"
-    assert condition(status, "RankTableReady")["status"] == "True"
+    assert condition(status, "RankTableReady")["reason"] == "Ended"
 
 
 @pytest.mark.usefixtures("operator")

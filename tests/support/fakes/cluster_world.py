@@ -255,3 +255,10 @@ class World:
         if pod is None or "deletionTimestamp" in pod["metadata"] or pod["status"]["phase"] in {"Succeeded", "Failed"}:
             return self
         return self.placed(name, "node-0").exited(name, code, message)
+
+
+def unready(world: World, name: str) -> World:
+    """A sidecar of a pod is not ready, or has ended, or the pod is called so for a moment."""
+    found = world.pods[name]["status"]["conditions"]
+    conditions = [{**item, "status": "False"} if item["type"] == "Ready" else item for item in found]
+    return world.with_pod_status(name, conditions=conditions)

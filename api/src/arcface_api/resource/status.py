@@ -377,7 +377,7 @@ class ArcFaceTrainingJobStatus(Model):
     training_time: datetime | None = None
     """When the ranks first trained."""
     active_seconds: int = Field(default=0, ge=0)
-    """Time with room for the whole gang, up to the last restart; activeDeadlineSeconds bounds it."""
+    """Time with room for the whole gang, up to when it last lost it; activeDeadlineSeconds bounds it."""
     training_completion_time: datetime | None = None
     """When the training was done: from then on only the evaluation is left, whatever befalls it."""
     completion_time: datetime | None = None

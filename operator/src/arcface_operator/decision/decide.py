@@ -165,7 +165,8 @@ def _with_counts(context: DecisionContext, status: ArcFaceTrainingJobStatus) -> 
         failed=sum(pod.ended is not None and pod.ended.exit_code != 0 for pod in pods),
         summary=f"{ready}/{desired}",
     )
-    runs = status.running_time or (context.now if ready == context.gang_size else None)
+    running = sum(pod.is_running for pod in pods)
+    runs = status.running_time or (context.now if running == context.gang_size else None)
     trains = status.training_time or (context.now if status.phase == "Training" else None)
     return decided.with_status(workers=workers, running_time=runs, training_time=trains).status
 

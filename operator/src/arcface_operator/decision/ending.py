@@ -221,11 +221,11 @@ def removal_seconds(context: DecisionContext, pods: Sequence[PodView]) -> float 
 
 def _ended(context: DecisionContext) -> Plan:
     """The end is written first; the next decision cleans up."""
-    kinds: tuple[ConditionType, ...] = ("Training", "RestartsCapped")
+    kinds: tuple[ConditionType, ...] = (*ROOM, "RankTableReady", "Training", "RestartsCapped")
     for kind in kinds:
         if true_since(context.status, kind) is not None:
             context = context.with_condition(kind, truth=False, reason="Ended", message="the job has ended")
-    return Plan(status=context.with_status(completion_time=context.now).status, look_again_seconds=0.0)
+    return Plan(status=context.with_status(completion_time=context.now, rank_table=None).status, look_again_seconds=0.0)
 
 
 def _group_removal(context: DecisionContext, condition: ConditionType = "Ready") -> tuple[Request, ...]:

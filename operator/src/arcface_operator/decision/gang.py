@@ -155,12 +155,12 @@ def _course(context: DecisionContext) -> _Course:
 
 def _waiting_for(context: DecisionContext) -> str:
     """What a gang that starts waits for, the first pod's reason in full."""
-    waiting = [pod for pod in context.pods if not pod.is_ready and pod.ended is None]
+    waiting = [pod for pod in context.pods if not pod.is_running and pod.ended is None]
     reasons = [f"pod {pod.name}: {pod.waiting}" for pod in waiting if pod.waiting is not None]
     if reasons:
         others = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
         return reasons[0] + others
-    return f"{len(waiting)} pods are not ready" if waiting else "the ranks are starting"
+    return f"{len(waiting)} pods do not run yet" if waiting else "the ranks are starting"
 
 
 def _is_done(context: DecisionContext) -> bool:
@@ -352,6 +352,9 @@ def _has_run(context: DecisionContext) -> bool:
 def _with_next_attempt(context: DecisionContext, *, has_run: bool) -> DecisionContext:
     """The context with another attempt of the same size, which waits where the ones before it never ran."""
     attempt, size = context.status.attempt, context.status.elastic
+    if one_pod.present(context) is not None:
+        # It had room for all but one pod: it has not waited for room as a gang yet.
+        context = context.with_condition("Scheduled", truth=None, reason="Restarting", message="the pods start anew")
     if size is not None and size.attempt == attempt:
         context = context.with_status(elastic=size.model_copy(update={"attempt": attempt + 1}))
     return context.with_status(

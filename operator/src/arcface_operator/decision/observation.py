@@ -82,7 +82,12 @@ class PodView:
     @property
     def goes_on(self) -> bool:
         """Whether it runs, and nobody takes it away."""
-        return self.phase == "Running" and self.ended is None and not (self.is_leaving or self.is_disrupted)
+        return self.is_running and not (self.is_leaving or self.is_disrupted)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its main container runs: a pod is called Pending until it has, and sidecars' readiness is theirs."""
+        return self.phase == "Running" and self.ended is None
 
     @property
     def waits_for_room(self) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from arcface_api.contract.rank_table import INITIALIZING
 from arcface_api.errors import InvalidInput
 from arcface_operator.decision import ending, prerequisites, room, stages
-from arcface_operator.decision.context import ROOM, DecisionContext, condition
+from arcface_operator.decision.context import ROOM, DecisionContext, condition, true_since, waiting_since
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Apply, Create, DryRunCreate, Plan, earliest
 from arcface_operator.decision.policies import (
@@ -72,9 +72,11 @@ def with_fresh_stage(context: DecisionContext, why: str) -> DecisionContext:
         context = context.with_condition(kind, truth=False, reason="Pending", message=why)
     # Pods of before may still be there: `start` says from when the wait for room counts.
     context = context.with_condition("Scheduled", truth=None, reason="Pending", message=why)
+    if true_since(context.status, "RankTableReady") is not None:
+        context = context.with_condition("RankTableReady", truth=False, reason="Pending", message=why)
     if condition(context.status, "Suspended") is not None:
         context = context.with_condition("Suspended", truth=False, reason="Resumed", message="the job is resumed")
-    return context.with_status(vain_attempts=0, refused_attempts=0, evaluation_progress=None)
+    return context.with_status(vain_attempts=0, refused_attempts=0, rank_table=None, evaluation_progress=None)
 
 
 def start(context: DecisionContext) -> Plan:
@@ -156,9 +158,11 @@ def _before_first_pod(context: DecisionContext) -> Plan | None:
 
 def _queue(context: DecisionContext, wait: scheduling_gang.Wait) -> Plan:
     """The job waits in Kueue's queue, and holds nothing."""
-    queued = context.with_condition("Ready", truth=False, reason="Queued", message=wait.message)
+    # While pods of before hold its room it does not count as waiting, whatever Kueue says.
+    for kind in ROOM if waiting_since(context.status) is not None else ROOM[:1]:
+        context = context.with_condition(kind, truth=False, reason="Queued", message=wait.message)
     return Plan(
-        status=queued.with_status(phase="Queued").status,
+        status=context.with_status(phase="Queued").status,
         actions=(*_dry_runs(context), *wait.actions),
         look_again_seconds=context.settings.check_seconds,
     )

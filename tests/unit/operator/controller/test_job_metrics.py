@@ -208,8 +208,8 @@ def test_whether_rank_0_answers_is_shown_where_it_is_known(state: str, shown: fl
 
 
 def test_times_are_kept_from_the_first_moment_on() -> None:
-    halves = {"pods": (make_worker(0, is_ready=True), make_worker(1, is_ready=False))}
-    whole = {"pods": (make_worker(0, is_ready=True), make_worker(1, is_ready=True))}
+    halves = {"pods": (make_worker(0), make_worker(1, phase="Pending", is_ready=False))}
+    whole = {"pods": (make_worker(0), make_worker(1, is_ready=False))}  # its sidecar is not ready
     status = status_in("Starting")
     for seen, now, runs in ((halves, ago(20), None), (whole, ago(10), ago(10)), (halves, ago(5), ago(10))):
         job = make_job(workers={"replicas": 2}).model_copy(update={"status": status})

@@ -12,6 +12,7 @@ from arcface_operator.decision.device_annotation import parse_configuration
 from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Annotate, Apply, Create
 from arcface_operator.settings import Settings
+from support.builders.jobs import make_job
 from support.builders.rank_tables import (
     NAME,
     configuration,
@@ -19,8 +20,9 @@ from support.builders.rank_tables import (
     member,
     table,
 )
-from support.builders.views import NOW, SETTINGS, ago, make_worker
+from support.builders.views import ASCEND, NOW, SETTINGS, ago, make_report, make_worker
 from support.decision_table import observation_in, status_in
+from support.fakes.cluster_world import World
 
 
 def test_the_annotations_name_is_a_setting() -> None:
@@ -153,3 +155,57 @@ def test_a_job_whose_table_fits_into_no_config_map_is_refused_before_anything_is
     assert not any(isinstance(action, Apply | Create) for action in plan.actions)
     (failed,) = [item for item in plan.status.conditions if item.type == "Failed"]
     assert failed.message.startswith("spec.workers: the rank table of 2048 x 8 ranks has up to 1,253,505 bytes")
+
+
+RANKS = ("quick-worker-0", "quick-worker-1")
+OF_PODS = ("Ready", "Scheduled", "RankTableReady")
+
+
+def look(world: World, report: Any = None) -> World:
+    return world.carried_out(decide(world.observe(report=report), SETTINGS, world.now))
+
+
+def at_work(**spec: Any) -> World:
+    """A gang that has its rank table and trains."""
+    world = look(look(World(job=make_job(workers=ASCEND, training={"precision": "fp32"}, **spec))))
+    for name in RANKS:
+        world = world.started(name)
+    for _ in range(4):
+        world = look(world)
+    world = look(world, make_report(7))
+    assert (world.status.phase, said(world)) == ("Training", [("True", kind) for kind in ROOM_REASONS])
+    return world
+
+
+ROOM_REASONS = ("Ready", "Scheduled", "Completed")
+
+
+def said(world: World) -> list[tuple[str, str]]:
+    found = {item.type: (item.status, item.reason) for item in world.status.conditions}
+    return [found[kind] for kind in OF_PODS]
+
+
+@pytest.mark.parametrize(("code", "phase"), [(0, "Succeeded"), (2, "Failed")])
+def test_nothing_is_said_to_be_there_of_a_job_that_has_ended(code: int, phase: str) -> None:
+    world = at_work().later(100)
+    for name in RANKS:
+        world = world.exited(name, code)
+    world = look(look(world).later(60).swept())
+    assert (world.status.phase, said(world), world.status.rank_table) == (phase, [("False", "Ended")] * 3, None)
+    assert world.status.active_seconds == 100
+
+
+def test_an_end_leaves_what_a_job_lacked() -> None:
+    world = look(look(World(job=make_job(runPolicy={"schedulingDeadlineSeconds": 60})))).unschedulable(RANKS[0])
+    world = look(look(world).later(60))
+    found = {item.type: (item.status, item.reason) for item in world.status.conditions}
+    assert (world.status.phase, found["Scheduled"]) == ("Failed", ("False", "Queued"))
+
+
+def test_the_rank_table_is_that_of_the_training_alone() -> None:
+    world = at_work(evaluation={"claimName": "sets", "sets": ["lfw"]})
+    for name in RANKS:
+        world = world.exited(name, 0)
+    world = look(look(world))
+    assert (world.status.training_completion_time is not None, said(world)[2]) == (True, ("False", "Pending"))
+    assert world.status.rank_table is None

@@ -13,7 +13,7 @@ from arcface_operator.decision.context import condition
 from arcface_operator.decision.decide import decide, nodes_in_question
 from support.builders.jobs import make_job
 from support.builders.views import ASCEND, NOW, SETTINGS, make_report
-from support.fakes.cluster_world import World
+from support.fakes.cluster_world import World, unready
 
 DAY = 24 * 3600
 RANKS = ("quick-worker-0", "quick-worker-1")
@@ -66,6 +66,17 @@ def test_a_gang_that_nobody_ever_reached_trains_to_its_end(reach: Reach) -> None
     for name in RANKS:
         world = world.exited(name, 0)
     assert look(world).status.phase == "Succeeded"
+
+
+def test_pods_that_end_one_after_the_other_out_of_sight_have_started() -> None:
+    world = look(unseen(started(), Reach.TIMED_OUT).exited(RANKS[1], 0).later(1))
+    assert (world.status.phase, world.status.restarts) == ("Starting", 0)
+    assert look(world.later(9).exited(RANKS[0], 0)).status.phase == "Succeeded"
+
+
+def test_a_pod_that_is_not_ready_for_a_moment_out_of_sight_has_started() -> None:
+    world = look(unready(unseen(started(), Reach.TIMED_OUT), RANKS[1]))
+    assert (world.status.phase, world.status.restarts) == ("Starting", 0)
 
 
 @pytest.mark.parametrize("reach", BLIND)

@@ -97,15 +97,15 @@ def _told_of_readiness(context: DecisionContext, workload: kueue.WorkloadView) -
     """Whether all pods are ready, where Kueue does not know: it waits for them, at first and again, only so long."""
     if context.spec.suspend or not workload.may_run:
         return None  # what it holds goes back, and nobody waits for its pods
-    is_complete = context.missing_pod is None and all(map(_is_ready, context.pods))
+    is_complete = context.missing_pod is None and all(map(_is_well, context.pods))
     if is_complete == workload.has("PodsReady"):
         return None
     return _write(workload, kueue.with_readiness(workload, context.now, is_complete=is_complete))
 
 
-def _is_ready(pod: PodView) -> bool:
+def _is_well(pod: PodView) -> bool:
     """Whether a pod works, or has done its work."""
-    return pod.is_ready or (pod.ended is not None and pod.ended.exit_code == 0)
+    return pod.is_running or (pod.ended is not None and pod.ended.exit_code == 0)
 
 
 def _outcome(context: DecisionContext, stage: Stage) -> tuple[str, str]:

@@ -16,7 +16,7 @@ UNUSABLE = "DevicesUnusable"
 def late_gang(context: DecisionContext) -> Fault | None:
     """A gang that should be at work by now, and what it waits for."""
     limit = context.spec.run_policy.startup_deadline_seconds
-    waiting = next((pod for pod in context.pods if not pod.is_ready), None)
+    waiting = next((pod for pod in context.pods if not pod.is_running and pod.ended is None), None)
     if waiting is None and not _is_known_to_wait(context):
         return None
     # Of ranks that run it is known only since somebody asks them.

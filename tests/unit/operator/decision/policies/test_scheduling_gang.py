@@ -12,7 +12,7 @@ from arcface_operator.manifests.workload import POD_GROUP_SIZE, QueueView
 from support.builders.jobs import make_job
 from support.builders.views import GRACE, NOW, SETTINGS, evaluator_report, make_prerequisites, make_report
 from support.fakes import kueue
-from support.fakes.cluster_world import World
+from support.fakes.cluster_world import World, unready
 
 GRACE_SECONDS = GRACE.total_seconds()
 PAUSE = 600
@@ -63,15 +63,16 @@ def counts(world: World) -> tuple[Any, int, int, int]:
     return status.phase, status.attempt, status.restarts, status.counted_restarts
 
 
-def ready(world: World) -> tuple[str, str, str]:
-    (found,) = [item for item in world.status.conditions if item.type == "Ready"]
+def ready(world: World, kind: str = "Ready") -> tuple[str, str, str]:
+    (found,) = [item for item in world.status.conditions if item.type == kind]
     return found.status, found.reason, found.message
 
 
 def test_a_job_that_waits_holds_no_pods_and_tells_what_kueue_says() -> None:
     world = queued()
     assert world.pods == {}
-    assert ready(world) == ("False", "Queued", f"waits for quota in Kueue's queue npu: {kueue.NO_QUOTA}")
+    for kind in ("Ready", "Scheduled"):
+        assert ready(world, kind) == ("False", "Queued", f"waits for quota in Kueue's queue npu: {kueue.NO_QUOTA}")
     (workload,) = world.workloads.values()
     assert workload["spec"]["queueName"] == "npu"
     assert [(item["name"], item["count"]) for item in workload["spec"]["podSets"]] == [("main", 2)]
@@ -100,6 +101,12 @@ def test_a_gang_that_is_ready_says_so_once_lest_kueue_evict_it() -> None:
     before = kueue.of(world, "quick")
     assert kueue.conditions_of(world, "quick")["PodsReady"]["status"] == "True"
     assert kueue.of(look(world, make_report(3)), "quick") == before
+
+
+def test_a_sidecar_that_is_not_ready_makes_no_gang_unready() -> None:
+    """Kueue evicts a gang that is not ready for longer than `waitForPodsReady` allows."""
+    world = look(unready(training(), "quick-worker-1"), make_report(2))
+    assert pods_ready(world) == ("True", "Started")
 
 
 def crashed(world: World) -> World:

@@ -335,3 +335,26 @@ def test_a_user_whose_rule_has_bad_input_tried_again_gets_new_pods() -> None:
     rule = {"exitCodes": [2], "action": "Restart"}
     seen = {"pods": (make_worker(0), make_ended(1, code=2))}
     assert plan_in("Training", seen, runPolicy={"failureRules": [rule]}).status.attempt == 3
+
+
+def scheduled(world: World) -> Condition:
+    (found,) = [item for item in world.status.conditions if item.type == "Scheduled"]
+    return found
+
+
+def test_a_gang_whose_pod_was_not_replaced_waits_for_room_only_once_its_pods_have_left() -> None:
+    world = look(at_work(runPolicy={"schedulingDeadlineSeconds": 120}).later(3600).pod_gone(LOST))
+    world = look(look(world).unschedulable(LOST).later(SETTINGS.replace_seconds))
+    assert (world.status.attempt, world.status.failure.reason) == (1, "NotReplaced")  # type: ignore[union-attr]
+    assert (scheduled(world).status, scheduled(world).reason) == ("Unknown", "PodsLeaving")
+    world = look(world.later(60).swept())
+    gone = world.now
+    assert (world.status.phase, scheduled(world).status, scheduled(world).last_transition_time) == (
+        "Restarting",
+        "False",
+        gone,
+    )
+    for name in NAMES:
+        world = world.unschedulable(name)
+    assert look(world.later(119)).status.phase == "Queued"
+    assert look(world.later(120)).status.failure.reason == "SchedulingDeadlineExceeded"  # type: ignore[union-attr]
