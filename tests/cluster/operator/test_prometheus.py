@@ -144,7 +144,7 @@ def test_every_alert_is_evaluated_on_series_that_are_there(watched: Watched) -> 
     for rule in alerts():
         for selector in re.findall(r"arcface_\w+(?:\{[^}]*\})?", rule["expr"]):
             if selector not in {"arcface_io_job"}:
-                plain = re.sub(r"\{(reason|phase)[^}]*\}", "", selector)  # those that no job is in now
+                plain = re.sub(r"\{ *(reason|phase)[^}]*\}", "", selector)  # those that no job is in now
                 assert watched.prometheus.query(f"last_over_time({plain}[1m])"), (rule["alert"], selector)
 
 

@@ -260,13 +260,13 @@ def collectives(spec: ArcFaceTrainingJobSpec, network: NetworkSize) -> list[Coll
         _all_reduce("sums", 2 * joined),
         _all_reduce("embeddingGradients", embeddings),
     ]
-    times = spec.training.gradient_accumulation
-    chosen = [] if spec.loss.sample_rate == 1 else [_all_gather("labels", batch * times, world_size)]
+    times, is_drawn = spec.training.gradient_accumulation, spec.loss.sample_rate < 1
+    chosen = [_all_gather("labels", batch * times, world_size)] if is_drawn else []
     return [
         *chosen,
         *(message.model_copy(update={"times": times}) for message in of_micro_batch),
-        # In buckets: one message where they are no more than 32 MiB.
-        _all_reduce("gradients", network.trainable + SUMMARY + SUMMARY_OF_A_RANK * world_size),
+        # In buckets: one message where they are no more than 32 MiB. With the number of classes where they are drawn.
+        _all_reduce("gradients", network.trainable + SUMMARY + is_drawn + SUMMARY_OF_A_RANK * world_size),
     ]
 
 
