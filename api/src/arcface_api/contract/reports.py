@@ -4,14 +4,14 @@ import hashlib
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.errors import ArcFaceError, Diverged, ExitCode, printable
 from arcface_api.model import Model
-from arcface_api.resource.status import CheckpointStatus, EvaluationProgress, IjbResult, PairResult, Progress, Rate
+from arcface_api.resource.status import CheckpointStatus, EvaluationProgress, IjbResult, PairResult, Progress
 
 LOG = logging.getLogger(__name__)
 TERMINATION_MESSAGE_LIMIT = 4096
@@ -112,12 +112,16 @@ class TrainerReport(Report):
     """Images that a rank of this pod could not use, others taken in their place; the most of any of its ranks."""
 
 
+Figure = Annotated[float, Field(ge=0, le=1), AfterValidator(lambda value: float(f"{value:.9g}"))]
+"""A share that is judged: nearer to its bound than it tells, it is judged wrongly."""
+
+
 class GateFigures(Model):
     """Figures that gates ask for, without their names, of which 64 would not fit into a termination message."""
 
     digest: str
     """Which metrics they are of, in their order."""
-    values: list[Rate | None]
+    values: list[Figure | None]
     """The figure of each; null where it could not be measured."""
 
     @classmethod

@@ -50,6 +50,8 @@ Number = Annotated[int, Field(ge=0, le=2**53)]
 """A count that every reader of JSON keeps exactly."""
 Rate = Annotated[float, Field(ge=0, le=1), SIX_DIGITS]
 """A share; the largest sets count 20,000 genuine pairs."""
+SmallRate = Annotated[float, Field(ge=0, le=1), AfterValidator(lambda value: float(f"{value:.6g}"))]
+"""A share that may be far below one: the largest sets count 16 million impostor pairs."""
 Fraction = Annotated[str, Field(pattern=r"^[0-9]+/[0-9]+$")]
 
 
@@ -228,7 +230,7 @@ class GateResult(Model):
     """Least value that passes."""
     max: float | None = None
     """Largest value that passes; absent where there is none."""
-    value: Rate | None = None
+    value: SmallRate | None = None
     """Value reached; absent when it was not measured."""
     passed: bool
     """Whether it passed."""

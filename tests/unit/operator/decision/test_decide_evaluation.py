@@ -256,7 +256,7 @@ def test_results_and_gates_are_written_down() -> None:
 def test_a_missed_gate_fails_the_job_with_its_figures_and_keeps_the_results() -> None:
     status = status_after(make_evaluator(0, evaluator_report(0.98)), spec=GATED)
     (failed,) = [item for item in status.conditions if item.type == "Failed"]
-    assert failed.message == "gate lfw.accuracy: 0.98000, needs >= 0.99"
+    assert failed.message == "gate lfw.accuracy: 0.98, needs >= 0.99"
     assert (status.failure.reason, status.evaluation.results[0].accuracy) == ("GateMissed", 0.98)
 
 

@@ -118,7 +118,7 @@ def test_a_missed_gate_fails_the_run(bench: Bench) -> None:
     code, output, messages = bench.run(DONE, evaluation={**EVALUATION, "gates": gates})
     assert code == 1
     assert "0.75000" in output
-    assert messages[-1] == "arcface run: gate lfw.accuracy: 0.75000, needs >= 0.9"
+    assert messages[-1] == "arcface run: gate lfw.accuracy: 0.75, needs >= 0.9"
 
 
 def test_bad_input_ends_the_run_with_the_trainers_words(bench: Bench) -> None:

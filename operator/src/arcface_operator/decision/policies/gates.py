@@ -31,7 +31,7 @@ def _results(report: EvaluatorReport) -> dict[str, float]:
 def missed(gates: Sequence[GateResult]) -> str:
     """One line about the gates that did not pass, empty when all did."""
     return "; ".join(
-        f"gate {gate.metric}: {'not measured' if gate.value is None else f'{gate.value:.5f}'}, needs {gate.bounds}"
+        f"gate {gate.metric}: {'not measured' if gate.value is None else f'{gate.value:.6g}'}, needs {gate.bounds}"
         for gate in gates
         if not gate.passed
     )

@@ -51,6 +51,18 @@ def test_a_gate_may_bound_what_should_be_small(metric, most, value, passed):
     assert (result.max, result.min, result.value, result.passed) == (most, 0.0, value, passed)
 
 
+@pytest.mark.parametrize(
+    ("value", "most", "told"),
+    [(1.4e-6, 1e-6, 1.4e-6), (4.9e-7, 1e-7, 4.9e-7), (0.0050004, 0.005, 0.0050004), (1.23456789e-5, 1e-6, 1.23457e-5)],
+)
+def test_a_figure_is_judged_before_it_is_rounded(value: float, most: float, told: float) -> None:
+    figures = GateFigures.from_json(GateFigures.of({"IJBC.fmr@0.4": value}).to_json(), "report")
+    report = REPORT.model_copy(update={"figures": figures})
+    (result,) = gate_results([GateSpec(metric="IJBC.fmr@0.4", max=most)], report)
+    assert (result.value, result.passed) == (told, False)
+    assert missed([result]) == f"gate IJBC.fmr@0.4: {told:g}, needs <= {most:g}"
+
+
 def test_figures_of_other_gates_are_not_mistaken_for_those_of_today():
     report = REPORT.model_copy(update={"figures": MEASURED})
     gates = [GateSpec(metric=name, max=1.0) for name in ("lfw.auc", "lfw.tar@1e-3", "rfw.African.accuracy")]
@@ -60,7 +72,7 @@ def test_figures_of_other_gates_are_not_mistaken_for_those_of_today():
 def test_missed_bounds_are_told():
     gates = [GateSpec(metric=name, max=0.01, min=0.001) for name in ("lfw.eer", "lfw.tar@1e-3", "rfw.African.accuracy")]
     judged = gate_results(gates, REPORT.model_copy(update={"figures": MEASURED}))
-    assert missed(judged[:1]) == "gate lfw.eer: 0.01200, needs >= 0.001 and <= 0.01"
+    assert missed(judged[:1]) == "gate lfw.eer: 0.012, needs >= 0.001 and <= 0.01"
 
 
 def test_gates_keep_their_order() -> None:
