@@ -209,20 +209,37 @@ def _start(load: LoadNetwork, batch_size: int, number: int, processes: int) -> I
     """One process and the connection to it."""
     ours, theirs = SPAWN.Pipe()
     process = SPAWN.Process(target=_serve, args=(theirs, load, batch_size, number, processes), daemon=True)
-    # A terminal interrupts all of its processes; this one ends the others, which inherit that they hear nothing of it.
-    resource_tracker.ensure_running()  # else it is started in between, and has interrupts heard again
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    theirs.close()
-    try:
+        with _uninterrupted():
+            process.start()
+        theirs.close()
         yield ours
     finally:
         ours.close()
-        process.kill()
-        process.join()
+        if process.pid is not None:
+            process.kill()
+            process.join()
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Start a process that hears of no interrupt; one that comes meanwhile is raised behind it.
+
+    A terminal interrupts all of its processes; this one ends the others, which inherit that they hear nothing of it.
+    That it is blocked here holds for this thread: another one may take it, and it would be raised between the process
+    and what the process is told.
+    """
+    came: list[int] = []
+    resource_tracker.ensure_running()  # else it is started in between, and has interrupts heard again
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _serve(connection: Connection, load: LoadNetwork, batch_size: int, number: int, processes: int) -> None:
