@@ -1,7 +1,8 @@
 """A list of aligned images with who they show, for comparing all with all: a CSV file `image,label[,group]`.
 
 A line is an image, named as its file below the folder of images; labels and groups are any words. A first line that
-begins with `image,label` is a heading. Encodings and separators are those of `delimited`.
+begins with `image,label`, or `image,identity` as `arcface embed` writes it, is a heading. Encodings and separators
+are those of `delimited`.
 """
 
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from arcface_evaluator.sets import release_images
 from arcface_faces import delimited, image_header, images as faces, positioned_file
 from arcface_faces.image_files import tree
 
-HEADING = ["image", "label"]
+HEADINGS = (["image", "label"], ["image", "identity"])
 WIDTHS = {2, 3}
 """Fields of a line, without and with a group."""
 REMEDY = "a line is 'image,label' or 'image,label,group'"
@@ -116,7 +117,7 @@ def read_labelled_list(path: Path) -> LabelledList:
 def _rows(path: Path) -> list[delimited.Row]:
     """The lines with an image; all have as many fields."""
     rows = list(delimited.rows(path, delimited.read_lines(path, "correct --list"), _fits))
-    if rows and [name.lower() for name in rows[0].fields[:2]] == HEADING:
+    if rows and [name.lower() for name in rows[0].fields[:2]] in HEADINGS:
         rows = rows[1:]
     if not rows:
         raise InvalidInput(f"{path}: names no image; {REMEDY}")

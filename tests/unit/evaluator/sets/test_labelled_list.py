@@ -29,6 +29,11 @@ def test_a_list_needs_neither_a_heading_nor_groups(tmp_path):
     assert (found.images, found.labels.tolist(), found.groups) == (["one, two.jpg", "3.jpg", "4.jpg"], [0, 1, 1], {})
 
 
+def test_the_table_that_embed_writes_is_a_list(tmp_path):
+    found = read_labelled_list(written(tmp_path, "image,identity\na/1.jpg,a\na/2.jpg,a\nb/1.jpg,b\n"))
+    assert (found.images, found.labels.tolist()) == (["a/1.jpg", "a/2.jpg", "b/1.jpg"], [0, 0, 1])
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
 @pytest.mark.parametrize(("separator", "ends"), [(",", "\n"), (";", "\r\n"), ("\t", "\r")])
 def test_lists_are_read_as_spreadsheets_write_them(tmp_path, encoding, separator, ends):
