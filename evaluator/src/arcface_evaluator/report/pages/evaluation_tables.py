@@ -32,8 +32,9 @@ COMPARISON_HEADINGS = ("run", "set", "figure", "difference", "95 % interval", "v
 VERDICTS = {"first": "worse", "second": "better", "undecided": "no difference shown"}
 COMPARISON_REMARK = (
     "The same pairs, judged by both. Difference: the run less the first one, in %. Only first, only run: pairs that "
-    "one of them judges rightly. p: of counts at least as uneven, were both equally good (McNemar's exact test); it "
-    "allows for the luck of thresholds, too. At most about one in twenty comparisons of equal runs is called different."
+    "one of them judges rightly. p: of a difference at least as large, were both equally good; the larger one of "
+    "McNemar's exact test and of draws with the luck of thresholds, which tell none below 0.0002. Of equal runs about "
+    "one comparison in twenty is called different, fewer by accuracy, more where they differ by person."
 )
 Runs = Mapping[str, document.EvaluationFile]
 
