@@ -88,7 +88,8 @@ def main(folder: Path) -> None:
 
 def frozen(world: World) -> dict[str, np.ndarray]:
     """Loss and gradients of the same network and batch where only the head learns; rows that fill up are among them."""
-    split, whole = small_step.split_for(world.size, FROZEN_ACCUMULATION), small_step.small_step(world, 1)
+    split = small_step.split_for(world.size, FROZEN_ACCUMULATION)
+    whole = small_step.small_step(world, split.micro_batches)
     result = small_step.launch_share(FrozenStep(whole), split, world.rank, *small_step.small_batch())
     return {"loss": result.loss, "is_applied": result.is_applied, **small_step.gradients(whole)}
 
