@@ -253,6 +253,15 @@ def test_fake_nodes_go_on_when_the_api_server_was_away(control_plane, fake_nodes
     pods.wait_for("before", "Succeeded")
 
 
+def test_a_scheduler_that_has_died_is_started_again(control_plane, fake_nodes, pods):
+    scheduler = control_plane.servers["kube-scheduler"]
+    died = scheduler.process
+    died.kill()
+    wait_until(lambda: scheduler.process is not died)
+    pods.create(pod("after"))
+    pods.wait_for("after", "Running")
+
+
 STARTS_AND_DIES = """
 import os, signal, sys
 from pathlib import Path

@@ -21,7 +21,7 @@ from testbed.control_plane.audit import AuditLog
 from testbed.control_plane.pki import Pki
 from testbed.programs.binaries import binary
 from testbed.programs.commands import TestbedError, run
-from testbed.programs.processes import ServerProcess, free_port
+from testbed.programs.processes import KeptProcess, ServerProcess, free_port
 
 ADMIN, ADMINS = "admin", "system:masters"
 SERVICE_RANGE = "10.0.0.0/24"
@@ -83,8 +83,9 @@ class ControlPlane:
             self.start("etcd", self.etcd_flags())
             api_server = self.start("kube-apiserver", self.api_server_flags())
             api_server.wait_for(self.is_serving)
-            manager = self.start("kube-controller-manager", self.manager_flags())
-            self.start("kube-scheduler", self.scheduler_flags()).check()
+            # Both end themselves where what they believe is wrong, the scheduler after an API server's restart, too.
+            manager = self.start("kube-controller-manager", self.manager_flags(), KeptProcess)
+            self.start("kube-scheduler", self.scheduler_flags(), KeptProcess).check()
             # No pod can be created before its namespace has its ServiceAccount.
             manager.wait_for(lambda: self.exists("/api/v1/namespaces/default/serviceaccounts/default"))
         except BaseException:
@@ -97,10 +98,10 @@ class ControlPlane:
     ) -> None:
         self.stop()
 
-    def start(self, name: str, flags: Sequence[str]) -> ServerProcess:
+    def start(self, name: str, flags: Sequence[str], kind: type[ServerProcess] = ServerProcess) -> ServerProcess:
         """Start a server; its log is named after it."""
         command = [*self.command_prefix, str(binary(name)), *flags, *self.flags.get(name, ())]
-        server = self.servers[name] = ServerProcess(name, command, self.logs / f"{name}.log")
+        server = self.servers[name] = kind(name, command, self.logs / f"{name}.log")
         server.start()
         return server
 

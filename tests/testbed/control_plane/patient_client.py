@@ -11,7 +11,7 @@ AWAY = {429, 500, 502, 503, 504}
 
 
 class PatientTransport(httpx.BaseTransport):
-    """Asks again while nobody answers; streams that are cut are the caller's own matter."""
+    """Asks again while nobody answers to the end; watches that are cut are the caller's own matter."""
 
     def __init__(self, tls: ssl.SSLContext) -> None:
         self.transport = httpx.HTTPTransport(verify=tls, limits=httpx.Limits(max_connections=None))
@@ -26,6 +26,8 @@ class PatientTransport(httpx.BaseTransport):
         while True:
             try:
                 reply = self.transport.handle_request(request)
+                if "watch" not in request.url.params:
+                    reply.read()
             except httpx.TransportError:
                 if time.monotonic() > deadline:
                     raise

@@ -3,6 +3,7 @@
 import random
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,10 @@ from testbed.programs.commands import TestbedError, tied_to_us
 BELOW_EPHEMERAL = range(20_000, 32_000)
 """Ports that Linux gives to no outgoing connection, so that a server can come back to its own."""
 LOG_LINES = 5
+
+
+AGAIN_SECONDS = 1.0
+"""At most, from the end of a server that is kept to its next start."""
 
 
 class ServerProcess:
@@ -51,6 +56,32 @@ class ServerProcess:
             if time.monotonic() > deadline:
                 raise TestbedError(f"{self.name} is not ready after {seconds:.0f} s, see {self.log}")
             time.sleep(0.05)
+
+
+class KeptProcess(ServerProcess):
+    """A server that is started anew when it has ended, as kubelets do with the programs of a control plane."""
+
+    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+        super().__init__(name, command, log)
+        self._is_over = threading.Event()
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Start it, and from then on see to it that it runs."""
+        super().start()
+        threading.Thread(target=self._keep, daemon=True, name=self.name).start()
+
+    def stop(self) -> None:
+        """Kill it, for good."""
+        with self._lock:
+            self._is_over.set()
+            super().stop()
+
+    def _keep(self) -> None:
+        while not self._is_over.wait(AGAIN_SECONDS):
+            with self._lock:
+                if self.process is not None and self.process.poll() is not None:
+                    super().start()
 
 
 def free_port() -> int:
