@@ -9,6 +9,7 @@ from arcface_api.contract.pod_environment import LAUNCHER_PORT
 from arcface_faces import checkpoint
 from arcface_trainer.pod import state_server
 from arcface_trainer.pod.gang_key import GangKey
+from support.slow_clients import assert_slow_ones_hold_nothing
 
 FILE = "/states/0/0/1/step-00000004/manifest.json"
 
@@ -151,3 +152,8 @@ def test_a_name_server_that_is_silent_holds_nothing_up(monkeypatch):
     assert server is not None
     server.shutdown()
     server.server_close()
+
+
+def test_a_client_that_sends_nothing_holds_no_thread(gang, monkeypatch):
+    for pod in gang[:2]:
+        assert_slow_ones_hold_nothing(monkeypatch, pod.launches.identity.address, LAUNCHER_PORT)

@@ -128,7 +128,6 @@ class _Server(StateServer):
 
 class _Handler(StateHandler):
     server: _Server
-    timeout = words.LONGEST_WAIT_SECONDS + 10.0
 
     def do_GET(self) -> None:  # noqa: N802 - the name that http.server asks for
         """The operator listens, or a launcher asks which launch the gang has come to."""
