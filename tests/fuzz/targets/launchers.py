@@ -76,11 +76,14 @@ class _Connection:
     """What a handler needs of a socket."""
 
     def __init__(self, data: bytes) -> None:
-        self.data = data
+        self.data = io.BytesIO(data)
         self.answer = b""
 
     def makefile(self, *_: object) -> io.BytesIO:
-        return io.BytesIO(self.data)
+        return io.BytesIO()
+
+    def recv_into(self, buffer: memoryview) -> int:
+        return self.data.readinto(buffer)
 
     def sendall(self, data: bytes) -> None:
         self.answer += data
@@ -220,5 +223,4 @@ def _address(data: bytes) -> str:
 def _is_that_address(data: bytes, value: str) -> bool:
     """The same address to the system's own reader."""
     family = socket.AF_INET6 if ":" in value else socket.AF_INET
-    told, _, scope = data.decode().strip().partition("%")
-    return socket.inet_pton(family, told) == socket.inet_pton(family, value.partition("%")[0]) and scope in value
+    return socket.inet_pton(family, data.decode().strip()) == socket.inet_pton(family, value)
