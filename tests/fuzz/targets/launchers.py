@@ -113,8 +113,8 @@ def _is_heard(data: bytes, value: tuple[launches.Exchange, bytes]) -> bool:
     """A word is kept as it was said, of this gang alone, and an answer is one of the two."""
     exchange, answer = value
     if answer.startswith(b'{"states"'):
-        path = b"/" + data.split()[1].lstrip(b"/")  # as http.server has it (bpo-43223)
-        return json.loads(answer) == {"states": []} and SHELF.key.sign(b"GET", path, b"").encode() in data
+        path = "/" + data.decode("iso-8859-1").split()[1].lstrip("/")  # as http.server has it (bpo-43223)
+        return json.loads(answer) == {"states": []} and SHELF.key.sign(b"GET", path.encode(), b"").encode() in data
     if not exchange._words:
         return json.loads(answer) == json.loads(exchange.listen(0, 0.0).to_json())
     ((rank, word),) = exchange._words.items()
