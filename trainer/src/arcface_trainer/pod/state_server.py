@@ -41,6 +41,8 @@ class Address(Model):
     """First rank of the pod."""
     address: str
     """Its IP address."""
+    launch: int = Field(default=0, ge=0)
+    """At which it said so."""
 
     @field_validator("address")
     @classmethod
@@ -111,8 +113,10 @@ class Shelf:
         return cls(folder, pod, GangKey.of(directory, job_uid, attempt))
 
     def note(self, said: Address) -> Addresses:
-        """Know where a pod is; where all are."""
-        self.addresses[said.pod] = said
+        """Know where a pod is; where all are. One that was cut off may go on to tell where it was."""
+        known = self.addresses.get(said.pod)
+        if known is None or said.launch >= known.launch:
+            self.addresses[said.pod] = said
         return Addresses(addresses=list(self.addresses.values()))
 
     def path(self, owner: int, rank: int, step_folder: str) -> Path:
