@@ -97,6 +97,13 @@ def test_a_failure_is_heard_at_once_and_the_word_launches_the_ranks(pods: list[L
     assert (after.launch, after.pods, after.failures) == (1, 2, [])
 
 
+def test_who_has_heard_more_of_another_pod_0_at_this_address_is_answered_at_once(monkeypatch) -> None:
+    exchange = Exchange(identity(0))
+    exchange.take(word(failure=FAILURE))
+    monkeypatch.setattr(exchange._changed, "wait", lambda _=None: pytest.fail("it waits"))
+    assert exchange.listen(99, 60).failures == [word(failure=FAILURE)]
+
+
 def test_ranks_that_have_ended_do_not_run_again_in_their_launch(port: int) -> None:
     """A pod says that it has started in a thread, which may be the slower one."""
     exchange, failed, started = Exchange(identity(0)), word(launch=1, failure=FAILURE), word(launch=1)

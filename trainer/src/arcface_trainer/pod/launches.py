@@ -73,10 +73,13 @@ class Exchange:
         return (word.job_uid, word.attempt) == (own.job_uid, own.attempt) and word.rank < own.world_size
 
     def listen(self, after: int, seconds: float) -> words.GangWord:
-        """All words, as soon as there is one after a serial, or at the end of a time."""
+        """All words, as soon as there is another one than those up to a serial, or at the end of a time.
+
+        A new pod 0 at the address of the one before, in its node's network, counts from the beginning.
+        """
         with self._changed:
             self._listeners += 1
-            self._changed.wait_for(lambda: self._serial > after, min(seconds, words.LONGEST_WAIT_SECONDS))
+            self._changed.wait_for(lambda: self._serial != after, min(seconds, words.LONGEST_WAIT_SECONDS))
             self._listeners -= 1
             self._heard_at = time.monotonic()
             return self._gang_word()
