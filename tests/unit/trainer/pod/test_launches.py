@@ -97,6 +97,17 @@ def test_a_failure_is_heard_at_once_and_the_word_launches_the_ranks(pods: list[L
     assert (after.launch, after.pods, after.failures) == (1, 2, [])
 
 
+@pytest.mark.parametrize("rank", range(2))
+def test_a_failure_with_long_lines_in_its_log_is_heard(pods: list[Launches], listen, monkeypatch, rank: int) -> None:
+    """Eight of them must fit in what the operator reads of an answer, 128 KiB."""
+    monkeypatch.setattr(launches, "CALL_SECONDS", 0.0)
+    listen(0, 0)
+    pods[rank].is_called_after(FAILURE.model_copy(update={"log": [100_000 * "x"] * 20}), 7, never)
+    (heard,) = listen(0, 0).failures
+    assert (heard.rank, heard.failure.message, heard.step) == (rank, FAILURE.message, 7)
+    assert launches.words.MOST_FAILURES * len(heard.to_json()) < 1 << 17
+
+
 def test_who_has_heard_more_of_another_pod_0_at_this_address_is_answered_at_once(monkeypatch) -> None:
     exchange = Exchange(identity(0))
     exchange.take(word(failure=FAILURE))

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from arcface_api.contract import launcher_words as words
 from arcface_api.contract.pod_environment import LAUNCHER_PORT, RankIdentity
-from arcface_api.contract.reports import ReportedFailure
+from arcface_api.contract.reports import ReportedFailure, TrainerReport, termination_message
 from arcface_api.errors import NEVER_RETRIED
 from arcface_trainer.pod import rendezvous
 from arcface_trainer.pod.state_server import StateHandler, StateServer, serve_states
@@ -251,12 +251,21 @@ class Launches:
             return words.LaunchCall()
 
     def _tell(self, failure: ReportedFailure | None, step: int | None) -> bool | None:
-        """Say something; whether it is acted on, None where nobody of this gang answers."""
+        """Say something; whether it is acted on, None where nobody of this gang answers.
+
+        A failure is told as short as by the pod's end: the last lines of a log may be of any length.
+        """
         own = self.identity
         if own.attempt is None:
             return False
+        report = TrainerReport.parse(termination_message(TrainerReport(failure=failure))) or TrainerReport()
         word = words.PodWord(
-            job_uid=own.job_uid, attempt=own.attempt, launch=own.launch, rank=own.rank, failure=failure, step=step
+            job_uid=own.job_uid,
+            attempt=own.attempt,
+            launch=own.launch,
+            rank=own.rank,
+            failure=report.failure,
+            step=step,
         )
         if self.exchange is not None:
             return self.exchange.take(word)
