@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
-from socketserver import ThreadingTCPServer
+from socketserver import TCPServer
 from threading import Thread
 
+from arcface_api.bounded_server import BoundedRequest, BoundedThreads
 from arcface_api.contract.reports import EvaluatorReport
 from arcface_api.errors import ExitCode
 from arcface_api.resource.status import EvaluationProgress
@@ -51,10 +52,9 @@ class ImageCount:
         self.progress = EvaluationProgress(images=self.progress.images + number, updated_at=datetime.now(UTC))
 
 
-class _Server(ThreadingTCPServer):
+class _Server(BoundedThreads, TCPServer):
     """No HTTPServer, which has its address looked up: for seconds where no name server answers."""
 
-    daemon_threads = True
     allow_reuse_address = True
 
 
@@ -111,7 +111,7 @@ def _wait_for_request(signals: int) -> None:
 def _handler(report: Callable[[], EvaluatorReport]) -> type[BaseHTTPRequestHandler]:
     """What answers requests."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(BoundedRequest, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             """The report at its path, nothing elsewhere."""
             if self.path != PATH:

@@ -72,7 +72,7 @@ class Settings(Model):
     restarts_in_place: bool = True
     """Whether pods stay that can, and start their ranks anew, where that may help; else all pods are made anew."""
     launch_seconds: float = Field(default=30, gt=0)
-    """Time for all launchers to start their ranks anew in their pods; after that all pods are made anew."""
+    """Time for all launchers to start their ranks anew, 20 s more with a new pod; after that all pods are made anew."""
     replace_seconds: float = Field(default=300, ge=0)
     """Time for a pod that is made anew alone to run; after that, and where it is 0, all pods are made anew."""
     restart_seconds: float = Field(default=5, ge=0)

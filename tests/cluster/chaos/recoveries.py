@@ -82,6 +82,9 @@ def _untrue_pods(
     attempt = own[0][1].get("attempt", 0)
     made = {life.index for life in workers if life.attempt == str(attempt) and own[0][0] < life.born < version}
     places = {str(each["replacement"]["pod"]) for _, each in own if each.get("replacement")}
+    is_left = own[-1][1].get("attempt", 0) != attempt  # suspended, or out of the queue, before the pod was made
+    if last["rung"] == "OnePod" and is_left:
+        made |= places
     if made != (places if last["rung"] == "OnePod" else set()):
         yield f"{last['rung']} made pods {sorted(made)} anew in attempt {attempt}"
 

@@ -150,6 +150,12 @@ def test_a_restart_in_place_makes_no_pod_anew_and_another_one_the_pod_that_it_na
         named = {"replacement": {"pod": place, "launch": 1}}
         told = trains(4, "OnePod", **begun, **named), *lost, trains(7, "OnePod", **over, **named)
         assert seen(*before, *told).judge() == said
+    named = {"replacement": {"pod": 1, "launch": 1}}
+    left = trains(4, "OnePod", **begun, **named), ("DELETED", pod(5, index=0)), ("DELETED", pod(5, index=1))
+    assert seen(*before, *left, trains(7, "OnePod", attempt=1)).judge() == [], (
+        "it was suspended before the pod was made"
+    )
+    assert seen(*before, *left, trains(7, "OnePod", **over)).judge() == ["OnePod made pods [] anew in attempt 0"]
 
 
 def test_attempt_restarts_and_launch_rise_as_the_rung_says() -> None:

@@ -76,11 +76,14 @@ class _Connection:
     """What a handler needs of a socket."""
 
     def __init__(self, data: bytes) -> None:
-        self.data = data
+        self.data = io.BytesIO(data)
         self.answer = b""
 
     def makefile(self, *_: object) -> io.BytesIO:
-        return io.BytesIO(self.data)
+        return io.BytesIO()
+
+    def recv_into(self, buffer: memoryview) -> int:
+        return self.data.readinto(buffer)
 
     def sendall(self, data: bytes) -> None:
         self.answer += data
@@ -110,8 +113,8 @@ def _is_heard(data: bytes, value: tuple[launches.Exchange, bytes]) -> bool:
     """A word is kept as it was said, of this gang alone, and an answer is one of the two."""
     exchange, answer = value
     if answer.startswith(b'{"states"'):
-        path = b"/" + data.split()[1].lstrip(b"/")  # as http.server has it (bpo-43223)
-        return json.loads(answer) == {"states": []} and SHELF.key.sign(b"GET", path, b"").encode() in data
+        path = "/" + data.decode("iso-8859-1").split()[1].lstrip("/")  # as http.server has it (bpo-43223)
+        return json.loads(answer) == {"states": []} and SHELF.key.sign(b"GET", path.encode(), b"").encode() in data
     if not exchange._words:
         return json.loads(answer) == json.loads(exchange.listen(0, 0.0).to_json())
     ((rank, word),) = exchange._words.items()
@@ -220,5 +223,4 @@ def _address(data: bytes) -> str:
 def _is_that_address(data: bytes, value: str) -> bool:
     """The same address to the system's own reader."""
     family = socket.AF_INET6 if ":" in value else socket.AF_INET
-    told, _, scope = data.decode().strip().partition("%")
-    return socket.inet_pton(family, told) == socket.inet_pton(family, value.partition("%")[0]) and scope in value
+    return socket.inet_pton(family, data.decode().strip()) == socket.inet_pton(family, value)

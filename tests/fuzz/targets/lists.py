@@ -90,11 +90,11 @@ def _are_those_marks(data: bytes, value: framing.LandmarkList) -> bool:
 
 def _is_whole(data: bytes, rows: int) -> bool:
     """No line is left out but a first one without any number."""
-    lines = [line for line in re.split(rb"[\r\n]+", data) if line.strip()]
+    lines = [line for line in re.split(r"[\r\n]+", data.decode("utf-8-sig", "replace")) if line.strip()]
     if b'"' in data or b"\0" in data or len(lines) == rows:  # a quoted field may have line ends, so may UTF-16
         return True
-    between = next((mark for mark in (b",", b";", b"\t") if mark in lines[0]), b" ")
-    return len(lines) == rows + 1 and not re.search(between + rb"\s*[-+.]*[0-9]", lines[0])
+    between = next((mark for mark in (",", ";", "\t") if mark in lines[0]), " ")
+    return len(lines) == rows + 1 and not re.search(rf"{between}\s*[-+.]*[0-9]", lines[0], re.ASCII)
 
 
 _LABELS = [

@@ -105,7 +105,8 @@ def _are_those_galleries(data: bytes, value: galleries.Galleries) -> bool:
 
 def _is_heading(line: str) -> bool:
     """Whether a line that is left out has no number where the two stand."""
-    return not any(re.match(r"[-+.]*[0-9]", field) for field in re.split(r"[\s,;]+", line.strip())[:2])
+    between = next((mark for mark in ",;\t" if mark in line.strip()), None)
+    return not any(re.match(r"[-+.]*[0-9]", field.strip()) for field in line.strip().split(between)[:2])
 
 
 def _told(part: bytes) -> set[tuple[int, int]]:

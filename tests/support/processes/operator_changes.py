@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from arcface_operator.controller import operator, reconciler
-from arcface_operator.decision import plan as planned
+from arcface_operator.decision import plan as planned, prerequisites
 from arcface_operator.decision.context import condition
+from arcface_operator.decision.observation import ClaimView, Prerequisites
 from arcface_operator.kubernetes import client, executor
 
 ENDED = {"Succeeded", "Failed"}
@@ -53,9 +54,12 @@ def forgets_the_checkpoint(decide: Decide, observed: Any, settings: Any, now: An
 
 
 def does_not_wait_for_old_pods(decide: Decide, observed: Any, settings: Any, now: Any) -> planned.Plan:
-    """Pods of another attempt are not looked at, and those of the next have names of their own."""
+    """Pods of another attempt are not looked at; those of the next want for nothing and have names of their own."""
     attempt = observed.job.status.attempt
-    plan = decide(replace(observed, pods=tuple(pod for pod in observed.pods if pod.attempt == attempt)), settings, now)
+    pods = tuple(pod for pod in observed.pods if pod.attempt == attempt)
+    bound = dict.fromkeys(prerequisites.claims_of(observed.job), ClaimView("Bound", ("ReadWriteMany",)))
+    there = observed.prerequisites or Prerequisites(claims=bound, devices=None)
+    plan = decide(replace(observed, pods=pods, prerequisites=there), settings, now)
     return replace(plan, actions=tuple(_renamed(action, plan.status.attempt) for action in plan.actions))
 
 

@@ -44,6 +44,10 @@ class _CalledLaunches(Launches):
             raise _StopAsked
         return super()._call()
 
+    def _tell_of_start(self, launch: int) -> None:
+        with contextlib.suppress(SystemExit):
+            super()._tell_of_start(launch)
+
 
 @dataclass(eq=False)
 class PlayedLauncher:
@@ -175,7 +179,6 @@ class PlayedLauncher:
 
     def _launch(self, launches: Launches) -> Ending | None:
         """The ranks of one launch; their end, None where another one is called for."""
-        launches.await_gang(self.pods, lambda: self.is_stopped)
         own, point = launches.identity, launches.meeting
         scheduler = own.address if point is None else point.scheduler
         place = MeetingPlace(own.job_uid, own.attempt or 0, own.launch, scheduler)

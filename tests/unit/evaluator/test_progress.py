@@ -10,6 +10,7 @@ from arcface_api.contract.reports import EvaluatorReport
 from arcface_evaluator.progress import CountingEmbedder, ImageCount, serving
 from arcface_faces.embedding.embedder import InProcessEmbedder
 from support.builders.verification_set import corner_network
+from support.slow_clients import assert_slow_ones_hold_nothing
 
 
 class Grey:
@@ -55,3 +56,8 @@ def test_a_name_server_that_is_silent_holds_nothing_up(monkeypatch):
     monkeypatch.setattr("socket.getfqdn", lambda _name="": pytest.fail("a name is looked up"))
     with serving("127.0.0.1", 0, EvaluatorReport) as port:
         assert told(port) == EvaluatorReport()
+
+
+def test_a_client_that_sends_nothing_holds_no_thread(monkeypatch):
+    with serving("127.0.0.1", 0, EvaluatorReport) as port:
+        assert_slow_ones_hold_nothing(monkeypatch, "127.0.0.1", port)

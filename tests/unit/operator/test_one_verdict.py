@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from arcface_api.contract.launcher_words import GangWord
+from arcface_api.contract.launcher_words import FETCH_SECONDS, GangWord
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_api.resource.status import ArcFaceTrainingJobStatus
@@ -165,7 +165,7 @@ def left_behind(side: Side) -> None:
     side.look()
     assert side.status.phase == "Starting"
     side.word = GangWord(attempt=0, serial=1, launch=1, pods=1)
-    side.world = side.world.later(SETTINGS.launch_seconds)
+    side.world = side.world.later(SETTINGS.launch_seconds + FETCH_SECONDS)
     side.look()
 
 

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.errors import ArcFaceError
 from arcface_trainer.metrics import Meter, StepRecord, TrainMetrics, serve
+from support.slow_clients import assert_slow_ones_hold_nothing
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -165,3 +166,7 @@ def test_a_name_server_that_is_silent_holds_nothing_up(monkeypatch):
     monkeypatch.setattr("socket.getfqdn", lambda _name="": pytest.fail("a name is looked up"))
     port = serve("127.0.0.1", 0, TrainMetrics(0), None)
     assert httpx.get(f"http://127.0.0.1:{port}/metrics").status_code == 200
+
+
+def test_a_client_that_sends_nothing_holds_no_thread(monkeypatch):
+    assert_slow_ones_hold_nothing(monkeypatch, "127.0.0.1", serve("127.0.0.1", 0, TrainMetrics(0), None))

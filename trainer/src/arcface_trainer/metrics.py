@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from socketserver import TCPServer, ThreadingMixIn
+from socketserver import TCPServer
 from statistics import median
 from threading import Thread
 from typing import TYPE_CHECKING, Self, cast
@@ -16,6 +16,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 
+from arcface_api.bounded_server import BoundedRequest, BoundedThreads
 from arcface_api.command import build_labels
 from arcface_api.contract.reports import TrainerReport
 from arcface_api.errors import explained
@@ -239,9 +240,7 @@ class TrainMetrics:
         return Counter(name, text, ["rank"], registry=self.registry).labels(self._rank)
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
+class _Server(BoundedThreads, WSGIServer):
     def server_bind(self) -> None:
         """Take the port, without a look-up of the address's name: it lasts for seconds where no name server answers."""
         TCPServer.server_bind(self)
@@ -250,7 +249,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.setup_environ()
 
 
-class _SilentHandler(WSGIRequestHandler):
+class _SilentHandler(BoundedRequest, WSGIRequestHandler):
     def log_message(self, *_: object) -> None:
         """A line per scrape would drown the log."""
 

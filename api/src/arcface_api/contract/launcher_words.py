@@ -20,6 +20,11 @@ MOST_FAILURES = 8
 """Of a gang's word, so that it stays far below what the operator reads of an answer."""
 LONGEST_WAIT_SECONDS = 20.0
 """For a newer word."""
+FETCH_SECONDS = 20.0
+"""In which a new pod fetches its states from its keeper before it says that it has come to a launch.
+
+The operator's patience with launchers begins after it, however short that is.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,13 @@ LAUNCHER_PORT = 9399
 """Where pod 0's launcher takes the words of the others and tells the operator of them; launchers show states there."""
 RENDEZVOUS_PORT = 8118
 """MindSpore's scheduler, which the ranks meet at, in pod 0."""
+RENDEZVOUS_PORTS = 4
+"""From there on, which the launches of an attempt take turns with.
+
+A rank that loses MindSpore's scheduler looks for it for 20 s, and nobody ends one whose pod is cut off. In that of the
+next launch it would register in the place of another rank, which is then refused ("Repeated registration", MindSpore
+2.10, `ComputeGraphNode::ReRegister`).
+"""
 
 # Folders and files that pods see.
 DATA_MOUNT = "/data"

@@ -35,7 +35,6 @@ def port(monkeypatch: pytest.MonkeyPatch) -> int:
     found = free_port()
     monkeypatch.setattr(launches.Exchange.serve, "__defaults__", (found,))
     monkeypatch.setattr(launches._tell, "__defaults__", (found,))
-    monkeypatch.setattr(launches._launch_at, "__defaults__", (found,))
     return found
 
 
@@ -92,60 +91,38 @@ def test_a_failure_is_heard_at_once_and_the_word_launches_the_ranks(pods: list[L
         assert pod.is_called
         pod.meet()
         assert not pod.is_called
-        pod.await_gang(2, lambda: True)
         pod.tell_of_start()
-    after = listen(heard[0].serial + 1, 0)
+    wait_until(lambda: listen(0, 0).pods == 2)
+    after = listen(0, 0)
     assert (after.launch, after.pods, after.failures) == (1, 2, [])
 
 
-def test_a_pod_waits_until_pod_0_has_ended_the_scheduler_of_the_launch_before(pods: list[Launches], tmp_path) -> None:
-    for pod in pods:
-        pod.await_gang(2, lambda: pytest.fail("nothing is to be waited for in the first launch"))
-    for rank, pod in enumerate(pods):
-        (tmp_path / f"launch-{rank}").write_text("1\n")
-        pod.meet()
-    asked: list[bool] = []
-
-    def is_stopped() -> bool:
-        asked.append(True)
-        if len(asked) == 3:
-            pods[0].tell_of_start()
-        return False
-
-    pods[1].await_gang(2, is_stopped)
-    assert len(asked) == 3
+@pytest.mark.parametrize("rank", range(2))
+def test_a_failure_with_long_lines_in_its_log_is_heard(pods: list[Launches], listen, monkeypatch, rank: int) -> None:
+    """Eight of them must fit in what the operator reads of an answer, 128 KiB."""
+    monkeypatch.setattr(launches, "CALL_SECONDS", 0.0)
+    listen(0, 0)
+    pods[rank].is_called_after(FAILURE.model_copy(update={"log": [100_000 * "x"] * 20}), 7, never)
+    (heard,) = listen(0, 0).failures
+    assert (heard.rank, heard.failure.message, heard.step) == (rank, FAILURE.message, 7)
+    assert launches.words.MOST_FAILURES * len(heard.to_json()) < 1 << 17
 
 
-def test_pod_0_starts_no_scheduler_before_the_ranks_of_all_pods_have_ended(pods: list[Launches], tmp_path) -> None:
-    """MindSpore's of the next launch takes a rank of the one before for the one that is to come."""
-    for rank in range(2):
-        (tmp_path / f"launch-{rank}").write_text("1\n")
-    pods[0].meet()
-    pods[0].exchange.take(word(launch=0, failure=FAILURE))
-    pods[0].exchange.take(word(rank=0, launch=1))
-    asked: list[bool] = []
-
-    def is_stopped() -> bool:
-        asked.append(True)
-        if len(asked) == 3:
-            pods[1].meet()
-            pods[1].await_gang(2, lambda: True)
-        return False
-
-    pods[0].await_gang(2, is_stopped)
-    assert len(asked) == 3
-    pods[0].await_gang(1, lambda: pytest.fail("pod 0 waits for itself"))
+def test_who_has_heard_more_of_another_pod_0_at_this_address_is_answered_at_once(monkeypatch) -> None:
+    exchange = Exchange(identity(0))
+    exchange.take(word(failure=FAILURE))
+    monkeypatch.setattr(exchange._changed, "wait", lambda _=None: pytest.fail("it waits"))
+    assert exchange.listen(99, 60).failures == [word(failure=FAILURE)]
 
 
-def test_a_pod_waits_for_pod_0_no_longer_than_it_is_wanted(pods: list[Launches], tmp_path, monkeypatch) -> None:
-    (tmp_path / "launch-1").write_text("1\n")
-    pods[1].meet()
-    pods[1].await_gang(2, lambda: True)
-    (tmp_path / "launch-1").write_text("2\n")
-    pods[1].await_gang(2, never)  # another launch is called for
-    pods[1].meet()
-    monkeypatch.setattr(launches, "CALL_SECONDS", 0.2)
-    pods[1].await_gang(2, never)
+def test_ranks_that_have_ended_do_not_run_again_in_their_launch(port: int) -> None:
+    """A pod says that it has started in a thread, which may be the slower one."""
+    exchange, failed, started = Exchange(identity(0)), word(launch=1, failure=FAILURE), word(launch=1)
+    for said in (failed, started):
+        exchange.take(said)
+    assert exchange.listen(0, 0).failures == [failed]
+    exchange.take(word(launch=2))
+    assert (exchange.listen(0, 0).launch, exchange.listen(0, 0).failures) == (2, [])
 
 
 def test_a_request_to_stop_ends_the_waiting(pods: list[Launches], listen) -> None:
@@ -302,7 +279,7 @@ def test_a_start_is_told_until_a_new_pod_0_answers(pods: list[Launches], listen,
     monkeypatch.setattr(launches._tell, "__defaults__", (free_port(),))
     (tmp_path / "launch-1").write_text("1 anew 127.0.0.1")
     pods[1].meet()
-    pods[1].await_gang(2, lambda: True)
+    pods[1].tell_of_start()
     assert listen(0, 0).pods == 0
     monkeypatch.setattr(launches._tell, "__defaults__", served)
     wait_until(lambda: listen(0, 0).pods == 1)

@@ -34,6 +34,16 @@ def test_a_rank_joins_by_the_scheduler_and_keeps_the_table_beside() -> None:
     assert found | expected == found
 
 
+def test_ranks_of_two_launches_never_meet_one_scheduler() -> None:
+    """One that is cut off would look for its own for 20 s, and register in the place of the next one."""
+
+    def port(launch: int) -> int:
+        identity = RankIdentity(world_size=2, scheduler_port=7000, launch=launch)
+        return int(rank_environment({}, ranks(2, 1), identity, MeetingPoint("10.0.0.5"), 0)["MS_SCHED_PORT"])
+
+    assert [port(launch) for launch in range(6)] == [7000, 7001, 7002, 7003, 7000, 7001]
+
+
 @pytest.mark.parametrize(("in_table", "told"), [("0", "0"), (None, "1")])
 def test_hccl_is_told_the_super_pod_of_the_table_where_there_is_one(in_table: str | None, told: str) -> None:
     pod = {**POD, "HCCL_LOGIC_SUPERPOD_ID": "1"}

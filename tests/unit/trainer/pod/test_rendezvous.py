@@ -93,6 +93,13 @@ def test_a_table_by_hand_need_not_name_addresses_to_rank_0_but_to_the_others(tmp
         meet(identity(RANK_TABLE_FILE=str(path)))
 
 
+@pytest.mark.parametrize("text", ["fe80::1%eth0", "fd00::1%a\nb", "1\u0660.0.0.5"])
+def test_an_address_is_one_and_nothing_beside_it(tmp_path: Path, text: str) -> None:
+    (tmp_path / "address").write_text(text)
+    with pytest.raises(InvalidInput, match="for rank 0 is no IP address: the operator writes it"):
+        meet(identity(ARCFACE_SCHEDULER_FILE=str(tmp_path / "address")))
+
+
 def test_mindspore_takes_no_names(tmp_path: Path) -> None:
     path = tmp_path / "hccl.json"
     path.write_text(table(first="worker-0.job"))

@@ -9,6 +9,7 @@ from arcface_api.contract.pod_environment import LAUNCHER_PORT
 from arcface_faces import checkpoint
 from arcface_trainer.pod import state_server
 from arcface_trainer.pod.gang_key import GangKey
+from support.slow_clients import assert_slow_ones_hold_nothing
 
 FILE = "/states/0/0/1/step-00000004/manifest.json"
 
@@ -104,6 +105,18 @@ def test_where_a_pod_is_is_taken_from_the_gang_alone(pod):
     assert [each.pod for each in pod.launches.server.shelf.addresses.values()] == [2]
 
 
+def test_a_pod_that_was_cut_off_and_tells_where_it_was_is_not_asked_in_the_place_of_the_new_one(pod):
+    key = pod.launches.server.shelf.key
+    for address, launch, known in (
+        ("127.0.0.1", 0, "127.0.0.1"),
+        ("127.0.0.2", 1, "127.0.0.2"),
+        ("127.0.0.1", 0, "127.0.0.2"),
+    ):
+        content = b'{"pod":2,"address":"%b","launch":%d}' % (address.encode(), launch)
+        assert ask(pod, "/pods", signed(key, "/pods", "POST", content), content, "POST")[0] == 200
+        assert pod.launches.server.shelf.addresses[2].address == known
+
+
 def test_a_state_that_is_being_written_or_has_gone_is_not_told_of(pod):
     shelf = pod.launches.server.shelf
     assert {(state.rank, state.step) for state in shelf.states(0).states} == {(0, 4), (1, 4)}
@@ -151,3 +164,8 @@ def test_a_name_server_that_is_silent_holds_nothing_up(monkeypatch):
     assert server is not None
     server.shutdown()
     server.server_close()
+
+
+def test_a_client_that_sends_nothing_holds_no_thread(gang, monkeypatch):
+    for pod in gang[:2]:
+        assert_slow_ones_hold_nothing(monkeypatch, pod.launches.identity.address, LAUNCHER_PORT)

@@ -125,7 +125,6 @@ class _Pod:
                 rank_environment(self.variables, ranks, identity, launches.meeting, local)
                 for local in range(ranks.per_pod)
             ]
-            launches.await_gang(ranks.world_size // ranks.per_pod, lambda: bool(self.signals))
             process: SchedulerProcess | None = None
             if launches.meeting is not None and identity.rank == 0:
                 process = SchedulerProcess.start(self.standbys, environments[0])

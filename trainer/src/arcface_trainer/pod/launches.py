@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from arcface_api.contract import launcher_words as words
 from arcface_api.contract.pod_environment import LAUNCHER_PORT, RankIdentity
-from arcface_api.contract.reports import ReportedFailure
+from arcface_api.contract.reports import ReportedFailure, TrainerReport, termination_message
 from arcface_api.errors import NEVER_RETRIED
 from arcface_trainer.pod import rendezvous
 from arcface_trainer.pod.state_server import StateHandler, StateServer, serve_states
@@ -34,15 +34,12 @@ LOSS_SECONDS = 90.0
 """Patience where a pod may be lost, which shows at the latest by its node: that is told 40 to 50 s after its end."""
 POLL_SECONDS = 0.05
 TRIES = 3
-ASK_SECONDS = 0.2
-"""Between two questions of a pod to pod 0, which all other pods ask."""
 AGAIN_SECONDS = 0.5
 """From when nobody answered to the next try."""
 LISTENING_SECONDS = 3.0
 """For which whoever has listened is taken to do so again."""
 TELL_SECONDS = 2.0
 LONGEST_BODY = 1 << 16
-LAUNCH_PATH = "/launch"
 
 
 @dataclass
@@ -64,7 +61,7 @@ class Exchange:
         """Take in a word; whether somebody acts on it."""
         with self._changed:
             known = self._words.pop(word.rank, None)
-            self._words[word.rank] = word if known is None or word.launch >= known.launch else known
+            self._words[word.rank] = word if known is None or _is_newer(word, known) else known
             self._serial += 1
             self._changed.notify_all()
             recent = self._heard_at is not None and time.monotonic() - self._heard_at < LISTENING_SECONDS
@@ -76,25 +73,16 @@ class Exchange:
         return (word.job_uid, word.attempt) == (own.job_uid, own.attempt) and word.rank < own.world_size
 
     def listen(self, after: int, seconds: float) -> words.GangWord:
-        """All words, as soon as there is one after a serial, or at the end of a time."""
+        """All words, as soon as there is another one than those up to a serial, or at the end of a time.
+
+        A new pod 0 at the address of the one before, in its node's network, counts from the beginning.
+        """
         with self._changed:
             self._listeners += 1
-            self._changed.wait_for(lambda: self._serial > after, min(seconds, words.LONGEST_WAIT_SECONDS))
+            self._changed.wait_for(lambda: self._serial != after, min(seconds, words.LONGEST_WAIT_SECONDS))
             self._listeners -= 1
             self._heard_at = time.monotonic()
             return self._gang_word()
-
-    def others_at(self, launch: int) -> int:
-        """Pods beside this one that have come to a launch."""
-        with self._changed:
-            return sum(word.launch >= launch for rank, word in self._words.items() if rank != self.identity.rank)
-
-    @property
-    def launch(self) -> int:
-        """The launch that this pod has come to."""
-        with self._changed:
-            own = self._words.get(self.identity.rank)
-            return 0 if own is None else own.launch
 
     def _gang_word(self) -> words.GangWord:
         """All words as one."""
@@ -122,19 +110,22 @@ class Exchange:
         return int(server.server_address[1])
 
 
+def _is_newer(word: words.PodWord, known: words.PodWord) -> bool:
+    """Whether a pod has said something after another word; ranks that have ended never run again in their launch."""
+    is_over = known.failure is not None and word.failure is None
+    return word.launch > known.launch or (word.launch == known.launch and not is_over)
+
+
 class _Server(StateServer):
     exchange: Exchange
 
 
 class _Handler(StateHandler):
     server: _Server
-    timeout = words.LONGEST_WAIT_SECONDS + 10.0
 
     def do_GET(self) -> None:  # noqa: N802 - the name that http.server asks for
-        """The operator listens, or a launcher asks which launch the gang has come to."""
+        """The operator listens."""
         path, _, query = self.path.partition("?")
-        if path == LAUNCH_PATH:
-            return self.answer(200, str(self.server.exchange.launch).encode())
         if path != "/gang":
             return super().do_GET()
         try:
@@ -178,18 +169,6 @@ def _tell(word: words.PodWord, address: str, port: int = LAUNCHER_PORT) -> bool 
     return None
 
 
-def _launch_at(address: str, port: int = LAUNCHER_PORT) -> int:
-    """The launch that pod 0 has come to; 0 where it does not say."""
-    connection = http.client.HTTPConnection(address, port, timeout=TELL_SECONDS)
-    try:
-        connection.request("GET", LAUNCH_PATH)
-        return words.LaunchCall.parse(connection.getresponse().read(LONGEST_BODY).decode("ascii", "replace")).launch
-    except (OSError, http.client.HTTPException):
-        return 0
-    finally:
-        connection.close()
-
-
 @dataclass
 class Launches:
     """Which launch a pod is at, and what its launcher says of it."""
@@ -230,40 +209,13 @@ class Launches:
         launch = call.launch if self.meeting is None else max(call.launch, self.meeting.launch)
         self.identity = replace(self.identity, launch=max(self.identity.launch, launch))
 
-    def await_gang(self, pods: int, is_stopped: Callable[[], bool]) -> None:
-        """Wait until ranks of a later launch may start, for as long as for a word; those of the one before have ended.
-
-        Pod 0 waits for all other pods to say so: a rank that loses MindSpore's scheduler looks for it for 20 s and
-        registers with that of the next launch, too, which then refuses the rank that takes its place (2.10,
-        `ComputeGraphNode::ReRegister`). The others wait for pod 0 to have started that scheduler.
-        """
-        if self.meeting is None or not self.identity.launch:
-            return
-        if self.identity.rank:
-            self._tell_of_launch()
-        deadline = time.monotonic() + CALL_SECONDS
-        while not self._is_gang_ready(self.meeting, pods) and time.monotonic() < deadline:
-            if is_stopped() or self.is_called:
-                return
-            time.sleep(ASK_SECONDS if self.identity.rank else POLL_SECONDS)
-
-    def _is_gang_ready(self, meeting: rendezvous.MeetingPoint, pods: int) -> bool:
-        if self.identity.rank:
-            return _launch_at(meeting.scheduler) >= self.identity.launch
-        return self.exchange is None or self.exchange.others_at(self.identity.launch) >= pods - 1
-
     def tell_of_start(self) -> None:
-        """Say in pod 0 that it has started a later launch: the other pods, and the operator, wait for that."""
-        if self.identity.launch and self.exchange is not None:
-            self._tell(None, None)
+        """Say that this pod has started the ranks of a later launch, which nothing of it waits for."""
+        if self.identity.launch:
+            Thread(target=self._tell_of_start, args=(self.identity.launch,), daemon=True, name="tell").start()
 
-    def _tell_of_launch(self) -> None:
-        """Say that this pod has come to a later launch; a new pod 0 may run before its launcher answers."""
-        if self._tell(None, None) is None:
-            Thread(target=self._tell_again, args=(self.identity.launch,), daemon=True, name="tell").start()
-
-    def _tell_again(self, launch: int) -> None:
-        """Until it is taken in, or another launch is called for."""
+    def _tell_of_start(self, launch: int) -> None:
+        """Until it is taken in, or another launch is called for; a new pod 0 may run before its launcher answers."""
         while self.identity.launch == launch and not self.is_called and self._tell(None, None) is None:
             time.sleep(AGAIN_SECONDS)
 
@@ -299,12 +251,21 @@ class Launches:
             return words.LaunchCall()
 
     def _tell(self, failure: ReportedFailure | None, step: int | None) -> bool | None:
-        """Say something; whether it is acted on, None where nobody of this gang answers."""
+        """Say something; whether it is acted on, None where nobody of this gang answers.
+
+        A failure is told as short as by the pod's end: the last lines of a log may be of any length.
+        """
         own = self.identity
         if own.attempt is None:
             return False
+        report = TrainerReport.parse(termination_message(TrainerReport(failure=failure))) or TrainerReport()
         word = words.PodWord(
-            job_uid=own.job_uid, attempt=own.attempt, launch=own.launch, rank=own.rank, failure=failure, step=step
+            job_uid=own.job_uid,
+            attempt=own.attempt,
+            launch=own.launch,
+            rank=own.rank,
+            failure=report.failure,
+            step=step,
         )
         if self.exchange is not None:
             return self.exchange.take(word)

@@ -81,7 +81,8 @@ class Peers:
         Raises:
             OSError, HTTPException, ArcFaceError: where pod 0 does not answer.
         """
-        own, meeting = Address(pod=shelf.pod, address=self.launches.identity.address), self.launches.meeting
+        identity, meeting = self.launches.identity, self.launches.meeting
+        own = Address(pod=shelf.pod, address=identity.address, launch=identity.launch)
         if shelf.pod == 0 or meeting is None:
             return shelf.note(own)
         return Peer(meeting.scheduler, shelf.key, time.monotonic() + MEETING_SECONDS).announce(own)

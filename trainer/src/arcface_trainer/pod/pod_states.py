@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from arcface_api.contract import run_config
+from arcface_api.contract.launcher_words import FETCH_SECONDS
 from arcface_api.errors import NEVER_RETRIED, ArcFaceError, ExitCode, printable
 from arcface_trainer.background import in_background
 from arcface_trainer.heartbeat import Beat, Phase
@@ -21,11 +22,6 @@ from arcface_trainer.pod.processes import RankProcess
 
 LOG = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
-FETCH_SECONDS = 20.0
-"""For fetching states, up to when their keeper has said where it is included.
-
-The operator waits 30 s for all pods to start their ranks anew (`launchSeconds`).
-"""
 SAVE_SECONDS = 25.0
 """For the last state: of a pod's 120 s of grace its ranks may have taken 90 (`watchdog`)."""
 POLL_SECONDS = 0.1

@@ -75,7 +75,7 @@ def rank_environment(
     if meeting is None:
         return {name: value for name, value in settings.items() if name not in pods.MEETING} | own
     own |= {pods.ROLE: pods.WORKER, pods.SCHEDULER_HOST: meeting.scheduler}
-    own[pods.SCHEDULER_PORT] = str(identity.scheduler_port)
+    own[pods.SCHEDULER_PORT] = str(identity.scheduler_port + identity.launch % pods.RENDEZVOUS_PORTS)
     if identity.rank_table is not None:
         own |= {pods.RANK_ID: rank, pods.RANK_SIZE: str(ranks.world_size)}
     if meeting.super_pod is not None:

@@ -97,9 +97,9 @@ def _own_if_first(identity: pod_environment.RankIdentity) -> str:
 
 
 def _address(text: str, source: str) -> str:
-    """The scheduler's address; MindSpore takes no names."""
+    """The scheduler's address; MindSpore takes no names, and no pod's has a scope, which Python lets be any text."""
     try:
-        return str(ipaddress.ip_address(text.encode("ascii").decode()))
+        return str(ipaddress.ip_address("" if "%" in text else text))
     except ValueError:
         raise InvalidInput(f"{source}: {text!r} for rank 0 is no IP address: the operator writes it") from None
 

@@ -12,7 +12,7 @@ from arcface_api.contract import pod_environment as pods
 from arcface_trainer import shared_memory, standby
 
 LOG = logging.getLogger(__name__)
-CHANGING = frozenset({pods.LAUNCH, pods.SCHEDULER_HOST, pods.HCCL_SUPER_POD})
+CHANGING = frozenset({pods.LAUNCH, pods.SCHEDULER_HOST, pods.SCHEDULER_PORT, pods.HCCL_SUPER_POD})
 """Variables that differ between launches of a pod."""
 MEBIBYTE = 2**20
 OWN_BYTES = 256 * MEBIBYTE

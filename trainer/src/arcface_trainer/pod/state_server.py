@@ -15,11 +15,12 @@ import re
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from socketserver import ThreadingTCPServer
+from socketserver import TCPServer
 from threading import Thread
 
 from pydantic import Field, ValidationError, field_validator
 
+from arcface_api.bounded_server import BoundedRequest, BoundedThreads
 from arcface_api.contract.pod_environment import LAUNCHER_PORT
 from arcface_api.model import Model
 from arcface_trainer.pod.gang_key import GangKey
@@ -31,7 +32,6 @@ PATH = re.compile(
     r"/states/(?P<pod>[0-9]{1,6})/(?P<owner>[0-9]{1,6})"
     r"(/(?P<rank>[0-9]{1,6})/(?P<step>step-[0-9]{8,18})/(?P<file>manifest\.json|[a-z0-9-]{1,64}\.safetensors))?"
 )
-PATIENCE_SECONDS = 30.0
 
 
 class Address(Model):
@@ -41,6 +41,8 @@ class Address(Model):
     """First rank of the pod."""
     address: str
     """Its IP address."""
+    launch: int = Field(default=0, ge=0)
+    """At which it said so."""
 
     @field_validator("address")
     @classmethod
@@ -111,8 +113,10 @@ class Shelf:
         return cls(folder, pod, GangKey.of(directory, job_uid, attempt))
 
     def note(self, said: Address) -> Addresses:
-        """Know where a pod is; where all are."""
-        self.addresses[said.pod] = said
+        """Know where a pod is; where all are. One that was cut off may go on to tell where it was."""
+        known = self.addresses.get(said.pod)
+        if known is None or said.launch >= known.launch:
+            self.addresses[said.pod] = said
         return Addresses(addresses=list(self.addresses.values()))
 
     def path(self, owner: int, rank: int, step_folder: str) -> Path:
@@ -140,10 +144,9 @@ class Shelf:
         return States(states=found)
 
 
-class StateServer(ThreadingTCPServer):
+class StateServer(BoundedThreads, TCPServer):
     """A launcher's port. No HTTPServer, which has its address looked up: for seconds where no name server answers."""
 
-    daemon_threads = True
     allow_reuse_address = True
     request_queue_size = 1024
     """All pods of a gang may ask that of pod 0 at once."""
@@ -154,16 +157,11 @@ class StateServer(ThreadingTCPServer):
         """Answer in daemon threads."""
         Thread(target=self.serve_forever, daemon=True, name="launcher").start()
 
-    def handle_error(self, _request: object, client: object) -> None:
-        """Whoever asked has gone, mostly: a line, where the library prints where it was."""
-        LOG.info("a question was not answered client=%s", client)
 
-
-class StateHandler(BaseHTTPRequestHandler):
+class StateHandler(BoundedRequest, BaseHTTPRequestHandler):
     """Answers launchers of the gang."""
 
     server: StateServer
-    timeout = PATIENCE_SECONDS
 
     def do_GET(self) -> None:
         """Another launcher wants a state."""

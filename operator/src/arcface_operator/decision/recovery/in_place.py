@@ -5,12 +5,13 @@ Nodes, cards, addresses, rank table and run configuration stay as they are.
 
 from datetime import datetime, timedelta
 
+from arcface_api.contract.launcher_words import FETCH_SECONDS
 from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision.context import DecisionContext, latest, true_since
 from arcface_operator.decision.fault_table.table import NOT_LAUNCHED
 from arcface_operator.decision.faults import Fault, fault_of
 from arcface_operator.decision.plan import Plan
-from arcface_operator.decision.recovery import calls
+from arcface_operator.decision.recovery import calls, one_pod
 
 
 def launch_again(context: DecisionContext) -> Plan:
@@ -22,7 +23,8 @@ def launch_again(context: DecisionContext) -> Plan:
 
 def not_launched(context: DecisionContext) -> Fault | None:
     """Launchers that do not come to the present launch in time, where that of pod 0 says so."""
-    limit, since = context.settings.launch_seconds, _launched_since(context)
+    fetching = 0.0 if one_pod.present(context) is None else FETCH_SECONDS
+    limit, since = context.settings.launch_seconds + fetching, _launched_since(context)
     if not context.launch or since is None or not context.is_past(since, limit):
         return None
     launched = _launched(context, since + timedelta(seconds=limit))
