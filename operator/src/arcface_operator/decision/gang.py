@@ -102,9 +102,8 @@ def follow(context: DecisionContext) -> Plan:
         return course.complete(context) if fault is None else _act_on(context, fault)
     told = ladder.with_told_ends(context)
     if (fault := _gang_fault(told)) is not None:
-        if left := settle_seconds.seconds_left(told, fault):
-            return Plan(status=context.status, look_again_seconds=left)
-        return _act_on(context, _explained(context, fault) if fault.is_blamed else fault)
+        left = settle_seconds.seconds_left(told, fault)
+        return Plan(status=context.status, look_again_seconds=left) if left else _judge(context, fault)
     context, actions = course.introduce(context)
     settings, stage = context.settings, context.stage
     if context.status.phase == stage.at_work:
@@ -257,6 +256,13 @@ def _lost_node(context: DecisionContext) -> Fault | None:
 def _unseen_loss(context: DecisionContext) -> Fault | None:
     """A gang that cannot be reached is not to blame for it; where its node is lost, that is why."""
     return _lost_node(context) if context.is_out_of_sight else None
+
+
+def _judge(context: DecisionContext, fault: Fault) -> Plan:
+    """What follows from a fault of a gang that had room; what a card might explain waits a while for sight of it."""
+    fault = _explained(context, fault) if fault.is_blamed else fault
+    left = context.seconds_left(context.observed.cards_unread_since, context.settings.check_seconds)
+    return Plan(status=context.status, look_again_seconds=left) if fault.is_blamed and left else _act_on(context, fault)
 
 
 def _act_on(context: DecisionContext, fault: Fault) -> Plan:
