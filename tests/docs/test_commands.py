@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from arcface_api.command import GROUP
 from arcface_operator.settings import Settings
@@ -51,6 +52,36 @@ def leaf(words: list[str]) -> tuple[click.Command, list[str]]:
     while isinstance(command, click.Group) and rest and not rest[0].startswith(("-", "...")):
         command, rest = command.commands[rest[0]], rest[1:]
     return command, rest
+
+
+def numbers(command: click.Command, path: str) -> Iterator[tuple[str, click.ParamType]]:
+    """Options of a command and of those below it that take a number."""
+    for option in command.params:
+        if isinstance(option.type, click.types.IntParamType | click.types.FloatParamType):
+            yield f"{path} {option.opts[0]}", option.type
+    for name, below in command.commands.items() if isinstance(command, click.Group) else ():
+        yield from numbers(below, f"{path} {name}")
+
+
+JUDGED_TOGETHER = ("--mean", "--scale")
+"""Of pixels: refused in one line where a model's own, or not finite."""
+
+
+def test_every_number_has_bounds_beyond_which_it_is_refused_in_a_line() -> None:
+    """A port of 99999 and a count of twenty digits ended in a traceback."""
+    found = {name: kind for command, top in COMMANDS.items() for name, kind in numbers(top, command)}
+    assert {"operator --port", "data synth --seed", "await --seconds", "plan --images"} <= found.keys()
+    for name, kind in found.items():
+        bounds = getattr(kind, "min", None), getattr(kind, "max", None)
+        assert None not in bounds or name.endswith(JUDGED_TOGETHER), name
+        assert isinstance(kind, click.IntRange) or name.endswith(JUDGED_TOGETHER), f"{name} would take nan"
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "65536", "99999", "http", "1e3"])
+def test_a_port_that_is_none_is_refused_in_a_line(port: str) -> None:
+    said = CliRunner().invoke(COMMANDS["operator"], [f"--port={port}"])
+    assert said.exit_code == 2
+    assert said.output.splitlines()[-1].startswith("Error: Invalid value for '--port': ")
 
 
 @pytest.mark.parametrize(("page", "words"), typed(), ids=lambda value: value if isinstance(value, str) else None)

@@ -8,6 +8,8 @@ from arcface_api.model import Model
 from arcface_api.names import ASCEND_910
 from arcface_api.resource.status import MOST_RESTART_TIMES
 
+LARGEST = 2**31 - 1
+"""Of the settings' numbers; as seconds, 68 years."""
 DriverPath = Annotated[str, Field(pattern=r"^/[^/].*$")]
 
 
@@ -97,6 +99,14 @@ class Settings(Model):
     """Time for which a job's pods go elsewhere, if they can, after a fault that was blamed on their node."""
     force_delete_seconds: float = Field(default=30, ge=0)
     """Time after its grace period at which a pod on a lost node is removed without that node's consent."""
+
+    @field_validator("*")
+    @classmethod
+    def _are_of_this_world(cls, value: object) -> object:
+        """Refuse seconds and numbers that no clock can add: each look at each job would end with that."""
+        if isinstance(value, int | float) and value > LARGEST:
+            raise ValueError(f"must be at most {LARGEST}")
+        return value
 
     @field_validator("device_classes")
     @classmethod

@@ -137,7 +137,7 @@ class RankIdentity:
         return cls(
             rank=_number(environment, NODE_ID, 0),
             world_size=_number(environment, WORKER_NUM, 1),
-            scheduler_port=_number(environment, SCHEDULER_PORT, RENDEZVOUS_PORT),
+            scheduler_port=_number(environment, SCHEDULER_PORT, RENDEZVOUS_PORT, most=65_535),
             address=environment.get(POD_IP) or LOOPBACK,
             scheduler_file=_path(environment, SCHEDULER_FILE),
             rank_table=_path(environment, RANK_TABLE),
@@ -183,8 +183,9 @@ def _path(environment: Mapping[str, str], name: str) -> Path | None:
     return Path(text) if text else None
 
 
-def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+def _number(environment: Mapping[str, str], name: str, default: int, most: int = 2**31 - 1) -> int:
     text = environment.get(name, str(default))
-    if not text.isdecimal():
-        raise InvalidInput(f"{name}={text!r} in the environment is not a number: the operator sets it")
+    if re.fullmatch("[0-9]{1,10}", text) is None or int(text) > most:
+        given = f"{name}={text[:40]!r} in the environment"
+        raise InvalidInput(f"{given} is not a number from 0 to {most}: the operator sets it")
     return int(text)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, Field, JsonValue, ValidationError
 
 from arcface_api.model import Model
+from arcface_api.resource.spec import MOST_SETS
 
 Phase = Literal[
     "Suspended", "Pending", "Queued", "Starting", "Training", "Restarting", "Evaluating", "Succeeded", "Failed"
@@ -333,6 +334,21 @@ class Replacement(Model):
     """The launch of all ranks that it was made for."""
 
 
+class VerifiedSets(Model):
+    """The sets that the ranks of an attempt verify; `spec.evaluation` may have changed since it began."""
+
+    attempt: int = Field(ge=0)
+    """The attempt whose pods were told."""
+    claim_name: str | None = None
+    """Claim that they lie on; absent where its ranks verify none."""
+    path: str = ""
+    """Folder in the claim."""
+    sets: list[str] = Field(default=[], max_length=MOST_SETS)
+    """Their names."""
+    every_epochs: int | None = Field(default=None, ge=1)
+    """Epochs between verifications."""
+
+
 class ArcFaceTrainingJobStatus(Model):
     """What the operator has seen and decided."""
 
@@ -352,6 +368,8 @@ class ArcFaceTrainingJobStatus(Model):
     """Image of its pods, decided before the first of them."""
     resource_name: str | None = None
     """Extended resource of its devices, decided before the first pod of the job, for good."""
+    verified: VerifiedSets | None = None
+    """What its ranks verify, decided before the first of its pods."""
     restarts: int = Field(default=0, ge=0)
     """Gang restarts for any reason, in place, with one new pod or with new pods."""
     recoveries: list[Recovery] = Field(default=[], max_length=MOST_RECOVERIES)
@@ -418,6 +436,7 @@ _FOUND_ANEW = frozenset(
         "avoidedNodes",
         "recoveries",
         "replacement",
+        "verified",
     }
 )
 """Parts of a status that tell people what is known; no decision goes wrong without them."""

@@ -14,6 +14,8 @@ from arcface_evaluator.commands.outputs import text_of
 from arcface_faces import checkpoint as checkpoints, checkpoint_writing
 
 FOLDER = click.Path(path_type=Path)
+MOST_FILES = 640_000
+"""A file a rank: 10,000 pods with 64 each."""
 directory_argument = click.argument("directory", metavar="DIR", type=FOLDER)
 
 
@@ -52,7 +54,7 @@ def verify(directory: Path) -> None:
 
 @checkpoint.command()
 @directory_argument
-@click.option("--ranks", type=click.IntRange(min=1), required=True, help="Files to write the head in.")
+@click.option("--ranks", type=click.IntRange(1, MOST_FILES), required=True, help="Files to write the head in.")
 @click.option("-o", "--output", type=FOLDER, required=True, help="Folder of checkpoints that takes the new one.")
 def reshard(directory: Path, ranks: int, output: Path) -> None:
     """Write a checkpoint anew, its class centres in a file for each of so many ranks; 1 puts all into one.

@@ -149,7 +149,9 @@ def compare(documents: tuple[Path, ...], report: Path | None) -> None:
     "--config", "config_file", type=sources.FILE, required=True, help="Run configuration that the operator wrote."
 )
 @click.option("--termination-log", type=sources.FILE, required=True, help="File that takes the report.")
-@click.option("--ranks", type=click.IntRange(min=1), default=1, help="Processes that embed, one a device.")
+@click.option(
+    "--ranks", type=click.IntRange(1, sources.MOST_RANKS), default=1, help="Processes that embed, one a device."
+)
 def job(config_file: Path, termination_log: Path, ranks: int) -> None:
     """Evaluate the newest checkpoint of a job on its sets: what the evaluator's pod runs."""
     evaluator_job.run_job(

@@ -18,6 +18,7 @@ from arcface_faces.image_files import tree
 FILE = click.Path(path_type=Path)
 MOST_AT_ONCE = 65_536
 """Images in a batch: 10 GB of numbers."""
+MOST_RANKS = 1024
 NETWORK = (
     click.option("--checkpoint", type=FILE, help="A checkpoint, or a folder of checkpoints: the newest complete one."),
     click.option("--model", type=FILE, help="An ONNX or MindIR file."),
@@ -26,7 +27,9 @@ NETWORK = (
     click.option("--channels", type=click.Choice(["RGB", "BGR"]), help="Likewise; RGB where it is left out."),
     click.option("--output", "output_name", help="Which output of an ONNX model holds the embeddings."),
     click.option("--batch-size", type=click.IntRange(1, MOST_AT_ONCE), help=f"{networks.BATCH_SIZE} by default."),
-    click.option("--ranks", type=click.IntRange(min=1), help="Processes that embed, one a device; 1 by default."),
+    click.option(
+        "--ranks", type=click.IntRange(1, MOST_RANKS), help="Processes that embed, one a device; 1 by default."
+    ),
 )
 """What embeds images."""
 ROOT = click.option("--root", type=FILE, required=True, help="Folder of the set, such as IJB_release/IJBC.")

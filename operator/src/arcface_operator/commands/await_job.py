@@ -11,6 +11,7 @@ from arcface_api.resource.status import Phase
 from arcface_operator.kubernetes import client, credentials
 
 POLL_SECONDS = 0.5
+LONGEST_SECONDS = 2**31 - 1
 UNTOUCHED = "nobody has acted on it"
 ENDS = {"Succeeded", "Failed"}
 
@@ -31,14 +32,16 @@ class State(NamedTuple):
 @click.argument("job")
 @click.option("--namespace", default="default", show_default=True, help="Where the job is.")
 @click.option("--phase", type=click.Choice(get_args(Phase)), default="Succeeded", show_default=True)
-@click.option("--seconds", type=click.FloatRange(min=0), default=120, show_default=True, help="Longest time to wait.")
-def await_job(job: str, namespace: str, phase: str, seconds: float) -> None:
+@click.option(
+    "--seconds", type=click.IntRange(0, LONGEST_SECONDS), default=120, show_default=True, help="Longest time to wait."
+)
+def await_job(job: str, namespace: str, phase: str, seconds: int) -> None:
     """Wait until JOB is in a phase, by the API server of this pod or of KUBECONFIG."""
     asyncio.run(_await(client.JobRef(namespace, job), phase, seconds))
     click.echo(f"{namespace}/{job}: {phase}")
 
 
-async def _await(job: client.JobRef, phase: str, seconds: float) -> None:
+async def _await(job: client.JobRef, phase: str, seconds: int) -> None:
     """Look at the job now and then, and tell of what has changed.
 
     Raises:

@@ -16,6 +16,8 @@ from arcface_operator.manifests import rank_table_size, rank_variables
 from arcface_operator.preflight import data, estimate, init_from, job_file, plan_text, spec_checks
 from arcface_operator.settings import Settings
 
+MOST = 2**31 - 1
+"""Identities and images of a job."""
 file_option = click.option(
     "-f", "--file", required=True, type=click.Path(path_type=Path), help="YAML file with one ArcFaceTrainingJob."
 )
@@ -60,8 +62,8 @@ def validate(file: Path, volumes: tuple[str, ...]) -> None:
 @click.command()
 @file_option
 @volume_option
-@click.option("--identities", type=click.IntRange(min=2), help="Identities to train on, where no data is at hand.")
-@click.option("--images", type=click.IntRange(min=1), help="Images to train on, where no data is at hand.")
+@click.option("--identities", type=click.IntRange(2, MOST), help="Identities to train on, where no data is at hand.")
+@click.option("--images", type=click.IntRange(1, MOST), help="Images to train on, where no data is at hand.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, sizes in bytes.")
 def plan(file: Path, volumes: tuple[str, ...], identities: int | None, images: int | None, *, as_json: bool) -> None:
     """Print what a run needs: steps, first loss, memory of cards and nodes, traffic, storage.

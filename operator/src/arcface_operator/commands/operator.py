@@ -23,7 +23,9 @@ MOST_FILES = 65_536
 @click.option("--namespace", "namespaces", multiple=True, help="Look for jobs here only; may be repeated.")
 @click.option("--settings", "file", type=click.Path(path_type=Path), help="YAML file with the operator's settings.")
 @click.option("--address", default="0.0.0.0", show_default=True, help="Address of probes and metrics.")  # noqa: S104
-@click.option("--port", default=8080, show_default=True, help="Port of probes and metrics.")
+@click.option(
+    "--port", type=click.IntRange(1, 65_535), default=8080, show_default=True, help="Port of probes and metrics."
+)
 @click.option(
     "--leader-election/--no-leader-election", default=True, show_default=True, help="Whether replicas may run."
 )

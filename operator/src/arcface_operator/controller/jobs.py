@@ -151,6 +151,8 @@ class JobTracker:
     """The job's, once it has been looked at."""
     stuck_since: dict[str, datetime] = field(default_factory=dict)
     """Of its pods, by uid, that say they can never start."""
+    cards_unread_since: datetime | None = None
+    """Since when an error has kept faults of cards from us that a decision asks for."""
     polled_at: float | None = None
     """By the monotonic clock: when rank 0 was last asked."""
     written_at: float | None = None

@@ -72,13 +72,20 @@ class Observer:
             objects=self.objects(tracker.ref),
         )
         nodes = needs.nodes_in_question(observed, self.settings, self.now())
-        observed = replace(observed, unread=tuple(unread))
-        if not nodes:
-            return observed
-        # Without knowing of cards nobody is to be blamed; a job that is suspended blames nobody.
+        # A job that is suspended blames nobody.
         has_cards = job.spec.workers.accelerator == "ascend" and phase in needs.GANG_PHASES and not job.spec.suspend
-        faults = await self.device_faults.read(nodes) if has_cards else {}
-        return replace(observed, lost_nodes=self.prerequisites.lost(nodes), device_faults=faults)
+        began = self.now()
+        faults, error = await self.device_faults.read(nodes) if nodes and has_cards else ({}, None)
+        tracker.cards_unread_since = None if error is None else tracker.cards_unread_since or began
+        if error is not None:
+            unread.append(outcomes.failure_to_read("faults of cards", error))
+        return replace(
+            observed,
+            unread=tuple(unread),
+            lost_nodes=self.prerequisites.lost(nodes) if nodes else frozenset(),
+            device_faults=faults,
+            cards_unread_since=tracker.cards_unread_since,
+        )
 
     def forget(self, ref: client.JobRef) -> None:
         """A job is gone: nobody of it is asked any more."""

@@ -37,6 +37,7 @@ class StatusChanges(TypedDict, total=False):
     replacement: api.Replacement | None
     image: str | None
     resource_name: str | None
+    verified: api.VerifiedSets | None
     restarts: int
     recoveries: list[api.Recovery]
     counted_restarts: int

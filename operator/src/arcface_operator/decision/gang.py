@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from arcface_api.resource.status import ElasticStatus, FailureStatus
 from arcface_operator.decision import ending, evaluation, room, stages, starting, training
 from arcface_operator.decision.context import ROOM, DecisionContext, condition
-from arcface_operator.decision.fault_table.table import NODE_LOST, POD_LOST, Remedy
-from arcface_operator.decision.faults import Fault, card_fault, digest, fault_of, located, pod_fault, worst
+from arcface_operator.decision.fault_table.table import NODE_LOST, NOT_LAUNCHED, POD_LOST, Remedy
+from arcface_operator.decision.faults import Fault, card_fault, digest, fault_of, located, one_line, pod_fault, worst
+from arcface_operator.decision.observation import PodView
 from arcface_operator.decision.plan import Action, Plan, earliest
 from arcface_operator.decision.policies import (
     avoid_node_seconds,
@@ -102,9 +103,8 @@ def follow(context: DecisionContext) -> Plan:
         return course.complete(context) if fault is None else _act_on(context, fault)
     told = ladder.with_told_ends(context)
     if (fault := _gang_fault(told)) is not None:
-        if left := settle_seconds.seconds_left(told, fault):
-            return Plan(status=context.status, look_again_seconds=left)
-        return _act_on(context, _explained(context, fault) if fault.is_blamed else fault)
+        left = settle_seconds.seconds_left(told, fault)
+        return Plan(status=context.status, look_again_seconds=left) if left else _judge(context, fault)
     context, actions = course.introduce(context)
     settings, stage = context.settings, context.stage
     if context.status.phase == stage.at_work:
@@ -173,9 +173,23 @@ def _is_done(context: DecisionContext) -> bool:
 def _pod_fault(context: DecisionContext) -> Fault | None:
     """The fault of a pod that explains those of the others."""
     per_pod = context.stage.ranks_per_pod(context.spec)
-    found = ((pod, pod_fault(pod, per_pod)) for pod in context.pods)
+    found = ((pod, _of_present_launch(context, pod, pod_fault(pod, per_pod))) for pod in context.pods)
     first = worst((pod, failure_rules.judged(context, fault)) for pod, fault in found if fault is not None)
     return None if first is None else located(first, context.pods, per_pod)
+
+
+def _of_present_launch(context: DecisionContext, pod: PodView, fault: Fault | None) -> Fault | None:
+    """A pod's fault; one of an earlier launch of its ranks has been counted, and its launcher has not followed since.
+
+    A report tells its launch where it tells its attempt, which that of an earlier release does not.
+    """
+    if fault is None or pod.ended is None or fault.remedy is not Remedy.RESTART:
+        return fault
+    told = context.stage.report.parse(pod.ended.message)
+    if told is None or told.attempt is None or (told.launch or 0) >= context.launch:
+        return fault
+    message = f"pod {pod.name} ended before its launcher heard of launch {context.launch}: {fault.failure.message}"
+    return fault_of(digest(pod, context.stage.ranks_per_pod(context.spec), NOT_LAUNCHED, one_line(message)))
 
 
 def _fault_while_gathering(context: DecisionContext) -> Fault | None:
@@ -257,6 +271,13 @@ def _lost_node(context: DecisionContext) -> Fault | None:
 def _unseen_loss(context: DecisionContext) -> Fault | None:
     """A gang that cannot be reached is not to blame for it; where its node is lost, that is why."""
     return _lost_node(context) if context.is_out_of_sight else None
+
+
+def _judge(context: DecisionContext, fault: Fault) -> Plan:
+    """What follows from a fault of a gang that had room; what a card might explain waits a while for sight of it."""
+    fault = _explained(context, fault) if fault.is_blamed else fault
+    left = context.seconds_left(context.observed.cards_unread_since, context.settings.check_seconds)
+    return Plan(status=context.status, look_again_seconds=left) if fault.is_blamed and left else _act_on(context, fault)
 
 
 def _act_on(context: DecisionContext, fault: Fault) -> Plan:

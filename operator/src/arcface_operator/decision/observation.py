@@ -195,6 +195,8 @@ class Observation:
     """Pods under the job's label that belong to another object, such as an earlier job of this name."""
     device_faults: Mapping[str, tuple[DeviceFault, ...]] = field(default_factory=dict)
     """Faults of cards by node, of nodes with pods of a gang that is about to be blamed."""
+    cards_unread_since: datetime | None = None
+    """Since when an error has kept faults of some of these nodes from us; None where none does."""
     objects: tuple[ObjectView, ...] | None = None
     """Services and ConfigMaps of the job; None where not all of them can be seen."""
 

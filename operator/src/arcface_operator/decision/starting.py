@@ -6,6 +6,9 @@ from dataclasses import replace
 
 from arcface_api.contract.rank_table import INITIALIZING
 from arcface_api.errors import InvalidInput
+from arcface_api.resource.job import ArcFaceTrainingJob
+from arcface_api.resource.spec import EvaluationSpec
+from arcface_api.resource.status import VerifiedSets
 from arcface_operator.decision import ending, prerequisites, room, stages
 from arcface_operator.decision.context import ROOM, DecisionContext, condition, true_since, waiting_since
 from arcface_operator.decision.observation import PodView
@@ -235,7 +238,35 @@ def _with_defaults(context: DecisionContext) -> DecisionContext:
         context = context.with_status(resource_name=workers.device_resource)
     if context.pods and context.status.image is not None:
         return context
-    return context.with_status(image=context.spec.image or context.settings.trainer_image)
+    image = context.spec.image or context.settings.trainer_image
+    return context.with_status(image=image, verified=_verified(context))
+
+
+def _verified(context: DecisionContext) -> VerifiedSets | None:
+    """What the ranks of the present attempt are to verify."""
+    wish, attempt = context.spec.evaluation, context.status.attempt
+    if context.stage is not stages.TRAINING:
+        return None
+    if wish is None or wish.every_epochs is None:
+        return VerifiedSets(attempt=attempt)
+    return VerifiedSets(
+        attempt=attempt, claim_name=wish.claim_name, path=wish.path, sets=wish.sets, every_epochs=wish.every_epochs
+    )
+
+
+def _job_as_told(context: DecisionContext) -> ArcFaceTrainingJob:
+    """The job as the pods of its present attempt know it; its user may wish for another evaluation meanwhile.
+
+    Else a pod that is made later would lack the sets of its peers, or verify others. An earlier release has not noted
+    what it told. Of the rest of a spec that may change, pods are told stallSeconds alone, by which each of them judges
+    its own ranks: it need not be the same in all.
+    """
+    job, told = context.job, context.status.verified
+    if context.stage is not stages.TRAINING or told is None or told.attempt != context.status.attempt:
+        return job
+    known = told.model_dump(exclude={"attempt"})
+    evaluation = None if told.claim_name is None else EvaluationSpec.model_validate(known)
+    return job.model_copy(update={"spec": job.spec.model_copy(update={"evaluation": evaluation})})
 
 
 def _with_creation(context: DecisionContext) -> DecisionContext:
@@ -256,7 +287,8 @@ def _built(context: DecisionContext, build: stages.PodBuilder, indices: list[int
     avoided, attempt = avoid_node_seconds.names(context), context.status.attempt
     placement = None if context.observed.queue is None else context.observed.queue.placement
     settings = context.settings.model_copy(update={"trainer_image": context.status.image})
-    pods = (workload.with_placement(build(context.job, index, attempt, settings), placement) for index in indices)
+    job = _job_as_told(context)
+    pods = (workload.with_placement(build(job, index, attempt, settings), placement) for index in indices)
     return (avoiding(pod, avoided) for pod in pods)
 
 
@@ -321,7 +353,7 @@ def group_seconds(context: DecisionContext) -> float | None:
 
 def _before_pods(context: DecisionContext) -> list[metadata.Manifest]:
     """Objects that must be there when a pod starts."""
-    job = context.job
+    job = _job_as_told(context)
     attempt, image = context.status.attempt, context.status.image
     needed = [metadata.sealed(config_maps.build_config_map(job, attempt, image), str(attempt))]
     if context.stage is stages.TRAINING:

@@ -18,10 +18,17 @@ def test_a_pod_knows_its_ranks_and_its_address() -> None:
     assert (identity.rank, identity.world_size, identity.address) == (8, 16, "10.0.0.7")
 
 
-@pytest.mark.parametrize("text", ["x", "-1", "", "1.0", "²"])
+@pytest.mark.parametrize("text", ["x", "-1", "", "1.0", "²", "2147483648", "9" * 40])
 def test_a_wrong_rank_variable_is_named(text: str) -> None:
     with pytest.raises(InvalidInput, match=f"MS_NODE_ID='{text}'"):
         RankIdentity.from_environment({"MS_NODE_ID": text})
+
+
+def test_a_port_that_no_socket_has_is_named_and_a_long_text_is_cut() -> None:
+    with pytest.raises(InvalidInput, match="MS_SCHED_PORT='65536' in the environment is not a number from 0 to 65535"):
+        RankIdentity.from_environment({"MS_SCHED_PORT": "65536"})
+    with pytest.raises(InvalidInput, match=f"ARCFACE_ATTEMPT='{'9' * 40}' in the environment"):
+        RankIdentity.from_environment({"ARCFACE_ATTEMPT": "9" * 5000})
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_what_is_seen_of_a_job(answer: Any, state: str) -> None:
 def wait_for(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Runs the command against an API server whose job is in these phases, one after the other, the last for ever."""
 
-    def run(*phases: str, seconds: float = 60.0) -> Result:
+    def run(*phases: str, seconds: int = 60) -> Result:
         left = list(phases)
 
         class Server:
@@ -93,9 +93,9 @@ def test_it_tells_of_each_change_while_it_waits(wait_for: Callable[..., Result])
 
 
 def test_it_says_what_it_last_saw(wait_for: Callable[..., Result]) -> None:
-    result = wait_for("Pending", seconds=0.5)
+    result = wait_for("Pending", seconds=1)
     assert isinstance(result.exception, ArcFaceError)
-    assert str(result.exception).startswith("faces/quick: Pending, and is not Suspended after 0.5 s; see ")
+    assert str(result.exception).startswith("faces/quick: Pending, and is not Suspended after 1 s; see ")
 
 
 def test_it_does_not_wait_for_what_cannot_come(wait_for: Callable[..., Result]) -> None:

@@ -65,3 +65,13 @@ def test_settings_that_are_no_yaml_of_plain_values_are_refused_in_a_line(tmp_pat
     file.write_text(text)
     with pytest.raises(InvalidInput, match=r"settings\.yaml: not valid YAML: [^\n]+$"):
         command._read_settings(file)
+
+
+@pytest.mark.parametrize("value", ["1e400", "1e300", "2147483648", "-1", ".nan", "soon"])
+def test_seconds_that_no_clock_can_add_are_refused_in_a_line(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"checkSeconds: {value}\n")
+    with pytest.raises(InvalidInput) as refused:
+        CliRunner().invoke(command.operator, [f"--settings={file}"], catch_exceptions=False)
+    (line,) = str(refused.value).splitlines()
+    assert line.startswith(f"{file}: ")

@@ -1,6 +1,7 @@
 """Whom the observer asks how far a gang is, and what it takes for an answer."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ from arcface_operator.controller.observer import Observer
 from arcface_operator.controller.progress_poller import Answer, Question
 from arcface_operator.decision.answers.sighting import Reach, Sighting
 from arcface_operator.decision.observation import Observation, PodView
-from arcface_operator.kubernetes.client import JobRef
+from arcface_operator.kubernetes.client import ApiError, JobRef, Unreachable
 from support.builders.jobs import make_job
-from support.builders.views import NOW, SETTINGS, make_ended, make_report, make_worker
+from support.builders.views import ASCEND, NOW, SETTINGS, ago, make_ended, make_report, make_worker
 from support.decision_table import status_in
+from support.fakes.failing_cluster import Controller, FailingCluster, body
 from support.fakes.kueue import NoQueues
 from support.fakes.words import Listener
 
@@ -79,3 +81,73 @@ def test_the_first_pod_of_the_attempt_is_asked_for_its_own_report() -> None:
 def test_a_pod_that_cannot_answer_for_the_attempt_is_not_asked(pod: PodView) -> None:
     seen, asked = observed(pod, worker(1))
     assert (asked, seen.report, seen.sighting) == ([], None, None)
+
+
+WORDS = "the server's words"
+CARDS = {"huawei.com/Ascend910-Fault": '[{"fault_type": "NodeUnhealthy"}]'}
+PLUGIN = {"DeviceInfoCfg": json.dumps({"DeviceInfo": {"DeviceList": CARDS}})}
+
+
+def blamed_gang(error: Exception) -> tuple[FailingCluster, Controller]:
+    """A gang with cards whose program is about to be blamed, and faults of cards that cannot be read."""
+    pods = tuple(make_ended(index, 2, code=1, at=ago(9), owner=UID) for index in range(2))
+    found = {f"mindx-dl-deviceinfo-node-{index}": {"data": PLUGIN} for index in range(2)}
+    cluster = FailingCluster(pods, "read", "configmaps", error, found)
+    return cluster, Controller(cluster, body("Training", workers=ASCEND, training={"precision": "fp32"}))
+
+
+def verdict(controller: Controller) -> tuple[str, int, str]:
+    """Phase, restarts that count, and what is held to be the cause."""
+    status = (controller.jobs.body(REF) or {})["status"]
+    return status["phase"], status["countedRestarts"], status.get("failure", {}).get("reason", "")
+
+
+ERRORS = [ApiError(500, WORDS), ApiError(429, WORDS, retry_after_seconds=1), Unreachable(WORDS)]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=["500", "429", "timeout"])
+def test_while_faults_of_cards_cannot_be_read_nobody_is_blamed_for_a_while_and_all_else_goes_on(
+    error: Exception,
+) -> None:
+    async def play() -> None:
+        cluster, controller = blamed_gang(error)
+        _, counted, before = verdict(controller)
+        for after in (0.0, 3.0, SETTINGS.check_seconds - 3.5):
+            await controller.look(after)
+            ready = controller.condition("Ready")
+            assert (ready["status"], ready["reason"]) == ("False", "Unavailable")
+            assert "reading faults of cards" in ready["message"]
+            assert WORDS in ready["message"]
+            assert ready["lastTransitionTime"] == "2026-11-25T12:00:00Z"
+            assert verdict(controller) == ("Training", counted, before)
+        await controller.look(0.5)
+        assert verdict(controller) == ("Restarting", counted + 1, "Error")
+        assert "delete quick-worker-0" in cluster.asked
+
+    asyncio.run(play())
+
+
+def test_a_card_whose_fault_can_be_read_after_all_explains_the_end() -> None:
+    async def play() -> None:
+        cluster, controller = blamed_gang(ERRORS[0])
+        _, counted, _ = verdict(controller)
+        await controller.look()
+        cluster.error = None
+        await controller.look(1.0)
+        assert verdict(controller) == ("Restarting", counted, "DeviceFault")
+        assert WORDS not in controller.condition("Ready")["message"]
+
+    asyncio.run(play())
+
+
+def test_a_suspension_does_not_wait_for_cards_that_cannot_be_read() -> None:
+    async def play() -> None:
+        cluster, controller = blamed_gang(ERRORS[0])
+        await controller.look()
+        wish = controller.jobs.body(REF) or {}
+        metadata = {**wish["metadata"], "resourceVersion": "2"}
+        controller.jobs.upsert({**wish, "metadata": metadata, "spec": {**wish["spec"], "suspend": True}})
+        await controller.look(1.0)
+        assert "delete quick-worker-0" in cluster.asked
+
+    asyncio.run(play())

@@ -15,14 +15,14 @@ from support.builders.views import (
     NOW,
     SETTINGS,
     ago,
+    evaluator_report,
     make_ended,
-    make_evaluator,
     make_report,
     make_worker,
     refused_action,
     worker_names,
 )
-from support.decision_table import action_word, make_done
+from support.decision_table import action_word
 from support.fakes import kueue
 from support.fakes.cluster_world import World
 
@@ -87,14 +87,35 @@ def test_a_gang_that_waits_for_a_day_trains_uncounted_and_in_its_full_time(gang:
     assert look(world.later(HOUR), make_report(2)).status.phase == "Failed"
 
 
-@pytest.mark.parametrize("gang", [gang for gang in GANGS if gang != "kueue"])
-def test_an_evaluator_that_waits_for_a_day_evaluates(gang: str) -> None:
+def trained(gang: str, **limits: Any) -> World:
+    """A job whose training has been given room and is done; its evaluator is asked for."""
     fields = {"scheduling": {"gang": gang, "queue": "npu"}, "evaluation": {"claimName": "sets", "sets": ["lfw"]}}
-    trained = {"training_completion_time": ago(99), "evaluation_hash": "0" * 64}
-    pod = make_evaluator(**NO_ROOM, created=ago(DAY * HOUR))
-    seen = {"pods": (make_done(0), make_done(1)), "evaluator": pod}
-    plan = plan_in("Queued", seen, {**trained, "conditions": waiting_since(DAY * HOUR)}, **fields)
-    assert (plan.status.phase, words(plan)) == ("Queued", [])
+    world = queued(look(World(job=make_job(workers={"replicas": 2}, runPolicy=limits, uid="1", **fields))))
+    world = look(look(given_room(world)), make_report(1))
+    for name in world.pods:
+        world = world.exited(name, 0)
+    return look(look(world).swept())
+
+
+@pytest.mark.parametrize("gang", GANGS)
+def test_an_evaluator_that_waits_for_a_day_evaluates_uncounted_and_in_its_full_time(gang: str) -> None:
+    world = trained(gang, backoffLimit=0, activeDeadlineSeconds=HOUR, startupDeadlineSeconds=60, stallSeconds=600)
+    for _ in range(DAY):
+        for name in [name for name in world.pods if name == "quick-evaluate"]:
+            world = world.unschedulable(name)
+        if gang == "kueue":
+            world = kueue.looked_at(world, "quick-evaluate")
+        world = look(world.later(HOUR))
+        assert world.status.phase == "Queued"
+        assert ("quick-evaluate" in world.pods) == (gang != "kueue")
+    if gang == "kueue":
+        world = look(kueue.admitted(world, "quick-evaluate"))
+    placed = look(world.placed("quick-evaluate", "node-0"))
+    assert [look(placed.later(seconds)).status.phase for seconds in (59, 60)] == ["Starting", "Failed"]
+    world = look(world.started("quick-evaluate").later(59))
+    assert (world.status.phase, world.status.restarts) == ("Starting", 0)
+    world = look(look(world.evaluated(0, evaluator_report())))
+    assert (world.status.phase, world.status.attempt, world.status.restarts) == ("Succeeded", 1, 0)
 
 
 def test_a_gang_whose_pods_are_refused_for_a_day_is_still_asked_for() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from arcface_api.contract.pod_environment import RANK_TABLE_ANNOTATION
+from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import ObjectView, Observation, view_object
 from arcface_operator.decision.plan import Apply, Create, Plan
@@ -173,6 +174,60 @@ def test_the_image_of_an_attempt_is_decided_once() -> None:
     assert told_image(plan) == SETTINGS.trainer_image
     begun = replace(whole, job=half.job.model_copy(update={"status": plan.status}))
     assert images(decide(begun, newer, NOW)) == {"trainer:next"}
+
+
+EVERY = {"claimName": "faces", "path": "bins", "sets": ["lfw"], "everyEpochs": 1}
+OTHER_WISHES = {
+    "none": None,
+    "no rounds": {**EVERY, "everyEpochs": None},
+    "another claim": {**EVERY, "claimName": "sets", "path": "elsewhere"},
+    "other sets": {**EVERY, "sets": ["agedb_30"], "everyEpochs": 2},
+}
+
+
+def verifying(wish: Any, status: Any) -> ArcFaceTrainingJob:
+    job = make_job(uid=UID, workers=CPU, **({} if wish is None else {"evaluation": wish}))
+    return job.model_copy(update={"status": status})
+
+
+def sets_of(plan: Plan) -> tuple[set[str | None], Any]:
+    """The claims with sets of the pods that are made, and what the configuration says of them."""
+    volumes = [action.manifest["spec"]["volumes"] for action in plan.actions if isinstance(action, Create)]
+    claims = {
+        next((item["persistentVolumeClaim"]["claimName"] for item in found if item["name"] == "evaluation"), None)
+        for found in volumes
+    }
+    told = json.loads(applied(plan)["quick-config"]["data"]["run.json"]).get("evaluation")
+    is_told = told is not None and "everyEpochs" in told
+    return claims, (told["directory"].rpartition("/")[2], told["sets"], told["everyEpochs"]) if is_told else None
+
+
+@pytest.mark.parametrize("wish", OTHER_WISHES.values(), ids=OTHER_WISHES)
+def test_what_the_ranks_of_an_attempt_verify_is_decided_once(wish: Any) -> None:
+    """Whatever its user wishes for meanwhile: a pod that is made later would find no sets, which fails the job."""
+    before, after = ({"faces"}, ("bins", ["lfw"], 1)), sets_of(begun(verifying(wish, status_in("Pending"))))
+    plan = begun(verifying(EVERY, status_in("Pending")))
+    assert sets_of(plan) == before
+    half = replace(gang("Queued", CPU), job=verifying(wish, plan.status), objects=())
+    half = replace(half, pods=half.pods[:1])
+    assert sets_of(decide(half, SETTINGS, NOW)) == before
+    assert sets_of(begun(half.job)) == after != before
+    earlier = plan.status.model_copy(update={"verified": None})
+    assert sets_of(decide(replace(half, job=verifying(wish, earlier)), SETTINGS, NOW)) == after
+
+
+def test_a_configuration_that_is_deleted_comes_back_as_it_was_whatever_is_wished_for_meanwhile() -> None:
+    plan = begun(verifying(EVERY, status_in("Pending")))
+    config = applied(plan)["quick-config"]
+    working = status_in("Training").model_copy(update={"verified": plan.status.verified, "image": plan.status.image})
+    seen = replace(gang("Training", CPU), job=verifying(OTHER_WISHES["other sets"], working), objects=())
+    again = applied(decide(seen, SETTINGS, NOW))["quick-config"]
+    assert json.loads(again["data"]["run.json"])["evaluation"] == json.loads(config["data"]["run.json"])["evaluation"]
+
+
+def begun(job: ArcFaceTrainingJob) -> Plan:
+    """What begins an attempt."""
+    return decide(observation_in("Pending", job, {}), SETTINGS, NOW)
 
 
 def images(plan: Plan) -> set[str]:

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from arcface_operator.decision.fault_table.device_faults import DeviceFault
-from arcface_operator.kubernetes.client import ApiError
+from arcface_operator.kubernetes.client import ApiError, Unreachable
 from arcface_operator.kubernetes.device_faults import DeviceFaultReader
 
 FAULT = DeviceFault(card="Ascend910-3", code="80E18402", level="SeparateNPU")
@@ -35,8 +36,15 @@ class Maps:
         return {"data": self.maps[name]} if name in self.maps else None
 
 
-def read(maps: Maps, *nodes: str) -> Any:
+def told(maps: Maps, *nodes: str) -> Any:
+    """What is known, and what keeps the rest from us."""
     return asyncio.run(DeviceFaultReader(maps).read(frozenset(nodes)))  # type: ignore[arg-type]
+
+
+def read(maps: Maps, *nodes: str) -> Any:
+    found, error = told(maps, *nodes)
+    assert error is None
+    return found
 
 
 def of_clusterd(number: int, *nodes: str) -> dict[str, dict[str, str]]:
@@ -76,10 +84,45 @@ def test_plugins_tell_where_there_is_no_clusterd_or_it_may_not_be_read() -> None
     assert read(maps, "a", "b", "c") == {"a": (FAULT,), "c": (FAULT,)}
 
 
-def test_other_errors_are_no_answer() -> None:
-    class Broken(Maps):
-        async def find(self, path: str) -> Any:
-            raise ApiError(500, f"{path}: etcd")
+@dataclass
+class Failing(Maps):
+    """Some of the answers are errors."""
 
-    with pytest.raises(ApiError):
-        read(Broken({}), "a")
+    maps: dict[str, dict[str, str]]
+    failing: str
+    error: Exception
+
+    def __post_init__(self) -> None:
+        super().__init__(self.maps)
+
+    async def find(self, path: str) -> Any:
+        found = await super().find(path)
+        if self.failing in path:
+            raise self.error
+        return found
+
+
+ERRORS = [ApiError(500, "etcd"), ApiError(429, "slow down"), Unreachable("timed out")]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=["500", "429", "timeout"])
+def test_an_error_hides_the_faults_of_the_nodes_that_it_is_about_and_says_so(error: Exception) -> None:
+    everything = of_clusterd(0, "a") | of_clusterd(1, "b") | of_plugin("b") | of_plugin("c")
+    known = dict.fromkeys("abc", (FAULT,))
+    assert told(Failing(everything, "device-1", error), *"abc") == (known, None)
+    without_c = dict.fromkeys("ab", (FAULT,))
+    assert told(Failing(everything, "deviceinfo-c", error), *"abc") == (without_c, error)
+    assert told(Failing(everything, "configmaps", error), *"abc") == ({}, error)
+
+
+def test_where_the_first_plugin_cannot_be_read_no_other_is_asked() -> None:
+    maps = Failing({}, "kube-system", ApiError(503, "away"))
+    told(maps, "a", "b", "c")
+    assert [name for name in maps.asked if "kube-system" in name] == ["kube-system/mindx-dl-deviceinfo-a"]
+
+
+@pytest.mark.parametrize("data", [{"DeviceInfoCfg": "{"}, {"DeviceInfoCfg": "[]"}, {}, ["DeviceInfoCfg"]])
+def test_what_is_not_as_documented_is_no_fault_of_a_card(data: Any, caplog: pytest.LogCaptureFixture) -> None:
+    assert read(Maps({"kube-system/mindx-dl-deviceinfo-a": data}), "a").get("a", ()) == ()
+    assert read(Maps(of_plugin("a") | {"kube-system/mindx-dl-deviceinfo-b": data}), *"ab")["a"] == (FAULT,)
+    assert isinstance(data, list) or "kube-system/mindx-dl-deviceinfo-b is not as MindX documents it" in caplog.text

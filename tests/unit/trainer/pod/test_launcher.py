@@ -4,14 +4,17 @@ import re
 import subprocess
 import sys
 from collections import deque
+from dataclasses import replace
 from threading import Thread
 
 import pytest
 
+from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.contract.reports import ReportedFailure, TrainerReport
 from arcface_trainer.heartbeat import SUFFIX, Heartbeat, Phase
 from arcface_trainer.pod import launcher
 from arcface_trainer.pod.launcher import LEAVE_SECONDS, _wait
+from arcface_trainer.pod.launches import Launches
 from arcface_trainer.pod.processes import RankProcess, SchedulerProcess
 from arcface_trainer.pod.watchdog import Watchdog
 
@@ -219,3 +222,25 @@ def test_a_rank_that_no_kill_ends_after_its_report_has_done_its_work(rank, unkil
     found, status = wait([unkillable(report), rank("", TrainerReport(), number=1)], leave_seconds=0.2)
     assert status == code
     assert (found.failure is None) == (code == 0)
+
+
+def test_the_report_of_a_pod_tells_the_launch_that_its_ranks_were_of():
+    """A launcher that has not heard of the next one ends with what has been counted already."""
+    failed = TrainerReport(failure=INVALID)
+
+    class Pod(launcher._Pod):
+        def launch(self, _launches):
+            return failed, 1
+
+        def is_launched_again(self, launches, _report):
+            launches.identity = replace(launches.identity, launch=launches.identity.launch + 1)
+            return launches.identity.launch < 3
+
+        def meet(self, _launches):
+            pass
+
+    left = []
+    pod = Pod(*[None] * 6, tell=left.append)
+    assert pod.launch_until_the_end(Launches(RankIdentity(job_uid="uid-1", attempt=4), None)) == 1
+    (report,) = left
+    assert (report.job_uid, report.attempt, report.launch, report.failure) == ("uid-1", 4, 3, INVALID)

@@ -16,6 +16,8 @@ from arcface_trainer.synth.person import VERIFICATION
 
 FOLDER = click.Path(path_type=Path)
 THREADS = os.cpu_count() or 1
+MOST, MOST_THREADS = 2**31 - 1, max(1024, THREADS)
+"""Numbers that no disk, nor any machine, comes near; beyond them is a slip of the finger."""
 
 
 @click.group()
@@ -26,7 +28,7 @@ def data() -> None:
 @data.command()
 @click.argument("images", type=FOLDER)
 @click.argument("out", type=FOLDER)
-@click.option("--workers", type=click.IntRange(min=1), default=THREADS, help="Threads that check images.")
+@click.option("--workers", type=click.IntRange(1, MOST_THREADS), default=THREADS, help="Threads that check images.")
 @click.option("--skip-bad", is_flag=True, help="Leave unusable images out and count them.")
 def pack(images: Path, out: Path, workers: int, skip_bad: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Pack the folder IMAGES (one subfolder of 112x112 images per identity) into OUT/train.rec."""
@@ -68,10 +70,12 @@ def verify(directory: Path) -> None:
 
 @data.command()
 @click.argument("directory", type=FOLDER)
-@click.option("--batch-size", type=click.IntRange(min=1), default=128, show_default=True, help="Images of a batch.")
+@click.option("--batch-size", type=click.IntRange(1, MOST), default=128, show_default=True, help="Images of a batch.")
 @click.option("--augmentation", type=click.Choice(["none", "flip", "strong"]), default="flip", show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), default=THREADS, show_default=True, help="Threads that decode.")
-@click.option("--seconds", type=click.IntRange(min=1), default=20, show_default=True, help="Of loop and loader each.")
+@click.option(
+    "--threads", type=click.IntRange(1, MOST_THREADS), default=THREADS, show_default=True, help="Threads that decode."
+)
+@click.option("--seconds", type=click.IntRange(1, MOST), default=20, show_default=True, help="Of loop and loader each.")
 def bench(directory: Path, batch_size: int, augmentation: str, threads: int, seconds: int) -> None:
     """Images per second that DIRECTORY gives a training, beside a loop that reads and decodes alone."""
     faces = dataset.open_dataset(directory)
@@ -87,7 +91,7 @@ def bench(directory: Path, batch_size: int, augmentation: str, threads: int, sec
 
 @data.command()
 @click.argument("directory", type=FOLDER)
-@click.option("--min-images", type=click.IntRange(min=1), default=1, help="Leave identities with fewer images out.")
+@click.option("--min-images", type=click.IntRange(1, MOST), default=1, help="Leave identities with fewer images out.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stats(directory: Path, min_images: int, as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Count images and identities of DIRECTORY."""
@@ -97,11 +101,17 @@ def stats(directory: Path, min_images: int, as_json: bool) -> None:  # noqa: FBT
 
 @data.command()
 @click.argument("out", type=FOLDER)
-@click.option("--identities", type=click.IntRange(min=2), default=400, show_default=True, help="Training identities.")
-@click.option("--images-per-identity", type=click.IntRange(min=1), default=20, show_default=True, help="Images each.")
-@click.option("--test-identities", type=click.IntRange(min=2), default=200, show_default=True, help="Other identities.")
-@click.option("--pairs", type=click.IntRange(min=20), default=300, show_default=True, help="Pairs in each of the sets.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Other seeds draw other faces.")
+@click.option("--identities", type=click.IntRange(2, MOST), default=400, show_default=True, help="Training identities.")
+@click.option("--images-per-identity", type=click.IntRange(1, MOST), default=20, show_default=True, help="Images each.")
+@click.option(
+    "--test-identities", type=click.IntRange(2, MOST), default=200, show_default=True, help="Other identities."
+)
+@click.option(
+    "--pairs", type=click.IntRange(20, MOST), default=300, show_default=True, help="Pairs in each of the sets."
+)
+@click.option(
+    "--seed", type=click.IntRange(0, MOST), default=0, show_default=True, help="Other seeds draw other faces."
+)
 def synth(out: Path, **numbers: int) -> None:
     """Draw a training set and five verification sets of other faces into OUT."""
     request = SynthRequest(**numbers)

@@ -112,7 +112,7 @@ class _Pod:
         while True:
             end = self.launch(launches)
             if end is not None and not self.is_launched_again(launches, end[0]):
-                self.tell(end[0])
+                self.tell(end[0].signed(launches.identity))
                 return end[1]
             self.meet(launches)
 

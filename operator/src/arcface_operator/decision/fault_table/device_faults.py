@@ -94,12 +94,12 @@ _TOLD_FAULTS = TypeAdapter(list[_ToldFault])
 _PARTS = TypeAdapter(dict[str, Any])
 
 
-def read_plugin(data: Mapping[str, str]) -> tuple[DeviceFault, ...]:
-    """Faults in a ConfigMap of the device plugin; none where it cannot be read, which is no fault of a card."""
+def read_plugin(data: Mapping[str, str]) -> tuple[DeviceFault, ...] | None:
+    """Faults in a ConfigMap of the device plugin; None where it is not as documented, which is no fault of a card."""
     try:
         told = _DeviceInfo.model_validate_json(data.get(DEVICE_INFO_KEY, ""))
     except ValidationError:
-        return ()
+        return None
     return tuple(_read_devices(told.device_info.device_list))
 
 

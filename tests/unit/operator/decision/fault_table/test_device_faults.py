@@ -127,14 +127,14 @@ def test_which_pods_a_fault_interferes_with(fault: DeviceFault, cards: tuple[str
     ],
 )
 def test_what_cannot_be_read_is_no_fault_of_a_card(data: dict[str, str]) -> None:
-    assert read_plugin(data) == ()
+    assert not read_plugin(data)
     assert read_clusterd(data.get("DeviceInfoCfg", ""), {"a"}) == {}
 
 
 @settings(deadline=None)
 @given(st.text(max_size=200) | st.recursive(st.none() | st.text(max_size=9), st.lists).map(json.dumps))
 def test_nothing_that_is_written_there_breaks_the_reader(text: str) -> None:
-    assert read_plugin({"DeviceInfoCfg": text}) == ()
+    assert read_plugin({"DeviceInfoCfg": text}) is None
     assert read_clusterd(text, {"a"}) == {}
 
 

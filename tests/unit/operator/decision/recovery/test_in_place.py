@@ -1,5 +1,6 @@
 """How pods hear of a launch, and what becomes of launchers that do not follow."""
 
+import json
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from arcface_api.contract.pod_environment import LAUNCH_ANNOTATION
 from arcface_operator.decision.observation import HeardWords, PodView
 from arcface_operator.decision.plan import Annotate, Plan
 from support.builders.plans import plan_in
-from support.builders.views import SETTINGS, ago, make_worker
+from support.builders.views import SETTINGS, ago, make_ended, make_worker
 
 LIMIT = SETTINGS.launch_seconds
 
@@ -81,3 +82,36 @@ def test_launchers_that_have_never_said_anything_are_made_anew_by_their_silent_a
 def test_the_time_to_start_in_begins_with_the_launch() -> None:
     plan = follow("1", "1", words=heard(1, 2), since=1799)
     assert plan.status.phase == "Starting"
+
+
+SIGNED = {"jobUid": "uid-1", "attempt": 2}
+
+
+def report_of(code: int, **origin: Any) -> str:
+    """What a launcher leaves for a rank that ended with a code."""
+    failure = {"reason": "RankDied", "message": "rank 1 ended", "rank": 1, "exitCode": code}
+    return json.dumps({"failure": failure, **origin})
+
+
+@pytest.mark.parametrize(
+    ("origin", "code", "reason", "counted"),
+    [
+        pytest.param({**SIGNED}, 1, "NotLaunched", 0, id="of the first launch"),
+        pytest.param({**SIGNED, "launch": 1}, 1, "NotLaunched", 0, id="of the launch before"),
+        pytest.param({**SIGNED, "launch": 2}, 1, "RankDied", 1, id="of the present launch"),
+        pytest.param({**SIGNED, "launch": 1}, 2, "InvalidInput", 0, id="bad input is bad in every launch"),
+        pytest.param({}, 1, "RankDied", 1, id="of an earlier release, which does not say"),
+    ],
+)
+def test_what_an_earlier_launch_died_of_counts_once(
+    origin: dict[str, Any], code: int, reason: str, counted: int
+) -> None:
+    """Its launcher waited in vain for the word that would have had it start its ranks anew, and ended."""
+    late = make_ended(1, code=code, message=report_of(code, **origin))
+    seen = {"pods": (launched(0, "2"), late), "watched_since": ago(9999)}
+    plan = plan_in("Starting", seen, {"launch": 2, "restarted_at": ago(1)}, workers={"replicas": 2})
+    assert plan.status.failure is not None
+    assert plan.status.failure.reason == reason
+    assert plan.status.failure.pod == "quick-worker-1"
+    assert plan.status.counted_restarts == 1 + counted
+    assert plan.status.phase == ("Failed" if code == 2 else "Restarting")
