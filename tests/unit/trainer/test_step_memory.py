@@ -6,8 +6,10 @@ from mindspore import Tensor
 from arcface_api.resource.spec import LossSpec, OptimizerSpec
 from arcface_faces.checkpoint import class_range
 from arcface_operator.preflight.data import Counts
-from arcface_operator.preflight.estimate import device_memory
+from arcface_operator.preflight.estimate import device_memory, host_memory
 from arcface_operator.preflight.layers import network_size
+from arcface_trainer.checkpoint.pod_memory import COPIES
+from arcface_trainer.checkpoint.state import TrainingState
 from arcface_trainer.distributed.collectives import Collectives, World
 from arcface_trainer.head.classifier import Classifier, initial_centers
 from arcface_trainer.network.backbones import build_backbone
@@ -41,6 +43,12 @@ def test_a_step_holds_what_the_plan_says() -> None:
     assert planned.momentum == joined
     assert planned.gradients == as_made + joined
     assert planned.head == 3 * centers.velocity.nbytes
+
+
+def test_what_a_rank_keeps_in_its_pods_memory_is_what_the_plan_says() -> None:
+    counts, network = Counts(CLASSES, 100), network_size(SPEC.model)
+    planned = host_memory(SPEC, counts, network, device_memory(SPEC, counts, network))
+    assert planned.states == COPIES * sum(TrainingState(make_step()).sizes())
 
 
 def test_a_step_of_the_head_alone_compares_the_images_of_a_micro_batch_at_a_time(

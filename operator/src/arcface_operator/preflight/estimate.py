@@ -29,8 +29,11 @@ INDEX_BYTES = 24
 """Of an image, once for the ranks of a pod: key, offset, span and label of its record."""
 ORDER_BYTES = 8
 """Of an image, for each rank: its places in the orders of two epochs."""
+MEBIBYTE = 1 << 20
 MINDSPORE = 420 * 10**6
 """Of a rank that has imported MindSpore 2.10, measured on a CPU; graphs and, on Ascend, CANN come on top."""
+KEPT_STATES = 2
+"""In a pod's shared memory at a time, of its own and of the pod whose class centres it keeps."""
 LABEL = 2
 """Numbers that a label travels as, beside its embedding."""
 SUMMARY = 6
@@ -92,6 +95,8 @@ class HostMemory(Model):
     """What stands for the cards' memory where ranks compute on the CPU."""
     total: int
     """Sum of these."""
+    states: int
+    """What ranks and launchers keep in the pod's shared memory beside these, as far as there is room for it."""
 
 
 class Collective(Model):
@@ -235,15 +240,23 @@ def host_memory(spec: ArcFaceTrainingJobSpec, counts: Counts, network: NetworkSi
     ranks = spec.workers.devices_per_worker
     image = 3 * IMAGE_SIZE**2 + FLOAT32
     head = 2 * FLOAT32 * -(-counts.identities // spec.workers.world_size) * spec.model.embedding_size
-    backbone = FLOAT32 * (2 * network.parameters + network.statistics)
+    state = FLOAT32 * (network.parameters + network.trainable + network.statistics) + ranks * head
     parts = {
         "mindspore": ranks * MINDSPORE,
         "index": (INDEX_BYTES + ranks * ORDER_BYTES) * counts.images,
         "batches": ranks * WAITING_BATCHES * spec.training.batch_size * image,
-        "snapshot": backbone + ranks * head,
+        "snapshot": state,
         "device": ranks * device.total if spec.workers.accelerator == "cpu" else 0,
     }
-    return HostMemory(**parts, total=sum(parts.values()))
+    states = KEPT_STATES * state + _kept_of_another_pod(spec, KEPT_STATES * ranks * head)
+    return HostMemory(**parts, total=sum(parts.values()), states=states)
+
+
+def _kept_of_another_pod(spec: ArcFaceTrainingJobSpec, wanted: int) -> int:
+    """Bytes of its class centres: all that are wanted, or none where the job's budget is less."""
+    budget = spec.checkpoint.mirror_mebibytes
+    is_kept = spec.workers.replicas > 1 and (budget is None or wanted <= budget * MEBIBYTE)
+    return wanted if is_kept else 0
 
 
 def collectives(spec: ArcFaceTrainingJobSpec, network: NetworkSize) -> list[Collective]:
@@ -283,6 +296,6 @@ def _all_reduce(name: str, numbers: int) -> Collective:
 def storage(spec: ArcFaceTrainingJobSpec, counts: Counts, network: NetworkSize) -> Storage:
     """Size of a job's checkpoints."""
     head = counts.identities * spec.model.embedding_size
-    checkpoint = FLOAT32 * (2 * network.parameters + network.statistics + 2 * head)
+    checkpoint = FLOAT32 * (network.parameters + network.trainable + network.statistics + 2 * head)
     checkpoints = spec.checkpoint.keep_last + spec.verifies_during_training + 1
     return Storage(checkpoint=checkpoint, checkpoints=checkpoints, claim=checkpoint * checkpoints)

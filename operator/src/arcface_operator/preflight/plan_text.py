@@ -60,7 +60,8 @@ def _host(plan: Estimate) -> list[tuple[str, str]]:
         ("  decoded images", size(host.batches)),
         ("  copy while a checkpoint is written", size(host.snapshot)),
     ]
-    return [*rows, ("  ranks, as above", size(host.device))] if host.device else rows
+    ranks = [("  ranks, as above", size(host.device))] if host.device else []
+    return [*rows, *ranks, ("newest states in its memory, where there is room", size(host.states))]
 
 
 def _traffic(plan: Estimate) -> list[tuple[str, str]]:

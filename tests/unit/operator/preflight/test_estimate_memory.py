@@ -101,9 +101,20 @@ def test_the_peaks_of_512_ranks_take_128_mebibytes() -> None:
 
 def test_the_copy_of_a_checkpoint_is_all_that_the_ranks_of_pod_0_write() -> None:
     statistics = network_size(make_job().spec.model).statistics
-    assert host(**EIGHT).snapshot == 4 * (2 * R100 + statistics) + 8 * 2 * 4 * 10_718 * 512
+    assert host(**EIGHT).snapshot == 4 * (2 * R100 - 512 + statistics) + 8 * 2 * 4 * 10_718 * 512
     half = host(**gang(2)).snapshot
-    assert half == 4 * (2 * R100 + statistics) + 8 * 2 * 4 * 5_359 * 512, "the second pod holds the other half"
+    assert half == 4 * (2 * R100 - 512 + statistics) + 8 * 2 * 4 * 5_359 * 512, "the second pod holds the other half"
+
+
+@pytest.mark.parametrize(
+    ("mebibytes", "copies"), [(None, 2), (0, 0), (335, 2), (334, 0)], ids=["no budget", "none", "enough", "too little"]
+)
+def test_a_pod_keeps_two_states_and_two_copies_of_another_pods_centres(mebibytes: int | None, copies: int) -> None:
+    """Of eight ranks: 334.9 MiB, two copies or none."""
+    kept = {} if mebibytes is None else {"checkpoint": {"mirrorMebibytes": mebibytes}}
+    found, centers = host(**gang(2), **kept), 8 * 2 * 4 * 5_359 * 512
+    assert found.states == 2 * found.snapshot + copies * centers
+    assert host(**gang(1), **kept).states == 2 * host(**gang(1)).snapshot, "a pod alone has no other one"
 
 
 def test_a_nodes_memory_grows_with_its_ranks_and_the_images() -> None:
@@ -121,7 +132,7 @@ def test_ranks_on_the_cpu_need_their_nodes_memory(accelerator: str, share: int) 
     training = {"precision": "fp32"}
     found = host(workers=workers, training=training)
     assert found.device == share * 2 * device(workers=workers, training=training).total
-    assert found.total == sum(found.model_dump(exclude={"total"}).values())
+    assert found.total == sum(found.model_dump(exclude={"total", "states"}).values())
 
 
 def test_a_rank_of_the_smallest_gang_holds_more_classes_and_adds_its_gradients_up() -> None:

@@ -17,7 +17,7 @@ def claim(**spec: Any) -> Storage:
 
 def test_a_checkpoint_holds_weights_and_momentum_of_backbone_and_head() -> None:
     network = network_size(make_job(model={"backbone": "iresnet18"}).spec.model)
-    assert claim().checkpoint == 4 * (2 * network.parameters + network.statistics + 2 * 1000 * 512)
+    assert claim().checkpoint == 4 * (network.parameters + network.trainable + network.statistics + 2 * 1000 * 512)
 
 
 @pytest.mark.parametrize(

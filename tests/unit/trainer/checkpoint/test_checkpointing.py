@@ -197,6 +197,27 @@ def test_who_resumes_before_a_way_back_could_be_noted_goes_it_again_and_may_note
     assert again.rolled_back == resumed.rolled_back
 
 
+def test_who_resumes_before_what_was_left_could_be_put_aside_goes_on_from_it_and_may_go_back_once(
+    tmp_path, monkeypatch
+):
+    training = Training(tmp_path, Disk())
+    for _ in range(2):
+        training.train(EVERY)
+        training.let_and_train_until_saved()
+    first, second = training.saved
+    training.state.load = training.state.load_loss_scale = lambda *_, **__: None
+    monkeypatch.setattr("arcface_trainer.checkpoint.writer._set_aside", _refuse_by(errno.EROFS))
+    assert training.checkpointing.roll_back(first + 3, "the loss", training.metrics) == first
+    monkeypatch.undo()
+    settings, given = training.checkpointing.settings, (PLAN, World(1, 0), RankIdentity(attempt=1))
+    resumed = Checkpointing.start(settings, training.state, *given)
+    assert (resumed.resumed.step, resumed.rolled_back) == (second, None)
+    assert resumed.roll_back(second + 4, "the loss", training.metrics) == second
+    again = Checkpointing.start(settings, training.state, *given)
+    assert again.rolled_back == resumed.rolled_back
+    assert (again.rolled_back.from_step, again.rolled_back.to_step) == (second + 4, second)
+
+
 def test_a_volume_that_is_read_only_when_damaged_checkpoints_are_to_be_renamed_is_worth_a_retry(tmp_path, monkeypatch):
     training = Training(tmp_path, Disk())
     for _ in range(2):

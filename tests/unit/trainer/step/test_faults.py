@@ -10,7 +10,7 @@ SIZES = {"stem": 24, "layer1": 40, "layer2": 16, "norm.beta": 8, "output": 56}
 GROUPS = Groups.of(SIZES, [(2, 5), (1, 2), (0, 1)])
 IN_ORDER = [*FORWARD, CENTERS, *(f"the gradient of {name}" for name in ("output", "norm.beta", "layer2", "layer1"))]
 """As a step comes to them: of a bucket the last tensor first; the stem's gradient is the last."""
-EMBEDDINGS, STATISTICS, LOSS, OF_CENTERS, OUTPUT, BETA, LAYER2, LAYER1, STEM = range(9, 0, -1)
+EMBEDDINGS, STATISTICS, HEAD, LOSS, OF_CENTERS, OUTPUT, BETA, LAYER2, LAYER1, STEM = range(10, 0, -1)
 
 
 def findings(bad, ranks=4, rank=2):
@@ -32,6 +32,7 @@ def findings(bad, ranks=4, rank=2):
     [
         ((), 0),
         (("the embeddings",), EMBEDDINGS),
+        (("the class centres", "the loss", CENTERS), HEAD),
         (("the loss", CENTERS, "stem"), LOSS),
         ((CENTERS,), OF_CENTERS),
         (("output",), OUTPUT),
@@ -60,6 +61,7 @@ def test_groups_are_named_in_the_order_in_which_a_step_comes_to_them():
             (LOSS, LOSS, EMBEDDINGS, LOSS), "the embeddings not finite on rank 2", id="one rank's spoil the loss of all"
         ),
         pytest.param((0, STATISTICS, 0, 0), f"{FORWARD[1]} not finite on rank 1", id="statistics"),
+        pytest.param((LOSS, LOSS, LOSS, HEAD), "the class centres not finite on rank 3", id="one rank's centres, too"),
         pytest.param((0, 0, 0, LOSS), "the loss not finite on rank 3", id="a loss"),
         pytest.param((OF_CENTERS, 0, 0, 0), f"{CENTERS} not finite on rank 0", id="centres"),
         pytest.param((STEM, LAYER1, 0, 0), "the gradient of layer1 not finite on rank 1", id="a tensor"),
@@ -73,12 +75,12 @@ def test_what_came_first_on_any_rank_is_named(ranks, said):
 
 
 def test_only_gradients_of_the_backbone_may_fit_at_a_lower_scale():
-    found = [read_faults((earliness,), GROUPS.names).is_scaled for earliness in range(9, 0, -1)]
-    assert found == [False, False, False, False, True, True, True, True, True]
+    found = [read_faults((earliness,), GROUPS.names).is_scaled for earliness in range(10, 0, -1)]
+    assert found == [False, False, False, False, False, True, True, True, True, True]
 
 
 def test_a_step_without_a_backward_pass_tells_the_same_groups_by_the_same_numbers():
-    forward = tuple(Tensor(np.array([value], np.float32)) for value in (1.0, 1.0, np.nan))
+    forward = tuple(Tensor(np.array([value], np.float32)) for value in (1.0, 1.0, 1.0, np.nan))
     found = FaultFinder(GROUPS.head, 1, 0)(forward, Tensor(np.ones(1, np.float32)), []).asnumpy().tolist()
     assert found == [LOSS]
 

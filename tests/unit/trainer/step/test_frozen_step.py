@@ -124,9 +124,16 @@ def test_votes_and_waits_travel_as_in_a_whole_step(trained):
 
 def test_numbers_that_are_not_finite_change_nothing_to_the_bit(trained):
     before = trained.state()
-    trained.backbone.factor.set_data(Tensor(np.float32(np.inf)))
-    assert not trained.run(trained.frozen).is_applied
-    trained.backbone.factor.set_data(Tensor(np.float32(1.0)))
+    places = {
+        "the embeddings": trained.backbone.factor,
+        "the class centres": trained.whole.gradient_step.classifier.centers,
+    }
+    for name, place in places.items():
+        sound = place.asnumpy().copy()
+        place.set_data(Tensor(np.full_like(sound, np.inf)))
+        result = trained.run(trained.frozen)
+        assert (result.is_applied, str(result.fault)) == (False, f"{name} not finite on rank 0")
+        place.set_data(Tensor(sound))
     assert differing(before, trained.state()) == set()
 
 

@@ -93,7 +93,8 @@ def test_a_step_that_is_not_finite_changes_no_row_to_the_bit(sampled):
     damaged, momentum = sampled.head()
     damaged[LABELS[1]] = np.nan
     centers.set_data(Tensor(damaged))
-    assert not sampled.run(1).is_applied
+    result = sampled.run(1)
+    assert (result.is_applied, str(result.fault)) == (False, "the class centres not finite on rank 0")
     assert [array.tobytes() for array in sampled.head()] == [damaged.tobytes(), momentum.tobytes()]
     damaged[LABELS[1]] = 1.0
     centers.set_data(Tensor(damaged))

@@ -20,7 +20,8 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from numpy.typing import NDArray
 
-FORWARD = ("the embeddings", "the running statistics of the normalisations", "the loss")
+FORWARD = ("the embeddings", "the running statistics of the normalisations", "the class centres", "the loss")
+"""Centres that are not finite are one rank's alone, and the loss is not finite on all of them at once."""
 CENTERS = "the gradient of the class centres"
 MOST_ROWS = 1 << 18
 """Of a bucket; one whose tensors have too small a common divisor is one group, told by its first and last tensor."""

@@ -62,7 +62,7 @@ class _HeadParts(nn.Cell):
         """What a whole step gives; the squared norm of the backbone's gradient is 0."""
         parts, loss, length, gradient_P = self.parts, found[0], found[1], found[-1]
         squared_norm, nothing = (gradient_P * gradient_P).sum().reshape((1,)), ops.zeros_like(loss)
-        faults_R = self.find_faults((length, nothing, loss), squared_norm, [])
+        faults_R = self.find_faults((length, nothing, parts.sum_of_centers(), loss), squared_norm, [])
         shared = parts.collectives.all_sum(
             ops.concat((loss, parts.counted(votes_N), faults_R, squared_norm, *found[2:-1]))
         )

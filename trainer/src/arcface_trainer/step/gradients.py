@@ -114,7 +114,7 @@ class GradientStep(nn.Cell):
         loss, length, messages, d_centers_P = found[0], found[1], list(found[first:-1]), found[-1]
         # What is between length and gradients: whether the chip has saturated, or nothing.
         centers_squared_norm = (d_centers_P * d_centers_P).sum().reshape((1,))
-        forward = (length, moved_S.sum().reshape((1,)), loss)
+        forward = (length, moved_S.sum().reshape((1,)), self.sum_of_centers(), loss)
         faults_R = self.find_faults(forward, centers_squared_norm, messages)
         own_part = ops.concat((loss, self.counted(votes_N), faults_R, centers_squared_norm, *found[2:first]))
         summed, shared = self.collectives.all_sum_in_order(messages, own_part)
@@ -123,6 +123,13 @@ class GradientStep(nn.Cell):
         joint_loss = shared[:1] / self.collectives.world_size
         summary = ops.concat((joint_loss, length, _squared_norm(summed).reshape((1,)), shared[1:]))
         return summary, (*summed, d_centers_P)
+
+    def sum_of_centers(self) -> Tensor:
+        """Of those of this rank that the step compares with (1,); before they are updated."""
+        centers = self.classifier.centers
+        if self.draws_classes:
+            centers = ops.gather(centers, self.classifier.selection.class_K, 0)
+        return centers.sum().reshape((1,))
 
     def counted(self, votes_N: Tensor) -> Tensor:
         """The votes and behind them, where a step draws classes, how many of this rank's it compares with."""

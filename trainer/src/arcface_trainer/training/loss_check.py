@@ -27,7 +27,7 @@ class LossCheck:
     _warnings: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.history = verdict.History(verdict.chance_loss(self.plan.class_count))
+        self.history = verdict.History(self.plan.class_count)
 
     @property
     def warnings(self) -> list[str]:

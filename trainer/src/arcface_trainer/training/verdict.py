@@ -26,8 +26,8 @@ MOST_SKIPS = 10
 FLAT = 1e-6
 """Spread of the losses of a window, as a share of them, that float32's rounding explains: other images, same loss.
 
-Where a step draws its classes, their number moves, and with it the loss by its logarithm: the spread is that of the
-loss above chance.
+Where a step draws its classes, their number moves, and with it the loss of embeddings that tell nothing: by the
+logarithm of how many others there are than an image's own. The spread is that of the loss above it.
 """
 
 
@@ -61,8 +61,8 @@ class JudgedStep:
     step: int
     """Updates before it."""
     loss: float
-    chance: float = 0.0
-    """Loss of a network that knows nothing, among the classes that this step compared with."""
+    classes: float = 1.0
+    """That it compared with, a whole number of them."""
     fault: Fault | None = None
     """What was not finite, and where, in a step that was left out."""
     may_fit: bool = False
@@ -73,11 +73,8 @@ class JudgedStep:
 class History:
     """The last steps, oldest first, and what has been done about such before."""
 
-    chance_loss: float
-    """Loss of a network that knows nothing, without any margin, where a step does not tell how many it compares with.
-
-    A network that has learnt may well stand still.
-    """
+    class_count: int
+    """Classes of all ranks, with which a step compares that does not tell with how many."""
     has_rolled_back: bool = False
     recent: tuple[JudgedStep, ...] = ()
     loss_scale: float | None = None
@@ -103,10 +100,14 @@ class History:
 
     @property
     def is_flat(self) -> bool:
-        """Whether the loss of a network that knows nothing has moved with its chance alone over the whole window."""
-        excess = [judged.loss - judged.chance for judged in self.recent]
-        is_bad = len(excess) == WINDOW and min(excess) > 0
-        return is_bad and max(excess) - min(excess) <= FLAT * max(judged.loss for judged in self.recent)
+        """Whether the loss has moved with the number of classes alone over the whole window, above chance.
+
+        A network that has learnt may well stand still: its loss is below that of even odds, without any margin.
+        """
+        if len(self.recent) < WINDOW or any(judged.loss <= math.log(judged.classes) for judged in self.recent):
+            return False
+        above = [judged.loss - math.log(max(1.0, judged.classes - 1)) for judged in self.recent]
+        return max(above) - min(above) <= FLAT * max(judged.loss for judged in self.recent)
 
     def with_step(self, judged: JudgedStep, loss_scale: float | None) -> "History":
         """The history after one more step and with the loss scale that the next one has."""
@@ -121,17 +122,12 @@ class RollBackDue(Exception):  # noqa: N818 - no error: another try, from an ear
         self.verdict = verdict
 
 
-def chance_loss(class_count: float) -> float:
-    """Cross-entropy of even odds between the classes that a step compares with, a whole number of them."""
-    return math.log(class_count)
-
-
 def verdict(result: votes.StepResult, step: int, history: History) -> tuple[Verdict, History]:
     """What follows from the step that came after `step` updates, and the history for the next one."""
     fault = None if result.is_applied else result.fault
     may_fit = fault is not None and _may_fit_at_a_lower_scale(result, history.loss_scale)
-    chance = history.chance_loss if result.compared is None else chance_loss(result.compared)
-    history = history.with_step(JudgedStep(step, result.loss, chance, fault, may_fit), result.loss_scale)
+    classes = history.class_count if result.compared is None else result.compared
+    history = history.with_step(JudgedStep(step, result.loss, classes, fault, may_fit), result.loss_scale)
     if history.left_out == WINDOW or len(history.skips) >= MOST_SKIPS:
         first = history.first_skip
         cause = f"{first.fault} at step {first.step} and {history.left_out} of {len(history.recent)} steps up to {step}"
