@@ -32,9 +32,9 @@ COMPARISON_HEADINGS = ("run", "set", "figure", "difference", "95 % interval", "v
 VERDICTS = {"first": "worse", "second": "better", "undecided": "no difference shown"}
 COMPARISON_REMARK = (
     "The same pairs, judged by both. Difference: the run less the first one, in %. Only first, only run: pairs that "
-    "one of them judges rightly. p: of a difference at least as large, were both equally good; the larger one of "
-    "McNemar's exact test and of draws with the luck of thresholds, which tell none below 0.0002. Of equal runs about "
-    "one comparison in twenty is called different, fewer by accuracy, more where they differ by person."
+    "one of them judges rightly. p: of a difference at least as large, were both equally good, by draws that allow for "
+    "the luck of thresholds and for persons, or by the uneven counts alone where that is larger. Of equal runs about "
+    "one comparison in twenty is called different, fewer by accuracy."
 )
 Runs = Mapping[str, document.EvaluationFile]
 
@@ -122,15 +122,17 @@ def _errors(found: set_figures.SetFigures | None) -> list[str]:
     return [f"{found.eer:.5f}", number(next((each.fnmr for each in found.points if each.far == GLANCE_FMR), None))]
 
 
-def comparison_table(compared: Sequence[comparison.Comparison]) -> Table:
+def comparison_table(compared: Sequence[comparison.Compared]) -> Table:
     """A row for each run beside the first one."""
-    return by_run(COMPARISON_HEADINGS, [_comparison_row(each) for each in compared], COMPARISON_REMARK)
+    rows = [_comparison_row(each) for each in comparison.comparisons_of(compared)]
+    notes = " ".join(comparison.notes(compared))
+    return by_run(COMPARISON_HEADINGS, rows, f"{COMPARISON_REMARK} {notes}") if rows else Table((), (), notes)
 
 
 def _comparison_row(each: comparison.Comparison) -> list[str]:
     test = each.test
     low, high = (f"{100 * end:+.3f}" for end in test.interval)
-    verdict = [VERDICTS[test.verdict], f"{test.probability:.2g}", str(test.only_first), str(test.only_second)]
+    verdict = [VERDICTS[test.verdict], test.probability_text, str(test.only_first), str(test.only_second)]
     return [each.second, each.dataset, each.figure, f"{100 * test.difference:+.3f}", f"{low} to {high}", *verdict]
 
 
