@@ -155,14 +155,13 @@ def _incomparable(dataset: str, difference: str) -> InvalidInput:
 def _check_same_sets(runs: Mapping[str, document.EvaluationFile]) -> None:
     """InvalidInput where runs have looked at different sets of one name; what a document does not tell is let pass."""
     for dataset in dict.fromkeys(chain.from_iterable(run.datasets for run in runs.values())):
-        hashes: dict[str, tuple[str, str]] = {}
+        hashes: dict[str, tuple[str, list[str]]] = {}
         counts: dict[str, tuple[str, int]] = {}
         for name, run in runs.items():
-            for file, sha256 in run.hashes_of(dataset).items():
-                if hashes.setdefault(file, (name, sha256))[1] != sha256:
-                    raise _incomparable(
-                        dataset, f"{hashes[file][0]} and {name} have looked at different files of this set"
-                    )
+            for kind, files in run.hashes_of(dataset).items():
+                before, known_files = hashes.setdefault(kind, (name, files))
+                if known_files != files:
+                    raise _incomparable(dataset, f"{before} and {name} have looked at different files of this set")
             for what, count in run.counts_of(dataset).items():
                 before, known = counts.setdefault(what, (name, count))
                 if known != count:

@@ -1,6 +1,7 @@
 """Documents with outcomes are compared pair by pair; what is no outcome is refused in one line."""
 
 import json
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -13,19 +14,19 @@ from arcface_evaluator.metrics.roc import tar_at_far
 from arcface_evaluator.report.comparison import compare_runs, comparison_table, comparisons_of, notes
 from arcface_evaluator.report.document import EvaluationFile, read_all
 from arcface_evaluator.report.outcomes import MOST_FALSE_ACCEPTS, Outcomes, outcomes_of
-from arcface_evaluator.report.provenance import InputFile
-from arcface_evaluator.report.searches import AllPairsRates
+from arcface_evaluator.report.provenance import InputFile, PairProtocol, SetRecord
+from arcface_evaluator.report.searches import AllPairsRates, IdentificationProtocol
 from arcface_faces.pairs.protocol import fold_accuracy
 from arcface_faces.scores import Scores, Subjects
 from support.builders.evaluated import evaluated
 from support.builders.verification_set import write_pairs
 
 
-def document(right, dataset="lfw", figure="accuracy", sha256="0" * 64):
+def document(right, dataset="lfw", figure="accuracy"):
     scores = Scores(np.zeros(len(right)), np.array(right))
     everyone = Dependence.of(scores, np.ones(len(right), np.bool_))
     return EvaluationFile(
-        inputs=[InputFile(path=f"{dataset}.bin", sha256=sha256)],
+        inputs=[InputFile(path=f"{dataset}.bin", sha256="0" * 64)],
         outcomes=[Outcomes.of(dataset, figure, everyone, np.array(right))],
     )
 
@@ -229,36 +230,41 @@ def test_other_numbers_of_pairs_cannot_be_compared(tmp_path, capsys):
     assert "20 pairs in a but 30 in b" in capsys.readouterr().err
 
 
-def of_inputs(*files, dataset="IJBC"):
-    inputs = [InputFile(path=path, sha256=sha256 * 64) for path, sha256 in files]
-    return document([True, False], dataset=dataset).model_copy(update={"inputs": inputs})
+def of_files(*hashes, protocol=None, judged=()):
+    """A document whose set is decided by files of these hashes, beside what was judged."""
+    inputs = [
+        InputFile(path=f"{place}/lfw.bin", sha256=sha256 * 64, of_set=True) for place, sha256 in enumerate(hashes)
+    ]
+    inputs += [InputFile(path="judged/lfw.bin", sha256=sha256 * 64) for sha256 in judged]
+    record = SetRecord(dataset="lfw", protocol=protocol or PairProtocol(), images=4, inputs=inputs, versions={},
+                       seconds=1, finished_at=datetime(2026, 1, 1, tzinfo=UTC))  # fmt: skip
+    return document([True, False]).model_copy(update={"inputs": inputs, "sets": [record]})
 
 
 @pytest.mark.parametrize(
-    "one",
-    [
-        of_inputs(("a/lfw.bin", "1"), dataset="lfw"),
-        of_inputs(("meta/ijbc_face_tid_mid.txt", "1"), ("meta/ijbc_template_pair_label.txt", "2")),
-        of_inputs(("meta/TinyFace_1N_gallery.csv", "1"), ("meta/TinyFace_1N_probe.csv", "2"), dataset="TinyFace"),
-        of_inputs(("faces.csv", "1"), ("faces", "2"), dataset="faces"),
-    ],
+    "other", [of_files("1", "2"), of_files("2", "1"), of_files("1", "2", judged="8"), document([True, False])]
 )
-def test_a_set_is_the_same_where_each_of_its_files_is(one):
-    """What was judged may be called as it likes, as embeddings of a set by its name are."""
-    dataset = one.outcomes[0].dataset
-    judged = [InputFile(path=f"{dataset}.npy", sha256="8" * 64), InputFile(path=f"{dataset}.onnx", sha256="9" * 64)]
-    assert list(compare_runs({"a": one, "b": one.model_copy(update={"inputs": [*judged, *one.inputs]})}))
-    for place in range(len(one.inputs) if dataset != "faces" else 1):
-        inputs = list(one.inputs)
-        inputs[place] = inputs[place].model_copy(update={"sha256": "0" * 64})
-        with pytest.raises(InvalidInput, match=f"{dataset}: a and c have looked at different files"):
-            list(compare_runs({"a": one, "b": one, "c": one.model_copy(update={"inputs": inputs})}))
+def test_a_set_is_the_same_where_its_files_are_whatever_they_and_what_was_judged_are_called(other):
+    assert list(compare_runs({"a": of_files("1", "2", judged="9"), "b": other}))
+
+
+@pytest.mark.parametrize("other", [of_files("1"), of_files("1", "3"), of_files("1", "1"), of_files("1", "2", "2")])
+def test_sets_of_other_files_cannot_be_compared_though_they_are_called_alike(other):
+    one = of_files("1", "2")
+    with pytest.raises(InvalidInput, match="lfw: a and c have looked at different files of this set"):
+        list(compare_runs({"a": one, "b": one, "c": other}))
+
+
+def test_files_of_another_protocol_are_others():
+    """Galleries are none of the files that pairs of the same templates are in."""
+    searched = of_files("1", "3", protocol=IdentificationProtocol())
+    assert list(compare_runs({"a": of_files("1", "2"), "b": searched}))
 
 
 def test_lists_of_other_sizes_cannot_be_compared():
     rates = AllPairsRates(dataset="faces", images=4, labels=2, genuine=2, impostors=4, tar_at_far={}, thresholds={},
                           unresolved=[])  # fmt: skip
-    one = of_inputs(("faces.npy", "1"), dataset="faces").model_copy(update={"all_pairs": [rates]})
+    one = document([True, False], dataset="faces").model_copy(update={"all_pairs": [rates]})
     other = one.model_copy(update={"all_pairs": [rates.model_copy(update={"images": 5})]})
     with pytest.raises(InvalidInput, match="faces: 4 images in a but 5 in b"):
         list(compare_runs({"a": one, "b": other}))
@@ -286,6 +292,11 @@ def test_two_evaluations_tell_who_is_better_without_a_page(tmp_path, capsys):
         words = ["--embeddings", tmp_path / f"{name}.npy", "--bin", path, "--json", tmp_path / f"{name}.json"]
         with pytest.raises(SystemExit, match="0"):
             run(["evaluate", "pairs", *map(str, words)])
+    written = EvaluationFile.read(tmp_path / "good.json")
+    assert [(file.path, file.of_set) for file in written.sets[0].inputs] == [
+        (str(path), True),
+        (str(tmp_path / "good.npy"), False),
+    ]
     with pytest.raises(SystemExit, match="0"):
         run(["evaluate", "compare", str(tmp_path / "bad.json"), str(tmp_path / "good.json")])
     printed = capsys.readouterr().out
