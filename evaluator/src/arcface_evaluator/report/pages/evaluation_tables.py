@@ -28,6 +28,8 @@ POINTS_REMARK = (
 )
 GROUP_HEADINGS = ("run", "group", "pairs", "accuracy", "95 % interval", "EER", "")
 GROUPS_REMARK = "Decided with the thresholds of all pairs; an EER has a threshold of its own."
+GROUP_POINT_HEADINGS = ("run", "for FMR", "group", "FMR", "95 % of FMR", "FNMR", "95 % of FNMR", "")
+GROUP_POINTS_REMARK = "Each group at the thresholds of the operating points, which are those of all pairs."
 COMPARISON_HEADINGS = ("run", "set", "figure", "difference", "95 % interval", "verdict", "p", "only first", "only run")
 VERDICTS = {"first": "worse", "second": "better", "undecided": "no difference shown"}
 COMPARISON_REMARK = (
@@ -213,6 +215,21 @@ def _group_tables(found: SetResults) -> Iterator[Table]:
     ]  # fmt: skip
     if rows:
         yield by_run(GROUP_HEADINGS, rows, GROUPS_REMARK, "Groups")
+    rows = [row for run, of_set in found.figures.items() for row in _group_points(run, of_set)]
+    if rows:
+        yield by_run(GROUP_POINT_HEADINGS, rows, GROUP_POINTS_REMARK, "Groups at the operating points")
+
+
+def _group_points(run: str, of_set: set_figures.SetFigures) -> Iterator[list[str]]:
+    """Both rates of each group, point by point; the highest ones marked."""
+    for far in (point.far for point in of_set.points):
+        points = {group.group: each for group in of_set.groups for each in group.points if each.far == far}
+        most_fmr = max((each.fmr for each in points.values() if each.fmr is not None), default=None)
+        most_fnmr = max((each.fnmr for each in points.values() if each.fnmr is not None), default=None)
+        for group, each in points.items():
+            worst = ["FMR"] * (each.fmr == most_fmr is not None) + ["FNMR"] * (each.fnmr == most_fnmr is not None)
+            yield [run, far_name(far), group, _rate(each.fmr), _interval(each.fmr_interval), number(each.fnmr),
+                   _interval(each.interval), f"worst {' and '.join(worst)}" * bool(worst)]  # fmt: skip
 
 
 def percent(rate: float | None) -> str:
