@@ -97,9 +97,9 @@ def notes(compared: Iterable[Compared]) -> list[str]:
             impersonal[each.dataset] = None
     lines = [f"Not compared: {dataset} {', '.join(figures)}: {why}." for (dataset, why), figures in omitted.items()]
     if impersonal:
+        datasets = ", ".join(impersonal)
         lines.append(
-            f"Who is shown is not known of {', '.join(impersonal)}: pairs count as strangers', and where persons come "
-            "in several of them p is too small."
+            f"Not both runs tell who is shown of {datasets}: p is too small where persons come in several pairs."
         )
     return lines
 

@@ -188,7 +188,7 @@ def test_documents_that_do_not_tell_of_persons_are_compared_and_it_is_said():
     impersonal = [each.model_copy(update={"persons": None}) for each in runs["b"].outcomes]
     found = list(compare_runs({**runs, "b": runs["b"].model_copy(update={"outcomes": impersonal})}))
     assert len(comparisons_of(found)) == 1
-    assert notes(found)[0].startswith("Who is shown is not known of lfw")
+    assert notes(found)[0].startswith("Not both runs tell who is shown of lfw:")
 
 
 def test_pairs_of_other_persons_cannot_be_compared():
