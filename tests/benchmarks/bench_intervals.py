@@ -9,6 +9,7 @@ of its own to all scores of its pairs. The last line is the time that the interv
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import NormalDist
@@ -17,7 +18,7 @@ import numpy as np
 
 from arcface_evaluator.metrics.intervals import accuracy_interval, tar_intervals
 from arcface_evaluator.metrics.roc import tar_at_far
-from arcface_evaluator.report.comparison import Comparison, compare_runs
+from arcface_evaluator.report.comparison import Comparison, compare_runs, comparisons_of
 from arcface_faces.pairs.protocol import fold_accuracy
 from arcface_faces.scores import Scores, Subjects
 
@@ -33,8 +34,16 @@ NORMAL = NormalDist()
 ENOUGH = 0.93
 SHARED = 0.4
 """Standard deviation of what a person adds to the scores of its pairs; that of the scores is 1."""
+Part = tuple[float, float]
+"""Variance that persons add to scores, and what is drawn for each pair."""
 Trial = tuple[float, float, float]
 """Lower end, upper end, truth."""
+PERSONS: dict[str, tuple[Part, Part]] = {
+    "hard for both models": ((0.3, 0.4), (0.0, 0.3)),
+    "hard for one or both": ((0.15, 0.4), (0.25, 0.2)),
+    "hard for one model": ((0.0, 0.6), (0.3, 0.1)),
+}
+"""What two models have in common, and what each has of its own."""
 Trials = Iterator[tuple[Comparison, float | None]]
 """Comparisons of two models, with the difference in truth where it is known."""
 
@@ -61,8 +70,8 @@ def shared_trials(persons: int, far: float, random: np.random.Generator) -> Iter
         yield found.low, found.high, truth
 
 
-def _meetings(persons: int) -> Subjects:
-    own, other = 10, 3
+def _meetings(persons: int, own: int = 10) -> Subjects:
+    other = 3
     one, two = (side.astype(np.int32) for side in np.nonzero(~np.eye(persons, dtype=bool)))
     first = np.concatenate([np.repeat(np.arange(persons, dtype=np.int32), own), np.repeat(one, other)])
     second = np.concatenate([np.repeat(np.arange(persons, dtype=np.int32), own), np.repeat(two, other)])
@@ -111,29 +120,48 @@ def rate_comparisons(
     Beside each comparison the difference in truth.
     """
     is_same = np.arange(genuine + impostors) < genuine
-    yield from _compared(is_same, None, far, gap, alike, lambda: random.standard_normal(len(is_same)))
+    common, own = (
+        lambda share=share: np.sqrt(share) * random.standard_normal(len(is_same)) for share in (alike, 1 - alike)
+    )
+    yield from _compared(is_same, None, far, gap, common, own)
 
 
-def shared_comparisons(persons: int, far: float, gap: float, alike: float, random: np.random.Generator) -> Trials:
-    """The same on pairs that share persons."""
-    subjects = _meetings(persons)
+def shared_comparisons(
+    meetings: tuple[int, int], far: float, gap: float, parts: tuple[Part, Part], random: np.random.Generator
+) -> Trials:
+    """The same on pairs that share persons: what both models have in common, and what each has of its own.
+
+    Where persons take part in the latter, one model is better for some of them and worse for others.
+    """
+    subjects = _meetings(*meetings)
     is_same = subjects.first == subjects.second
-    yield from _compared(is_same, subjects, far, gap, alike, lambda: _shared_noise(subjects, random))
+    common, own = (partial(_person_noise, subjects, *part, random) for part in parts)
+    yield from _compared(is_same, subjects, far, gap, common, own)
+
+
+def _person_noise(subjects: Subjects, persons: float, rest: float, random: np.random.Generator) -> np.ndarray:
+    """(P,) numbers whose variance is that of persons, half of it of each side of an impostor, and the rest."""
+    first, second = subjects.first, subjects.second
+    drawn, other = np.sqrt([[persons], [persons / 2]]) * random.standard_normal((2, len(subjects.subject)))
+    alike = np.where(first == second, drawn[first], other[first] + other[second])
+    return alike + np.sqrt(rest) * random.standard_normal(len(first))
 
 
 def _compared(
-    is_same: np.ndarray, subjects: Subjects | None, far: float, gap: float, alike: float, draw: Callable[[], np.ndarray]
+    is_same: np.ndarray,
+    subjects: Subjects | None,
+    far: float,
+    gap: float,
+    common: Callable[[], np.ndarray],
+    own: Callable[[], np.ndarray],
 ) -> Trials:
     shifts = (3.0, 3.0 + gap)
     one, other = (1 - NORMAL.cdf(NORMAL.inv_cdf(1 - far) - shift) for shift in shifts)
     while True:
-        common = np.sqrt(alike) * draw()
-        runs = [
-            evaluated(Scores(common + np.sqrt(1 - alike) * draw() + shift * is_same, is_same, subjects=subjects),
-                      fars=(far,))
-            for shift in shifts
-        ]  # fmt: skip
-        (comparison,) = compare_runs(dict(zip(("first", "second"), runs, strict=True)))
+        both = common()
+        runs = [evaluated(Scores(both + own() + shift * is_same, is_same, subjects=subjects), fars=(far,))
+                for shift in shifts]  # fmt: skip
+        (comparison,) = comparisons_of(compare_runs(dict(zip(("first", "second"), runs, strict=True))))
         yield comparison, other - one
 
 
@@ -146,7 +174,7 @@ def fold_comparisons(pairs: int, accuracies: tuple[float, float], alike: float, 
             for accuracy in accuracies
         ]
         found = compare_runs(dict(zip(("first", "second"), runs, strict=True)))
-        yield next(each for each in found if each.figure == "accuracy"), None
+        yield next(each for each in comparisons_of(found) if each.figure == "accuracy"), None
 
 
 def print_comparisons(name: str, equal: Trials, better: Trials, repetitions: int) -> bool:
@@ -177,10 +205,19 @@ def comparisons() -> dict[str, tuple[Trials, Trials]]:
             )
             for genuine, impostors, far, gap, alike, random in ((*row, np.random.default_rng(0)) for row in rates)
         },
-        "TAR at FAR 0.01, 60 persons who share 10620 impostors, correlation 0.7": (
-            drawn(shared_comparisons, 60, 1e-2, 0.0, 0.7),
-            drawn(shared_comparisons, 60, 1e-2, 0.5, 0.7),
-        ),
+        **{
+            f"TAR at FAR {far:g}, {persons} persons of {each} pairs, {kind}": (
+                drawn(shared_comparisons, (persons, each), far, 0.0, parts),
+                drawn(shared_comparisons, (persons, each), far, gap, parts),
+            )
+            for persons, each, far, gap in (
+                (60, 10, 1e-2, 0.5),
+                (60, 100, 1e-2, 0.5),
+                (60, 100, 1e-1, 0.3),
+                (200, 10, 1e-3, 0.5),
+            )
+            for kind, parts in PERSONS.items()
+        },
         **{
             f"accuracy of {pairs} pairs, {one:g}, correlation {alike:g}": (
                 drawn(fold_comparisons, pairs, (one, one), alike),

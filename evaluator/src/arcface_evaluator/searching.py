@@ -34,7 +34,7 @@ def identification_task(
         name=opened.name,
         images=len(opened.images),
         protocol=types.IdentificationProtocol(),
-        inputs=lambda: provenance.hashed([*source, *opened.member_files, *protocol.files], images),
+        inputs=lambda: provenance.hashed([*opened.member_files, *protocol.files], source, images),
         judge=judge,
     )
 
@@ -45,7 +45,7 @@ def list_task(
     embed: Callable[[], Embeddings],
     images: labelled_list.ListedImages | None,
 ) -> SetTask:
-    """A list of labelled images; `source` has its file, too."""
+    """A list of labelled images."""
 
     def judge() -> Finding:
         found = compare_list(listed, embed())
@@ -56,7 +56,7 @@ def list_task(
         name=listed.name,
         images=len(listed.images),
         protocol=types.AllPairsProtocol(),
-        inputs=lambda: provenance.hashed(source, images),
+        inputs=lambda: provenance.hashed([listed.path], source, images),
         judge=judge,
     )
 

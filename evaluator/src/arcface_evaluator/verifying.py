@@ -76,14 +76,14 @@ def pairs_task(
             shown="\n".join(entries.lines_of(found)),
             measure=partial(_pairs_numbers, found),
             hardest=partial(_hardest_of_pairs, pair_set, found),
-            figure=partial(named.figure, found.scores),
+            figure=partial(named.figure, found.scores, accuracy=found.folds.mean),
         )
 
     return SetTask(
         name=pair_set.name,
         images=len(pair_set),
         protocol=provenance.PairProtocol(),
-        inputs=lambda: provenance.hashed([*pair_set.files, *source]),
+        inputs=lambda: provenance.hashed([pair_set.path], [*pair_set.files, *source]),
         judge=judge,
         metrics=metrics,
     )
@@ -184,7 +184,7 @@ def release_task(
         name=opened.name,
         images=len(opened.images),
         protocol=provenance.IjbProtocol(),
-        inputs=lambda: provenance.hashed([*source, *opened.files], images),
+        inputs=lambda: provenance.hashed(opened.files, source, images),
         judge=judge,
         metrics=metrics,
     )

@@ -1,7 +1,7 @@
 """Scores of pairs: the one value between the protocols that make them and all that is measured on them.
 
-Pairs of images and of templates end in it, and rates, curves, intervals and tests begin with it; searches and all-pairs
-have figures of their own. Needs NumPy only.
+Pairs of images and of templates and searches in galleries end in it, and rates, curves, intervals and tests begin with
+it; all-pairs, which are never held at once, have figures of their own. Needs NumPy only.
 """
 
 from collections.abc import Iterator

@@ -60,6 +60,12 @@ class Dependence:
         return max(1.0, variance / (self.size * share * (1 - share)))
 
 
+def hits_by_person(subjects: Subjects, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(S,) how many of the pairs show each person, in an order that the subjects alone decide."""
+    persons = np.unique(subjects.subject)
+    return _touches(subjects, pairs, int(persons.max(initial=-1)) + 1)[persons]
+
+
 def _touches(subjects: Subjects, pairs: NDArray[np.int64], persons: int) -> NDArray[np.int64]:
     """(S,) how many of the pairs show each person, a genuine pair once."""
     one, other = subjects.subject[subjects.first[pairs]], subjects.subject[subjects.second[pairs]]

@@ -8,8 +8,14 @@ from arcface_evaluator.metrics import error_rates, roc
 from arcface_faces.scores import Scores
 
 
-def figure(scores: Scores, name: str) -> float | None:
+def figure(scores: Scores, name: str, accuracy: float | None = None) -> float | None:
     """A figure of a set; None where the set has no such group, or its pairs cannot tell.
+
+    Args:
+        scores: of its pairs.
+        name: what gates call it.
+        accuracy: what the protocol reports of the set, the mean over folds, which may be of several sizes; that of a
+            group is the share of its pairs.
 
     Raises:
         ValueError: where gates cannot be called so.
@@ -17,6 +23,8 @@ def figure(scores: Scores, name: str) -> float | None:
     parts = re.fullmatch(f"(?:(?P<group>.+)[.])?(?P<figure>{FIGURE})", name)
     if parts is None:
         raise ValueError(f"no figure is called {name}")
+    if name == "accuracy":
+        return accuracy
     group, (kind, _, at) = parts["group"], parts["figure"].partition("@")
     found = scores if group is None else dict(scores.by_group()).get(group)
     return None if found is None else _figure(found, kind, float(at or "nan"))

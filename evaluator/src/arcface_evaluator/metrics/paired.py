@@ -3,7 +3,8 @@
 Only pairs that one of them judges rightly and the other wrongly tell them apart. If both were equally good each such
 pair would be a coin's throw: the exact test of McNemar (1947). The interval of the difference draws the three shares
 (only the one is right, only the other, both or none) from what the counts leave open: a Dirichlet distribution with
-Jeffreys' prior. Where pairs share persons all counts are divided by the design effect (Rao and Scott, 1981).
+Jeffreys' prior. Where pairs share persons all counts are divided by the design effect (Rao and Scott, 1981), and what
+comes of it is no longer McNemar's.
 
 True accept rates at a false accept rate have thresholds that were chosen on the impostors, each model's own. That moves
 all genuine pairs at once, of which McNemar's test knows nothing: it calls most pairs of equal models different. The
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from arcface_evaluator.metrics import intervals
 
 SIGNIFICANT = 0.05
+LEAST = 2 / (1 + intervals.DRAWS)
+"""Of a two-sided probability that draws can tell."""
 FOLDS_EFFECT = 1 + 10 / 9
 """How many pairs of ten folds tell as much as one whose threshold is known: folds times (1 / folds + pairs of a fold /
 pairs that its threshold was chosen on)."""
@@ -38,6 +41,11 @@ class PairedTest:
     """95 % of the difference."""
     probability: float
     """Of counts at least as uneven, were both models equally good; two-sided."""
+
+    @property
+    def probability_text(self) -> str:
+        """With two digits; below what draws can tell, that it is."""
+        return f"< {LEAST:.2g}" if self.probability <= LEAST else f"{self.probability:.2g}"
 
     @property
     def verdict(self) -> str:
@@ -75,6 +83,18 @@ def paired_accuracy_test(first: NDArray[np.bool_], second: NDArray[np.bool_], ef
     return _allowing(known, _drawn_differences(*counts, FOLDS_EFFECT * effect))
 
 
+@dataclass(frozen=True, slots=True)
+class PersonCounts:
+    """The pairs of a rate by person, of S persons in the same order for all models."""
+
+    genuine: NDArray[np.int64]
+    """(S,) genuine pairs."""
+    accepted: NDArray[np.int64]
+    """(S,) those that are accepted."""
+    false_accepts: NDArray[np.int64]
+    """(S,) accepted impostors that show the person on either side."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedPairs:
     """What one model accepts at its threshold of a false accept rate, and its curve around it."""
@@ -92,6 +112,8 @@ class AcceptedPairs:
     """How many genuine pairs tell as much as one of strangers."""
     impostor_effect: float
     """Likewise of impostors."""
+    persons: PersonCounts | None = None
+    """None where persons are not known."""
 
 
 def paired_rate_test(first: AcceptedPairs, second: AcceptedPairs, far: float) -> PairedTest:
@@ -99,9 +121,10 @@ def paired_rate_test(first: AcceptedPairs, second: AcceptedPairs, far: float) ->
 
     As for the interval of a rate, how many impostors are beyond the thresholds in truth is drawn again and again, and
     with it the rates; here for both models together, whose thresholds share as much luck as their false accepts are
-    the same. Where few genuine pairs tell the models apart, McNemar's probability is the larger one, and taken.
+    those of the same persons, or else the same. Where few genuine pairs tell the models apart, the probability by known
+    thresholds is the larger one, and taken.
     """
-    effect = max(first.genuine_effect, second.genuine_effect)
+    effect = _difference_effect(first, second)
     known = paired_test(first.genuine, second.genuine, effect)
     drawn = _drawn_differences(known.only_first, known.only_second, known.pairs, effect)
     one, other = (
@@ -110,6 +133,30 @@ def paired_rate_test(first: AcceptedPairs, second: AcceptedPairs, far: float) ->
     )
     luck = drawn + other - one
     return _allowing(known, known.difference + luck - luck.mean())
+
+
+def _difference_effect(first: AcceptedPairs, second: AcceptedPairs) -> float:
+    """How many genuine pairs tell as much of the difference of the models as one of strangers.
+
+    Where one model is better for some persons and worse for others that is more than of either model's own rate, and
+    where both find the same persons hard it is less.
+    """
+    known = max(first.genuine_effect, second.genuine_effect)
+    if first.persons is None or second.persons is None:
+        return known
+    pairs, changes = first.persons.genuine, second.persons.accepted - first.persons.accepted
+    size, mean = len(first.genuine), changes.sum() / len(first.genuine)
+    variance = np.count_nonzero(first.genuine != second.genuine) - size * mean**2
+    if variance <= 0:
+        return known
+    persons = int(np.count_nonzero(pairs))
+    spread = float(np.square(changes - mean * pairs).sum()) * _few(persons)
+    return float(np.clip(spread / variance, 1, size))
+
+
+def _few(persons: int) -> float:
+    """By what the variance that so many persons show is too small: squares about their mean, and Student's tails."""
+    return persons / max(persons - 3, 1e-9)
 
 
 def _allowing(known: PairedTest, differences: NDArray[np.float64]) -> PairedTest:
@@ -122,13 +169,28 @@ def _allowing(known: PairedTest, differences: NDArray[np.float64]) -> PairedTest
 
 def _drawn_beyond(first: AcceptedPairs, second: AcceptedPairs, far: float) -> NDArray[np.float64]:
     """(2, DRAWS) impostors beyond the threshold of each model that has the false accept rate in truth."""
-    effect = max(first.impostor_effect, second.impostor_effect)
-    common = len(np.intersect1d(first.false_accepts, second.false_accepts))
-    # One more of each model's own: of few that are the same not all would be so again.
-    share = 2 * common / (len(first.false_accepts) + len(second.false_accepts) + 2)
+    effect, share = max(first.impostor_effect, second.impostor_effect), _common_luck(first, second)
     random, size = np.random.default_rng(intervals.SEED + 1), max(1, round(first.impostors / effect))
     both, one, other = (random.binomial(size, far * part, intervals.DRAWS) for part in (share, 1 - share, 1 - share))
     return effect * np.array([both + one, both + other])
+
+
+def _common_luck(first: AcceptedPairs, second: AcceptedPairs) -> float:
+    """Share of the luck of thresholds that is the same for both models, 0 to 1: of the variance of their false accepts.
+
+    Those that only one of them has count by themselves, and where persons are known by the sums of each person, which
+    hold every pair twice.
+    """
+    accepts = len(first.false_accepts) + len(second.false_accepts)
+    # One more of each model's own: of few that are the same not all would be so again.
+    alone = accepts - 2 * len(np.intersect1d(first.false_accepts, second.false_accepts))
+    if first.persons is None or second.persons is None or not accepts:
+        return 1 - (alone + 2) / (accepts + 2)
+    one, other = first.persons.false_accepts, second.persons.false_accepts
+    total, effect = (one.sum() + other.sum()) / 2, max(first.impostor_effect, second.impostor_effect)
+    of_strangers = alone * total / accepts  # of all, where some have been kept
+    of_persons = float(np.square(other - one).sum()) * _few(len(one)) - of_strangers
+    return float(np.clip(1 - (max(of_persons, of_strangers) / effect + 2) / (total + 2), 0, 1))
 
 
 def _drawn_differences(only_first: int, only_second: int, pairs: int, effect: float) -> NDArray[np.float64]:

@@ -68,6 +68,8 @@ class TarAtFar:
     threshold: float | None = None
     """Score from which on pairs are accepted at the nearest point; infinite where none is."""
     published: float | None = None
+    above: float | None = None
+    """Score above which pairs are accepted at the conservative point."""
 
 
 def far_name(far: float) -> str:
@@ -92,7 +94,14 @@ def tar_at_far(scores: Scores, fars: Sequence[float] = FARS) -> list[TarAtFar]:
         nearest, corner = _nearest(fpr, far), kept[_nearest(fpr[kept], far)]
         within = int(np.searchsorted(fpr, far, side="right")) - 1
         rates.append(
-            TarAtFar(far, float(tpr[nearest]), float(tpr[within]), float(roc.thresholds[nearest]), float(tpr[corner]))
+            TarAtFar(
+                far,
+                nearest=float(tpr[nearest]),
+                conservative=float(tpr[within]),
+                threshold=float(roc.thresholds[nearest]),
+                published=float(tpr[corner]),
+                above=float(roc.thresholds[within + 1]) if within + 1 < len(fpr) else -np.inf,
+            )
         )
     return rates
 

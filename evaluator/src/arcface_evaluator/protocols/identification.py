@@ -21,6 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from arcface_faces.scores import Scores, Subjects
+
 CELLS = 1 << 22
 """Scores that are held at once."""
 DECIMALS = 12
@@ -55,24 +57,24 @@ class Searches:
     """(K,) the highest scores of two persons over all probes, falling: as many as the largest of FPIRS asks for."""
     has_single_mates: bool
     """Whether every probe has one mate and no more."""
+    subjects: NDArray[np.int64]
+    """Who the probes are."""
 
     @property
     def is_mated(self) -> NDArray[np.bool_]:
         """(P,) whether the probe's subject is enrolled."""
         return self.rank > 0
 
+    @property
+    def scores(self) -> Scores:
+        """A search as a pair of the probe: genuine with its mate, or an impostor with the best candidate.
 
-@dataclass(frozen=True, slots=True)
-class OpenSetRate:
-    """Rates at one false positive identification rate; None where there are too few non-mated searches to tell."""
-
-    fpir: float
-    tpir: float | None
-    """The mate scores above the threshold, whatever its rank."""
-    tpir_rank_1: float | None
-    """And nobody scores as much as the mate."""
-    threshold: float | None
-    """A candidate is one who scores above it."""
+        Its false and true accept rates are FPIR and TPIR; searches for one person depend on one another.
+        """
+        probes = np.arange(len(self.rank), dtype=np.int32)
+        person = np.unique(self.subjects, return_inverse=True)[1].astype(np.int32)
+        score = np.where(self.is_mated, self.mate, self.other)
+        return Scores(score, self.is_mated, subjects=Subjects(probes, probes, person))
 
 
 def search(gallery: Gallery, probes_PD: NDArray[np.float64], subjects: NDArray[np.int64]) -> Searches:
@@ -104,6 +106,7 @@ def search(gallery: Gallery, probes_PD: NDArray[np.float64], subjects: NDArray[n
         rank=np.where(has_mate, np.concatenate(rank), 0),
         top_others=top_others,
         has_single_mates=bool((np.concatenate(mates) == 1).all()),
+        subjects=subjects,
     )
 
 
@@ -123,26 +126,6 @@ def cumulative_matches(searches: Searches) -> dict[int, float] | None:
     """Share of the mated searches whose mate is among the first 1, 5, 10; None where no search is mated."""
     ranks = searches.rank[searches.is_mated]
     return {rank: float(np.mean(ranks <= rank)) for rank in RANKS} if len(ranks) else None
-
-
-def open_set_rates(searches: Searches) -> list[OpenSetRate]:
-    """TPIR at each FPIR."""
-    is_mated = searches.is_mated
-    mate, rank = searches.mate[is_mated], searches.rank[is_mated]
-    falling = np.sort(searches.other[~is_mated])[::-1]
-    return [_rate_at(fpir, falling, mate, rank) for fpir in FPIRS]
-
-
-def _rate_at(
-    fpir: float, falling: NDArray[np.float64], mate: NDArray[np.float64], rank: NDArray[np.int64]
-) -> OpenSetRate:
-    """The rate where at most a share of the non-mated searches, whose highest scores fall, has a candidate."""
-    allowed = int(np.searchsorted(np.arange(1, len(falling) + 1) / max(len(falling), 1), fpir, side="right"))
-    if not allowed or not len(mate):
-        return OpenSetRate(fpir, None, None, None)
-    threshold = falling[allowed]
-    is_found = mate > threshold
-    return OpenSetRate(fpir, float(is_found.mean()), float((is_found & (rank == 1)).mean()), float(threshold))
 
 
 def reference_rates(searches: Searches, rates: Sequence[float] = FPIRS) -> dict[float, float] | None:

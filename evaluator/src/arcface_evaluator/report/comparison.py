@@ -1,6 +1,6 @@
 """Several evaluations of the same sets beside the first of them: who is better, on the same pairs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -22,6 +22,8 @@ class Comparison:
     """Name of the run that others are compared with."""
     second: str
     test: paired.PairedTest
+    has_persons: bool
+    """Whether both runs tell which pairs show the same person."""
 
     @property
     def verdict(self) -> str:
@@ -30,40 +32,80 @@ class Comparison:
         return "no difference shown" if better is None else f"{better} is better"
 
 
-def compare_runs(runs: Mapping[str, document.EvaluationFile]) -> Iterator[Comparison]:
-    """Each run with the first one, by every figure that both have kept the outcomes of.
+@dataclass(frozen=True, slots=True)
+class Omission:
+    """One figure of one set that is not compared."""
+
+    dataset: str
+    figure: str
+    reason: str
+
+
+Compared = Comparison | Omission
+NamedRun = tuple[str, document.EvaluationFile]
+
+
+def compare_runs(runs: Mapping[str, document.EvaluationFile]) -> Iterator[Compared]:
+    """Each run with the first one, by every figure that one of them has kept the outcomes of.
 
     Raises:
-        InvalidInput: where sets of one name have other files or are not of one size.
+        InvalidInput: where sets of one name have other files, or are not of one size or of the same persons.
     """
     _check_same_sets(runs)
-    (name, first), *others = runs.items()
-    kept = {(each.dataset, each.figure): each for each in first.outcomes}
-    for other_name, other in others:
-        for theirs in other.outcomes:
-            mine = kept.get((theirs.dataset, theirs.figure))
-            if mine is None:
-                continue
-            if mine.pairs != theirs.pairs:
-                raise InvalidInput(
-                    f"{theirs.dataset}: {mine.pairs} pairs in {name} but {theirs.pairs} in {other_name}: "
-                    "they cannot be compared"
-                )
-            test = _test(first, mine, other, theirs)
-            if test is not None:
-                yield Comparison(theirs.dataset, theirs.figure, name, other_name, test)
+    (first_name, first), *others = runs.items()
+    for name, run in others:
+        for dataset, figure in dict.fromkeys((each.dataset, each.figure) for each in [*first.outcomes, *run.outcomes]):
+            yield _compared((first_name, first), (name, run), dataset, figure)
 
 
-def _test(
-    first: document.EvaluationFile, mine: outcomes.Outcomes, second: document.EvaluationFile, theirs: outcomes.Outcomes
-) -> paired.PairedTest | None:
-    """The test of a figure; None where a document does not hold all that it needs."""
-    if not mine.figure.startswith(outcomes.RATE):
-        return paired.paired_accuracy_test(mine.is_right, theirs.is_right, max(mine.effect, theirs.effect))
-    one, other = _accepted(first, mine), _accepted(second, theirs)
-    if one is None or other is None:
-        return None
-    return paired.paired_rate_test(one, other, float(mine.figure.removeprefix(outcomes.RATE)))
+def _compared(first: NamedRun, second: NamedRun, dataset: str, figure: str) -> Compared:
+    (name, run), (other_name, other) = first, second
+    mine, theirs = _kept(run, dataset, figure), _kept(other, dataset, figure)
+    if mine is None or theirs is None:
+        lacking, of_run = first if mine is None else second
+        why = "holds no outcomes of it" if dataset in of_run.datasets else "has not judged the set"
+        return Omission(dataset, figure, f"{lacking} {why}")
+    if mine.pairs != theirs.pairs:
+        raise _incomparable(dataset, f"{mine.pairs} pairs in {name} but {theirs.pairs} in {other_name}")
+    persons = [each for each in (mine.person_counts, theirs.person_counts) if each is not None]
+    has_persons = len(persons) == 2
+    if has_persons and not np.array_equal(persons[0].genuine, persons[1].genuine):
+        raise _incomparable(dataset, f"{name} and {other_name} have pairs of other persons")
+    if not figure.startswith(outcomes.RATE):
+        test = paired.paired_accuracy_test(mine.is_right, theirs.is_right, max(mine.effect, theirs.effect))
+        return Comparison(dataset, figure, name, other_name, test, has_persons)
+    one, another = _accepted(run, mine), _accepted(other, theirs)
+    if one is None or another is None:
+        lacking = " and ".join(of for of, known in ((name, one), (other_name, another)) if known is None)
+        return Omission(dataset, figure, f"evaluate {lacking} anew: earlier releases kept too little of rates")
+    test = paired.paired_rate_test(one, another, float(figure.removeprefix(outcomes.RATE)))
+    return Comparison(dataset, figure, name, other_name, test, has_persons)
+
+
+def comparisons_of(compared: Iterable[Compared]) -> list[Comparison]:
+    """What could be compared."""
+    return [each for each in compared if isinstance(each, Comparison)]
+
+
+def notes(compared: Iterable[Compared]) -> list[str]:
+    """In sentences what was not compared and why, then what was without regard to persons."""
+    omitted, impersonal = dict[tuple[str, str], list[str]](), dict[str, None]()
+    for each in compared:
+        if isinstance(each, Omission):
+            omitted.setdefault((each.dataset, each.reason), []).append(each.figure)
+        elif not each.has_persons:
+            impersonal[each.dataset] = None
+    lines = [f"Not compared: {dataset} {', '.join(figures)}: {why}." for (dataset, why), figures in omitted.items()]
+    if impersonal:
+        datasets = ", ".join(impersonal)
+        lines.append(
+            f"Not both runs tell who is shown of {datasets}: p is too small where persons come in several pairs."
+        )
+    return lines
+
+
+def _kept(run: document.EvaluationFile, dataset: str, figure: str) -> outcomes.Outcomes | None:
+    return next((each for each in run.outcomes if (each.dataset, each.figure) == (dataset, figure)), None)
 
 
 def _accepted(run: document.EvaluationFile, kept: outcomes.Outcomes) -> paired.AcceptedPairs | None:
@@ -82,18 +124,23 @@ def _accepted(run: document.EvaluationFile, kept: outcomes.Outcomes) -> paired.A
         impostors=sum(curves.impostors),
         genuine_effect=kept.effect,
         impostor_effect=point.impostor_effect,
+        persons=kept.person_counts,
     )
 
 
-def comparison_table(comparisons: list[Comparison]) -> Table:
-    """A row for each; differences in percent."""
-    table = Table(title="The same pairs, each run beside the first (differences in %)")
+def comparison_table(compared: Sequence[Compared]) -> Table:
+    """A row for each; differences in percent; below it what was not compared."""
+    table = Table(
+        title="The same pairs, each run beside the first (differences in %)",
+        caption="\n".join(notes(compared)) or None,
+        caption_justify="left",
+    )
     for heading in ("set", "figure", "run", "change", "95 %", "only first", "only run", "p", ""):
         table.add_column(heading, justify="left" if heading in {"set", "figure", "run", ""} else "right")
-    for each in comparisons:
+    for each in comparisons_of(compared):
         test = each.test
         low, high = (f"{100 * end:+.2f}" for end in test.interval)
-        counts = (str(test.only_first), str(test.only_second), f"{test.probability:.2g}")
+        counts = (str(test.only_first), str(test.only_second), test.probability_text)
         table.add_row(
             each.dataset, each.figure, each.second, f"{100 * test.difference:+.3f}", f"{low} to {high}", *counts,
             each.verdict,
@@ -101,21 +148,21 @@ def comparison_table(comparisons: list[Comparison]) -> Table:
     return table
 
 
+def _incomparable(dataset: str, difference: str) -> InvalidInput:
+    return InvalidInput(f"{dataset}: {difference}: they cannot be compared")
+
+
 def _check_same_sets(runs: Mapping[str, document.EvaluationFile]) -> None:
     """InvalidInput where runs have looked at different sets of one name; what a document does not tell is let pass."""
     for dataset in dict.fromkeys(chain.from_iterable(run.datasets for run in runs.values())):
-        hashes: dict[str, tuple[str, str]] = {}
+        hashes: dict[str, tuple[str, list[str]]] = {}
         counts: dict[str, tuple[str, int]] = {}
         for name, run in runs.items():
-            for file, sha256 in run.hashes_of(dataset).items():
-                if hashes.setdefault(file, (name, sha256))[1] != sha256:
-                    raise InvalidInput(
-                        f"{dataset}: {hashes[file][0]} and {name} have looked at different files of this set: they "
-                        "cannot be compared"
-                    )
+            for kind, files in run.hashes_of(dataset).items():
+                before, known_files = hashes.setdefault(kind, (name, files))
+                if known_files != files:
+                    raise _incomparable(dataset, f"{before} and {name} have looked at different files of this set")
             for what, count in run.counts_of(dataset).items():
                 before, known = counts.setdefault(what, (name, count))
                 if known != count:
-                    raise InvalidInput(
-                        f"{dataset}: {known} {what} in {before} but {count} in {name}: they cannot be compared"
-                    )
+                    raise _incomparable(dataset, f"{known} {what} in {before} but {count} in {name}")

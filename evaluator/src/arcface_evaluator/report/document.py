@@ -13,11 +13,6 @@ from arcface_api.resource import status
 from arcface_evaluator.report import figures as set_figures, outcomes as pair_outcomes, provenance, searches
 from arcface_faces import positioned_file, whole_file
 
-JUDGED = {".npy", ".onnx", ".mindir", ".json", ".groups"}
-"""Ends of files that are judged, or that say of pairs what does not decide on them, whatever they are called."""
-LISTS = {".txt", ".csv"}
-"""Ends of the files of a set of templates, which begin with its name."""
-
 
 class PairAccuracy(Model):
     """What a status tells of a pair set, unrounded."""
@@ -194,17 +189,14 @@ class EvaluationFile(Numbers):
         ]
         return list(dict.fromkeys(names))
 
-    def hashes_of(self, dataset: str) -> dict[str, str]:
-        """Hashes of the files that say who is compared with whom in a set, by what a set calls them."""
-        inputs = next((record.inputs for record in self.sets if record.dataset == dataset), self.inputs)
-        found: dict[str, str] = {}
-        for file in inputs:
-            path = Path(file.path)
-            if path.stem == dataset and path.suffix not in JUDGED:
-                found.setdefault("file", file.sha256)  # a folder of images may be called so, too, and comes last
-            elif path.name.lower().startswith(f"{dataset}_".lower()) and path.suffix in LISTS:
-                found[path.name.lower()] = file.sha256
-        return found
+    def hashes_of(self, dataset: str) -> dict[str, list[str]]:
+        """Hashes of the files that say who is compared with whom in a set, sorted, by the kind of its protocol."""
+        found = {
+            type(record.protocol).__name__: sorted(file.sha256 for file in record.inputs if file.of_set)
+            for record in self.sets
+            if record.dataset == dataset
+        }
+        return {kind: hashes for kind, hashes in found.items() if hashes}
 
     def counts_of(self, dataset: str) -> dict[str, int]:
         """How much there is in a set, in words."""

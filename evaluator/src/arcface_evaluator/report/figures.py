@@ -37,7 +37,9 @@ class OperatingPoint(Model):
     fnmr: float | None = None
     """False non-match rate there, likewise."""
     interval: tuple[float, float] | None = None
-    """95 % interval of the false non-match rate at that false match rate."""
+    """95 % interval of the false non-match rate: at that false match rate, and of a group at the threshold."""
+    fmr_interval: tuple[float, float] | None = None
+    """95 % interval of a group's false match rate at the threshold."""
     impostor_effect: float | None = Field(default=None, ge=1)
     """Design effect: how many pairs of two persons tell as much as one of strangers; absent for a group."""
 
@@ -121,8 +123,16 @@ def _group_of(name: str, group: Scores, chosen: Sequence[roc.TarAtFar]) -> Group
         accuracy=None if right is None else float(right.mean()),
         interval=None if right is None else intervals.hit_interval(group, np.ones_like(right), right),
         eer=error_rates.error_curve(group).eer if is_mixed else None,
-        points=_points_of(group, chosen),
+        points=[_with_intervals(group, point) for point in _points_of(group, chosen)],
     )
+
+
+def _with_intervals(group: Scores, point: OperatingPoint) -> OperatingPoint:
+    """What the pairs of a group leave open of its rates at a threshold that was chosen on all."""
+    is_accepted = group.score >= point.threshold
+    kinds = {"interval": (group.is_same, ~is_accepted), "fmr_interval": (~group.is_same, is_accepted)}
+    bounds = {name: intervals.hit_interval(group, *kind) for name, kind in kinds.items() if kind[0].any()}
+    return point.model_copy(update=bounds)
 
 
 def _merit(group: GroupFigures) -> float:

@@ -56,12 +56,15 @@ class InputFile(Model):
     """Where it was."""
     sha256: str
     """Hash of its bytes; of a folder of images that of their hashes in the order of the set."""
+    of_set: bool = False
+    """Whether it says who is compared with whom; earlier releases do not tell."""
 
     @classmethod
-    def of(cls, path: Path) -> "InputFile":
+    def of(cls, path: Path, *, of_set: bool = False) -> "InputFile":
         """Hash a file that was read."""
         with explained(path, "cannot be read", "mend its rights"), path.open("rb") as opened:
-            return cls(path=printable(str(path)), sha256=hashlib.file_digest(opened, "sha256").hexdigest())
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        return cls(path=printable(str(path)), sha256=digest, of_set=of_set)
 
 
 def named_apart(paths: Sequence[Path]) -> dict[str, Path]:
@@ -87,9 +90,9 @@ class HashedImages(Protocol):
         """Of all of them."""
 
 
-def hashed(paths: Sequence[Path], images: HashedImages | None = None) -> list[InputFile]:
-    """Files, each once, and a folder of images where they are images that were embedded."""
-    files = [InputFile.of(path) for path in dict.fromkeys(paths)]
+def hashed(of_set: Sequence[Path], others: Sequence[Path], images: HashedImages | None = None) -> list[InputFile]:
+    """Files that say who is compared with whom, others, each once, and a folder of images that were embedded."""
+    files = [InputFile.of(path, of_set=path in of_set) for path in dict.fromkeys([*of_set, *others])]
     folder = [] if images is None else [InputFile(path=printable(str(images.folder)), sha256=images.sha256)]
     return files + folder
 

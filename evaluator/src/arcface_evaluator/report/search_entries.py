@@ -3,27 +3,33 @@
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
+import numpy as np
 from rich.table import Table
 
-from arcface_evaluator.metrics import roc
+from arcface_evaluator.metrics import intervals, roc
 from arcface_evaluator.protocols import all_pairs, identification
 from arcface_evaluator.report import searches as types
 
 
 def gallery_rates(name: str, enrolled: int, searches: identification.Searches) -> types.GalleryRates:
     """The entry of one gallery."""
-    rates = identification.open_set_rates(searches)
-    mated = int(searches.is_mated.sum())
+    mated, scores = int(searches.is_mated.sum()), searches.scores
+    has_both = 0 < mated < len(searches.rank)
+    rates = roc.tar_at_far(scores, identification.FPIRS) if has_both else []
+    bounds = {roc.far_name(far): (low, high) for far, (low, high, _) in intervals.tar_intervals(scores, rates).items()}
+    thresholds = {roc.far_name(rate.far): rate.above for rate in rates if rate.above is not None}
+    is_first = (searches.rank == 1)[searches.is_mated]
     return types.GalleryRates(
         gallery=name,
         enrolled=enrolled,
         mated=mated,
         non_mated=len(searches.rank) - mated,
         matches=match_rates(searches),
-        tpir={roc.far_name(rate.fpir): rate.tpir for rate in rates if rate.tpir is not None},
-        tpir_rank1={roc.far_name(rate.fpir): rate.tpir_rank_1 for rate in rates if rate.tpir_rank_1 is not None},
-        thresholds={roc.far_name(rate.fpir): rate.threshold for rate in rates if rate.threshold is not None},
-        unresolved=[roc.far_name(rate.fpir) for rate in rates if rate.tpir is None],
+        tpir={roc.far_name(rate.far): rate.conservative for rate in rates if rate.conservative is not None},
+        tpir_rank1={fpir: float(np.mean(is_first & (scores.genuine > above))) for fpir, above in thresholds.items()},
+        intervals=bounds,
+        thresholds=thresholds,
+        unresolved=[fpir for fpir in map(roc.far_name, identification.FPIRS) if fpir not in thresholds],
     )
 
 

@@ -26,6 +26,8 @@ class GalleryRates(Model):
     """Share of the mated searches whose mate scores above the threshold of a FPIR."""
     tpir_rank1: Rates
     """Those of them in which nobody scores as much as the mate."""
+    intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """95 % intervals of TPIR in truth at a FPIR; earlier releases tell none."""
     thresholds: Rates
     """A candidate is one who scores above it."""
     unresolved: list[str]

@@ -31,6 +31,8 @@ REMEDY = "a line is 'image,label' or 'image,label,group'"
 class LabelledList:
     """An opened list."""
 
+    path: Path
+    """Its file."""
     name: str
     """The file's, without its suffix."""
     images: list[str]
@@ -111,7 +113,7 @@ def read_labelled_list(path: Path) -> LabelledList:
     if (fault := all_pairs.count_pairs(labels).fault) is not None:
         raise InvalidInput(f"{path}: {fault}")
     words = [group for row in rows for group in row.fields[2:]]
-    return LabelledList(printable(path.stem), list(lines), labels, _groups(words))
+    return LabelledList(path, printable(path.stem), list(lines), labels, _groups(words))
 
 
 def _rows(path: Path) -> list[delimited.Row]:

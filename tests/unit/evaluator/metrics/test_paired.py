@@ -1,11 +1,12 @@
-"""McNemar's exact test against the binomial sum, and the interval against what the counts leave open."""
+"""McNemar's exact test against the binomial sum, intervals against what the counts leave open, and persons."""
 
+from dataclasses import replace
 from math import comb
 
 import numpy as np
 import pytest
 
-from arcface_evaluator.metrics.paired import paired_test
+from arcface_evaluator.metrics.paired import AcceptedPairs, PersonCounts, paired_rate_test, paired_test
 
 
 def judged(both, only_first, only_second, neither):
@@ -56,3 +57,92 @@ def test_a_test_covers_the_true_difference():
         low, high = paired_test(*judged(*random.multinomial(400, shares))).interval
         held += low <= 0.02 <= high
     assert held >= 0.93 * 300
+
+
+def accepted(is_right_SP, *, own_effect=1.0, numbers=(), of_persons=None, slope=0.0):
+    """What a model accepts of S persons with P genuine pairs each; its rate changes by `slope` around FAR 0.01."""
+    false_accepts = np.zeros(len(is_right_SP), np.int64) if of_persons is None else of_persons
+    genuine = np.full(len(is_right_SP), is_right_SP.shape[1])
+    return AcceptedPairs(
+        genuine=is_right_SP.ravel(),
+        false_accepts=np.array(numbers, np.uint32),
+        fpr=np.array([0.0, 0.02]),
+        tpr=np.array([0.5, 0.5 + slope]),
+        impostors=10_000,
+        genuine_effect=own_effect,
+        impostor_effect=1.0,
+        persons=PersonCounts(genuine, is_right_SP.sum(axis=1), false_accepts),
+    )
+
+
+def found_by(common, own, gap, random):
+    """(60, 30) whether each of two models finds genuine pairs; persons are hard for both, or for one of them alone."""
+    both = np.sqrt(common) * random.standard_normal(60)
+    for shift in (0, gap):
+        easy = both + np.sqrt(own) * random.standard_normal(60) + 0.8 + shift
+        yield easy[:, None] + random.standard_normal((60, 30)) > 0
+
+
+def test_equal_models_that_find_other_persons_hard_are_seldom_called_different():
+    random, verdicts, of_strangers = np.random.default_rng(0), [], []
+    for _ in range(100):
+        one, other = found_by(0.2, 0.5, 0, random)
+        verdicts.append(paired_rate_test(accepted(one), accepted(other), 0.01).verdict)
+        of_strangers.append(paired_test(one.ravel(), other.ravel()).verdict)
+    assert sum(verdict != "undecided" for verdict in verdicts) <= 9
+    assert sum(verdict != "undecided" for verdict in of_strangers) >= 40
+
+
+def test_the_interval_of_a_rate_holds_the_difference_of_models_that_find_other_persons_hard():
+    random, tests = np.random.default_rng(0), []
+    for _ in range(100):
+        one, other = found_by(0.2, 0.5, 0.4, random)
+        tests.append(paired_rate_test(accepted(one), accepted(other), 0.01))
+    truth = np.mean([test.difference for test in tests])
+    assert sum(test.interval[0] <= truth <= test.interval[1] for test in tests) >= 92
+    widths = np.array([test.interval[1] - test.interval[0] for test in tests])
+    assert np.mean(widths) == pytest.approx(3.92 * np.std([test.difference for test in tests]), rel=0.2)
+
+
+def test_a_better_model_is_found_where_both_find_the_same_persons_hard():
+    """Each model's own rate has a design effect of about ten; their difference is hardly one of persons."""
+    random, by_difference, by_rates = np.random.default_rng(0), 0, 0
+    for _ in range(20):
+        sides = [accepted(is_right, own_effect=10.0) for is_right in found_by(0.7, 0.0, 0.2, random)]
+        by_difference += paired_rate_test(*sides, 0.01).verdict == "second"
+        impersonal = (replace(side, persons=None) for side in sides)
+        by_rates += paired_rate_test(*impersonal, 0.01).verdict == "second"
+    assert by_difference >= 16
+    assert by_rates <= 4
+
+
+def test_one_person_decides_nothing_however_many_pairs_it_has():
+    one, other = np.zeros((30, 40), np.bool_), np.zeros((30, 40), np.bool_)
+    other[7] = True
+    assert paired_rate_test(accepted(one), accepted(other), 0.01).verdict == "undecided"
+    spread = np.zeros((30, 40), np.bool_)
+    spread[:, 0], spread[:10, 1] = True, True  # as many pairs
+    assert paired_rate_test(accepted(one), accepted(spread), 0.01).verdict == "second"
+
+
+def test_thresholds_share_as_much_luck_as_their_false_accepts_are_those_of_the_same_persons():
+    """A hundred false accepts of each model, none of them of both: of the same persons, of all, of one person each."""
+    is_right, widths = np.arange(1800).reshape(60, 30) % 2 == 0, {}
+    everyone, alone = np.full(60, 200 / 60), np.arange(60) == 0
+    kinds = {
+        "same": (alone * 100 + 100 / 60, alone * 100 + 100 / 60),
+        "any": (everyone + np.tile([1, -1], 30), everyone + np.repeat([1, -1], 30)),
+        "others": (alone * 100 + 100 / 60, alone[::-1] * 100 + 100 / 60),
+    }
+    for kind, counts in kinds.items():
+        sides = [
+            replace(
+                accepted(is_right, numbers=np.arange(100) + 100 * place, of_persons=of_persons, slope=0.4),
+                impostor_effect=20.0,
+            )
+            for place, of_persons in enumerate(counts)
+        ]
+        low, high = paired_rate_test(*sides, 0.01).interval
+        widths[kind] = high - low
+    assert widths["same"] == pytest.approx(widths["any"], rel=0.2)
+    assert widths["others"] > 2 * widths["any"]

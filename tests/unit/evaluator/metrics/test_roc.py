@@ -84,3 +84,23 @@ def test_a_perfect_model_has_one_straight_part_that_is_seen_to_its_end():
 def test_a_curve_needs_both_kinds_of_pairs(genuine):
     with pytest.raises(InvalidInput, match="a curve needs both"):
         tar_at_far(labelled(genuine, [0.1] * (1 - len(genuine))))
+
+
+FARS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 2e-1)
+
+
+@pytest.mark.parametrize(
+    ("decimals", "nearest", "published"),
+    [  # scikit-learn 1.9.1, roc_curve without and with drop_intermediate, read as eval_ijbc.py does
+        (1, [0.175, 0.35, 0.35, 0.575, 0.775, 0.775], [0.175, 0.35, 0.35, 0.575, 0.775, 0.775]),
+        (2, [0.25, 0.35, 0.5, 0.65, 0.775, 0.85], [0.25, 0.35, 0.5, 0.65, 0.775, 0.85]),
+        (3, [0.275, 0.35, 0.5, 0.65, 0.775, 0.85], [0.275, 0.375, 0.5, 0.65, 0.775, 0.85]),
+        (9, [0.275, 0.35, 0.5, 0.65, 0.775, 0.85], [0.275, 0.375, 0.5, 0.65, 0.775, 0.85]),
+    ],
+)
+def test_both_nearest_rates_are_those_of_scikit_learn(decimals, nearest, published):
+    random, is_same = np.random.default_rng(17), np.arange(4040) < 40
+    score = random.normal(np.where(is_same, 0.3, 0.0), np.where(is_same, 0.15, 0.12)).round(decimals)
+    rates = tar_at_far(Scores(score, is_same), FARS)
+    assert [rate.nearest for rate in rates] == nearest
+    assert [rate.published for rate in rates] == published

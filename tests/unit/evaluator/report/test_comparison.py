@@ -1,6 +1,7 @@
 """Documents with outcomes are compared pair by pair; what is no outcome is refused in one line."""
 
 import json
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -10,22 +11,22 @@ from arcface_api.errors import InvalidInput
 from arcface_evaluator.metrics.dependence import Dependence
 from arcface_evaluator.metrics.paired import paired_test
 from arcface_evaluator.metrics.roc import tar_at_far
-from arcface_evaluator.report.comparison import compare_runs
+from arcface_evaluator.report.comparison import compare_runs, comparison_table, comparisons_of, notes
 from arcface_evaluator.report.document import EvaluationFile, read_all
 from arcface_evaluator.report.outcomes import MOST_FALSE_ACCEPTS, Outcomes, outcomes_of
-from arcface_evaluator.report.provenance import InputFile
-from arcface_evaluator.report.searches import AllPairsRates
+from arcface_evaluator.report.provenance import InputFile, PairProtocol, SetRecord
+from arcface_evaluator.report.searches import AllPairsRates, IdentificationProtocol
 from arcface_faces.pairs.protocol import fold_accuracy
 from arcface_faces.scores import Scores, Subjects
 from support.builders.evaluated import evaluated
 from support.builders.verification_set import write_pairs
 
 
-def document(right, dataset="lfw", figure="accuracy", sha256="0" * 64):
+def document(right, dataset="lfw", figure="accuracy"):
     scores = Scores(np.zeros(len(right)), np.array(right))
     everyone = Dependence.of(scores, np.ones(len(right), np.bool_))
     return EvaluationFile(
-        inputs=[InputFile(path=f"{dataset}.bin", sha256=sha256)],
+        inputs=[InputFile(path=f"{dataset}.bin", sha256="0" * 64)],
         outcomes=[Outcomes.of(dataset, figure, everyone, np.array(right))],
     )
 
@@ -44,8 +45,14 @@ def test_runs_are_compared_with_the_first():
     assert (of_b.verdict, of_c.verdict) == ("b is better", "a is better")
 
 
-def test_figures_that_only_one_has_are_passed_over():
-    assert list(compare_runs({"a": document([True]), "b": document([True], figure="tar@1e-4")})) == []
+def test_figures_that_only_one_has_are_named():
+    runs = {"a": document([True]), "b": document([True], figure="tar@1e-4"), "c": document([True], dataset="cfp")}
+    assert notes(compare_runs(runs)) == [
+        "Not compared: lfw accuracy: b holds no outcomes of it.",
+        "Not compared: lfw tar@1e-4: a holds no outcomes of it.",
+        "Not compared: lfw accuracy: c has not judged the set.",
+        "Not compared: cfp accuracy: a has not judged the set.",
+    ]
 
 
 def test_genuine_pairs_are_kept_at_each_rate_with_what_they_tell():
@@ -59,6 +66,19 @@ def test_genuine_pairs_are_kept_at_each_rate_with_what_they_tell():
     assert (kept.figure, kept.pairs, kept.effect) == ("tar@1e-1", 20, 2.0)
     assert kept.is_right.tolist() == (score[:20] >= 0.5).tolist()
     assert kept.false_accept_numbers.tolist() == []
+    assert kept.person_counts.genuine.tolist() == [2] * 10
+    assert kept.person_counts.accepted.tolist() == [2] * 5 + [0] * 5
+    assert kept.person_counts.false_accepts.tolist() == [0] * 10
+
+
+def test_false_accepts_count_for_both_their_persons():
+    first, second = np.array([0, 1, 2, 0, 1, 0], np.int32), np.array([0, 1, 2, 2, 2, 1], np.int32)
+    scores = Scores(np.array([0.9, 0.8, 0.1, 0.7, 0.6, 0.2]), first == second,
+                    subjects=Subjects(first, second, np.array([4, 0, 9], np.int32)))  # fmt: skip
+    (kept,) = outcomes_of("IJBC", scores, [type("Rate", (), {"far": 0.5, "threshold": 0.5})()])
+    assert kept.person_counts.genuine.tolist() == [1, 1, 1]
+    assert kept.person_counts.accepted.tolist() == [1, 1, 0]  # in the order of the persons' numbers 0, 4, 9
+    assert kept.person_counts.false_accepts.tolist() == [1, 1, 2]
 
 
 def test_false_accepts_are_kept_by_their_numbers_some_where_they_are_many():
@@ -141,9 +161,46 @@ def test_thresholds_that_hang_on_the_same_impostors_share_their_luck():
 @pytest.mark.parametrize("missing", ["curves", "figures"])
 def test_rates_are_not_compared_without_all_that_they_need(missing):
     runs = runs_of(3, np.random.default_rng(0))
-    assert list(compare_runs({**runs, "b": runs["b"].model_copy(update={missing: []})})) == []
     earlier = [each.model_copy(update={"false_accepts": None}) for each in runs["b"].outcomes]
-    assert list(compare_runs({**runs, "b": runs["b"].model_copy(update={"outcomes": earlier})})) == []
+    for update in ({missing: []}, {"outcomes": earlier}):
+        found = list(compare_runs({**runs, "b": runs["b"].model_copy(update=update)}))
+        assert comparisons_of(found) == []
+        (said,) = notes(found)
+        assert said == "Not compared: lfw tar@1e-2: evaluate b anew: earlier releases kept too little of rates."
+        table = comparison_table(found)
+        assert (table.row_count, table.caption) == (0, said)
+
+
+def of_persons(pairs=(3,) * 10):
+    """Two models; ten persons with some genuine pairs each, 30 in all, who meet each other once."""
+    random, everyone = np.random.default_rng(0), np.arange(10, dtype=np.int32)
+    one, two = (side.astype(np.int32) for side in np.triu_indices(10, 1))
+    first, second = (np.concatenate([np.repeat(everyone, pairs), side]) for side in (one, two))
+    scores = [random.standard_normal(75) + 2 * (first == second) for _ in range(2)]
+    subjects = Subjects(first, second, everyone)
+    return {name: evaluated(Scores(score, first == second, subjects=subjects), fars=(1e-1,))
+            for name, score in zip("ab", scores, strict=True)}  # fmt: skip
+
+
+def test_documents_that_do_not_tell_of_persons_are_compared_and_it_is_said():
+    runs = of_persons()
+    assert notes(compare_runs(runs)) == []
+    impersonal = [each.model_copy(update={"persons": None}) for each in runs["b"].outcomes]
+    found = list(compare_runs({**runs, "b": runs["b"].model_copy(update={"outcomes": impersonal})}))
+    assert len(comparisons_of(found)) == 1
+    assert notes(found)[0].startswith("Not both runs tell who is shown of lfw:")
+
+
+def test_pairs_of_other_persons_cannot_be_compared():
+    runs = {"a": of_persons()["a"], "b": of_persons((2, 4, *(3,) * 8))["b"]}
+    with pytest.raises(InvalidInput, match="lfw: a and b have pairs of other persons: they cannot be compared"):
+        list(compare_runs(runs))
+
+
+def test_a_probability_below_what_draws_tell_is_said_to_be():
+    found = list(compare_runs({"a": document([False] * 300), "b": document([True] * 300)}))
+    assert found[0].test.probability == pytest.approx(2 / 10_001)
+    assert list(comparison_table(found).columns[7].cells) == ["< 0.0002"]
 
 
 def test_other_numbers_of_impostors_cannot_be_compared():
@@ -155,7 +212,8 @@ def test_other_numbers_of_impostors_cannot_be_compared():
 
 
 @pytest.mark.parametrize("changed", [{"pairs": 25}, {"right": "?"}, {"right": "AAAA" * 1000}, {"effect": 0},
-                                     {"falseAccepts": "?"}, {"falseAccepts": "AAA="}])  # fmt: skip
+                                     {"falseAccepts": "?"}, {"falseAccepts": "AAA="}, {"persons": "AAAA"},
+                                     {"persons": "FAAAAAAAAAAAAAAA"}, {"persons": "EwAAABMAAAAAAAAA"}])  # fmt: skip
 def test_outcomes_that_are_none_are_one_line(tmp_path, capsys, changed):
     written = json.loads(document([True] * 20).to_json())
     written["outcomes"][0] |= changed
@@ -172,36 +230,41 @@ def test_other_numbers_of_pairs_cannot_be_compared(tmp_path, capsys):
     assert "20 pairs in a but 30 in b" in capsys.readouterr().err
 
 
-def of_inputs(*files, dataset="IJBC"):
-    inputs = [InputFile(path=path, sha256=sha256 * 64) for path, sha256 in files]
-    return document([True, False], dataset=dataset).model_copy(update={"inputs": inputs})
+def of_files(*hashes, protocol=None, judged=()):
+    """A document whose set is decided by files of these hashes, beside what was judged."""
+    inputs = [
+        InputFile(path=f"{place}/lfw.bin", sha256=sha256 * 64, of_set=True) for place, sha256 in enumerate(hashes)
+    ]
+    inputs += [InputFile(path="judged/lfw.bin", sha256=sha256 * 64) for sha256 in judged]
+    record = SetRecord(dataset="lfw", protocol=protocol or PairProtocol(), images=4, inputs=inputs, versions={},
+                       seconds=1, finished_at=datetime(2026, 1, 1, tzinfo=UTC))  # fmt: skip
+    return document([True, False]).model_copy(update={"inputs": inputs, "sets": [record]})
 
 
 @pytest.mark.parametrize(
-    "one",
-    [
-        of_inputs(("a/lfw.bin", "1"), dataset="lfw"),
-        of_inputs(("meta/ijbc_face_tid_mid.txt", "1"), ("meta/ijbc_template_pair_label.txt", "2")),
-        of_inputs(("meta/TinyFace_1N_gallery.csv", "1"), ("meta/TinyFace_1N_probe.csv", "2"), dataset="TinyFace"),
-        of_inputs(("faces.csv", "1"), ("faces", "2"), dataset="faces"),
-    ],
+    "other", [of_files("1", "2"), of_files("2", "1"), of_files("1", "2", judged="8"), document([True, False])]
 )
-def test_a_set_is_the_same_where_each_of_its_files_is(one):
-    """What was judged may be called as it likes, as embeddings of a set by its name are."""
-    dataset = one.outcomes[0].dataset
-    judged = [InputFile(path=f"{dataset}.npy", sha256="8" * 64), InputFile(path=f"{dataset}.onnx", sha256="9" * 64)]
-    assert list(compare_runs({"a": one, "b": one.model_copy(update={"inputs": [*judged, *one.inputs]})}))
-    for place in range(len(one.inputs) if dataset != "faces" else 1):
-        inputs = list(one.inputs)
-        inputs[place] = inputs[place].model_copy(update={"sha256": "0" * 64})
-        with pytest.raises(InvalidInput, match=f"{dataset}: a and c have looked at different files"):
-            list(compare_runs({"a": one, "b": one, "c": one.model_copy(update={"inputs": inputs})}))
+def test_a_set_is_the_same_where_its_files_are_whatever_they_and_what_was_judged_are_called(other):
+    assert list(compare_runs({"a": of_files("1", "2", judged="9"), "b": other}))
+
+
+@pytest.mark.parametrize("other", [of_files("1"), of_files("1", "3"), of_files("1", "1"), of_files("1", "2", "2")])
+def test_sets_of_other_files_cannot_be_compared_though_they_are_called_alike(other):
+    one = of_files("1", "2")
+    with pytest.raises(InvalidInput, match="lfw: a and c have looked at different files of this set"):
+        list(compare_runs({"a": one, "b": one, "c": other}))
+
+
+def test_files_of_another_protocol_are_others():
+    """Galleries are none of the files that pairs of the same templates are in."""
+    searched = of_files("1", "3", protocol=IdentificationProtocol())
+    assert list(compare_runs({"a": of_files("1", "2"), "b": searched}))
 
 
 def test_lists_of_other_sizes_cannot_be_compared():
     rates = AllPairsRates(dataset="faces", images=4, labels=2, genuine=2, impostors=4, tar_at_far={}, thresholds={},
                           unresolved=[])  # fmt: skip
-    one = of_inputs(("faces.npy", "1"), dataset="faces").model_copy(update={"all_pairs": [rates]})
+    one = document([True, False], dataset="faces").model_copy(update={"all_pairs": [rates]})
     other = one.model_copy(update={"all_pairs": [rates.model_copy(update={"images": 5})]})
     with pytest.raises(InvalidInput, match="faces: 4 images in a but 5 in b"):
         list(compare_runs({"a": one, "b": other}))
@@ -229,6 +292,11 @@ def test_two_evaluations_tell_who_is_better_without_a_page(tmp_path, capsys):
         words = ["--embeddings", tmp_path / f"{name}.npy", "--bin", path, "--json", tmp_path / f"{name}.json"]
         with pytest.raises(SystemExit, match="0"):
             run(["evaluate", "pairs", *map(str, words)])
+    written = EvaluationFile.read(tmp_path / "good.json")
+    assert [(file.path, file.of_set) for file in written.sets[0].inputs] == [
+        (str(path), True),
+        (str(tmp_path / "good.npy"), False),
+    ]
     with pytest.raises(SystemExit, match="0"):
         run(["evaluate", "compare", str(tmp_path / "bad.json"), str(tmp_path / "good.json")])
     printed = capsys.readouterr().out

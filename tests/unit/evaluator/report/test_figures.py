@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from arcface_evaluator.metrics.intervals import share_interval
 from arcface_evaluator.metrics.roc import TarAtFar, tar_at_far
 from arcface_evaluator.report.entries import intervals_of
 from arcface_evaluator.report.figures import Measured, figures_of
@@ -48,6 +49,8 @@ def test_groups_are_judged_by_the_thresholds_of_all():
             assert point.threshold == whole.threshold
             assert point.fmr == np.mean(scores.score[mine & ~scores.is_same] >= point.threshold)
             assert point.fnmr == pytest.approx(np.mean(scores.score[mine & scores.is_same] < point.threshold))
+            assert point.interval == pytest.approx(share_interval(point.fnmr, np.sum(mine & scores.is_same)))
+            assert point.fmr_interval == pytest.approx(share_interval(point.fmr, np.sum(mine & ~scores.is_same)))
 
 
 @pytest.mark.parametrize("decided", [True, False])
@@ -66,6 +69,7 @@ def test_a_group_of_one_kind_has_no_equal_error_rate():
     alone = Groups(("genuine", "others"), np.where(scores.is_same, 0, 1).astype(np.int32))
     one, other = figures(Scores(scores.score, scores.is_same, groups=alone)).groups
     assert (one.eer, one.accuracy, one.points[0].fmr, other.points[0].fnmr) == (None, None, None, None)
+    assert (one.points[0].fmr_interval, other.points[0].interval) == (None, None)
 
 
 def test_a_threshold_that_accepts_nobody_is_no_operating_point():

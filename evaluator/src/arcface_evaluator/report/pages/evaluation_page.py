@@ -77,7 +77,9 @@ def _names_of(runs: tables.Runs) -> list[str]:
 def _comparison(runs: tables.Runs) -> Iterator[page.Section]:
     """Every later run beside the first one."""
     if compared := list(comparison.compare_runs(runs)):
-        yield page.Section("Comparison", [tables.comparison_table(compared)], [drawn.differences_plot(compared)])
+        tested = comparison.comparisons_of(compared)
+        plot = [drawn.differences_plot(tested)] if tested else []
+        yield page.Section("Comparison", [tables.comparison_table(compared)], plot)
 
 
 def _section_of(runs: tables.Runs, found: tables.SetResults, hardest: Sequence[entries.HardPairs]) -> page.Section:

@@ -28,13 +28,15 @@ POINTS_REMARK = (
 )
 GROUP_HEADINGS = ("run", "group", "pairs", "accuracy", "95 % interval", "EER", "")
 GROUPS_REMARK = "Decided with the thresholds of all pairs; an EER has a threshold of its own."
+GROUP_POINT_HEADINGS = ("run", "for FMR", "group", "FMR", "95 % of FMR", "FNMR", "95 % of FNMR", "")
+GROUP_POINTS_REMARK = "Each group at the thresholds of the operating points, which are those of all pairs."
 COMPARISON_HEADINGS = ("run", "set", "figure", "difference", "95 % interval", "verdict", "p", "only first", "only run")
 VERDICTS = {"first": "worse", "second": "better", "undecided": "no difference shown"}
 COMPARISON_REMARK = (
     "The same pairs, judged by both. Difference: the run less the first one, in %. Only first, only run: pairs that "
-    "one of them judges rightly. p: of a difference at least as large, were both equally good; the larger one of "
-    "McNemar's exact test and of draws with the luck of thresholds, which tell none below 0.0002. Of equal runs about "
-    "one comparison in twenty is called different, fewer by accuracy, more where they differ by person."
+    "one of them judges rightly. p: of a difference at least as large, were both equally good, by draws that allow for "
+    "the luck of thresholds and for persons, or by the uneven counts alone where that is larger. Of equal runs about "
+    "one comparison in twenty is called different, fewer by accuracy."
 )
 Runs = Mapping[str, document.EvaluationFile]
 
@@ -122,15 +124,17 @@ def _errors(found: set_figures.SetFigures | None) -> list[str]:
     return [f"{found.eer:.5f}", number(next((each.fnmr for each in found.points if each.far == GLANCE_FMR), None))]
 
 
-def comparison_table(compared: Sequence[comparison.Comparison]) -> Table:
+def comparison_table(compared: Sequence[comparison.Compared]) -> Table:
     """A row for each run beside the first one."""
-    return by_run(COMPARISON_HEADINGS, [_comparison_row(each) for each in compared], COMPARISON_REMARK)
+    rows = [_comparison_row(each) for each in comparison.comparisons_of(compared)]
+    notes = " ".join(comparison.notes(compared))
+    return by_run(COMPARISON_HEADINGS, rows, f"{COMPARISON_REMARK} {notes}") if rows else Table((), (), notes)
 
 
 def _comparison_row(each: comparison.Comparison) -> list[str]:
     test = each.test
     low, high = (f"{100 * end:+.3f}" for end in test.interval)
-    verdict = [VERDICTS[test.verdict], f"{test.probability:.2g}", str(test.only_first), str(test.only_second)]
+    verdict = [VERDICTS[test.verdict], test.probability_text, str(test.only_first), str(test.only_second)]
     return [each.second, each.dataset, each.figure, f"{100 * test.difference:+.3f}", f"{low} to {high}", *verdict]
 
 
@@ -211,6 +215,30 @@ def _group_tables(found: SetResults) -> Iterator[Table]:
     ]  # fmt: skip
     if rows:
         yield by_run(GROUP_HEADINGS, rows, GROUPS_REMARK, "Groups")
+    rows = [row for run, of_set in found.figures.items() for row in _group_points(run, of_set)]
+    if rows:
+        yield by_run(GROUP_POINT_HEADINGS, rows, GROUP_POINTS_REMARK, "Groups at the operating points")
+
+
+def _group_points(run: str, of_set: set_figures.SetFigures) -> Iterator[list[str]]:
+    """Both rates of each group, point by point; the highest ones marked."""
+    for far in (point.far for point in of_set.points):
+        points = {group.group: each for group in of_set.groups for each in group.points if each.far == far}
+        worst = {
+            "FMR": _highest({group: each.fmr for group, each in points.items()}),
+            "FNMR": _highest({group: each.fnmr for group, each in points.items()}),
+        }
+        for group, each in points.items():
+            marks = " and ".join(rate for rate, name in worst.items() if name == group)
+            yield [run, far_name(far), group, _rate(each.fmr), _interval(each.fmr_interval), number(each.fnmr),
+                   _interval(each.interval), f"worst {marks}" if marks else ""]  # fmt: skip
+
+
+def _highest(rates: Mapping[str, float | None]) -> str | None:
+    """Whose rate is highest; None where several share it."""
+    known = {name: rate for name, rate in rates.items() if rate is not None}
+    highest = [name for name, rate in known.items() if rate == max(known.values())]
+    return highest[0] if len(highest) == 1 else None
 
 
 def percent(rate: float | None) -> str:

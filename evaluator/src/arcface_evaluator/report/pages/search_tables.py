@@ -19,7 +19,8 @@ SEARCH_REMARK = (
     "the mate stands before it. TPIR: share of them whose mate scores above the threshold that only a share of FPIR of "
     "the searches for strangers exceeds. A dash: too few searches to tell."
 )
-SEARCH_POINT_HEADINGS = ("run", "gallery", "for FPIR", "threshold", "TPIR", "TPIR with nobody before the mate")
+SEARCH_POINT_HEADINGS = ("run", "gallery", "for FPIR", "threshold", "TPIR", "95 % of TPIR",
+                         "TPIR with nobody before the mate")  # fmt: skip
 LIST_HEADINGS = (
     "run",
     "images of",
@@ -88,7 +89,9 @@ def _search_rows(run: str, found: searches.IdentificationRates) -> Iterator[list
 def _search_points(run: str, found: searches.IdentificationRates) -> Iterator[list[str]]:
     for each in found.galleries:
         for fpir, threshold in each.thresholds.items():
-            rates = _percents(each.tpir, [fpir]) + _percents(each.tpir_rank1, [fpir])
+            bounds = each.intervals.get(fpir)
+            interval = "-" if bounds is None else f"{100 * bounds[0]:.2f} to {100 * bounds[1]:.2f}"
+            rates = [*_percents(each.tpir, [fpir]), interval, *_percents(each.tpir_rank1, [fpir])]
             yield [run, each.gallery, fpir, f"{threshold:.4f}", *rates]
 
 

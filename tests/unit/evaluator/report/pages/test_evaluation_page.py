@@ -13,9 +13,9 @@ from arcface_evaluator.metrics.dependence import Dependence
 from arcface_evaluator.report import entries
 from arcface_evaluator.report.document import EvaluationFile
 from arcface_evaluator.report.entries import BINS, curves_of
-from arcface_evaluator.report.figures import Measured
+from arcface_evaluator.report.figures import GroupFigures, Measured, OperatingPoint, SetFigures
 from arcface_evaluator.report.outcomes import Outcomes
-from arcface_evaluator.report.pages import evaluation_page
+from arcface_evaluator.report.pages import evaluation_page, evaluation_tables
 from arcface_evaluator.report.provenance import InputFile
 from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import open_images
@@ -192,6 +192,23 @@ def test_a_page_tells_when_and_by_what_the_evaluation_was_made_and_not_the_page(
     ]
     page = evaluation_page.write_page(tmp_path, {"run": EvaluationFile(inputs=run_of.inputs, sets=sets)}).read_text()
     assert "<dd>2026-01-02 22:30 UTC by commit 0123abc, arcface-evaluator 0.0.7</dd>" in page
+
+
+def test_groups_have_their_rates_at_each_operating_point_and_who_is_worst_alone_is_named():
+    def group(name, fmr, fnmr):
+        point = OperatingPoint(far=1e-3, threshold=0.5, fmr=fmr, fnmr=fnmr, interval=(0, 0.5), fmr_interval=(0, 0.1))
+        return GroupFigures(group=name, pairs=9, points=[point])
+
+    groups = [group("A", 0.002, 0.1), group("B", 0.001, 0.2), group("C", None, 0.2)]
+    points = [OperatingPoint(far=1e-3, threshold=0.5, fmr=0.001, fnmr=0.15)]
+    found = SetFigures(dataset="rfw", auc=1, eer=0, eer_threshold=0.5, points=points, groups=groups)
+    run_of = EvaluationFile(inputs=[InputFile(path="rfw.bin", sha256="0" * 64)], figures=[found])
+    *_, table = evaluation_tables.tables_of({"a": run_of}, evaluation_tables.results_of({"a": run_of}, "rfw"))
+    assert table.rows == [
+        ["1e-3", "A", "0.002", "0.0000 to 0.1000", "0.10000", "0.0000 to 0.5000", "worst FMR"],
+        ["1e-3", "B", "0.001", "0.0000 to 0.1000", "0.20000", "0.0000 to 0.5000", ""],
+        ["1e-3", "C", "-", "0.0000 to 0.1000", "0.20000", "0.0000 to 0.5000", ""],
+    ]
 
 
 def test_the_comparison_tells_differences_intervals_and_the_test(tmp_path):

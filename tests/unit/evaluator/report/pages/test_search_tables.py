@@ -19,6 +19,7 @@ def gallery(name, rank_1, tpir):
         matches={"1": rank_1, "5": 0.97, "10": 0.98},
         tpir={"1e-1": tpir},
         tpir_rank1={"1e-1": tpir - 0.01},
+        intervals={"1e-1": (tpir - 0.02, tpir + 0.02)},
         thresholds={"1e-1": 0.3125},
         unresolved=["1e-2"],
     )
@@ -65,11 +66,11 @@ def test_galleries_have_their_rates_mean_and_thresholds(tmp_path):
         ["mean", "", "", "", "90.00", "97.00", "98.00", "85.00", "-"],
         ["as ijb_1n.py: all as one", "", "", "", "93.00", "94.00", "96.00", "91.00", "81.00"],
     ]
-    assert rows_of(page, 5) == [
-        ["G1", "1e-1", "0.3125", "90.00", "89.00"],
-        ["G2", "1e-1", "0.3125", "80.00", "79.00"],
+    assert rows_of(page, 6) == [
+        ["IJBC", "rank 1, mean of galleries", "0.90000", "-", "-", "-"],
+        ["G1", "1e-1", "0.3125", "90.00", "88.00 to 92.00", "89.00"],
+        ["G2", "1e-1", "0.3125", "80.00", "78.00 to 82.00", "79.00"],
     ]
-    assert rows_of(page, 6) == [["IJBC", "rank 1, mean of galleries", "0.90000", "-", "-", "-"]]
 
 
 def test_no_thresholds_are_told_where_there_are_none(tmp_path):
