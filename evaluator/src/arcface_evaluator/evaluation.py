@@ -1,11 +1,12 @@
 """The one evaluation: sets that know how they are judged, to documents, each whole as soon as its set is done."""
 
 import logging
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from time import monotonic
 from typing import Self
@@ -16,6 +17,8 @@ from arcface_api.errors import ArcFaceError
 from arcface_evaluator.report import document as documents, entries, provenance
 
 LOG = logging.getLogger(__name__)
+EMBEDDINGS = "embeddings"
+"""Folder of those that are kept; see `verifying.embed_templates`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +29,17 @@ class Finding:
     """For people."""
     measure: Callable[[], documents.Numbers]
     hardest: Callable[[], list[entries.HardPairs]] = list
-    """The pairs that a page shows."""
+    """The pairs that a page shows, with their images."""
     figure: Callable[[str], float | None] = lambda _: None
     """A figure by the name that gates give it."""
+
+    def pairs_to_show(self) -> list[entries.HardPairs]:
+        """The hardest pairs; none, with a line in the log, where the images cannot be read: the numbers are known."""
+        try:
+            return self.hardest()
+        except ArcFaceError as error:
+            LOG.warning("the page shows no pairs of a set: %s", error)
+            return []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +61,18 @@ class SetTask:
 class Evaluated:
     """A set that is done."""
 
-    document: Callable[[], documents.EvaluationFile]
+    document: documents.EvaluationFile
     finding: Finding | None
     """None where the document was kept by an earlier process."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeptDocuments:
-    """A folder with a document for each set that is done, for whoever goes on after this process."""
+    """A folder for whoever goes on after this process: documents of sets that are done, embeddings of the others.
+
+    <folder>/IJBC.json
+    <folder>/embeddings/IJBC/<of what>/    as long as there is no document
+    """
 
     folder: Path
 
@@ -74,7 +89,7 @@ class KeptDocuments:
             )
             return None
 
-    def find(self, task: SetTask) -> documents.EvaluationFile | None:
+    def find(self, task: SetTask, inputs: Sequence[provenance.InputFile]) -> documents.EvaluationFile | None:
         """The document of a set, unless it is damaged or of other inputs, programs, protocols or metrics."""
         path = self._path(task.name)
         try:
@@ -84,7 +99,7 @@ class KeptDocuments:
         except (OSError, ArcFaceError) as error:
             LOG.warning("a kept document is not used: %s", error)
             return None
-        is_same = len(kept.sets) == 1 and kept.sets[0].is_of(task.inputs(), task.protocol)
+        is_same = len(kept.sets) == 1 and kept.sets[0].is_of(inputs, task.protocol)
         if is_same and kept.sets[0].dataset == task.name and set(task.metrics) <= set(kept.sets[0].asked):
             return kept
         LOG.info("a kept document is of something else and made anew: %s", path)
@@ -97,6 +112,13 @@ class KeptDocuments:
         except ArcFaceError as error:
             LOG.warning("the document is not kept, another process would begin anew: %s", error)
 
+    def drop_embeddings(self, name: str) -> None:
+        """Remove those of a set whose document is there."""
+        if self._path(name).is_file():
+            shutil.rmtree(self.folder / EMBEDDINGS / name, ignore_errors=True)
+            with suppress(OSError):  # there are those of other sets, or none at all
+                (self.folder / EMBEDDINGS).rmdir()
+
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.json"
 
@@ -104,49 +126,43 @@ class KeptDocuments:
 def evaluate(
     tasks: Iterable[SetTask], checkpoint: str | None, kept: KeptDocuments | None = None
 ) -> Iterator[Evaluated]:
-    """Judge set after set.
+    """Judge set after set; between the last image of one and its document nothing is read that takes long.
 
     Args:
         tasks: the sets, which have been checked.
         checkpoint: what they are judged with, as documents name it; None for embeddings and models.
-        kept: where documents are looked for and kept. They are made only when they are asked for where it is None.
+        kept: where documents are looked for and kept.
     """
     for task in tasks:
-        found = None if kept is None else kept.find(task)
+        inputs = task.inputs()
+        found = None if kept is None else kept.find(task, inputs)
         if found is not None:
             LOG.info("%s was evaluated before: its document is used", task.name)
-            yield _kept(found)
-            continue
-        done = _evaluated(task, checkpoint)
+            yield Evaluated(document=found, finding=None)
+        else:
+            done = _evaluated(task, inputs, checkpoint)
+            if kept is not None:
+                kept.keep(task.name, done.document)
+            yield done
         if kept is not None:
-            kept.keep(task.name, done.document())
-        yield done
+            kept.drop_embeddings(task.name)
 
 
-def _kept(document: documents.EvaluationFile) -> Evaluated:
-    return Evaluated(document=lambda: document, finding=None)
-
-
-def _evaluated(task: SetTask, checkpoint: str | None) -> Evaluated:
+def _evaluated(task: SetTask, inputs: list[provenance.InputFile], checkpoint: str | None) -> Evaluated:
     """Judge a set."""
     began = monotonic()
     finding = task.judge()
     seconds, finished_at = monotonic() - began, datetime.now(UTC)
-
-    @cache
-    def document() -> documents.EvaluationFile:
-        figures = {metric: finding.figure(metric.removeprefix(f"{task.name}.")) for metric in task.metrics}
-        record = provenance.SetRecord(
-            dataset=task.name,
-            protocol=task.protocol,
-            images=task.images,
-            inputs=task.inputs(),
-            versions=provenance.versions(),
-            asked=list(task.metrics),
-            measured={metric: value for metric, value in figures.items() if value is not None},
-            seconds=seconds,
-            finished_at=finished_at,
-        )
-        return documents.EvaluationFile.of(record, finding.measure(), checkpoint)
-
-    return Evaluated(document=document, finding=finding)
+    figures = {metric: finding.figure(metric.removeprefix(f"{task.name}.")) for metric in task.metrics}
+    record = provenance.SetRecord(
+        dataset=task.name,
+        protocol=task.protocol,
+        images=task.images,
+        inputs=inputs,
+        versions=provenance.versions(),
+        asked=list(task.metrics),
+        measured={metric: value for metric, value in figures.items() if value is not None},
+        seconds=seconds,
+        finished_at=finished_at,
+    )
+    return Evaluated(document=documents.EvaluationFile.of(record, finding.measure(), checkpoint), finding=finding)

@@ -68,12 +68,13 @@ def _evaluate_job(
             network = stack.enter_context(open_network(job.checkpoint, config.ranks.accelerator))
             return progress.CountingEmbedder(network, count)
 
-        for done in evaluation.evaluate(job.tasks(embedder), job.name, kept):
-            found.append(done.document())
+        tasks = job.tasks(embedder, None if kept is None else kept.folder)
+        for done in evaluation.evaluate(tasks, job.name, kept):
+            found.append(done.document)
             yield _report_of(job.name, found, job.metrics)
             finding = done.finding
             announce(f"{found[-1].sets[0].dataset}: evaluated before" if finding is None else finding.shown)
-            hardest += [] if finding is None or kept is None else finding.hardest()
+            hardest += [] if finding is None or kept is None else finding.pairs_to_show()
     if kept is not None and found:
         title = f"{config.job} {job.checkpoint.name}"
         _write_summary(kept.folder, title, document.EvaluationFile.joined(found), hardest)
@@ -109,14 +110,14 @@ class _OpenedJob:
             metrics=list(dict.fromkeys(gate.metric for gate in asked.gates)),
         )
 
-    def tasks(self, network: Callable[[], Embedder]) -> Iterator[evaluation.SetTask]:
-        """A task a set; the network is opened by the first that needs it."""
+    def tasks(self, network: Callable[[], Embedder], place: Path | None) -> Iterator[evaluation.SetTask]:
+        """A task a set; the network is opened by the first that needs it, and `place` takes embeddings of releases."""
         source = (self.checkpoint / MANIFEST_FILE,)
         for pair_set in self.sets:
             embed = partial(verifying.embed_all, pair_set, network)
             yield verifying.pairs_task(pair_set, source, embed, self._metrics_of(pair_set.name))
         for opened, images in self.releases:
-            embed = partial(verifying.embed_all, images, network)
+            embed = partial(verifying.embed_templates, opened, images, network, source, place)
             yield verifying.release_task(opened, source, embed, images, self._metrics_of(opened.name))
 
     def _metrics_of(self, name: str) -> list[str]:

@@ -31,14 +31,14 @@ class CountingEmbedder:
         self.embedder = embedder
         self.count = count
 
-    def __call__(self, images: embedder.Images, advance: Advance, /) -> vectors.Embeddings:
-        """Embeddings of all images."""
+    def __call__(self, images: embedder.Images, numbers: range, advance: Advance, /) -> vectors.Embeddings:
+        """Embeddings of the images with these numbers."""
 
         def both(number: int) -> None:
             advance(number)
             self.count.add(number)
 
-        return self.embedder(images, both)
+        return self.embedder(images, numbers, both)
 
 
 class ImageCount:

@@ -3,6 +3,7 @@
 IJB 1:1 verification gives TAR at FAR for every choice that its protocol leaves open.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 
 from arcface_api.contract import reports
 from arcface_api.errors import InvalidInput
-from arcface_evaluator.evaluation import Finding, SetTask
+from arcface_evaluator.evaluation import EMBEDDINGS, Finding, SetTask
 from arcface_evaluator.metrics import named, roc
 from arcface_evaluator.protocols import template_pairs, templates
 from arcface_evaluator.report import document, entries, figures, outcomes, provenance
 from arcface_evaluator.sets import release, release_images
-from arcface_faces.embedding import embedder, vectors
+from arcface_faces.embedding import embedder, parts, vectors
+from arcface_faces.images import LANDMARKS
 from arcface_faces.pairs import pair_set as pair_sets, protocol
 from arcface_faces.progress import progress_bar
 from arcface_faces.scores import Scores, Subjects
@@ -51,10 +53,38 @@ def count_pairs(sets: Iterable[pair_sets.PairSet]) -> list[reports.PairSetCount]
     ]
 
 
-def embed_all(images: NamedImages, network: Callable[[], embedder.Embedder]) -> vectors.Embeddings:
+def embed_all(
+    images: NamedImages, network: Callable[[], embedder.Embedder], kept: parts.KeptParts | None = None
+) -> vectors.Embeddings:
     """Embeddings (N, 2, D) of the images of a set, with a bar on a terminal."""
     with progress_bar(images.name, len(images)) as advance:
-        return network()(images, advance)
+        return parts.join_parts(parts.embed_parts(images, network, advance, kept), len(images))
+
+
+def embed_templates(
+    opened: release.TemplateSet,
+    images: release_images.ReleaseImages,
+    network: Callable[[], embedder.Embedder],
+    source: Sequence[Path],
+    place: Path | None,
+) -> vectors.Embeddings:
+    """Embeddings of a set of templates, which are kept below a folder and taken from there.
+
+    Those of anything else are told by a hash of all that they depend on.
+
+    Args:
+        opened: its files.
+        images: what is embedded.
+        network: what embeds.
+        source: the files that it is made of.
+        place: the folder; None: nothing is kept.
+    """
+    if place is None:
+        return embed_all(images, network)
+    depends = provenance.hashed(opened.member_files, source, images)
+    facts = repr((LANDMARKS, sorted(provenance.versions().items()), [file.sha256 for file in depends]))
+    folder = place / EMBEDDINGS / opened.name / hashlib.sha256(facts.encode()).hexdigest()[:32]
+    return embed_all(images, network, parts.KeptParts(folder))
 
 
 def verify_pairs(pair_set: pair_sets.PairSet, embeddings_NVD: vectors.Embeddings) -> protocol.PairScores:

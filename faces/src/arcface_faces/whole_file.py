@@ -1,9 +1,12 @@
 """Files that are there whole or not at all, whatever ends the process or fills the disk."""
 
+import fcntl
+import glob
 import os
+import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +14,8 @@ from arcface_api.errors import InvalidInput, explained
 
 STDOUT = Path("-")
 REMEDY = "name another file"
+PARTIAL = ".partial"
+"""End of the names of files that are not whole."""
 
 
 @contextmanager
@@ -20,17 +25,40 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: as the system does.
     """
-    hidden = hidden_file(path)
-    try:
-        with hidden.open("wb") as file:
+    _remove_abandoned(path)
+    with _open_hidden(path) as file:
+        hidden = Path(file.name)
+        try:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if path.exists():
-            hidden.chmod(path.stat().st_mode & 0o777)
-        hidden.rename(path)
-    finally:
-        hidden.unlink(missing_ok=True)
+            if path.exists():
+                hidden.chmod(path.stat().st_mode & 0o777)
+            hidden.rename(path)
+        finally:
+            hidden.unlink(missing_ok=True)
+
+
+def _open_hidden(path: Path) -> BinaryIO:
+    """A new file beside another, whatever other processes write in its place at the same time.
+
+    It is locked while it is open, which tells it from those that a killed process left.
+    """
+    while True:
+        file = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}").open("xb")
+        with suppress(OSError):  # where files cannot be locked none is taken for abandoned
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:  # else another process was faster and took it for abandoned
+            return file
+        file.close()
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what killed processes left of a file."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL}"):
+        with suppress(OSError), left.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
 
 
 @contextmanager
@@ -84,11 +112,6 @@ def _print(text: str) -> None:
 def close_stdout() -> None:
     """Let what is still to be printed go nowhere: the interpreter would complain of it at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def hidden_file(path: Path) -> Path:
-    """Where a file is until it is whole; one for all processes, so that a killed one leaves none behind for good."""
-    return path.with_name(f".{path.name}.partial")
 
 
 def check_writable(path: Path, option: str) -> None:

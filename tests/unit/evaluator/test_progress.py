@@ -32,7 +32,7 @@ def test_images_are_counted_as_they_are_embedded():
     count, seen = ImageCount(), []
     embedder = CountingEmbedder(InProcessEmbedder(lambda: corner_network, batch_size=2), count)
     before = count.progress
-    assert embedder(Grey(), seen.append).shape[0] == 5
+    assert embedder(Grey(), range(5), seen.append).shape[0] == 5
     assert (before.images, count.progress.images, sum(seen)) == (0, 5, 5)
     assert count.progress.updated_at >= before.updated_at
 

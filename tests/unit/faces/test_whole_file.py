@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_faces.whole_file import check_writable, undoing, write_whole
+from arcface_faces.whole_file import check_writable, replacing, undoing, write_whole
 
 OLD, NEW = "what was there\n", "x" * 100_000 + "\n"
 
@@ -86,9 +86,26 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
     assert pipe.is_fifo()
 
 
-def test_what_a_killed_process_left_is_replaced(tmp_path):
-    (tmp_path / ".out.json.partial").write_text("half of")
-    write_whole(tmp_path / "out.json", NEW)
+def test_what_a_killed_process_left_goes_and_what_belongs_to_other_files_stays(tmp_path):
+    path, others = tmp_path / "out [1].json", [".out [1].json", ".out 1.json.0123abcd.partial", "x.0123abcd.partial"]
+    for name in (".out [1].json.0123abcd.partial", *others):
+        (tmp_path / name).write_text("half of")
+    write_whole(path, NEW)
+    assert sorted(names(tmp_path)) == sorted([path.name, *others])
+
+
+def test_several_who_write_one_file_at_once_each_write_all_of_theirs(tmp_path):
+    path = tmp_path / "out.json"
+    with replacing(path) as first:
+        first.write(b"first")
+        with replacing(path) as second, contextlib.suppress(InvalidInput), replacing(path) as third:
+            second.write(b"second")
+            third.write(b"third")
+            assert len(names(tmp_path)) == 3
+            raise InvalidInput("a third one that fails")
+        assert path.read_bytes() == b"second"
+        assert len(names(tmp_path)) == 2
+    assert path.read_bytes() == b"first"
     assert names(tmp_path) == ["out.json"]
 
 

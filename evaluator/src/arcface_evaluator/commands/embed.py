@@ -11,7 +11,7 @@ from arcface_evaluator.commands import pairs, sources
 from arcface_evaluator.sets import named_images
 from arcface_faces import whole_file
 from arcface_faces.datasets import dataset
-from arcface_faces.embedding import vectors
+from arcface_faces.embedding import parts, vectors
 from arcface_faces.image_files import framing
 from arcface_faces.pairs import pair_set
 from arcface_faces.progress import progress_bar
@@ -51,12 +51,11 @@ def embed(
         named_images.check_landmarks(found)
     with whole_file.undoing(dropped):
         with source.embedder() as embedder, progress_bar("images", len(found)) as advance:
-            embeddings = embedder(found, advance)
-        vectors.write_embeddings(out, embeddings)
+            made = parts.embed_parts(found, lambda: embedder, advance)
+            count, _, dimensions = vectors.write_embeddings(out, made, len(found))
         with whole_file.undoing(out):
             header = ["image", "identity"][: len(found.name(0))]
             pairs.write_table(names_file, [header, *map(found.name, range(len(found)))])
-    count, _, dimensions = embeddings.shape
     click.echo(f"{out}: {count} images, {dimensions} numbers each for original and mirrored; names in {names_file}")
 
 

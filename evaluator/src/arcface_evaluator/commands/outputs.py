@@ -49,17 +49,19 @@ class Outputs:
             InvalidInput: before anything is computed, where an output cannot be written or would replace an input.
         """
         self._check([*inputs, *source.files, *([] if source.checkpoint is None else [source.checkpoint])])
+        if self.json_file is None and self.report is None:
+            for task in tasks:
+                self.show(task.judge().shown)
+            return
         documents, hardest = list[document.EvaluationFile](), list[entries.HardPairs]()
-        for done in evaluation.evaluate(
-            tasks, None if source.checkpoint is None else printable(str(source.checkpoint))
-        ):
-            if self.json_file is not None or self.report is not None:
-                documents.append(done.document())
+        checkpoint = None if source.checkpoint is None else printable(str(source.checkpoint))
+        for done in evaluation.evaluate(tasks, checkpoint):
+            documents.append(done.document)
             if self.json_file is not None and whole_file.is_replaced(self.json_file):
                 self._write_json(documents)
             if done.finding is not None:
                 self.show(done.finding.shown)
-                hardest += done.finding.hardest() if self.report is not None else []
+                hardest += done.finding.pairs_to_show() if self.report is not None else []
         if self.json_file is not None and not whole_file.is_replaced(self.json_file):
             self._write_json(documents)
         if self.report is not None:

@@ -147,11 +147,7 @@ class EmbeddingSource:
         if self.network is None:
             return TemplateEmbeddings(functools.partial(self.embed, None, len(opened.images)), None)
         images, place = release_images.open_images(opened), self.checkpoint if self.keep else None
-
-        def embed() -> vectors.Embeddings:
-            cache = None if place is None else release_images.open_cache(place, self.files[0], opened, images)
-            return release_images.cached_embeddings(cache, lambda: self.embed(images, len(images)))
-
+        embed = functools.partial(verifying.embed_templates, opened, images, self.load, self.files, place)
         return TemplateEmbeddings(embed, images)
 
 

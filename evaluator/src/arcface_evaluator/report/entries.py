@@ -1,13 +1,15 @@
 """From what was measured to entries of the document, to lines and tables for people, and to the pairs of the page."""
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from arcface_api.errors import ArcFaceError
 from arcface_evaluator.metrics import intervals, roc
 from arcface_evaluator.protocols import templates
 from arcface_evaluator.report.document import IjbRates, PairAccuracy, PairDetails, ScoreCurves
@@ -16,6 +18,7 @@ from arcface_faces.images import Image, cv2
 from arcface_faces.pairs.protocol import PairScores
 from arcface_faces.scores import Scores
 
+LOG = logging.getLogger(__name__)
 SHOWN = 8
 """Of the hardest pairs of each kind."""
 BINS = 100
@@ -177,6 +180,8 @@ class HardPairs:
 def hardest_pairs(dataset: str, scores: Scores, show: Callable[[int, str], HardPair]) -> list[HardPairs]:
     """Genuine pairs with the lowest and impostors with the highest scores.
 
+    Those whose images cannot be read are left out, with a line in the log.
+
     Args:
         dataset: name of the set.
         scores: of its pairs.
@@ -187,14 +192,19 @@ def hardest_pairs(dataset: str, scores: Scores, show: Callable[[int, str], HardP
     different = impostors[np.argsort(-scores.score[impostors], kind="stable")[:SHOWN]]
     is_right = scores.is_right
 
-    def shown(number: int) -> HardPair:
-        score = float(scores.score[number])
-        pair = show(number, f"{score:.3f}")
-        return replace(pair, score=score, is_right=None if is_right is None else bool(is_right[number]))
+    def shown(numbers: NDArray[np.int64]) -> Iterator[HardPair]:
+        for number in map(int, numbers):
+            score = float(scores.score[number])
+            try:
+                pair = show(number, f"{score:.3f}")
+            except ArcFaceError as error:
+                LOG.warning("%s: the page leaves out a pair: %s", dataset, error)
+                continue
+            yield replace(pair, score=score, is_right=None if is_right is None else bool(is_right[number]))
 
     return [
-        HardPairs(dataset, "One person, least alike", [shown(int(number)) for number in alike], is_same=True),
-        HardPairs(dataset, "Two persons, most alike", [shown(int(number)) for number in different], is_same=False),
+        HardPairs(dataset, "One person, least alike", list(shown(alike)), is_same=True),
+        HardPairs(dataset, "Two persons, most alike", list(shown(different)), is_same=False),
     ]
 
 

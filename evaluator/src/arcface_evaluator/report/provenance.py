@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, Protocol
@@ -62,9 +63,17 @@ class InputFile(Model):
     @classmethod
     def of(cls, path: Path, *, of_set: bool = False) -> "InputFile":
         """Hash a file that was read."""
-        with explained(path, "cannot be read", "mend its rights"), path.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        return cls(path=printable(str(path)), sha256=digest, of_set=of_set)
+        with explained(path, "cannot be read", "mend its rights"):
+            found = path.stat()
+            written = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+            return cls(path=printable(str(path)), sha256=_digest(path, written), of_set=of_set)
+
+
+@cache
+def _digest(path: Path, _written: tuple[int, ...]) -> str:
+    """Hash of a file as long as nobody writes it anew: a model is that of many sets."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def named_apart(paths: Sequence[Path]) -> dict[str, Path]:

@@ -1,12 +1,6 @@
-"""The images of an IJB release, aligned as they are read, and their embeddings, kept beside the checkpoint.
-
-Where embeddings are kept, looking again costs seconds. The kept file's name holds a hash of everything that they depend
-on: the checkpoint by its manifest, which has the hashes of its files and the preprocessing, the template of the
-alignment, the release's files and every image's bytes. A hash of the file itself lies beside it.
-"""
+"""The images of an IJB release, aligned as they are read."""
 
 import hashlib
-import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,14 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from arcface_api.errors import ArcFaceError, InvalidInput, explained
+from arcface_api.errors import InvalidInput, explained
 from arcface_evaluator.sets.release import IMAGES_FOLDER, TemplateSet
-from arcface_faces import checkpoint, image_header, images as faces, positioned_file
-from arcface_faces.embedding import embedder, vectors
+from arcface_faces import image_header, images as faces, positioned_file
+from arcface_faces.embedding import embedder
 from arcface_faces.image_files import tree
 from arcface_faces.progress import progress_bar
-
-LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,72 +125,6 @@ def _open_alignment(opened: TemplateSet) -> Alignment | None:
     if len(wrong):
         raise InvalidInput(f"{opened.marks_file} line {wrong[0] + 1}: all landmarks are one point; correct them")
     return Alignment(opened.marks_file, opened.points, matrices)
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddingCache:
-    """One file that may be there."""
-
-    path: Path
-    images: int
-
-    def load(self) -> vectors.Embeddings | None:
-        """The embeddings, if they are kept and sound."""
-        try:
-            if not self.path.is_file():
-                return None
-            written = self._digest_file.read_text(encoding="ascii", errors="replace")
-            found = (
-                vectors.read_embeddings(self.path, self.images)
-                if written == checkpoint.file_sha256(self.path)
-                else None
-            )
-        except (OSError, ArcFaceError) as error:
-            LOG.warning("kept embeddings are not used: %s", error)
-            return None
-        if found is None:
-            LOG.warning("kept embeddings are not used: %s has changed since", self.path)
-        return found
-
-    @property
-    def _digest_file(self) -> Path:
-        """The hash of the file as it was written, beside it."""
-        return self.path.with_suffix(".sha256")
-
-    def store(self, embeddings_NVD: vectors.Embeddings) -> None:
-        """Keep embeddings; where the folder cannot be written they are not kept, which costs time only."""
-        hidden = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        try:
-            with hidden.open("wb") as file:
-                np.save(file, embeddings_NVD)
-                file.flush()
-                os.fsync(file.fileno())
-            self._digest_file.write_text(checkpoint.file_sha256(hidden), encoding="ascii")
-            hidden.rename(self.path)
-        except (OSError, ArcFaceError) as error:
-            LOG.info("embeddings are not kept: %s (%s)", self.path, error)
-            hidden.unlink(missing_ok=True)
-
-
-def open_cache(folder: Path, manifest: Path, opened: TemplateSet, images: ReleaseImages) -> EmbeddingCache:
-    """The cache of one release with one checkpoint, whose folder and manifest are given."""
-    whole = hashlib.sha256(repr(faces.LANDMARKS).encode())
-    for part in (manifest, *opened.member_files):
-        with explained(part, "cannot be read", "give this user the right to read it"):
-            whole.update(hashlib.sha256(positioned_file.read_regular(part)).digest())
-    whole.update(bytes.fromhex(images.sha256))
-    return EmbeddingCache(folder / f"embeddings-{opened.name}-{whole.hexdigest()[:32]}.npy", len(images))
-
-
-def cached_embeddings(cache: EmbeddingCache | None, embed: Callable[[], vectors.Embeddings]) -> vectors.Embeddings:
-    """Kept embeddings, or new ones that are kept from now on."""
-    found = cache.load() if cache is not None else None
-    if found is not None:
-        return found
-    embeddings = embed()
-    if cache is not None:
-        cache.store(embeddings)
-    return embeddings
 
 
 def check_all(name: str, count: int, check: Callable[[int], object]) -> None:

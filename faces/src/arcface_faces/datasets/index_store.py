@@ -9,13 +9,13 @@ import fcntl
 import hashlib
 import logging
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from arcface_api.errors import InvalidInput
+from arcface_faces import whole_file
 from arcface_faces.datasets.index import DatasetIndex
 
 LOG = logging.getLogger(__name__)
@@ -135,16 +135,8 @@ def _publish(place: Path, index: DatasetIndex, made_from: str) -> bool:
     """Publish by rename, so that ranks that start together never see half a file."""
     try:
         _make_folder(place)
-        partial = place.with_name(f"{place.name}.{secrets.token_hex(8)}")
-        try:
-            # Opened plainly and not as a temporary file, which nobody else may read: the umask decides.
-            with partial.open("xb") as file:
-                index.write(file, made_from)
-            partial.replace(place)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                partial.unlink()
-            raise
+        with whole_file.replacing(place) as file:
+            index.write(file, made_from)
     except OSError as error:
         LOG.info("index is not kept file=%s reason=%s", place, error)
         return False

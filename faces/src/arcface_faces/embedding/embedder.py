@@ -25,7 +25,7 @@ from arcface_api import parent_death
 from arcface_api.contract.pod_environment import DEVICE_ID
 from arcface_api.cpu_affinity import core_share
 from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_faces.embedding.vectors import Embeddings, check_finite, tell_degenerate
+from arcface_faces.embedding.vectors import Embeddings, check_finite
 from arcface_faces.images import IMAGE_SIZE, Image
 from arcface_faces.progress import Advance
 
@@ -53,8 +53,8 @@ class Images(Protocol):
 class Embedder(Protocol):
     """From images to embeddings (N, 2, D), whatever computes them."""
 
-    def __call__(self, images: Images, advance: Advance, /) -> Embeddings:
-        """Embeddings of all images."""
+    def __call__(self, images: Images, numbers: range, advance: Advance, /) -> Embeddings:
+        """Embeddings of the images with these numbers."""
 
 
 class InProcessEmbedder:
@@ -69,11 +69,9 @@ class InProcessEmbedder:
         """The network, loaded."""
         return self.load()
 
-    def __call__(self, images: Images, advance: Advance, /) -> Embeddings:
-        """Embeddings of all images."""
-        embeddings = embed(images, self.network, self.batch_size, advance)
-        tell_degenerate(embeddings, "embeddings of the network")
-        return embeddings
+    def __call__(self, images: Images, numbers: range, advance: Advance, /) -> Embeddings:
+        """Embeddings of the images with these numbers."""
+        return _gather_batches(_embed_batches(images, numbers, self.network, self.batch_size), numbers, advance)
 
 
 def embed(images: Images, network: Network, batch_size: int, advance: Advance = lambda _: None) -> Embeddings:
@@ -82,7 +80,8 @@ def embed(images: Images, network: Network, batch_size: int, advance: Advance = 
     The network sees `batch_size` images and in the end what is left; those that want one shape fill batches up
     themselves. Kept in memory are the embeddings and a few batches.
     """
-    return _gather_batches(_embed_batches(images, range(len(images)), network, batch_size), len(images), advance)
+    numbers = range(len(images))
+    return _gather_batches(_embed_batches(images, numbers, network, batch_size), numbers, advance)
 
 
 def _embed_batches(
@@ -97,13 +96,14 @@ def _embed_batches(
         first += len(batch)
 
 
-def _gather_batches(batches: Iterable[tuple[int, Embeddings]], count: int, advance: Advance) -> Embeddings:
-    """The batches of `count` images, which may come in any order, as one array."""
+def _gather_batches(batches: Iterable[tuple[int, Embeddings]], numbers: range, advance: Advance) -> Embeddings:
+    """The batches of the images with these numbers, which may come in any order, as one array."""
     embeddings: Embeddings | None = None
     for first, views in batches:
         if embeddings is None:
-            embeddings = np.empty((count, *views.shape[1:]), np.float32)
-        embeddings[first : first + len(views)] = views
+            embeddings = np.empty((len(numbers), *views.shape[1:]), np.float32)
+        row = first - numbers.start
+        embeddings[row : row + len(views)] = views
         advance(len(views))
     if embeddings is None:
         raise InvalidInput("there are no images to embed")
@@ -154,20 +154,21 @@ class MultiProcessEmbedder:
 
     def __init__(self, connections: list[Connection]) -> None:
         self.connections = connections
+        self.sent: Images | None = None
 
-    def __call__(self, images: Images, advance: Advance, /) -> Embeddings:
-        """Embeddings of all images.
+    def __call__(self, images: Images, numbers: range, advance: Advance, /) -> Embeddings:
+        """Embeddings of the images with these numbers.
 
         Raises:
             InvalidInput: what a process finds wrong with an image or the network.
             ArcFaceError: where a process has died.
         """
+        words = [numbers] if images is self.sent else [images, numbers]
         for connection in self.connections:
             with contextlib.suppress(OSError):  # of a process that has died; waiting for its answer tells
-                connection.send(images)
-        embeddings = _gather_batches(self._answers(), len(images), advance)
-        tell_degenerate(embeddings, "embeddings of the network")
-        return embeddings
+                deque(map(connection.send, words), maxlen=0)
+        self.sent = images
+        return _gather_batches(self._answers(), numbers, advance)
 
     def _answers(self) -> Iterator[tuple[int, Embeddings]]:
         """Batches as they come, until every process has sent its last one."""
@@ -243,30 +244,35 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _serve(connection: Connection, load: LoadNetwork, batch_size: int, number: int, processes: int) -> None:
-    """Embed this process's share of whatever images come."""
+    """Embed this process's share of whatever numbers come, of the images that came last."""
     parent_death.follow_parent(os.getppid(), signal.SIGKILL)
     # Where several processes share a host's cores, each decodes and computes on its own ones.
     os.sched_setaffinity(0, core_share(os.sched_getaffinity(0), processes, number))
     os.environ[DEVICE_ID] = str(number)  # MindSpore on Ascend takes the card from it
     own = InProcessEmbedder(load, batch_size)
     with contextlib.suppress(EOFError, OSError):  # whoever asked has left
+        images: Images = connection.recv()
         while True:
-            images: Images = connection.recv()
+            asked = connection.recv()
+            if not isinstance(asked, range):
+                images = asked
+                continue
             try:
-                for batch in _embed_share(own, images, number, processes):
+                for batch in _embed_share(own, images, _share(asked, batch_size, number, processes)):
                     connection.send(batch)
                 connection.send(None)
             except ArcFaceError as error:
                 connection.send(error)
 
 
-def _embed_share(
-    own: InProcessEmbedder, images: Images, number: int, processes: int
-) -> Iterator[tuple[int, Embeddings]]:
-    """The batches of one of several equal shares."""
-    size = own.batch_size
-    batches = -(-len(images) // size)
-    share = -(-batches // processes) * size
-    numbers = range(len(images))[number * share : (number + 1) * share]
+def _share(numbers: range, batch_size: int, number: int, processes: int) -> range:
+    """One of several equal shares, of whole batches."""
+    batches = -(-len(numbers) // batch_size)
+    share = -(-batches // processes) * batch_size
+    return numbers[number * share : (number + 1) * share]
+
+
+def _embed_share(own: InProcessEmbedder, images: Images, numbers: range) -> Iterator[tuple[int, Embeddings]]:
+    """The batches of a share, which may be empty: then no network is loaded."""
     if numbers:
-        yield from _embed_batches(images, numbers, own.network, size)
+        yield from _embed_batches(images, numbers, own.network, own.batch_size)

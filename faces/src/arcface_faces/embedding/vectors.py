@@ -1,7 +1,13 @@
 """Embeddings as arrays, and as `.npy` files that something else has made: a row an image, in the order of the set."""
 
+import errno
+import io
 import logging
-from collections.abc import Iterator
+import math
+import os
+import shutil
+from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tokenize import TokenError
 from typing import Literal, get_args
@@ -45,19 +51,39 @@ def read_embeddings(path: Path, images: int, views: Views = "separate") -> Embed
         rounded = stored.astype(np.float32, copy=False)
     embeddings = rounded if stored.ndim == 3 else rounded[:, None, :]
     check_finite(embeddings, str(path))
-    tell_degenerate(embeddings, str(path))
+    deque(tell_degenerate(_blocks(embeddings), str(path)), maxlen=0)
     if _halves_look_alike(embeddings):
         LOG.warning("%s: the halves of its rows look like two views of an image: give --views concatenated", path)
     return embeddings
 
 
-def write_embeddings(path: Path, embeddings_NVD: Embeddings) -> None:
-    """Write a `.npy`, whole or not at all; ArcFaceError where it cannot be written."""
-    whole = np.ascontiguousarray(embeddings_NVD)
+def write_embeddings(path: Path, parts: Iterable[Embeddings], count: int) -> tuple[int, ...]:
+    """Write a `.npy` of `count` rows, whole or not at all, as its parts come; memory holds one of them.
+
+    Returns:
+        Its shape.
+
+    Raises:
+        ArcFaceError: where it cannot be written; where there is no room for all of it, with the first part.
+    """
+    shape: tuple[int, ...] = ()
     with explained(path, "cannot be written", "name another file"), whole_file.replacing(path) as file:
-        # numpy.save() does not tell a full disk from anything else.
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))  # type: ignore[no-untyped-call]
-        file.write(whole.data)
+        for part in parts:
+            if not shape:
+                shape = (count, *part.shape[1:])
+                if shutil.disk_usage(path.parent).free < math.prod(shape) * part.itemsize:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                file.write(header(shape))
+            file.write(np.ascontiguousarray(part).data)
+    return shape
+
+
+def header(shape: tuple[int, ...]) -> bytes:
+    """What a `.npy` with an array of float32 begins with."""
+    written = io.BytesIO()
+    facts = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(written, facts)  # type: ignore[no-untyped-call]
+    return written.getvalue()
 
 
 def _separated(path: Path, stored: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -77,18 +103,22 @@ def _halves_look_alike(embeddings_NVD: Embeddings) -> bool:
     return float(np.median((first * second).sum(axis=1) / lengths)) > ALIKE
 
 
-def tell_degenerate(embeddings_NVD: Embeddings, source: str) -> None:
-    """Warn of embeddings that tell no images apart, and of those without a direction."""
-    count = len(embeddings_NVD)
-    if count > 1 and all((block == embeddings_NVD[0]).all() for block in _blocks(embeddings_NVD)):
+def tell_degenerate(blocks: Iterable[Embeddings], source: str) -> Iterator[Embeddings]:
+    """The same blocks of rows; behind the last one a warning of rows that tell no images apart or are zero."""
+    first, are_equal, count, zeros, first_zero = None, True, 0, 0, 0
+    for block in blocks:
+        first = block[0] if first is None else first
+        are_equal = are_equal and bool((block == first).all())
+        is_zero = ~block.any(axis=2).all(axis=1)
+        first_zero = first_zero if zeros or not is_zero.any() else count + int(np.argmax(is_zero))
+        zeros, count = zeros + int(is_zero.sum()), count + len(block)
+        yield block
+    if count > 1 and are_equal:
         LOG.warning(
             "%s: all %d are equal: they tell nobody apart; the network or what it is given is wrong", source, count
         )
-        return
-    zero = np.concatenate([~block.any(axis=2).all(axis=1) for block in _blocks(embeddings_NVD)])
-    if zero.any():
-        first = int(np.argmax(zero))
-        LOG.warning("%s: %d of %d are zero, the first is row %d: embed those again", source, zero.sum(), count, first)
+    elif zeros:
+        LOG.warning("%s: %d of %d are zero, the first is row %d: embed those again", source, zeros, count, first_zero)
 
 
 def _blocks(embeddings_NVD: Embeddings) -> Iterator[Embeddings]:

@@ -1,7 +1,6 @@
 """From the files of a release to embeddings: which images, aligned how, kept where."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -9,23 +8,23 @@ import pytest
 from arcface_api.command import run
 from arcface_api.errors import InvalidInput
 from arcface_evaluator.sets.release import open_ijb
-from arcface_evaluator.sets.release_images import cached_embeddings, open_cache, open_images
-from arcface_evaluator.verifying import embed_all, verify_release
+from arcface_evaluator.sets.release_images import open_images
+from arcface_evaluator.verifying import embed_templates, verify_release
 from arcface_faces.checkpoint import MANIFEST_FILE
+from arcface_faces.embedding import parts
 from arcface_faces.embedding.embedder import InProcessEmbedder
+from support import small_volume
 from support.builders.ijb_release import IMAGES_EACH, PERSONS, write_release
 from support.builders.verification_set import corner_network, encoded_image, noise_image
 
 IMAGES = PERSONS * IMAGES_EACH
 
 
-def embed_with(load, root, batch_size, cache):
-    images = open_images(open_ijb(root))
-    return cached_embeddings(cache, lambda: embed_all(images, lambda: InProcessEmbedder(load, batch_size)))
-
-
-def embeddings_of(root, batch_size=7, cache=None):
-    return embed_with(lambda: corner_network, root, batch_size, cache)
+def embeddings_of(root, batch_size=7, checkpoint=None, network=corner_network):
+    opened = open_ijb(root)
+    source = () if checkpoint is None else (checkpoint / MANIFEST_FILE,)
+    embedder = InProcessEmbedder(lambda: network, batch_size)
+    return embed_templates(opened, open_images(opened), lambda: embedder, source, checkpoint)
 
 
 def test_images_are_embedded_in_the_order_of_the_files_with_their_mirrored_views(tmp_path):
@@ -139,26 +138,50 @@ def checkpoint(tmp_path):
     return folder
 
 
-def never():
-    raise AssertionError("the network was loaded")
+def never(_images):
+    raise AssertionError("the network was asked")
 
 
-def cache_of(root, checkpoint):
-    opened = open_ijb(root)
-    return open_cache(checkpoint, checkpoint / MANIFEST_FILE, opened, open_images(opened))
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Parts of 20 images: 20, 20 and 8."""
+    monkeypatch.setattr(parts, "PART", 20)
 
 
+@pytest.mark.usefixtures("small_parts")
 def test_embeddings_are_kept_beside_the_checkpoint_and_taken_from_there(tmp_path, checkpoint):
     root = write_release(tmp_path)
-    first = embeddings_of(root, cache=cache_of(root, checkpoint))
-    again = embed_with(never, root, 7, cache_of(root, checkpoint))
-    np.testing.assert_array_equal(first, again)
+    first = embeddings_of(root, checkpoint=checkpoint)
+    np.testing.assert_array_equal(first, embeddings_of(root, batch_size=20))
+    np.testing.assert_array_equal(first, embeddings_of(root, checkpoint=checkpoint, network=never))
 
 
-@pytest.mark.parametrize("changed", ["image", "landmark", "template", "checkpoint"])
-def test_kept_embeddings_of_anything_else_are_not_taken(tmp_path, checkpoint, changed):
+@pytest.mark.usefixtures("small_parts")
+def test_whoever_is_ended_loses_one_part_at_most(tmp_path, checkpoint):
+    root, seen = write_release(tmp_path), []
+
+    def ended(images):
+        if sum(seen) >= 2 * 33:  # both views of 33 images
+            raise KeyboardInterrupt
+        seen.append(len(images))
+        return corner_network(images)
+
+    def counted(images):
+        seen.append(len(images))
+        return corner_network(images)
+
+    with pytest.raises(KeyboardInterrupt):
+        embeddings_of(root, checkpoint=checkpoint, network=ended)
+    seen.clear()
+    found = embeddings_of(root, checkpoint=checkpoint, network=counted)
+    assert sum(seen) == 2 * (IMAGES - 20)
+    np.testing.assert_array_equal(found, embeddings_of(root))
+
+
+@pytest.mark.parametrize("changed", ["image", "landmark", "template", "checkpoint", "programs"])
+def test_kept_embeddings_of_anything_else_are_not_taken(tmp_path, checkpoint, monkeypatch, changed):
     root = write_release(tmp_path)
-    embeddings_of(root, cache=cache_of(root, checkpoint))
+    embeddings_of(root, checkpoint=checkpoint)
     if changed == "image":
         (root / "loose_crop" / "3.jpg").write_bytes(encoded_image(99))
     elif changed == "landmark":
@@ -166,35 +189,50 @@ def test_kept_embeddings_of_anything_else_are_not_taken(tmp_path, checkpoint, ch
     elif changed == "template":
         path = root / "meta" / "ijbc_face_tid_mid.txt"
         path.write_text(path.read_text().replace("0.jpg 0 0", "0.jpg 0 1", 1))
+    elif changed == "programs":
+        monkeypatch.setenv("ARCFACE_REVISION", "another")
     else:
         (checkpoint / MANIFEST_FILE).write_text('{"step": 11}')
-    with pytest.raises(AssertionError, match="was loaded"):
-        embed_with(never, root, 7, cache_of(root, checkpoint))
+    with pytest.raises(AssertionError, match="was asked"):
+        embeddings_of(root, checkpoint=checkpoint, network=never)
 
 
 @pytest.mark.parametrize(
     "damage",
     [
         lambda path: path.write_bytes(b"\x93NUMPY"),
-        lambda path: np.save(path, np.zeros(3)),
+        lambda path: path.write_bytes(b""),
         lambda path: np.save(path, np.load(path)[::-1]),  # sound by its looks
-        lambda path: path.with_suffix(".sha256").unlink(),
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path: (path.unlink(), path.mkdir()),
     ],
 )
-def test_damaged_kept_embeddings_are_made_anew(tmp_path, checkpoint, damage):
+@pytest.mark.usefixtures("small_parts")
+def test_a_damaged_part_is_made_anew(tmp_path, checkpoint, damage):
     root = write_release(tmp_path)
-    expected = embeddings_of(root, cache=cache_of(root, checkpoint))
-    (kept,) = checkpoint.glob("embeddings-IJBC-*.npy")
+    expected = embeddings_of(root, checkpoint=checkpoint)
+    (kept,) = checkpoint.glob("embeddings/IJBC/*/00000020-00000040.npy")
     damage(kept)
-    np.testing.assert_array_equal(embeddings_of(root, cache=cache_of(root, checkpoint)), expected)
+    np.testing.assert_array_equal(embeddings_of(root, checkpoint=checkpoint), expected)
 
 
-def test_a_folder_that_cannot_be_written_keeps_nothing_and_stops_nothing(tmp_path, checkpoint):
+@pytest.mark.usefixtures("small_parts")
+def test_a_full_volume_keeps_nothing_and_stops_nothing(tmp_path, caplog):
     root = write_release(tmp_path)
-    cache = cache_of(root, checkpoint)
-    (checkpoint / MANIFEST_FILE).unlink()
-    shutil.rmtree(checkpoint)
-    assert len(embeddings_of(root, cache=cache)) == IMAGES
+    with small_volume.mounted(tmp_path / "volume", "48k") as volume:  # a part has 20 x 2 x 147 x 4 bytes
+        (volume / MANIFEST_FILE).write_text("{}")
+        assert len(embeddings_of(root, checkpoint=volume)) == IMAGES
+        assert [path.name for path in volume.rglob("*") if path.is_file()] == [MANIFEST_FILE]
+        assert "embeddings are not kept, another process would begin anew" in caplog.text
+        assert "No space left on device" in caplog.text
+        assert len(caplog.messages) == 1
+
+
+def test_a_folder_that_cannot_be_written_keeps_nothing_and_stops_nothing(tmp_path, checkpoint, caplog):
+    root = write_release(tmp_path)
+    (checkpoint / "embeddings").touch()  # a file, since root may write to any folder
+    assert len(embeddings_of(root, checkpoint=checkpoint)) == IMAGES
+    assert len(caplog.messages) == 1
 
 
 def test_the_command_prints_the_table_and_writes_every_number(tmp_path, checkpoint, monkeypatch, capsys):
@@ -208,7 +246,7 @@ def test_the_command_prints_the_table_and_writes_every_number(tmp_path, checkpoi
     assert written["checkpoint"] == str(checkpoint)
     assert written["ijb"] == [{"dataset": "IJBC", "tarAtFar": {"1e-2": 1.0, "1e-1": 1.0}}]
     assert len(written["ijbDetails"]) == 8
-    assert len(list(checkpoint.glob("embeddings-*.npy"))) == 1
+    assert len(list(checkpoint.glob("embeddings/IJBC/*/00000000-00000048.npy"))) == 1
 
 
 def test_check_counts_a_release(tmp_path, capsys):
