@@ -9,17 +9,15 @@ from typing import Any
 import pytest
 import yaml
 
-from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.kubernetes.election import LEASE_NAME
 from arcface_operator.manifests.worker_pod import build_worker_pod
 from arcface_operator.settings import DeviceClass, Settings
 from support.builders.jobs import make_job
-from support.printed_commands import printed_commands
 from support.shipped import DASHBOARDS, RULES
 from testbed.images.builder import REPOSITORY
 from testbed.programs.binaries import binary
 from testbed.programs.commands import TestbedError, run
-from testbed.programs.helm import CHART, IMAGES, rendered
+from testbed.programs.helm import CHART, objects, rendered, settings_of
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
@@ -28,14 +26,6 @@ EVERYTHING = ("monitoring.podMonitors=true", "monitoring.rules=true", "networkPo
 OWN_VALUES = {"trainer_image", "resource_name", "device_annotation", "chip_family", "device_classes"}
 OWN_VALUES |= {"driver_mounts", "driver_files", "fixed_user"}
 """Settings that have values outside of `settings`."""
-
-
-def objects(*values: str) -> dict[tuple[str, str], dict[str, Any]]:
-    """Rendered objects by kind and name."""
-    found = [each for each in yaml.safe_load_all(rendered(*values)) if each]
-    named = {(each["kind"], each["metadata"]["name"]): each for each in found}
-    assert len(named) == len({(*key, each["metadata"].get("namespace")) for key, each in named.items()})
-    return named
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +45,7 @@ def test_generated_files_are_as_their_sources_say() -> None:
     subprocess.run([sys.executable, REPOSITORY / "charts" / "generator", "--check"], check=True)
 
 
-WHOLE = {"resources", "podSecurityContext", "securityContext"}
+WHOLE = {"resources", "test.resources", "podSecurityContext", "securityContext"}
 """Maps that are one value, handed on as they are."""
 
 
@@ -73,7 +63,7 @@ def test_values_and_schema_name_the_same_keys() -> None:
         found = set()
         for key, value in schema["properties"].items():
             path = prefix + key
-            is_map = "properties" in value and path not in {"settings", "resources"}
+            is_map = "properties" in value and path not in {"settings", *WHOLE}
             found |= named(value, f"{path}.") if is_map else {path}
         return found
 
@@ -128,21 +118,23 @@ def test_a_slip_in_the_values_is_told(value: str, message: str) -> None:
 def test_the_operator_reads_the_settings_that_are_rendered() -> None:
     chosen = ("settings.progressSeconds=3", "trainer.digest=sha256:" + "a" * 64)
     driver = ("ascend.driverMounts={/usr/a,/usr/b}", "ascend.driverFiles={/etc/c}")
-    config = objects(*chosen, *driver)["ConfigMap", "arcface-operator-settings"]
-    settings = Settings.from_json(json.dumps(yaml.safe_load(config["data"]["settings.yaml"])), "settings")
+    settings = settings_of(*chosen, *driver)
     assert settings.progress_seconds == 3
     assert settings.trainer_image == f"arcface-trainer@sha256:{'a' * 64}"
     assert (settings.driver_mounts, settings.driver_files) == (("/usr/a", "/usr/b"), ("/etc/c",))
-    default = objects()["ConfigMap", "arcface-operator-settings"]
-    assert Settings.from_json(json.dumps(yaml.safe_load(default["data"]["settings.yaml"])), "settings") == Settings()
+    assert settings_of() == Settings()
 
 
-def test_changed_settings_start_new_pods() -> None:
-    def pods(*values: str) -> dict[str, Any]:
-        return objects(*values)["Deployment", "arcface-operator"]["spec"]["template"]
-
-    assert pods() == pods()
-    assert pods() != pods("settings.progressSeconds=3")
+def test_pods_have_their_settings_in_their_own_template() -> None:
+    """So changed ones start new pods, and those of before read theirs as long as they live."""
+    (volume,) = pod_of()["spec"]["volumes"]
+    (item,) = volume["downwardAPI"]["items"]
+    assert item == {"path": "settings.yaml", "fieldRef": {"fieldPath": "metadata.annotations['arcface.io/settings']"}}
+    (container,) = pod_of()["spec"]["containers"]
+    (mount,) = container["volumeMounts"]
+    assert f"--settings={mount['mountPath']}/{item['path']}" in container["args"]
+    chosen = (r"podAnnotations.arcface\.io/settings=none", "podAnnotations.mesh=off")
+    assert pod_of(*chosen)["metadata"]["annotations"] == {**pod_of()["metadata"]["annotations"], "mesh": "off"}
 
 
 def test_the_pods_keep_to_the_restricted_profile(full: Any) -> None:
@@ -168,75 +160,6 @@ def test_kube_score_finds_nothing_that_is_not_meant() -> None:
     options = ["--ignore-container-cpu-limit", *(f"--ignore-test={name}" for name in sorted(meant))]
     everything = rendered(*EVERYTHING, "test.training=true")
     run([str(binary("kube-score")), "score", "--exit-one-on-warning", *options, "-"], everything)
-
-
-def test_helm_test_has_the_operator_act_where_it_looks_for_jobs() -> None:
-    for values, namespace in (((), "arcface-system"), (("namespaces={a,b}",), "a")):
-        rendered_ones = objects(*values)
-        job = rendered_ones["ArcFaceTrainingJob", "test-arcface-operator"]
-        pod = rendered_ones["Pod", "arcface-operator-test"]
-        hooks = [each["metadata"].pop("annotations") for each in (job, pod)]
-        assert [(each["helm.sh/hook"], each["helm.sh/hook-weight"]) for each in hooks] == [("test", "0"), ("test", "1")]
-        read = ArcFaceTrainingJob.from_json(json.dumps(job), "test job")
-        assert (read.metadata.namespace, read.spec.suspend) == (namespace, True)
-        (container,) = pod["spec"]["containers"]
-        assert f"--namespace={namespace}" in container["args"]
-        budget = rendered_ones["PodDisruptionBudget", "arcface-operator"]["spec"]["selector"]["matchLabels"]
-        assert not budget.items() <= pod["metadata"]["labels"].items()
-
-
-def test_the_pods_of_helm_test_are_placed_as_the_operator_is() -> None:
-    chosen = ("podLabels.team=faces", "podAnnotations.mesh=off", "priorityClassName=high")
-    affinity = "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
-    found = objects("test.training=true", *chosen, f"{affinity}.matchFields[0].key=metadata.name")
-    operator = found["Deployment", "arcface-operator"]["spec"]["template"]["spec"]
-    for name in ("arcface-operator-test", "arcface-operator-trains"):
-        pod = found["Pod", name]
-        assert (pod["metadata"]["labels"]["team"], pod["metadata"]["annotations"]["mesh"]) == ("faces", "off")
-        assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
-        for field in ("priorityClassName", "affinity"):
-            assert pod["spec"][field] == operator[field]
-
-
-def test_helm_test_trains_where_it_is_told_to() -> None:
-    """Each hook waits for the one before; the claim comes after its job, which must be gone before the claim can be."""
-    chosen = ("test.training=true", "test.storageClassName=fast", "namespaces={a}", "imagePullSecrets[0].name=login")
-    found = objects(*chosen)
-    name = "trains-arcface-operator"
-    assert not {("ArcFaceTrainingJob", name), ("PersistentVolumeClaim", name)} & objects().keys()
-    hooks = [found[key] for key in (("ArcFaceTrainingJob", name), ("PersistentVolumeClaim", name))]
-    hooks.append(found["Pod", "arcface-operator-trains"])
-    assert [int(each["metadata"]["annotations"]["helm.sh/hook-weight"]) for each in hooks] == [2, 3, 4]
-    job, claim, waiting = hooks
-    assert (job["metadata"]["namespace"], claim["metadata"]["namespace"]) == ("a", "a")
-    assert claim["spec"]["storageClassName"] == "fast"
-    assert "storageClassName" not in objects("test.training=true")["PersistentVolumeClaim", name]["spec"]
-    (container,) = waiting["spec"]["containers"]
-    assert container["args"] == ["--namespace=a", "--phase=Succeeded", "--seconds=900"]
-    pod = build_worker_pod(ArcFaceTrainingJob.from_json(json.dumps(without_hooks(job)), "test job"), 0, 0, Settings())
-    (drawing,) = pod["spec"]["initContainers"]
-    assert drawing["image"] == Settings().trainer_image
-    assert drawing["resources"]["limits"] == {"memory": "2Gi"}
-    assert drawing["securityContext"] == pod["spec"]["containers"][0]["securityContext"]
-    (mount,) = drawing["volumeMounts"]
-    claims = {each["name"]: each.get("persistentVolumeClaim") for each in pod["spec"]["volumes"]}
-    assert claims[mount["name"]] == claims["data"] == {"claimName": name}  # none of them only reads it
-    assert pod["spec"]["imagePullSecrets"] == [{"name": "login"}]
-
-
-def test_the_page_and_the_notes_give_helm_more_time_than_a_training_has() -> None:
-    """`helm test` waits for each hook for `--timeout`, which is 5 minutes unless it is given."""
-    (printed,) = (line for line in printed_commands("docs/install.md", "Does it train?") if "helm test" in line)
-    minutes = re.search(r" --timeout=(\d+)m$", printed)
-    assert minutes is not None
-    assert int(minutes[1]) * 60 > VALUES["test"]["seconds"]
-    assert "helm test x --namespace here\n" in notes()
-    assert "helm test x --namespace here --timeout=1300s\n" in notes("test.training=true", "test.seconds=1000")
-
-
-def without_hooks(job: dict[str, Any]) -> dict[str, Any]:
-    """As Helm's annotations are none of the job's."""
-    return {**job, "metadata": {"name": job["metadata"]["name"], "namespace": job["metadata"]["namespace"]}}
 
 
 def test_rights_are_those_that_the_operator_is_tested_with(full: Any) -> None:
@@ -319,8 +242,7 @@ def test_the_operator_is_told_of_the_kinds_of_cards() -> None:
     classes = "ascend.deviceClasses"
     cce = (f"{classes}[0].name=cce", f"{classes}[0].resourceName=huawei.com/ascend-1980")
     b = (f"{classes}[1].name=b", f"{classes}[1].nodeSelector.accelerator-type=module-910b-8")
-    config = objects("ascend.resourceName=example.com/npu", *cce, *b)["ConfigMap", "arcface-operator-settings"]
-    settings = Settings.from_json(json.dumps(yaml.safe_load(config["data"]["settings.yaml"])), "settings")
+    settings = settings_of("ascend.resourceName=example.com/npu", *cce, *b)
     assert settings.resource_name == "example.com/npu"
     assert settings.device_classes == (
         DeviceClass(name="cce", resource_name="huawei.com/ascend-1980"),
@@ -364,26 +286,6 @@ def test_an_account_that_is_there_is_used() -> None:
     assert account("serviceAccount.name=mine") == "mine"
 
 
-def test_the_longest_release_name_gives_names_that_kubernetes_takes() -> None:
-    documents = [each for each in yaml.safe_load_all(rendered("test.training=true", release="r" * 53)) if each]
-    names = [each["metadata"]["name"] for each in documents if each["kind"] != "CustomResourceDefinition"]
-    jobs = [each for each in documents if each["kind"] == "ArcFaceTrainingJob"]
-    read = [ArcFaceTrainingJob.from_json(json.dumps(job), "the longest").metadata.name for job in jobs]
-    assert sorted(read) == ["test-" + "r" * 49, "trains-" + "r" * 47]
-    assert max(map(len, names)) <= 50 + len("-dashboard-fleet")
-    assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name) for name in names)
-
-
-def notes(*values: str) -> str:
-    """What Helm prints after the installation."""
-    chosen = [f"--set={value}" for value in (*IMAGES, *values)]
-    return run([str(binary("helm")), "install", "x", str(CHART), "--dry-run=client", "--namespace", "here", *chosen])
-
-
-def test_notes_name_the_next_command() -> None:
-    assert "kubectl -n here rollout status deployment/x-arcface-operator" in notes()
-
-
 def pod_of(*values: str, name: str = "arcface-operator") -> dict[str, Any]:
     """Template of the operator's pods."""
     return objects(*values)["Deployment", name]["spec"]["template"]
@@ -411,20 +313,6 @@ def test_a_cluster_may_choose_the_user() -> None:
     bare = pod_of("podSecurityContext=null", "securityContext=null")["spec"]
     assert "securityContext" not in bare
     assert "securityContext" not in bare["containers"][0]
-
-
-@pytest.mark.parametrize("value", ["podSecurityContext.runAsUser=null", "podSecurityContext=null"])
-def test_a_cluster_that_chooses_the_operators_user_chooses_that_of_jobs(value: str) -> None:
-    """Those of `helm test`, too, which are jobs as any others."""
-    found = objects("test.training=true", value)
-    config = found["ConfigMap", "arcface-operator-settings"]
-    settings = Settings.from_json(json.dumps(yaml.safe_load(config["data"]["settings.yaml"])), "settings")
-    tested = without_hooks(found["ArcFaceTrainingJob", "trains-arcface-operator"])
-    job = ArcFaceTrainingJob.from_json(json.dumps(tested), "test job")
-    pods = [found["Pod", f"arcface-operator-{name}"] for name in ("test", "trains")]
-    for pod in (*pods, build_worker_pod(job, 0, 0, settings)):
-        for holder in (pod["spec"], *pod["spec"]["containers"], *pod["spec"].get("initContainers", [])):
-            assert not {"runAsUser", "fsGroup"} & holder.get("securityContext", {}).keys()
 
 
 def test_arguments_and_variables_of_ones_own_come_after_ours() -> None:

@@ -70,6 +70,22 @@ def test_it_holds_exactly_the_locked_distributions_and_ours(built) -> None:
     assert found == locked(lock) | {f"arcface-{name}" for name in ours}
 
 
+def test_what_it_holds_is_listed(built) -> None:
+    """By release/sbom.py, as `make release` does with docker: locked packages, ours, and those of the base."""
+    builder, container, (lock, ours, _) = built
+    script = (REPOSITORY / "release" / "sbom.py").read_text()
+    listed = json.loads(builder.run(container, "python3", "-c", script))["components"]
+    kinds = {
+        kind: {each["name"]: each["version"] for each in listed if each["purl"].startswith(f"pkg:{kind}/")}
+        for kind in ("pypi", "deb")
+    }
+    assert set(kinds["pypi"]) >= locked(lock) | {f"arcface-{name}" for name in ours}
+    assert "libc6" in kinds["deb"]
+    if "trainer" in ours:
+        (pinned,) = re.findall(r"^ARG LIBGOMP=(\S+)$", (REPOSITORY / "Dockerfile.trainer").read_text(), re.MULTILINE)
+        assert kinds["deb"]["libgomp1"] == pinned
+
+
 def test_it_runs_as_nobody_special(built) -> None:
     builder, container, (_, _, user) = built
     assert builder.run(container, "sh", "-c", "echo $(id -u):$(id -g)") == user
@@ -106,6 +122,8 @@ def test_a_dockerfile_takes_everything_by_version_and_hash(file: str) -> None:
     assert re.search(r"^ARG BASE=\S+:3\.11\.\d+-slim-bookworm$", text, re.MULTILINE)
     for command in re.findall(r"pip[^&\n]*install(?:[^&\n]|\\\n)*", text):
         assert "--require-hashes" in command or "--no-deps --no-index" in command
+    for command in re.findall(r"apt-get install (?:[^&\n]|\\\n)*", text):
+        assert all("=" in word for word in command.split()[2:] if word[0] not in "-\\"), command
     assert re.findall(r"^USER (\d+):(\d+)$", text, re.MULTILINE)[-1] != ("0", "0")
 
 

@@ -72,14 +72,18 @@ LONG_MINUTES = 200
 """From here on rules are evaluated each ten minutes, which takes promtool a tenth of the time."""
 LOOKS = {"arcface_operator_reconcile_seconds_count{}": "0+60x240"}
 WAIT = "arcface_train_data_wait_seconds_total"
+VERIFIES = ranks("arcface_train_verification_images", "0+96x60 5760x30")
+HANGS = ranks("arcface_train_verification_images", "5760x30")
 
 CASES = [
     ("ArcFaceJobStalled", ranks("arcface_train_step", "70x30"), 20, OF_RANKS, "stands still"),
     ("ArcFaceJobStalled", ranks("arcface_train_step", "0+1x30"), 20, None, "steps"),
     ("ArcFaceJobStalled", ranks("arcface_train_step", "0x30"), 20, None, "compiles before its first step"),
     ("ArcFaceJobStalled", ranks("arcface_train_step", "0+1x14 14x8 15+1x30"), 23, None, "verifies for 8 minutes"),
-    ("ArcFaceJobStalled", ranks("arcface_train_step", "0+1x14 14x20 15+1x30"), 35, None, "verifies for 20 minutes"),
     ("ArcFaceJobStalled", ranks("arcface_train_step", "0+1x14 14x40"), 41, OF_RANKS, "a hang that began at step 14"),
+    ("ArcFaceJobStalled", ranks("arcface_train_step", "70x90") | VERIFIES, 60, None, "verifies for an hour"),
+    ("ArcFaceJobStalled", ranks("arcface_train_step", "70x90") | VERIFIES, 90, OF_RANKS, "hangs after a verification"),
+    ("ArcFaceJobStalled", ranks("arcface_train_step", "70x90") | HANGS, 30, OF_RANKS, "hangs in a verification"),
     ("ArcFaceJobDiverging", ranks("arcface_train_skipped_steps_total", "0+1x30", "0+1x30"), 15, OF_RANKS, "skips"),
     ("ArcFaceJobDiverging", ranks("arcface_train_skipped_steps_total", "2x30", "2x30"), 15, None, "skipped long ago"),
     (

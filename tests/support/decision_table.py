@@ -31,8 +31,7 @@ A cell is words in any order, but for the order of actions. Every word is of one
     action      apply:service,config    objects applied; also podgroup, table (rank table), no-table (taken back)
                 try:evaluator           the evaluator's template tried
                 create:0,evaluator      rank pods by their index, or the evaluator
-                delete:0,evaluator      the same deleted; also job, group (the gang scheduler's) and predecessor (the
-                                        Job that ran the evaluator in earlier releases)
+                delete:0,evaluator      the same deleted; also job and group (the gang scheduler's)
                 hurry:0                 rank pods deleted that have nothing to save, since a peer is dead
                 force:0,evaluator       pods deleted without grace
                 annotate:0,1            rank pods annotated
@@ -181,19 +180,12 @@ def action_word(action: Action) -> str | None:
         case Create(manifest):
             return f"create:{short_name(manifest['metadata']['name'])}"
         case Delete():
-            return deletion_word(action)
+            verb = {None: "delete", 0: "force", 10: "hurry"}[action.grace_seconds]
+            return f"{verb}:{short_name(action.name)}"
         case Annotate():
             return f"annotate:{short_name(action.name)}"
     others = {DryRunCreate: "try:evaluator", DeletePodGroup: "delete:group", DeleteJob: "delete:job"}
     return others.get(type(action))
-
-
-def deletion_word(action: Delete) -> str:
-    """The deletion of a pod, or of a Job."""
-    if action.resource == "jobs":
-        return "delete:predecessor"
-    verb = {None: "delete", 0: "force", 10: "hurry"}[action.grace_seconds]
-    return f"{verb}:{short_name(action.name)}"
 
 
 def short_name(pod: str) -> str:

@@ -1,7 +1,12 @@
 """The Helm program on a test cluster."""
 
+import json
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from arcface_operator.settings import Settings
 from testbed.programs.binaries import binary
 from testbed.programs.commands import run
 
@@ -51,3 +56,24 @@ def rendered(*values: str, release: str = "arcface-operator", namespace: str = "
     """YAML of the chart with `--set` values; nothing is asked of a cluster."""
     chosen = [f"--set={value}" for value in (*IMAGES, *values)]
     return run([str(binary("helm")), "template", release, str(CHART), "--namespace", namespace, *chosen])
+
+
+def objects(*values: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """Rendered objects by kind and name; those of one name in several namespaces are all of them the last."""
+    found = [each for each in yaml.safe_load_all(rendered(*values)) if each]
+    named = {(each["kind"], each["metadata"]["name"]): each for each in found}
+    assert len(named) == len({(*key, each["metadata"].get("namespace")) for key, each in named.items()})
+    return named
+
+
+def settings_of(*values: str) -> Settings:
+    """The settings that the operator's pods read."""
+    pod = objects(*values)["Deployment", "arcface-operator"]["spec"]["template"]
+    text = pod["metadata"]["annotations"]["arcface.io/settings"]
+    return Settings.from_json(json.dumps(yaml.safe_load(text)), "settings")
+
+
+def notes(*values: str) -> str:
+    """What Helm prints after the installation."""
+    chosen = [f"--set={value}" for value in (*IMAGES, *values)]
+    return run([str(binary("helm")), "install", "x", str(CHART), "--dry-run=client", "--namespace", "here", *chosen])

@@ -224,6 +224,9 @@ class TrainMetrics:
             registry=self.registry,
         )
         self.verification_seconds = self._gauge("arcface_train_verification_seconds", "Time the last one took.")
+        self.verification_images = self._gauge(
+            "arcface_train_verification_images", "Images that this rank has embedded in verifications."
+        )
         build = Gauge("arcface_build_info", "1, labelled with what runs.", [*build_labels()], registry=self.registry)
         build.labels(**build_labels()).set(1)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
@@ -59,7 +59,6 @@ class Observer:
             job=job,
             pods=pods,
             earlier=tuple(pod for pod in children if pod.owner != job.metadata.uid),
-            predecessor=_predecessor(job, children),
             prerequisites=await _read("what the job needs", self.prerequisites.read(job), unread) if waits else None,
             report=None if answer is None else answer.report,
             sighting=None if answer is None else answer.sighting,
@@ -140,9 +139,3 @@ async def _read(what: str, reading: Awaitable[Part], unread: list[ActionFailure]
     except (client.ApiError, client.Unreachable) as error:
         unread.append(outcomes.failure_to_read(what, error))
         return None
-
-
-def _predecessor(job: ArcFaceTrainingJob, children: Iterable[PodView]) -> str | None:
-    """Uid of the Job that an evaluator of an earlier release belongs to: today it is a pod of the job itself."""
-    evaluators = (pod for pod in children if pod.component == stages.EVALUATION.component)
-    return next((pod.owner for pod in evaluators if pod.owner not in {None, job.metadata.uid}), None)

@@ -19,7 +19,7 @@ from arcface_operator.decision import ending, evaluation, gang, stages, starting
 from arcface_operator.decision.answers.action_failure import CREATION
 from arcface_operator.decision.context import DecisionContext, condition, true_since
 from arcface_operator.decision.observation import Observation
-from arcface_operator.decision.plan import Action, Delete, EmitEvent, Plan, Rollout, earliest, family_of
+from arcface_operator.decision.plan import Action, EmitEvent, Plan, Rollout, earliest, family_of
 from arcface_operator.decision.policies import (
     active_deadline_seconds,
     clock,
@@ -28,7 +28,6 @@ from arcface_operator.decision.policies import (
     scheduling_gang,
 )
 from arcface_operator.decision.recovery import one_pod
-from arcface_operator.manifests.metadata import evaluator_name
 from arcface_operator.settings import Settings
 
 FINAL_PHASES: frozenset[Phase | None] = frozenset({"Succeeded", "Failed"})
@@ -131,10 +130,7 @@ def _repairs(context: DecisionContext, plan: Plan) -> tuple[Action, ...]:
 
 def _tidying(context: DecisionContext) -> tuple[Action, ...]:
     """Deletion of what holds devices, or a name, and does nothing."""
-    predecessor, name = context.observed.predecessor, evaluator_name(context.job.metadata.name)
-    kind = context.stage.condition
-    jobs = () if predecessor is None else (Delete(resource="jobs", name=name, uid=predecessor, condition=kind),)
-    others = (*jobs, *ending.removal_of_earlier(context), *scheduling_gang.settlement(context))
+    others = (*ending.removal_of_earlier(context), *scheduling_gang.settlement(context))
     if context.status.phase in GROUPLESS_PHASES or context.spec.suspend:
         return others
     return (*ending.removal_of_idle(context), *others)

@@ -166,8 +166,6 @@ class Observation:
 
     job: ArcFaceTrainingJob
     pods: tuple[PodView, ...] = ()
-    predecessor: str | None = None
-    """Uid of the Job that ran the evaluator in earlier releases."""
     prerequisites: Prerequisites | None = None
     """Looked at only while the job waits for them."""
     report: TrainerReport | EvaluatorReport | None = None

@@ -41,7 +41,7 @@ class Create:
 class Delete:
     """Deletion of exactly this object, never of a namesake."""
 
-    resource: Literal["pods", "jobs", "workloads"]
+    resource: Literal["pods", "workloads"]
     name: str
     uid: str
     grace_seconds: int | None = None

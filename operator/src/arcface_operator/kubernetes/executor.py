@@ -15,7 +15,7 @@ from arcface_operator.kubernetes.priority_semaphore import Priority
 from arcface_operator.manifests.metadata import Manifest
 from arcface_operator.manifests.workload import KUEUE_VERSION
 
-RESOURCE_VERSIONS = {"pods": "v1", "jobs": "batch/v1", "workloads": KUEUE_VERSION}
+RESOURCE_VERSIONS = {"pods": "v1", "workloads": KUEUE_VERSION}
 NAMESPACE_LEAVES = "NamespaceTerminating"
 ALREADY_EXISTS = "AlreadyExists"
 LOG = logging.getLogger(__name__)

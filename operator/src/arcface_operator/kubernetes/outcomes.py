@@ -12,7 +12,7 @@ from arcface_operator.kubernetes import client
 from arcface_operator.manifests.metadata import Manifest
 
 EVENT_MESSAGE_LIMIT = 1024
-KINDS = {"pods": "Pod", "jobs": "Job", "workloads": "Workload"}
+KINDS = {"pods": "Pod", "workloads": "Workload"}
 
 
 class Refused(Exception):  # noqa: N818 - reads as what it says

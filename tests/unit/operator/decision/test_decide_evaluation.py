@@ -164,15 +164,6 @@ ROWS = [
         starting="Evaluating",
     ),
     *stage(
-        "an earlier release runs it as a Job",
-        None,
-        seen={"predecessor": "job"},
-        waiting="apply:config create:evaluator delete:predecessor",
-        suspended="+resume apply:config create:evaluator delete:predecessor",
-        course="Restarting +free failure:PodLost delete:predecessor",
-        ended="delete:predecessor",
-    ),
-    *stage(
         "suspend",
         RUNS,
         spec={"suspend": True},
@@ -446,17 +437,6 @@ def test_a_job_that_an_earlier_release_ended_stays_as_it_is(phase: Any) -> None:
         update={"training_completion_time": ago(200), "evaluation_hash": evaluation_hash(job)}
     )
     assert plan.actions == ()
-
-
-def test_an_evaluation_that_an_earlier_release_began_is_made_anew_without_its_job() -> None:
-    job = make_job(workers={"replicas": 2}, evaluation=EVALUATION)
-    job = job.model_copy(update={"status": done_by_an_earlier_release("Evaluating")})
-    ranks = (make_ended(0), make_ended(1))
-    seen = {"pods": ranks, "evaluator": None, "predecessor": "job"}
-    plan = decide(observation_in("Evaluating", job, seen), SETTINGS, NOW)
-    assert (plan.status.phase, plan.status.counted_restarts) == ("Restarting", 1)
-    assert [action_word(action) for action in plan.actions[:-1]] == ["delete:predecessor"]
-    assert plan.status.training_completion_time == ago(200)
 
 
 def test_a_wish_that_cannot_be_carried_out_is_not_said_to_be_evaluated() -> None:

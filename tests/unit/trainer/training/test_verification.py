@@ -133,6 +133,15 @@ def test_each_rank_tells_how_long_it_took_for_a_pair():
     assert seconds > 0
 
 
+def test_images_are_counted_while_they_are_embedded():
+    images = np.zeros((6, 112, 112, 3), np.uint8)
+    verifier, counts = make_verifier(), []
+    verifier.network = lambda batch: counts.append(verifier.embedded_images()) or np.ones((len(batch), 8), np.float32)
+    for _ in range(2):
+        verifier._embed(images)
+    assert (counts, verifier.embedded_images()) == ([0, 6], 12)
+
+
 def test_what_was_verified_before_a_restart_is_not_verified_again():
     verifier = make_verifier()
     verifier.verifications.add(found(40, 0.9))

@@ -125,6 +125,8 @@ def build_training_loop(
     )
     metrics.checkpoint_pending.follow(checkpointing.pending_seconds)
     verifier = build_verifier(config.evaluation, plan, loader.sampler.split.micro_batch_size, checkpointing, world)
+    if verifier is not None:
+        metrics.verification_images.follow(verifier.embedded_images)
     loop = TrainingLoop(plan, rank, train_step, loader, checkpointing, verifier, lambda: stop.is_wanted, metrics)
     loop.history = HistoryWriter.start(Path(config.checkpoint.directory), plan, identity, loop.meter.step)
     folder = identity.states if _is_compared(plan, world) else None

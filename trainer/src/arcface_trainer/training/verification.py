@@ -145,6 +145,8 @@ class Verifier:
     """What it has found; a checkpoint that cannot be saved takes its best one back."""
     pair_seconds: tuple[float, ...] = ()
     """That each rank took for one of its pairs in the last one; 0 of a rank that had none."""
+    embedded: int = 0
+    """Images of this rank that all of them have embedded so far, the one that is under way included."""
     _is_finite: bool = True
     """Whether this rank's embeddings have been, in the one that is under way."""
 
@@ -153,6 +155,10 @@ class Verifier:
         last = self.verifications.last
         is_end = step % self.every_steps == 0 or step == self.plan.total_steps
         return step > 0 and is_end and (last is None or last.step < step)
+
+    def embedded_images(self) -> int:
+        """How many it has embedded, for those who look from another thread whether it gets on."""
+        return self.embedded
 
     def verify(self, step: int, loss_check: LossCheck) -> Verification:
         """Judge the network after `step`.
@@ -177,6 +183,7 @@ class Verifier:
     def _embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Any numbers where the network gives none: a rank that failed here would leave its peers waiting for it."""
         embeddings = self.network(images)
+        self.embedded += len(images)
         is_finite = bool(np.isfinite(embeddings).all())
         self._is_finite = self._is_finite and is_finite
         return embeddings if is_finite else np.zeros_like(embeddings)
