@@ -16,7 +16,7 @@ TEST = PairedTest(6000, 123, 45, 1.3, (0.0093, 0.1168), 1.2e-09)
 
 def compared(runs):
     names = [("agedb_30", "accuracy"), ("IJBC", "tar@1e-4")]
-    return comparison_table([Comparison(*name, "a", run, TEST) for name in names for run in runs])
+    return comparison_table([Comparison(*name, "a", run, TEST, has_persons=True) for name in names for run in runs])
 
 
 def searched(dataset):

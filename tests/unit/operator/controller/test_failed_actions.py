@@ -90,7 +90,6 @@ BY_CREATION = [{"manager": FIELD_MANAGER, "operation": "Update"}]
 CREATED = found("configmaps/quick-config", "c", managedFields=BY_CREATION, resourceVersion="7", **owned(UID))
 OLD = found("pods/quick-worker-0", "worker-0-1")
 JOB = found("arcfacetrainingjobs/quick", UID)
-BATCH_JOB = found("jobs/quick-evaluate", "job-1")
 WORKLOAD = found("workloads/quick-0", "w")
 SPARE = found("pods/quick-spare-2", "spare")
 STUCK = workers(1, leaves_at=ago(999), node="node-7")
@@ -168,14 +167,6 @@ KINDS = {
         body("Evaluating", {"attempt": 3}, **TWO, **EVALUATED),
         (*workers(), make_evaluator(attempt=3, owner=UID)),
         POD,
-    ),
-    "evaluator of an earlier release": Kind(
-        "delete",
-        EVALUATOR,
-        "Evaluated",
-        body("Evaluating", **TWO, **EVALUATED),
-        (*ENDED, make_evaluator(attempt=2, owner=UID), make_evaluator(attempt=1, name="old", owner="job-1")),
-        BATCH_JOB,
     ),
 }
 ERRORS: dict[str, Exception] = {
