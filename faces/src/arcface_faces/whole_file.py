@@ -45,12 +45,16 @@ def _open_hidden(path: Path) -> BinaryIO:
     It is locked while it is open, which tells it from those that a killed process left.
     """
     while True:
-        file = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}").open("xb")
+        file = _hidden_name(path).open("xb")
         with suppress(OSError):  # where files cannot be locked none is taken for abandoned
             fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file.fileno()).st_nlink:  # else another process was faster and took it for abandoned
             return file
         file.close()
+
+
+def _hidden_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
 
 
 def _remove_abandoned(path: Path) -> None:
@@ -125,6 +129,7 @@ def check_writable(path: Path, option: str) -> None:
         if not target.parent.is_dir():
             raise InvalidInput(f"{option} {path}: its folder is not there; make it or name another file")
         is_other = target.exists() and not target.is_file()
+        _hidden_name(target).exists()  # raises for a name that is too long for it
         for place in [target] if is_other else [target.parent, *([target] if target.exists() else [])]:
             if not os.access(place, os.W_OK):
                 raise InvalidInput(f"{option} {path}: may not be written; {REMEDY}")

@@ -116,6 +116,7 @@ def test_wrong_places_are_named_beforehand(tmp_path):
         tmp_path / "none" / "out.json": "its folder is not there",
         tmp_path / "file" / "out.json": "its folder is not there|cannot be looked for",
         tmp_path / ("x" * 300): "cannot be looked for",
+        tmp_path / ("x" * 250): "cannot be looked for",  # the hidden name is longer
     }.items():
         with pytest.raises(InvalidInput, match=f"--json .*({said})"):
             check_writable(path, "--json")

@@ -42,7 +42,9 @@ class FileImages:
         """One of them, framed."""
         name = self.names[number]
         path = self.folder / name
-        with explained(path, "cannot be read", "give this user the right to read it"):
+        with explained(
+            path, "cannot be read", "give this user the right to read it, or mend a link that leads nowhere"
+        ):
             data = positioned_file.read_regular(path)
         return self.frame(data, name, str(path))
 

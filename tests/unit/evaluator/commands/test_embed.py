@@ -137,6 +137,17 @@ def test_images_that_cannot_be_used_are_left_out_where_a_list_of_them_is_wanted(
     assert "1 of 3 images are left out" in capsys.readouterr().err
 
 
+def test_a_link_that_leads_nowhere_is_called_one_and_can_be_left_out(tmp_path, model, images, capsys):
+    (images / "b.png").unlink()
+    (images / "b.png").symlink_to("none.png")
+    command = ("--model", model, "--images", images)
+    said = refused(capsys, *command, "-o", tmp_path / "out.npy")
+    assert "b.png: cannot be read (No such file or directory)" in said
+    assert "mend a link that leads nowhere" in said
+    found, _ = embedded(tmp_path, *command, "--dropped", tmp_path / "bad.csv")
+    np.testing.assert_array_equal(found, expected(1, 2))
+
+
 def test_nothing_is_replaced_and_nothing_half_written(tmp_path, model, images, capsys, monkeypatch):
     command = ("--model", model, "--images", images, "-o", tmp_path / "out.npy")
     (tmp_path / "out.csv").write_text("mine")
