@@ -189,7 +189,7 @@ def _common_luck(first: AcceptedPairs, second: AcceptedPairs) -> float:
     one, other = first.persons.false_accepts, second.persons.false_accepts
     total, effect = (one.sum() + other.sum()) / 2, max(first.impostor_effect, second.impostor_effect)
     of_strangers = alone * total / accepts  # of all, where some have been kept
-    of_persons = float(np.square(other - one).sum()) * _few(len(one)) - of_strangers
+    of_persons = float(np.square(other - one, dtype=np.float64).sum()) * _few(len(one)) - of_strangers
     return float(np.clip(1 - (max(of_persons, of_strangers) / effect + 2) / (total + 2), 0, 1))
 
 
