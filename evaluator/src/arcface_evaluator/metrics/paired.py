@@ -12,6 +12,7 @@ thresholds of an accuracy, which ten folds choose on pairs that they share, move
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ class PairedTest:
     @property
     def probability_text(self) -> str:
         """With two digits; below what draws can tell, that it is."""
-        return f"< {LEAST:.2g}" if self.probability <= LEAST else f"{self.probability:.2g}"
+        return f"<{LEAST:.2g}" if self.probability <= LEAST else f"{self.probability:.2g}"
 
     @property
     def verdict(self) -> str:
@@ -152,13 +153,19 @@ def _difference_effect(first: AcceptedPairs, second: AcceptedPairs) -> float:
     variance = np.count_nonzero(first.genuine != second.genuine) - size * mean**2
     if variance <= 0:
         return known
-    spread = float(np.square(changes - mean * pairs).sum()) * _few(persons)
+    spread = _squares_of_persons((changes - mean * pairs)[pairs > 0])
     return float(np.clip(spread / variance, 1, size))
 
 
-def _few(persons: float) -> float:
-    """By what the variance that so many persons show is too small: squares about their mean, and Student's tails."""
-    return persons / max(persons - 3, 1)
+def _squares_of_persons(sums: NDArray[np.number[Any]]) -> float:
+    """Squared sums of persons, and by how much they are too small: about a mean, of few persons, with Student's tails.
+
+    Few with most of it count as few: of normal sums the fourth powers are thrice the squared squares.
+    """
+    squares = np.square(sums, dtype=np.float64)
+    total = float(squares.sum())
+    persons = min(len(sums), 3 * total**2 / max(float(np.square(squares).sum()), 1e-9))
+    return total * persons / max(persons - 3, 1)
 
 
 def _allowing(known: PairedTest, differences: NDArray[np.float64]) -> PairedTest:
@@ -194,10 +201,7 @@ def _false_accepts_effect(first: AcceptedPairs, second: AcceptedPairs, own: floa
     one, other = first.persons.false_accepts, second.persons.false_accepts
     total = float(one.sum() + other.sum()) / 2
     of_strangers = alone * total / accepts  # of all, where some have been kept
-    squares = np.square(other - one, dtype=np.float64)
-    # Persons with most of the false accepts count as those few: of normal sums the fourth powers are thrice the square.
-    persons = min(len(one), 3 * squares.sum() ** 2 / max(float(np.square(squares).sum()), 1.0))
-    of_persons = float(squares.sum()) * _few(persons) - of_strangers
+    of_persons = _squares_of_persons(other - one) - of_strangers
     return (max(of_persons, of_strangers) + 2 * own) / (total + 2)
 
 
