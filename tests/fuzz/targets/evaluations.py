@@ -14,7 +14,7 @@ from fuzz.target import Target
 from fuzz.targets.contract import is_part
 
 SHA256 = "0" * 64
-POINT = {"far": 0.1, "threshold": 0.5, "fmr": 0.1, "fnmr": 0.25, "interval": [0.1, 0.4]}
+POINT = {"far": 0.1, "threshold": 0.5, "fmr": 0.1, "fnmr": 0.25, "interval": [0.1, 0.4], "impostorEffect": 1.5}
 RATES = {"1e-1": 0.9, "1e-2": 0.8}
 GALLERY = {
     "gallery": "G1", "enrolled": 2, "mated": 2, "nonMated": 2, "matches": {"1": 1.0}, "tpir": {"1e-1": 0.5},
@@ -43,7 +43,11 @@ DOCUMENT: dict[str, Any] = {
         {"dataset": "lfw", "auc": 0.97, "eer": 0.1, "eerThreshold": 0.5, "points": [POINT],
          "groups": [{"group": "old", "pairs": 9, "accuracy": 0.9, "interval": [0.6, 0.99], "eer": 0.1}]},
     ],
-    "outcomes": [{"dataset": "lfw", "figure": "accuracy", "pairs": 20, "right": "//+/", "effect": 1.0}],
+    "outcomes": [
+        {"dataset": "lfw", "figure": "accuracy", "pairs": 20, "right": "//+/", "effect": 1.0},
+        {"dataset": "lfw", "figure": "tar@1e-1", "pairs": 10, "right": "/wA=", "effect": 2.0,
+         "falseAccepts": "AwAAAA==", "persons": "BgAAAAQAAAAFAAAAAwAAAAEAAAABAAAA"},
+    ],
     "checkpoint": "runs/step-00000100",
     "inputs": [{"path": "lfw.bin", "sha256": SHA256}],
 }  # fmt: skip

@@ -12,6 +12,7 @@ thresholds of an accuracy, which ten folds choose on pairs that they share, move
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ class PairedTest:
     @property
     def probability_text(self) -> str:
         """With two digits; below what draws can tell, that it is."""
-        return f"< {LEAST:.2g}" if self.probability <= LEAST else f"{self.probability:.2g}"
+        return f"<{LEAST:.2g}" if self.probability <= LEAST else f"{self.probability:.2g}"
 
     @property
     def verdict(self) -> str:
@@ -145,18 +146,26 @@ def _difference_effect(first: AcceptedPairs, second: AcceptedPairs) -> float:
     if first.persons is None or second.persons is None:
         return known
     pairs, changes = first.persons.genuine, second.persons.accepted - first.persons.accepted
-    size, mean = len(first.genuine), changes.sum() / len(first.genuine)
+    size, persons = len(first.genuine), int(np.count_nonzero(pairs))
+    if persons <= 3:
+        return float(size)
+    mean = changes.sum() / size
     variance = np.count_nonzero(first.genuine != second.genuine) - size * mean**2
     if variance <= 0:
         return known
-    persons = int(np.count_nonzero(pairs))
-    spread = float(np.square(changes - mean * pairs).sum()) * _few(persons)
+    spread = _squares_of_persons((changes - mean * pairs)[pairs > 0])
     return float(np.clip(spread / variance, 1, size))
 
 
-def _few(persons: int) -> float:
-    """By what the variance that so many persons show is too small: squares about their mean, and Student's tails."""
-    return persons / max(persons - 3, 1e-9)
+def _squares_of_persons(sums: NDArray[np.number[Any]]) -> float:
+    """Squared sums of persons, and by how much they are too small: about a mean, of few persons, with Student's tails.
+
+    Few with most of it count as few: of normal sums the fourth powers are thrice the squared squares.
+    """
+    squares = np.square(sums, dtype=np.float64)
+    total = float(squares.sum())
+    persons = min(len(sums), 3 * total**2 / max(float(np.square(squares).sum()), 1e-9))
+    return total * persons / max(persons - 3, 1)
 
 
 def _allowing(known: PairedTest, differences: NDArray[np.float64]) -> PairedTest:
@@ -169,28 +178,31 @@ def _allowing(known: PairedTest, differences: NDArray[np.float64]) -> PairedTest
 
 def _drawn_beyond(first: AcceptedPairs, second: AcceptedPairs, far: float) -> NDArray[np.float64]:
     """(2, DRAWS) impostors beyond the threshold of each model that has the false accept rate in truth."""
-    effect, share = max(first.impostor_effect, second.impostor_effect), _common_luck(first, second)
+    own = max(first.impostor_effect, second.impostor_effect)
+    apart = _false_accepts_effect(first, second, own)
+    effect = max(own, apart)
+    share = 1 - apart / effect  # of the luck of both thresholds that is the same
     random, size = np.random.default_rng(intervals.SEED + 1), max(1, round(first.impostors / effect))
     both, one, other = (random.binomial(size, far * part, intervals.DRAWS) for part in (share, 1 - share, 1 - share))
     return effect * np.array([both + one, both + other])
 
 
-def _common_luck(first: AcceptedPairs, second: AcceptedPairs) -> float:
-    """Share of the luck of thresholds that is the same for both models, 0 to 1: of the variance of their false accepts.
+def _false_accepts_effect(first: AcceptedPairs, second: AcceptedPairs, own: float) -> float:
+    """Variance of the difference of false accepts, for each of them, where it is the design effect `own` of each model.
 
-    Those that only one of them has count by themselves, and where persons are known by the sums of each person, which
-    hold every pair twice.
+    Without persons it is as much less as false accepts are the same. With them it is that of their sums, which hold
+    every pair twice.
     """
     accepts = len(first.false_accepts) + len(second.false_accepts)
     # One more of each model's own: of few that are the same not all would be so again.
     alone = accepts - 2 * len(np.intersect1d(first.false_accepts, second.false_accepts))
     if first.persons is None or second.persons is None or not accepts:
-        return 1 - (alone + 2) / (accepts + 2)
+        return own * (alone + 2) / (accepts + 2)
     one, other = first.persons.false_accepts, second.persons.false_accepts
-    total, effect = (one.sum() + other.sum()) / 2, max(first.impostor_effect, second.impostor_effect)
+    total = float(one.sum() + other.sum()) / 2
     of_strangers = alone * total / accepts  # of all, where some have been kept
-    of_persons = float(np.square(other - one).sum()) * _few(len(one)) - of_strangers
-    return float(np.clip(1 - (max(of_persons, of_strangers) / effect + 2) / (total + 2), 0, 1))
+    of_persons = _squares_of_persons(other - one) - of_strangers
+    return (max(of_persons, of_strangers) + 2 * own) / (total + 2)
 
 
 def _drawn_differences(only_first: int, only_second: int, pairs: int, effect: float) -> NDArray[np.float64]:

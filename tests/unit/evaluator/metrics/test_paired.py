@@ -120,6 +120,7 @@ def test_one_person_decides_nothing_however_many_pairs_it_has():
     one, other = np.zeros((30, 40), np.bool_), np.zeros((30, 40), np.bool_)
     other[7] = True
     assert paired_rate_test(accepted(one), accepted(other), 0.01).verdict == "undecided"
+    assert paired_rate_test(accepted(one[:3]), accepted(~one[:3]), 0.01).verdict == "undecided"  # nor do three
     spread = np.zeros((30, 40), np.bool_)
     spread[:, 0], spread[:10, 1] = True, True  # as many pairs
     assert paired_rate_test(accepted(one), accepted(spread), 0.01).verdict == "second"

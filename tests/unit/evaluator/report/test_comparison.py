@@ -200,7 +200,7 @@ def test_pairs_of_other_persons_cannot_be_compared():
 def test_a_probability_below_what_draws_tell_is_said_to_be():
     found = list(compare_runs({"a": document([False] * 300), "b": document([True] * 300)}))
     assert found[0].test.probability == pytest.approx(2 / 10_001)
-    assert list(comparison_table(found).columns[7].cells) == ["< 0.0002"]
+    assert list(comparison_table(found).columns[7].cells) == ["<0.0002"]
 
 
 def test_other_numbers_of_impostors_cannot_be_compared():

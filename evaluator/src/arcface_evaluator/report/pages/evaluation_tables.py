@@ -30,7 +30,7 @@ GROUP_HEADINGS = ("run", "group", "pairs", "accuracy", "95 % interval", "EER", "
 GROUPS_REMARK = "Decided with the thresholds of all pairs; an EER has a threshold of its own."
 GROUP_POINT_HEADINGS = ("run", "for FMR", "group", "FMR", "95 % of FMR", "FNMR", "95 % of FNMR", "")
 GROUP_POINTS_REMARK = "Each group at the thresholds of the operating points, which are those of all pairs."
-COMPARISON_HEADINGS = ("run", "set", "figure", "difference", "95 % interval", "verdict", "p", "only first", "only run")
+COMPARISON_HEADINGS = ("run", "set", "figure", "verdict", "difference", "95 % interval", "p", "only first", "only run")
 VERDICTS = {"first": "worse", "second": "better", "undecided": "no difference shown"}
 COMPARISON_REMARK = (
     "The same pairs, judged by both. Difference: the run less the first one, in %. Only first, only run: pairs that "
@@ -132,10 +132,10 @@ def comparison_table(compared: Sequence[comparison.Compared]) -> Table:
 
 
 def _comparison_row(each: comparison.Comparison) -> list[str]:
-    test = each.test
+    test, verdict = each.test, VERDICTS[each.test.verdict]
     low, high = (f"{100 * end:+.3f}" for end in test.interval)
-    verdict = [VERDICTS[test.verdict], test.probability_text, str(test.only_first), str(test.only_second)]
-    return [each.second, each.dataset, each.figure, f"{100 * test.difference:+.3f}", f"{low} to {high}", *verdict]
+    told = [f"{100 * test.difference:+.3f}", f"{low} to {high}", test.probability_text]
+    return [each.second, each.dataset, each.figure, verdict, *told, str(test.only_first), str(test.only_second)]
 
 
 def tables_of(runs: Runs, found: SetResults) -> list[Table]:

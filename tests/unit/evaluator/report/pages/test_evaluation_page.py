@@ -220,15 +220,15 @@ def test_the_comparison_tells_differences_intervals_and_the_test(tmp_path):
     page = evaluation_page.write_page(tmp_path, runs).read_text()
     (row,) = re.findall(r"<tr><td>lfw</td>(.*?)</tr>", page)
     cells = re.findall(r"<td>(.*?)</td>", row)
-    assert cells[:2] == ["accuracy", "+50.000"]
-    assert (cells[3], cells[5:]) == ("better", ["0", "10"])
+    assert cells[:3] == ["accuracy", "better", "+50.000"]
+    assert cells[5:] == ["0", "10"]
     assert float(cells[4]) == pytest.approx(0.0168, abs=0.004)
-    low, high = map(float, cells[2].split(" to "))
+    low, high = map(float, cells[3].split(" to "))
     assert 5 < low < 20 < 70 < high < 75
     assert (tmp_path / "comparison-differences.png").is_file()
     runs["c"] = compared([False] * 20)
     assert (
-        "<tr><td>c</td><td>lfw</td><td>accuracy</td><td>-50.000</td>"
+        "<tr><td>c</td><td>lfw</td><td>accuracy</td><td>worse</td><td>-50.000</td>"
         in evaluation_page.write_page(tmp_path, runs).read_text()
     )
 
