@@ -156,8 +156,8 @@ GANGS ?= 512 4096
 bench-scale: setup ## A day of 1,000 jobs of 8 pods, played in minutes (JOBS=100 MINUTES=5 SEED=0 GANGS="512 4096"): memory, requests, reactions
 	$(BIN)/python tests/benchmarks/bench_scale.py --jobs $(JOBS) --minutes $(MINUTES) --seed $(SEED) --image $(IMAGE) --gangs $(GANGS)
 
-bench-elastic: setup ## Four pods, then two, then four again, on real training (SEED=0): each step has the images that it has undisturbed
-	$(BIN)/python tests/benchmarks/bench_elastic.py $(SEED)
+bench-elastic: setup ## Four pods, then two, then four again, on real training (SEED=0): each step has the images that it has undisturbed (ELASTIC="--faces FOLDER": accuracy on real faces, too, 40 minutes)
+	$(BIN)/python tests/benchmarks/bench_elastic.py $(SEED) $(ELASTIC)
 
 bench-start: setup ## Where the seconds of a rank's start go, the first time and again in the same pod
 	$(BIN)/python tests/benchmarks/bench_start.py

@@ -1,4 +1,4 @@
-"""A training of four pods that goes on with two and with four again: `python bench_elastic.py [SEED]`.
+"""A training of four pods that goes on with two and with four again: `python bench_elastic.py [SEED] [--faces FOLDER]`.
 
 Four pods with a rank each, as processes of this machine by the very decisions of the operator, train a tiny network on
 nodes that take one pod each. After a step that is drawn by a seed two nodes are lost with their pods; after some steps
@@ -6,22 +6,33 @@ more they are back. Every rank writes down the images that it takes. In the end 
 the same training undisturbed, in the order of the joined batch. Real are operator's decisions, launchers, ranks and
 checkpoints; the scheduler is a stand-in, kubelet and cards are none (`tests/cluster/operator/test_elastic.py` has
 kube-scheduler).
+
+With FOLDER/train.rec it is the training of examples/lfw.yaml, for fewer epochs, and both must be as accurate on
+FOLDER/lfw_dev.bin: each within the other's 95 % interval.
 """
 
+import argparse
 import hashlib
 import json
 import os
 import random
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench_lfw import ARCFACE, ROOT, steps_per_epoch
+
 from arcface_api.contract.pod_environment import ATTEMPT_LABEL, SPARE
+from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.decision.observation import view_pod
 from arcface_operator.local.cluster import LocalCluster
 from arcface_operator.local.kubelet import directories
@@ -32,21 +43,54 @@ from support.builders.jobs import make_job
 from support.fakes.local_in_world import Notes
 from support.processes.trainings import write_image_folder
 
-PODS, LEAST, BATCH, EPOCHS, IMAGES = 4, 2, 4, 40, 48
-TOTAL_STEPS = EPOCHS * (IMAGES // (PODS * BATCH))
-PATIENCE_SECONDS = 900
+PODS, LEAST = 4, 2
+PATIENCE_SECONDS = 7200
+RUNS = ("resized", "undisturbed")
 NO_ROOM = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node is free"}
 HAS_ROOM = {"type": "PodScheduled", "status": "True"}
-JOB = make_job(
-    "elastic",
-    model={"backbone": "iresnet18", "width": 0.0625, "stemStride": 2, "embeddingSize": 16},
-    data={"claimName": "faces"},
-    training={"epochs": EPOCHS, "batchSize": BATCH, "optimizer": {"learningRate": 0.001}},
-    workers={"accelerator": "cpu", "replicas": PODS, "minReplicas": LEAST},
-    checkpoint={"claimName": "checkpoints", "everySteps": 5},
-    runPolicy={"backoffLimit": 0},
-)
 SETTINGS = ON_THIS_MACHINE.model_copy(update={"shrink_seconds": 3, "grow_seconds": 3})
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is trained."""
+
+    job: ArcFaceTrainingJob
+    faces: Path
+    total_steps: int
+
+    @classmethod
+    def tiny(cls, folder: Path) -> "Subject":
+        """48 images."""
+        batch, epochs, images = 4, 40, 48
+        job = make_job(
+            "elastic",
+            model={"backbone": "iresnet18", "width": 0.0625, "stemStride": 2, "embeddingSize": 16},
+            data={"claimName": "faces"},
+            training={"epochs": epochs, "batchSize": batch, "optimizer": {"learningRate": 0.001}},
+            **cls.fields(every_steps=5),
+        )
+        return cls(job, write_image_folder(folder / "faces"), epochs * (images // (PODS * batch)))
+
+    @classmethod
+    def real(cls, faces: Path, epochs: int) -> "Subject":
+        """That of the example, with as large a total batch."""
+        spec = yaml.safe_load((ROOT / "examples" / "lfw.yaml").read_text())["spec"]
+        whole = spec["training"]["batchSize"] * spec["workers"]["replicas"]
+        spec["training"] |= {"epochs": epochs, "batchSize": whole // PODS}
+        spec["training"]["schedule"]["warmupEpochs"] = 1
+        del spec["evaluation"]
+        spec |= cls.fields(every_steps=20)
+        return cls(make_job("elastic", **spec), faces, epochs * steps_per_epoch(faces, {"spec": spec}))
+
+    @staticmethod
+    def fields(every_steps: int) -> dict:
+        """What is alike."""
+        return {
+            "workers": {"accelerator": "cpu", "replicas": PODS, "minReplicas": LEAST},
+            "checkpoint": {"claimName": "checkpoints", "everySteps": every_steps},
+            "runPolicy": {"backoffLimit": 0},
+        }
 
 
 class FewNodes(LocalCluster):
@@ -95,9 +139,9 @@ def view(pod, scheduled, **spec):
 
 
 @contextmanager
-def training(folder: Path, faces: Path) -> Iterator[LocalReconciler]:
-    claims = {"faces": faces, "checkpoints": folder / "checkpoints"}
-    run, view_of_run = LocalRun(JOB, SETTINGS, claims), Notes()
+def training(folder: Path, subject: Subject) -> Iterator[LocalReconciler]:
+    claims = {"faces": subject.faces, "checkpoints": folder / "checkpoints"}
+    run, view_of_run = LocalRun(subject.job, SETTINGS, claims), Notes()
     (folder / "ids").mkdir(parents=True)
     os.environ["SAMPLE_IDS"] = str(folder / "ids")
     with directories.locked_workdir(folder / "work") as workdir:
@@ -127,32 +171,33 @@ def is_at_work_with(reconciler: LocalReconciler, pods: int) -> bool:
     return status.phase == "Training" and status.workers is not None and status.workers.ready == pods
 
 
-def train_to_the_end(reconciler: LocalReconciler) -> None:
+def train_to_the_end(reconciler: LocalReconciler, total_steps: int) -> None:
     look_until(reconciler, lambda: reconciler.job.status.phase in {"Succeeded", "Failed"})
     status = reconciler.job.status
-    if status.phase != "Succeeded" or step_of(reconciler) != TOTAL_STEPS:
+    if status.phase != "Succeeded" or step_of(reconciler) != total_steps:
         sys.exit(f"not well: {status.to_json()}")
 
 
-def sizes_in_turn(reconciler: LocalReconciler, draw: random.Random) -> None:
+def sizes_in_turn(reconciler: LocalReconciler, draw: random.Random, total_steps: int) -> None:
     """4 pods, then 2, then 4."""
     cluster = reconciler.pods
-    goal = draw.randint(8, 24)
+    few, many = total_steps // 15, total_steps // 5
+    goal = draw.randint(few, many)
     look_until(reconciler, lambda: step_of(reconciler) >= goal)
     lost = draw.sample(range(PODS), PODS - LEAST)
     print(f"  after step {step_of(reconciler)} the nodes of pods {sorted(lost)} are lost", flush=True)
     cluster.lose(*(f"elastic-worker-{index}" for index in lost))
     look_until(reconciler, lambda: is_at_work_with(reconciler, LEAST))
-    goal = step_of(reconciler) + draw.randint(8, 24)
+    goal = step_of(reconciler) + draw.randint(few, many)
     look_until(reconciler, lambda: step_of(reconciler) >= goal)
     print(f"  after step {step_of(reconciler)} they are back", flush=True)
     cluster.nodes = PODS
     look_until(reconciler, lambda: is_at_work_with(reconciler, PODS))
     print(f"  all pods train again after step {step_of(reconciler)}", flush=True)
-    train_to_the_end(reconciler)
+    train_to_the_end(reconciler, total_steps)
 
 
-def images_of_steps(folder: Path) -> list[list[int]]:
+def images_of_steps(folder: Path, total_steps: int) -> list[list[int]]:
     """Ids of the images of each step, in the order of the joined batch; what a later attempt made again is its."""
     found: dict[int, list[int]] = {}
     ranks: dict[int, list[dict[int, list[int]]]] = {}
@@ -168,35 +213,64 @@ def images_of_steps(folder: Path) -> list[list[int]]:
         taken = set.intersection(*map(set, of_ranks))
         found |= {step: [number for ids in of_ranks for number in ids[step]] for step in taken}
         print(f"  attempt {attempt}: {len(of_ranks)} ranks took images for steps {first} to {max(taken)}")
-    return [found[step] for step in range(TOTAL_STEPS)]
+    return [found[step] for step in range(total_steps)]
 
 
 def sha256(steps: list[list[int]]) -> str:
     return hashlib.sha256(json.dumps(steps).encode()).hexdigest()
 
 
+def verified(checkpoints: Path, pairs: Path) -> tuple[float, float, float]:
+    """Accuracy of the newest one, and its 95 % interval."""
+    out = checkpoints / "verified.json"
+    command = [ARCFACE, "evaluate", "pairs", "--checkpoint", checkpoints, "--bin", pairs, "--json", out]
+    subprocess.run(command, check=True, capture_output=True)
+    found = json.loads(out.read_text())
+    return found["results"][0]["accuracy"], *found["details"][0]["interval"]
+
+
+def train(name: str, folder: Path, subject: Subject, seed: int) -> str:
+    """Train once, resized or undisturbed; a hash of the images of all steps."""
+    print(f"{name}: {subject.total_steps} steps of {PODS * subject.job.spec.training.batch_size} images, seed {seed}")
+    began = time.monotonic()
+    with training(folder / name, subject) as reconciler:
+        if name == "resized":
+            sizes_in_turn(reconciler, random.Random(seed), subject.total_steps)
+        else:
+            train_to_the_end(reconciler, subject.total_steps)
+        status = reconciler.job.status
+    for each in status.recoveries:
+        print(f"  {each.rung} ({each.cause}): {each.seconds} s to a new step, {each.steps_lost} steps again")
+    hashed = sha256(images_of_steps(folder / name / "ids", subject.total_steps))
+    told = f"restarts {status.restarts}, counted {status.counted_restarts}, last loss {status.progress.loss}"
+    print(f"  {time.monotonic() - began:.0f} s, {told}; images of all steps: sha256 {hashed}", flush=True)
+    return hashed
+
+
+def compared(folder: Path, pairs: Path) -> bool:
+    """Whether both are as accurate."""
+    found = {name: verified(folder / name / "checkpoints" / "elastic", pairs) for name in RUNS}
+    for name, (accuracy, low, high) in found.items():
+        print(f"{name}: accuracy {accuracy:.4f}, 95 % {low:.4f} to {high:.4f}")
+    (one, low, high), (other, other_low, other_high) = found.values()
+    return low <= other <= high and other_low <= one <= other_high
+
+
 def main() -> None:
-    seed = int(sys.argv[1]) if len(sys.argv) > 1 else 0
+    parser = argparse.ArgumentParser()
+    parser.add_argument("seed", type=int, nargs="?", default=0)
+    parser.add_argument("--faces", type=Path, help="folder with train.rec and lfw_dev.bin")
+    parser.add_argument("--epochs", type=int, default=5, help="on real faces")
+    given = parser.parse_args()
     os.environ["PYTHONPATH"] = str(Path(__file__).parent / "sample_ids")
     with tempfile.TemporaryDirectory() as text:
-        folder, hashes = Path(text), []
-        faces = write_image_folder(folder / "faces")
-        for name in ("resized", "undisturbed"):
-            print(f"{name}: {TOTAL_STEPS} steps of {PODS * BATCH} images, seed {seed}", flush=True)
-            began = time.monotonic()
-            with training(folder / name, faces) as reconciler:
-                if name == "resized":
-                    sizes_in_turn(reconciler, random.Random(seed))
-                else:
-                    train_to_the_end(reconciler)
-                status = reconciler.job.status
-            for each in status.recoveries:
-                print(f"  {each.rung} ({each.cause}): {each.seconds} s to a new step, {each.steps_lost} steps again")
-            hashes.append(sha256(images_of_steps(folder / name / "ids")))
-            told = f"restarts {status.restarts}, counted {status.counted_restarts}, last loss {status.progress.loss}"
-            print(f"  {time.monotonic() - began:.0f} s, {told}; images of all steps: sha256 {hashes[-1]}", flush=True)
+        folder, faces = Path(text), given.faces
+        subject = Subject.tiny(folder) if faces is None else Subject.real(faces.resolve(), given.epochs)
+        hashes = {train(name, folder, subject, given.seed) for name in RUNS}
+        is_as_good = faces is None or compared(folder, faces.resolve() / "lfw_dev.bin")
     print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    sys.exit(None if len(set(hashes)) == 1 else "the images differ")
+    if len(hashes) > 1 or not is_as_good:
+        sys.exit("the images differ" if len(hashes) > 1 else "the accuracies differ")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,10 @@ from testbed.fake_nodes.nodes import FakeNodes
 from testbed.schedulers.kueue import Kueue
 from testbed.schedulers.kueue_objects import FLAVOUR, URGENT, cluster_queue
 
-EIGHT = (134, 156, 303, 378, 716, 730, 2509, 2574)
-"""Seeds of each run of the tests: jobs recover by every rung, where the machine lets faults meet them in time."""
+EIGHT = (156, 303, 378, 424, 502, 730, 1892, 6318)
+"""Seeds of each run of the tests. Ranks that train until their gang has been small are met on any machine: those of 424
+and 6318 by a rank's death, of 502 by an eviction; in 1892 a pod never runs."""
+RUNGS = {"InPlace", "OnePod", "WholeGang", "Elastic"}
 SEED, RUNS = int(os.environ.get("SEED", "0")), int(os.environ.get("RUNS", "0"))
 SEEDS = range(SEED, SEED + RUNS) if RUNS else EIGHT
 CAST = cast("draw.Cast", os.environ.get("CAST", "one replica"))
@@ -61,6 +63,7 @@ def test_whatever_happens_nothing_that_must_hold_is_broken(
     print("; ".join(f"{rung} {count}" for rung, count in rungs.most_common()))  # noqa: T201
     print("; ".join(f"{kind} {count}" for kind, count in kinds.most_common()))  # noqa: T201
     assert not broken, "\n\n".join(map(str, broken))
+    assert RUNS or rungs.keys() == RUNGS
     assert not written, written
 
 
