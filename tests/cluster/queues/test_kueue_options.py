@@ -13,7 +13,7 @@ from testbed.control_plane.api_answers import answer
 from testbed.control_plane.cluster import ControlPlane
 from testbed.control_plane.pods import MERGE
 from testbed.fake_nodes.nodes import FakeNodes
-from testbed.fake_nodes.scripts import NEVER_STARTED, Manifest, Script, label_of
+from testbed.fake_nodes.scripts import NEVER_STARTED, Ending, Manifest, Script, label_of
 from testbed.schedulers.kueue import ACCOUNT, NAMESPACE, Kueue
 from testbed.schedulers.kueue_objects import FLAVOUR, Workloads, cluster_queue
 
@@ -93,6 +93,29 @@ def test_a_gang_that_is_not_ready_in_time_queues_again_and_one_that_is_keeps_its
     assert (status["restarts"], status["countedRestarts"]) == (0, 0)
     # It has run for longer than the other was waited for.
     assert (jobs.phase("ready"), jobs.status("ready")["attempt"]) == ("Training", before)
+
+
+def test_a_gang_that_does_not_recover_in_time_gives_its_quota_back_and_trains_once_it_has_room_again(
+    jobs: TrainingJobs, nodes: FakeNodes, workloads: Workloads
+) -> None:
+    """Kueue counts from its condition `WaitForRecovery`, and with `timeout` where no `recoveryTimeout` is given."""
+
+    def choose(pod: Manifest) -> Script:
+        return NEVER_STARTED if label_of(pod, ATTEMPT_LABEL) == "1" else TRAINS
+
+    nodes.play(jobs.namespace, choose)
+    workloads.add_queue("one", "one")
+    jobs.create(**spec("one"))
+    wait_until(lambda: "quick" in workloads.all() and workloads.holds("quick", "PodsReady"))
+    assert jobs.status()["attempt"] == 0
+    for name in jobs.pods():
+        nodes.finish(jobs.namespace, name, Ending(exit_code=1))
+    jobs.wait_until(lambda status: status["attempt"] == 1 and bool(jobs.pods()))
+    jobs.wait_until(lambda status: status["attempt"] > 1 and status["phase"] == "Training")
+    wait_until(lambda: workloads.holds("quick", "PodsReady"))
+    status, workload = jobs.status(), workloads.all()["quick"]["status"]
+    assert workload["requeueState"]["count"] >= status["attempt"] - 1
+    assert (status["restarts"], status["countedRestarts"]) == (1, 1), "what Kueue takes back counts for nothing"
 
 
 def test_a_labelled_job_is_taken_once_where_a_queue_is_the_default(

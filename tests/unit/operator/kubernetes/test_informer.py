@@ -103,6 +103,14 @@ def test_a_list_that_fails_half_way_takes_nothing_away() -> None:
     assert found.cache.of(REF) == ["old"]
 
 
+def test_pages_that_are_too_old_to_go_on_with_are_asked_for_from_the_first() -> None:
+    """An API server keeps what a paged list began with for five minutes, and says 410 then."""
+    server = Server([pod("a"), ...], ApiError(410, "The provided continue parameter is too old"), [pod("b")])
+    found = run_until(server, lambda found: found.is_current and "watch" in server.asked)
+    assert server.asked == ["list", "more", "list", "watch"]
+    assert found.cache.of(REF) == ["b"]
+
+
 TROUBLE = [
     pytest.param(ApiError(404, "the server could not find the requested resource"), id="the kind is not there yet"),
     pytest.param(ApiError(403, "cannot list resource"), id="the right comes later"),
