@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 from rich.table import Table
-from rich.text import Text
 
 from arcface_api.errors import InvalidInput, explained
 from arcface_api.resource.status import Verification
@@ -30,11 +29,13 @@ def show(directory: Path) -> None:
     """Tell what a checkpoint holds; of a folder of checkpoints, a line for each."""
     folders = _checkpoints(directory)
     if not _is_checkpoint(directory):
-        click.echo(text_of(_overview(folders)))
+        click.echo("\n".join(_overview(folders)))
         return
     manifest = checkpoints.read_manifest(directory)
-    for name, value in _facts(manifest):
-        click.echo(f"{name:<20} {value}")
+    facts = list(_facts(manifest))
+    width = max(len(name) for name, _ in facts)
+    for name, value in facts:
+        click.echo(f"{name:<{width}} {value}")
     click.echo(text_of(_files_table(manifest)))
 
 
@@ -81,16 +82,16 @@ def _checkpoints(directory: Path) -> list[Path]:
     return folders
 
 
-def _overview(folders: Iterable[Path]) -> Table:
-    """A row for each checkpoint; of one that is incomplete its fault."""
-    table = Table()
+def _overview(folders: Iterable[Path]) -> list[str]:
+    """A table with a row for each complete checkpoint, if there are any, and the faults of all others."""
+    table, faults = Table(), []
     for heading in ("checkpoint", "epoch", "saved", "ranks", "size", "accuracy", "best so far"):
         table.add_column(heading, justify="left" if heading == "checkpoint" else "right")
     for folder in folders:
         try:
             manifest = checkpoints.read_manifest(folder)
         except InvalidInput as error:
-            table.add_row(folder.name, Text(f"incomplete: {str(error).removeprefix(f'{folder}/')}"))
+            faults.append(f"{folder.name}: incomplete: {str(error).removeprefix(f'{folder}/')}")
             continue
         table.add_row(
             folder.name,
@@ -101,7 +102,7 @@ def _overview(folders: Iterable[Path]) -> Table:
             _accuracy(manifest.verification),
             "" if manifest.best is None else f"step {manifest.best.step}",
         )
-    return table
+    return [*([text_of(table)] if table.row_count else []), *faults]
 
 
 def _facts(manifest: checkpoints.CheckpointManifest) -> Iterator[tuple[str, object]]:

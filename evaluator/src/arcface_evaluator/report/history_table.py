@@ -31,8 +31,9 @@ def read_histories(paths: Sequence[Path]) -> dict[str, History]:
 
 
 def runs_table(histories: Histories) -> Table:
-    """A row for each training."""
-    return _table("", RUN_HEADINGS, [run_row(name, history) for name, history in histories.items()])
+    """A row for each training, without accuracies where none of them was verified."""
+    headings = RUN_HEADINGS if datasets_of(histories.values()) else RUN_HEADINGS[: RUN_HEADINGS.index("accuracy")]
+    return _table("", headings, [run_row(name, history)[: len(headings)] for name, history in histories.items()])
 
 
 def epochs_table(name: str, history: History) -> Table:

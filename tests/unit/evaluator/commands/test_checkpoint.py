@@ -58,10 +58,14 @@ def test_a_checkpoint_is_told_with_its_recipe_and_files(folder):
 
 def test_of_a_folder_each_checkpoint_is_told_and_what_is_incomplete(folder):
     (folder / "step-00000004" / BACKBONE_FILE).unlink()
-    rows = [line for line in done("show", folder).splitlines() if "step-" in line]
-    assert [row.split()[1] for row in rows] == ["step-00000008", "step-00000004"]
-    assert "0.75000 at step 8" in rows[0]
-    assert "incomplete: backbone.safetensors: is missing" in rows[1]
+    *table, last = done("show", folder).splitlines()
+    (row,) = [line for line in table if "step-" in line]
+    assert row.split()[1] == "step-00000008"
+    assert "0.75000 at step 8" in row
+    assert last.startswith("step-00000004: incomplete: backbone.safetensors: is missing")
+    assert {len(line) for line in table} == {len(row)}, "a fault makes the table no wider"
+    (folder / "step-00000008" / BACKBONE_FILE).unlink()
+    assert [line.split(":")[0] for line in done("show", folder).splitlines()] == ["step-00000008", "step-00000004"]
 
 
 def test_sound_checkpoints_are_said_to_be(folder):

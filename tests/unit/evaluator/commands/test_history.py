@@ -42,6 +42,16 @@ def test_several_trainings_are_told_apart_by_their_paths(tmp_path):
     assert len(one) == len(other) == 10
 
 
+def test_a_table_of_trainings_that_were_not_verified_has_no_accuracies(tmp_path):
+    """Of two, one of which was, both rows have them."""
+    bare = write_history(tmp_path / "bare", [*lines_of("a", 0, 0), *figures("a", 20, loss=7.0, learning_rate=0.1)])
+    output = shown(bare)
+    assert len(cells(output, "bare")[0]) == 8
+    assert "accuracy" not in output
+    both = shown(bare, write_history(tmp_path / "verified", *RESTARTED))
+    assert cells(both, "bare")[0][-2:] == ["", ""]
+
+
 def test_a_training_without_a_step_and_one_with_numbers_that_are_not_finite_are_told(tmp_path):
     begun = write_history(tmp_path / "begun", lines_of("a", 0, 0))
     odd = write_history(
