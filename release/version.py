@@ -24,6 +24,7 @@ PLACES = {
     "Dockerfile.trainer": r"(?:arcface-trainer:|VERSION=)(\d[\d.]*\d)",
 }
 """Files with the pattern that finds the version in them."""
+CHANGES, UNRELEASED = ROOT / "CHANGELOG.md", "## Not released"
 
 
 def current() -> str:
@@ -38,17 +39,19 @@ def strays(version: str) -> list[str]:
         named = re.findall(pattern, (ROOT / name).read_text(), re.MULTILINE)
         found += [f"{name} names {other}" for other in sorted(set(named) - {version})]
         found += [] if named else [f"{name} names no version"]
-    return found
+    headed = re.search(rf"^## {re.escape(version)}$", CHANGES.read_text(), re.MULTILINE)
+    return found if headed else [*found, f"{CHANGES.name} has no heading for {version}"]
 
 
 def write(version: str) -> None:
-    """Put the version into all places."""
+    """Put the version into all places, and over the changes that have no version yet."""
     for name, pattern in PLACES.items():
         text = (ROOT / name).read_text()
         spans = [match.span(1) for match in re.finditer(pattern, text, re.MULTILINE)]
         for start, stop in reversed(spans):
             text = text[:start] + version + text[stop:]
         (ROOT / name).write_text(text)
+    CHANGES.write_text(CHANGES.read_text().replace(f"{UNRELEASED}\n", f"## {version}\n", 1))
 
 
 def main(arguments: list[str]) -> int:

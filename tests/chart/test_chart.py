@@ -315,6 +315,13 @@ def test_a_cluster_may_choose_the_user() -> None:
     assert "securityContext" not in bare["containers"][0]
 
 
+def test_a_key_without_a_value_is_as_if_it_were_not_there() -> None:
+    """Helm makes null of it, and leaves the default out."""
+    empty = [key for key, value in VALUES.items() if value in ({}, [], "")]
+    assert {"podAnnotations", "settings", "namespaces", "extraEnv"} <= set(empty)
+    assert rendered("test.training=true", *(f"{key}=null" for key in empty)) == rendered("test.training=true")
+
+
 def test_arguments_and_variables_of_ones_own_come_after_ours() -> None:
     values = ("namespaces={a}", "extraArgs={--port=8081}", "extraEnv[0].name=HTTPS_PROXY", "extraEnv[0].value=http://p")
     (container,) = pod_of(*values)["spec"]["containers"]

@@ -19,11 +19,13 @@ def test_all_places_name_the_version() -> None:
 
 
 def test_a_place_that_was_forgotten_is_told() -> None:
-    assert set(VERSION["PLACES"]) == {line.partition(" names")[0] for line in VERSION["strays"]("9.9.9")}
+    *places, changes = VERSION["strays"]("9.9.9")
+    assert set(VERSION["PLACES"]) == {line.partition(" names")[0] for line in places}
+    assert changes == "CHANGELOG.md has no heading for 9.9.9"
 
 
 def test_a_new_version_is_written_to_all_places(tmp_path: Path) -> None:
-    for name in VERSION["PLACES"]:
+    for name in (*VERSION["PLACES"], "CHANGELOG.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text((ROOT / name).read_text())
     (tmp_path / "release").mkdir()
@@ -31,6 +33,8 @@ def test_a_new_version_is_written_to_all_places(tmp_path: Path) -> None:
     script = [sys.executable, tmp_path / "release" / "version.py"]
     subprocess.run([*script, "10.20.30"], check=True)
     subprocess.run([*script, "--check"], check=True)
+    changes = (tmp_path / "CHANGELOG.md").read_text()
+    assert re.findall(r"^## (.*)$", changes, re.MULTILINE)[0] == "10.20.30"
     old = re.escape(VERSION["current"]())
     left = {name for name in VERSION["PLACES"] if re.search(rf"arcface\S*{old}", (tmp_path / name).read_text())}
     assert left == set()

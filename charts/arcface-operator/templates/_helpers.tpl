@@ -18,7 +18,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- $_ = set $own "app.kubernetes.io/version" .Chart.AppVersion }}
 {{- $_ = set $own "app.kubernetes.io/managed-by" .Release.Service }}
 {{- $_ = set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version) }}
-{{- merge $own .Values.commonLabels | toYaml }}
+{{- merge $own (.Values.commonLabels | default dict) | toYaml }}
 {{- end }}
 
 {{/* An image of the map `values`, which lies at `key` and has repository, tag and digest, and the chart's version. */}}
@@ -45,7 +45,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   "driverFiles" .Values.ascend.driverFiles
   "fixedUser" (hasKey (.Values.podSecurityContext | default dict) "runAsUser")
 -}}
-{{- toYaml (merge $own .Values.settings) }}
+{{- toYaml (merge $own (.Values.settings | default dict)) }}
 {{- end }}
 
 {{/* Binds a role of the operator's name to its account; takes the context, the kind of the role and a namespace. */}}

@@ -13,7 +13,7 @@ annotations:
 
 {{/* Namespace of the jobs of `helm test`: the first that the operator looks at, or its own. */}}
 {{- define "arcface.testNamespace" -}}
-{{- first (concat .Values.namespaces (list .Release.Namespace)) }}
+{{- first (concat (.Values.namespaces | default list) (list .Release.Namespace)) }}
 {{- end }}
 
 {{/* A pod that waits until a job is in a phase; takes context, weight, the pod's name, job, phase and seconds. */}}

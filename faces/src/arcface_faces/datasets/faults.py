@@ -7,7 +7,6 @@ not always tell, nor OpenCV of PNG's check sums: markers and chunks are walked t
 
 import multiprocessing
 import os
-import signal
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,10 +17,10 @@ from functools import partial
 from itertools import chain
 
 from arcface_api.errors import ArcFaceError, InvalidInput, printable
-from arcface_api.parent_death import follow_parent
 from arcface_faces import image_header, images as decoding
 from arcface_faces.datasets import dataset, record_dataset
 from arcface_faces.progress import Advance
+from arcface_faces.workers import stopped_once, uninterrupted, work_for
 
 LEAST_HOLE = 160
 """Bytes that are zero in a JPEG's compressed data, more than any sound image of 112x112 pixels has, see `_hole`."""
@@ -59,6 +58,7 @@ def faults(images: StoredImages, processes: int, advance: Advance) -> Iterator[s
     processes = min(processes, -(-count // TASK))
     window = TASK * TASKS_AHEAD * processes
     with (
+        stopped_once(),
         ThreadPoolExecutor(processes) as readers,
         ProcessPoolExecutor(processes, spawn, _start_listening, (os.getpid(),)) as decoders,
     ):
@@ -66,7 +66,9 @@ def faults(images: StoredImages, processes: int, advance: Advance) -> Iterator[s
             read = list(readers.map(partial(_outcome, images), range(start, min(start + window, count))))
             tasks = [read[first : first + TASK] for first in range(0, len(read), TASK)]
             try:
-                for fault in chain.from_iterable(decoders.map(partial(_faults_of, images.decode), tasks)):
+                with uninterrupted():
+                    found = decoders.map(partial(_faults_of, images.decode), tasks)
+                for fault in chain.from_iterable(found):
                     advance(1)
                     if fault is not None:
                         yield fault
@@ -95,7 +97,7 @@ def _outcome(images: StoredImages, number: int) -> _Read:
 
 def _start_listening(parent: int) -> None:
     """In a process that decodes."""
-    follow_parent(parent, signal.SIGKILL)
+    work_for(parent)
     os.dup2(os.memfd_create("complaints"), sys.stderr.fileno())
 
 

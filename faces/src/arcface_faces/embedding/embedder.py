@@ -8,26 +8,24 @@ are the same whatever the number of processes, and come back by pipes.
 import contextlib
 import multiprocessing
 import os
-import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from itertools import islice
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from arcface_api import parent_death
 from arcface_api.contract.pod_environment import DEVICE_ID
 from arcface_api.cpu_affinity import core_share
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_faces.embedding.vectors import Embeddings, check_finite
 from arcface_faces.images import IMAGE_SIZE, Image
 from arcface_faces.progress import Advance
+from arcface_faces.workers import uninterrupted, work_for
 
 BATCHES_AHEAD = 2
 """Beyond those that the threads work on."""
@@ -211,7 +209,7 @@ def _start(load: LoadNetwork, batch_size: int, number: int, processes: int) -> I
     ours, theirs = SPAWN.Pipe()
     process = SPAWN.Process(target=_serve, args=(theirs, load, batch_size, number, processes), daemon=True)
     try:
-        with _uninterrupted():
+        with uninterrupted():
             process.start()
         theirs.close()
         yield ours
@@ -222,30 +220,9 @@ def _start(load: LoadNetwork, batch_size: int, number: int, processes: int) -> I
             process.join()
 
 
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Start a process that hears of no interrupt; one that comes meanwhile is raised behind it.
-
-    A terminal interrupts all of its processes; this one ends the others, which inherit that they hear nothing of it.
-    That it is blocked here holds for this thread: another one may take it, and it would be raised between the process
-    and what the process is told.
-    """
-    came: list[int] = []
-    resource_tracker.ensure_running()  # else it is started in between, and has interrupts heard again
-    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        signal.signal(signal.SIGINT, before)
-        if came:
-            signal.raise_signal(signal.SIGINT)
-
-
 def _serve(connection: Connection, load: LoadNetwork, batch_size: int, number: int, processes: int) -> None:
     """Embed this process's share of whatever numbers come, of the images that came last."""
-    parent_death.follow_parent(os.getppid(), signal.SIGKILL)
+    work_for(os.getppid())
     # Where several processes share a host's cores, each decodes and computes on its own ones.
     os.sched_setaffinity(0, core_share(os.sched_getaffinity(0), processes, number))
     os.environ[DEVICE_ID] = str(number)  # MindSpore on Ascend takes the card from it

@@ -50,7 +50,7 @@ def test_what_gates_are_told_is_the_result_also_where_folds_differ_in_size(tmp_p
     embeddings = np.random.default_rng(1).standard_normal((50, 1, 8))
     task = pairs_task(opened, [], lambda: embeddings, ["odd.accuracy"])
     (done,) = evaluate([task], None)
-    document = done.document()
+    document = done.document
     assert document.sets[0].measured["odd.accuracy"] == document.results[0].accuracy
     assert document.results[0].accuracy == np.mean(document.details[0].folds)
     assert document.results[0].accuracy != pytest.approx(document.outcomes[0].is_right.mean())

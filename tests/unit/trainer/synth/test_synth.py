@@ -1,6 +1,11 @@
 import hashlib
+import os
 import pickle
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,6 +22,7 @@ from arcface_trainer.synth.dataset import (
 )
 from arcface_trainer.synth.painting import draw_face
 from arcface_trainer.synth.person import LARGEST, SMALLEST, VERIFICATION, Conditions, draw_appearance, draw_identity
+from support.waiting import wait_until
 
 REQUEST = SynthRequest(identities=4, images_per_identity=3, test_identities=60, pairs=400, seed=5)
 STILL = Conditions(pose=0, expression=0, light=0, damage=0, oldest=0)
@@ -143,3 +149,26 @@ def test_no_more_than_eight_processes_draw(monkeypatch, tmp_path, cores, process
     monkeypatch.setattr(dataset, "ProcessPoolExecutor", executor)
     with pytest.raises(RuntimeError, match=f"^{processes}$"):
         write_dataset(tmp_path, REQUEST, advance=int)
+
+
+@pytest.mark.parametrize(
+    ("number", "told", "code"), [(signal.SIGTERM, "", 143), (signal.SIGINT, "Aborted!", 1)], ids=["TERM", "INT"]
+)
+def test_a_drawing_that_its_whole_group_is_asked_to_stop_twice_says_a_line_and_leaves_nothing(
+    tmp_path, number, told, code
+):
+    """As `timeout` and impatient people ask; half a set would be taken for one."""
+    command = [Path(sys.executable).with_name("arcface"), "data", "synth", tmp_path / "faces", "--pairs=20"]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    wait_until(lambda: list((tmp_path / "faces" / ".drawing").glob("*.bin")))
+    for _ in range(2):
+        os.killpg(started.pid, number)
+    _, errors = started.communicate()
+    assert started.returncode == code
+    assert "Traceback" not in errors
+    assert told in errors
+    assert list((tmp_path / "faces").iterdir()) == []

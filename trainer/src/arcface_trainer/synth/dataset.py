@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arcface_api.errors import explained
+from arcface_api.errors import ArcFaceError, explained
 from arcface_faces.images import cv2
 from arcface_faces.pairs.pair_set import write_pairs
 from arcface_faces.progress import Advance
 from arcface_faces.records.files import NAMES, RecordWriter, refuse_existing
+from arcface_faces.workers import stopped_once, uninterrupted, work_for
 from arcface_trainer.synth.painting import draw_face, encode_face
 from arcface_trainer.synth.person import TRAINING, VERIFICATION, draw_identity
 
@@ -72,22 +74,45 @@ def _draw(out: Path, request: SynthRequest, advance: Advance) -> None:
     """Draw everything into an empty folder."""
     context = get_context("spawn")  # forking a process with OpenCV's threads may hang
     processes = min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
-    with ProcessPoolExecutor(processes, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with (
+        _explained_death(),
+        stopped_once(),
+        ProcessPoolExecutor(processes, context, _start_drawing, (os.getpid(),)) as pool,
+    ):
         for name in VERIFICATION:
             write_verification_set(out / f"{name}.bin", request, name, pool, advance)
         with RecordWriter(out) as writer:
-            for images in pool.map(training_images, *_repeated(request, request.identities), chunksize=8):
+            with uninterrupted():
+                drawn = pool.map(training_images, *_repeated(request, request.identities), chunksize=8)
+            for images in drawn:
                 writer.start_identity()
                 for image in images:
                     writer.add(image)
                 advance(1)
 
 
+def _start_drawing(parent: int) -> None:
+    """In a process that draws."""
+    work_for(parent)
+    cv2.setNumThreads(1)
+
+
+@contextmanager
+def _explained_death() -> Iterator[None]:
+    """ArcFaceError where a process that draws is ended, as the system does where memory is short."""
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise ArcFaceError("a process was ended while it drew: free memory and try again") from error
+
+
 def write_verification_set(path: Path, request: SynthRequest, name: str, pool: Executor, advance: Advance) -> None:
     """One set; same and different pairs alternate, so that every fold holds as many of either."""
     names = [name] * request.pairs
     images: list[bytes] = []
-    for pair in pool.map(pair_images, *_repeated(request, request.pairs), names, chunksize=32):
+    with uninterrupted():
+        drawn = pool.map(pair_images, *_repeated(request, request.pairs), names, chunksize=32)
+    for pair in drawn:
         images += pair
         advance(1)
     write_pairs(path, images, [_is_same_pair(number) for number in range(request.pairs)])
