@@ -1,5 +1,6 @@
 """Kueue v0.17, its real manager: jobs wait in its queues without pods, are preempted, come back and leave nothing."""
 
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,8 @@ JOB: dict[str, Any] = {
     "training": {"precision": "fp32"},
     "scheduling": {"gang": "kueue", "queue": "faces"},
 }
+TOLD = "/workloads/.*/status"
+"""What Kueue is told: pods are ready, quota is given back, a stage is finished."""
 SECONDS = 30.0
 """In which nothing may be left of a job that is deleted."""
 
@@ -191,7 +194,8 @@ def test_the_operator_may_die_after_any_write_of_a_job_that_queues(
                 Life(name=f"queues-{number}", releases=[present], deaths=deaths, course=course)
                 for number, deaths in enumerate(spread())
             ]
-            lives.append(Life(name="upgraded", releases=[previous, present], deaths=Deaths(every=EVERY), course=course))
+            deaths = Deaths(every=EVERY, and_after=TOLD)
+            lives.append(Life(name="upgraded", releases=[previous, present], deaths=deaths, course=course))
             lived = live_all(plane, nodes, tmp_path, lives, at_once=len(nodes.names))
     finally:
         operator.start()
@@ -199,6 +203,7 @@ def test_the_operator_may_die_after_any_write_of_a_job_that_queues(
     for life in lived:
         assert_it_went_well(life.status)
         assert life.died_after, f"nobody died in {life.name}"
+    assert [write for write in lived[-1].died_after if re.search(TOLD, write)], lived[-1].died_after
 
 
 def live_in_a_queue(kueue: Kueue, jobs: TrainingJobs, _: object) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Where the operators are of two releases, every death is an upgrade or the way ba
 
 import itertools
 import json
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,12 +26,18 @@ class Deaths:
 
     every: int
     first: int = 1
+    and_after: str = "never"
+    """Pattern of writes, method and path, that it dies after in any case: some come in step and never in turn."""
 
-    def is_due(self, number: int, document: Mapping[str, Any]) -> bool:
+    def is_due(self, number: int, write: str, document: Mapping[str, Any]) -> bool:
         """Whether it dies after this write, which are counted from 1; the verdict is one to die after in any case."""
         if number < self.first:
             return False
-        return (number - self.first) % self.every == 0 or is_verdict(document)
+        return (
+            (number - self.first) % self.every == 0
+            or is_verdict(document)
+            or re.search(self.and_after, write) is not None
+        )
 
 
 VERDICT = "verdict"
@@ -93,7 +100,7 @@ class MortalOperator:
             if version is not None:
                 self.versions.add(version)
             self.writes += 1
-            if self.is_over or not self.deaths.is_due(self.writes, document):
+            if self.is_over or not self.deaths.is_due(self.writes, write, document):
                 return
             self.present.kill()
             self.died_after.append(VERDICT if is_verdict(document) else write)
