@@ -1,6 +1,7 @@
 """The resource ArcFaceTrainingJob as users write it and the API server returns it."""
 
 import re
+from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -29,6 +30,8 @@ class ObjectMeta(Model):
     """Labels."""
     annotations: dict[str, str] = {}
     """Annotations."""
+    creation_timestamp: datetime | None = None
+    """When the API server made it, to the second."""
     deletion_timestamp: str | None = None
     """Set by the API server while the object is being deleted."""
     owner_references: list[dict[str, Any]] = []

@@ -107,12 +107,21 @@ def removal_of_idle(context: DecisionContext) -> tuple[Request, ...]:
 
 
 def removal_of_earlier(context: DecisionContext) -> tuple[Request, ...]:
-    """Deletion by force of what an earlier job of this name has left on lost nodes.
+    """Deletion of what an earlier job of this name has left, by force where its node is lost: the names are the job's.
 
-    Kubernetes has asked it to leave, and nobody else follows that up; the names are the job's now.
+    Kubernetes' garbage collector asks it to leave, but for jobs whose end it has not seen: after a restart of the API
+    server it may find the new job under the name of the old one, and takes it for that (1.36,
+    `GraphBuilder.processGraphChanges`). What is younger than the job is a later one's, which this look does not know.
     """
-    theirs = (pod for pod in context.observed.earlier if pod.owner is not None)
-    return tuple(_deletion(pod, "Ready", 0) for pod in theirs if _is_stuck(context, pod))
+    theirs = [pod for pod in context.observed.earlier if pod.owner is not None]
+    stuck = (_deletion(pod, "Ready", 0) for pod in theirs if _is_stuck(context, pod))
+    return (*stuck, *(_deletion(pod, "Ready", None) for pod in theirs if _is_left_behind(context, pod)))
+
+
+def _is_left_behind(context: DecisionContext, pod: PodView) -> bool:
+    job = context.job.metadata
+    is_older = job.creation_timestamp is not None and pod.created < job.creation_timestamp
+    return is_older and pod.owner_job == job.name and not pod.is_leaving
 
 
 def idle_seconds(context: DecisionContext) -> float | None:

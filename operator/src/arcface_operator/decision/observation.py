@@ -10,6 +10,7 @@ from typing import Any
 
 from arcface_api.contract import launcher_words, pod_environment
 from arcface_api.contract.reports import EvaluatorReport, TrainerReport
+from arcface_api.names import KIND
 from arcface_api.resource.job import ArcFaceTrainingJob
 from arcface_operator.decision.answers.action_failure import CREATION, ActionFailure
 from arcface_operator.decision.answers.sighting import Sighting
@@ -52,6 +53,8 @@ class PodView:
     created: datetime
     owner: str | None = None
     """Uid of its controller."""
+    owner_job: str | None = None
+    """Name of its controller, where that is a job."""
     phase: str = "Pending"
     reason: str | None = None
     """The cluster's word for what it did to the pod, such as Evicted or PreemptionByScheduler."""
@@ -232,6 +235,7 @@ def view_pod(pod: Manifest) -> PodView:
         index=_number(labels, pod_environment.RANK_INDEX_LABEL),
         created=created,
         owner=controller_of(metadata),
+        owner_job=job_of(metadata),
         phase=status.get("phase", "Pending"),
         reason=status.get("reason") or (disruption.get("reason") if is_disrupted else None),
         address=status.get("podIP"),
@@ -262,6 +266,12 @@ def view_object(item: Manifest) -> ObjectView:
 def controller_of(metadata: Mapping[str, Any]) -> str | None:
     """Uid of the object that an object belongs to."""
     return next((item["uid"] for item in metadata.get("ownerReferences", []) if item.get("controller")), None)
+
+
+def job_of(metadata: Mapping[str, Any]) -> str | None:
+    """Name of the job that an object belongs to."""
+    owners = (item for item in metadata.get("ownerReferences", []) if item.get("controller"))
+    return next((item["name"] for item in owners if item.get("kind") == KIND), None)
 
 
 def _number(labels: Mapping[str, str], name: str) -> int:

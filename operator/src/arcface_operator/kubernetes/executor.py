@@ -135,7 +135,7 @@ class ActionExecutor:
         path = client.path_of(manifest)
         found = await self.api.find(path)
         if found is not None:
-            outcomes.check_owner(job, found)
+            outcomes.check_owner(job, found)  # what an earlier job has left becomes this one's
             if "deletionTimestamp" in found["metadata"]:
                 raise outcomes.NotYet(f"is being deleted{outcomes.finalizers(found)}")
             if (operations := outcomes.as_applied(found)) is not None:
@@ -172,10 +172,12 @@ class ActionExecutor:
 
     async def _take_over(self, job: ArcFaceTrainingJob, manifest: Manifest, found: Manifest) -> None:
         """Count an object that stood in the way of a creation as made, if it is the same."""
-        outcomes.check_owner(job, found)
-        if not manifest["metadata"]["labels"].items() <= found["metadata"].get("labels", {}).items():
+        is_left_behind = outcomes.check_owner(job, found)
+        is_other = not manifest["metadata"]["labels"].items() <= found["metadata"].get("labels", {}).items()
+        if is_left_behind or is_other:
             await self._delete(client.path_of(manifest), found["metadata"]["uid"])
-            raise outcomes.Refused(f"{_otherness(manifest, found)} and is replaced")
+            why = "is an earlier job's" if is_left_behind else _otherness(manifest, found)
+            raise outcomes.Refused(f"{why} and is replaced")
         self.changed(found)
 
     async def _delete(self, path: str, uid: str, grace_seconds: int | None = None) -> None:

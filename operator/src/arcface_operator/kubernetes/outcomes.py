@@ -27,20 +27,28 @@ class NamespaceLeaves(Exception):  # noqa: N818
     """The namespace is being deleted and takes nothing new; the job goes with it."""
 
 
-def check_owner(job: ArcFaceTrainingJob, found: Manifest) -> None:
-    """An object with the name of one of a job's must be the job's.
+def check_owner(job: ArcFaceTrainingJob, found: Manifest) -> bool:
+    """An object with the name of one of a job's must be the job's, or was left by an earlier one of its name.
+
+    Returns:
+        Whether it was left behind: nobody has asked it to go, and it is older than the job.
 
     Raises:
-        NotYet: where it is an earlier job's of this name, with which it goes.
+        NotYet: where it is another job's of this name that is being deleted, or may be younger.
         Refused: where it is somebody else's.
     """
-    owners = (item for item in found["metadata"].get("ownerReferences", []) if item.get("controller"))
+    metadata = found["metadata"]
+    owners = (item for item in metadata.get("ownerReferences", []) if item.get("controller"))
     owner: Manifest = next(owners, {})
     if owner.get("uid") == job.metadata.uid:
-        return
-    if (owner.get("kind"), owner.get("name")) == (KIND, job.metadata.name):
-        raise NotYet(f"of an earlier job of this name is still to go{finalizers(found)}")
-    raise Refused("exists and is not this job's; remove it")
+        return False
+    if (owner.get("kind"), owner.get("name")) != (KIND, job.metadata.name):
+        raise Refused("exists and is not this job's; remove it")
+    since = job.metadata.creation_timestamp
+    is_older = since is not None and datetime.fromisoformat(metadata["creationTimestamp"]) < since
+    if not is_older or "deletionTimestamp" in metadata:
+        raise NotYet(f"of another job of this name is still to go{finalizers(found)}")
+    return True
 
 
 def as_applied(found: Manifest) -> client.Operations | None:

@@ -348,22 +348,28 @@ def test_an_object_that_comes_in_between_is_no_reason_to_make_pods_without_it() 
 
 
 CONFIG = "configmaps/quick-config"
+BORN = "2026-11-25T11:00:00Z"
+LEAVING = {"creationTimestamp": BORN, "deletionTimestamp": BORN, "finalizers": ["example.com/keep"]}
+
+
+def born(job: dict[str, Any]) -> dict[str, Any]:
+    return {**job, "metadata": {**job["metadata"], "creationTimestamp": BORN}}
 
 
 @pytest.mark.parametrize(
     ("there", "reason", "words"),
     [
         pytest.param(
-            found(CONFIG, "x", **owned("uid-0")),
+            found(CONFIG, "x", creationTimestamp=BORN, **owned("uid-0")),
             "Unavailable",
-            "ConfigMap quick-config of an earlier job of this name is still to go",
-            id="an earlier job's",
+            "ConfigMap quick-config of another job of this name is still to go",
+            id="of a job that may be younger",
         ),
         pytest.param(
-            found(CONFIG, "x", finalizers=["example.com/keep"], **owned("uid-0")),
+            found(CONFIG, "x", **LEAVING, **owned("uid-0")),
             "Unavailable",
             "is still to go, for which it waits on its finalizers example.com/keep",
-            id="an earlier job's with a finalizer",
+            id="an earlier job's that leaves",
         ),
         pytest.param(
             found(CONFIG, "x", deletionTimestamp="2026-11-25T11:00:00Z", **owned(UID)),
@@ -381,11 +387,18 @@ CONFIG = "configmaps/quick-config"
     ],
 )
 def test_a_namesake_of_what_pods_need_is_left_alone(there: dict[str, Any], reason: str, words: str) -> None:
-    controller = looked_at(FailingCluster(found=there), body("Pending", **TWO))
+    controller = looked_at(FailingCluster(found=there), born(body("Pending", **TWO)))
     ready = controller.condition("Ready")
     assert ready["reason"] == reason
     assert words in ready["message"]
     assert not {"apply ConfigMap", "create Pod"} & set(controller.cluster.asked)
+
+
+@pytest.mark.parametrize("path", [CONFIG, "services/quick"])
+def test_what_an_earlier_job_has_left_and_nobody_deletes_becomes_the_jobs(path: str) -> None:
+    there = found(path, "x", creationTimestamp="2026-11-25T10:59:59Z", **owned("uid-0"))
+    controller = looked_at(FailingCluster(found=there), born(body("Pending", **TWO)))
+    assert controller.cluster.asked.count("create Pod") == 2
 
 
 def test_a_job_that_is_made_anew_waits_until_the_pods_of_the_earlier_one_have_left() -> None:

@@ -10,7 +10,7 @@ from arcface_api.resource.status import CheckpointStatus
 from arcface_operator.decision.context import condition
 from arcface_operator.decision.decide import decide, nodes_in_question
 from arcface_operator.decision.observation import ClaimView, Ended, PodView
-from arcface_operator.decision.plan import Delete
+from arcface_operator.decision.plan import Create, Delete
 from support.builders.jobs import make_job
 from support.builders.views import (
     ASCEND,
@@ -332,6 +332,28 @@ def test_a_pod_of_an_earlier_job_on_a_lost_node_is_removed_by_force(
     removed = [action for action in decide(observed, SETTINGS, NOW).actions if isinstance(action, Delete)]
     expected = Delete(resource="pods", name=name, uid=earlier.uid, grace_seconds=0)
     assert removed == ([expected] if is_forced else [])
+
+
+@pytest.mark.parametrize(
+    ("pod", "is_asked"),
+    [
+        pytest.param({"created": ago(31)}, True, id="older than the job"),
+        pytest.param({"created": ago(30)}, False, id="of the job's second"),
+        pytest.param({"created": ago(1)}, False, id="of a later job, which the cache has not"),
+        pytest.param({"created": ago(31), "leaves_at": ago(-5)}, False, id="it leaves"),
+        pytest.param({"created": ago(31), "owner_job": "other"}, False, id="of a job of another name"),
+        pytest.param({"created": ago(31), "owner": None, "owner_job": None}, False, id="nobody's: it was orphaned"),
+    ],
+)
+def test_a_pod_that_an_earlier_job_has_left_behind_is_asked_to_leave(pod: dict[str, Any], is_asked: bool) -> None:
+    job = make_job(workers={"replicas": 2})
+    metadata = job.metadata.model_copy(update={"creation_timestamp": ago(30)})
+    earlier = make_worker(1, **{"owner": "uid-0", "owner_job": "quick", **pod})
+    observed = observation_in("Pending", job.model_copy(update={"metadata": metadata}), {"earlier": (earlier,)})
+    plan = decide(observed, SETTINGS, NOW)
+    removed = [action for action in plan.actions if isinstance(action, Delete)]
+    assert removed == ([Delete(resource="pods", name="quick-worker-1", uid=earlier.uid)] if is_asked else [])
+    assert any(isinstance(action, Create) for action in plan.actions) == (earlier.owner is None)
 
 
 def with_status(job: Any, status: Any) -> Any:
