@@ -59,7 +59,6 @@ def play(stage: Stage, witness: Witness, story: draw.Story) -> Outcome:
         try:
             jobs = played.TrainingJobs(stage.api, story.name)
             jobs.bind_claims(stage.seconds)
-            stage.nodes.play(story.name, openings.scripts(story))
             Course(stage, jobs, account, outcome).live()
         except (AssertionError, TestbedError, httpx.HTTPError) as error:
             outcome.broken.append(f"{type(error).__name__}: {str(error)[:1500]}")
@@ -84,6 +83,8 @@ class Course:
     """Its uid."""
     losses: int = 0
     """Nodes that had been lost when it was made."""
+    past: list[str] = field(default_factory=list)
+    """What was to befall it and its predecessors, whether it met somebody or not."""
     mishaps: PodMishaps = field(init=False)
     workloads: Workloads = field(init=False)
 
@@ -107,6 +108,7 @@ class Course:
             for event in self.story.events:
                 self._await(event.phase)
                 time.sleep(event.seconds)
+                self.past.append(event.kind)
                 self._note(event, has_met=self._happen(event))
             if "removed" not in self.hits:
                 status = self._end()
@@ -121,6 +123,8 @@ class Course:
         scheduling = {"scheduling": {"gang": "kueue", "queue": QUEUE}} if self.story.is_queued else {}
         spec = {"evaluation": {"claimName": "faces", "sets": ["lfw"]}} if self.story.is_evaluated else {}
         self.losses = self.stage.losses
+        loses_room = self.story.min_replicas is not None and draw.ROOM_LOST not in self.past
+        self.stage.nodes.play(self.story.name, openings.scripts(self.story, loses_room=loses_room))
         self.jobs.create(
             workers={
                 "accelerator": "ascend" if self.story.is_ascend else "cpu",

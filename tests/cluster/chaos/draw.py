@@ -146,7 +146,11 @@ def draw(seed: int, cast: Cast = "one replica") -> Story:
         events.append(Event(random.choice(phases), random.random(), WITHDRAWN))
     min_replicas = random.randint(1, replicas - 1) if replicas > 1 and random.random() < ELASTIC else None
     if min_replicas is not None:
-        events.append(Event("Training", 0.5 + random.random(), ROOM_LOST, random.randrange(replicas)))
+        loss = Event("Training", 0.5 + random.random(), ROOM_LOST, random.randrange(replicas))
+        if opening == "out of sight":
+            min_replicas = None  # nobody sees when such a gang trains and may lose room
+        else:
+            events.append(loss)
     return Story(
         min_replicas=min_replicas,
         is_queued=is_queued,

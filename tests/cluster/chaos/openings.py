@@ -32,8 +32,11 @@ GETS_NOWHERE: dict[str, dict[str, Any]] = {
 STALLED = '{"failure": {"reason": "Stalled", "message": "rank 0 stands still", "rank": 0, "exitCode": 1}}'
 
 
-def scripts(story: Story) -> Chooser:
-    """Every rank trains for the story's while, and ends well; so does the evaluator."""
+def scripts(story: Story, *, loses_room: bool) -> Chooser:
+    """Every rank trains for the story's while, and ends well; so does the evaluator.
+
+    The first gang of a job that is still to lose room trains until it does.
+    """
     resumed = Ranks(trains=story.trains_seconds, ending=played.WELL, progress=_resumed, gives_up=story.gives_up)
     endless = replace(resumed, trains=None)
 
@@ -41,7 +44,7 @@ def scripts(story: Story) -> Chooser:
         ranks = endless if _is_small(story, pod) else resumed
         if label_of(pod, ATTEMPT_LABEL) != "0":
             return Script(starts=0.1, stops=0.1, ranks=ranks)
-        again = ranks if story.min_replicas is None else endless
+        again = endless if loses_room else ranks
         if LaunchCall.parse(pod["metadata"].get("annotations", {}).get(LAUNCH_ANNOTATION, "")).launch:
             return Script(starts=0.1, stops=0.1, ranks=again)
         usual = Script(starts=0.1, stops=0.1, ranks=replace(again, progress=_first, again=again))
