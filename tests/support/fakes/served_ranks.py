@@ -69,3 +69,4 @@ def show(metrics: TrainMetrics, step: int, rank: int) -> None:
     metrics.loss_scale.set(1)  # as in float32
     if rank == 0:
         metrics.set_verification(VERIFIED, 0.8)
+        metrics.verification_images.set(1200)
