@@ -146,7 +146,7 @@ class JobTracker:
 
     ref: JobRef
     since: datetime
-    """When this replica first looked at it."""
+    """Since when this replica watches it: when it first looked at it, or had last lost sight of its pods."""
     uid: str | None = None
     """The job's, once it has been looked at."""
     manifest: Manifest = field(default_factory=dict)
