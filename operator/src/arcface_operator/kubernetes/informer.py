@@ -68,9 +68,9 @@ class Informer(Generic[Key, View]):
         return reflector is not None and reflector.is_current
 
     def is_known(self, namespace: str | None = None) -> bool:
-        """Whether the objects of a namespace have been seen, be it before a watch broke, and are still ours to see."""
+        """Whether the objects of a namespace have been seen, and still are or were a moment ago."""
         reflector = self.reflectors.get(namespace) or self.reflectors.get(None)
-        return reflector is not None and reflector.is_listed.is_set() and not reflector.is_refused
+        return reflector is not None and reflector.is_known
 
     def error_of(self, namespace: str) -> ApiError | Unreachable | None:
         """Why the objects of a namespace cannot be seen any more; None where they can, or could a moment ago."""
@@ -92,9 +92,9 @@ class Informer(Generic[Key, View]):
     @property
     def is_settled(self) -> bool:
         """Whether all that may be looked at is seen, and there is any."""
-        refused = [reflector.is_refused for reflector in self.reflectors.values()]
-        seen = [reflector.is_listed.is_set() and not reflector.is_stale for reflector in self.reflectors.values()]
-        return any(seen) and all(one or other for one, other in zip(seen, refused, strict=True))
+        reflectors = self.reflectors.values()
+        are_known = all(reflector.is_known or reflector.is_refused for reflector in reflectors)
+        return are_known and any(reflector.is_known for reflector in reflectors)
 
 
 class Backoff:
@@ -140,6 +140,11 @@ class Reflector(Generic[Key, View]):
     def is_stale(self) -> bool:
         """Whether the cache, which may have been current once, tells nothing of how things are now."""
         return not self.is_current and (self.is_refused or time.monotonic() - self.current_at >= STALE_SECONDS)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether all objects have been seen, and not too long ago."""
+        return self.is_listed.is_set() and not self.is_stale
 
     async def run(self) -> None:
         """List and watch until cancelled."""

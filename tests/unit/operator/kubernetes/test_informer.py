@@ -199,6 +199,7 @@ def test_objects_are_unseen_once_neither_list_nor_watch_has_gone_well_for_a_whil
     why = str(found.error_of("faces"))
     told = "unexpected KeyError" if isinstance(error, KeyError) else str(error)
     assert (why, found.is_settled) == ((told, False) if stale_seconds == 0.0 else ("None", True))
+    assert found.is_known("faces") == found.is_settled
 
 
 def test_objects_that_can_be_seen_again_are_seen() -> None:
