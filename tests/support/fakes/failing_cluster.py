@@ -53,6 +53,10 @@ class FailingCluster:
         """Pods."""
         return list(self.pods)
 
+    def error_of(self, _namespace: str) -> Exception | None:
+        """Why pods cannot be seen."""
+        return self.error if (self.verb, self.what) == ("read", "pods") else None
+
     async def read(self, _job: Any) -> Any:
         """Prerequisites."""
         self.show("prerequisites")

@@ -25,7 +25,26 @@ def test_progress_tells_means_of_the_recent_steps():
     assert progress.images_per_second == pytest.approx(64)
     assert progress.step_milliseconds == pytest.approx(1000)
     assert progress.data_wait_percent == pytest.approx(10)
-    assert progress.estimated_completion_time == NOW + timedelta(seconds=80)
+    assert progress.estimated_completion_time == NOW + timedelta(seconds=80 * 1.5)
+
+
+def test_the_first_step_which_compiles_promises_no_end():
+    """One that took 25 s promised 426 s for the other 17 of a small training."""
+    meter = Meter(steps_per_epoch=10, total_steps=100, images_per_step=64)
+    meter.add(StepRecord(loss=1.0, seconds=25.0, waits=(0.0,)))
+    assert meter.progress(NOW).estimated_completion_time is None
+    assert meter.log_line(NOW).endswith("eta=unknown")
+    for left in (98, 97):
+        meter.add(StepRecord(loss=1.0, seconds=0.5, waits=(0.0,)))
+        assert meter.progress(NOW).estimated_completion_time == NOW + timedelta(seconds=left * 0.5)
+    assert meter.log_line(NOW).endswith("eta=0:00:48")
+
+
+def test_the_end_that_is_promised_goes_by_the_steps_of_the_window():
+    meter = Meter(steps_per_epoch=100, total_steps=100, images_per_step=64)
+    for seconds in (9.0,) * 30 + (1.0,) * 20:
+        meter.add(StepRecord(loss=1.0, seconds=seconds, waits=(0.0,)))
+    assert meter.progress(NOW).estimated_completion_time == NOW + timedelta(seconds=50)
 
 
 ANY = st.floats(width=32, allow_nan=True, allow_infinity=True)

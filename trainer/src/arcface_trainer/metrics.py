@@ -136,8 +136,11 @@ class Meter:
         )
 
     def _completion_time(self, now: datetime) -> datetime | None:
-        """When the last step will be done at this speed; None where nothing tells, or beyond all calendars."""
-        if (seconds := self.step_seconds) is None:
+        """When the last step will be done at this speed; None where nothing tells, or beyond all calendars.
+
+        The oldest of the recent steps is left out: a rank's first one has the compilation in it.
+        """
+        if (seconds := _mean([record.seconds for record in self.recent[1:]])) is None:
             return None
         try:
             return now + timedelta(seconds=(self.total_steps - self.step) * seconds)
@@ -147,12 +150,13 @@ class Meter:
     def log_line(self, now: datetime) -> str:
         """The same for people who read the log."""
         progress = self.progress(now)
-        left = (progress.estimated_completion_time or now) - now
+        done_at = progress.estimated_completion_time
+        left = "unknown" if done_at is None else str(done_at - now).partition(".")[0]
         loss = math.nan if progress.loss is None else progress.loss
         return (
             f"step={progress.step}/{progress.total_steps} epoch={progress.epoch} loss={loss:.4f} "
             f"images_per_second={progress.images_per_second or 0:.1f} step_ms={progress.step_milliseconds or 0:.0f} "
-            f"data_wait={progress.data_wait_percent or 0:.1f}% eta={str(left).partition('.')[0]}"
+            f"data_wait={progress.data_wait_percent or 0:.1f}% eta={left}"
         )
 
 

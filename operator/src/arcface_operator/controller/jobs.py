@@ -146,9 +146,11 @@ class JobTracker:
 
     ref: JobRef
     since: datetime
-    """When this replica first looked at it."""
+    """Since when this replica watches it: when it first looked at it, or had last lost sight of its pods."""
     uid: str | None = None
     """The job's, once it has been looked at."""
+    manifest: Manifest = field(default_factory=dict)
+    """The job's as the present look decides on it: a status is written onto no other one."""
     stuck_since: dict[str, datetime] = field(default_factory=dict)
     """Of its pods, by uid, that say they can never start."""
     cards_unread_since: datetime | None = None

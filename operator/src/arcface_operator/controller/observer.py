@@ -45,8 +45,17 @@ class Observer:
     async def observe(self, job: ArcFaceTrainingJob, tracker: JobTracker) -> Observation:
         """One job and everything about it; while all is well, the API server is asked for nothing.
 
-        A part that cannot be read is unknown, and keeps nothing from being done that does not need it.
+        A part that cannot be read is unknown, and keeps nothing from being done that does not need it; all needs the
+        pods. While they are not seen nobody watches the job, whose clocks begin anew after that.
         """
+        error = self.pods.error_of(tracker.ref.namespace)
+        if error is None:
+            return await self._observe(job, tracker)
+        tracker.since = self.now()
+        return Observation(job=job, unread=(outcomes.failure_to_read("pods", error),), are_pods_unseen=True)
+
+    async def _observe(self, job: ArcFaceTrainingJob, tracker: JobTracker) -> Observation:
+        """A job whose pods are seen."""
         phase, stage, children = job.status.phase, stages.stage_of(job.status), self.pods.of(tracker.ref)
         # A job of this name before this one may have left children that are still to go.
         pods = tuple(pod for pod in children if pod.owner == job.metadata.uid)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from arcface_api.errors import InvalidInput
 from arcface_api.resource.job import ArcFaceTrainingJob
@@ -45,20 +46,19 @@ class StatusWriter:
     ) -> bool:
         """Write the status if it has changed; False where the job has changed meanwhile and is looked at again.
 
-        The whole status is replaced on condition that the job is still the one that was decided on (optimistic
-        concurrency): a decision on an outdated state comes to nothing.
+        The whole status is replaced on condition that the job is still the one that was decided on, by uid and version
+        (optimistic concurrency): a decision on an outdated state comes to nothing.
 
         Raises:
             Refused: where the API server will not have the status.
         """
-        body = self.jobs.body(tracker.ref)
-        if status == job.status or body is None:
-            return body is not None
+        if status == job.status:
+            return True
         if not _is_urgent(job.status, status) and (seconds := self._too_early(tracker)):
             self.queue.wake(tracker.ref, seconds)
             return True
         content = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return await self._replace(tracker, body, content, priority)
+        return await self._replace(tracker, tracker.manifest, content, priority)
 
     async def tell_unreadable(self, tracker: JobTracker, why: str, now: datetime) -> None:
         """Say of a job that cannot be read why nobody looks after it, and leave all else as it is.
@@ -109,6 +109,15 @@ def with_condition(status: Manifest, kind: str, reason: str, message: str, now: 
     since = known["lastTransitionTime"] if known is not None and known["status"] == "False" else stamp
     new = {"type": kind, "status": "False", "reason": reason, "message": message, "lastTransitionTime": since}
     return {**status, "conditions": [*others, new]}
+
+
+def _state_of(body: Manifest) -> tuple[Any, ...]:
+    """What a decision goes by: which job it is, its spec, by its generation, and its status.
+
+    Labels and annotations are left to the next look: somebody who writes them all the time holds no job up.
+    """
+    metadata = body.get("metadata", {})
+    return metadata.get("uid"), metadata.get("generation"), body.get("status")
 
 
 def _is_urgent(old: ArcFaceTrainingJobStatus, new: ArcFaceTrainingJobStatus) -> bool:
@@ -175,8 +184,13 @@ class Reconciler:
             self.observer.forget(tracker.ref)
             return None
         tracker = self._tracker_of(job, tracker)
+        body = self.jobs.body(tracker.ref)
         job, settings = with_device_class(job, self.settings)
         observed = await self.observer.observe(job, tracker)
+        tracker.manifest = self.jobs.body(tracker.ref) or {}
+        if _state_of(tracker.manifest) != _state_of(body or {}):
+            self.queue.wake(tracker.ref, 0.0)
+            return None
         plan = decide(observed, settings, self.now())
         try:
             seconds = await self._carry_out(job, plan, tracker)

@@ -54,7 +54,7 @@ class Watches:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the pods of all namespaces that may be looked at are known."""
+        """Whether the pods of all namespaces that may be looked at are seen."""
         return self.pods.is_settled
 
     def objects(self, ref: JobRef) -> tuple[ObjectView, ...] | None:

@@ -56,6 +56,8 @@ def decide(observed: Observation, settings: Settings, now: datetime) -> Plan:
     context = _context_of(observed, settings, now)
     if context.job.metadata.deletion_timestamp is not None:
         return Plan(status=observed.job.status)  # its children go with it
+    if observed.are_pods_unseen:
+        return _wait_for_sight(context)
     plan = _next_step(context)
     decided = replace(context, status=_with_counts(context, plan.status))
     requests = (*plan.actions, *_repairs(decided, plan), *_tidying(decided))
@@ -67,6 +69,16 @@ def decide(observed: Observation, settings: Settings, now: datetime) -> Plan:
         rollout=Rollout.ONE_FIRST if has_failed else Rollout.AT_ONCE,
         look_again_seconds=earliest(plan.look_again_seconds, *_limits_left(decided)),
     )
+
+
+def _wait_for_sight(context: DecisionContext) -> Plan:
+    """A job whose pods nobody sees stays as it is, which its user is told: what is known of them is not how they are.
+
+    It holds for wishes, too: a suspension or an end comes to an end by pods that are seen to leave.
+    """
+    for failure in context.observed.unread:
+        context = context.with_condition("Ready", truth=False, reason=failure.reason, message=failure.message)
+    return Plan(status=context.status)
 
 
 def _context_of(observed: Observation, settings: Settings, now: datetime) -> DecisionContext:

@@ -19,6 +19,8 @@ SUSPENDING = "Suspending"
 """Reason of the condition Suspended while pods leave."""
 SUSPENDING_REASONS = frozenset({SUSPENDING, REFUSED, UNAVAILABLE})
 """With those that it has where the API server does not let them go."""
+ENDED, AFTER_END = "Ended", "the job has ended"
+"""Reason and message of conditions that hold no more once a job has ended."""
 BEREFT_SECONDS = 10
 """For a pod to end in whose ranks wait for a peer that is dead."""
 AFTER_SAVING = frozenset({ExitCode.DONE, ExitCode.STOPPED})
@@ -55,7 +57,7 @@ def _paused(context: DecisionContext) -> DecisionContext:
 
 
 def _keepers(context: DecisionContext) -> str:
-    """A word on finalizers that keep what a suspension takes away."""
+    """A word on who keeps what a suspension, or the end, takes away."""
     pods, groups = lingering(context, context.observed.pods), context.observed.groups or {}
     sentences = [] if pods is None else [pods]
     for name, finalizers in groups.items():
@@ -90,7 +92,7 @@ def after_end(context: DecisionContext) -> Plan:
         return Plan(status=context.status, actions=(DeleteJob(),))
     unwanted = clean_pod_policy.unwanted_pods(context)
     return Plan(
-        status=context.status,
+        status=_with_keepers(context).status,
         actions=(*removal(context, unwanted), *_group_removal(context)),
         look_again_seconds=earliest(
             ttl_seconds_after_finished.seconds_left(context),
@@ -98,6 +100,14 @@ def after_end(context: DecisionContext) -> Plan:
             clean_pod_policy.settling_seconds(context),
         ),
     )
+
+
+def _with_keepers(context: DecisionContext) -> DecisionContext:
+    """The context of a job that has ended, which says who keeps what should be gone, for as long as somebody does."""
+    kept, ready = _keepers(context), condition(context.status, "Ready")
+    if not kept and (ready is None or ready.reason != ENDED):
+        return context
+    return context.with_condition("Ready", truth=False, reason=ENDED, message=f"{AFTER_END}{kept}")
 
 
 def removal_of_idle(context: DecisionContext) -> tuple[Request, ...]:
@@ -233,7 +243,7 @@ def _ended(context: DecisionContext) -> Plan:
     kinds: tuple[ConditionType, ...] = (*ROOM, "RankTableReady", "Training", "RestartsCapped")
     for kind in kinds:
         if true_since(context.status, kind) is not None:
-            context = context.with_condition(kind, truth=False, reason="Ended", message="the job has ended")
+            context = context.with_condition(kind, truth=False, reason=ENDED, message=AFTER_END)
     return Plan(status=context.with_status(completion_time=context.now, rank_table=None).status, look_again_seconds=0.0)
 
 

@@ -231,9 +231,10 @@ def _gang_fault(context: DecisionContext) -> Fault | None:
             room.incurable(context)
             or in_place.not_launched(context)
             or startup_deadline_seconds.late_gang(context)
+            or training.abandoned(context)
             or _unseen_loss(context)
         )
-    return _course(context).stall(context) or _unseen_loss(context)
+    return _course(context).stall(context) or training.abandoned(context) or _unseen_loss(context)
 
 
 def _lost_pod(context: DecisionContext, index: int) -> FailureStatus:

@@ -192,6 +192,8 @@ class Observation:
     """Actions that came to nothing when they were last tried."""
     unread: tuple[ActionFailure, ...] = ()
     """Parts of this observation that the API server does not show: they are as if nothing was known of them."""
+    are_pods_unseen: bool = False
+    """Whether the pods are among what is unread: nothing can be decided then."""
     earlier: tuple[PodView, ...] = ()
     """Pods under the job's label that belong to another object, such as an earlier job of this name."""
     device_faults: Mapping[str, tuple[DeviceFault, ...]] = field(default_factory=dict)

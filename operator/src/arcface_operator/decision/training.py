@@ -107,6 +107,21 @@ def unfinished(context: DecisionContext) -> faults.Fault | None:
     return faults.fault_of(faults.digest(pod, context.spec.workers.devices_per_worker, NO_REPORT, message))
 
 
+def abandoned(context: DecisionContext) -> faults.Fault | None:
+    """What is wrong with a gang whose first pod has ended well, but not at the last step, while others live on.
+
+    Nobody else tells of steps, so neither clock of a gang runs any more. The others get as long to end by themselves as
+    it would take them to get nowhere: one of them may tell more.
+    """
+    ended, policy = context.pods[0].ended, context.spec.run_policy
+    if ended is None or ended.exit_code != 0:
+        return None
+    is_at_work = context.status.phase == context.stage.at_work
+    limit = policy.stall_seconds if is_at_work else policy.startup_deadline_seconds
+    is_over = context.is_past(ended.at, context.settings.settle_seconds + limit)
+    return unfinished(context) if is_over else None
+
+
 def with_end_report(context: DecisionContext) -> DecisionContext:
     """The context with what rank 0's pod said at its end, where it has come to it."""
     report = _end_report(context)

@@ -27,6 +27,8 @@ FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 1.0, 15.0
 CALM_SECONDS = 60.0
 """After which an error is the first one again."""
 SHORT_WATCH_SECONDS = 1.0
+STALE_SECONDS = 60.0
+"""Without a list or a watch, after which what the cache has is not how things are any more."""
 NOT_OURS_TO_SEE = frozenset({FORBIDDEN, NOT_FOUND})
 """The namespace is not granted, or gone, or the kind is not there: others go on, and this one when that changes."""
 
@@ -66,9 +68,14 @@ class Informer(Generic[Key, View]):
         return reflector is not None and reflector.is_current
 
     def is_known(self, namespace: str | None = None) -> bool:
-        """Whether the objects of a namespace have been seen, be it before a watch broke, and are still ours to see."""
+        """Whether the objects of a namespace have been seen, and still are or were a moment ago."""
         reflector = self.reflectors.get(namespace) or self.reflectors.get(None)
-        return reflector is not None and reflector.is_listed.is_set() and not reflector.is_refused
+        return reflector is not None and reflector.is_known
+
+    def error_of(self, namespace: str) -> ApiError | Unreachable | None:
+        """Why the objects of a namespace cannot be seen any more; None where they can, or could a moment ago."""
+        reflector = self.reflectors.get(namespace) or self.reflectors[None]
+        return reflector.error if reflector.is_stale else None
 
     def lacks(self, item: Manifest) -> bool:
         """Whether an object is known not to be there, by its name and key."""
@@ -84,10 +91,10 @@ class Informer(Generic[Key, View]):
 
     @property
     def is_settled(self) -> bool:
-        """Whether all that may be looked at has been seen once, and there is any."""
+        """Whether all that may be looked at is seen, and there is any."""
         reflectors = self.reflectors.values()
-        are_known = all(reflector.is_listed.is_set() or reflector.is_refused for reflector in reflectors)
-        return are_known and any(reflector.is_listed.is_set() for reflector in reflectors)
+        are_known = all(reflector.is_known or reflector.is_refused for reflector in reflectors)
+        return are_known and any(reflector.is_known for reflector in reflectors)
 
 
 class Backoff:
@@ -122,8 +129,22 @@ class Reflector(Generic[Key, View]):
         """Whether the cache is kept up to date: what it does not have is not there."""
         self.is_refused = False
         """Whether the API server will not show them."""
+        self.current_at = time.monotonic()
+        """When the cache was last current, while it is not; at first, when it was begun."""
+        self.error: ApiError | Unreachable = Unreachable("not asked for yet")
+        """Why it is not, while it is not."""
         self.complaint = ""
         """Logged last: lasting trouble is told of once."""
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the cache, which may have been current once, tells nothing of how things are now."""
+        return not self.is_current and (self.is_refused or time.monotonic() - self.current_at >= STALE_SECONDS)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether all objects have been seen, and not too long ago."""
+        return self.is_listed.is_set() and not self.is_stale
 
     async def run(self) -> None:
         """List and watch until cancelled."""
@@ -134,9 +155,11 @@ class Reflector(Generic[Key, View]):
                 await self._list_and_watch()
             except (ApiError, Unreachable) as error:
                 self._note(error)
-            except Exception:  # all other collections are still to be watched
+            except Exception as error:  # all other collections are still to be watched
                 LOG.exception("watch of %s: this should not have happened", self.path)
-            self.is_current = False
+                self.error = Unreachable(f"unexpected {type(error).__name__}")
+            if self.is_current:
+                self.is_current, self.current_at = False, time.monotonic()
             self.has_tried.set()
             await asyncio.sleep(backoff.after(time.monotonic() - began))
 
@@ -188,7 +211,7 @@ class Reflector(Generic[Key, View]):
 
     def _note(self, error: ApiError | Unreachable) -> None:
         """Take note of what went wrong; a version that is too old (410) is in the nature of watches."""
-        self.is_refused = isinstance(error, ApiError) and error.status in NOT_OURS_TO_SEE
+        self.is_refused, self.error = isinstance(error, ApiError) and error.status in NOT_OURS_TO_SEE, error
         if isinstance(error, ApiError) and error.status == GONE:
             return
         if (complaint := str(error)) != self.complaint:

@@ -32,6 +32,9 @@ class Children:
     def of(self, _ref: JobRef) -> list[PodView]:
         return list(self.pods)
 
+    def error_of(self, _namespace: str) -> None:
+        return None
+
 
 class Poller:
     """Answers at once."""
@@ -149,5 +152,70 @@ def test_a_suspension_does_not_wait_for_cards_that_cannot_be_read() -> None:
         controller.jobs.upsert({**wish, "metadata": metadata, "spec": {**wish["spec"], "suspend": True}})
         await controller.look(1.0)
         assert "delete quick-worker-0" in cluster.asked
+
+    asyncio.run(play())
+
+
+UNSEEN = [
+    pytest.param(ApiError(403, WORDS), "Refused", id="forbidden"),
+    pytest.param(ApiError(503, WORDS, retry_after_seconds=1), "Unavailable", id="503"),
+    pytest.param(Unreachable(WORDS), "Unavailable", id="no answer"),
+]
+
+
+@pytest.mark.parametrize(("error", "reason"), UNSEEN)
+@pytest.mark.parametrize(
+    ("phase", "following"), [("Queued", "Starting"), ("Starting", "Restarting"), ("Training", "Restarting")]
+)
+def test_nothing_is_decided_by_pods_that_cannot_be_seen_any_more(
+    phase: str, following: str, error: Exception, reason: str
+) -> None:
+    """What the cache has of them tells of ends, and of room, that may be long gone."""
+
+    async def play() -> None:
+        pods = tuple(make_ended(index, 2, code=1, at=ago(9), owner=UID) for index in range(2))
+        cluster = FailingCluster(pods, "read", "pods", error)
+        controller = Controller(cluster, body(phase, workers={"replicas": 2}))
+        before = verdict(controller)
+        for _ in range(3):
+            await controller.look(3600.0)
+            ready = controller.condition("Ready")
+            assert (ready["status"], ready["reason"]) == ("False", reason)
+            assert ready["message"] == f"reading pods: {WORDS}"
+            assert verdict(controller) == before
+        assert (cluster.asked, controller.queue.timers.keys()) == (["replace status"], {REF})
+        cluster.error = None
+        await controller.look(1.0)
+        assert verdict(controller)[0] == following
+        assert WORDS not in controller.condition("Ready")["message"]
+
+    asyncio.run(play())
+
+
+def test_a_suspension_waits_for_pods_that_cannot_be_seen_and_goes_on_where_it_was() -> None:
+    async def play() -> None:
+        cluster = FailingCluster((worker(0), worker(1)), "read", "pods", ApiError(403, WORDS))
+        controller = Controller(cluster, body("Training", workers={"replicas": 2}, suspend=True))
+        await controller.look()
+        assert cluster.asked == ["replace status"]
+        cluster.error = None
+        await controller.look(1.0)
+        assert "delete quick-worker-0" in cluster.asked
+        cluster.pods, cluster.error = (), ApiError(403, WORDS)
+        await controller.look(1.0)
+        assert controller.condition("Suspended")["reason"] == "Suspending"
+        cluster.error = None
+        await controller.look(1.0)
+        assert controller.condition("Suspended")["status"] == "True"
+
+    asyncio.run(play())
+
+
+def test_a_job_whose_pods_were_unseen_has_its_whole_time_to_get_somewhere_again() -> None:
+    async def play() -> None:
+        cluster = FailingCluster((worker(0), worker(1)), "read", "pods", ApiError(403, WORDS))
+        controller = Controller(cluster, body("Training", workers={"replicas": 2}))
+        await controller.look(7200.0)
+        assert controller.reconciler.trackers[REF].since == cluster.now()
 
     asyncio.run(play())

@@ -38,6 +38,9 @@ class Children:
     def of(self, _key: Any) -> list[Any]:
         return list(self.views)
 
+    def error_of(self, _namespace: str) -> None:
+        return None
+
 
 class Around:
     """Prerequisites where everything is there, but for nodes that are lost."""

@@ -1,9 +1,11 @@
 """What a gang is told while it runs, and what it tells."""
 
+import pytest
+
 from arcface_api.contract.pod_environment import SCHEDULER_ANNOTATION
 from arcface_api.resource.status import BestCheckpoint, PairResult, Verification
 from support.builders.plans import plan_in
-from support.builders.views import NOW, ago, make_ended, make_report, make_worker
+from support.builders.views import NOW, SETTINGS, ago, make_ended, make_report, make_worker
 
 
 def test_ranks_learn_where_rank_0_is() -> None:
@@ -75,3 +77,30 @@ def test_pods_whose_ranks_have_ended_get_a_moment_to_be_through_before_they_coun
     assert (early.actions, early.look_again_seconds) == ((), 1.5)
     late = plan_in("Succeeded", {"pods": pods}, {"completion_time": ago(2)})
     assert [action.name for action in late.actions] == ["quick-worker-0", "quick-worker-1"]
+
+
+CLOCKS = {"runPolicy": {"stallSeconds": 600, "startupDeadlineSeconds": 900}}
+
+
+@pytest.mark.parametrize(
+    ("phase", "clock"), [("Starting", 900), ("Training", 600)], ids=["before its first step", "at work"]
+)
+@pytest.mark.parametrize("message", ["", make_report(7).to_json()], ids=["no report", "a report on the way"])
+def test_a_first_pod_that_ends_well_before_the_last_step_does_not_leave_its_gang_for_ever(
+    phase: str, clock: int, message: str
+) -> None:
+    """Its peers wait for it, or run another program, and nobody tells of steps any more."""
+    over = clock + SETTINGS.settle_seconds
+    for seconds, following in ((over - 1, phase), (over, "Restarting")):
+        pods = (make_ended(0, code=0, at=ago(seconds), message=message), make_worker(1))
+        status = plan_in(phase, {"pods": pods}, workers={"replicas": 2}, **CLOCKS).status
+        assert status.phase == following
+    assert status.failure is not None
+    assert (status.failure.reason, status.failure.pod) == ("NoReport", "quick-worker-0")
+
+
+@pytest.mark.parametrize("phase", ["Starting", "Training"])
+def test_a_gang_whose_first_pod_has_told_of_the_last_step_waits_for_the_others(phase: str) -> None:
+    pods = (make_ended(0, code=0, at=ago(90_000), message=make_report(100).to_json()), make_worker(1))
+    status = plan_in(phase, {"pods": pods}, workers={"replicas": 2}, **CLOCKS).status
+    assert (status.phase, status.restarts) == (phase, plan_in(phase, {}).status.restarts)

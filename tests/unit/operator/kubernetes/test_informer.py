@@ -9,7 +9,7 @@ import pytest
 from arcface_operator.kubernetes import informer as informing
 from arcface_operator.kubernetes.cache import Cache
 from arcface_operator.kubernetes.client import ApiError, JobRef, Unreachable
-from arcface_operator.kubernetes.informer import CALM_SECONDS, Backoff, Reflector
+from arcface_operator.kubernetes.informer import CALM_SECONDS, Backoff, Informer, Reflector
 
 REF = JobRef("faces", "quick")
 Answer = list[Any] | Exception
@@ -171,3 +171,38 @@ def test_a_cache_whose_watch_is_broken_is_not_current() -> None:
     server = Server([pod("a")], Unreachable("away"), watches=(Unreachable("away"),))
     found = run_until(server, lambda found: found.is_listed.is_set() and not found.is_current)
     assert found.cache.of(REF) == ["a"]
+
+
+def blind(server: Server, condition: Callable[[Reflector[JobRef, str]], object]) -> Informer[JobRef, str]:
+    """An informer whose only reflector has seen the objects, and was followed until a condition held."""
+    found = run_until(server, lambda found: found.is_listed.is_set() and condition(found))
+    informer: Informer[JobRef, str] = Informer(found.api, ("v1", "pods"), found.cache, (None,))
+    informer.reflectors[None] = found
+    return informer
+
+
+def test_objects_that_may_not_be_seen_any_more_are_unseen_at_once() -> None:
+    forbidden = ApiError(403, "pods is forbidden")
+    found = blind(Server([pod("a")], forbidden, watches=([],)), lambda found: found.is_refused)
+    assert (found.error_of("faces"), found.is_settled) == (forbidden, False)
+    assert found.of(REF) == ["a"]
+
+
+@pytest.mark.parametrize("error", [Unreachable("away"), ApiError(503, "unavailable"), KeyError("metadata")])
+@pytest.mark.parametrize("stale_seconds", [0.0, 3600.0])
+def test_objects_are_unseen_once_neither_list_nor_watch_has_gone_well_for_a_while(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, stale_seconds: float
+) -> None:
+    monkeypatch.setattr(informing, "STALE_SECONDS", stale_seconds)
+    server = Server([pod("a")], error, watches=([],))
+    found = blind(server, lambda found: not found.is_current and len(server.asked) > 5)
+    why = str(found.error_of("faces"))
+    told = "unexpected KeyError" if isinstance(error, KeyError) else str(error)
+    assert (why, found.is_settled) == ((told, False) if stale_seconds == 0.0 else ("None", True))
+    assert found.is_known("faces") == found.is_settled
+
+
+def test_objects_that_can_be_seen_again_are_seen() -> None:
+    server = Server([pod("a")], ApiError(403, "pods is forbidden"), [pod("b")], watches=([], [...]))
+    found = blind(server, lambda found: found.is_current and found.cache.of(REF) == ["b"])
+    assert (found.error_of("faces"), found.is_settled) == (None, True)
