@@ -4,6 +4,7 @@ import re
 import runpy
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = runpy.run_path(str(ROOT / "release" / "version.py"))
+PREVIOUS = ROOT / "tests" / "cluster" / "upgrade" / "previous"
 DISTRIBUTIONS = ("api", "faces", "operator", "trainer", "evaluator")
 
 
@@ -39,6 +41,17 @@ def test_a_new_version_is_written_to_all_places(tmp_path: Path) -> None:
     left = {name for name in VERSION["PLACES"] if re.search(rf"arcface\S*{old}", (tmp_path / name).read_text())}
     assert left == set()
     assert subprocess.run([*script, "soon"], check=False, capture_output=True).returncode == 2
+
+
+def test_upgrades_are_tried_from_the_version_before_the_one_in_the_making() -> None:
+    """Before the topmost of the list of changes, that is, which has no number until it is released."""
+    _, before, *_ = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    wheels = {wheel.name for wheel in PREVIOUS.glob("*.whl")}
+    assert wheels == {f"arcface_{part}-{before}-py3-none-any.whl" for part in DISTRIBUTIONS}
+    with tarfile.open(PREVIOUS / "chart.tgz") as chart:
+        (text,) = (chart.extractfile(name) for name in chart.getnames() if name == "arcface-operator/Chart.yaml")
+        assert set(re.findall(r"^(?:version|appVersion): (.+)$", text.read().decode(), re.MULTILINE)) == {before}
+    assert re.fullmatch("[0-9a-f]{40}\n", (PREVIOUS / "commit").read_text())
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)

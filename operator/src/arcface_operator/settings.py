@@ -60,7 +60,7 @@ class Settings(Model):
     gang_timeout_seconds: int = Field(default=60, ge=1)
     """Time that the coscheduling plugin holds resources for a gang that is not complete."""
     check_seconds: float = Field(default=10, gt=0)
-    """Period of looking whether missing storage or devices have appeared."""
+    """Period of looking whether missing storage or devices have appeared; how long MindX may take to tell of a card."""
     starting_poll_seconds: float = Field(default=2, gt=0)
     """Period of asking rank 0 for its progress until it answers."""
     progress_seconds: float = Field(default=10, gt=0)

@@ -418,6 +418,8 @@ class ArcFaceTrainingJobStatus(Model):
     """Where the evaluation stands."""
     evaluation_hash: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """Hash of the wish that the evaluation was begun for: another wish begins another one."""
+    workload: str | None = None
+    """Kueue's Workload that the job was last seen to wait in: one that is gone is followed by one of another name."""
     failure: FailureStatus | None = None
     """First failure of the last attempt."""
 

@@ -61,6 +61,7 @@ class StatusChanges(TypedDict, total=False):
     evaluation: api.EvaluationStatus | None
     evaluation_progress: api.EvaluationProgress | None
     evaluation_hash: str | None
+    workload: str | None
     failure: api.FailureStatus | None
 
 

@@ -48,6 +48,11 @@ class Fault:
         """Whether it is held against the program and may yet turn out to be another's."""
         return self.verdict.blame is table.Blame.PROGRAM
 
+    @property
+    def may_be_a_cards(self) -> bool:
+        """Whether a faulty card might be what the program died of."""
+        return self.is_blamed and self.failure.reason not in {OUT_OF_MEMORY, *table.BEFORE_MAIN}
+
 
 def fault_of(failure: FailureStatus) -> Fault:
     """The fault that is told by its reason alone."""

@@ -275,10 +275,21 @@ def _unseen_loss(context: DecisionContext) -> Fault | None:
 
 
 def _judge(context: DecisionContext, fault: Fault) -> Plan:
-    """What follows from a fault of a gang that had room; what a card might explain waits a while for sight of it."""
+    """What follows from a fault of a gang that had room; what a card might explain waits until one would be told of."""
     fault = _explained(context, fault) if fault.is_blamed else fault
-    left = context.seconds_left(context.observed.cards_unread_since, context.settings.check_seconds)
-    return Plan(status=context.status, look_again_seconds=left) if fault.is_blamed and left else _act_on(context, fault)
+    left = _seconds_for_cards(context) if fault.may_be_a_cards else None
+    return Plan(status=context.status, look_again_seconds=left) if left else _act_on(context, fault)
+
+
+def _seconds_for_cards(context: DecisionContext) -> float | None:
+    """Time left for MindX to tell of a card that explains a fault; without MindX nothing is waited for.
+
+    Its device plugin looks at cards every 5 s (`-listWatchPeriod`), and a rank may die just after a look.
+    """
+    limit, observed = context.settings.check_seconds, context.observed
+    if observed.cards_unread_since is not None or not observed.device_faults:
+        return context.seconds_left(observed.cards_unread_since, limit)
+    return settle_seconds.left_since_the_first_end(ladder.with_told_ends(context), limit)
 
 
 def _act_on(context: DecisionContext, fault: Fault) -> Plan:

@@ -97,6 +97,7 @@ def start(context: DecisionContext) -> Plan:
     if not existing:
         is_free = _namesake(context) is None
         context = (scheduling_deadline_seconds.begun if is_free else scheduling_deadline_seconds.put_off)(context)
+        context = scheduling_gang.noted(context)
         if (wait := _before_first_pod(context)) is not None:
             return wait
     elif (message := _unplaced(context)) is not None:

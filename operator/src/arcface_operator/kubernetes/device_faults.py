@@ -12,6 +12,8 @@ PLUGINS_NAMESPACE, CLUSTERD_NAMESPACE = "kube-system", "mindx-dl"
 CLUSTER_INFO = "cluster-info-device-"
 """Prefix, before a number from 0 on, of clusterd's ConfigMaps; each holds up to a thousand nodes."""
 MOST_PARTS = 100
+AT_ONCE = 64
+"""Plugins that are asked side by side; where none of so many nodes has one, the others are not asked."""
 
 LOG = logging.getLogger(__name__)
 Faults = dict[str, tuple[DeviceFault, ...]]
@@ -34,7 +36,8 @@ class DeviceFaultReader:
         found = await self._of_clusterd(nodes, errors)
         if missing := sorted(set(nodes) - set(found)):
             found |= await self._of_plugins(missing, errors)
-        return found, next(iter(errors), None) if set(nodes) - set(found) else None
+        unread = (error for error in errors if not isinstance(error, ApiError) or error.status != FORBIDDEN)
+        return found, next(unread, None) if set(nodes) - set(found) else None
 
     async def _of_clusterd(self, nodes: Collection[str], errors: list[ApiError | Unreachable]) -> Faults:
         """What clusterd tells of these nodes."""
@@ -48,14 +51,17 @@ class DeviceFaultReader:
         return found
 
     async def _of_plugins(self, nodes: list[str], errors: list[ApiError | Unreachable]) -> Faults:
-        """What the plugins of these nodes tell; where one may not be read, nor may the others."""
-        first, *others = nodes
-        data = await self._data(PLUGINS_NAMESPACE, f"{DEVICE_INFO}{first}", errors)
-        if data is None:
-            return {}
-        asked = (self._data(PLUGINS_NAMESPACE, f"{DEVICE_INFO}{node}", errors) for node in others)
-        told = dict(zip(nodes, (data, *await asyncio.gather(*asked)), strict=True))
-        read = {node: read_plugin(each) for node, each in told.items() if each is not None}
+        """What the plugins of these nodes tell: some may have none; if the first may not be read, nor may others."""
+        told: dict[str, Mapping[str, str]] = {}
+        refusals: list[ApiError | Unreachable] = []
+        for some in (nodes[:1], *(nodes[at : at + AT_ONCE] for at in range(1, len(nodes), AT_ONCE))):
+            names = (f"{DEVICE_INFO}{node}" for node in some)
+            data = await asyncio.gather(*(self._data(PLUGINS_NAMESPACE, name, refusals) for name in names))
+            told |= {node: each for node, each in zip(some, data, strict=True) if each is not None}
+            if not told and (refusals or len(some) == AT_ONCE):
+                break
+        errors += refusals
+        read = {node: read_plugin(each) for node, each in told.items()}
         if broken := [node for node, faults in read.items() if faults is None]:
             where = f"{PLUGINS_NAMESPACE}/{DEVICE_INFO}{broken[0]}"
             LOG.warning(
@@ -64,12 +70,11 @@ class DeviceFaultReader:
         return {node: faults or () for node, faults in read.items()}
 
     async def _data(self, namespace: str, name: str, errors: list[ApiError | Unreachable]) -> Mapping[str, str] | None:
-        """Content of a ConfigMap; None where there is none, or it is not ours to see, or an error says why not."""
+        """Content of a ConfigMap; None where there is none, or an error says why it is not to be seen."""
         try:
             found = await self.api.find(f"{collection('v1', 'configmaps', namespace)}/{name}")
         except (ApiError, Unreachable) as error:
-            if not isinstance(error, ApiError) or error.status != FORBIDDEN:
-                errors.append(error)
+            errors.append(error)
             return None
         data = None if found is None else found.get("data") or {}
         return data if isinstance(data, dict) else None

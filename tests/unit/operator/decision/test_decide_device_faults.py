@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
+from arcface_api.contract.launcher_words import GangWord, PodWord
+from arcface_api.contract.reports import ReportedFailure
 from arcface_operator.decision.decide import decide, nodes_in_question
 from arcface_operator.decision.fault_table.device_faults import DeviceFault
-from arcface_operator.decision.observation import PodView
+from arcface_operator.decision.observation import HeardWords, PodView
+from arcface_operator.decision.plan import Plan
 from support.builders.jobs import make_job
 from support.builders.views import ASCEND, NOW, SETTINGS, ago, make_ended, make_report, make_worker, stored
 from support.decision_table import observation_in, status_in
@@ -23,17 +26,22 @@ def cards(index: int) -> dict[str, str]:
     return {SETTINGS.device_annotation: text}
 
 
-def status_after(pods: tuple[PodView, ...], faults: dict[str, tuple[DeviceFault, ...]], **seen: Any) -> Any:
+def plan_after(pods: tuple[PodView, ...], faults: dict[str, tuple[DeviceFault, ...]], **seen: Any) -> Plan:
     job = make_job(workers=ASCEND, training={"precision": "fp32"})
     job = job.model_copy(update={"status": status_in("Training", attempt=0)})
-    seen = {"pods": pods, "device_faults": faults, **seen}
-    return stored(decide(observation_in("Training", job, seen), SETTINGS, NOW).status)
+    return decide(observation_in("Training", job, {"pods": pods, "device_faults": faults, **seen}), SETTINGS, NOW)
+
+
+def status_after(pods: tuple[PodView, ...], faults: dict[str, tuple[DeviceFault, ...]], **seen: Any) -> Any:
+    return stored(plan_after(pods, faults, **seen).status)
 
 
 DIED = (
     make_ended(0, code=1, at=ago(61), message="peer is gone", annotations=cards(0)),
-    make_ended(1, code=137, annotations=cards(1)),
+    make_ended(1, code=137, at=ago(60), annotations=cards(1)),
 )
+QUIET: dict[str, tuple[DeviceFault, ...]] = {"node-0": (), "node-1": ()}
+"""MindX is there, and calls no card faulty."""
 
 
 def test_a_faulty_card_is_named_and_its_node_avoided_and_nothing_counts() -> None:
@@ -93,3 +101,42 @@ def test_without_the_plugins_annotation_only_the_node_as_a_whole_is_blamed() -> 
     failure = status_after(pods, {"node-1": (whole,)}).failure
     assert (failure.reason, failure.node) == ("DeviceFault", "node-1")
     assert failure.message.startswith("node node-1 is faulty: code unknown, level NodeUnhealthy; seen as: ")
+
+
+def dead_for(seconds: float, **ended: Any) -> tuple[PodView, ...]:
+    """A gang whose pods all ended so long ago."""
+    return tuple(make_ended(index, at=ago(seconds), annotations=cards(index), **ended) for index in range(2))
+
+
+def test_mindx_has_a_while_to_tell_of_a_card_before_the_program_is_blamed() -> None:
+    plan = plan_after(dead_for(3, code=1), QUIET)
+    assert (plan.status.phase, plan.status.counted_restarts, plan.look_again_seconds) == ("Training", 1, 7)
+    told = status_after(dead_for(7, code=1), {**QUIET, "node-1": (FAULT,)})
+    assert (told.failure.reason, told.counted_restarts) == ("DeviceFault", 1)
+    untold = status_after(dead_for(10, code=1), QUIET)
+    assert (untold.failure.reason, untold.counted_restarts) == ("Error", 2)
+
+
+@pytest.mark.parametrize(
+    ("ended", "faults"),
+    [
+        pytest.param({"code": 1}, {}, id="no MindX"),
+        pytest.param({"code": 2}, QUIET, id="bad input"),
+        pytest.param({"code": 3}, QUIET, id="diverged"),
+        pytest.param({"code": 143}, QUIET, id="stopped"),
+        pytest.param({"code": 137, "reason": "OOMKilled"}, QUIET, id="out of memory"),
+        pytest.param({"code": None, "reason": "InitContainerFailed"}, QUIET, id="before the main container"),
+    ],
+)
+def test_what_no_card_explains_waits_for_none(ended: dict[str, Any], faults: Any) -> None:
+    assert plan_after(dead_for(0, **ended), faults).status.phase in {"Restarting", "Failed"}
+
+
+def test_a_rank_whose_launcher_tells_of_its_end_waits_for_word_of_its_card_too() -> None:
+    pods = tuple(make_worker(index, annotations=cards(index)) for index in range(2))
+    told = ReportedFailure(reason="Error", message="RuntimeError: 507015 aicore", rank=2, exit_code=1)
+    gang: dict[str, Any] = {"job_uid": make_job().metadata.uid, "attempt": 0, "launch": 0}
+    word = PodWord(**gang, rank=2, failure=told, step=7)
+    words = HeardWords(GangWord(**gang, serial=9, pods=2, failures=[word]), ago(3))
+    assert plan_after(pods, QUIET, words=words).look_again_seconds == 7
+    assert plan_after(pods, {}, words=words).status.phase == "Restarting"

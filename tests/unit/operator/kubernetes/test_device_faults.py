@@ -60,9 +60,23 @@ def of_plugin(node: str) -> dict[str, dict[str, str]]:
     return {f"kube-system/mindx-dl-deviceinfo-{node}": PLUGINS}
 
 
-def test_without_mindx_two_questions_are_all_that_is_asked() -> None:
-    maps = Maps({})
-    assert read(maps, "a", "b", "c") == {}
+def test_without_mindx_65_plugins_at_most_are_asked_for() -> None:
+    for nodes, questions in ((1, 1), (3, 3), (65, 65), (66, 65), (1000, 65)):
+        maps = Maps({})
+        assert read(maps, *(f"node-{number}" for number in range(nodes))) == {}
+        assert len(set(maps.asked)) == len(maps.asked) == 1 + questions
+
+
+def test_a_node_without_a_plugin_hides_the_faults_of_no_other() -> None:
+    for node in ("b", "c"):
+        assert read(Maps(of_plugin(node)), "a", "b", "c") == {node: (FAULT,)}
+    names = [f"node-{number:03}" for number in range(200)]
+    assert read(Maps(of_plugin(names[64]) | of_plugin(names[199])), *names).keys() == {names[64], names[199]}
+
+
+def test_without_the_right_to_a_first_plugin_no_other_is_asked() -> None:
+    maps = Maps(of_plugin("b"), forbidden="kube-system/")
+    assert read(maps, "a", "b") == {}
     assert maps.asked == ["mindx-dl/cluster-info-device-0", "kube-system/mindx-dl-deviceinfo-a"]
 
 

@@ -26,7 +26,7 @@ class Wait:
 def withdrawn(context: DecisionContext) -> Fault | None:
     """Pods for which Kueue does not keep quota, or not any more: they save and leave, uncounted."""
     if context.observed.queue is None or not context.pods:
-        return None
+        return _lost_in_the_queue(context)
     workload = _workload(context, context.stage)
     if workload is None or workload.is_leaving:
         if any(kueue.POD_GROUP_SIZE in pod.annotations for pod in context.pods):
@@ -39,6 +39,14 @@ def withdrawn(context: DecisionContext) -> Fault | None:
     return _let_go(f"Workload {workload.name} is not admitted any more: {workload.words('Admitted')}")
 
 
+def _lost_in_the_queue(context: DecisionContext) -> Fault | None:
+    """A Workload that was there before any pods and is gone: only another attempt's has another name."""
+    if context.observed.queue is None or _workload(context, context.stage) is not None:
+        return None
+    name = kueue.workload_name(context.job, context.stage.gang(context.job).name)
+    return _let_go(f"Workload {name} is gone") if context.status.workload == name else None
+
+
 def given_back(context: DecisionContext) -> Wait | None:
     """What an evicted Workload still holds although its pods are gone; others wait for it."""
     workload = _workload(context, context.stage)
@@ -46,6 +54,12 @@ def given_back(context: DecisionContext) -> Wait | None:
         return None
     action = _write(workload, kueue.released(workload, context.now))
     return Wait(message=f"Kueue has evicted it: {workload.words('Evicted')}", actions=(action,))
+
+
+def noted(context: DecisionContext) -> DecisionContext:
+    """The context with the Workload that is there: should somebody delete it, its name must not come again."""
+    workload = _workload(context, context.stage)
+    return context if workload is None else context.with_status(workload=workload.name)
 
 
 def awaited(context: DecisionContext) -> Wait | None:

@@ -228,6 +228,17 @@ def test_a_workload_that_somebody_deletes_takes_the_pods_and_is_queued_again() -
     assert (kueue.gangs(world), world.pods) == (["quick"], {})
 
 
+def test_a_workload_that_somebody_deletes_while_it_waits_is_followed_by_one_of_another_name() -> None:
+    first = queued()
+    world = look(kueue.deleted(first.later(PAUSE), "quick"))
+    assert (counts(world), world.workloads, ready(world)[1]) == (("Queued", 1, 0, 0), {}, "BackOff")
+    world = look(world.later(PAUSE))
+    assert kueue.gangs(world) == ["quick"]
+    assert not world.workloads.keys() & first.workloads.keys()
+    again = look(look(world), times=2)
+    assert (again.workloads.keys(), counts(again)) == (world.workloads.keys(), ("Queued", 1, 0, 0))
+
+
 def test_pods_that_an_earlier_release_queued_themselves_are_left_alone() -> None:
     world = replace(training(), workloads={})
     for name, pod in world.pods.items():
@@ -350,11 +361,14 @@ def test_no_name_is_used_again_that_kueue_may_not_have_forgotten() -> None:
     first = queued()
     resumed = look(look(first.with_spec(suspend=True), times=3).later(1).with_spec(suspend=False), times=2)
     lost = look(stopped(look(kueue.deleted(training(), "quick"))), times=2)
+    unstuck = look(look(kueue.deleted(queued(), "quick")).later(PAUSE))
+    again = look(look(kueue.deleted(look(unstuck), "quick")).later(PAUSE))
     namesake = look(world_of(uid="2"))
     evaluated = evaluating()
-    names = [name for world in (first, resumed, lost, namesake, evaluated) for name in world.workloads]
+    names = [name for world in (first, resumed, lost, unstuck, again, namesake, evaluated) for name in world.workloads]
     assert kueue.gangs(evaluated) == ["quick", "quick-evaluate"]
-    assert len(set(names)) == 5, names
+    assert unstuck.workloads.keys() == lost.workloads.keys(), "both queue for their second attempt"
+    assert len(set(names)) == 6, names
     assert evaluated.workloads.keys() > first.workloads.keys(), "that of one queueing is made once"
 
 
