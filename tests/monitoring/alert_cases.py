@@ -60,11 +60,21 @@ def handed_table(ready: str, total: str) -> dict[str, str]:
 
 LOOKS = {"arcface_operator_reconcile_seconds_count{}": "0+60x240"}
 WAIT = "arcface_train_data_wait_seconds_total"
+DISTURBED = "_x1100 0x9 stale " + "_x1189 0x9 stale " * 4
+"""Ten minutes each 20 hours."""
 VERIFIES = ranks("arcface_train_verification_images", "0+96x60 5760x30")
 HANGS = ranks("arcface_train_verification_images", "5760x30")
 
+RESTARTED = {
+    f'arcface_train_step{{namespace="faces",arcface_io_job="r100",rank="0",instance="{instance}"}}': values
+    for instance, values in (("a", "70x30 stale"), ("b", "_x39 71x30"))
+}
+
 CASES = [
-    ("ArcFaceJobStalled", ranks("arcface_train_step", "70x30"), 20, OF_RANKS, "stands still"),
+    ("ArcFaceJobStalled", ranks("arcface_train_step", "70x30"), 26, OF_RANKS, "stands still"),
+    ("ArcFaceJobStalled", ranks("arcface_train_step", "_x9 70x30"), 33, None, "a start that hangs, not for long yet"),
+    ("ArcFaceJobStalled", RESTARTED, 63, None, "a restart that hangs as the one before, not for long yet"),
+    ("ArcFaceJobStalled", RESTARTED, 66, OF_RANKS, "a restart that hangs as the one before"),
     ("ArcFaceJobStalled", ranks("arcface_train_step", "0+1x30"), 20, None, "steps"),
     ("ArcFaceJobStalled", ranks("arcface_train_step", "0x30"), 20, None, "compiles before its first step"),
     ("ArcFaceJobStalled", ranks("arcface_train_step", "0+1x14 14x8 15+1x30"), 23, None, "verifies for 8 minutes"),
@@ -234,6 +244,34 @@ CASES = [
         1500,
         OF_JOBS | {"reason": "Queued"},
         "a moment for its pods, and a day for room",
+    ),
+    (
+        "ArcFaceJobQueued",
+        {**waits("Queued", "Queued", "0x6000"), **waits("Pending", "ClaimMissing", DISTURBED)},
+        5760,
+        OF_JOBS | {"reason": "Queued"},
+        "four days for room, and each 20 hours a moment for its claim",
+    ),
+    (
+        "ArcFaceJobQueued",
+        {**waits("Queued", "Queued", "0x1600"), **waits("Queued", "Unavailable", "0 _x14 " * 100)},
+        1500,
+        OF_JOBS | {"reason": "Queued"},
+        "a day for room from an API server that fails now and then",
+    ),
+    (
+        "ArcFaceJobQueued",
+        {**waits("Pending", "ClaimMissing", "0x120 stale"), **waits("Queued", "Queued", "_x121 0x1600")},
+        1500,
+        None,
+        "two hours of the day for its claim",
+    ),
+    (
+        "ArcFaceJobQueued",
+        {**waits("Pending", "ClaimMissing", "0x120 stale"), **waits("Queued", "Queued", "_x121 0x1600")},
+        1580,
+        OF_JOBS | {"reason": "Queued"},
+        "hours for its claim, and then a day for room",
     ),
     ("ArcFaceJobRestartsForEver", restarts("0+1x60"), 60, OF_JOBS, "each minute"),
     ("ArcFaceJobRestartsForEver", restarts("0x9 5x60"), 60, None, "five in an hour"),
