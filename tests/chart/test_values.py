@@ -79,6 +79,9 @@ def test_settings_are_those_of_the_operator() -> None:
         ("ascend.deviceClasses[0].chipFamily=b", "missing property 'name'"),
         ("settings.logFormat=xml", "value must be one of 'text', 'json'"),
         ("fullnameOverride=Faces", "does not match pattern"),
+        ("image.repository=x/faces:0.1.0", "'/image/repository': 'x/faces:0.1.0' does not match"),
+        ("trainer.repository=x:5000/faces:1", "'/trainer/repository': 'x:5000/faces:1' does not match"),
+        ("trainer.repository=x/faces@sha256", "'/trainer/repository': 'x/faces@sha256' does not match"),
         ("image.repository=", "image.repository: no registry holds the images: build and push them"),
         ("trainer.repository=", "--set trainer.repository=REGISTRY/arcface-trainer"),
     ],
@@ -130,3 +133,9 @@ def test_a_release_can_be_without_what_may_be_none() -> None:
     found = objects(*(f"{key}=null" for key in sorted(NONE_IS_A_CHOICE)), "test.training=true")
     (container,) = found["Deployment", "arcface-operator"]["spec"]["template"]["spec"]["containers"]
     assert container["resources"] is None
+
+
+@pytest.mark.parametrize("repository", ["arcface-trainer", "r.example:5000/faces/arcface-trainer", "localhost:5000/a"])
+def test_a_registry_may_have_a_port(repository: str) -> None:
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    assert settings_of(f"trainer.repository={repository}").trainer_image == f"{repository}:{version}"
