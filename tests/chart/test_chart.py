@@ -232,6 +232,15 @@ def test_a_common_label_changes_none_of_ours() -> None:
     assert stolen["app.kubernetes.io/name"] == "arcface-operator"
 
 
+def test_a_label_for_all_objects_and_one_for_prometheus_of_the_same_name_are_one() -> None:
+    text = rendered(*EVERYTHING, "commonLabels.release=ours", "monitoring.labels.release=prometheus")
+    for document in text.split("\n---\n"):
+        assert len(re.findall(r"^    release: ", document, re.MULTILINE)) <= 1, document
+    found = objects(*EVERYTHING, "commonLabels.release=ours", "monitoring.labels.release=prometheus")
+    chosen = {kind: each["metadata"]["labels"]["release"] for (kind, _), each in found.items()}
+    assert (chosen["PodMonitor"], chosen["PrometheusRule"], chosen["ConfigMap"]) == ("prometheus", "prometheus", "ours")
+
+
 def test_a_cluster_may_choose_the_user() -> None:
     pod = pod_of("podSecurityContext.runAsUser=null", "podSecurityContext.runAsGroup=null")["spec"]
     assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
