@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
 DISTRIBUTIONS = ("api", "faces", "operator", "trainer", "evaluator")
-CHART = "arcface-operator"
+CHART, UNRELEASED = "arcface-operator", "## Not released"
 
 
 def git(*arguments: str) -> str:
@@ -92,6 +92,10 @@ def main() -> None:
         parser.error("docker: is not on the path: install it with buildx, or build without --images")
     if DIST.exists() and any(DIST.iterdir()):
         parser.error(f"{DIST}: is not empty: move what an earlier build left")
+    if UNRELEASED in git("show", "HEAD:CHANGELOG.md").splitlines():
+        parser.error(
+            f"CHANGELOG.md: has changes below `{UNRELEASED}`: `python release/version.py VERSION`, and commit it"
+        )
     DIST.mkdir(exist_ok=True)
     commit, epoch = git("rev-parse", "HEAD"), int(git("log", "-1", "--format=%ct"))
     with tempfile.TemporaryDirectory() as folder:

@@ -43,6 +43,16 @@ def strays(version: str) -> list[str]:
     return found if headed else [*found, f"{CHANGES.name} has no heading for {version}"]
 
 
+def refusal(version: str) -> str | None:
+    """Why the list of changes does not let the version be written: it would name two states, or one without changes."""
+    has_unreleased, is_headed = (f"{line}\n" in CHANGES.read_text() for line in (UNRELEASED, f"## {version}"))
+    if has_unreleased and is_headed:
+        return f"{CHANGES.name} has changes below `{UNRELEASED}`, and {version} has its own: choose another version"
+    if not has_unreleased and not is_headed:
+        return f"{CHANGES.name} has no changes for {version}: write them below `{UNRELEASED}`"
+    return None
+
+
 def write(version: str) -> None:
     """Put the version into all places, and over the changes that have no version yet."""
     for name, pattern in PLACES.items():
@@ -64,6 +74,9 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or not re.fullmatch(r"\d+\.\d+\.\d+", arguments[0]):
         sys.stderr.write("usage: version.py --check | MAJOR.MINOR.PATCH\n")
         return 2
+    if why := refusal(arguments[0]):
+        sys.stderr.write(f"{why}\n")
+        return 1
     write(arguments[0])
     return 0
 

@@ -120,7 +120,7 @@ def waiting() -> list[Panel]:
         ),
         curves(
             "Start-up time of the jobs that are there",
-            "From the first look at a job to its first step: the queue, the rank table, joining and compiling.",
+            "From the first look at a job to ranks that are ready to step: the queue, the rank table, images, joining.",
             "s",
             target(f"quantile(0.5, {startup})", "median"),
             target(f"max({startup})", "longest"),

@@ -1,8 +1,7 @@
 """Accuracy on real faces of people never trained on, by epoch: `python bench_lfw.py FOLDER`.
 
 Trains examples/lfw.yaml on FOLDER/train.rec with a checkpoint every five epochs, then evaluates each on
-FOLDER/lfw_dev.bin. Beside it stand figures of a from-scratch baseline in another framework on a like machine
-(half-width IResNet-18 with a stem of stride 2, the same recipe, both cores shared).
+FOLDER/lfw_dev.bin.
 """
 
 import json
@@ -17,8 +16,6 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 ARCFACE = Path(sys.executable).with_name("arcface")
 EPOCHS_BETWEEN = 5
-BASELINE = {1: 0.628, 3: 0.774, 5: 0.843, 10: 0.852, 15: 0.877, 20: 0.902, 25: 0.910, 30: 0.902}
-FLOORS = {"raw pixels": 0.635, "whitened PCA": 0.678, "supervised linear": 0.730}
 
 
 def main(faces: Path) -> None:
@@ -32,11 +29,10 @@ def main(faces: Path) -> None:
     started = time.monotonic()
     subprocess.run([ARCFACE, "run", "-f", job_file, "--volume", f"faces={faces}", "--workdir", work], check=True)
     print(f"trained and evaluated in {(time.monotonic() - started) / 60:.1f} minutes")
-    print("epoch  accuracy  baseline")
+    print("epoch  accuracy")
     for folder in sorted((work / "volumes" / "checkpoints" / job["metadata"]["name"]).glob("step-*")):
         epoch = int(folder.name.partition("-")[2]) // steps
-        print(f"{epoch:5d}  {accuracy(folder, faces / 'lfw_dev.bin'):.4f}    {BASELINE.get(epoch, '')}")
-    print("floors: " + ", ".join(f"{name} {value}" for name, value in FLOORS.items()))
+        print(f"{epoch:5d}  {accuracy(folder, faces / 'lfw_dev.bin'):.4f}")
 
 
 def steps_per_epoch(faces: Path, job: dict) -> int:

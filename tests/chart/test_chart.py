@@ -16,16 +16,11 @@ from support.builders.jobs import make_job
 from support.shipped import DASHBOARDS, RULES
 from testbed.images.builder import REPOSITORY
 from testbed.programs.binaries import binary
-from testbed.programs.commands import TestbedError, run
+from testbed.programs.commands import run
 from testbed.programs.helm import CHART, objects, rendered, settings_of
 
-VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
-SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 RIGHTS = yaml.safe_load((REPOSITORY / "operator" / "src" / "arcface_operator" / "kubernetes" / "rbac.yaml").read_text())
 EVERYTHING = ("monitoring.podMonitors=true", "monitoring.rules=true", "networkPolicy.enabled=true")
-OWN_VALUES = {"trainer_image", "resource_name", "device_annotation", "chip_family", "device_classes"}
-OWN_VALUES |= {"driver_mounts", "driver_files", "fixed_user"}
-"""Settings that have values outside of `settings`."""
 
 
 @pytest.fixture(scope="module")
@@ -43,76 +38,6 @@ def test_helm_finds_nothing_to_complain_about(values: tuple[str, ...]) -> None:
 
 def test_generated_files_are_as_their_sources_say() -> None:
     subprocess.run([sys.executable, REPOSITORY / "charts" / "generator", "--check"], check=True)
-
-
-WHOLE = {"resources", "test.resources", "podSecurityContext", "securityContext"}
-"""Maps that are one value, handed on as they are."""
-
-
-def leaves(values: dict[str, Any], prefix: str = "") -> set[str]:
-    """Paths of all values; a map that is empty is one."""
-    found = set()
-    for key, value in values.items():
-        deeper = isinstance(value, dict) and value and prefix + key not in WHOLE
-        found |= leaves(value, f"{prefix}{key}.") if deeper else {prefix + key}
-    return found
-
-
-def test_values_and_schema_name_the_same_keys() -> None:
-    def named(schema: dict[str, Any], prefix: str = "") -> set[str]:
-        found = set()
-        for key, value in schema["properties"].items():
-            path = prefix + key
-            is_map = "properties" in value and path not in {"settings", *WHOLE}
-            found |= named(value, f"{path}.") if is_map else {path}
-        return found
-
-    assert named(SCHEMA) - {"global"} == leaves(VALUES)
-
-
-def test_every_map_of_the_schema_is_closed() -> None:
-    def maps(schema: dict[str, Any]) -> list[dict[str, Any]]:
-        inner = [*schema.get("properties", {}).values(), schema.get("items", {})]
-        own = [schema] if "properties" in schema else []
-        return own + [each for part in inner if part for each in maps(part)]
-
-    assert all(each["additionalProperties"] is False for each in maps(SCHEMA))
-
-
-def test_templates_use_every_value_and_no_other() -> None:
-    texts = [path.read_text() for path in (CHART / "templates").rglob("*") if path.is_file()]
-    used = {match.rstrip(".") for text in texts for match in re.findall(r"\.Values\.([\w.]+)", text)}
-    keys = leaves(VALUES)
-    assert {path for path in used if not any(key == path or key.startswith(f"{path}.") for key in keys)} == set()
-    assert {key for key in keys if not any(key == path or key.startswith(f"{path}.") for path in used)} == set()
-
-
-def test_settings_are_those_of_the_operator() -> None:
-    fields = {Settings.model_fields[name].alias or name for name in Settings.model_fields if name not in OWN_VALUES}
-    camel = {re.sub(r"_(\w)", lambda found: found[1].upper(), name) for name in fields}
-    assert set(SCHEMA["properties"]["settings"]["properties"]) == camel
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        ("replica=3", "additional properties 'replica' not allowed"),
-        ("replicas=0", "minimum: got 0, want 1"),
-        ("settings.progressSecond=3", "additional properties 'progressSecond' not allowed"),
-        ("image.digest=latest", "does not match pattern"),
-        ("ascend.driverMounts={usr}", "does not match pattern"),
-        ("ascend.driverFiles={etc}", "does not match pattern"),
-        ("ascend.deviceClasses[0].chipFamily=b", "missing property 'name'"),
-        ("networkPolicy.apiServerPorts=null", "missing property 'apiServerPorts'"),
-        ("settings.logFormat=xml", "value must be one of 'text', 'json'"),
-        ("fullnameOverride=Faces", "does not match pattern"),
-        ("image.repository=", "image.repository: no registry holds the images: build and push them"),
-        ("trainer.repository=", "--set trainer.repository=REGISTRY/arcface-trainer"),
-    ],
-)
-def test_a_slip_in_the_values_is_told(value: str, message: str) -> None:
-    with pytest.raises(TestbedError, match=re.escape(message)):
-        rendered(value)
 
 
 def test_the_operator_reads_the_settings_that_are_rendered() -> None:
@@ -307,19 +232,21 @@ def test_a_common_label_changes_none_of_ours() -> None:
     assert stolen["app.kubernetes.io/name"] == "arcface-operator"
 
 
+def test_a_label_for_all_objects_and_one_for_prometheus_of_the_same_name_are_one() -> None:
+    text = rendered(*EVERYTHING, "commonLabels.release=ours", "monitoring.labels.release=prometheus")
+    for document in text.split("\n---\n"):
+        assert len(re.findall(r"^    release: ", document, re.MULTILINE)) <= 1, document
+    found = objects(*EVERYTHING, "commonLabels.release=ours", "monitoring.labels.release=prometheus")
+    chosen = {kind: each["metadata"]["labels"]["release"] for (kind, _), each in found.items()}
+    assert (chosen["PodMonitor"], chosen["PrometheusRule"], chosen["ConfigMap"]) == ("prometheus", "prometheus", "ours")
+
+
 def test_a_cluster_may_choose_the_user() -> None:
     pod = pod_of("podSecurityContext.runAsUser=null", "podSecurityContext.runAsGroup=null")["spec"]
     assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
     bare = pod_of("podSecurityContext=null", "securityContext=null")["spec"]
     assert "securityContext" not in bare
     assert "securityContext" not in bare["containers"][0]
-
-
-def test_a_key_without_a_value_is_as_if_it_were_not_there() -> None:
-    """Helm makes null of it, and leaves the default out."""
-    empty = [key for key, value in VALUES.items() if value in ({}, [], "")]
-    assert {"podAnnotations", "settings", "namespaces", "extraEnv"} <= set(empty)
-    assert rendered("test.training=true", *(f"{key}=null" for key in empty)) == rendered("test.training=true")
 
 
 def test_arguments_and_variables_of_ones_own_come_after_ours() -> None:

@@ -112,6 +112,15 @@ def test_the_longest_release_name_gives_names_that_kubernetes_takes() -> None:
     assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name) for name in names)
 
 
+def test_a_release_name_with_a_dot_gives_jobs_that_the_operator_reads() -> None:
+    documents = [each for each in yaml.safe_load_all(rendered("test.training=true", release="faces-v1.2")) if each]
+    jobs = [each for each in documents if each["kind"] == "ArcFaceTrainingJob"]
+    read = [ArcFaceTrainingJob.from_json(json.dumps(job), "with a dot").metadata.name for job in jobs]
+    assert sorted(read) == ["test-faces-v1-2-arcface-operator", "trains-faces-v1-2-arcface-operator"]
+    waiting = [each["spec"]["containers"][0]["command"][-1] for each in documents if each["kind"] == "Pod"]
+    assert sorted(waiting) == sorted(read)
+
+
 def test_notes_name_the_next_command() -> None:
     assert "kubectl -n here rollout status deployment/x-arcface-operator" in notes()
 

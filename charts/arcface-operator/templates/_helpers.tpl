@@ -33,7 +33,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- .Values.serviceAccount.name | default (ternary (include "arcface.name" .) "default" .Values.serviceAccount.create) }}
 {{- end }}
 
-{{/* The operator's settings: what has a value of its own over what is under `settings`. */}}
+{{/* The operator's settings: what has a value of its own over what is under `settings`; a key left empty is none. */}}
 {{- define "arcface.settings" -}}
 {{- $own := dict
   "trainerImage" (include "arcface.image" (dict "values" .Values.trainer "key" "trainer" "name" "trainer" "version" .Chart.AppVersion))
@@ -45,7 +45,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   "driverFiles" .Values.ascend.driverFiles
   "fixedUser" (hasKey (.Values.podSecurityContext | default dict) "runAsUser")
 -}}
-{{- toYaml (merge $own (.Values.settings | default dict)) }}
+{{- $said := dict }}
+{{- range $name, $value := merge $own (.Values.settings | default dict) }}
+{{- if not (kindIs "invalid" $value) }}{{ $_ := set $said $name $value }}{{ end }}
+{{- end }}
+{{- toYaml $said }}
 {{- end }}
 
 {{/* Binds a role of the operator's name to its account; takes the context, the kind of the role and a namespace. */}}

@@ -33,7 +33,7 @@ class DeviceClass(Model):
 class Settings(Model):
     """Defaults for what a job leaves open, names of the cluster's parts, and periods."""
 
-    trainer_image: str = Field(default="arcface-trainer:0.1.0", min_length=1)
+    trainer_image: str = Field(default="arcface-trainer:0.2.0", min_length=1)
     """Image of pods whose job names none."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least weight of what the operator's log tells."""

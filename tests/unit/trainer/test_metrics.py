@@ -163,6 +163,14 @@ def test_every_metric_of_the_contract_is_served_with_the_rank():
     assert {sample.labels["rank"] for family in of_ranks for sample in family.samples} == {"3"}
 
 
+def test_waiting_is_told_before_the_first_step_and_a_step_is_not():
+    """By the one the alert ArcFaceRanksNotScraped knows that a rank is scraped, while its graph compiles."""
+    port = serve("127.0.0.1", 0, TrainMetrics(rank=0), None)
+    lines = httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines()
+    assert 'arcface_train_data_wait_seconds_total{rank="0"} 0.0' in lines
+    assert not [line for line in lines if line.startswith("arcface_train_step{")]
+
+
 def test_rank_0_serves_its_report_and_others_do_not():
     meter = Meter(steps_per_epoch=2, total_steps=10, images_per_step=4, step=7)
     report = TrainerReport(progress=meter.progress(datetime.now(UTC)))

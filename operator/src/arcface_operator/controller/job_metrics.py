@@ -118,7 +118,7 @@ def _queue_seconds(job: Manifest) -> Iterator[Sample]:
 
 
 def _startup_seconds(job: Manifest) -> Iterator[Sample]:
-    """From the first look to the first step."""
+    """From the first look to rank 0's first progress: the ranks are ready for a step, whose graph is to be compiled."""
     status = _status_of(job)
     yield (), _seconds_between(status.get("startTime"), status.get("trainingTime"))
 
@@ -223,7 +223,12 @@ FAMILIES = (
     ),
     Family("arcface_job_unreadable", "1 while this release cannot read the job.", (), _unreadable),
     Family("arcface_job_queue_seconds", "From the first look at the job to all its pods running.", (), _queue_seconds),
-    Family("arcface_job_startup_seconds", "From the first look at the job to its first step.", (), _startup_seconds),
+    Family(
+        "arcface_job_startup_seconds",
+        "From the first look at the job to its ranks' being ready for their first step.",
+        (),
+        _startup_seconds,
+    ),
     Family(
         "arcface_job_training_start_timestamp_seconds",
         "When the ranks began to train, in Unix time.",

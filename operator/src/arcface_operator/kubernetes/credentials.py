@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
-from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes.aio.config import ConfigException, kube_config, load_incluster_config, load_kube_config
 
 from arcface_api.errors import InvalidInput, explained
 
@@ -36,14 +37,26 @@ async def open_client() -> AsyncIterator[ApiClient]:
     # itself: with the client's 100 those of 20 namespaces leave none to ask on. Requests are bounded by `Api`.
     configuration = Configuration(client_session_kwargs={"trust_env": False}, connection_pool_maxsize=0)
     of_pod: Any = load_incluster_config
-    of_user: Any = load_kube_config
     try:
         with explained("credentials of the API server", "cannot be read", REMEDY):
             if "KUBERNETES_SERVICE_HOST" in os.environ and OWN_NAMESPACE.is_file():
                 of_pod(client_configuration=configuration)
             else:
-                await of_user(client_configuration=configuration)
+                await _load_kubeconfig(configuration)
     except ConfigException as error:
         raise InvalidInput(f"no way to the API server: {error}; {REMEDY}") from None
     async with ApiClient(configuration) as client:
         yield client
+
+
+async def _load_kubeconfig(configuration: Configuration) -> None:
+    """Be its user. The client itself would log that there is none, and take any YAML for one."""
+    paths: Any = kube_config.KUBE_CONFIG_DEFAULT_LOCATION
+    of_user: Any = load_kube_config
+    if not any(Path(path).expanduser().exists() for path in paths.split(os.pathsep) if path):
+        raise InvalidInput(f"no way to the API server: {paths}: is not there; {REMEDY}")
+    try:
+        await of_user(client_configuration=configuration)
+    except (yaml.YAMLError, TypeError, AttributeError, LookupError, ValueError) as error:
+        told = " ".join(str(error).split())
+        raise InvalidInput(f"no way to the API server: {paths}: is no kubeconfig ({told}); {REMEDY}") from None

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from aiohttp import web
 from kubernetes.aio.config import kube_config
 
+from arcface_api.errors import InvalidInput
 from arcface_operator.kubernetes.client import Api
 from arcface_operator.kubernetes.credentials import open_client
 
@@ -76,3 +78,29 @@ def test_watches_of_many_namespaces_leave_connections_to_ask_on(
 
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     assert asyncio.run(play()) == {"kind": "Pod"}
+
+
+async def opened() -> None:
+    async with open_client():
+        pass
+
+
+def test_a_kubeconfig_that_is_not_there_is_named_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = os.pathsep.join(str(tmp_path / name) for name in ("mine", "ours"))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", paths)
+    with pytest.raises(InvalidInput) as refused:
+        asyncio.run(opened())
+    assert str(refused.value) == f"no way to the API server: {paths}: is not there; set KUBECONFIG or run in a pod"
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1 localhost", "[]", "{", "{contexts: 1}", "current-context: a", ""])
+def test_a_kubeconfig_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    (tmp_path / "config").write_text(text)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+    with pytest.raises(InvalidInput, match=r"^no way to the API server: .*; set KUBECONFIG or run in a pod$"):
+        asyncio.run(opened())

@@ -11,6 +11,7 @@ from arcface_trainer.head.classifier import Classifier, initial_centers
 from arcface_trainer.head.sampling import ClassDraw
 from arcface_trainer.step.frozen_step import FrozenStep
 from arcface_trainer.step.gradients import GradientStep
+from arcface_trainer.step.loss_scale import INITIAL, DynamicLossScale
 from arcface_trainer.step.train_step import TrainStep
 from arcface_trainer.step.votes import StepVotes
 from support import small_step
@@ -44,7 +45,8 @@ class Steps:
         classes, alone = ClassRange(0, CLASSES), Collectives(1, 0)
         head = Classifier(LossSpec(scale=8.0), classes, initial_centers(classes, EMBEDDING, seed=1), alone)
         optimizer = OptimizerSpec(learning_rate=RATE, momentum=0.9, weight_decay=DECAY)
-        self.whole = TrainStep(GradientStep(Backbone(), head, alone), optimizer, clip_norm=5.0)
+        scaled = GradientStep(Backbone(), head, alone, loss_scale=DynamicLossScale())
+        self.whole = TrainStep(scaled, optimizer, clip_norm=5.0)
         self.frozen = FrozenStep(self.whole)
         self.images = np.random.default_rng(5).integers(0, 256, (BATCH, 3, 112, 112)).astype(np.uint8)
         self.labels = np.arange(BATCH, dtype=np.int32)
@@ -119,7 +121,11 @@ def test_a_whole_step_after_it_trains_the_backbone_with_the_statistics_of_its_ba
 def test_votes_and_waits_travel_as_in_a_whole_step(trained):
     result = trained.run(trained.frozen, votes=StepVotes(save=True, saving_bits=1, keep=True), wait=1.5)
     assert (result.votes, result.waits) == (StepVotes(stop=False, save=True, saving_bits=1, keep=True), (1.5,))
-    assert result.loss_scale is None
+
+
+def test_no_loss_scale_is_told_of_where_none_could_fall(trained):
+    assert trained.run(trained.whole).loss_scale == INITIAL
+    assert trained.run(trained.frozen).loss_scale is None
 
 
 def test_numbers_that_are_not_finite_change_nothing_to_the_bit(trained):

@@ -8,6 +8,8 @@ Their sums lie where the whole step has its own.
 Tensor suffixes: b images of this rank, C classes of this rank, D embedding size, N votes of a rank (see `votes`).
 """
 
+from dataclasses import replace
+
 import numpy as np
 from mindspore import ParameterTuple, Tensor, float32, nn, ops
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from arcface_trainer.network.backbones import preprocessed
 from arcface_trainer.step.accumulation import Accumulation, MicroBatchedStep, add
 from arcface_trainer.step.faults import FaultFinder
 from arcface_trainer.step.train_step import DeviceStep, TrainStep
+from arcface_trainer.step.votes import StepResult
 
 
 class FrozenStep(DeviceStep):
@@ -32,6 +35,10 @@ class FrozenStep(DeviceStep):
             return self._graphs.run(images, labels, votes_N, rate)
         finally:
             self.gradient_step.backbone.set_train()
+
+    def _result(self, summary: Tensor) -> StepResult:
+        """As the whole step's, without a loss scale: one that cannot fall would be taken to cure what is left out."""
+        return replace(super()._result(summary), loss_scale=None)
 
 
 class _HeadParts(nn.Cell):
@@ -72,8 +79,7 @@ class _HeadParts(nn.Cell):
         if parts.overflow_flag is not None:
             is_finite = ops.logical_and(is_finite, summary[-1] == 0)
         self.update_centers(gradient_P, rate, is_finite)
-        scale = parts.loss_scale.scale if parts.loss_scale is not None else ops.ones_like(rate)
-        return ops.concat((summary, ops.stack((is_finite.astype(float32), scale))))
+        return ops.concat((summary, ops.stack((is_finite.astype(float32), ops.ones_like(rate)))))
 
 
 class _WholeHeadStep(nn.Cell):
