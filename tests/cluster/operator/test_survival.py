@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from support.fakes.api_proxy import ApiProxy
-from support.processes.lives import Life, live_all
+from support.processes.lives import Life, live_all, unharmed
 from support.processes.mortal_operator import NEVER, VERDICT, spread
 from support.processes.operator_process import USER, OperatorProcess
 from support.processes.release import Release
@@ -42,6 +42,7 @@ def test_the_operator_may_die_after_any_write_and_lives_through_an_outage(
         assert (VERDICT in life.died_after) == (life.name != "outage"), "the cleaning was never another operator's"
     deadly = {write.split()[0] for life in lived for write in life.died_after}
     assert deadly == {"POST", "PUT", "PATCH", "DELETE", VERDICT}
+    assert unharmed(lived) == set()
     created = Counter(
         (request["namespace"], request["name"])
         for request in plane.audit(since, USER)

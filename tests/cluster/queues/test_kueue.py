@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from arcface_api.contract.pod_environment import ATTEMPT_LABEL, JOB_LABEL
-from support.processes.lives import Life, live_all
+from support.processes.lives import Life, live_all, unharmed
 from support.processes.mortal_operator import EVERY, Deaths, spread
 from support.processes.operator_process import OperatorProcess
 from support.processes.release import PREVIOUS, Release
@@ -44,8 +44,8 @@ JOB: dict[str, Any] = {
     "training": {"precision": "fp32"},
     "scheduling": {"gang": "kueue", "queue": "faces"},
 }
-TOLD = "/workloads/.*/status"
-"""What Kueue is told: pods are ready, quota is given back, a stage is finished."""
+TOLD = "/workloads"
+"""What Kueue is told: a Workload, pods are ready, quota is given back, a stage is finished."""
 SECONDS = 30.0
 """In which nothing may be left of a job that is deleted."""
 
@@ -146,6 +146,23 @@ def test_a_suspended_job_gives_its_quota_to_others_and_queues_again(jobs: Traini
     jobs.wait_for("Training", "first")
 
 
+def test_a_job_whose_workload_is_deleted_while_it_waits_keeps_waiting_and_trains_in_its_turn(
+    jobs: TrainingJobs, nodes: FakeNodes, workloads: Workloads
+) -> None:
+    nodes.play(jobs.namespace, TRAINS)
+    jobs.create("first", **JOB)
+    jobs.wait_for("Training", "first")
+    jobs.create("second", **JOB)
+    wait_until(lambda: jobs.status("second").get("workload"))
+    before = workloads.all()["second"]["metadata"]
+    workloads.delete(before["name"])
+    wait_until(lambda: jobs.status("second")["workload"] != before["name"])
+    assert (jobs.phase("second"), pods_of(jobs, "second")) == ("Queued", [])
+    end(jobs, nodes, "first")
+    status = jobs.wait_for("Training", "second")
+    assert (status["attempt"], status["restarts"]) == (1, 0)
+
+
 def test_both_stages_queue_and_both_are_finished(jobs: TrainingJobs, nodes: FakeNodes, workloads: Workloads) -> None:
     bind_empty_claim(jobs.api, jobs.namespace, "sets")
     nodes.play(jobs.namespace, goes_well(EVALUATES))
@@ -203,6 +220,7 @@ def test_the_operator_may_die_after_any_write_of_a_job_that_queues(
     for life in lived:
         assert_it_went_well(life.status)
         assert life.died_after, f"nobody died in {life.name}"
+    assert unharmed(lived) == set()
     assert [write for write in lived[-1].died_after if re.search(TOLD, write)], lived[-1].died_after
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from support.fakes.api_proxy import ApiProxy
 from support.processes import whole_life
-from support.processes.mortal_operator import Deaths, MortalOperator
+from support.processes.mortal_operator import VERDICT, Deaths, MortalOperator, kind_of
 from support.processes.operator_process import GROUPS
 from support.processes.release import Release
 from support.processes.release_pods import Voices
@@ -41,8 +41,15 @@ class Lived:
 
     name: str
     status: dict[str, Any]
+    writes: list[str]
     died_after: list[str]
-    """Writes after which the operator died, as MortalOperator tells them."""
+    """Writes, and those after which the operator died, as MortalOperator tells them."""
+
+
+def unharmed(lives: Sequence[Lived]) -> set[tuple[str, str, str]]:
+    """Kinds of writes, as `kind_of` has them, that belong to each of these lives and after which nobody died in any."""
+    written = set.intersection(*({kind_of(write) for write in life.writes} for life in lives))
+    return written - {kind_of(write) for life in lives for write in life.died_after if write != VERDICT}
 
 
 def live_all(
@@ -67,4 +74,4 @@ def _live(plane: ControlPlane, nodes: FakeNodes, folder: Path, life: Life, proxi
         jobs.bind_claims()
         nodes.play(life.name, whole_life.by_attempt(Voices(jobs, *life.releases)))
         status = life.course(jobs, proxies)
-    return Lived(name=life.name, status=status, died_after=mortal.died_after)
+    return Lived(name=life.name, status=status, writes=mortal.writes, died_after=mortal.died_after)
