@@ -17,7 +17,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from arcface_api.contract.run_config import UNPUBLISHED, RunCheckpoint
-from arcface_api.errors import PASSING, PASSING_WHERE_WRITTEN, ArcFaceError, explained
+from arcface_api.errors import PASSING, PASSING_WHERE_WRITTEN, ArcFaceError, InvalidInput, explained
 from arcface_api.resource.status import CheckpointStatus, Verification
 from arcface_faces import checkpoint
 from arcface_faces.checkpoint_writing import head_name, sync_folder, write_manifest, write_tensors
@@ -189,9 +189,12 @@ class CheckpointWriter:
         """Checkpoints of this step and beyond, and those that a way back has left but could not put aside."""
         left = [each for each in checkpoint.checkpoints(self.directory) if checkpoint.step_of(each) >= step]
         if roll_back is not None:
-            for folder, found in checkpoint.complete_checkpoints(self.directory):
-                if roll_back.to_step < found.step < step and found.roll_back != roll_back:
-                    left.append(folder)
+            for folder in checkpoint.checkpoints(self.directory):
+                if roll_back.to_step < checkpoint.step_of(folder) < step:
+                    with contextlib.suppress(
+                        InvalidInput
+                    ):  # one that cannot be read stays, and keeps no save from ending
+                        left += [folder] * (checkpoint.read_manifest(folder).roll_back != roll_back)
         return left
 
     def _publish(self, manifest: checkpoint.CheckpointManifest, superseded: list[Path]) -> Path:
