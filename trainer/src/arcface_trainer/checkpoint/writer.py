@@ -167,18 +167,21 @@ class CheckpointWriter:
             if checkpoint.step_of(folder) >= first_step:
                 _set_aside(folder, prefix)
 
-    def go_back(self, manifest: checkpoint.CheckpointManifest) -> None:
+    def go_back(self, manifest: checkpoint.CheckpointManifest | None) -> None:
         """Put what is newer than a checkpoint aside and note in its manifest why, so that whoever resumes knows it.
 
-        In this order: whoever resumes between the two goes the same way again.
+        In this order: whoever resumes between the two goes the same way again. Of a way back to the beginning, where
+        there is no manifest, all are newer.
 
         Raises:
             ArcFaceError: where the disk refuses; the next checkpoint makes up for both.
         """
-        final, remedy = self.directory / checkpoint.folder_name(manifest.step), "mend the rights of the folder"
+        step, remedy = 0 if manifest is None else manifest.step, "mend the rights of the folder"
+        final = self.directory / checkpoint.folder_name(step)
         with explained(final, "the way back is not noted before the next save", remedy, PASSING_WHERE_WRITTEN):
-            self.set_aside(manifest.step + 1, SUPERSEDED)
-            write_manifest(final, manifest.to_json())
+            self.set_aside(step + 1, SUPERSEDED)
+            if manifest is not None:
+                write_manifest(final, manifest.to_json())
 
     def discard(self, step: int) -> None:
         """Make room on the disk after a save that failed."""
