@@ -4,14 +4,15 @@ A checkpoint is published by renaming a finished folder, so a folder with the ri
 lost something: sizes are checked when it is looked for, hashes when it is read.
 """
 
+import errno
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,15 @@ MOMENTUM_FILE = "momentum.safetensors"
 HEAD_TENSORS = ("centers", "momentum")
 REMEDY = "use another checkpoint"
 Tensors = dict[str, NDArray[np.float32]]
+T = TypeVar("T")
+
+
+class Damaged(InvalidInput):
+    """A checkpoint is not what was written: a file is surely absent, or bytes that were read are others.
+
+    Whoever meets it may turn to an older checkpoint. What only cannot be read (rights, descriptors, a disk that
+    hiccups) or understood (of another release) may well be sound, and is another error.
+    """
 
 
 class ClassRange(NamedTuple):
@@ -210,17 +220,21 @@ def step_of(folder: Path) -> int:
 def checkpoints(directory: Path) -> list[Path]:
     """Folders named like checkpoints, newest first."""
     with explained(directory, "cannot be listed", "correct the path or give this user the right to read it"):
-        if not directory.is_dir():
+        try:
+            return sorted((path for path in directory.iterdir() if step_of(path) >= 0), key=step_of, reverse=True)
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted((path for path in directory.iterdir() if step_of(path) >= 0), key=step_of, reverse=True)
 
 
 def complete_checkpoints(directory: Path) -> Iterator[tuple[Path, CheckpointManifest]]:
-    """Checkpoints whose manifest can be read and whose files have the right sizes, newest first."""
+    """Checkpoints whose manifest is whole and whose files have the right sizes, newest first.
+
+    ArcFaceError, InvalidInput where one cannot be read: it is not passed over.
+    """
     for folder in checkpoints(directory):
         try:
             yield folder, read_manifest(folder)
-        except InvalidInput:
+        except Damaged:
             continue
 
 
@@ -243,7 +257,7 @@ def newest_complete(directory: Path) -> Path | None:
 
 
 def read_manifest(folder: Path) -> CheckpointManifest:
-    """Manifest of a checkpoint; InvalidInput where it is damaged or a file is missing or has another size."""
+    """Manifest of a checkpoint; Damaged where it is, or a file is missing or has another size."""
     manifest = parse_manifest(folder)
     for entry in manifest.files:
         _check_size(folder, entry)
@@ -251,9 +265,15 @@ def read_manifest(folder: Path) -> CheckpointManifest:
 
 
 def parse_manifest(folder: Path) -> CheckpointManifest:
-    """Manifest of a checkpoint, whose files are not looked for; InvalidInput where it is damaged."""
+    """Manifest of a checkpoint, whose files are not looked for.
+
+    Raises:
+        Damaged: where it is missing or not what was written.
+        InvalidInput: where it cannot be read, or is of another step or of a release that this one does not know.
+        ArcFaceError: where it cannot be read now but may be later.
+    """
     path = folder / MANIFEST_FILE
-    text = persistently(lambda: read_regular(path), path, "cannot be read", "name a complete checkpoint")
+    text = _read(path, read_regular)
     manifest = _from_sealed(text, path)
     if step_of(folder.absolute()) not in {-1, manifest.step}:
         raise InvalidInput(f"{path}: is of step {manifest.step}: name the folder {folder_name(manifest.step)} again")
@@ -261,30 +281,33 @@ def parse_manifest(folder: Path) -> CheckpointManifest:
 
 
 def _from_sealed(text: bytes, path: Path) -> CheckpointManifest:
-    """What a manifest says; InvalidInput where its text is not what was written."""
+    """What a manifest says; Damaged where its text is not what was written, InvalidInput where its kind is unknown."""
     if (seal := _SEAL.match(text)) is not None:
         if seal[1] != _checksum(text[seal.end() :]):
-            raise InvalidInput(f"{path}: is damaged (its checksum is not that of its text): {REMEDY}")
+            raise Damaged(f"{path}: is damaged (its checksum is not that of its text): {REMEDY}")
         return CheckpointManifest.from_ours(text, str(path))
     if not text.startswith(_UNSEALED):
-        raise InvalidInput(f"{path}: is damaged (it does not begin as a manifest does): {REMEDY}")
-    manifest = CheckpointManifest.from_ours(text, str(path))
+        raise Damaged(f"{path}: is damaged (it does not begin as a manifest does): {REMEDY}")
+    try:
+        manifest = CheckpointManifest.from_ours(text, str(path))
+    except InvalidInput as error:  # nothing says that it is what was written
+        raise Damaged(str(error)) from error
     if manifest.data_fingerprint is not None:  # whoever writes it writes a checksum, too
-        raise InvalidInput(f"{path}: is damaged (its checksum is missing): {REMEDY}")
+        raise Damaged(f"{path}: is damaged (its checksum is missing): {REMEDY}")
     return manifest
 
 
 def damages(folder: Path, manifest: CheckpointManifest) -> Iterator[str]:
     """What is wrong with a checkpoint, a sentence for each file, and one where a part is in no file.
 
-    Every byte is read. ArcFaceError where a file cannot be read now but may be later: that is no damage.
+    Every byte is read. ArcFaceError, InvalidInput where a file cannot be: that is no damage.
     """
     for entry in manifest.files:
         try:
             _check_size(folder, entry)
             with _open_verified(folder, entry) as file:
                 odd = [name for name in entry.tensors if not np.isfinite(file.get_tensor(name)).all()]
-        except InvalidInput as error:
+        except Damaged as error:
             yield str(error)
         else:
             if odd:
@@ -313,17 +336,29 @@ def manifest_sha256(folder: Path) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, read in blocks."""
+    """SHA-256 of a file, read in blocks; Damaged where it is missing."""
 
-    def digest() -> str:
+    def digest(path: Path) -> str:
         with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    return persistently(digest, path, "cannot be read", REMEDY)
+    return _read(path, digest)
+
+
+def _read(path: Path, read: Callable[[Path], T]) -> T:
+    """What `read` finds in a file, tried again where that may help; Damaged where the file is missing."""
+
+    def read_or_miss() -> T:
+        try:
+            return read(path)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise Damaged(f"{path}: is missing: {REMEDY}") from error
+
+    return persistently(read_or_miss, path, "cannot be read", REMEDY)
 
 
 def read_file(folder: Path, manifest: CheckpointManifest, name: str) -> Tensors:
-    """All tensors of one file after checking its hash; InvalidInput where it is damaged."""
+    """All tensors of one file after checking its hash; Damaged where it is."""
     entry = _entry(folder, manifest, name)
     with _open_verified(folder, entry) as file:
         return {tensor: file.get_tensor(tensor) for tensor in entry.tensors}
@@ -351,7 +386,7 @@ def head_rows(folder: Path, manifest: CheckpointManifest, classes: ClassRange) -
         covered += part.size
     if covered != classes.size:
         stop = classes.start + classes.size
-        raise InvalidInput(f"{folder}: holds {covered} of the classes {classes.start} to {stop - 1}: damaged manifest")
+        raise Damaged(f"{folder}: holds {covered} of the classes {classes.start} to {stop - 1}: damaged manifest")
     return {name: np.concatenate(blocks) for name, blocks in rows.items()}
 
 
@@ -369,24 +404,22 @@ def _entry(folder: Path, manifest: CheckpointManifest, name: str) -> FileEntry:
     for entry in manifest.files:
         if entry.name == name:
             return entry
-    raise InvalidInput(f"{folder / MANIFEST_FILE}: lists no file {name}: use another checkpoint")
+    raise Damaged(f"{folder / MANIFEST_FILE}: lists no file {name}: use another checkpoint")
 
 
 def _check_size(folder: Path, entry: FileEntry) -> None:
-    """InvalidInput where a file is missing or has another size."""
-    file = folder / entry.name
-    with explained(file, "cannot be read", REMEDY):
-        size = file.stat().st_size if file.is_file() else -1
+    """Damaged where a file is missing or has another size."""
+    path = folder / entry.name
+    size = _read(path, lambda file: file.stat().st_size)
     if size != entry.size:
-        found = "is missing" if size < 0 else f"has {size} bytes instead of {entry.size}"
-        raise InvalidInput(f"{file}: {found}: {REMEDY}")
+        raise Damaged(f"{path}: has {size} bytes instead of {entry.size}: {REMEDY}")
 
 
 def _check_hash(folder: Path, entry: FileEntry) -> None:
-    """InvalidInput where a file is not the one that was written."""
+    """Damaged where a file is not the one that was written."""
     path = folder / entry.name
     if file_sha256(path) != entry.sha256:
-        raise InvalidInput(f"{path}: is damaged (its SHA-256 is not the manifest's): {REMEDY}")
+        raise Damaged(f"{path}: is damaged (its SHA-256 is not the manifest's): {REMEDY}")
 
 
 @contextmanager
@@ -402,11 +435,20 @@ def _open_tensors(folder: Path, entry: FileEntry) -> Iterator[Any]:
     """An open safetensors file with the tensors that the manifest announces."""
     path = folder / entry.name
     try:
-        with explained(path, "cannot be read", REMEDY), safe_open(path, framework="np") as file:
+        with explained(path, "cannot be read", REMEDY), _read(path, _open_safetensors) as file:
             for name, tensor in entry.tensors.items():
                 stored = file.get_slice(name)
                 if stored.get_shape() != tensor.shape or stored.get_dtype() != "F32":
-                    raise InvalidInput(f"{path}: tensor {name} is not float32 {tensor.shape}: {REMEDY}")
+                    raise Damaged(f"{path}: tensor {name} is not float32 {tensor.shape}: {REMEDY}")
             yield file
     except SafetensorError as error:
-        raise InvalidInput(f"{path}: is not a safetensors file with the announced tensors ({error})") from error
+        raise Damaged(f"{path}: is not a safetensors file with the announced tensors ({error})") from error
+
+
+def _open_safetensors(path: Path) -> Any:
+    """A safetensors file; OSError as `open` raises it, where the library knows but one, without a number."""
+    with open_regular(path):
+        try:
+            return safe_open(path, framework="np")
+        except FileNotFoundError as error:  # what has just been opened is there: descriptors, or the volume
+            raise OSError(errno.EAGAIN, "safetensors could not open it") from error

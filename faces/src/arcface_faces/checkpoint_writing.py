@@ -38,7 +38,7 @@ def write_tensors(path: Path, tensors: checkpoint.Tensors) -> checkpoint.FileEnt
 
 
 def copy_file(source: Path, folder: Path, entry: checkpoint.FileEntry) -> None:
-    """Copy a file of a checkpoint and flush it to disk; InvalidInput where it is not what its manifest says."""
+    """Copy a file of a checkpoint and flush it to disk; Damaged where it is not what its manifest says."""
     digest = hashlib.sha256()
     with (source / entry.name).open("rb") as old, (folder / entry.name).open("xb") as new:
         while block := old.read(BLOCK):
@@ -47,7 +47,7 @@ def copy_file(source: Path, folder: Path, entry: checkpoint.FileEntry) -> None:
         new.flush()
         os.fsync(new.fileno())
     if digest.hexdigest() != entry.sha256:
-        raise InvalidInput(f"{source / entry.name}: is damaged (its SHA-256 is not the manifest's)")
+        raise checkpoint.Damaged(f"{source / entry.name}: is damaged (its SHA-256 is not the manifest's)")
 
 
 def write_manifest(folder: Path, text: str) -> None:

@@ -93,5 +93,9 @@ class QueuedState(ArrayState):
         self.device.events.append(f"load {source[-1]}")
         self.arrays = {name: array.copy() for name, array in backbone.items()}
 
+    def begin_anew(self, plan, world):
+        self.device.events.append("begin anew")
+        super().begin_anew(plan, world)
+
     def load_loss_scale(self, saved):
         assert saved == self.loss_scale()

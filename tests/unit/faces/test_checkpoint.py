@@ -1,23 +1,32 @@
 """Finding and reading checkpoints, also as another number of ranks than wrote them."""
 
+import contextlib
+import errno
 import json
+import os
+import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from arcface_api.errors import InvalidInput
+from arcface_api import errors
+from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_faces.checkpoint import (
     BACKBONE_FILE,
     CheckpointManifest,
     ClassRange,
+    Damaged,
     class_range,
+    damages,
+    head_rows,
     newest_complete,
     read_file,
     read_head,
     read_manifest,
 )
 from arcface_faces.checkpoint_writing import head_name, write_tensors
-from support.builders.saved_states import CLASSES, ArrayState, rewrite_manifest, saving
+from support.builders.saved_states import ALL, CLASSES, ArrayState, rewrite_manifest, saving
 
 
 @pytest.fixture
@@ -97,6 +106,63 @@ def test_a_flipped_bit_is_refused(tmp_path, save):
     (folder / BACKBONE_FILE).write_bytes(data)
     with pytest.raises(InvalidInput, match=r"backbone\.safetensors: is damaged"):
         read_file(folder, read_manifest(folder), BACKBONE_FILE)
+
+
+@pytest.fixture
+def leave_descriptors():
+    """Have this process open so many more files at most."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def leave(count):
+        with contextlib.ExitStack() as stack:
+            free = [stack.enter_context(Path(os.devnull).open()).fileno() for _ in range(count + 1)][count]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+
+    yield leave
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_file_that_cannot_be_opened_for_want_of_descriptors_is_not_damaged(
+    tmp_path, save, monkeypatch, leave_descriptors, count
+):
+    """The library for tensors takes one more, and says of any error of its own that there is no such file."""
+    save(4)
+    folder = tmp_path / "step-00000004"
+    manifest = read_manifest(folder)
+    monkeypatch.setattr(errors, "PAUSES", (0.0,))
+    leave_descriptors(count)
+    for read in (lambda: head_rows(folder, manifest, ALL), lambda: list(damages(folder, manifest))):
+        with pytest.raises(ArcFaceError, match=r"\.safetensors: cannot be read \(.*\): this may pass") as caught:
+            read()
+        assert type(caught.value) is ArcFaceError
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ELOOP, errno.EIO, errno.ESTALE, errno.EMFILE])
+def test_what_cannot_be_read_is_not_damaged_and_no_older_one_takes_its_place(tmp_path, save, monkeypatch, number):
+    save(4)
+    save(8)
+    stat = Path.stat
+
+    def refuse(path, **given):
+        if path.name == BACKBONE_FILE:
+            raise OSError(number, os.strerror(number), str(path))
+        return stat(path, **given)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    monkeypatch.setattr(errors, "PAUSES", (0.0,))
+    with pytest.raises(ArcFaceError, match=os.strerror(number)) as caught:
+        newest_complete(tmp_path)
+    assert not isinstance(caught.value, Damaged)
+    assert isinstance(caught.value, InvalidInput) == (number not in errors.PASSING)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", BACKBONE_FILE])
+def test_a_file_that_is_gone_is_damage(tmp_path, save, name):
+    save(4)
+    (tmp_path / "step-00000004" / name).unlink()
+    with pytest.raises(Damaged, match=f"{name}: is missing: use another checkpoint"):
+        read_manifest(tmp_path / "step-00000004")
 
 
 def test_a_manifest_that_was_changed_is_refused_and_one_of_an_older_release_is_not(tmp_path, save):

@@ -91,7 +91,8 @@ def _overview(folders: Iterable[Path]) -> list[str]:
         try:
             manifest = checkpoints.read_manifest(folder)
         except InvalidInput as error:
-            faults.append(f"{folder.name}: incomplete: {str(error).removeprefix(f'{folder}/')}")
+            kind = "incomplete: " if isinstance(error, checkpoints.Damaged) else ""
+            faults.append(f"{folder.name}: {kind}{str(error).removeprefix(f'{folder}/')}")
             continue
         table.add_row(
             folder.name,
@@ -142,11 +143,11 @@ def _files_table(manifest: checkpoints.CheckpointManifest) -> Table:
 
 
 def _is_sound(folder: Path) -> bool:
-    """Read a checkpoint and print what is wrong with it, or that nothing is."""
+    """Read a checkpoint and print what is damaged of it, or that nothing is; an error where it cannot be read."""
     try:
         manifest = checkpoints.parse_manifest(folder)
         found = list(checkpoints.damages(folder, manifest))
-    except InvalidInput as error:
+    except checkpoints.Damaged as error:
         click.echo(str(error))
         return False
     for damage in found:

@@ -3,12 +3,14 @@
 import errno
 import hashlib
 import json
+import os
 from functools import partial
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from arcface_api import errors
 from arcface_api.command import run
 from arcface_evaluator.commands.checkpoint import checkpoint
 from arcface_faces.checkpoint import BACKBONE_FILE, MANIFEST_FILE, MOMENTUM_FILE
@@ -115,7 +117,7 @@ ENTRY_WITHOUT_CLASSES = {
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        pytest.param(lambda path: path.unlink(), "manifest.json: cannot be read", id="none"),
+        pytest.param(lambda path: path.unlink(), "manifest.json: is missing", id="none"),
         pytest.param(lambda path: path.write_text("{"), "manifest.json: is damaged (it does not", id="half of it"),
         pytest.param(
             partial(change, step=4), "is of step 4: name the folder step-00000004 again", id="of another checkpoint"
@@ -132,8 +134,8 @@ ENTRY_WITHOUT_CLASSES = {
 )
 def test_a_manifest_is_a_file_too(folder, capsys, damage, words):
     damage(folder / "step-00000008" / MANIFEST_FILE)
-    lines, _ = refused(capsys, "verify", folder / "step-00000008")
-    assert words in lines[-1]
+    lines, error = refused(capsys, "verify", folder / "step-00000008")
+    assert words in (lines[-1] if lines else error)
     assert done("show", folder)
 
 
@@ -161,14 +163,22 @@ def test_a_checkpoint_that_holds_numbers_that_are_not_finite_is_none_to_go_on_fr
     assert lines == [f"{path / BACKBONE_FILE}: stem.weight holds numbers that are not finite: use another checkpoint"]
 
 
-def test_what_cannot_be_read_now_is_no_damage(folder, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "status", "words"),
+    [
+        (errno.EIO, 1, "Input/output error): this may pass, try again"),
+        (errno.EACCES, 2, "Permission denied): use another checkpoint"),
+    ],
+)
+def test_what_cannot_be_read_is_no_damage(folder, capsys, monkeypatch, number, status, words):
     def fail(*_args):
-        raise OSError(errno.EIO, "Input/output error")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(hashlib, "file_digest", fail)
-    assert run(["checkpoint", "verify", str(folder)]) == 1
+    monkeypatch.setattr(errors, "PAUSES", (0.0,))
+    assert run(["checkpoint", "verify", str(folder)]) == status
     told = capsys.readouterr()
-    assert "backbone.safetensors: cannot be read (Input/output error): this may pass, try again" in told.err
+    assert f"backbone.safetensors: cannot be read ({words}" in told.err
     assert "damaged" not in told.out + told.err
 
 

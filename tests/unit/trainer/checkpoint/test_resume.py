@@ -4,17 +4,20 @@ import dataclasses
 import errno
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from arcface_api import errors
+from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.errors import ArcFaceError, InvalidInput
-from arcface_faces import checkpoint
+from arcface_faces import checkpoint, positioned_file
 from arcface_faces.checkpoint import BACKBONE_FILE, LossScale
+from arcface_trainer.checkpoint.checkpointing import Checkpointing
 from arcface_trainer.checkpoint.resume import resume
 from arcface_trainer.distributed.collectives import World
-from support.builders.saved_states import PLAN, flip_the_last_bit, rewrite_manifest, saving
+from support.builders.saved_states import PLAN, flip_the_last_bit, make_writer, rewrite_manifest, saving
 
 
 @pytest.fixture
@@ -110,6 +113,42 @@ def test_a_checkpoint_that_cannot_be_read_for_now_is_not_passed_over(tmp_path, s
     with pytest.raises(ArcFaceError, match="Stale file handle") as caught:
         resume(Loaded(), tmp_path, PLAN, World(1, 0))
     assert not isinstance(caught.value, InvalidInput)
+
+
+@pytest.mark.parametrize("name", [BACKBONE_FILE, "manifest.json", "head-000000000.safetensors"])
+def test_a_checkpoint_that_this_user_may_not_read_ends_the_start_and_nothing_is_renamed(
+    tmp_path, save, monkeypatch, name
+):
+    save(4)
+    save(8)
+    forbidden, before = tmp_path / "step-00000008" / name, sorted(tmp_path.iterdir())
+    open_file = positioned_file.os.open
+
+    def open_or_refuse(path, *given, **named):
+        if Path(path) == forbidden:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return open_file(path, *given, **named)
+
+    settings, given = make_writer(tmp_path).settings, (PLAN, World(1, 0), RankIdentity())
+    monkeypatch.setattr(positioned_file.os, "open", open_or_refuse)
+    with pytest.raises(InvalidInput, match=rf"step-00000008/{name}: cannot be read \(Permission denied\)"):
+        Checkpointing.start(settings, Loaded(), *given)
+    assert [each for each in before if not each.name.startswith(".")] == sorted(tmp_path.glob("[!.]*"))
+
+
+def test_a_checkpoint_of_a_kind_unknown_ends_the_start(tmp_path, save):
+    save(4)
+    save(8)
+    rewrite_manifest(tmp_path / "step-00000008", lambda document: document.update(format="arcface-checkpoint/2"))
+    with pytest.raises(InvalidInput, match=r"step-00000008/manifest\.json: format: "):
+        resume(Loaded(), tmp_path, PLAN, World(1, 0))
+
+
+def test_an_older_checkpoint_that_cannot_be_read_keeps_nobody_from_the_newest(tmp_path, save):
+    save(4)
+    save(8)
+    rewrite_manifest(tmp_path / "step-00000004", lambda document: document.update(format="arcface-checkpoint/2"))
+    assert resume(Loaded(), tmp_path, PLAN, World(1, 0)).step == 8
 
 
 def test_a_run_without_checkpoints_starts_anew(tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from arcface_api.resource.spec import ModelSpec, OptimizerSpec, TrainingSpec
+from arcface_faces.checkpoint import LossScale
 from arcface_trainer.checkpoint.state import TrainingState, Verifications
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.step.train_step import build_train_step
@@ -32,3 +33,15 @@ def test_a_step_changes_all_of_the_state_and_nothing_of_a_copy(tmp_path):
         np.testing.assert_array_equal(array, copy)
     changed = [(array != copy).any() for array, copy in zip(arrays(), kept, strict=True)]
     assert np.mean(changed) > 0.9, "all but what has no gradient"
+    state.begin_anew(plan, World(1, 0))
+    for array, copy in zip(arrays(), kept, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+def test_who_begins_anew_has_a_fresh_loss_scale(tmp_path):
+    plan = make_plan(model=TINY, class_count=CLASSES, precision="fp16")
+    state = TrainingState(build_train_step(plan, TrainingSpec(), World(1, 0)))
+    fresh = state.loss_scale()
+    state.load_loss_scale(LossScale(scale=2.0, good_steps=7))
+    state.begin_anew(plan, World(1, 0))
+    assert state.loss_scale() == fresh

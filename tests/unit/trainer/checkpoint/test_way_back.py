@@ -9,7 +9,14 @@ import pytest
 
 from arcface_api.contract.pod_environment import RankIdentity
 from arcface_api.errors import ArcFaceError
-from arcface_faces.checkpoint import BACKBONE_FILE, manifest_sha256, newest_complete, read_manifest
+from arcface_faces.checkpoint import (
+    BACKBONE_FILE,
+    SourceCheckpoint,
+    manifest_sha256,
+    newest_complete,
+    read_file,
+    read_manifest,
+)
 from arcface_trainer.checkpoint import checkpointing
 from arcface_trainer.checkpoint.checkpointing import Checkpointing
 from arcface_trainer.checkpoint.writer import CheckpointWriter
@@ -111,6 +118,77 @@ def test_who_resumes_before_what_was_left_could_be_put_aside_goes_on_from_it_and
     again = Checkpointing.start(settings, training.state, *given)
     assert again.rolled_back == resumed.rolled_back
     assert (again.rolled_back.from_step, again.rolled_back.to_step) == (second + 4, second)
+
+
+@pytest.mark.parametrize("number", [None, errno.EROFS])
+def test_a_way_back_to_the_beginning_leaves_nothing_of_the_course_before_and_is_noted_by_the_next_save(
+    tmp_path, monkeypatch, number
+):
+    training = Training(tmp_path, Disk())
+    training.train(EVERY)
+    training.let_and_train_until_saved()
+    checkpoints = training.checkpointing
+    if number is not None:
+        monkeypatch.setattr("arcface_trainer.checkpoint.writer._set_aside", _refuse_by(number))
+    training.step = checkpoints.roll_back(EVERY - 1, "the loss", training.metrics)
+    monkeypatch.undo()
+    assert (training.step, checkpoints.newest) == (0, None)
+    assert training.saved == ([] if number is None else [EVERY])
+    assert not training.state.arrays["stem.weight"].any()
+    if number is not None:
+        late = time.monotonic() + checkpointing.RETRY_SECONDS
+        monkeypatch.setattr(checkpointing, "time", SimpleNamespace(monotonic=lambda: late))
+    training.train(2)
+    training.let_and_train_until_saved()
+    noted = read_manifest(tmp_path / f"step-{training.saved[0]:08d}").roll_back
+    assert (noted, noted.from_step, noted.to_step, noted.skipped_batches) == (
+        checkpoints.rolled_back,
+        EVERY - 1,
+        0,
+        EVERY,
+    )
+    assert training.saved[-1] < EVERY
+    training.train(EVERY)
+    training.let_and_train_until_saved()
+    assert (tmp_path / f"superseded-step-{EVERY:08d}").is_dir()
+
+
+def test_who_starts_before_a_way_back_to_the_beginning_could_be_noted_begins_anew_and_may_go_it_again(tmp_path):
+    training = Training(tmp_path, Disk())
+    training.train(EVERY)
+    training.let_and_train_until_saved()
+    training.checkpointing.roll_back(EVERY - 1, "the loss", training.metrics)
+    again = Checkpointing.start(training.checkpointing.settings, training.state, PLAN, World(1, 0), RankIdentity())
+    assert (again.resumed, again.rolled_back) == (None, None)
+    assert again.roll_back(EVERY - 1, "the loss", training.metrics) == 0
+
+
+def test_a_run_whose_checkpoint_from_before_was_removed_does_not_begin_anew(tmp_path):
+    training = Training(tmp_path, Disk(), keep_last=1)
+    for _ in range(2):
+        training.train(EVERY)
+        training.let_and_train_until_saved()
+    assert training.checkpointing.roll_back(training.saved[0] - 1, "the loss", training.metrics) is None
+    assert (training.checkpointing.rolled_back, training.state.arrays["stem.weight"].all()) == (None, True)
+
+
+def test_the_beginning_of_what_is_fine_tuned_is_its_source_and_the_next_save_names_that(tmp_path):
+    source = SourceCheckpoint(job="large", step=40, sha256="ab" * 32, head="kept")
+
+    def begin(state):
+        assert not state.arrays["stem.weight"].any(), "what the training has learnt is gone"
+        state.arrays["stem.weight"] += 7
+        return source
+
+    training = Training(tmp_path, Disk())
+    training.checkpointing.fine_tuning = SimpleNamespace(begin=begin)
+    training.train(3)
+    training.step = training.checkpointing.roll_back(2, "the loss", training.metrics)
+    training.train(2)
+    training.let_and_train_until_saved()
+    manifest = read_manifest(newest_complete(tmp_path))
+    assert (manifest.source, manifest.roll_back.to_step) == (source, 0)
+    assert (read_file(newest_complete(tmp_path), manifest, BACKBONE_FILE)["stem.weight"] == 7).all()
 
 
 def test_a_volume_that_is_read_only_when_damaged_checkpoints_are_to_be_renamed_is_worth_a_retry(tmp_path, monkeypatch):

@@ -191,7 +191,7 @@ def test_a_gang_that_hangs_when_it_has_published_removes_nothing_of_its_successo
             new.publish(step, write(new, step), verification=best, best=best, loss_scale=None)
 
     monkeypatch.setattr(writer_module, "sync_folder", hang)
-    with pytest.raises(InvalidInput, match=r"step-00000008/manifest\.json: cannot be read"):  # the new gang removed it
+    with pytest.raises(InvalidInput, match=r"step-00000008/manifest\.json: is missing"):  # the new gang removed it
         lost.publish(8, files, verification=None, best=None, loss_scale=None)
     assert [name[-2:] for name in names(tmp_path, "step-*")] == ["12", "16", "20"]
 

@@ -203,8 +203,7 @@ def test_what_the_training_has_left_is_kept_aside_and_never_called_damaged(tmp_p
     wait_for_saves(loop)
     loop.run()
     found = {path.name for path in tmp_path.iterdir()}
-    aside = {name for name in found if not name.startswith("step-")}
-    assert aside, "a state was saved while the numbers were none"
+    assert (aside := {name for name in found if not name.startswith("step-")}), "saved while the numbers were none"
     assert all(name.startswith("superseded-step-") for name in aside)
     assert saved(tmp_path)[4] == 4, "what it went back to"
     assert saved(tmp_path)[20] == device.launched
@@ -212,19 +211,28 @@ def test_what_the_training_has_left_is_kept_aside_and_never_called_damaged(tmp_p
         assert read_manifest(tmp_path / f"step-{step:08d}").roll_back.skipped_batches == 3
 
 
-def test_a_run_that_has_no_checkpoint_from_before_has_diverged(tmp_path):
+def test_before_the_first_checkpoint_all_ranks_begin_anew_past_the_batch_that_did_it_and_more_slowly(tmp_path):
     def rank_main(world):
-        device = QueuedSteps(world, spoiled(3, NEVER))
-        with pytest.raises(
-            Diverged, match=r"at step 2 and 10 of 12 .*there is no checkpoint from before that to go back"
-        ):
-            make_loop(tmp_path, device, steps=40, every_steps=4).run()
-        return device.events[-1]
+        device, taken = QueuedSteps(world, spoiled(3, MOST_SKIPS + 2)), []
+        loop = make_loop(tmp_path, device, steps=20, every_steps=4)
+        wait_for_saves(loop, taken.append)
+        loop.run()
+        return device, taken, loop
 
-    first, second = run_ranks(2, rank_main)
-    assert first == second
-    assert first in {f"end {MOST_SKIPS + 2}", f"end {MOST_SKIPS + 3}"}
-    assert set(saved(tmp_path).values()) <= {2.0}, "what was saved meanwhile is the state before"
+    for device, taken, loop in run_ranks(2, rank_main):
+        rate, launched = loop.plan.schedule.rate, taken.index(3, 4)  # where batch 3 comes again
+        assert taken == [*range(launched), *range(3, 20 + 3)], "batches 0, 1 and 2 led there"
+        assert device.rates == [*map(rate, range(launched)), *(0.5 * rate(step) for step in range(20))]
+        assert (loop.meter.step, device.events.count("begin anew")) == (20, 1)
+    first = read_manifest(checkpoints(tmp_path)[-1])  # it is saved at once: only a manifest tells whoever resumes
+    assert (first.step <= 3, first.roll_back.to_step, first.roll_back.skipped_batches) == (True, 0, 3)
+
+
+def test_a_run_whose_checkpoint_from_before_is_gone_has_diverged(tmp_path, device, monkeypatch):
+    device.outcome = spoiled(7, NEVER)
+    monkeypatch.setattr(Checkpointing, "roll_back", lambda *_: None)
+    with pytest.raises(Diverged, match=r"at step 6 and .*there is no checkpoint from before that any more"):
+        make_loop(tmp_path, device, steps=40).run()
 
 
 def test_a_run_that_goes_wrong_again_has_diverged_after_a_restart_too(tmp_path):

@@ -69,6 +69,8 @@ class Checkpointing:
     """When this training went back, in this run or in one before it; it does so once."""
     memory: PodMemory | None = None
     """Where copies go; None where they go nowhere."""
+    fine_tuning: FineTuning | None = None
+    """What the training began with; None where its weights were fresh."""
     _copy_at: float = field(default_factory=lambda: time.monotonic() + COPY_SECONDS)
     """When the next one is due."""
     _copy_patience: float = COPY_SECONDS
@@ -111,13 +113,16 @@ class Checkpointing:
             memory.keep_only(None if resumed is None else resumed.step)
             memory = replace(memory, plan=writer.plan)
         if resumed is None:
-            return cls(settings, state, Saver(writer), Verifications(), memory=memory)
+            return cls(settings, state, Saver(writer), Verifications(), memory=memory, fine_tuning=fine_tuning)
         if world.is_first:
             remedy = "mend the rights of the folder"
             with explained(directory, "damaged checkpoints cannot be renamed", remedy, PASSING_WHERE_WRITTEN):
                 writer.set_aside(resumed.step + 1, DAMAGED)  # else they would have been resumed from
         found, newest = Verifications(resumed.verification, resumed.best), _published_until(resumed.step, settings)
-        return cls(settings, state, Saver(writer), found, resumed, newest, rolled_back=resumed.roll_back, memory=memory)
+        saver, way_back = Saver(writer), resumed.roll_back
+        return cls(
+            settings, state, saver, found, resumed, newest, rolled_back=way_back, memory=memory, fine_tuning=fine_tuning
+        )
 
     def is_overdue(self) -> bool:
         """Whether this rank votes to save since it is time to; only the clock of rank 0 counts."""
@@ -187,37 +192,41 @@ class Checkpointing:
     def roll_back(self, first_step: int, cause: str, metrics: TrainMetrics) -> int | None:
         """Load the newest checkpoint from before the numbers went wrong; no step may be in flight.
 
+        Where none has been due by then, the training begins anew. The copies in memory are no way back: they are made
+        every few seconds, and the weights may have been on their way to no numbers since before.
+
         Args:
             first_step: updates before the first step that went wrong; its batch and those before it are left out.
             cause: why, in words.
             metrics: told how a save under way ends, and where the way back cannot be noted.
 
         Returns:
-            Updates of the checkpoint, the same on all ranks, which call together; None where there is none.
+            Updates of the checkpoint, the same on all ranks, which call together; 0 of the beginning; None where there
+            is no checkpoint any more.
 
         Raises:
-            ArcFaceError, InvalidInput: as resuming does.
+            ArcFaceError, InvalidInput: as resuming and beginning do.
         """
         self._take(self.saver.finish(), metrics)
         if self.memory is not None:
             self.memory.keep_only(None)
         writer = self.saver.writer
         found = resume(self.state, writer.directory, writer.plan, writer.world, first_step)
-        if found is None:
+        if found is None and first_step >= self.settings.every_steps:
             return None
-        self.rolled_back = checkpoint.RollBack(
-            cause=cause,
-            from_step=first_step,
-            to_step=found.step,
-            skipped_batches=first_step + 1 - found.step,
-            rate_factor=RATE_FACTOR,
-        )
+        step = 0 if found is None else found.step
+        self.rolled_back = _way_back(first_step, step, cause)
         self.is_waiting, self._retry_at, self._begun_step = False, None, None
+        if found is None:
+            self._begin_anew()
+            self.verifications.go_back(None, None)
+        else:
+            found = found.model_copy(update={"roll_back": self.rolled_back})
+            self.verifications.go_back(found.verification, found.best)
         if writer.world.is_first:
-            self._note_way_back(found.model_copy(update={"roll_back": self.rolled_back}), metrics)
-        self.verifications.go_back(found.verification, found.best)
+            self._note_way_back(found, metrics)
         LOG.warning("the training %s", self.rolled_back.in_words)
-        return found.step
+        return step
 
     def best(self) -> BestCheckpoint | None:
         """The checkpoint that is kept for its accuracy, as rank 0 knows it."""
@@ -227,14 +236,25 @@ class Checkpointing:
         path = self.settings.path_of(Path(self.settings.directory) / checkpoint.folder_name(best.step))
         return BestCheckpoint(path=path, step=best.step, accuracy=best.mean_accuracy)
 
-    def _note_way_back(self, manifest: checkpoint.CheckpointManifest, metrics: TrainMetrics) -> None:
-        """Have whoever resumes know it; a volume that refuses is told of it by the next save, which is soon."""
+    def _begin_anew(self) -> None:
+        """Take up what the training began with, and save it soon, for there is no manifest to note the way back in."""
         writer = self.saver.writer
+        self.state.begin_anew(writer.plan, writer.world)
+        source = _begin(self.state, self.fine_tuning)
+        self.saver.writer = replace(writer, plan=replace(writer.plan, source=source))
+        if self.memory is not None:
+            self.memory = replace(self.memory, plan=self.saver.writer.plan)
+        self._retry_at = time.monotonic()
+
+    def _note_way_back(self, manifest: checkpoint.CheckpointManifest | None, metrics: TrainMetrics) -> None:
+        """Have whoever resumes know it; a volume that refuses is told of it by the next save, which is soon."""
+        writer, step = self.saver.writer, 0 if manifest is None else manifest.step
         try:
             writer.go_back(manifest)
         except ArcFaceError as error:
-            self._take_failure(SaveResult(manifest.step, error, is_own_failure=True), error, metrics)
-        self.newest = status_of(writer.directory / checkpoint.folder_name(manifest.step), manifest, self.settings)
+            self._take_failure(SaveResult(step, error, is_own_failure=True), error, metrics)
+        folder = writer.directory / checkpoint.folder_name(step)
+        self.newest = None if manifest is None else status_of(folder, manifest, self.settings)
 
     def _current(self, step: int, votes: StepVotes) -> StepVotes:
         """What of the votes was cast after the last save began; no bit is none of a save that has just begun."""
@@ -331,6 +351,14 @@ def _published_until(step: int, settings: run_config.RunCheckpoint) -> Checkpoin
         if manifest.step <= step:
             return status_of(folder, manifest, settings).model_copy(update={"resumed_from_step": step})
     return None
+
+
+def _way_back(first_step: int, to_step: int, cause: str) -> checkpoint.RollBack:
+    """From the first step that went wrong to an earlier one, past the batches that led there."""
+    skipped = first_step + 1 - to_step
+    return checkpoint.RollBack(
+        cause=cause, from_step=first_step, to_step=to_step, skipped_batches=skipped, rate_factor=RATE_FACTOR
+    )
 
 
 def _begin(state: TrainingState, fine_tuning: FineTuning | None) -> checkpoint.SourceCheckpoint | None:

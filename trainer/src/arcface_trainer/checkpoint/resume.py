@@ -49,41 +49,36 @@ def resume(
         The manifest of the checkpoint; None when there is none.
 
     Raises:
-        InvalidInput: where a checkpoint belongs to another run, or there are some and all that were tried are damaged.
+        InvalidInput: where a checkpoint belongs to another run or cannot be read, or all that there are are damaged.
         ArcFaceError: where one cannot be read now but may be later; it is not passed over.
     """
-    found, steps = _candidates(directory, plan, world, newest_step)
+    steps = _candidates(directory, world, newest_step)
     sources = [(step, None) for step in steps] + [(step, memory) for step in _kept_by_all(memory)]
     for step, kept in sorted(sources, key=lambda source: (source[0], source[1] is not None), reverse=True):
         folder = directory / checkpoint.folder_name(step)
         own, shared = (folder, folder) if kept is None else kept.folders(step)
-        read = _read(own, shared, plan, world)
+        unusable = checkpoint.Damaged if kept is None else InvalidInput
+        read = _read(own, shared, plan, world, unusable)
         if world.all_gather([read is not None]).all() and read is not None:
             manifest, backbone, momentum, head = read
             state.load(backbone, momentum, head, source=str(own))
             state.load_loss_scale(manifest.loss_scale)
             LOG.info("resumed folder=%s", own)
             return manifest
-    if found:
+    if steps:
         raise InvalidInput(
-            f"{directory}: holds {found} checkpoints, but those that were tried are damaged: mend the volume, move the "
-            "newest away to go on from an older one, or move all away to start anew"
+            f"{directory}: holds {len(steps)} checkpoints, but those that were tried are damaged: mend the volume, "
+            "move the newest away to go on from an older one, or move all away to start anew"
         )
     return None
 
 
-def _candidates(directory: Path, plan: TrainingPlan, world: World, newest_step: int) -> tuple[int, list[int]]:
-    """Number of folders named like checkpoints, and steps of the complete ones, newest first, as rank 0 sees them."""
-    found: list[Path] = []
-    steps: list[int] = []
-    if world.is_first:
-        found = [each for each in checkpoint.checkpoints(directory) if checkpoint.step_of(each) <= newest_step]
-        for folder, manifest in checkpoint.complete_checkpoints(directory):
-            _check_same_run(manifest, plan, folder)
-            if manifest.step <= newest_step:
-                steps.append(manifest.step)
-    count, complete = world.all_gather([len(found), len(steps)])[0].tolist()
-    return count, world.all_gather(steps or [NONE] * complete)[0].tolist() if complete else []
+def _candidates(directory: Path, world: World, newest_step: int) -> list[int]:
+    """Updates before each checkpoint, by the names of the folders, as rank 0 sees them."""
+    found = map(checkpoint.step_of, checkpoint.checkpoints(directory)) if world.is_first else ()
+    steps = [step for step in found if step <= newest_step]
+    count = int(world.all_gather([len(steps)])[0, 0])
+    return world.all_gather(steps or [NONE] * count)[0].tolist() if count else []
 
 
 def _check_same_run(manifest: checkpoint.CheckpointManifest, plan: TrainingPlan, folder: Path) -> None:
@@ -115,8 +110,12 @@ def _kept_by_all(memory: PodMemory | None) -> list[int]:
     return sorted(set.intersection(*map(set, memory.world.all_gather(own).tolist())) - {NONE})
 
 
-def _read(own: Path, shared: Path, plan: TrainingPlan, world: World) -> _Parts | None:
-    """What this rank goes on from: its head, and what all ranks have alike; None where a part is damaged."""
+def _read(own: Path, shared: Path, plan: TrainingPlan, world: World, unusable: type[InvalidInput]) -> _Parts | None:
+    """What this rank goes on from: its head, and what all ranks have alike; None where a part is unusable.
+
+    On the volume that is what is damaged; all else ends the start, for what cannot be read may be sound. In memory
+    are copies alone, and another run's is as good as none.
+    """
     try:
         manifest = of_shared = checkpoint.read_manifest(own)
         _check_same_run(manifest, plan, own)
@@ -130,6 +129,6 @@ def _read(own: Path, shared: Path, plan: TrainingPlan, world: World) -> _Parts |
             checkpoint.read_file(shared, of_shared, checkpoint.MOMENTUM_FILE),
             checkpoint.read_head(own, manifest, classes),
         )
-    except InvalidInput as error:
+    except unusable as error:
         LOG.warning("checkpoint is passed over reason=%s", error)
         return None

@@ -14,7 +14,9 @@ from arcface_api.resource.status import Verification
 from arcface_faces.checkpoint import LossScale, RollBack, Tensors
 from arcface_trainer.distributed.collectives import World
 from arcface_trainer.network.backbones import assign, check_fit, host_arrays, named_parameters
-from arcface_trainer.step.train_step import TrainStep
+from arcface_trainer.plan import TrainingPlan
+from arcface_trainer.step.loss_scale import DynamicLossScale
+from arcface_trainer.step.train_step import TrainStep, fresh_backbone, fresh_centers
 
 
 class TrainingState:
@@ -69,6 +71,16 @@ class TrainingState:
         self.begin_with(backbone, head["centers"], source)
         self._update.assign_momentum(self._weights, momentum)
         self._update.assign_momentum(self._centers, {"centers": head["momentum"]})
+
+    def begin_anew(self, plan: TrainingPlan, world: World) -> None:
+        """Go back to what the training began with: fresh weights by the seed, without momentum."""
+        fresh = host_arrays(named_parameters(fresh_backbone(plan, world)))
+        self.begin_with(fresh, fresh_centers(plan, world), "the beginning")
+        for parameters in (self._weights, self._centers):
+            still = {name: np.zeros_like(moving) for name, moving in self._update.host_momentum(parameters).items()}
+            self._update.assign_momentum(parameters, still)
+        if self._loss_scale is not None:
+            self._loss_scale.load(DynamicLossScale().save())
 
     def begin_with(self, backbone: Tensors, centers: NDArray[np.float32], source: str) -> None:
         """Take over weights and statistics; InvalidInput, naming `source`, where names or shapes are others."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from arcface_api.contract.run_config import UNPUBLISHED, RunCheckpoint
-from arcface_api.errors import PASSING, PASSING_WHERE_WRITTEN, ArcFaceError, explained
+from arcface_api.errors import PASSING, PASSING_WHERE_WRITTEN, ArcFaceError, InvalidInput, explained
 from arcface_api.resource.status import CheckpointStatus, Verification
 from arcface_faces import checkpoint
 from arcface_faces.checkpoint_writing import head_name, sync_folder, write_manifest, write_tensors
@@ -167,18 +167,21 @@ class CheckpointWriter:
             if checkpoint.step_of(folder) >= first_step:
                 _set_aside(folder, prefix)
 
-    def go_back(self, manifest: checkpoint.CheckpointManifest) -> None:
+    def go_back(self, manifest: checkpoint.CheckpointManifest | None) -> None:
         """Put what is newer than a checkpoint aside and note in its manifest why, so that whoever resumes knows it.
 
-        In this order: whoever resumes between the two goes the same way again.
+        In this order: whoever resumes between the two goes the same way again. Of a way back to the beginning, where
+        there is no manifest, all are newer.
 
         Raises:
             ArcFaceError: where the disk refuses; the next checkpoint makes up for both.
         """
-        final, remedy = self.directory / checkpoint.folder_name(manifest.step), "mend the rights of the folder"
+        step, remedy = 0 if manifest is None else manifest.step, "mend the rights of the folder"
+        final = self.directory / checkpoint.folder_name(step)
         with explained(final, "the way back is not noted before the next save", remedy, PASSING_WHERE_WRITTEN):
-            self.set_aside(manifest.step + 1, SUPERSEDED)
-            write_manifest(final, manifest.to_json())
+            self.set_aside(step + 1, SUPERSEDED)
+            if manifest is not None:
+                write_manifest(final, manifest.to_json())
 
     def discard(self, step: int) -> None:
         """Make room on the disk after a save that failed."""
@@ -189,9 +192,12 @@ class CheckpointWriter:
         """Checkpoints of this step and beyond, and those that a way back has left but could not put aside."""
         left = [each for each in checkpoint.checkpoints(self.directory) if checkpoint.step_of(each) >= step]
         if roll_back is not None:
-            for folder, found in checkpoint.complete_checkpoints(self.directory):
-                if roll_back.to_step < found.step < step and found.roll_back != roll_back:
-                    left.append(folder)
+            for folder in checkpoint.checkpoints(self.directory):
+                if roll_back.to_step < checkpoint.step_of(folder) < step:
+                    with contextlib.suppress(
+                        InvalidInput
+                    ):  # one that cannot be read stays, and keeps no save from ending
+                        left += [folder] * (checkpoint.read_manifest(folder).roll_back != roll_back)
         return left
 
     def _publish(self, manifest: checkpoint.CheckpointManifest, superseded: list[Path]) -> Path:

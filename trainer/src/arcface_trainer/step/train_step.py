@@ -139,12 +139,22 @@ def _head_momentum(classifier: Classifier | SampledClassifier, optimizer: Optimi
     return FlatMomentum(centers, optimizer, name)
 
 
+def fresh_backbone(plan: TrainingPlan, world: World) -> nn.Cell:
+    """A network with the weights that a training begins with, the same on all ranks and each time."""
+    set_seed(plan.seed)
+    return backbones.build_backbone(plan.model, layers.trunk_cast(plan.precision, world.chip))
+
+
+def fresh_centers(plan: TrainingPlan, world: World) -> NDArray[np.float32]:
+    """This rank's class centres to begin with, (C, D), the same for any number of ranks and each time."""
+    classes = class_range(plan.class_count, world.size, world.rank)
+    return initial_centers(classes, plan.model.embedding_size, plan.seed)
+
+
 def build_train_step(plan: TrainingPlan, training: TrainingSpec, world: World) -> TrainStep:
     """The step of a network and a head with fresh weights, the same for any number of ranks."""
-    set_seed(plan.seed)
-    backbone = backbones.build_backbone(plan.model, layers.trunk_cast(plan.precision, world.chip))
+    backbone, centers = fresh_backbone(plan, world), fresh_centers(plan, world)
     classes = class_range(plan.class_count, world.size, world.rank)
-    centers = initial_centers(classes, plan.model.embedding_size, plan.seed)
     whole = Classifier(plan.loss, classes, centers, world.collectives, plan.total_batch_size)
     draw = ClassDraw(plan.seed, classes, plan.loss.sample_rate)
     classifier = whole if draw.rate == 1 else SampledClassifier(whole, draw, plan.total_batch_size)

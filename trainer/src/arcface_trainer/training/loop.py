@@ -149,7 +149,7 @@ class TrainingLoop:
         self._begin(Phase.CHECKPOINT, verdict.first_step)
         step = self.checkpointing.roll_back(verdict.first_step, verdict.cause, self.metrics)
         if step is None:
-            what = f"{verdict.cause}, and there is no checkpoint from before that to go back to: {REMEDY}"
+            what = f"{verdict.cause}, and there is no checkpoint from before that any more: {REMEDY}"
             raise Diverged(what, verdict.rank)
         self.meter.go_back(step)
         self._told_step = step
