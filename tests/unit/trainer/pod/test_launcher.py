@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 
 from arcface_api.contract.pod_environment import RankIdentity
-from arcface_api.contract.reports import ReportedFailure, TrainerReport
+from arcface_api.contract.reports import ReportedFailure, Standstill, TrainerReport
 from arcface_trainer.heartbeat import SUFFIX, Heartbeat, Phase
 from arcface_trainer.pod import launcher
 from arcface_trainer.pod.launcher import LEAVE_SECONDS, _wait
@@ -185,6 +185,7 @@ def test_a_rank_that_gets_nowhere_is_named_with_what_it_does_and_worth_a_retry(r
     assert re.fullmatch(
         r"rank 0 makes no progress: for \d s waiting for images, after step 7", report.failure.message
     ), report.failure.message
+    assert report.failure.standstill == Standstill(is_held=False, step=7, is_in_step=False)
     assert hanging.process.poll() is not None
     assert peer.process.poll() is not None
 

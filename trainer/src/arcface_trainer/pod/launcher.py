@@ -239,12 +239,12 @@ def _wait(
 
 def _waited_for_in_vain(
     ranks: list[RankProcess], watchdog: Watchdog, scheduler: SchedulerProcess | None
-) -> tuple[RankProcess, str, reports.FailureReason] | None:
-    """A rank that gets nowhere, why, and the reason to report."""
+) -> tuple[RankProcess, str, reports.Standstill | None] | None:
+    """A rank that gets nowhere, why, and what it does where it is itself that stands still."""
     if scheduler is not None and (message := scheduler.loss(ranks)) is not None:
-        return ranks[0], message, "RankDied"
+        return ranks[0], message, None
     stall = watchdog.look(ranks, time.monotonic())
-    return None if stall is None else (stall.rank, stall.message, "Stalled")
+    return None if stall is None else (stall.rank, stall.message, stall.standstill)
 
 
 def _first_failed(ranks: list[RankProcess]) -> tuple[RankProcess, int] | None:
@@ -257,11 +257,11 @@ def _first_failed(ranks: list[RankProcess]) -> tuple[RankProcess, int] | None:
 
 
 def _given_up(
-    ranks: list[RankProcess], waiting: RankProcess, message: str, reason: reports.FailureReason = "RankDied"
+    ranks: list[RankProcess], waiting: RankProcess, message: str, standstill: reports.Standstill | None = None
 ) -> tuple[reports.TrainerReport, int]:
     """The end of a pod with a rank that would wait for ever: worth another try."""
     _kill(ranks)
-    return waiting.died(message, int(ExitCode.FAILED), reason), ExitCode.FAILED
+    return waiting.died(message, int(ExitCode.FAILED), standstill), ExitCode.FAILED
 
 
 def _joint_end(ranks: list[RankProcess]) -> tuple[reports.TrainerReport, int]:
