@@ -215,8 +215,9 @@ def _wait(
         is_running = not is_killed and any(rank.is_running for rank in ranks)
         if (failed := _first_failed(ranks)) is not None:
             rank, status = failed
+            remark = watchdog.behind(ranks, rank)
             _kill(ranks)  # its peers wait for it in vain
-            return rank.report(), status
+            return _with_remark(rank.report(), remark), status
         if not is_running:
             return _joint_end(ranks)
         if (found := _waited_for_in_vain(ranks, watchdog, scheduler)) is not None:
@@ -245,6 +246,15 @@ def _waited_for_in_vain(
         return ranks[0], message, None
     stall = watchdog.look(ranks, time.monotonic())
     return None if stall is None else (stall.rank, stall.message, stall.standstill)
+
+
+def _with_remark(report: reports.TrainerReport, remark: str | None) -> reports.TrainerReport:
+    """The report of a rank that left none, with what its launcher knows beside."""
+    failure = report.failure
+    if remark is None or failure is None or failure.reason != "RankDied":
+        return report
+    told = failure.model_copy(update={"message": f"{failure.message}; {remark}"})
+    return report.model_copy(update={"failure": told})
 
 
 def _first_failed(ranks: list[RankProcess]) -> tuple[RankProcess, int] | None:

@@ -94,6 +94,20 @@ class Watchdog:
         message = f"rank {culprit.rank} makes no progress: {self._idleness[culprit.rank].in_words()}{held}"
         return Stall(culprit, message, self._standstill(culprit))
 
+    def behind(self, ranks: Sequence[RankProcess], failed: RankProcess) -> str | None:
+        """What is said of a rank that a failed one may have waited for in vain, by what both did last.
+
+        HCCL's patience ends first, at the ranks that wait: the one that kept them waiting is still there.
+        """
+        others = [rank for rank in ranks if rank is not failed and rank.rank in self._idleness and not rank.is_finished]
+        if failed.rank not in self._idleness or not others:
+            return None
+        culprit = min(others, key=self._waited_for)
+        idleness = self._idleness[culprit.rank]
+        if idleness.seconds < self.limit / 2 or self._standstill(culprit).order >= self._standstill(failed).order:
+            return None
+        return f"rank {culprit.rank} was behind it: {idleness.in_words()}"
+
     def _note(self, rank: RankProcess, passed: float) -> None:
         """Take into account what a rank does now."""
         beat, is_asked = rank.beat(), rank.is_asked_to_stop
