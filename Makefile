@@ -111,7 +111,7 @@ bench-quickstart: setup ## Accuracy on unseen drawn faces for three seeds, besid
 bench-finetune: setup ## Few images of other people: the quickstart's network fine-tuned and from scratch, by epoch (FINETUNE=folder with train.rec and lfw_dev.bin: real faces)
 	$(BIN)/python tests/benchmarks/bench_finetune.py $(FINETUNE)
 
-bench-lfw: setup ## Accuracy on real faces by epoch (FACES=folder with train.rec and lfw_dev.bin; at most 90 minutes)
+bench-lfw: setup ## Accuracy on real faces by epoch (FACES=folder with train.rec and lfw_dev.bin; 36 to 94 minutes on two cores)
 	$(BIN)/python tests/benchmarks/bench_lfw.py $(FACES)
 
 bench-operator: setup ## Jobs to pods on a real control plane: times, requests, memory, beside a toy's

@@ -37,8 +37,6 @@ BUCKET_BYTES = 20_000
 """Several messages, as a large network has them."""
 NEVER_CLIPPED = 1e9
 ACCUMULATIONS = (1, 2, 4)
-SAMPLED_ACCUMULATIONS = {1: (1, 4), 2: (1, 2, 4), 3: (1, 4), 4: (1, 4)}
-"""By ranks: each is a graph to compile on all of them."""
 FROZEN_ACCUMULATION = 4
 
 
@@ -80,7 +78,7 @@ def main(folder: Path) -> None:
     np.savez(folder / f"{size}-{rank}-named.npz", **spoiled_on_the_last_rank(step, world, launch))
     for accumulation in ACCUMULATIONS:
         np.savez(folder / f"{size}-{rank}-parts-{accumulation}.npz", **in_parts(world, accumulation))
-    for accumulation in SAMPLED_ACCUMULATIONS[size]:
+    for accumulation in ACCUMULATIONS:
         np.savez(folder / f"{size}-{rank}-sampled-{accumulation}.npz", **sampled_in_parts(world, accumulation))
     np.savez(folder / f"{size}-{rank}-frozen.npz", **frozen(world))
     leave_together(folder, size, rank)

@@ -1,6 +1,5 @@
 """Loss and gradients of several ranks equal those of one rank over the joined batch, backbone and head together."""
 
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +54,8 @@ def test_micro_batches_on_any_number_of_ranks_give_loss_and_gradients_of_one_bat
     assert_equal_gradient(np.concatenate([rank["centers"] for rank in gang]), alone["centers"])
 
 
-@pytest.mark.parametrize(("world_size", "accumulation"), [*product([1, 2, 3, 4], [1, 4]), (2, 2)])
+@pytest.mark.parametrize("accumulation", [1, 2, 4])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 def test_a_step_draws_the_same_classes_on_any_number_of_ranks_and_in_any_number_of_parts(
     ranks, world_size, accumulation
 ):

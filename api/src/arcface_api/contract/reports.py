@@ -27,6 +27,22 @@ FailureReason = Literal[
 ]
 
 
+class Standstill(Model):
+    """What a rank did that made no progress, by which the one that is waited for is told from those that wait."""
+
+    is_held: bool
+    """Whether its process could not go on by itself."""
+    step: int | None = None
+    """Updates that it had made; absent before its first step began."""
+    is_in_step: bool
+    """Whether it was in a step, in which it may have waited for the others."""
+
+    @property
+    def order(self) -> tuple[bool, int, bool]:
+        """Smallest for the rank that the others wait for: one that is held, else one that is behind."""
+        return not self.is_held, -1 if self.step is None else self.step, self.is_in_step
+
+
 class ReportedFailure(Model):
     """Why the process ended with another exit code than 0."""
 
@@ -40,6 +56,8 @@ class ReportedFailure(Model):
     """Exit code of that rank, within what Kubernetes holds one in."""
     log: list[str] = []
     """Last lines it logged."""
+    standstill: Standstill | None = None
+    """Of a rank that made no progress; absent in reports of earlier releases."""
 
 
 REASONS: dict[ExitCode, FailureReason] = {

@@ -23,6 +23,8 @@ def history(folders: tuple[Path, ...], report: Path | None, tensorboard: Path | 
     print_table(history_table.runs_table(histories))
     for name, read in histories.items():
         print_table(history_table.epochs_table(name, read))
+        if read.unreadable:
+            click.echo(f"{name}: lines that cannot be read: {read.unreadable}", err=True)
     if tensorboard is not None:
         from arcface_evaluator.report import event_files  # noqa: PLC0415 - most who look at a history want no others
 

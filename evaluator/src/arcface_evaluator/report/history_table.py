@@ -17,7 +17,9 @@ Histories = Mapping[str, History]
 _Figure = Callable[[HistoryLine], float | None]
 USUAL_STEPS = 20
 """Of the lines of older releases, which do not tell how many steps they are over."""
-RUN_HEADINGS = ("", "step", "epoch", "loss", "img/s", "data wait", "ranks", "starts", "accuracy", "best")
+LONG_LOSS = 1e5
+"""From here on a loss has its leading digits alone: one that runs away comes to 39 of them."""
+RUN_HEADINGS = ("", "step", "epoch", "loss", "img/s", "data wait", "ranks", "stretches", "accuracy", "best")
 EPOCH_HEADINGS = ("epoch", "step", "loss", "learning rate", "img/s", "data wait")
 
 
@@ -53,7 +55,7 @@ def run_row(name: str, history: History) -> list[str]:
         "" if last is None else f"{last.epoch:.2f}",
         "" if last is None else _loss(last.loss),
         "" if not (rates := _told(figures, lambda line: line.images_per_second)) else f"{median(rates):.0f}",
-        _mean(figures, lambda line: line.data_wait_percent, _seconds, "{:.1f} %"),
+        _mean(figures, lambda line: line.data_wait_percent, _seconds, "{:.1f} %".format),
         "" if start is None else str(start.world_size),
         str(len(history.starts)),
         "" if not history.verifications else f"{_mean_accuracy(history.verifications[-1]):.5f}",
@@ -110,10 +112,10 @@ def _epoch_cells(epoch: int, lines: Sequence[HistoryLine]) -> list[str]:
     return [
         str(epoch),
         str(lines[-1].step) if lines else "",
-        _mean(lines, lambda line: line.loss, _steps, "{:.4f}"),
+        _mean(lines, lambda line: line.loss, _steps, _loss),
         f"{rates[-1]:.6g}" if rates else "",
-        _mean(lines, lambda line: line.images_per_second, _seconds, "{:.0f}"),
-        _mean(lines, lambda line: line.data_wait_percent, _seconds, "{:.1f} %"),
+        _mean(lines, lambda line: line.images_per_second, _seconds, "{:.0f}".format),
+        _mean(lines, lambda line: line.data_wait_percent, _seconds, "{:.1f} %".format),
     ]
 
 
@@ -123,11 +125,13 @@ def _accuracy_cells(verification: Verification | None, datasets: Sequence[str]) 
     return [f"{found[name]:.5f}" if name in found else "" for name in datasets]
 
 
-def _mean(lines: Iterable[HistoryLine], figure: _Figure, weight: Callable[[HistoryLine], float], shown: str) -> str:
+def _mean(
+    lines: Iterable[HistoryLine], figure: _Figure, weight: Callable[[HistoryLine], float], shown: Callable[[float], str]
+) -> str:
     """The weighted mean of a figure over those lines that tell it; nothing where none does."""
     weighted = [(value, weight(line)) for line in lines if (value := figure(line)) is not None]
     total = sum(share for _, share in weighted)
-    return shown.format(sum(value * share for value, share in weighted) / total) if total > 0 else ""
+    return shown(sum(value * share for value, share in weighted) / total) if total > 0 else ""
 
 
 def _told(lines: Iterable[HistoryLine], figure: _Figure) -> list[float]:
@@ -145,7 +149,9 @@ def _seconds(line: HistoryLine) -> float:
 
 
 def _loss(loss: float | None) -> str:
-    return "not finite" if loss is None else f"{loss:.4f}"
+    if loss is None:
+        return "not finite"
+    return f"{loss:.4f}" if abs(loss) < LONG_LOSS else f"{loss:.4g}"
 
 
 def _mean_accuracy(verification: Verification) -> float:

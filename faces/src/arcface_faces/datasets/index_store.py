@@ -2,6 +2,8 @@
 
 It lies beside the data; where these are read-only beside the checkpoints, else in the user's cache folder. A place that
 cannot be written is done without. One process makes it under a lock, the others wait and map what it has published.
+Nodes with copies of their own at one path, which differ in their times, share the folder of the checkpoints: there each
+copy's index has a name of its own, else they would replace each other's at every start.
 """
 
 import contextlib
@@ -10,7 +12,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +25,21 @@ WRITE_BITS = 0o222
 PATIENCE_SECONDS = 1200.0
 """For a process that makes the index; whoever has waited so long makes one of its own."""
 LOOK_SECONDS = 0.1
+KEPT = 8
+"""Indexes of one path that stay outside the data, however old."""
+KEPT_SECONDS = 30 * 24 * 3600
+"""Since an index outside the data was last opened: another host may have it mapped."""
+HASH_DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class IndexStore:
-    """The places of one set's index, best first."""
+    """The places of one set's index."""
 
-    places: tuple[Path, ...]
+    beside_data: Path | None
+    """The first one; None where nothing is kept."""
+    elsewhere: tuple[Path, ...] = ()
+    """The others, best first, without what tells the copies of a set apart."""
 
     @classmethod
     def of(cls, directory: Path, min_images: int, beside: Path | None) -> "IndexStore":
@@ -42,54 +52,71 @@ class IndexStore:
         """
         name = f"arcface-index-{min_images}"
         elsewhere = f"{name}-{hashlib.sha256(os.fsencode(directory.resolve())).hexdigest()[:32]}"
-        places = [directory / name]
-        if beside is not None:
-            places.append(beside / elsewhere)
+        folders = [] if beside is None else [beside]
         # A user without a home, as containers have.
         with contextlib.suppress(RuntimeError):
-            caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-            places.append(caches / "arcface" / elsewhere)
-        return cls(tuple(places))
+            folders.append(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "arcface")
+        return cls(directory / name, tuple(folder / elsewhere for folder in folders))
 
     def load(self, made_from: str, make: Callable[[], DatasetIndex]) -> DatasetIndex:
         """The index that was made from this, made now where there is none; what `make` raises."""
-        if (found := self._find(made_from)) is not None:
+        places = self._places(made_from)
+        if (found := _find(places, made_from)) is not None:
             return found
-        with self._alone():
-            if (found := self._find(made_from)) is not None:
+        with _alone(places):
+            if (found := _find(places, made_from)) is not None:
                 return found
             index = make()
-            for place in self.places:
+            for place in places:
                 if _publish(place, index, made_from):
+                    self._remove_old()
                     return _map(place, made_from) or index
         return index
 
-    def _find(self, made_from: str) -> DatasetIndex | None:
-        return next((found for place in self.places if (found := _map(place, made_from)) is not None), None)
+    def _places(self, made_from: str) -> list[Path]:
+        copy = hashlib.sha256(made_from.encode()).hexdigest()[:HASH_DIGITS]
+        first = [] if self.beside_data is None else [self.beside_data]
+        return [*first, *(path.with_name(f"{path.name}-{copy}") for path in self.elsewhere)]
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Held by one process; the kernel takes it from one that dies."""
-        for place in self.places:
-            path = place.with_name(f"{place.name}.lock")
+    def _remove_old(self) -> None:
+        """Remove what nobody has opened for long, but for the newest: each change of the data leaves one."""
+        long_ago = time.time() - KEPT_SECONDS
+        for path in self.elsewhere:
             with contextlib.suppress(OSError):
-                _make_folder(place)
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-                break
-        else:
-            yield
-            return
-        try:
-            _lock(descriptor, path)
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                path.unlink()
-            os.close(descriptor)
+                copies = path.parent.glob(f"{path.name}-{'?' * HASH_DIGITS}")
+                opened = sorted(((copy.stat().st_mtime, copy) for copy in copies), reverse=True)
+                for when, copy in opened[KEPT:]:
+                    if when < long_ago:
+                        copy.unlink()
 
 
-NOWHERE = IndexStore(())
+NOWHERE = IndexStore(None)
 """For those who need the index once."""
+
+
+def _find(places: Sequence[Path], made_from: str) -> DatasetIndex | None:
+    return next((found for place in places if (found := _map(place, made_from)) is not None), None)
+
+
+@contextlib.contextmanager
+def _alone(places: Sequence[Path]) -> Iterator[None]:
+    """Held by one process; the kernel takes it from one that dies."""
+    for place in places:
+        path = place.with_name(f"{place.name}.lock")
+        with contextlib.suppress(OSError):
+            _make_folder(place)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            break
+    else:
+        yield
+        return
+    try:
+        _lock(descriptor, path)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        os.close(descriptor)
 
 
 def _lock(descriptor: int, path: Path) -> None:
@@ -114,13 +141,18 @@ def _lock(descriptor: int, path: Path) -> None:
 
 def _map(place: Path, made_from: str) -> DatasetIndex | None:
     try:
-        return DatasetIndex.map(place, made_from)
+        index = DatasetIndex.map(place, made_from)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:  # an empty file cannot be mapped
         LOG.info("index is not readable file=%s reason=%s", place, error)
     except InvalidInput as error:
         LOG.warning("index is damaged or of another release and made anew file=%s reason=%s", place, error)
+    else:
+        if index is not None:
+            with contextlib.suppress(OSError):  # of another user, or read-only
+                os.utime(place)
+        return index
     return None
 
 

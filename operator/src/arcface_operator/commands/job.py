@@ -112,7 +112,8 @@ def _check_spec(job: ArcFaceTrainingJob, given: Mapping[str, Path]) -> None:
 def _valid_with_data(file: Path, job: ArcFaceTrainingJob, counts: data.Counts) -> str:
     """The good news with its figures."""
     found = estimate.estimate(job.spec, counts)
+    of_cards = f"about {plan_text.size(found.memory.total)} of its card a rank, " if found.cards else ""
     return (
         f"{file}: {job.metadata.name} is valid: {counts.images:,} images of {counts.identities:,} identities, "
-        f"{found.total_steps:,} steps, about {plan_text.size(found.memory.total)} a rank"
+        f"{found.total_steps:,} steps, {of_cards}at least {plan_text.size(found.host.total)} for pod 0 on its node"
     )

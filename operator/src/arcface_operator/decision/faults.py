@@ -4,7 +4,7 @@ import signal
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
-from arcface_api.contract.reports import REASONS, EvaluatorReport, Report, ReportedFailure
+from arcface_api.contract.reports import REASONS, EvaluatorReport, Report, ReportedFailure, Standstill
 from arcface_api.errors import NEVER_RETRIED, ExitCode
 from arcface_api.resource.status import FailedDevice, FailureStatus
 from arcface_operator.decision import device_annotation, stages
@@ -37,6 +37,8 @@ class Fault:
     """Whether it explains itself: it cannot be the consequence of another one."""
     origin: int | None = None
     """Rank on which it began, by the report of a pod that need not hold it: all ranks tell of one that diverged."""
+    standstill: Standstill | None = None
+    """What the rank did, where its launcher found it standing still: those of its peers do, too, since they wait."""
 
     @property
     def remedy(self) -> table.Remedy:
@@ -86,6 +88,7 @@ def ended_fault(pod: PodView, ended: Ended, ranks_per_pod: int) -> Fault:
         verdict=table.verdict_on(symptom),
         names_cause=is_taken or ended.reason in {OUT_OF_MEMORY, *table.UNSEEN} or _is_explained(code, told),
         origin=None if told is None else told.rank,
+        standstill=None if told is None else told.standstill,
     )
 
 
@@ -176,17 +179,26 @@ def worst(faults: Iterable[tuple[PodView, Fault]]) -> Fault | None:
 
     A pod that was disrupted explains the failures of its peers, who die inside collectives because of it. What may be
     such a consequence comes last, and of that what was only stopped. Among equals the first in time counts, lowest rank
-    first.
+    first; of ranks that stand still the one that the others wait for, since all are found in the same second.
     """
+    ordered = sorted(faults, key=lambda item: (_weight(item[1]), _time_and_place(item[0])))
+    if not ordered:
+        return None
+    first = ordered[0][1]
+    still = [
+        (fault.standstill.order, fault)
+        for _, fault in ordered
+        if fault.standstill is not None and _weight(fault) == _weight(first)
+    ]
+    return first if first.standstill is None else min(still, key=lambda found: found[0])[1]
 
-    def weight(item: tuple[PodView, Fault]) -> tuple[bool, bool, bool, bool, float, int]:
-        pod, fault = item
-        ended = None if pod.ended is None else pod.ended.at
-        is_lasting = fault.remedy is table.Remedy.FAIL
-        at = ended.timestamp() if ended else 0.0
-        is_other = fault.is_blamed == fault.names_cause
-        is_jobs = fault.verdict.blame is table.Blame.JOB
-        return (not is_jobs, not fault.names_cause, is_other, not is_lasting, at, pod.index)
 
-    ordered = sorted(faults, key=weight)
-    return ordered[0][1] if ordered else None
+def _weight(fault: Fault) -> tuple[bool, bool, bool, bool]:
+    is_other = fault.is_blamed == fault.names_cause
+    is_jobs = fault.verdict.blame is table.Blame.JOB
+    return not is_jobs, not fault.names_cause, is_other, fault.remedy is not table.Remedy.FAIL
+
+
+def _time_and_place(pod: PodView) -> tuple[float, int]:
+    ended = None if pod.ended is None else pod.ended.at
+    return ended.timestamp() if ended else 0.0, pod.index

@@ -107,7 +107,9 @@ def test_a_training_that_goes_on_can_be_looked_at_again(tmp_path):
     shown(folder, "--report", tmp_path / "page")
     with (folder / "history.jsonl").open("a") as file:
         file.write(line("a", 25, learning_rate=0.1, loss=1.0).to_json()[:-9])
-    assert cells(shown(folder, "--report", tmp_path / "page"), "faces")[0][1] == "20/100"
+    output = shown(folder, "--report", tmp_path / "page")
+    assert cells(output, "faces")[0][1] == "20/100"
+    assert "faces: lines that cannot be read: 1\n" in output
     assert "<dt>lines that cannot be read</dt><dd>1</dd>" in page_of(tmp_path / "page")
 
 

@@ -57,6 +57,16 @@ def test_an_epoch_weighs_its_lines_by_their_steps_and_rates_by_their_time():
     assert history_table.run_row("a", history)[5] == f"{wait:.1f} %"
 
 
+@pytest.mark.parametrize(
+    ("loss", "shown"),
+    [(12.34567, "12.3457"), (-99_999.0, "-99999.0000"), (123_456.0, "1.235e+05"), (3.4028e38, "3.403e+38")],
+)
+def test_a_loss_that_runs_away_is_told_in_a_few_digits(loss, shown):
+    line = HistoryLine(stretch="a", at=NOW, step=20, epoch=1.0, loss=loss, learning_rate=0.1)
+    history = History([], [line], 0)
+    assert (history_table.run_row("a", history)[3], history_table.epoch_rows(history)[0][2]) == (shown, shown)
+
+
 def test_a_line_that_crosses_an_epochs_end_counts_for_each_epoch_by_its_steps():
     """Epochs of 15 steps; lines of 20 steps end after steps 20, 40, 60."""
     start = StretchStart(job="a", world_size=1, total_batch_size=32, steps_per_epoch=15, total_steps=60)

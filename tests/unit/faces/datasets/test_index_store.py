@@ -5,6 +5,7 @@ import fcntl
 import logging
 import multiprocessing
 import os
+import time
 
 import numpy as np
 import pytest
@@ -168,7 +169,51 @@ def test_records_are_read_where_nothing_can_be_kept(read_only, made, tmp_path):
 
 def test_two_sets_of_one_name_do_not_share_a_place(tmp_path):
     first, second = (index_store.IndexStore.of(tmp_path / name, 1, tmp_path) for name in ("a", "b"))
-    assert not set(first.places) & set(second.places)
+    assert not set(first._places("set")) & set(second._places("set"))
+
+
+def changed_at(data, seconds):
+    for name in ("train.rec", "train.idx"):
+        os.utime(data / name, (seconds, seconds))
+
+
+def test_copies_of_a_set_at_one_path_keep_an_index_each_beside_the_checkpoints(read_only, made, tmp_path):
+    """As nodes with local copies do, whose files have the times at which they were copied."""
+    for host in (1, 2, 1, 2):
+        changed_at(read_only, host)
+        open_dataset(read_only, beside=tmp_path / "checkpoints")
+    assert len(made) == 2
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+
+
+def test_of_many_copies_those_that_were_opened_lately_and_the_newest_stay(read_only, made, tmp_path, monkeypatch):
+    monkeypatch.setattr(index_store, "KEPT", 2)
+    month, now = index_store.KEPT_SECONDS, time.time()
+    folder = tmp_path / "checkpoints"
+
+    def opened(host, ago):
+        """What is kept after a host opened its copy, and what that host calls it."""
+        changed_at(read_only, host)
+        before = set(folder.glob("*"))
+        open_dataset(read_only, beside=folder)
+        (newest,) = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)[-1:]
+        os.utime(newest, (now - ago, now - ago))
+        return set(folder.iterdir()) - before
+
+    unused, used, lately = (opened(host, ago).pop() for host, ago in ((1, 3 * month), (2, 2 * month), (3, month / 2)))
+    assert opened(2, month / 3) == set()
+    newest = opened(4, 0).pop()
+    assert set(folder.iterdir()) == {used, lately, newest}
+    assert len(made) == 4
+    assert not unused.exists()
+
+
+def test_an_index_that_somebody_may_have_mapped_stays(read_only, tmp_path, monkeypatch):
+    monkeypatch.setattr(index_store, "KEPT", 1)
+    for host in range(4):
+        changed_at(read_only, host)
+        open_dataset(read_only, beside=tmp_path / "checkpoints")
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 4
 
 
 def test_missing_files_are_named(data):
@@ -177,7 +222,7 @@ def test_missing_files_are_named(data):
         open_dataset(data)
 
 
-def load_counted(places, log, gate):
+def load_counted(place, log, gate):
     """In a process of its own: tells a file of each making."""
 
     def make():
@@ -186,13 +231,13 @@ def load_counted(places, log, gate):
         return DatasetIndex({"labels": np.zeros(3, np.int32)}, 1, 0, "0" * 64)
 
     gate.wait()
-    assert index_store.IndexStore(places).load("set", make).columns["labels"].tolist() == [0, 0, 0]
+    assert index_store.IndexStore(place).load("set", make).columns["labels"].tolist() == [0, 0, 0]
 
 
 def test_of_processes_that_start_together_one_makes_the_index(tmp_path):
     fork = multiprocessing.get_context("fork")
-    gate, log, places = fork.Event(), tmp_path / "log", (tmp_path / NAME,)
-    processes = [fork.Process(target=load_counted, args=(places, log, gate)) for _ in range(4)]
+    gate, log, place = fork.Event(), tmp_path / "log", tmp_path / NAME
+    processes = [fork.Process(target=load_counted, args=(place, log, gate)) for _ in range(4)]
     for process in processes:
         process.start()
     gate.set()

@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from arcface_api.errors import InvalidInput
+from arcface_operator.commands.job import _valid_with_data
 from arcface_operator.local.runner import check_runnable
-from arcface_operator.preflight.data import is_installed
+from arcface_operator.preflight.data import Counts, is_installed
 from arcface_operator.preflight.job_file import read_job
 from support.builders.jobs import job_document
 from support.builders.small_png import small_png, write_small_set
@@ -43,7 +44,19 @@ def test_a_valid_job_is_said_to_be_valid(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "job.yaml: quick is valid\n", "")
 
 
-EXAMPLE = Path(__file__).parents[4] / "examples" / "ms1mv2-8x910.yaml"
+EXAMPLES = Path(__file__).parents[4] / "examples"
+EXAMPLE = EXAMPLES / "ms1mv2-8x910.yaml"
+
+
+def test_what_a_valid_job_needs_of_a_node_counts_mindspore_and_on_a_cpu_no_card() -> None:
+    """Two pods of one rank: 420 MB are MindSpore's own, beside 4,000 images and a small network."""
+    told = _valid_with_data(Path("job.yaml"), read_job(EXAMPLES / "lfw.yaml"), Counts(identities=955, images=4000))
+    assert told == (
+        "job.yaml: lfw is valid: 4,000 images of 955 identities, 1,860 steps, at least 684.4 MiB for pod 0 on its node"
+    )
+    told = _valid_with_data(EXAMPLE, read_job(EXAMPLE), Counts(identities=85742, images=5822653))
+    card, node = "about 9.0 GiB of its card a rank", "at least 4.8 GiB for pod 0 on its node"
+    assert told.endswith(f"steps, {card}, {node}")
 
 
 @pytest.mark.parametrize("precision", ["fp16", None])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from arcface_api.contract.reports import ReportedFailure, TrainerReport
+from arcface_api.contract.reports import ReportedFailure, Standstill, TrainerReport
 from arcface_api.resource.status import Condition, FailureStatus, RankTableStatus, Recovery
 from arcface_operator.decision.decide import decide
 from arcface_operator.decision.observation import Observation, PodView, view_pod
@@ -244,6 +244,13 @@ def told(code: int, reason: str = "RankDied") -> str:
     return TrainerReport(failure=ReportedFailure(reason=reason, message="why", rank=1, exit_code=code)).to_json()
 
 
+def found_still(rank: int, *, is_in_step: bool) -> PodView:
+    """A pod whose launcher has found its rank standing still after step 7, as all do within a second."""
+    still = Standstill(is_held=False, step=7, is_in_step=is_in_step)
+    why = ReportedFailure(reason="Stalled", message="why", rank=rank, exit_code=1, standstill=still)
+    return make_ended(rank, code=1, at=ago(1), message=TrainerReport(failure=why).to_json())
+
+
 NO_MORE = {"runPolicy": {"backoffLimit": 1}}
 ALREADY_MORE = {"runPolicy": {"backoffLimit": 0}}
 OUT_OF_DEVICES = again("+free", "OutOfhuaweicomAscend910", "OutOfhuawei.com/Ascend910")
@@ -271,6 +278,13 @@ FAULTS = [
     *fault("a rank was lost with its peers a moment ago", "", 143, at=ago(1), message=told(143)),
     *fault("a rank says why, a moment ago", again("+counted", "Error"), 1, at=ago(1), message=told(1, "Error")),
     *fault("a rank makes no progress, a moment ago", "", 1, at=ago(1), message=told(1, "Stalled")),
+    *row(
+        "a rank waits for images and its peer, in a step, for it",
+        {"pods": (found_still(0, is_in_step=True), found_still(1, is_in_step=False))},
+        **FILLED,
+        gang=again("+counted", "Stalled"),
+        ended="",
+    ),
     *fault("out of memory a moment ago", again("+counted", "OOMKilled"), 137, at=ago(1), reason="OOMKilled"),
     *fault("disrupted a moment ago", again("+free", "Disrupted"), 137, at=ago(1), is_disrupted=True),
     *fault("exit 3", failed("Diverged"), 3),

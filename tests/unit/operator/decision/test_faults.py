@@ -2,12 +2,19 @@
 
 import json
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
-from arcface_api.contract.reports import EvaluatorReport, ReportedFailure, TrainerReport, termination_message
+from arcface_api.contract.reports import (
+    EvaluatorReport,
+    ReportedFailure,
+    Standstill,
+    TrainerReport,
+    termination_message,
+)
 from arcface_api.resource.status import FailureStatus
 from arcface_operator.decision.fault_table.table import INIT_FAILED, POD_FAILED, Remedy
 from arcface_operator.decision.faults import MESSAGE_LIMIT, located, one_line, pod_fault, worst
@@ -207,6 +214,7 @@ DISRUPTED = make_ended(1, code=143, at=ago(2))
 EVICTED = make_ended(3, code=None, reason="Evicted", at=None)
 EARLY, LATE = make_ended(4, code=1, at=ago(9)), make_ended(0, code=1, at=ago(3))
 SAME = make_ended(1, code=1, at=ago(9))
+THEN = ago(9)
 
 
 @pytest.mark.parametrize(
@@ -225,6 +233,41 @@ def test_the_fault_to_act_on(pods: list[PodView], index: int) -> None:
         fault = worst((pod, fault) for pod in order if (fault := pod_fault(pod, 1)) is not None)
         assert fault is not None
         assert fault.failure.rank == index
+
+
+def stalled(index: int, phase: str, step: int | None = 7, *, is_held: bool = False, at: datetime = THEN) -> PodView:
+    """A pod of one rank that its launcher found standing still."""
+    still = Standstill(is_held=is_held, step=step, is_in_step=phase == "step")
+    failure = told(reason="Stalled", message=f"rank {index} makes no progress", rank=index, standstill=still)
+    return make_ended(index, code=1, message=TrainerReport(failure=failure).to_json(), at=at)
+
+
+WAITING = [stalled(index, "step") for index in (0, 1, 2, 3, 4, 6, 7)]
+
+
+@pytest.mark.parametrize(
+    ("culprit", "rank"),
+    [
+        pytest.param(stalled(5, "data"), 5, id="waits for images, in the same second"),
+        pytest.param(stalled(5, "data", at=ago(8)), 5, id="waits for images, told a second later"),
+        pytest.param(stalled(5, "step", 6), 5, id="a step behind the others"),
+        pytest.param(stalled(5, "step", is_held=True), 5, id="its process is stopped"),
+        pytest.param(stalled(5, "data", None), 5, id="trains for the first time"),
+        pytest.param(stalled(5, "step"), 0, id="all in one collective: the lowest"),
+        pytest.param(stalled(5, "step", at=ago(10)), 5, id="all in one collective: the first to tell"),
+        pytest.param(
+            make_ended(5, code=1, message=TrainerReport(failure=told(reason="Stalled")).to_json(), at=THEN),
+            0,
+            id="of a launcher of an earlier release",
+        ),
+    ],
+)
+def test_of_ranks_that_stand_still_the_one_that_the_others_wait_for_is_named(culprit: PodView, rank: int) -> None:
+    """Eight pods, whose kubelets tell whole seconds."""
+    for order in ([*WAITING, culprit], [culprit, *WAITING]):
+        fault = worst((pod, fault) for pod in order if (fault := pod_fault(pod, 1)) is not None)
+        assert fault is not None
+        assert (fault.failure.rank, fault.failure.pod) == (rank, f"quick-worker-{rank}")
 
 
 def diverged(index: int, rank: int | None) -> PodView:

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from arcface_api.errors import ArcFaceError, Diverged
-from arcface_faces.checkpoint import ClassRange, class_range, newest_complete, read_head, read_manifest
+from arcface_faces.checkpoint import (
+    BACKBONE_FILE,
+    ClassRange,
+    class_range,
+    newest_complete,
+    read_file,
+    read_head,
+    read_manifest,
+)
 from arcface_trainer.checkpoint.saving import Saver
 from arcface_trainer.checkpoint.state import Verifications
 from support.builders.saved_states import CLASSES, ArrayState, make_writer
@@ -91,6 +99,32 @@ def test_a_disk_that_refuses_costs_one_save_and_nothing_else(tmp_path, broken, n
         assert next_result.failure is None
     assert ends[0][1] == [".writing-0"], "what was written is removed, which makes room on the disk"
     assert newest_complete(tmp_path).name == "step-00000008"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC], ids=errno.errorcode.get)
+@pytest.mark.parametrize("broken", range(RANKS))
+def test_a_disk_that_refuses_leaves_the_checkpoint_before_whole(tmp_path, broken, number):
+    def rank_main(world):
+        rank = Rank(world, tmp_path, Disk())
+        rank.begin(4, value=2.0)
+        rank.train_until_saved()
+        world.all_gather([0])
+        rank.disk.error = number if world.rank == broken else None
+        for step in (8, 12):
+            rank.begin(step)
+            assert rank.train_until_saved()[1].failure is not None
+
+    run_ranks(RANKS, rank_main)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".writing-0", "step-00000004"]
+    folder = newest_complete(tmp_path)
+    manifest, expected = read_manifest(folder), ArrayState(2.0)
+    assert manifest.step == 4
+    backbone = read_file(folder, manifest, BACKBONE_FILE)
+    head = read_head(folder, manifest, ClassRange(0, CLASSES))
+    for read, state in ((backbone, expected.backbone(None)), (head, expected.head())):
+        assert read.keys() == state.keys()
+        for name, array in state.items():
+            np.testing.assert_array_equal(read[name], array)
 
 
 def test_where_rank_0_cannot_publish_all_ranks_learn_it(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_trainer.data.loader import BatchLoader, Sampler
+from arcface_trainer.data.order import epoch_order
 from arcface_trainer.data.split import PADDING
 
 
@@ -59,6 +60,21 @@ def test_a_resumed_run_takes_what_a_straight_one_takes(resumed_at, world_size):
     straight = [joined(sampler, 1, step)[0] for step in range(18)]
     resumed = [joined(sampler, world_size, step)[0] for step in range(resumed_at, 18)]
     np.testing.assert_array_equal(resumed, straight[resumed_at:])
+
+
+@pytest.mark.parametrize("window", [None, 16])
+def test_eight_ranks_then_three_then_eight_take_every_image_of_every_step_once(window):
+    """Killed after steps 7 and 20, in the middle of an epoch of 12; each rank has room for 4 images at once."""
+    gangs = [8] * 8 + [3] * 13 + [8] * 15
+    for step, world_size in enumerate(gangs):
+        shares = [Sampler(100, 8, 3, world_size, rank, 4, window).batch(step) for rank in range(world_size)]
+        epoch, first = step // 12, step % 12 * 8
+        expected = epoch_order(100, 3, epoch, window)[first : first + 8].tolist()
+        assert [image for share in shares for image in share.indices[share.is_image].tolist()] == expected
+        assert {share.epoch for share in shares} == {epoch}
+        assert len({len(share.indices) for share in shares}) == 1, "all ranks compile one shape"
+    seen = [epoch_order(100, 3, epoch, window)[:96].tolist() for epoch in range(3)]
+    assert [len(set(images)) for images in seen] == [96] * 3
 
 
 def test_the_order_is_the_same_on_every_machine_and_numpy():

@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 
 from arcface_api.contract.pod_environment import RankIdentity
-from arcface_api.contract.reports import ReportedFailure, TrainerReport
+from arcface_api.contract.reports import ReportedFailure, Standstill, TrainerReport
 from arcface_trainer.heartbeat import SUFFIX, Heartbeat, Phase
 from arcface_trainer.pod import launcher
 from arcface_trainer.pod.launcher import LEAVE_SECONDS, _wait
@@ -185,8 +185,35 @@ def test_a_rank_that_gets_nowhere_is_named_with_what_it_does_and_worth_a_retry(r
     assert re.fullmatch(
         r"rank 0 makes no progress: for \d s waiting for images, after step 7", report.failure.message
     ), report.failure.message
+    assert report.failure.standstill == Standstill(is_held=False, step=7, is_in_step=False)
     assert hanging.process.poll() is not None
     assert peer.process.poll() is not None
+
+
+@pytest.mark.parametrize(
+    ("phase", "seconds", "remark"),
+    [
+        pytest.param(
+            Phase.DATA, 0.5, r"; rank 1 was behind it: for \d s waiting for images, after step 7", id="behind"
+        ),
+        pytest.param(Phase.STEP, 0.5, "", id="in the same step"),
+        pytest.param(Phase.DATA, 60.0, "", id="for a moment only"),
+    ],
+)
+def test_a_rank_that_dies_waiting_tells_of_the_one_that_kept_it_waiting(rank, tmp_path, phase, seconds, remark):
+    """As when HCCL's patience with a silent peer ends before the launcher's."""
+    dying, peer = rank(ENDLESS), rank(ENDLESS, number=1)
+    for one, doing in ((dying, Phase.STEP), (peer, phase)):
+        one.report_path = tmp_path / f"{one.rank}.json"
+        Heartbeat(one.report_path.with_suffix(SUFFIX)).enter(doing, 7)
+    watchdog = Watchdog(2 * seconds)
+    for at in (100.0, 100.3, 100.6):
+        assert watchdog.look([dying, peer], at) is None
+    dying.process.kill()
+    dying.process.wait()
+    report, status = _wait([dying, peer], watchdog)
+    assert status == 137
+    assert re.fullmatch("rank 0 died with signal SIGKILL" + remark, report.failure.message), report.failure.message
 
 
 @pytest.fixture

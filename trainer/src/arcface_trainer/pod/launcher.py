@@ -215,8 +215,9 @@ def _wait(
         is_running = not is_killed and any(rank.is_running for rank in ranks)
         if (failed := _first_failed(ranks)) is not None:
             rank, status = failed
+            remark = watchdog.behind(ranks, rank)
             _kill(ranks)  # its peers wait for it in vain
-            return rank.report(), status
+            return _with_remark(rank.report(), remark), status
         if not is_running:
             return _joint_end(ranks)
         if (found := _waited_for_in_vain(ranks, watchdog, scheduler)) is not None:
@@ -239,12 +240,21 @@ def _wait(
 
 def _waited_for_in_vain(
     ranks: list[RankProcess], watchdog: Watchdog, scheduler: SchedulerProcess | None
-) -> tuple[RankProcess, str, reports.FailureReason] | None:
-    """A rank that gets nowhere, why, and the reason to report."""
+) -> tuple[RankProcess, str, reports.Standstill | None] | None:
+    """A rank that gets nowhere, why, and what it does where it is itself that stands still."""
     if scheduler is not None and (message := scheduler.loss(ranks)) is not None:
-        return ranks[0], message, "RankDied"
+        return ranks[0], message, None
     stall = watchdog.look(ranks, time.monotonic())
-    return None if stall is None else (stall.rank, stall.message, "Stalled")
+    return None if stall is None else (stall.rank, stall.message, stall.standstill)
+
+
+def _with_remark(report: reports.TrainerReport, remark: str | None) -> reports.TrainerReport:
+    """The report of a rank that left none, with what its launcher knows beside."""
+    failure = report.failure
+    if remark is None or failure is None or failure.reason != "RankDied":
+        return report
+    told = failure.model_copy(update={"message": f"{failure.message}; {remark}"})
+    return report.model_copy(update={"failure": told})
 
 
 def _first_failed(ranks: list[RankProcess]) -> tuple[RankProcess, int] | None:
@@ -257,11 +267,11 @@ def _first_failed(ranks: list[RankProcess]) -> tuple[RankProcess, int] | None:
 
 
 def _given_up(
-    ranks: list[RankProcess], waiting: RankProcess, message: str, reason: reports.FailureReason = "RankDied"
+    ranks: list[RankProcess], waiting: RankProcess, message: str, standstill: reports.Standstill | None = None
 ) -> tuple[reports.TrainerReport, int]:
     """The end of a pod with a rank that would wait for ever: worth another try."""
     _kill(ranks)
-    return waiting.died(message, int(ExitCode.FAILED), reason), ExitCode.FAILED
+    return waiting.died(message, int(ExitCode.FAILED), standstill), ExitCode.FAILED
 
 
 def _joint_end(ranks: list[RankProcess]) -> tuple[reports.TrainerReport, int]:

@@ -193,10 +193,16 @@ class RankProcess:
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return self.died(f"rank {self.rank} died with {how}", shell_status(code))
 
-    def died(self, message: str, exit_code: int, reason: reports.FailureReason = "RankDied") -> reports.TrainerReport:
-        """The report of a rank that left none."""
+    def died(self, message: str, exit_code: int, standstill: reports.Standstill | None = None) -> reports.TrainerReport:
+        """The report of a rank that left none; of one that stood still, with what it did."""
+        reason: reports.FailureReason = "RankDied" if standstill is None else "Stalled"
         failure = reports.ReportedFailure(
-            reason=reason, message=message, rank=self.rank, exit_code=exit_code, log=list(self.tail)
+            reason=reason,
+            message=message,
+            rank=self.rank,
+            exit_code=exit_code,
+            log=list(self.tail),
+            standstill=standstill,
         )
         return reports.TrainerReport(failure=failure)
 

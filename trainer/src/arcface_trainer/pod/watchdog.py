@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from arcface_api.contract.reports import Standstill
 from arcface_trainer.heartbeat import Beat, Phase
 from arcface_trainer.pod.processes import RankProcess
 
@@ -32,6 +33,7 @@ class Stall:
 
     rank: RankProcess
     message: str
+    standstill: Standstill
 
 
 @dataclass(slots=True)
@@ -89,7 +91,22 @@ class Watchdog:
             return None
         culprit = min(at_work, key=self._waited_for)
         held = "" if (state := _held(culprit)) is None else f": {state}"
-        return Stall(culprit, f"rank {culprit.rank} makes no progress: {self._idleness[culprit.rank].in_words()}{held}")
+        message = f"rank {culprit.rank} makes no progress: {self._idleness[culprit.rank].in_words()}{held}"
+        return Stall(culprit, message, self._standstill(culprit))
+
+    def behind(self, ranks: Sequence[RankProcess], failed: RankProcess) -> str | None:
+        """What is said of a rank that a failed one may have waited for in vain, by what both did last.
+
+        HCCL's patience ends first, at the ranks that wait: the one that kept them waiting is still there.
+        """
+        others = [rank for rank in ranks if rank is not failed and rank.rank in self._idleness and not rank.is_finished]
+        if failed.rank not in self._idleness or not others:
+            return None
+        culprit = min(others, key=self._waited_for)
+        idleness = self._idleness[culprit.rank]
+        if idleness.seconds < self.limit / 2 or self._standstill(culprit).order >= self._standstill(failed).order:
+            return None
+        return f"rank {culprit.rank} was behind it: {idleness.in_words()}"
 
     def _note(self, rank: RankProcess, passed: float) -> None:
         """Take into account what a rank does now."""
@@ -100,14 +117,15 @@ class Watchdog:
         else:
             known.seconds += passed
 
-    def _waited_for(self, rank: RankProcess) -> tuple[bool, int, bool, float]:
-        """Smallest for the rank that the others wait for: one that is held, else one that is behind, or idle longest.
+    def _waited_for(self, rank: RankProcess) -> tuple[tuple[bool, int, bool], float]:
+        """Smallest for the rank that the others wait for; of several the one that has been idle longest."""
+        return self._standstill(rank).order, -self._idleness[rank.rank].seconds
 
-        A rank that waits in a step may wait for the others; one that does anything else does not.
-        """
-        idleness = self._idleness[rank.rank]
-        step, is_in_step = (-1, False) if (beat := idleness.beat) is None else (beat.step, beat.phase is Phase.STEP)
-        return _held(rank) is None, step, is_in_step, -idleness.seconds
+    def _standstill(self, rank: RankProcess) -> Standstill:
+        beat, is_held = self._idleness[rank.rank].beat, _held(rank) is not None
+        if beat is None:
+            return Standstill(is_held=is_held, is_in_step=False)
+        return Standstill(is_held=is_held, step=beat.step, is_in_step=beat.phase is Phase.STEP)
 
 
 def _held(rank: RankProcess) -> str | None:

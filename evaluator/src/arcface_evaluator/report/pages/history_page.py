@@ -12,8 +12,8 @@ from arcface_evaluator.report.pages import page, plots
 
 REMARK = (
     "Figures are means over the steps of a log interval; img/s of all ranks, the median over the training; data wait: "
-    "of the rank that waited longest for its images. Accuracies are means over the sets. A dotted line: the training "
-    "was started again there, a cross: a figure was no finite number."
+    "of the rank that waited longest for its images. Accuracies are means over the sets. A dotted line: a new "
+    "stretch, as the training was started again or went back to a checkpoint; a cross: a figure was no finite number."
 )
 EPOCH_REMARK = "Means over the log intervals of the epoch, by their steps in it, and the verification after it."
 LARGEST_DRAWN = 1e30
@@ -58,7 +58,7 @@ def _origin_of(name: str, history: History) -> page.Origin:
     if start is not None:
         facts = [(field, str(value)) for field, value in start.model_dump(by_alias=True, exclude_none=True).items()]
     begun = [f"step {line.step} at {line.at:%Y-%m-%d %H:%M:%S %Z}" for line in history.starts]
-    facts += [("started", ", ".join(begun)), ("lines that cannot be read", str(history.unreadable))]
+    facts += [("stretches from", ", ".join(begun)), ("lines that cannot be read", str(history.unreadable))]
     return page.Origin(name, facts, [] if history.file is None else [provenance.InputFile.of(history.file)])
 
 
@@ -109,7 +109,7 @@ def _accuracy_plot(histories: history_table.Histories, dataset: str) -> plots.Pl
 
 
 def _draw(axes: Axes, name: str, history: History, epochs: list[float], values: list[float]) -> None:
-    """The curve of one training, and where it was started again."""
+    """The curve of one training, and where its further stretches begin."""
     marker = "." if len(epochs) <= FEW_POINTS else ""
     (curve,) = axes.plot(epochs, values, label=plots.legend_name(name), marker=marker)
     for start in history.starts[1:]:
