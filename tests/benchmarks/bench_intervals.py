@@ -70,7 +70,32 @@ def shared_trials(persons: int, far: float, random: np.random.Generator) -> Iter
         yield found.low, found.high, truth
 
 
-def _meetings(persons: int, own: int = 10) -> Subjects:
+def uneven_trials(pairs: np.ndarray, far: float) -> Iterator[Trial]:
+    """The same where persons have unequal numbers of genuine pairs, and half of the scores' variance is theirs."""
+    random, shift, subjects = np.random.default_rng(0), 3.0, _meetings(len(pairs), pairs)
+    is_same = subjects.first == subjects.second
+    truth = 1 - NORMAL.cdf(NORMAL.inv_cdf(1 - far) - shift)
+    while True:
+        scores = Scores(shift * is_same + _person_noise(subjects, 0.5, 0.5, random), is_same, subjects=subjects)
+        (found,) = tar_intervals(scores, tar_at_far(scores, [far])).values()
+        yield found.low, found.high, truth
+
+
+def _pairs_of_persons(weights: np.ndarray) -> np.ndarray:
+    """Genuine pairs of each person, ten on average."""
+    return np.maximum(1, np.rint(10 * len(weights) * weights / weights.sum())).astype(np.int64)
+
+
+def _zipf(persons: int) -> np.ndarray:
+    return _pairs_of_persons(1 / np.arange(1, persons + 1))
+
+
+def _lognormal(persons: int) -> np.ndarray:
+    """By the quantiles of a normal logarithm of deviation 1."""
+    return _pairs_of_persons(np.exp([NORMAL.inv_cdf((rank + 0.5) / persons) for rank in range(persons)]))
+
+
+def _meetings(persons: int, own: int | np.ndarray = 10) -> Subjects:
     other = 3
     one, two = (side.astype(np.int32) for side in np.nonzero(~np.eye(persons, dtype=bool)))
     first = np.concatenate([np.repeat(np.arange(persons, dtype=np.int32), own), np.repeat(one, other)])
@@ -265,6 +290,16 @@ def main() -> None:
                 persons, far, random
             )
             for persons, far in ((60, 1e-3), (60, 1e-2), (200, 1e-3))
+        },
+        **{
+            f"TAR at FAR {far:g}, {persons} persons of {kind} numbers of pairs": uneven_trials(counts(persons), far)
+            for kind, counts, persons, far in (
+                ("Zipf's", _zipf, 60, 1e-1),
+                ("Zipf's", _zipf, 100, 1e-1),
+                ("Zipf's", _zipf, 60, 1e-2),
+                ("lognormal", _lognormal, 100, 1e-1),
+                ("lognormal", _lognormal, 200, 1e-1),
+            )
         },
         **{
             f"accuracy of {pairs} pairs, {name} {accuracy:g}": trials(pairs, accuracy, random)

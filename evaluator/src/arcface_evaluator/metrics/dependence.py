@@ -4,6 +4,10 @@ Comparisons with one person's images rise and fall together, so that a count ove
 of as many draws. The design effect (Kish, 1965) is the ratio of both variances, the true one estimated from all couples
 of pairs that share a person (Fafchamps and Gubert, 2007): the squared excess of hits of each person, less that of each
 two persons, which the sum over persons holds twice. Where nothing varies, pairs of one person count as fully dependent.
+
+That hangs on whoever has most of the pairs: if they happen to be easy it says that nobody is hard. Where each pair is
+of one person, how alike a person's pairs are (the intraclass correlation of Fleiss and Cuzick, 1979) is told by all
+persons, and makes the effect by Kish's formula; the larger one is taken.
 """
 
 from collections.abc import Iterator
@@ -55,9 +59,25 @@ class Dependence:
         # Both outcomes vary alike; the rarer one has fewer pairs to look at.
         rarer = np.flatnonzero(self.members & (is_hit if 2 * hits <= self.size else ~is_hit))
         share = len(rarer) / self.size
-        excess = _touches(self.subjects, rarer, len(self.touched)) - share * self.touched
-        variance = float(np.square(excess).sum()) - (1 - share) * _squared_couples(self.subjects, rarer)
-        return max(1.0, variance / (self.size * share * (1 - share)))
+        found = _touches(self.subjects, rarer, len(self.touched))
+        squares = float(np.square(found - share * self.touched).sum())
+        variance = squares - (1 - share) * _squared_couples(self.subjects, rarer)
+        effect = max(1.0, variance / (self.size * share * (1 - share)))
+        return effect if int(self.touched.sum()) > self.size else max(effect, self._effect_by_likeness(found, share))
+
+    def _effect_by_likeness(self, hits: NDArray[np.int64], share: float) -> float:
+        """From the hits of each person (S,), of pairs of one person each.
+
+        The correlation is raised as Student's tails are for as many persons as would tell as much had they equally many
+        pairs, of whom the mean takes one.
+        """
+        pairs, hits = self.touched[self.touched > 0], hits[self.touched > 0]
+        if len(pairs) == self.size:
+            return 1.0
+        persons = self.size**2 / float(np.square(pairs, dtype=np.float64).sum())
+        within = float((hits * (1 - hits / pairs)).sum()) / ((self.size - len(pairs)) * share * (1 - share))
+        correlation = min(1.0, max(0.0, 1 - within) * persons / max(persons - 3, 1))
+        return 1 + (self.size / persons - 1) * correlation
 
 
 def hits_by_person(subjects: Subjects, pairs: NDArray[np.int64]) -> NDArray[np.int64]:

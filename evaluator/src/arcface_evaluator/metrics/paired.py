@@ -39,7 +39,7 @@ class PairedTest:
     difference: float
     """Share of right pairs of the second less that of the first."""
     interval: intervals.Interval
-    """95 % of the difference."""
+    """95 % of the difference; it holds 0 where the test decides nothing, and only there."""
     probability: float
     """Of counts at least as uneven, were both models equally good; two-sided."""
 
@@ -67,9 +67,9 @@ def paired_test(first: NDArray[np.bool_], second: NDArray[np.bool_], effect: flo
     pairs, only_first, only_second = len(first), int(np.sum(first & ~second)), int(np.sum(second & ~first))
     fewer, more = sorted((only_first / effect, only_second / effect))
     tail = 0.5 if fewer == more else intervals.beta_distribution(0.5, more, fewer + 1)
-    low, high = np.quantile(_drawn_differences(only_first, only_second, pairs, effect), intervals.LEVEL)
-    difference = (only_second - only_first) / pairs
-    return PairedTest(pairs, only_first, only_second, difference, (float(low), float(high)), min(1.0, 2 * tail))
+    difference, probability = (only_second - only_first) / pairs, min(1.0, 2 * tail)
+    interval = _interval(_drawn_differences(only_first, only_second, pairs, effect), probability)
+    return PairedTest(pairs, only_first, only_second, difference, interval, probability)
 
 
 def paired_accuracy_test(first: NDArray[np.bool_], second: NDArray[np.bool_], effect: float = 1.0) -> PairedTest:
@@ -171,9 +171,14 @@ def _squares_of_persons(sums: NDArray[np.number[Any]]) -> float:
 def _allowing(known: PairedTest, differences: NDArray[np.float64]) -> PairedTest:
     """A test by known thresholds, with what their luck leaves open of the difference, as draws of it (DRAWS,)."""
     tail = (1 + min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))) / (1 + len(differences))
-    low, high = np.quantile(differences, intervals.LEVEL)
     probability = min(1.0, max(known.probability, 2 * float(tail)))
-    return replace(known, interval=(float(low), float(high)), probability=probability)
+    return replace(known, interval=_interval(differences, probability), probability=probability)
+
+
+def _interval(differences: NDArray[np.float64], probability: float) -> intervals.Interval:
+    """Of draws of a difference of shares; up to 0 where that is not excluded, also by coins, who know no draws."""
+    low, high = np.clip(np.quantile(differences, intervals.LEVEL), -1, 1).tolist()
+    return (min(low, 0.0), max(high, 0.0)) if probability >= SIGNIFICANT else (low, high)
 
 
 def _drawn_beyond(first: AcceptedPairs, second: AcceptedPairs, far: float) -> NDArray[np.float64]:

@@ -109,12 +109,19 @@ def _kept(run: document.EvaluationFile, dataset: str, figure: str) -> outcomes.O
 
 
 def _accepted(run: document.EvaluationFile, kept: outcomes.Outcomes) -> paired.AcceptedPairs | None:
-    """What a document says of a rate: its outcomes, its curve and its operating point; None where one is missing."""
+    """What a document says of a rate: its outcomes, its curve and its operating point; None where one is missing.
+
+    Where nothing is accepted, as of a model that finds all pairs alike, there is no such point and no luck of it.
+    """
     curves = next((each for each in run.curves if each.dataset == kept.dataset), None)
     points = [point for each in run.figures if each.dataset == kept.dataset for point in each.points]
-    point = next((each for each in points if f"{outcomes.RATE}{roc.far_name(each.far)}" == kept.figure), None)
     numbers = kept.false_accept_numbers
-    if curves is None or numbers is None or point is None or point.impostor_effect is None:
+    if curves is None or numbers is None:
+        return None
+    without_point = None if len(numbers) or kept.is_right.any() else 1.0
+    effects = ((f"{outcomes.RATE}{roc.far_name(each.far)}", each.impostor_effect) for each in points)
+    effect = next((effect for name, effect in effects if name == kept.figure), without_point)
+    if effect is None:
         return None
     return paired.AcceptedPairs(
         genuine=kept.is_right,
@@ -123,7 +130,7 @@ def _accepted(run: document.EvaluationFile, kept: outcomes.Outcomes) -> paired.A
         tpr=np.array(curves.tpr),
         impostors=sum(curves.impostors),
         genuine_effect=kept.effect,
-        impostor_effect=point.impostor_effect,
+        impostor_effect=effect,
         persons=kept.person_counts,
     )
 

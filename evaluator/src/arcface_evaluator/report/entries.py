@@ -13,7 +13,7 @@ from arcface_api.errors import ArcFaceError
 from arcface_evaluator.metrics import intervals, roc
 from arcface_evaluator.protocols import templates
 from arcface_evaluator.report.document import IjbRates, PairAccuracy, PairDetails, ScoreCurves
-from arcface_evaluator.report.figures import Measured
+from arcface_evaluator.report.figures import Measured, highest
 from arcface_faces.images import Image, cv2
 from arcface_faces.pairs.protocol import PairScores
 from arcface_faces.scores import Scores
@@ -48,7 +48,7 @@ def lines_of(found: PairScores) -> list[str]:
 def _group_lines(found: PairScores) -> list[str]:
     """A line a group, the worst one marked; none where no groups are known."""
     groups = {name: intervals.decisions(group) for name, group in found.scores.by_group()}
-    worst = min(groups, key=lambda name: groups[name][0], default=None)
+    worst = highest({name: 1 - accuracy for name, (accuracy, _) in groups.items()})
     return [
         f"[{found.dataset}]{name}: {accuracy:1.5f}, 95 % {low:1.5f} to {high:1.5f}"
         + ", the worst group" * (name == worst)

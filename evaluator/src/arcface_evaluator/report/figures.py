@@ -79,9 +79,12 @@ class SetFigures(Model):
 
     @property
     def worst_group(self) -> GroupFigures | None:
-        """The group with the lowest accuracy, or the highest equal error rate where nothing is decided."""
-        known = [group for group in self.groups if group.accuracy is not None or group.eer is not None]
-        return min(known, key=_merit, default=None)
+        """The group with the lowest accuracy, or the highest equal error rate where nothing is decided.
+
+        None where several share it.
+        """
+        worst = highest({group.group: _error(group) for group in self.groups})
+        return next((group for group in self.groups if group.group == worst), None)
 
 
 def figures_of(
@@ -135,8 +138,15 @@ def _with_intervals(group: Scores, point: OperatingPoint) -> OperatingPoint:
     return point.model_copy(update=bounds)
 
 
-def _merit(group: GroupFigures) -> float:
-    return group.accuracy if group.accuracy is not None else -(group.eer or 0.0)
+def highest(rates: Mapping[str, float | None]) -> str | None:
+    """Whose rate is the highest of those that are known; None where several share it, or none is there to compare."""
+    known = {name: rate for name, rate in rates.items() if rate is not None}
+    leaders = [name for name, rate in known.items() if rate == max(known.values())]
+    return leaders[0] if len(leaders) == 1 < len(known) else None
+
+
+def _error(group: GroupFigures) -> float | None:
+    return group.eer if group.accuracy is None else 1 - group.accuracy
 
 
 def _known(rate: float) -> float | None:

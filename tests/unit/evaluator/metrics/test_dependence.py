@@ -62,6 +62,45 @@ def test_a_genuine_pair_counts_once_for_its_person():
     assert pairs.design_effect(np.ones(40, np.bool_)) == 4  # nothing varies: as if they went together
 
 
+def genuine(score, pairs_each):
+    """Pairs of persons who have that many each."""
+    everyone = np.arange(len(pairs_each), dtype=np.int32)
+    person = np.repeat(everyone, pairs_each)
+    return Scores(score, np.ones(len(person), np.bool_), subjects=Subjects(person, person, everyone))
+
+
+def test_unequal_persons_have_the_effect_of_their_correlation():
+    """By hand: 8 pairs of 4, 2, 1 and 1, of which 4, 1, 0 and 1 are hits, a share of 3 in 4.
+
+    Within persons 2 (1 - 1/2) / 2 of 4 x 3/16 is unlike: a correlation of 1/3. They tell as much as 64 / 22 persons of
+    equally many pairs, less three, but at least 1.
+    """
+    is_hit = np.array([True] * 4 + [True, False, False, True])
+    scores = genuine(is_hit + 0.0, [4, 2, 1, 1])
+    expected = 1 + (22 / 8 - 1) * (1 / 3) * (64 / 22)
+    assert Dependence.of(scores, scores.is_same).design_effect(is_hit) == pytest.approx(expected)
+
+
+def test_persons_with_most_of_the_pairs_do_not_hide_how_hard_others_are():
+    """Sixty persons, the first of whom has a fifth of all pairs: seldom hard, but then the share falls much.
+
+    The squares alone, without the correlation, have a median of 0.4 of the effect.
+    """
+    pairs_each = np.maximum(1, np.rint(128 / np.arange(1, 61))).astype(int)
+    random, counts, effects = np.random.default_rng(0), [], []
+    for trial in range(3000):
+        own = np.repeat(random.standard_normal(60), pairs_each)
+        scores = genuine(np.sqrt(0.5) * (own + random.standard_normal(len(own))), pairs_each)
+        is_hit = scores.score > -1.7
+        counts.append(np.count_nonzero(is_hit))
+        if trial < 200:
+            effects.append(Dependence.of(scores, scores.is_same).design_effect(is_hit))
+    share = np.mean(counts) / len(own)
+    effect = np.var(counts) / (len(own) * share * (1 - share))
+    assert np.median(effects) == pytest.approx(effect, rel=0.25)
+    assert np.quantile(effects, 0.1) > 0.4 * effect
+
+
 def test_blocks_of_pairs_are_added_up(monkeypatch):
     subjects = everyone_with_everyone(12)
     whole = of_impostors(np.zeros(132), subjects).touched

@@ -90,6 +90,23 @@ def test_a_rate_is_held_though_its_threshold_hangs_on_few_impostors(beyond, far)
     assert 3.9 * deviation < np.mean(widths) < 2 * 3.9 * deviation
 
 
+def test_a_rate_is_held_though_few_persons_have_most_of_the_pairs():
+    """Sixty persons with 128, 64, 43 ... pairs, who make half of the variance, and 10,000 pairs of strangers."""
+    random, trials, held = np.random.default_rng(0), 200, 0
+    first = np.repeat(np.arange(60, dtype=np.int32), np.maximum(1, np.rint(128 / np.arange(1, 61))).astype(int))
+    strangers = np.arange(60, 20_060, dtype=np.int32).reshape(2, -1)
+    subjects = Subjects(*(np.concatenate([first, side]) for side in strangers), np.arange(20_060, dtype=np.int32))
+    is_same = np.arange(len(subjects.first)) < len(first)
+    truth = 1 - NormalDist().cdf(NormalDist().inv_cdf(0.9) - 3)
+    for _ in range(trials):
+        noise = random.standard_normal(len(is_same))
+        noise[is_same] = np.sqrt(0.5) * (noise[is_same] + random.standard_normal(60)[first])
+        scores = Scores(noise + 3 * is_same, is_same, subjects=subjects)
+        ((low, high, _),) = tar_intervals(scores, tar_at_far(scores, [0.1])).values()
+        held += low <= truth <= high
+    assert held >= 0.95 * trials
+
+
 def test_persons_who_are_taken_for_many_others_make_a_rate_less_sure():
     """One of forty persons is in all impostor pairs beyond the threshold: whom they tell of is one person."""
     random, persons = np.random.default_rng(0), 40

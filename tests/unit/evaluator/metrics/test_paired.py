@@ -6,12 +6,39 @@ from math import comb
 import numpy as np
 import pytest
 
-from arcface_evaluator.metrics.paired import AcceptedPairs, PersonCounts, paired_rate_test, paired_test
+from arcface_evaluator.metrics.paired import (
+    AcceptedPairs,
+    PersonCounts,
+    paired_accuracy_test,
+    paired_rate_test,
+    paired_test,
+)
 
 
 def judged(both, only_first, only_second, neither):
     counts = (both, only_first, only_second, neither)
     return np.repeat([True, True, False, False], counts), np.repeat([True, False, True, False], counts)
+
+
+def accepted(is_right_SP, *, own_effect=1.0, numbers=(), of_persons=None, slope=0.0):
+    """What a model accepts of S persons with P genuine pairs each; its rate changes by `slope` around FAR 0.01."""
+    false_accepts = np.zeros(len(is_right_SP), np.int64) if of_persons is None else of_persons
+    genuine = np.full(len(is_right_SP), is_right_SP.shape[1])
+    return AcceptedPairs(
+        genuine=is_right_SP.ravel(),
+        false_accepts=np.array(numbers, np.uint32),
+        fpr=np.array([0.0, 0.02]),
+        tpr=np.array([0.5, 0.5 + slope]),
+        impostors=10_000,
+        genuine_effect=own_effect,
+        impostor_effect=1.0,
+        persons=PersonCounts(genuine, is_right_SP.sum(axis=1), false_accepts),
+    )
+
+
+def rates(first, second):
+    """The test of two models' genuine pairs at a rate, each of a person of its own."""
+    return paired_rate_test(accepted(first[:, None]), accepted(second[:, None]), 0.01)
 
 
 @pytest.mark.parametrize(("one", "other"), [(0, 5), (1, 9), (12, 30), (250, 300)])
@@ -43,6 +70,21 @@ def test_the_interval_is_that_of_the_difference_of_paired_shares():
     assert test.interval == pytest.approx(expected, abs=deviation / 10)
 
 
+@pytest.mark.parametrize("compare", [paired_test, paired_accuracy_test, rates])
+def test_an_interval_holds_no_difference_where_nothing_is_decided_and_only_there(compare):
+    tests = [compare(*judged(200, one, other, 20)) for one in range(4) for other in range(22)]
+    assert {test.interval[0] <= 0 <= test.interval[1] for test in tests if test.verdict == "undecided"} == {True}
+    decided = [test for test in tests if test.verdict != "undecided"]
+    assert len(decided) > 20
+    assert not any(test.interval[0] <= 0 <= test.interval[1] for test in decided)
+
+
+def test_a_difference_of_shares_is_1_at_most():
+    """Of thresholds that are as much luck as hardly anything else, for which the draws go beyond."""
+    one, other = (accepted(np.full((60, 30), is_right), slope=0.4) for is_right in (False, True))
+    assert paired_rate_test(*(replace(side, impostor_effect=100.0) for side in (one, other)), 0.01).interval[1] == 1
+
+
 def test_pairs_that_share_persons_tell_as_much_as_fewer_of_strangers():
     many, few = paired_test(*judged(5000, 20, 60, 40), effect=4.0), paired_test(*judged(1250, 5, 15, 10))
     assert many.probability == pytest.approx(few.probability)
@@ -57,22 +99,6 @@ def test_a_test_covers_the_true_difference():
         low, high = paired_test(*judged(*random.multinomial(400, shares))).interval
         held += low <= 0.02 <= high
     assert held >= 0.93 * 300
-
-
-def accepted(is_right_SP, *, own_effect=1.0, numbers=(), of_persons=None, slope=0.0):
-    """What a model accepts of S persons with P genuine pairs each; its rate changes by `slope` around FAR 0.01."""
-    false_accepts = np.zeros(len(is_right_SP), np.int64) if of_persons is None else of_persons
-    genuine = np.full(len(is_right_SP), is_right_SP.shape[1])
-    return AcceptedPairs(
-        genuine=is_right_SP.ravel(),
-        false_accepts=np.array(numbers, np.uint32),
-        fpr=np.array([0.0, 0.02]),
-        tpr=np.array([0.5, 0.5 + slope]),
-        impostors=10_000,
-        genuine_effect=own_effect,
-        impostor_effect=1.0,
-        persons=PersonCounts(genuine, is_right_SP.sum(axis=1), false_accepts),
-    )
 
 
 def found_by(common, own, gap, random):

@@ -171,6 +171,20 @@ def test_rates_are_not_compared_without_all_that_they_need(missing):
         assert (table.row_count, table.caption) == (0, said)
 
 
+def test_a_model_that_accepts_nothing_at_a_rate_has_the_rate_0():
+    is_same = np.arange(600) < 100
+    alike, apart = (evaluated(Scores(score, is_same), fars=(1e-2,)) for score in (np.ones(600), is_same + 0.0))
+    better, worse, equal = (
+        next(iter(compare_runs(dict(zip("ab", runs, strict=True)))))
+        for runs in ((alike, apart), (apart, alike), (alike, alike))
+    )
+    assert [(each.verdict, each.test.difference) for each in (better, worse, equal)] == [
+        ("b is better", 1.0), ("a is better", -1.0), ("no difference shown", 0.0)
+    ]  # fmt: skip
+    assert (better.test.only_first, better.test.only_second) == (0, 100)
+    assert 0.9 < better.test.interval[0] < 1
+
+
 def of_persons(pairs=(3,) * 10):
     """Two models; ten persons with some genuine pairs each, 30 in all, who meet each other once."""
     random, everyone = np.random.default_rng(0), np.arange(10, dtype=np.int32)

@@ -8,7 +8,8 @@ from arcface_evaluator.protocols.templates import PoolingChoice
 from arcface_evaluator.report import entries
 from arcface_evaluator.report.entries import ChoiceRates, intervals_of, rates_of
 from arcface_evaluator.report.figures import Measured
-from arcface_faces.scores import Scores
+from arcface_faces.pairs.protocol import verify
+from arcface_faces.scores import Groups, Scores
 
 
 def test_rates_and_intervals_are_called_by_the_same_names():
@@ -18,6 +19,19 @@ def test_rates_and_intervals_are_called_by_the_same_names():
     entry = rates_of("IJBC", result, intervals_of(result.rates, Measured.of(scores)))
     assert list(entry.intervals) == list(entry.nearest) == list(entry.published) == ["1e-3", "1e-2", "1e-1"]
     assert entry.unresolved == ["1e-6", "1e-5", "1e-4"]
+
+
+@pytest.mark.parametrize(("wrong", "marked"), [((), []), ((0,), ["A"]), ((0, 2), []), ((0, 2, 4), ["A"])])
+def test_a_line_names_the_worst_group_where_one_is_alone_the_worst(wrong, marked):
+    """One person or two in turns, groups in turns of two pairs; wrong pairs of one person look like two."""
+    embeddings = np.eye(64, 80, dtype=np.float32)[:, None, :].copy()
+    embeddings[::4] = embeddings[1::4]
+    for pair in wrong:
+        embeddings[2 * pair] = np.eye(80, dtype=np.float32)[70]
+    codes = np.arange(32, dtype=np.int32) // 2 % 2
+    found = verify("rfw", embeddings, np.arange(32) % 2 == 0, Groups(("A", "B"), codes))
+    lines = [line for line in entries.lines_of(found) if line.endswith(", the worst group")]
+    assert [line.split(":")[0] for line in lines] == [f"[rfw]{name}" for name in marked]
 
 
 @pytest.mark.parametrize("block", [3, 100, 1 << 20])

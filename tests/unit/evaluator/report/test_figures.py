@@ -58,6 +58,20 @@ def test_the_worst_group_is_named(decided):
     assert figures(of_four_groups(decided)).worst_group.group == "African"
 
 
+@pytest.mark.parametrize("decided", [True, False])
+def test_of_groups_that_are_equally_bad_none_is_the_worst(decided):
+    """Copies of a group are as bad as it is, also where another one is better; and one alone is not compared."""
+    scores = of_four_groups(decided)
+    codes, count = scores.groups.codes, len(scores)
+    first, last = np.flatnonzero(codes == 0), np.flatnonzero(codes == 3)
+    for chosen, groups in (([first, first, last], 3), ([last, last], 2), ([first], 1)):
+        rows, owners = np.concatenate(chosen), np.repeat(np.arange(groups, dtype=np.int32), count // 4)
+        accepted = scores.score[rows] > 1.5 if decided else None
+        alike = Scores(scores.score[rows], scores.is_same[rows], accepted, Groups(NAMES[:groups], owners))
+        found = figures(alike)
+        assert ([group.group for group in found.groups], found.worst_group) == (list(NAMES[:groups]), None)
+
+
 def test_a_set_without_groups_has_no_worst_one():
     scores = of_four_groups()
     found = figures(Scores(scores.score, scores.is_same))

@@ -17,8 +17,8 @@ Curves = Mapping[str, document.ScoreCurves]
 """By the name of their run."""
 Points = Mapping[str, Sequence[figures.OperatingPoint]]
 """Likewise."""
-APART = 0.03
-"""Of a histogram's width: thresholds that are nearer have one label."""
+CHARACTER = 0.0175
+"""Of a histogram's scores, below a character of a label: of thresholds nearer than a label is wide one has it."""
 FMR, FNMR = "false match rate (FMR)", "false non-match rate (FNMR)"
 
 
@@ -74,8 +74,8 @@ def histogram_plot(caption: str, curves: document.ScoreCurves, points: Sequence[
         labelled = np.inf
         for point in sorted(points, key=lambda point: point.far):
             axes.axvline(point.threshold, color=plots.INK, linewidth=0.8, linestyle="--")
-            if labelled - point.threshold > APART * (curves.highest - curves.lowest):
-                name = far_name(point.far)
+            name = far_name(point.far)
+            if labelled - point.threshold > CHARACTER * len(name) * (curves.highest - curves.lowest):
                 axes.text(point.threshold, 1.01, name, transform=axes.get_xaxis_transform(), ha="center", fontsize=8)
                 labelled = point.threshold
         axes.legend()

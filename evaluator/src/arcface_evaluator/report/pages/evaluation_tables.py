@@ -225,20 +225,13 @@ def _group_points(run: str, of_set: set_figures.SetFigures) -> Iterator[list[str
     for far in (point.far for point in of_set.points):
         points = {group.group: each for group in of_set.groups for each in group.points if each.far == far}
         worst = {
-            "FMR": _highest({group: each.fmr for group, each in points.items()}),
-            "FNMR": _highest({group: each.fnmr for group, each in points.items()}),
+            "FMR": set_figures.highest({group: each.fmr for group, each in points.items()}),
+            "FNMR": set_figures.highest({group: each.fnmr for group, each in points.items()}),
         }
         for group, each in points.items():
             marks = " and ".join(rate for rate, name in worst.items() if name == group)
             yield [run, far_name(far), group, _rate(each.fmr), _interval(each.fmr_interval), number(each.fnmr),
                    _interval(each.interval), f"worst {marks}" if marks else ""]  # fmt: skip
-
-
-def _highest(rates: Mapping[str, float | None]) -> str | None:
-    """Whose rate is highest; None where several share it."""
-    known = {name: rate for name, rate in rates.items() if rate is not None}
-    highest = [name for name, rate in known.items() if rate == max(known.values())]
-    return highest[0] if len(highest) == 1 else None
 
 
 def percent(rate: float | None) -> str:
