@@ -26,6 +26,7 @@ from arcface_evaluator.sets import release, release_images
 from arcface_faces.checkpoint import MANIFEST_FILE, checkpoint_folder
 from arcface_faces.embedding.embedder import Embedder
 from arcface_faces.pairs.pair_set import PairSet, open_sets, set_files
+from arcface_faces.progress import watched_by
 
 LOG = logging.getLogger(__name__)
 FOLDER = "evaluation"
@@ -46,8 +47,9 @@ def run_job(config_file: Path, termination_log: Path, open_network: OpenNetwork,
         def live() -> reports.EvaluatorReport:
             return report.model_copy(update={"progress": count.progress}).signed(identity)
 
-        with progress.stopping_at_once(), progress.serving(identity.address, config.metrics_port, live):
-            for report in _evaluate_job(config, open_network, announce, count):
+        serving = progress.serving(identity.address, config.metrics_port, live)
+        with progress.stopping_at_once(), serving, watched_by(count.add):
+            for report in _evaluate_job(config, open_network, announce):
                 report.write(termination_log)
     except Exception as error:
         report.model_copy(update={"failure": reports.failure_from(error)}).write(termination_log)
@@ -55,7 +57,7 @@ def run_job(config_file: Path, termination_log: Path, open_network: OpenNetwork,
 
 
 def _evaluate_job(
-    config: run_config.RunConfig, open_network: OpenNetwork, announce: Announce, count: progress.ImageCount
+    config: run_config.RunConfig, open_network: OpenNetwork, announce: Announce
 ) -> Iterator[reports.EvaluatorReport]:
     """The report after each set of the job's newest checkpoint; all are checked before the network is loaded."""
     job = _OpenedJob.of(config)
@@ -65,8 +67,7 @@ def _evaluate_job(
 
         @cache
         def embedder() -> Embedder:
-            network = stack.enter_context(open_network(job.checkpoint, config.ranks.accelerator))
-            return progress.CountingEmbedder(network, count)
+            return stack.enter_context(open_network(job.checkpoint, config.ranks.accelerator))
 
         tasks = job.tasks(embedder, None if kept is None else kept.folder)
         for done in evaluation.evaluate(tasks, job.name, kept):

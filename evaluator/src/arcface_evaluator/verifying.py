@@ -57,7 +57,7 @@ def embed_all(
     images: NamedImages, network: Callable[[], embedder.Embedder], kept: parts.KeptParts | None = None
 ) -> vectors.Embeddings:
     """Embeddings (N, 2, D) of the images of a set, with a bar on a terminal."""
-    with progress_bar(images.name, len(images)) as advance:
+    with progress_bar(f"embedding {images.name}", len(images)) as advance:
         return parts.join_parts(parts.embed_parts(images, network, advance, kept), len(images))
 
 
