@@ -101,6 +101,8 @@ class _OpenedJob:
             raise errors.InvalidInput(f"job {config.job}: spec.evaluation is absent, there is nothing to evaluate")
         sets = open_sets(set_files(asked))
         opened = [_open_release(Path(asked.directory) / names.RELEASES / name) for name in asked.ijb]
+        metrics = list(dict.fromkeys(gate.metric for gate in asked.gates))
+        verifying.check_gates(metrics, sets, opened)
         releases = [(each, release_images.open_images(each)) for each in opened]
         checkpoint = checkpoint_folder(Path(config.checkpoint.directory))
         return cls(
@@ -108,7 +110,7 @@ class _OpenedJob:
             name=config.checkpoint.path_of(checkpoint),
             sets=sets,
             releases=releases,
-            metrics=list(dict.fromkeys(gate.metric for gate in asked.gates)),
+            metrics=metrics,
         )
 
     def tasks(self, network: Callable[[], Embedder], place: Path | None) -> Iterator[evaluation.SetTask]:

@@ -53,6 +53,23 @@ def count_pairs(sets: Iterable[pair_sets.PairSet]) -> list[reports.PairSetCount]
     ]
 
 
+def check_gates(
+    metrics: Iterable[str], sets: Iterable[pair_sets.PairSet], releases: Iterable[release.IjbRelease]
+) -> None:
+    """InvalidInput names the first figure that none of the opened sets will have, by its full name."""
+    known = [(opened.name, opened.is_same, opened.groups) for opened in sets]
+    known += [(opened.name, opened.pairs.is_same, None) for opened in releases]
+    for metric in metrics:
+        obstacles = [
+            named.obstacle(metric.removeprefix(f"{name}."), is_same, groups)
+            for name, is_same, groups in known
+            if metric.startswith(f"{name}.")
+        ]
+        if all(obstacles):
+            why = next(filter(None, obstacles), "there is no such set")
+            raise InvalidInput(f"gate {metric} can never be measured: {why}; correct the gate or the set")
+
+
 def embed_all(
     images: NamedImages, network: Callable[[], embedder.Embedder], kept: parts.KeptParts | None = None
 ) -> vectors.Embeddings:
