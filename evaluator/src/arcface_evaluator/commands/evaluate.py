@@ -167,6 +167,8 @@ def job(config_file: Path, termination_log: Path, ranks: int) -> None:
 
 def _set_paths(bins: tuple[Path, ...], more_bins: tuple[Path, ...]) -> tuple[Path, ...]:
     """All sets in the order of the command line, which embeddings are matched by."""
+    if not bins and more_bins:
+        raise InvalidInput(f"{more_bins[0]}: put --bin before it; further sets may follow without")
     if not bins:
         raise InvalidInput("give at least one verification set with --bin")
     if len(bins) > 1 and more_bins:
