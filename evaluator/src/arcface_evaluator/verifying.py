@@ -87,7 +87,7 @@ def embed_templates(
 ) -> vectors.Embeddings:
     """Embeddings of a set of templates, which are kept below a folder and taken from there.
 
-    Those of anything else are told by a hash of all that they depend on.
+    Those of anything else are told by a hash of all that they depend on, and go as soon as these are whole.
 
     Args:
         opened: its files.
@@ -101,7 +101,10 @@ def embed_templates(
     depends = provenance.hashed(opened.member_files, source, images)
     facts = repr((LANDMARKS, sorted(provenance.versions().items()), [file.sha256 for file in depends]))
     folder = place / EMBEDDINGS / opened.name / hashlib.sha256(facts.encode()).hexdigest()[:32]
-    return embed_all(images, network, parts.KeptParts(folder))
+    kept = parts.KeptParts(folder)
+    embeddings_NVD = embed_all(images, network, kept)
+    kept.drop_siblings()
+    return embeddings_NVD
 
 
 def verify_pairs(pair_set: pair_sets.PairSet, embeddings_NVD: vectors.Embeddings) -> protocol.PairScores:

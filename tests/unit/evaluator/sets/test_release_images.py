@@ -156,6 +156,24 @@ def test_embeddings_are_kept_beside_the_checkpoint_and_taken_from_there(tmp_path
     np.testing.assert_array_equal(first, embeddings_of(root, checkpoint=checkpoint, network=never))
 
 
+def test_embeddings_of_other_images_of_a_set_are_removed_when_its_new_ones_are_whole(tmp_path, checkpoint):
+    def kept():
+        return {path.name for path in (checkpoint / "embeddings").glob("*/*")}
+
+    root, other = write_release(tmp_path), write_release(tmp_path, "IJBB")
+    embeddings_of(other, checkpoint=checkpoint)
+    embeddings_of(root, checkpoint=checkpoint)
+    before = kept()
+    (root / "loose_crop" / "7.jpg").write_bytes(encoded_image(99))
+    with pytest.raises(AssertionError, match="the network was asked"):
+        embeddings_of(root, checkpoint=checkpoint, network=never)
+    assert kept() == before
+    embeddings_of(root, checkpoint=checkpoint)
+    assert len(kept()) == 2
+    assert len(kept() & before) == 1
+    embeddings_of(other, checkpoint=checkpoint, network=never)
+
+
 @pytest.mark.usefixtures("small_parts")
 def test_whoever_is_ended_loses_one_part_at_most(tmp_path, checkpoint):
     root, seen = write_release(tmp_path), []
