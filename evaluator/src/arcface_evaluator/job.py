@@ -61,7 +61,8 @@ def _evaluate_job(
 ) -> Iterator[reports.EvaluatorReport]:
     """The report after each set of the job's newest checkpoint; all are checked before the network is loaded."""
     job = _OpenedJob.of(config)
-    kept = evaluation.KeptDocuments.open(Path(config.checkpoint.directory) / FOLDER / job.checkpoint.name)
+    place = Path(config.checkpoint.directory) / FOLDER / job.checkpoint.name
+    kept = evaluation.KeptDocuments.open(place, config.ranks.accelerator)
     found, hardest = list[document.EvaluationFile](), list[entries.HardPairs]()
     with ExitStack() as stack:
 
@@ -69,7 +70,7 @@ def _evaluate_job(
         def embedder() -> Embedder:
             return stack.enter_context(open_network(job.checkpoint, config.ranks.accelerator))
 
-        tasks = job.tasks(embedder, None if kept is None else kept.folder)
+        tasks = job.tasks(embedder, kept)
         for done in evaluation.evaluate(tasks, job.name, kept):
             found.append(done.document)
             yield _report_of(job.name, found, job.metrics)
@@ -113,8 +114,11 @@ class _OpenedJob:
             metrics=metrics,
         )
 
-    def tasks(self, network: Callable[[], Embedder], place: Path | None) -> Iterator[evaluation.SetTask]:
-        """A task a set; the network is opened by the first that needs it, and `place` takes embeddings of releases."""
+    def tasks(
+        self, network: Callable[[], Embedder], kept: evaluation.KeptDocuments | None
+    ) -> Iterator[evaluation.SetTask]:
+        """A task a set; the network is opened by the first that needs it, and embeddings of releases are kept, too."""
+        place = None if kept is None else verifying.EmbeddingsPlace(kept.folder, lambda: kept.accelerator)
         source = (self.checkpoint / MANIFEST_FILE,)
         for pair_set in self.sets:
             embed = partial(verifying.embed_all, pair_set, network)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from arcface_api.contract import reports
 from arcface_api.errors import InvalidInput
+from arcface_api.resource.spec import Accelerator
 from arcface_evaluator.evaluation import EMBEDDINGS, Finding, SetTask
 from arcface_evaluator.metrics import named, roc
 from arcface_evaluator.protocols import template_pairs, templates
@@ -33,6 +34,15 @@ class NamedImages(embedder.Images, Protocol):
     @property
     def name(self) -> str:
         """The set's."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingsPlace:
+    """Where embeddings of templates are kept."""
+
+    folder: Path
+    accelerator: Callable[[], Accelerator]
+    """That the network computes on: float32 products are not the same on all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +93,9 @@ def embed_templates(
     images: release_images.ReleaseImages,
     network: Callable[[], embedder.Embedder],
     source: Sequence[Path],
-    place: Path | None,
+    place: EmbeddingsPlace | None,
 ) -> vectors.Embeddings:
-    """Embeddings of a set of templates, which are kept below a folder and taken from there.
+    """Embeddings of a set of templates, which are kept in a place and taken from there.
 
     Those of anything else are told by a hash of all that they depend on, and go as soon as these are whole.
 
@@ -94,13 +104,14 @@ def embed_templates(
         images: what is embedded.
         network: what embeds.
         source: the files that it is made of.
-        place: the folder; None: nothing is kept.
+        place: None: nothing is kept.
     """
     if place is None:
         return embed_all(images, network)
     depends = provenance.hashed(opened.member_files, source, images)
-    facts = repr((LANDMARKS, sorted(provenance.versions().items()), [file.sha256 for file in depends]))
-    folder = place / EMBEDDINGS / opened.name / hashlib.sha256(facts.encode()).hexdigest()[:32]
+    way = place.accelerator(), LANDMARKS, sorted(provenance.versions().items())
+    facts = repr((*way, [file.sha256 for file in depends]))
+    folder = place.folder / EMBEDDINGS / opened.name / hashlib.sha256(facts.encode()).hexdigest()[:32]
     kept = parts.KeptParts(folder)
     embeddings_NVD = embed_all(images, network, kept)
     kept.drop_siblings()

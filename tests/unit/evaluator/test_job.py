@@ -254,6 +254,9 @@ CHANGES = {
     "half": lambda folder: kept(folder, "lfw").write_bytes(kept(folder, "lfw").read_bytes()[:-100]),
     "zeros": lambda folder: kept(folder, "lfw").write_bytes(bytes(1000)),
     "of another set": lambda folder: kept(folder, "calfw").rename(kept(folder, "lfw")),
+    "on another accelerator": lambda folder: kept(folder, "lfw").write_text(
+        kept(folder, "lfw").read_text().replace('"accelerator": "cpu"', '"accelerator": "ascend"')
+    ),
     "by other programs": lambda folder: kept(folder, "lfw").write_text(
         kept(folder, "lfw").read_text().replace('"numpy": "', '"numpy": "0.')
     ),
