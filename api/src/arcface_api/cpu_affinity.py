@@ -1,8 +1,17 @@
-"""How ranks or pods on one machine share its cores. Pure."""
+"""How the threads, ranks or pods on one machine share its cores."""
 
+import os
 from collections.abc import Sequence
 from itertools import islice
 from math import inf
+
+MOST_THREADS = 8
+"""That compute on arrays side by side: each holds some MiB, and more of them would wait for memory, not for cores."""
+
+
+def thread_count(most: int = MOST_THREADS) -> int:
+    """A thread for each core that this process may use, within reason."""
+    return min(len(os.sched_getaffinity(0)), most)
 
 
 def core_share(cores: set[int], shares: int, number: int) -> set[int]:

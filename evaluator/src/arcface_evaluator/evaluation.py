@@ -14,6 +14,7 @@ from typing import Self
 from rich.table import Table
 
 from arcface_api.errors import ArcFaceError
+from arcface_api.resource.spec import Accelerator
 from arcface_evaluator.report import document as documents, entries, provenance
 
 LOG = logging.getLogger(__name__)
@@ -75,14 +76,16 @@ class KeptDocuments:
     """
 
     folder: Path
+    accelerator: Accelerator
+    """That the network computes on: float32 products are not the same on all."""
 
     @classmethod
-    def open(cls, folder: Path) -> Self | None:
+    def open(cls, folder: Path, accelerator: Accelerator) -> Self | None:
         """Make the folder; None, with a line in the log, where nothing can be written there."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
-                return cls(folder)
+                return cls(folder, accelerator)
         except OSError as error:
             LOG.warning(
                 "documents and pages are not kept, results are told all the same: %s: %s", folder, error.strerror
@@ -90,7 +93,7 @@ class KeptDocuments:
             return None
 
     def find(self, task: SetTask, inputs: Sequence[provenance.InputFile]) -> documents.EvaluationFile | None:
-        """The document of a set, unless it is damaged or of other inputs, programs, protocols or metrics."""
+        """The document of a set, unless it is damaged or came about in another way, or lacks metrics."""
         path = self._path(task.name)
         try:
             if not path.is_file():
@@ -99,7 +102,7 @@ class KeptDocuments:
         except (OSError, ArcFaceError) as error:
             LOG.warning("a kept document is not used: %s", error)
             return None
-        is_same = len(kept.sets) == 1 and kept.sets[0].is_of(inputs, task.protocol)
+        is_same = len(kept.sets) == 1 and kept.sets[0].is_of(inputs, task.protocol, self.accelerator)
         if is_same and kept.sets[0].dataset == task.name and set(task.metrics) <= set(kept.sets[0].asked):
             return kept
         LOG.info("a kept document is of something else and made anew: %s", path)
@@ -140,7 +143,7 @@ def evaluate(
             LOG.info("%s was evaluated before: its document is used", task.name)
             yield Evaluated(document=found, finding=None)
         else:
-            done = _evaluated(task, inputs, checkpoint)
+            done = _evaluated(task, inputs, checkpoint, None if kept is None else kept.accelerator)
             if kept is not None:
                 kept.keep(task.name, done.document)
             yield done
@@ -148,7 +151,9 @@ def evaluate(
             kept.drop_embeddings(task.name)
 
 
-def _evaluated(task: SetTask, inputs: list[provenance.InputFile], checkpoint: str | None) -> Evaluated:
+def _evaluated(
+    task: SetTask, inputs: list[provenance.InputFile], checkpoint: str | None, accelerator: Accelerator | None
+) -> Evaluated:
     """Judge a set."""
     began = monotonic()
     finding = task.judge()
@@ -159,6 +164,7 @@ def _evaluated(task: SetTask, inputs: list[provenance.InputFile], checkpoint: st
         protocol=task.protocol,
         images=task.images,
         inputs=inputs,
+        accelerator=accelerator,
         versions=provenance.versions(),
         asked=list(task.metrics),
         measured={metric: value for metric, value in figures.items() if value is not None},

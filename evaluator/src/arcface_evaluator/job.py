@@ -26,6 +26,7 @@ from arcface_evaluator.sets import release, release_images
 from arcface_faces.checkpoint import MANIFEST_FILE, checkpoint_folder
 from arcface_faces.embedding.embedder import Embedder
 from arcface_faces.pairs.pair_set import PairSet, open_sets, set_files
+from arcface_faces.progress import watched_by
 
 LOG = logging.getLogger(__name__)
 FOLDER = "evaluation"
@@ -46,8 +47,9 @@ def run_job(config_file: Path, termination_log: Path, open_network: OpenNetwork,
         def live() -> reports.EvaluatorReport:
             return report.model_copy(update={"progress": count.progress}).signed(identity)
 
-        with progress.stopping_at_once(), progress.serving(identity.address, config.metrics_port, live):
-            for report in _evaluate_job(config, open_network, announce, count):
+        serving = progress.serving(identity.address, config.metrics_port, live)
+        with progress.stopping_at_once(), serving, watched_by(count.add):
+            for report in _evaluate_job(config, open_network, announce):
                 report.write(termination_log)
     except Exception as error:
         report.model_copy(update={"failure": reports.failure_from(error)}).write(termination_log)
@@ -55,20 +57,20 @@ def run_job(config_file: Path, termination_log: Path, open_network: OpenNetwork,
 
 
 def _evaluate_job(
-    config: run_config.RunConfig, open_network: OpenNetwork, announce: Announce, count: progress.ImageCount
+    config: run_config.RunConfig, open_network: OpenNetwork, announce: Announce
 ) -> Iterator[reports.EvaluatorReport]:
     """The report after each set of the job's newest checkpoint; all are checked before the network is loaded."""
     job = _OpenedJob.of(config)
-    kept = evaluation.KeptDocuments.open(Path(config.checkpoint.directory) / FOLDER / job.checkpoint.name)
+    place = Path(config.checkpoint.directory) / FOLDER / job.checkpoint.name
+    kept = evaluation.KeptDocuments.open(place, config.ranks.accelerator)
     found, hardest = list[document.EvaluationFile](), list[entries.HardPairs]()
     with ExitStack() as stack:
 
         @cache
         def embedder() -> Embedder:
-            network = stack.enter_context(open_network(job.checkpoint, config.ranks.accelerator))
-            return progress.CountingEmbedder(network, count)
+            return stack.enter_context(open_network(job.checkpoint, config.ranks.accelerator))
 
-        tasks = job.tasks(embedder, None if kept is None else kept.folder)
+        tasks = job.tasks(embedder, kept)
         for done in evaluation.evaluate(tasks, job.name, kept):
             found.append(done.document)
             yield _report_of(job.name, found, job.metrics)
@@ -100,6 +102,8 @@ class _OpenedJob:
             raise errors.InvalidInput(f"job {config.job}: spec.evaluation is absent, there is nothing to evaluate")
         sets = open_sets(set_files(asked))
         opened = [_open_release(Path(asked.directory) / names.RELEASES / name) for name in asked.ijb]
+        metrics = list(dict.fromkeys(gate.metric for gate in asked.gates))
+        verifying.check_gates(metrics, sets, opened)
         releases = [(each, release_images.open_images(each)) for each in opened]
         checkpoint = checkpoint_folder(Path(config.checkpoint.directory))
         return cls(
@@ -107,11 +111,14 @@ class _OpenedJob:
             name=config.checkpoint.path_of(checkpoint),
             sets=sets,
             releases=releases,
-            metrics=list(dict.fromkeys(gate.metric for gate in asked.gates)),
+            metrics=metrics,
         )
 
-    def tasks(self, network: Callable[[], Embedder], place: Path | None) -> Iterator[evaluation.SetTask]:
-        """A task a set; the network is opened by the first that needs it, and `place` takes embeddings of releases."""
+    def tasks(
+        self, network: Callable[[], Embedder], kept: evaluation.KeptDocuments | None
+    ) -> Iterator[evaluation.SetTask]:
+        """A task a set; the network is opened by the first that needs it, and embeddings of releases are kept, too."""
+        place = None if kept is None else verifying.EmbeddingsPlace(kept.folder, lambda: kept.accelerator)
         source = (self.checkpoint / MANIFEST_FILE,)
         for pair_set in self.sets:
             embed = partial(verifying.embed_all, pair_set, network)

@@ -74,6 +74,14 @@ def load_checkpoint(folder: Path, accelerator: Accelerator | None = None) -> Net
     return load_on_device(folder, accelerator)
 
 
+def found_accelerator(folder: Path) -> Accelerator:
+    """What the network of a checkpoint in a folder computes on unless said otherwise."""
+    _prepare_environment(folder, {})
+    from arcface_trainer.network import inference  # noqa: PLC0415 - see above
+
+    return inference.found_accelerator()
+
+
 def read_preprocessing(path: Path, declared: Preprocessing | None) -> Preprocessing:
     """What the file beside a MindIR file says, or what is declared."""
     beside = path.with_name(f"{path.name}.json")

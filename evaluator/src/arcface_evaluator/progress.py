@@ -17,32 +17,13 @@ from arcface_api.bounded_server import BoundedRequest, BoundedThreads
 from arcface_api.contract.reports import EvaluatorReport
 from arcface_api.errors import ExitCode
 from arcface_api.resource.status import EvaluationProgress
-from arcface_faces.embedding import embedder, vectors
-from arcface_faces.progress import Advance
 
 LOG = logging.getLogger(__name__)
 PATH = "/progress"
 
 
-class CountingEmbedder:
-    """Embeds as another one does, and counts the images."""
-
-    def __init__(self, embedder: embedder.Embedder, count: "ImageCount") -> None:
-        self.embedder = embedder
-        self.count = count
-
-    def __call__(self, images: embedder.Images, numbers: range, advance: Advance, /) -> vectors.Embeddings:
-        """Embeddings of the images with these numbers."""
-
-        def both(number: int) -> None:
-            advance(number)
-            self.count.add(number)
-
-        return self.embedder(images, numbers, both)
-
-
 class ImageCount:
-    """Images that were embedded so far; replaced as a whole, since another thread reads it."""
+    """Images that were hashed, embedded or found embedded so far; replaced as a whole, as another thread reads it."""
 
     def __init__(self) -> None:
         self.progress = EvaluationProgress(images=0, updated_at=datetime.now(UTC))

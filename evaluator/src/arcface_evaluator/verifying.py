@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from arcface_api.contract import reports
 from arcface_api.errors import InvalidInput
+from arcface_api.resource.spec import Accelerator
 from arcface_evaluator.evaluation import EMBEDDINGS, Finding, SetTask
 from arcface_evaluator.metrics import named, roc
 from arcface_evaluator.protocols import template_pairs, templates
@@ -36,6 +37,15 @@ class NamedImages(embedder.Images, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddingsPlace:
+    """Where embeddings of templates are kept."""
+
+    folder: Path
+    accelerator: Callable[[], Accelerator]
+    """That the network computes on: float32 products are not the same on all."""
+
+
+@dataclass(frozen=True, slots=True)
 class VerifiedTemplates:
     """What pairs of templates have shown."""
 
@@ -53,11 +63,28 @@ def count_pairs(sets: Iterable[pair_sets.PairSet]) -> list[reports.PairSetCount]
     ]
 
 
+def check_gates(
+    metrics: Iterable[str], sets: Iterable[pair_sets.PairSet], releases: Iterable[release.IjbRelease]
+) -> None:
+    """InvalidInput names the first figure that none of the opened sets will have, by its full name."""
+    known = [(opened.name, opened.is_same, opened.groups) for opened in sets]
+    known += [(opened.name, opened.pairs.is_same, None) for opened in releases]
+    for metric in metrics:
+        obstacles = [
+            named.obstacle(metric.removeprefix(f"{name}."), is_same, groups)
+            for name, is_same, groups in known
+            if metric.startswith(f"{name}.")
+        ]
+        if all(obstacles):
+            why = next(filter(None, obstacles), "there is no such set")
+            raise InvalidInput(f"gate {metric} can never be measured: {why}; correct the gate or the set")
+
+
 def embed_all(
     images: NamedImages, network: Callable[[], embedder.Embedder], kept: parts.KeptParts | None = None
 ) -> vectors.Embeddings:
     """Embeddings (N, 2, D) of the images of a set, with a bar on a terminal."""
-    with progress_bar(images.name, len(images)) as advance:
+    with progress_bar(f"embedding {images.name}", len(images)) as advance:
         return parts.join_parts(parts.embed_parts(images, network, advance, kept), len(images))
 
 
@@ -66,25 +93,29 @@ def embed_templates(
     images: release_images.ReleaseImages,
     network: Callable[[], embedder.Embedder],
     source: Sequence[Path],
-    place: Path | None,
+    place: EmbeddingsPlace | None,
 ) -> vectors.Embeddings:
-    """Embeddings of a set of templates, which are kept below a folder and taken from there.
+    """Embeddings of a set of templates, which are kept in a place and taken from there.
 
-    Those of anything else are told by a hash of all that they depend on.
+    Those of anything else are told by a hash of all that they depend on, and go as soon as these are whole.
 
     Args:
         opened: its files.
         images: what is embedded.
         network: what embeds.
         source: the files that it is made of.
-        place: the folder; None: nothing is kept.
+        place: None: nothing is kept.
     """
     if place is None:
         return embed_all(images, network)
     depends = provenance.hashed(opened.member_files, source, images)
-    facts = repr((LANDMARKS, sorted(provenance.versions().items()), [file.sha256 for file in depends]))
-    folder = place / EMBEDDINGS / opened.name / hashlib.sha256(facts.encode()).hexdigest()[:32]
-    return embed_all(images, network, parts.KeptParts(folder))
+    way = place.accelerator(), LANDMARKS, sorted(provenance.versions().items())
+    facts = repr((*way, [file.sha256 for file in depends]))
+    folder = place.folder / EMBEDDINGS / opened.name / hashlib.sha256(facts.encode()).hexdigest()[:32]
+    kept = parts.KeptParts(folder)
+    embeddings_NVD = embed_all(images, network, kept)
+    kept.drop_siblings()
+    return embeddings_NVD
 
 
 def verify_pairs(pair_set: pair_sets.PairSet, embeddings_NVD: vectors.Embeddings) -> protocol.PairScores:

@@ -11,6 +11,7 @@ from arcface_api.command import run
 from arcface_api.contract.reports import EvaluatorReport
 from arcface_evaluator.evaluation import EMBEDDINGS, KeptDocuments
 from arcface_evaluator.job import run_job
+from arcface_evaluator.progress import ImageCount
 from arcface_evaluator.report.document import EvaluationFile
 from arcface_evaluator.sets import release_images
 from arcface_faces.checkpoint import MANIFEST_FILE
@@ -105,6 +106,25 @@ def test_a_killed_evaluator_of_a_release_loses_a_part_at_most_and_nothing_is_lef
     assert sum(seen) == 2 * (IMAGES - 20)
     assert [rates.tar_at_far for rates in report.ijb] == [{"1e-2": 1.0, "1e-1": 1.0}]
     assert not (kept(tmp_path) / EMBEDDINGS).exists()
+
+
+def test_images_that_are_hashed_or_whose_embeddings_are_kept_count_as_progress(job, monkeypatch):
+    done, before_batches = [], []
+    monkeypatch.setattr(ImageCount, "add", lambda _, number: done.append(number))
+
+    def ended(images):
+        before_batches.append(sum(done))
+        if sum(done) >= 40 + IMAGES + 33:
+            raise KeyboardInterrupt
+        return corner_network(images)
+
+    with pytest.raises(KeyboardInterrupt):
+        job(ended)
+    assert 40 + IMAGES in before_batches
+    assert not [count for count in before_batches if 40 < count < 40 + IMAGES]
+    done.clear()
+    job(corner_network)
+    assert (done[: IMAGES + 1], sum(done)) == ([1] * IMAGES + [20], 2 * IMAGES)
 
 
 def test_embeddings_that_a_process_left_when_it_was_killed_behind_its_document_go(job, tmp_path):

@@ -1,6 +1,7 @@
 """Templates and rates against cases computed by hand and by the reference's own functions."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 
 from arcface_api.command import run
 from arcface_api.errors import InvalidInput
+from arcface_evaluator.metrics import error_rates
+from arcface_evaluator.protocols import templates
 from arcface_evaluator.protocols.template_pairs import (
     TemplatePairs,
     _scores_by_blocks,
@@ -19,6 +22,7 @@ from arcface_evaluator.protocols.template_pairs import (
 from arcface_evaluator.protocols.templates import ALL_CHOICES, PoolingChoice, Templates, pool
 from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.verifying import verify_release
+from arcface_faces.scores import Scores
 
 # Case J1: five images (original, mirrored), templates 7 and 9, two frames of one medium in template 7.
 VIEWS = np.array(
@@ -56,6 +60,22 @@ def test_blocks_of_images_do_not_cut_templates(monkeypatch):
     monkeypatch.setattr("arcface_evaluator.protocols.templates.IMAGE_BLOCK", 2)
     (vectors,) = pool(VIEWS, SCORES, TEMPLATES, [PoolingChoice()])
     assert vectors[1] == pytest.approx([0.328521, 0.944497], abs=1e-6)
+
+
+def test_a_host_of_many_cores_has_no_more_memory_taken(monkeypatch):
+    started = []
+
+    class Noted(ThreadPoolExecutor):
+        def __init__(self, threads, **named):
+            started.append(threads)
+            super().__init__(threads, **named)
+
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
+    for module in (templates, error_rates):
+        monkeypatch.setattr(module, "ThreadPoolExecutor", Noted)
+    pool(VIEWS, SCORES, TEMPLATES, [PoolingChoice()])
+    error_rates.error_curve(Scores(np.array([0.9, 0.1]), np.array([True, False])))
+    assert started == [8, 8]
 
 
 def test_a_template_of_zeros_stays_zero():

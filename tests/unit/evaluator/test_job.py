@@ -84,10 +84,26 @@ def test_figures_that_gates_ask_for_are_reported(tmp_path):
     write_release(tmp_path, "IJBC")
     measured = {"lfw.eer": 0.0, "lfw.auc": 1.0, "lfw.tar@1e-1": 1.0}
     measured |= {"IJBC.eer": 0.0, "IJBC.auc": 1.0, "IJBC.tar@2.5e-2": 1.0, "IJBC.fnmr@0.5": 0.0, "IJBC.fmr@-1": 1.0}
-    metrics = [*measured, "lfw.tar@1e-6", "IJBC.tar@1e-6", "lfw.African.accuracy"]
-    gates = [GateSpec(metric=metric, max=1.0) for metric in metrics]
+    gates = [GateSpec(metric=metric, max=1.0) for metric in measured]
     report, _ = evaluate(tmp_path, ["lfw"], ijb=["IJBC"], gates=gates)
-    assert report.figures.by_metric(metrics) == measured
+    assert report.figures.by_metric(measured) == measured
+
+
+@pytest.mark.parametrize("metric", ["lfw.tar@1e-2", "IJBC.tar@1e-6", "lfw.African.accuracy"])
+def test_a_gate_that_no_score_could_tell_is_refused_before_the_network_is_loaded(tmp_path, metric):
+    write_pairs(tmp_path / "lfw.bin", pairs=20)
+    write_release(tmp_path, "IJBC")
+    gates = [GateSpec(metric=metric, max=1.0)]
+    with pytest.raises(InvalidInput, match=f"gate {metric} can never be measured: "):
+        evaluate(tmp_path, ["lfw"], unexpected, ijb=["IJBC"], gates=gates)
+
+
+def test_a_gate_of_a_set_whose_name_begins_with_that_of_another_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr("arcface_evaluator.job._write_summary", lambda *_: None)
+    for name in ("own", "own.new"):
+        write_pairs(tmp_path / f"{name}.bin", pairs=20)
+    report, _ = evaluate(tmp_path, ["own", "own.new"], gates=[GateSpec(metric="own.new.eer", max=1.0)])
+    assert report.figures.by_metric(["own.new.eer"]) == {"own.new.eer": 0.0}
 
 
 def test_a_missing_release_is_named_before_the_network_is_loaded(tmp_path):
@@ -238,6 +254,9 @@ CHANGES = {
     "half": lambda folder: kept(folder, "lfw").write_bytes(kept(folder, "lfw").read_bytes()[:-100]),
     "zeros": lambda folder: kept(folder, "lfw").write_bytes(bytes(1000)),
     "of another set": lambda folder: kept(folder, "calfw").rename(kept(folder, "lfw")),
+    "on another accelerator": lambda folder: kept(folder, "lfw").write_text(
+        kept(folder, "lfw").read_text().replace('"accelerator": "cpu"', '"accelerator": "ascend"')
+    ),
     "by other programs": lambda folder: kept(folder, "lfw").write_text(
         kept(folder, "lfw").read_text().replace('"numpy": "', '"numpy": "0.')
     ),

@@ -32,3 +32,15 @@ def test_what_is_done_sooner_leaves_no_line(clock, capsys):
         clock[0] += 9.9
         advance(3)
     assert capsys.readouterr().err == ""
+
+
+def test_whoever_watches_is_told_of_all_that_is_done_meanwhile():
+    watched = []
+    with progress.watched_by(watched.append):
+        for name in ("hashing", "embedding"):
+            with progress.progress_bar(name, 5) as advance:
+                advance(2)
+                advance(3)
+    with progress.progress_bar("drawing", 1) as advance:
+        advance(1)
+    assert watched == [2, 3, 2, 3]

@@ -260,7 +260,7 @@ class EvaluationProgress(Model):
     """Where an evaluation stands; also what its pod serves at /progress."""
 
     images: Number
-    """Images embedded."""
+    """Images done: each counts once as it is hashed, and once as it is embedded or found embedded."""
     updated_at: datetime
     """When the last of them was."""
 

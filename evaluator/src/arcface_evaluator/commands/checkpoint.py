@@ -10,6 +10,7 @@ from rich.table import Table
 from arcface_api.errors import InvalidInput, explained
 from arcface_api.resource.status import Verification
 from arcface_evaluator.commands.outputs import text_of
+from arcface_evaluator.evaluation import EMBEDDINGS
 from arcface_faces import checkpoint as checkpoints, checkpoint_writing
 
 FOLDER = click.Path(path_type=Path)
@@ -32,7 +33,7 @@ def show(directory: Path) -> None:
         click.echo("\n".join(_overview(folders)))
         return
     manifest = checkpoints.read_manifest(directory)
-    facts = list(_facts(manifest))
+    facts = [*_facts(manifest), *_kept_embeddings(directory)]
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
         click.echo(f"{name:<{width}} {value}")
@@ -128,6 +129,14 @@ def _facts(manifest: checkpoints.CheckpointManifest) -> Iterator[tuple[str, obje
             yield name, f"step {verification.step}: {accuracies}"
     for name, value in sorted((manifest.recipe or {}).items()):
         yield f"recipe {name}", json.dumps(value)
+
+
+def _kept_embeddings(directory: Path) -> Iterator[tuple[str, object]]:
+    """The sets whose embeddings evaluations keep beside a checkpoint, and the room that they take."""
+    with explained(directory / EMBEDDINGS, "cannot be looked into", "give this user the right to read it"):
+        for folder in sorted((directory / EMBEDDINGS).glob("*/")):
+            size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            yield "embeddings", f"{folder.name}, {size / 2**20:,.1f} MiB"
 
 
 def _files_table(manifest: checkpoints.CheckpointManifest) -> Table:

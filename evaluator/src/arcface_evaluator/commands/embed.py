@@ -42,7 +42,7 @@ def embed(
         raise InvalidInput(f"--out {out}: the name of the embeddings ends in .npy")
     pairs.check_new(("--out", out), ("--out", names_file), ("--dropped", dropped))
     source = networks.open_source(options)
-    found = _open_images(images, records, bin_file, options)
+    found = _open_images(images, records, bin_file, options, may_lack=dropped is not None)
     if source is None:
         raise ValueError("embeddings of images are made by a network")
     if dropped is not None:
@@ -64,7 +64,12 @@ class EmbedOptions(networks.NetworkOptions, pairs.FramingOptions):
 
 
 def _open_images(
-    images: Path | None, records: Path | None, bin_file: Path | None, options: pairs.FramingOptions
+    images: Path | None,
+    records: Path | None,
+    bin_file: Path | None,
+    options: pairs.FramingOptions,
+    *,
+    may_lack: bool,
 ) -> named_images.NamedImages:
     """The images that are asked for; InvalidInput where none or several are, or options do not apply to them."""
     if sum(path is not None for path in (images, records, bin_file)) != 1:
@@ -78,7 +83,7 @@ def _open_images(
     frame = framing.choose_framing(options["landmarks"], options["detector"], resize=options["resize"])
     if records is not None:
         return named_images.TrainingImages(records, dataset.open_dataset(records), frame)
-    return named_images.open_files(images or Path(), options["links"], frame)
+    return named_images.open_files(images or Path(), options["links"], frame, may_lack=may_lack)
 
 
 def _without_dropped(found: named_images.NamedImages, path: Path) -> named_images.NamedImages:

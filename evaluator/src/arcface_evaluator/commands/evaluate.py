@@ -55,6 +55,7 @@ def pairs(
 @click.argument("bins", type=sources.FILE, nargs=-1)
 @click.option("--ijb", "releases", type=sources.FILE, multiple=True, help="Folder of an IJB release; may be repeated.")
 @sources.RESIZE
+@click.option("--gate", "gates", multiple=True, help="Figure that the sets must have, as a job's gates call it.")
 @click.option("--quick", is_flag=True, help="Of the images of IJB releases look at the first bytes only.")
 @sources.LINKS
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -63,6 +64,7 @@ def check(
     bins: tuple[Path, ...],
     releases: tuple[Path, ...],
     resize: bool,
+    gates: tuple[str, ...],
     quick: bool,
     links: tree.Links | None,
     as_json: bool,
@@ -85,6 +87,7 @@ def check(
         pair_sets.open_sets(bins, pair_sets.decoder(resize=resize)),
         [release.open_ijb(folder, links or "inside") for folder in releases],
     )
+    verifying.check_gates(gates, sets, opened)
     for pair_set in sets:
         _check_images(faults.StoredImages(len(pair_set), pair_set.stored_image, pair_set.decode))
     for images in map(release_images.open_images, opened):
@@ -164,6 +167,8 @@ def job(config_file: Path, termination_log: Path, ranks: int) -> None:
 
 def _set_paths(bins: tuple[Path, ...], more_bins: tuple[Path, ...]) -> tuple[Path, ...]:
     """All sets in the order of the command line, which embeddings are matched by."""
+    if not bins and more_bins:
+        raise InvalidInput(f"{more_bins[0]}: put --bin before it; further sets may follow without")
     if not bins:
         raise InvalidInput("give at least one verification set with --bin")
     if len(bins) > 1 and more_bins:

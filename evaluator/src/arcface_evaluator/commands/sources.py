@@ -146,7 +146,10 @@ class EmbeddingSource:
         """Those of a set of templates; from a network they are kept beside its checkpoint."""
         if self.network is None:
             return TemplateEmbeddings(functools.partial(self.embed, None, len(opened.images)), None)
-        images, place = release_images.open_images(opened), self.checkpoint if self.keep else None
+        images, place = release_images.open_images(opened), None
+        if self.keep and self.checkpoint is not None:
+            accelerator = functools.partial(networks.found_accelerator, self.checkpoint)
+            place = verifying.EmbeddingsPlace(self.checkpoint, accelerator)
         embed = functools.partial(verifying.embed_templates, opened, images, self.load, self.files, place)
         return TemplateEmbeddings(embed, images)
 

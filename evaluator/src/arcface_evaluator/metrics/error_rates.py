@@ -5,7 +5,6 @@ nothing but the false match rate changes: counting the impostors beyond each gen
 and with them all of it, without sorting the impostors.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from arcface_api.cpu_affinity import thread_count
 from arcface_api.errors import InvalidInput
 from arcface_faces.scores import Numbers, Scores
 
@@ -169,7 +169,7 @@ def _impostors_by_level(scores: Scores, levels: Numbers) -> tuple[NDArray[np.int
         )
 
     sums = np.zeros(grid.count, np.int64), np.zeros(len(levels) + 1, np.int64), np.zeros(len(levels), np.int64)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="count") as pool:
+    with ThreadPoolExecutor(thread_count(), thread_name_prefix="count") as pool:
         for counts in pool.map(count, _parts(len(scores))):
             for total, found in zip(sums, counts, strict=True):
                 np.add(total, found, out=total)

@@ -5,7 +5,6 @@ the template. The protocol's choices (norm kept or not, detector's score or not,
 weights and the vector of an image, so that several of them are computed in one pass.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from arcface_api.cpu_affinity import thread_count
 from arcface_faces.embedding.vectors import Embeddings, nonzero_norms
 
 IMAGE_BLOCK = 128
@@ -85,7 +85,7 @@ def pool(
                 pooled[number][members] = sums[row * len(members) : (row + 1) * len(members)]
 
     # Blocks end where templates end, so that no two write to one template.
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    with ThreadPoolExecutor(thread_count()) as threads:
         list(threads.map(add, _blocks(templates.template[order])))
     return [sums * (1 / nonzero_norms(sums))[:, None] for sums in pooled]
 

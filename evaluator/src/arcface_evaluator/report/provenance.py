@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, Field
 from arcface_api.command import REVISION
 from arcface_api.errors import explained, printable
 from arcface_api.model import Model
+from arcface_api.resource.spec import Accelerator
 from arcface_evaluator.report import searches
 from arcface_faces.pairs.protocol import FOLDS, THRESHOLD_STEP, THRESHOLDS
 
@@ -120,6 +121,8 @@ class SetRecord(Model):
     """Images that were embedded."""
     inputs: list[InputFile] = Field(min_length=1)
     """What its numbers depend on: of a checkpoint the manifest, of a folder of images all of them as one."""
+    accelerator: Accelerator | None = None
+    """What a job's network computed on; commands and earlier releases do not tell."""
     versions: dict[str, str]
     """Of the programs that took part."""
     asked: list[str] = Field(default_factory=list)
@@ -131,10 +134,11 @@ class SetRecord(Model):
     finished_at: AwareDatetime
     """When that was done."""
 
-    def is_of(self, inputs: Sequence[InputFile], protocol: AnyProtocol) -> bool:
+    def is_of(self, inputs: Sequence[InputFile], protocol: AnyProtocol, accelerator: Accelerator | None) -> bool:
         """Whether the programs here would find the same numbers on such inputs, wherever they lie."""
         own, others = ([file.sha256 for file in files] for files in (self.inputs, inputs))
-        return own == others and self.versions == versions() and self.protocol == protocol
+        is_same_way = self.protocol == protocol and self.accelerator == accelerator
+        return own == others and is_same_way and self.versions == versions()
 
 
 def versions() -> dict[str, str]:

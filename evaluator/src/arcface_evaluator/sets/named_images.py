@@ -118,11 +118,12 @@ class ChosenImages:
         return self.images.name(self.numbers[number])
 
 
-def open_files(path: Path, links: tree.Links | None, frame: framing.Framing) -> FileImages:
+def open_files(path: Path, links: tree.Links | None, frame: framing.Framing, *, may_lack: bool = False) -> FileImages:
     """The images below a folder, or those of a list with a path a line, relative to the list's folder.
 
     Raises:
-        InvalidInput: naming the first line of a list whose file is missing; for `links`, since it leads anywhere.
+        InvalidInput: naming the first line of a list that can be no path, or whose file is missing unless it `may_lack`
+            some; for `links`, since it leads anywhere.
     """
     with explained(path, "cannot be looked into", "correct --images"):
         if path.is_dir():
@@ -134,7 +135,7 @@ def open_files(path: Path, links: tree.Links | None, frame: framing.Framing) -> 
         if not (name := line.strip()):
             continue
         with explained(f"{path} line {number}", "cannot be looked for", "correct the list"):
-            if "\0" in name or not (path.parent / name).is_file():
+            if "\0" in name or not (may_lack or (path.parent / name).is_file()):
                 raise InvalidInput(f"{path} line {number}: there is no file {name[:80]!a}: a line is a path from here")
         names.append(name)
     if not names:

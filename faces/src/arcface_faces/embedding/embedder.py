@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arcface_api.contract.pod_environment import DEVICE_ID
-from arcface_api.cpu_affinity import core_share
+from arcface_api.cpu_affinity import core_share, thread_count
 from arcface_api.errors import ArcFaceError, InvalidInput
 from arcface_faces.embedding.vectors import Embeddings, check_finite
 from arcface_faces.images import IMAGE_SIZE, Image
@@ -110,7 +110,7 @@ def _gather_batches(batches: Iterable[tuple[int, Embeddings]], numbers: range, a
 
 def decoding_threads() -> int:
     """One for each core that this process may use, within reason."""
-    return min(len(os.sched_getaffinity(0)), MOST_THREADS)
+    return thread_count(MOST_THREADS)
 
 
 def _prefetch(images: Images, numbers: range, batch_size: int) -> Iterator[NDArray[np.uint8]]:

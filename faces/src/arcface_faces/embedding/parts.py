@@ -68,6 +68,13 @@ class KeptParts:
             shutil.rmtree(self.folder, ignore_errors=True)
             LOG.warning("embeddings are not kept, another process would begin anew: %s: %s", path, error.strerror)
 
+    def drop_siblings(self) -> None:
+        """Remove the folders beside this one, if parts are in it: nobody will ask for theirs again."""
+        if self.is_writable and self.folder.is_dir():
+            for other in self.folder.parent.glob("*"):
+                if other.name != self.folder.name:
+                    shutil.rmtree(other, ignore_errors=True)
+
     def _path(self, numbers: range) -> Path:
         return self.folder / f"{numbers.start:08d}-{numbers.stop:08d}.npy"
 

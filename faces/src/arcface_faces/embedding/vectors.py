@@ -94,11 +94,11 @@ def _separated(path: Path, stored: NDArray[np.generic]) -> NDArray[np.generic]:
 
 
 def _halves_look_alike(embeddings_NVD: Embeddings) -> bool:
-    """Whether one view may be two, side by side."""
-    dimensions = embeddings_NVD.shape[2]
-    if embeddings_NVD.shape[1] != 1 or dimensions % 2 or dimensions < 4:
+    """Whether one view may be two, side by side; rows that are all equal tell nothing of it."""
+    dimensions, rows = embeddings_NVD.shape[2], embeddings_NVD[:BLOCK, 0]
+    if embeddings_NVD.shape[1] != 1 or dimensions % 2 or dimensions < 4 or (rows == rows[0]).all():
         return False
-    first, second = np.split(embeddings_NVD[:BLOCK, 0].astype(np.float64), 2, axis=1)
+    first, second = np.split(rows.astype(np.float64), 2, axis=1)
     lengths = nonzero_norms(first) * nonzero_norms(second)
     return float(np.median((first * second).sum(axis=1) / lengths)) > ALIKE
 
@@ -152,7 +152,9 @@ def _map_file(path: Path) -> NDArray[np.generic]:
 
 def _check_shape(path: Path, stored: NDArray[np.generic], images: int) -> None:
     if not np.issubdtype(stored.dtype, np.floating):
-        raise InvalidInput(f"{path}: holds {stored.dtype}; embeddings are float32")
+        raise InvalidInput(
+            f"{path}: holds {stored.dtype}; embeddings are float32, float16 or float64: write what the network answers"
+        )
     if stored.ndim not in {2, 3} or (stored.ndim == 3 and stored.shape[1] != 2) or 0 in stored.shape:
         raise InvalidInput(f"{path}: has shape {stored.shape}; embeddings are (N, D), or (N, 2, D) with mirrored views")
     if stored.shape[-1] == 1:

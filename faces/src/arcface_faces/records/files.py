@@ -3,18 +3,19 @@
 `train.rec` holds the images, `train.idx` their places; `property`, which only the classic layout has, says
 `identities,height,width`.
 
-They are written in the classic layout (see `layout`): they grow under other names and get theirs at the end,
-`train.rec` last, so that a folder with it is whole.
+They are written in the classic layout (see `layout`): they grow under names of this process alone and get theirs at
+the end, `train.rec` last, so that a folder with it is whole.
 """
 
-import contextlib
-import os
 import re
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import BinaryIO, Self
 
 from arcface_api.errors import InvalidInput, explained
+from arcface_faces import whole_file
 from arcface_faces.images import IMAGE_SIZE
 from arcface_faces.positioned_file import read_regular
 from arcface_faces.records.recordio import ImageHeader, pack, pack_record
@@ -26,7 +27,7 @@ EXACT_FLOAT32 = 1 << 24
 """Whole numbers up to here are exact in float32."""
 NAMES = (INDEX_FILE, PROPERTY_FILE, RECORDS_FILE)
 """In the order in which they appear."""
-PARTIAL = ".partial"
+REMEDY = "free space or choose another folder"
 _NUMBER = re.compile("[ \t]*[0-9]{1,9}[ \t]*")
 
 
@@ -71,6 +72,7 @@ class RecordWriter:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._files = ExitStack()
         self._starts: list[int] = []
         self._offsets: list[int] = []
         self._position = 0
@@ -79,18 +81,19 @@ class RecordWriter:
         refuse_existing(self.directory, NAMES)
         with explained(self.directory, "cannot be written", "choose another folder"):
             self.directory.mkdir(parents=True, exist_ok=True)
-            self._file: BinaryIO = self._partial(RECORDS_FILE).open("wb")
+            self._file = self._open(RECORDS_FILE)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with explained(self.directory, "cannot be written", REMEDY):
+            if kind is not None:
+                self._files.__exit__(kind, error, trace)
+                return
+            with self._files:
                 self._finish()
-        finally:
-            with contextlib.suppress(OSError):  # what a full disk refuses once it refuses again
-                self._file.close()
-            for name in NAMES:
-                self._partial(name).unlink(missing_ok=True)
+                refuse_existing(self.directory, NAMES)  # another process may have been faster
 
     @property
     def image_count(self) -> int:
@@ -109,7 +112,7 @@ class RecordWriter:
     def _append(self, header: ImageHeader, image: bytes) -> int:
         record = pack_record(pack(header, image))
         offset = self._position
-        with explained(self._file.name, "cannot be written", "free space or choose another folder"):
+        with explained(self.directory / RECORDS_FILE, "cannot be written", REMEDY):
             self._file.write(record)
         self._position += len(record)
         return offset
@@ -128,13 +131,10 @@ class RecordWriter:
             lines.append(f"{key}\t{self._append(ImageHeader(2, tuple(map(float, span)), key), b'')}\n")
         announced = (float(self.image_count + 1), float(last_key + 1))
         lines.append(f"0\t{self._append(ImageHeader(2, announced, 0), b'')}\n")
-        with explained(self.directory, "cannot be written", "free space or choose another folder"):
-            self._partial(INDEX_FILE).write_text("".join(lines), "ascii")
-            self._partial(PROPERTY_FILE).write_text(f"{len(self._starts)},{IMAGE_SIZE},{IMAGE_SIZE}\n", "ascii")
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            for name in NAMES:
-                self._partial(name).rename(self.directory / name)
+        # Names are given in the reverse order.
+        self._open(PROPERTY_FILE).write(f"{len(self._starts)},{IMAGE_SIZE},{IMAGE_SIZE}\n".encode("ascii"))
+        self._open(INDEX_FILE).write("".join(lines).encode("ascii"))
 
-    def _partial(self, name: str) -> Path:
-        return self.directory / f"{name}{PARTIAL}"
+    def _open(self, name: str) -> BinaryIO:
+        """A file that gets its name when the writer is left without an error."""
+        return self._files.enter_context(whole_file.replacing(self.directory / name))

@@ -5,7 +5,7 @@ They run in processes of their own, since the operator imports neither: its imag
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -15,6 +15,7 @@ from arcface_api.contract import reports
 from arcface_api.errors import ArcFaceError, ExitCode, InvalidInput, explained
 from arcface_api.names import RELEASES
 from arcface_api.resource.spec import ArcFaceTrainingJobSpec, EvaluationSpec
+from arcface_api.resource.validation import is_of_template_set
 
 
 @dataclass(frozen=True)
@@ -82,15 +83,22 @@ def check_evaluation_sets(evaluation: EvaluationSpec, volumes: Mapping[str, Path
         )
     if not is_installed("evaluate"):
         return
+    metrics = {gate.metric for gate in evaluation.gates}
+    of_releases = {name: [each for each in metrics if is_of_template_set(each, name)] for name in evaluation.ijb}
     if files:
-        _ask("spec.evaluation.sets", "evaluate", "check", *map(str, files))
+        gates = _gate_options(metrics.difference(*of_releases.values()))
+        _ask("spec.evaluation.sets", "evaluate", "check", *gates, *map(str, files))
     for name in evaluation.ijb:
         folder = directory / RELEASES / name
-        options = ("--quick", "--links", "anywhere", "--json", "--ijb")
+        options = (*_gate_options(of_releases[name]), "--quick", "--links", "anywhere", "--json", "--ijb")
         answer = _ask("spec.evaluation.ijb", "evaluate", "check", *options, str(folder))
         (found,) = reports.SetCounts.from_ours(answer, "arcface evaluate check").ijb
         if (sentence := reports.misnamed_release(folder, found.name)) is not None:
             raise InvalidInput(f"spec.evaluation.ijb: {sentence}")
+
+
+def _gate_options(metrics: Iterable[str]) -> list[str]:
+    return [f"--gate={metric}" for metric in sorted(metrics)]
 
 
 def is_installed(command: str) -> bool:

@@ -58,6 +58,20 @@ def test_a_checkpoint_is_told_with_its_recipe_and_files(folder):
     assert "0 to 9" in head
 
 
+def test_embeddings_that_are_kept_beside_a_checkpoint_are_told_with_their_size(folder):
+    path = folder / "step-00000008"
+    assert "embeddings" not in done("show", path)
+    for name, size in (("IJBB", 2**19), ("IJBC", 3 * 2**19)):
+        part = path / "embeddings" / name / "0123" / "00000000-00000020.npy"
+        part.parent.mkdir(parents=True)
+        part.write_bytes(bytes(size))
+    lines = [" ".join(line.split()) for line in done("show", path).splitlines()]
+    assert [line for line in lines if line.startswith("embeddings")] == [
+        "embeddings IJBB, 0.5 MiB",
+        "embeddings IJBC, 1.5 MiB",
+    ]
+
+
 def test_of_a_folder_each_checkpoint_is_told_and_what_is_incomplete(folder):
     (folder / "step-00000004" / BACKBONE_FILE).unlink()
     *table, last = done("show", folder).splitlines()

@@ -137,6 +137,17 @@ def test_images_that_cannot_be_used_are_left_out_where_a_list_of_them_is_wanted(
     assert "1 of 3 images are left out" in capsys.readouterr().err
 
 
+def test_a_missing_file_of_a_list_is_left_out_where_a_list_of_them_is_wanted(tmp_path, model, images):
+    (tmp_path / "list.txt").write_text("images/b.png\nimages/none.png\nimages\n")
+    command = ("--model", model, "--images", tmp_path / "list.txt", "--dropped", tmp_path / "bad.csv")
+    assert embedded(tmp_path, *command)[1] == [["image"], ["images/b.png"]]
+    with (tmp_path / "bad.csv").open(newline="") as file:
+        (_, missing, folder) = csv.reader(file)
+    assert missing[0] == "images/none.png"
+    assert "images/none.png: cannot be read (No such file or directory)" in missing[1]
+    assert folder[0] == "images"
+
+
 def test_a_link_that_leads_nowhere_is_called_one_and_can_be_left_out(tmp_path, model, images, capsys):
     (images / "b.png").unlink()
     (images / "b.png").symlink_to("none.png")

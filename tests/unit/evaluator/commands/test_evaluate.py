@@ -121,6 +121,7 @@ def test_bad_arguments_get_one_line(small, capsys):
     both = ("--checkpoint", small, "--embeddings", embeddings)
     assert "one of --checkpoint, --model and --embeddings" in refused(capsys, *both, "--bin", bin_file)
     assert "at least one verification set" in refused(capsys, "--embeddings", embeddings)
+    assert f"{bin_file}: put --bin before it" in refused(capsys, "--embeddings", embeddings, bin_file)
     second = write_pairs(small / "second.bin", pairs=10)
     two = ("--embeddings", embeddings, "--bin", bin_file, "--bin", second)
     assert "2 sets but 1 files of embeddings" in refused(capsys, *two)

@@ -5,7 +5,7 @@ import pytest
 
 from arcface_evaluator.evaluation import evaluate
 from arcface_evaluator.metrics import named
-from arcface_evaluator.metrics.named import figure
+from arcface_evaluator.metrics.named import figure, obstacle
 from arcface_evaluator.verifying import pairs_task
 from arcface_faces.pairs.pair_set import read_pair_set
 from arcface_faces.scores import Groups, Scores
@@ -37,6 +37,8 @@ SCORES = Scores(SCORE, SAME, SCORE > 0.5, GROUPS)
 )
 def test_a_figure_by_its_name(name, expected):
     assert figure(SCORES, name) == (None if expected is None else pytest.approx(expected))
+    decided = Scores(SCORE, SAME, SCORE > 0.5, GROUPS)
+    assert (obstacle(name, decided.is_same, decided.groups) is None) == (expected is not None)
 
 
 def test_the_accuracy_is_what_the_protocol_reports_and_that_of_a_group_the_share_of_its_pairs():

@@ -9,7 +9,7 @@ from arcface_api.command import run
 from arcface_api.errors import InvalidInput
 from arcface_evaluator.sets.release import open_ijb
 from arcface_evaluator.sets.release_images import open_images
-from arcface_evaluator.verifying import embed_templates, verify_release
+from arcface_evaluator.verifying import EmbeddingsPlace, embed_templates, verify_release
 from arcface_faces.checkpoint import MANIFEST_FILE
 from arcface_faces.embedding import parts
 from arcface_faces.embedding.embedder import InProcessEmbedder
@@ -20,11 +20,12 @@ from support.builders.verification_set import corner_network, encoded_image, noi
 IMAGES = PERSONS * IMAGES_EACH
 
 
-def embeddings_of(root, batch_size=7, checkpoint=None, network=corner_network):
+def embeddings_of(root, batch_size=7, checkpoint=None, network=corner_network, accelerator="cpu"):
     opened = open_ijb(root)
     source = () if checkpoint is None else (checkpoint / MANIFEST_FILE,)
     embedder = InProcessEmbedder(lambda: network, batch_size)
-    return embed_templates(opened, open_images(opened), lambda: embedder, source, checkpoint)
+    place = None if checkpoint is None else EmbeddingsPlace(checkpoint, lambda: accelerator)
+    return embed_templates(opened, open_images(opened), lambda: embedder, source, place)
 
 
 def test_images_are_embedded_in_the_order_of_the_files_with_their_mirrored_views(tmp_path):
@@ -156,6 +157,24 @@ def test_embeddings_are_kept_beside_the_checkpoint_and_taken_from_there(tmp_path
     np.testing.assert_array_equal(first, embeddings_of(root, checkpoint=checkpoint, network=never))
 
 
+def test_embeddings_of_other_images_of_a_set_are_removed_when_its_new_ones_are_whole(tmp_path, checkpoint):
+    def kept():
+        return {path.name for path in (checkpoint / "embeddings").glob("*/*")}
+
+    root, other = write_release(tmp_path), write_release(tmp_path, "IJBB")
+    embeddings_of(other, checkpoint=checkpoint)
+    embeddings_of(root, checkpoint=checkpoint)
+    before = kept()
+    (root / "loose_crop" / "7.jpg").write_bytes(encoded_image(99))
+    with pytest.raises(AssertionError, match="the network was asked"):
+        embeddings_of(root, checkpoint=checkpoint, network=never)
+    assert kept() == before
+    embeddings_of(root, checkpoint=checkpoint)
+    assert len(kept()) == 2
+    assert len(kept() & before) == 1
+    embeddings_of(other, checkpoint=checkpoint, network=never)
+
+
 @pytest.mark.usefixtures("small_parts")
 def test_whoever_is_ended_loses_one_part_at_most(tmp_path, checkpoint):
     root, seen = write_release(tmp_path), []
@@ -178,7 +197,7 @@ def test_whoever_is_ended_loses_one_part_at_most(tmp_path, checkpoint):
     np.testing.assert_array_equal(found, embeddings_of(root))
 
 
-@pytest.mark.parametrize("changed", ["image", "landmark", "template", "checkpoint", "programs"])
+@pytest.mark.parametrize("changed", ["image", "landmark", "template", "checkpoint", "programs", "accelerator"])
 def test_kept_embeddings_of_anything_else_are_not_taken(tmp_path, checkpoint, monkeypatch, changed):
     root = write_release(tmp_path)
     embeddings_of(root, checkpoint=checkpoint)
@@ -191,10 +210,11 @@ def test_kept_embeddings_of_anything_else_are_not_taken(tmp_path, checkpoint, mo
         path.write_text(path.read_text().replace("0.jpg 0 0", "0.jpg 0 1", 1))
     elif changed == "programs":
         monkeypatch.setenv("ARCFACE_REVISION", "another")
-    else:
+    elif changed == "checkpoint":
         (checkpoint / MANIFEST_FILE).write_text('{"step": 11}')
+    accelerator = "ascend" if changed == "accelerator" else "cpu"
     with pytest.raises(AssertionError, match="was asked"):
-        embeddings_of(root, checkpoint=checkpoint, network=never)
+        embeddings_of(root, checkpoint=checkpoint, network=never, accelerator=accelerator)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_number_beyond_float32_is_not_finite(tmp_path):
         pytest.param(ROWS[0, 0], r"shape \(5,\)", id="one row"),
         pytest.param(ROWS[:, :, :0], r"shape \(6, 2, 0\)", id="no numbers"),
         pytest.param(ROWS[:, 0, :1], "one number an image is no embedding", id="norms"),
-        pytest.param(ROWS.astype(np.int32), "holds int32", id="integers"),
+        pytest.param(ROWS.astype(np.int32), "holds int32; embeddings are float32, float16 or float64: ", id="integers"),
         pytest.param(ROWS.astype(object), "is no .npy array of numbers", id="objects"),
     ],
 )
@@ -101,6 +101,9 @@ def test_a_row_that_looks_like_two_views_is_told(tmp_path, caplog):
 def test_embeddings_that_say_nothing_are_told(tmp_path, caplog):
     read_embeddings(saved(tmp_path / "equal.npy", np.ones((6, 2, 5), np.float32)), 6)
     assert "equal.npy: all 6 are equal" in caplog.text
+    caplog.clear()
+    read_embeddings(saved(tmp_path / "one.npy", np.ones((6, 128))), 6)
+    assert [record.getMessage().partition(":")[2][:17] for record in caplog.records] == [" all 6 are equal:"]
     rows = ROWS.copy()
     rows[[2, 4], 1] = 0
     read_embeddings(saved(tmp_path / "holes.npy", rows), 6)

@@ -48,6 +48,19 @@ def test_nothing_is_written_over(tmp_path):
     assert (tmp_path / "train.rec").read_bytes() == before
 
 
+def test_two_who_write_into_one_folder_write_over_nothing_of_each_other(tmp_path):
+    slow = RecordWriter(tmp_path)
+    slow.__enter__()
+    slow.start_identity()
+    slow.add(b"slow")
+    write(tmp_path)
+    with pytest.raises(InvalidInput, match=r"train\.idx: exists already: choose another folder"):
+        slow.__exit__(None, None, None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["property", "train.idx", "train.rec"]
+    faces = open_dataset(tmp_path)
+    assert [faces.image_bytes(index) for index in range(4)] == [image for one in SET for image in one]
+
+
 def test_a_set_broken_off_leaves_no_file(tmp_path):
     def images():
         yield b"\xff\xd8"

@@ -349,7 +349,7 @@ def test_an_evaluator_that_embeds_nothing_more_is_restarted() -> None:
     assert plan_of_report(64, heard(64, 1799)).status.phase == "Evaluating"
     stalled = plan_of_report(64, heard(64, 1800)).status
     assert (stalled.phase, stalled.counted_restarts, stalled.failure.reason) == ("Restarting", 2, "Stalled")
-    assert stalled.failure.message == "no image embedded for stallSeconds 1800 after 64"
+    assert stalled.failure.message == "no image hashed or embedded for stallSeconds 1800 after 64"
     assert stalled.evaluation_progress is None
 
 

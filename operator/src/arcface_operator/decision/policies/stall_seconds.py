@@ -25,11 +25,11 @@ def stalled_training(context: DecisionContext) -> Fault | None:
 
 
 def stalled_evaluation(context: DecisionContext) -> Fault | None:
-    """An evaluator that embeds no image any more; one that was never heard is not said to be idle."""
+    """An evaluator that gets through no image any more; one that was never heard is not said to be idle."""
     limit, progress = context.spec.run_policy.stall_seconds, context.status.evaluation_progress
     if progress is None or context.observed.report is None:
         return None
     if not context.is_past(latest(progress.updated_at, context.observed.watched_since), limit):
         return None
-    message = f"no image embedded for stallSeconds {limit} after {progress.images}"
+    message = f"no image hashed or embedded for stallSeconds {limit} after {progress.images}"
     return fault_of(FailureStatus(reason=STALLED, message=message, pod=context.pod_name(0)))
