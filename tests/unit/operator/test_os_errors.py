@@ -69,6 +69,7 @@ def test_credentials_that_cannot_be_read_just_now_are_worth_another_try(monkeypa
     async def fail(**_: Any) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
+    monkeypatch.setattr(credentials.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", __file__)
     monkeypatch.setattr(credentials, "load_kube_config", fail)
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(ArcFaceError) as caught:
