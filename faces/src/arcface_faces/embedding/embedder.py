@@ -164,7 +164,8 @@ class MultiProcessEmbedder:
         words = [numbers] if images is self.sent else [images, numbers]
         for connection in self.connections:
             with contextlib.suppress(OSError):  # of a process that has died; waiting for its answer tells
-                deque(map(connection.send, words), maxlen=0)
+                for word in words:
+                    connection.send(word)
         self.sent = images
         return _gather_batches(self._answers(), numbers, advance)
 

@@ -6,7 +6,6 @@ import logging
 import math
 import os
 import shutil
-from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tokenize import TokenError
@@ -51,7 +50,8 @@ def read_embeddings(path: Path, images: int, views: Views = "separate") -> Embed
         rounded = stored.astype(np.float32, copy=False)
     embeddings = rounded if stored.ndim == 3 else rounded[:, None, :]
     check_finite(embeddings, str(path))
-    deque(tell_degenerate(_blocks(embeddings), str(path)), maxlen=0)
+    for _ in tell_degenerate(_blocks(embeddings), str(path)):
+        pass
     if _halves_look_alike(embeddings):
         LOG.warning("%s: the halves of its rows look like two views of an image: give --views concatenated", path)
     return embeddings

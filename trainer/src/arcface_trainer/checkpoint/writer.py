@@ -190,15 +190,11 @@ class CheckpointWriter:
 
     def _superseded(self, step: int, roll_back: checkpoint.RollBack | None) -> list[Path]:
         """Checkpoints of this step and beyond, and those that a way back has left but could not put aside."""
-        left = [each for each in checkpoint.checkpoints(self.directory) if checkpoint.step_of(each) >= step]
-        if roll_back is not None:
-            for folder in checkpoint.checkpoints(self.directory):
-                if roll_back.to_step < checkpoint.step_of(folder) < step:
-                    with contextlib.suppress(
-                        InvalidInput
-                    ):  # one that cannot be read stays, and keeps no save from ending
-                        left += [folder] * (checkpoint.read_manifest(folder).roll_back != roll_back)
-        return left
+        return [
+            folder
+            for folder in checkpoint.checkpoints(self.directory)
+            if checkpoint.step_of(folder) >= step or _is_left(folder, roll_back)
+        ]
 
     def _publish(self, manifest: checkpoint.CheckpointManifest, superseded: list[Path]) -> Path:
         hidden, final = self._hidden(manifest.step), self.directory / checkpoint.folder_name(manifest.step)
@@ -237,6 +233,16 @@ def status_of(folder: Path, manifest: checkpoint.CheckpointManifest, settings: R
         saved_at=manifest.saved_at,
         sha256=checkpoint.manifest_sha256(folder),
     )
+
+
+def _is_left(folder: Path, roll_back: checkpoint.RollBack | None) -> bool:
+    """Whether a checkpoint is from before a way back, which has left it and could not put it aside."""
+    if roll_back is None or checkpoint.step_of(folder) <= roll_back.to_step:
+        return False
+    try:
+        return checkpoint.read_manifest(folder).roll_back != roll_back
+    except InvalidInput:  # one that cannot be read stays, and keeps no save from ending
+        return False
 
 
 def _set_aside(folder: Path, prefix: str) -> None:
